@@ -1,0 +1,22 @@
+# espalier_add_isa(<name> REQUIRES <feature>...): compiles lib/kernels/isa/<name>.cpp with -m<feature>... into esp_kernels and lists
+# it, with the run-time test for the same features, in isa_list.inc (order of the calls = order of preference, last runnable wins).
+# Only for a target processor: lib/kernels/CMakeLists.txt guards the calls by CMAKE_SYSTEM_PROCESSOR.
+set_property(GLOBAL PROPERTY ESPALIER_ISA_LIST "")
+function(espalier_add_isa name)
+  cmake_parse_arguments(isa "" "" "REQUIRES;FLAGS" ${ARGN})
+  add_library(esp_isa_${name} OBJECT ${CMAKE_SOURCE_DIR}/lib/kernels/isa/${name}.cpp)
+  target_include_directories(esp_isa_${name} PRIVATE ${CMAKE_SOURCE_DIR}/lib)
+  target_link_libraries(esp_isa_${name} PRIVATE esp_flags)
+  set(flags ${isa_FLAGS})
+  if(NOT flags)
+    set(flags ${isa_REQUIRES})
+    list(TRANSFORM flags PREPEND "-m")
+  endif()
+  target_compile_options(esp_isa_${name} PRIVATE -O3 ${flags} -Wno-old-style-cast)
+  target_sources(esp_kernels PRIVATE $<TARGET_OBJECTS:esp_isa_${name}>)
+  list(TRANSFORM isa_REQUIRES REPLACE "(.+)" "cpu_has(CpuFeature::\\1)" OUTPUT_VARIABLE tests)
+  list(JOIN tests " && " test)
+  set_property(GLOBAL APPEND_STRING PROPERTY ESPALIER_ISA_LIST "ESP_ISA(${name}, ${test})\n")
+  add_test(NAME isa_object_${name} COMMAND sh ${CMAKE_SOURCE_DIR}/scripts/check_isa_objects.sh $<TARGET_OBJECTS:esp_isa_${name}>)
+  set_tests_properties(isa_object_${name} PROPERTIES LABELS "isa")
+endfunction()

@@ -1,0 +1,179 @@
+// What is derived from the tables.
+#include "arch/arch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/error.h"
+
+namespace espalier::arch {
+
+#define ESP_ARCH(name) extern const Arch k_##name;
+#include "arch/families.inc"
+#undef ESP_ARCH
+
+namespace {
+
+const Arch* const kArchs[] = {
+#define ESP_ARCH(name) &k_##name,
+#include "arch/families.inc"
+#undef ESP_ARCH
+};
+
+constexpr std::string_view kGgufNames[] = {
+#define ESP_ROLE(name, gguf) gguf,
+    ESP_ROLES(ESP_ROLE)
+#undef ESP_ROLE
+};
+constexpr std::string_view kRoleNames[] = {
+#define ESP_ROLE(name, gguf) #name,
+    ESP_ROLES(ESP_ROLE)
+#undef ESP_ROLE
+};
+
+TensorRef make_ref(const TensorSpec& spec, const ModelDims& dims, int layer) {
+  const LayerDims* l = layer >= 0 ? &dims.layers[static_cast<std::size_t>(layer)] : nullptr;
+  return {&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l), absent(spec.cols)};
+}
+
+}  // namespace
+
+std::string_view axis_name(Axis axis) {
+  switch (axis) {
+    case Axis::none: return "none";
+    case Axis::vocab: return "vocab";
+    case Axis::hidden: return "hidden";
+    case Axis::positions: return "positions";
+    case Axis::head_dim: return "head_dim";
+    case Axis::kv_groups: return "kv_groups";
+    case Axis::q_per_kv: return "q_per_kv";
+    case Axis::ffn: return "ffn";
+  }
+  return "";
+}
+
+std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
+std::optional<Role> role_by_name(std::string_view name) {
+  for (int i = 0; i < kRoles; ++i)
+    if (kRoleNames[i] == name) return static_cast<Role>(i);
+  return std::nullopt;
+}
+std::string with_layer(std::string_view pattern, int layer) {
+  std::string out(pattern);
+  if (const auto at = out.find("{L}"); at != std::string::npos) out.replace(at, 3, std::to_string(layer));
+  return out;
+}
+std::string gguf_name(Role role, int layer) { return with_layer(kGgufNames[static_cast<std::size_t>(role)], layer); }
+
+std::span<const Arch* const> all_archs() { return kArchs; }
+const Arch* arch_by_gguf_name(std::string_view name) {
+  for (const Arch* a : kArchs)
+    if (a->name == name) return a;
+  return nullptr;
+}
+const Arch* arch_by_hf_model_type(std::string_view type) {
+  for (const Arch* a : kArchs)
+    if (a->hf_model_type == type) return a;
+  return nullptr;
+}
+
+std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {
+  std::vector<TensorRef> out;
+  for (const TensorSpec& spec : arch.model)
+    if (!(spec.tied && dims.tied)) out.push_back(make_ref(spec, dims, -1));
+  for (int l = 0; l < static_cast<int>(dims.layers.size()); ++l)
+    for (const TensorSpec& spec : arch.layer) out.push_back(make_ref(spec, dims, l));
+  return out;
+}
+const TensorSpec* find_spec(const Arch& arch, Role role) {
+  for (const TensorSpec& spec : arch.model)
+    if (spec.role == role) return &spec;
+  for (const TensorSpec& spec : arch.layer)
+    if (spec.role == role) return &spec;
+  return nullptr;
+}
+TensorRef tensor_ref(const Arch& arch, const ModelDims& dims, Role role, int layer) {
+  const TensorSpec* spec = find_spec(arch, role);
+  ESP_CHECK(spec != nullptr, internal, "architecture ", arch.name, " has no tensor ", role_name(role));
+  return make_ref(*spec, dims, is_layer_spec(*spec) ? layer : -1);
+}
+std::int64_t parameters(const Arch& arch, const ModelDims& dims) {
+  std::int64_t n = 0;
+  for (const TensorRef& t : tensors(arch, dims)) n += t.elements();
+  return n;
+}
+std::int64_t non_embedding_parameters(const Arch& arch, const ModelDims& dims) {
+  std::int64_t n = 0;
+  for (const TensorRef& t : tensors(arch, dims))
+    if (!touches(t.spec->rows, Axis::vocab)) n += t.elements();
+  return n;
+}
+std::int64_t kv_bytes_per_token(const ModelDims& dims, std::int64_t bytes_per_value) {
+  std::int64_t n = 0;
+  for (const LayerDims& l : dims.layers) n += 2 * l.kv_groups * dims.head_dim * bytes_per_value;
+  return n;
+}
+
+std::vector<std::int64_t> surviving(const Extent& extent, Axis axis, std::span<const std::int64_t> keep, const ModelDims& dims,
+                                    const LayerDims* layer) {
+  std::vector<std::int64_t> out;
+  std::int64_t base = 0;
+  for (const Run& run : extent) {
+    if (run.a == Axis::none) continue;
+    const Axis axes[3] = {run.a, run.b, run.c};
+    const std::int64_t n[3] = {size_of(run.a, dims, layer), size_of(run.b, dims, layer), size_of(run.c, dims, layer)};
+    for (std::int64_t i = 0; i < n[0]; ++i)
+      for (std::int64_t j = 0; j < n[1]; ++j)
+        for (std::int64_t k = 0; k < n[2]; ++k) {
+          const std::int64_t index[3] = {i, j, k};
+          bool in = true;
+          for (int q = 0; q < 3; ++q)
+            if (axes[q] == axis && axis != Axis::none) in = std::binary_search(keep.begin(), keep.end(), index[q]);
+          if (in) out.push_back(base + (i * n[1] + j) * n[2] + k);
+        }
+    base += n[0] * n[1] * n[2];
+  }
+  return out;
+}
+
+std::int64_t rope_permuted_row(std::int64_t hf_row, std::int64_t head_dim) {
+  const std::int64_t head = hf_row / head_dim, i = hf_row % head_dim, half = head_dim / 2;
+  return head * head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+std::int64_t rope_unpermuted_row(std::int64_t gguf_row, std::int64_t head_dim) {
+  const std::int64_t head = gguf_row / head_dim, i = gguf_row % head_dim, half = head_dim / 2;
+  return head * head_dim + (i % 2 == 0 ? i / 2 : half + i / 2);
+}
+
+std::vector<float> rope_frequency_factors(const ModelDims& dims) {
+  const RopeScaling& s = dims.rope_scaling;
+  if (s.factor == 1) return {};
+  std::vector<float> out;
+  const double low_wavelength = static_cast<double>(s.original_positions) / s.low_freq_factor;
+  const double high_wavelength = static_cast<double>(s.original_positions) / s.high_freq_factor;
+  for (std::int64_t i = 0; i < dims.head_dim / 2; ++i) {
+    const double frequency = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.head_dim));
+    const double wavelength = 2 * std::numbers::pi / frequency;
+    if (wavelength < high_wavelength) {
+      out.push_back(1.0f);
+    } else if (wavelength > low_wavelength) {
+      out.push_back(static_cast<float>(s.factor));
+    } else {
+      const double smooth = (static_cast<double>(s.original_positions) / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+      out.push_back(static_cast<float>(1.0 / ((1 - smooth) / s.factor + smooth)));
+    }
+  }
+  return out;
+}
+std::vector<double> rope_inverse_frequencies(const ModelDims& dims) {
+  const std::vector<float> factors = rope_frequency_factors(dims);
+  std::vector<double> out;
+  for (std::int64_t i = 0; i < dims.head_dim / 2; ++i) {
+    const double frequency = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.head_dim));
+    out.push_back(factors.empty() ? frequency : frequency / static_cast<double>(factors[static_cast<std::size_t>(i)]));
+  }
+  return out;
+}
+
+}  // namespace espalier::arch

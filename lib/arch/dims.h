@@ -1,0 +1,63 @@
+// Sizes of all axes of one model, per layer where they can differ, and the numbers its config carries besides sizes.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "arch/axis.h"
+
+namespace espalier::arch {
+
+struct LayerDims {
+  std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // 0: the block is absent
+  bool operator==(const LayerDims&) const = default;
+};
+
+// Llama-3.1 style frequency scaling; factor 1 = none.
+struct RopeScaling {
+  double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
+  std::int64_t original_positions = 8192;
+  bool operator==(const RopeScaling&) const = default;
+};
+
+struct ModelDims {
+  std::int64_t vocab = 0, hidden = 0, head_dim = 0;
+  std::int64_t positions = 0;  // context length
+  std::vector<LayerDims> layers;
+  bool tied = false;           // output shares token_embd
+  double norm_eps = 1e-5;
+  double rope_theta = 10000;
+  RopeScaling rope_scaling;
+
+  std::int64_t n_layers() const { return static_cast<std::int64_t>(layers.size()); }
+  bool uniform() const {  // all layers of one size
+    for (const LayerDims& l : layers)
+      if (!(l == layers.front())) return false;
+    return true;
+  }
+  bool operator==(const ModelDims&) const = default;
+};
+
+constexpr std::int64_t size_of(Axis axis, const ModelDims& d, const LayerDims* layer) {
+  switch (axis) {
+    case Axis::none: return 1;
+    case Axis::vocab: return d.vocab;
+    case Axis::hidden: return d.hidden;
+    case Axis::positions: return d.positions;
+    case Axis::head_dim: return d.head_dim;
+    case Axis::kv_groups: return layer->kv_groups;
+    case Axis::q_per_kv: return layer->q_per_kv;
+    case Axis::ffn: return layer->ffn;
+  }
+  return 0;
+}
+// Number of positions in the extent; an absent extent counts once.
+constexpr std::int64_t length(const Extent& extent, const ModelDims& d, const LayerDims* layer) {
+  if (absent(extent)) return 1;
+  std::int64_t n = 0;
+  for (const Run& r : extent)
+    if (r.a != Axis::none) n += size_of(r.a, d, layer) * size_of(r.b, d, layer) * size_of(r.c, d, layer);
+  return n;
+}
+
+}  // namespace espalier::arch

@@ -1,0 +1,42 @@
+// What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index).
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace espalier::arch {
+
+// clang-format off
+// ESP_ROLE(name, GGUF name)
+#define ESP_ROLES(ESP_ROLE)                                \
+  ESP_ROLE(token_embd,   "token_embd.weight")              \
+  ESP_ROLE(output_norm,  "output_norm.weight")             \
+  ESP_ROLE(output,       "output.weight")                  \
+  ESP_ROLE(rope_freqs,   "rope_freqs.weight")              \
+  ESP_ROLE(attn_norm,    "blk.{L}.attn_norm.weight")       \
+  ESP_ROLE(attn_q,       "blk.{L}.attn_q.weight")          \
+  ESP_ROLE(attn_k,       "blk.{L}.attn_k.weight")          \
+  ESP_ROLE(attn_v,       "blk.{L}.attn_v.weight")          \
+  ESP_ROLE(attn_output,  "blk.{L}.attn_output.weight")     \
+  ESP_ROLE(ffn_norm,     "blk.{L}.ffn_norm.weight")        \
+  ESP_ROLE(ffn_gate,     "blk.{L}.ffn_gate.weight")        \
+  ESP_ROLE(ffn_up,       "blk.{L}.ffn_up.weight")          \
+  ESP_ROLE(ffn_down,     "blk.{L}.ffn_down.weight")
+// clang-format on
+
+enum class Role : std::uint8_t {
+#define ESP_ROLE(name, gguf) name,
+  ESP_ROLES(ESP_ROLE)
+#undef ESP_ROLE
+      count_
+};
+inline constexpr int kRoles = static_cast<int>(Role::count_);
+
+std::string_view role_name(Role role);                     // "attn_q"
+std::optional<Role> role_by_name(std::string_view name);
+std::string gguf_name(Role role, int layer);               // layer is ignored by model-scope roles
+// Replaces "{L}" in a pattern.
+std::string with_layer(std::string_view pattern, int layer);
+
+}  // namespace espalier::arch

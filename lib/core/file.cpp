@@ -1,0 +1,183 @@
+// POSIX implementation of file.h. AtomicFile buffers 1 MiB; directories are synced after a rename so that a crash cannot lose it.
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "core/error.h"
+
+namespace espalier::core {
+namespace {
+
+constexpr std::size_t kBufferBytes = 1 << 20;
+
+[[noreturn]] void fail_errno(const char* doing, const std::string& path) {
+  const int code = errno;
+  fail(ErrorKind::input, path, ": cannot ", doing, ": ", std::strerror(code));
+}
+
+int open_for_reading(const std::string& path, std::uint64_t& size) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail_errno("open", path);
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    fail(ErrorKind::input, path, ": not a regular file");
+  }
+  size = static_cast<std::uint64_t>(info.st_size);
+  return fd;
+}
+
+std::string parent_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  std::uint64_t size = 0;
+  const int fd = open_for_reading(path, size);
+  size_ = static_cast<std::size_t>(size);
+  if (size_ > 0) {
+    void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (address == MAP_FAILED) {
+      const int code = errno;
+      ::close(fd);
+      errno = code;
+      fail_errno("map", path);
+    }
+    data_ = static_cast<const std::byte*>(address);
+  }
+  ::close(fd);
+}
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+FileReader::FileReader(const std::string& path) : path_(path) { fd_ = open_for_reading(path, size_); }
+FileReader::~FileReader() {
+  if (fd_ >= 0) ::close(fd_);
+}
+FileReader::FileReader(FileReader&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+FileReader& FileReader::operator=(FileReader&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
+  ESP_CHECK(offset <= size_ && out.size() <= size_ - offset, input, path_, ": truncated: ", out.size(), " bytes wanted at offset ", offset,
+            ", the file has ", size_);
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t n = ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno("read", path_);
+    ESP_CHECK(n > 0, input, path_, ": truncated while reading at offset ", offset + done);
+    done += static_cast<std::size_t>(n);
+  }
+}
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp-" + std::to_string(::getpid())) {
+  std::error_code ignored;
+  std::filesystem::create_directories(parent_of(path), ignored);
+  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_errno("create", temporary_);
+}
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+}
+void AtomicFile::flush() {
+  std::size_t done = 0;
+  while (done < buffer_.size()) {
+    const ssize_t n = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno("write (the previous file is left as it was)", path_);
+    done += static_cast<std::size_t>(n);
+  }
+  buffer_.clear();
+}
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  buffer_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  written_ += bytes.size();
+  if (buffer_.size() >= kBufferBytes) flush();
+}
+void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  ESP_CHECK(offset + bytes.size() <= written_, internal, path_, ": write_at past the end");
+  flush();
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno("write (the previous file is left as it was)", path_);
+    done += static_cast<std::size_t>(n);
+  }
+}
+void AtomicFile::commit() {
+  flush();
+  if (::fsync(fd_) != 0) fail_errno("sync (the previous file is left as it was)", path_);
+  if (::close(std::exchange(fd_, -1)) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int code = errno;
+    ::unlink(temporary_.c_str());
+    errno = code;
+    fail_errno("replace", path_);
+  }
+  const int directory = ::open(parent_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory >= 0) {
+    ::fsync(directory);
+    ::close(directory);
+  }
+}
+
+std::string read_text_file(const std::string& path, std::uint64_t max_bytes) {
+  FileReader reader(path);
+  ESP_CHECK(reader.size() <= max_bytes, input, path, ": ", reader.size(), " bytes, at most ", max_bytes, " accepted here");
+  std::string text(static_cast<std::size_t>(reader.size()), '\0');
+  reader.read(0, std::as_writable_bytes(std::span(text.data(), text.size())));
+  return text;
+}
+void write_text_file(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat x {}, y {};
+  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+std::uint64_t free_disk_bytes(const std::string& directory) {
+  std::filesystem::path place = std::filesystem::absolute(directory);
+  while (!std::filesystem::exists(place) && place.has_parent_path() && place != place.parent_path()) place = place.parent_path();
+  struct statvfs info {};
+  if (::statvfs(place.c_str(), &info) != 0) fail_errno("ask for free space", place.string());
+  return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+}
+void require_free_disk(const std::string& directory, std::uint64_t bytes) {
+  const std::uint64_t free = free_disk_bytes(directory);
+  ESP_CHECK(free >= bytes, input, directory, ": ", bytes, " bytes needed, ", free, " free on this disk; free some space or choose another --out");
+}
+
+}  // namespace espalier::core

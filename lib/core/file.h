@@ -1,0 +1,85 @@
+// Files: a read-only mapping (device runtime), bounded reads at an offset (file tower), and atomic replacement on writing.
+// Every failure is an Error naming the path and the operating system's reason.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace espalier::core {
+
+// Whole file mapped read-only. Movable; the mapping lives as long as the object. Thread-safe for reading.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// pread at an offset; never maps, so a limit on address space holds. Thread-safe.
+class FileReader {
+ public:
+  explicit FileReader(const std::string& path);
+  ~FileReader();
+  FileReader(FileReader&& other) noexcept;
+  FileReader& operator=(FileReader&& other) noexcept;
+  FileReader(const FileReader&) = delete;
+  FileReader& operator=(const FileReader&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::uint64_t size() const { return size_; }
+  // Fills `out` from byte `offset`; Error(input) when the file ends before.
+  void read(std::uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+// Writes to "<path>.tmp-<pid>" in the same directory; commit() syncs and renames it over `path`. Without commit() the previous
+// file stays untouched and the temporary is removed.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  std::uint64_t written() const { return written_; }
+  // Overwrites bytes already written (headers whose content is known last).
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
+  void commit();
+
+ private:
+  void flush();
+  std::string path_, temporary_;
+  int fd_ = -1;
+  std::uint64_t written_ = 0;
+  std::string buffer_;
+};
+
+std::string read_text_file(const std::string& path, std::uint64_t max_bytes = std::uint64_t{1} << 32);
+void write_text_file(const std::string& path, std::string_view text);  // atomic
+bool same_file(const std::string& a, const std::string& b);            // by device and inode; false when either is absent
+std::uint64_t free_disk_bytes(const std::string& directory);
+// Error(input) naming path and need when the file system that holds `directory` has less than `bytes` free.
+void require_free_disk(const std::string& directory, std::uint64_t bytes);
+
+}  // namespace espalier::core

@@ -1,0 +1,113 @@
+// Fork-join pool over a generation counter: workers spin on it for about 50 microseconds, then wait on it (futex).
+#include "core/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+
+namespace espalier::core {
+namespace {
+
+constexpr int kSpins = 4000;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+std::vector<int> allowed_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> out;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+      if (CPU_ISSET(static_cast<std::size_t>(i), &set)) out.push_back(i);
+  if (out.empty()) out.push_back(0);
+  return out;
+}
+
+void pin_to(int processor) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(processor), &set);
+  pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  alignas(64) std::atomic<std::uint32_t> generation{0};
+  alignas(64) std::atomic<std::uint32_t> pending{0};
+  Raw job = nullptr;
+  void* context = nullptr;
+  bool stop = false;
+  int n = 1;
+  std::vector<std::thread> threads;
+};
+
+ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>()) {
+  const std::vector<int> processors = allowed_processors();
+  ESP_CHECK(n_threads >= 0 && n_threads <= 1024, usage, "--threads ", n_threads, ": expected 0 (all processors) to 1024");
+  State& s = *state_;
+  s.n = n_threads > 0 ? n_threads : static_cast<int>(processors.size());
+  if (pin) pin_to(processors[0]);
+  for (int i = 1; i < s.n; ++i) {
+    s.threads.emplace_back([&s, i, pin, processor = processors[static_cast<std::size_t>(i) % processors.size()]] {
+      if (pin) pin_to(processor);
+      std::uint32_t seen = 0;
+      while (true) {
+        int spins = 0;
+        while (s.generation.load(std::memory_order_acquire) == seen) {
+          if (++spins < kSpins)
+            pause();
+          else
+            s.generation.wait(seen, std::memory_order_acquire);
+        }
+        seen = s.generation.load(std::memory_order_acquire);
+        if (s.stop) return;
+        s.job(s.context, i, s.n);
+        if (s.pending.fetch_sub(1, std::memory_order_acq_rel) == 1) s.pending.notify_one();
+      }
+    });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  state_->stop = true;
+  state_->generation.fetch_add(1, std::memory_order_release);
+  state_->generation.notify_all();
+  for (std::thread& t : state_->threads) t.join();
+}
+
+int ThreadPool::size() const { return state_->n; }
+
+void ThreadPool::run_raw(Raw f, void* context) {
+  State& s = *state_;
+  if (s.n == 1) {
+    f(context, 0, 1);
+    return;
+  }
+  s.job = f;
+  s.context = context;
+  s.pending.store(static_cast<std::uint32_t>(s.n - 1), std::memory_order_relaxed);
+  s.generation.fetch_add(1, std::memory_order_release);
+  s.generation.notify_all();
+  f(context, 0, s.n);
+  int spins = 0;
+  for (std::uint32_t left; (left = s.pending.load(std::memory_order_acquire)) != 0;) {
+    if (++spins < kSpins)
+      pause();
+    else
+      s.pending.wait(left, std::memory_order_acquire);
+  }
+}
+
+}  // namespace espalier::core

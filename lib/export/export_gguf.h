@@ -1,0 +1,34 @@
+// checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, tokenizer and chat template included. Planned bytes == file bytes.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "core/progress.h"
+#include "plan/quant_plan.h"
+#include "quant/imatrix.h"
+#include "quant/rounding.h"
+
+namespace espalier::exporter {
+
+struct ExportOptions {
+  quant::Rounding rounding = quant::Rounding::nearest;
+  const quant::Imatrix* imatrix = nullptr;
+  std::map<std::string, std::string> provenance;  // extra general.* / espalier.* string metadata (lineage hashes)
+  int threads = 0;
+};
+struct ExportResult {
+  std::int64_t file_bytes = 0, planned_bytes = 0;
+  double bits_per_weight = 0;
+  struct PerFormat { std::int64_t tensors = 0, parameters = 0; };
+  std::map<std::string, PerFormat> formats;
+};
+
+// The whole file's size, header and padding included, before anything is rounded.
+std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options);
+// Refuses to write over the source's own file. Free disk is checked first.
+ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const std::string& path,
+                         const ExportOptions& options, const core::Progress& progress);
+
+}  // namespace espalier::exporter

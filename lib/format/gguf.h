@@ -1,0 +1,117 @@
+// GGUF version 3 (and 2), little-endian.
+//
+//   "GGUF" u32 version  u64 n_tensors  u64 n_metadata
+//   metadata: n x { string key, u32 type, value }          string = u64 length + bytes (UTF-8)
+//             array value = u32 element type, u64 count, elements
+//   tensors:  n x { string name, u32 n_dims, u64 ne[n_dims] (ne[0] = row length), u32 ggml type, u64 offset }
+//   padding to general.alignment (default 32), then the data; offset is relative to the data's start and aligned
+//
+// Reading treats the file as hostile: every count, offset and size is checked against the file before anything is allocated, and
+// every refusal names the file and the place.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "core/file.h"
+#include "format/quant_format.h"
+
+namespace espalier::format {
+
+// Metadata values. Integers keep their width and sign in `type`, so that a file read and written again has the same bytes.
+enum class GgufType : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
+
+struct GgufArray;
+struct GgufValue {
+  GgufType type = GgufType::u32;
+  std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::shared_ptr<const GgufArray>> value;
+
+  static GgufValue u32(std::uint32_t v);
+  static GgufValue i32(std::int32_t v);
+  static GgufValue u64(std::uint64_t v);
+  static GgufValue f32(float v);
+  static GgufValue boolean(bool v);
+  static GgufValue string(std::string v);
+  static GgufValue strings(std::vector<std::string> v);
+  static GgufValue i32s(std::vector<std::int32_t> v);
+  static GgufValue f32s(std::vector<float> v);
+};
+struct GgufArray {
+  GgufType type = GgufType::u32;       // of the elements; arrays of arrays are refused
+  std::vector<std::string> strings;    // when type == string
+  std::vector<double> numbers;         // every other type (u64/i64 beyond 2^53 are refused)
+};
+
+struct GgufTensor {
+  std::string name;
+  std::vector<std::int64_t> ne;  // ne[0] = row length (cols), ne[1] = rows; 1 to 4 dims
+  FormatId format = FormatId::f32;
+  std::uint64_t offset = 0;      // absolute, in the file
+  std::uint64_t bytes = 0;
+  std::int64_t cols() const { return ne.empty() ? 1 : ne[0]; }
+  std::int64_t rows() const {
+    std::int64_t n = 1;
+    for (std::size_t i = 1; i < ne.size(); ++i) n *= ne[i];
+    return n;
+  }
+};
+
+// Header of a file, with the metadata and where each tensor's bytes are. Tensor data is read by the caller: FileReader or MappedFile.
+class GgufHeader {
+ public:
+  static GgufHeader read(const core::FileReader& file);
+
+  const std::string& path() const { return path_; }
+  const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }  // in file order
+  const GgufValue* find(std::string_view key) const;  // nullptr when absent
+  // Typed access; the required form throws Error(input) naming path, key and the type found.
+  std::int64_t integer(std::string_view key) const;
+  std::optional<std::int64_t> optional_integer(std::string_view key) const;
+  double real(std::string_view key) const;
+  std::optional<double> optional_real(std::string_view key) const;
+  const std::string& text(std::string_view key) const;
+  std::optional<std::string> optional_text(std::string_view key) const;
+  std::optional<bool> optional_boolean(std::string_view key) const;
+  const GgufArray& array(std::string_view key) const;
+  const GgufArray* optional_array(std::string_view key) const;
+
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  const GgufTensor* tensor(std::string_view name) const;  // nullptr when absent
+  std::uint64_t data_offset() const { return data_offset_; }
+  std::uint32_t alignment() const { return alignment_; }
+
+ private:
+  std::string path_;
+  std::vector<std::pair<std::string, GgufValue>> metadata_;
+  std::map<std::string, std::size_t, std::less<>> key_index_, tensor_index_;
+  std::vector<GgufTensor> tensors_;
+  std::uint64_t data_offset_ = 0;
+  std::uint32_t alignment_ = 32;
+};
+
+// Writes version 3. Order: set() and add_tensor() in any order, then begin(), then every tensor's bytes in the order added (in as
+// many pieces as wanted), then finish(), which renames the temporary into place.
+class GgufWriter {
+ public:
+  explicit GgufWriter(std::string path, std::uint32_t alignment = 32);
+  ~GgufWriter();
+  void set(std::string key, GgufValue value);  // replaces an earlier value of the key
+  void add_tensor(std::string name, std::vector<std::int64_t> ne, FormatId format);
+  std::uint64_t planned_bytes() const;         // of the whole file
+  void begin();
+  void write(std::span<const std::byte> bytes);
+  void finish();                               // Error(internal) unless every tensor is complete
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace espalier::format

@@ -1,0 +1,29 @@
+// SHA-256 (FIPS 180-4) by OpenSSL, of bytes and of files, as 64 lowercase hexadecimal digits.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace espalier::hash {
+
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+  void update(std::span<const std::byte> bytes);
+  void update(std::string_view text);
+  std::string hex();  // ends the computation
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string sha256(std::string_view text);
+std::string sha256_file(const std::string& path);  // reads in windows of 4 MiB
+
+}  // namespace espalier::hash

@@ -1,0 +1,58 @@
+// The training-side model: one Transformer in LibTorch from Arch + ModelDims. forward.cpp mirrors runtime/forward.cpp step by step.
+// Legend: B batch, T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim.
+#pragma once
+#include <torch/torch.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arch/arch.h"
+#include "checkpoint/checkpoint.h"
+
+namespace espalier::model {
+
+struct TransformerOptions {
+  bool trainable = false;       // parameters require gradients
+  torch::ScalarType matmul_dtype = torch::kFloat32;  // bfloat16: inputs and weights of matrix products are cast; masters stay float32
+  bool checkpoint_layers = false;  // recompute each layer's activations in backward instead of keeping them
+};
+
+class Transformer {
+ public:
+  Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options);
+  static Transformer load(const checkpoint::Checkpoint& source, const TransformerOptions& options);
+  void save(const std::string& directory, const checkpoint::Checkpoint& like, const checkpoint::WriteOptions& options) const;
+
+  const arch::Arch& arch() const { return *arch_; }
+  const arch::ModelDims& dims() const { return dims_; }
+  torch::Tensor& weight(arch::Role role, int layer);              // [rows, cols] or [rows]; layer -1 for model scope
+  const torch::Tensor& weight(arch::Role role, int layer) const;
+  std::vector<torch::Tensor> parameters() const;                  // in the order of arch::tensors()
+  const std::map<std::pair<arch::Role, int>, torch::Tensor>& weights() const { return weights_; }
+
+  torch::Tensor embed(const torch::Tensor& ids_BT) const;                              // -> BTH
+  torch::Tensor layer(int index, const torch::Tensor& x_BTH) const;                    // one whole layer
+  torch::Tensor hidden(const torch::Tensor& ids_BT) const;                             // -> BTH after the final norm
+  torch::Tensor output_weight() const;                                                 // [V, H] (token_embd when tied)
+  torch::Tensor logits(const torch::Tensor& hidden_BTH) const;                         // -> BTV
+  torch::Tensor forward(const torch::Tensor& ids_BT) const { return logits(hidden(ids_BT)); }
+
+  // Activation taps: called with the tap point, the layer, and the tensor (B, T, width) during layer()/hidden(). The points, per layer:
+  // attn_in (after attn_norm: input of q, k, v), attn_mix (input of attn_output), attn_out (output of attn_output, before the residual),
+  // ffn_in (after ffn_norm), ffn_act (input of ffn_down: act(gate) * up), ffn_out (before the residual), layer_in, layer_out; layer -1: output_norm.
+  using Tap = std::function<void(const char* point, int layer, const torch::Tensor& value)>;
+  void set_tap(Tap tap) { tap_ = std::move(tap); }
+
+ private:
+  const arch::Arch* arch_;
+  arch::ModelDims dims_;
+  TransformerOptions options_;
+  std::map<std::pair<arch::Role, int>, torch::Tensor> weights_;
+  torch::Tensor inverse_frequencies_;  // [D/2] double
+  Tap tap_;
+};
+
+}  // namespace espalier::model

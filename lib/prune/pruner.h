@@ -1,0 +1,41 @@
+// `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "core/progress.h"
+#include "plan/prune_plan.h"
+#include "prune/statistics.h"
+
+namespace espalier::prune {
+
+enum class Compensation : std::uint8_t { none, least_squares };
+
+struct PruneOptions {
+  plan::PruneTarget target;
+  std::string plan_path;                 // not empty: use this plan instead of scores
+  std::string criterion = "activation";
+  Compensation compensation = Compensation::least_squares;
+  std::string text_path;                 // calibration text
+  std::string held_out_path;             // not empty: refused when it overlaps the calibration text
+  CalibrationOptions calibration;
+  int sequential_groups = 0;             // layers are pruned in this many groups, each seeing its pruned predecessors (0: one layer a group)
+  std::uint64_t seed = 0;
+};
+struct PruneResult {
+  plan::PrunePlan plan;
+  std::int64_t parameters_before = 0, parameters_after = 0;
+};
+PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress);
+
+struct ScoreResult {
+  std::string criterion;
+  std::int64_t tokens = 0;
+  std::vector<std::string> axes;
+};
+// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size].
+ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path, const std::string& criterion, const std::string& out_path,
+                  const CalibrationOptions& calibration, const core::Progress& progress);
+
+}  // namespace espalier::prune

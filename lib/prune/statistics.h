@@ -1,0 +1,42 @@
+// Activation statistics for pruning, collected in one streaming pass over calibration tokens (layer by layer, so that memory holds one
+// layer's weights and the activations of the calibration windows).
+#pragma once
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "core/progress.h"
+#include "data/corpus.h"
+#include "model/transformer.h"
+
+namespace espalier::prune {
+
+enum class Statistic : std::uint8_t {
+  channel_moments,   // sum, sum of |x| and sum of squares per channel of hidden, ffn_act and attn_mix
+  ffn_gram,          // sum x x^T of ffn_act per layer
+  attn_gram,         // sum x x^T of attn_mix per layer
+  block_influence,   // 1 - mean cosine(layer_in, layer_out)
+};
+
+struct LayerStatistics {
+  torch::Tensor ffn_abs, ffn_squares;    // [F] float64 sums over tokens
+  torch::Tensor attn_abs, attn_squares;  // [N*D]
+  torch::Tensor ffn_gram, attn_gram;     // [F, F], [N*D, N*D] float64 (undefined when not collected)
+  double block_influence = 0;
+};
+struct Statistics {
+  std::int64_t tokens = 0;
+  std::vector<LayerStatistics> layers;
+  torch::Tensor hidden_abs, hidden_squares;  // [H], summed over the normed inputs of all blocks
+};
+
+struct CalibrationOptions {
+  std::int64_t tokens = 65536, sequence = 512;
+  std::uint64_t seed = 0;
+};
+torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationOptions& options);  // int64 [n, sequence]
+Statistics collect(const model::Transformer& model, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress);
+
+}  // namespace espalier::prune

@@ -1,0 +1,29 @@
+// From float weights to the bytes of a format. nearest: each block by itself. imatrix: blocks minimise the activation-weighted squared
+// error. gptq: columns are rounded in order and the rest of the row is corrected through the inverse Cholesky factor of the inputs'
+// second moments (Frantar, Ashkboos, Hoefler, Alistarh 2022, arXiv 2210.17323), on the grid of the GGUF format.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "format/quant_format.h"
+#include "quant/imatrix.h"
+
+namespace espalier::quant {
+
+enum class Rounding : std::uint8_t { nearest, imatrix, gptq };
+Rounding rounding_by_name(std::string_view name);
+
+// weights[rows * cols] -> bytes of the matrix in `format`. statistics may be null for nearest; Error(usage) when rounding needs it.
+// The result does not depend on the number of threads.
+std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows, std::int64_t cols, format::FormatId format,
+                                    Rounding rounding, const TensorStatistics* statistics, core::ThreadPool& pool);
+std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows, std::int64_t cols, format::FormatId format);
+// sum over rows of (w - q)^T G (w - q) / tokens with G the gram (or its diagonal): the output error that rounding causes per token.
+double output_error(std::span<const float> weights, std::span<const float> rounded, std::int64_t rows, std::int64_t cols,
+                    const TensorStatistics& statistics);
+
+}  // namespace espalier::quant

@@ -1,0 +1,76 @@
+// The device runtime: a GGUF opened for inference. Weights are mapped (and packed for the ISA where that pays), a KV cache holds the
+// context, decode_step() neither allocates nor throws. A Session serves one sequence at a time and is not thread-safe; its results do
+// not depend on the number of threads.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arch/arch.h"
+#include "text/tokenizer.h"
+
+namespace espalier::runtime {
+
+struct SessionOptions {
+  int threads = 0;               // 0: all
+  std::int64_t context = 0;      // positions in the KV cache; 0: the model's context length, at most 4096
+  std::string isa;               // "": $ESPALIER_ISA or the best the CPU has; "reference", "avx2", ...: Error(unsupported) if it cannot
+  enum class KvType : std::uint8_t { f32, f16 } kv = KvType::f16;
+};
+
+class Session {
+ public:
+  Session(const std::string& gguf_path, const SessionOptions& options);
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  const arch::Arch& arch() const;
+  const arch::ModelDims& dims() const;
+  const text::Tokenizer& tokenizer() const;
+  std::string isa() const;
+  std::int64_t context() const;
+  std::int64_t position() const;                 // tokens in the KV cache
+  std::int64_t weight_bytes_per_token() const;   // weight bytes read to decode one token
+  std::int64_t kv_bytes_per_token() const;
+
+  void reset();                                  // empties the KV cache
+  // Appends tokens; logits of the last one, valid until the next call: [vocab]. Error(usage) when the context is full.
+  std::span<const float> prefill(std::span<const std::int32_t> tokens);
+  // Appends tokens and hands out the logits [vocab] of each from `first_scored` on, in order, in bounded memory.
+  void prefill_scored(std::span<const std::int32_t> tokens, std::int64_t first_scored,
+                      const std::function<void(std::int64_t index, std::span<const float> logits)>& take);
+  // One token; empty span when the context is full.
+  std::span<const float> decode_step(std::int32_t token) noexcept;
+
+  // Activation taps for verification: called with the step's name ("attn_norm", "attn_out", "ffn_out", "layer_out", "output_norm"),
+  // the layer (-1: none), and values [tokens, width] after each prefill step. Empty function: off.
+  using Tap = std::function<void(const char* step, int layer, std::span<const float> values, std::int64_t tokens)>;
+  void set_tap(Tap tap);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Token sampling: greedy at temperature 0; else temperature, top-k (0 = off), top-p (1 = off), reproducible by seed.
+struct SamplerOptions {
+  double temperature = 0, top_p = 1;
+  std::int64_t top_k = 0;
+  std::uint64_t seed = 0;
+};
+class Sampler {
+ public:
+  explicit Sampler(const SamplerOptions& options);
+  ~Sampler();
+  std::int32_t pick(std::span<const float> logits);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace espalier::runtime

@@ -1,0 +1,72 @@
+// Tokenizers: byte-level BPE (GPT-2 style) and SPM (Llama-2 style BPE over scores with byte fallback), and the data they are made of,
+// which travels through every stage and into GGUF and Hugging Face directories.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/gguf.h"
+
+namespace espalier::text {
+
+enum class TokenizerKind : std::uint8_t { byte_bpe, spm };
+// Numbers of GGUF's tokenizer.ggml.token_type.
+enum class TokenType : std::int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+
+// Everything a tokenizer is, independent of the file it came from. Sizes: tokens, types (and scores for spm) have vocab entries.
+struct TokenizerData {
+  TokenizerKind kind = TokenizerKind::byte_bpe;
+  std::vector<std::string> tokens;  // byte_bpe: in the printable GPT-2 byte alphabet; spm: UTF-8 with U+2581 for space
+  std::vector<TokenType> types;
+  std::vector<float> scores;        // spm only
+  std::vector<std::string> merges;  // byte_bpe only: "left right", best first
+  std::string pre;                  // GGUF tokenizer.ggml.pre: smollm gpt-2 llama-bpe qwen2 default ...
+  std::optional<std::int32_t> bos, eos, unk, pad;
+  bool add_bos = false, add_eos = false;
+  bool add_space_prefix = true;     // spm
+  bool ignore_merges = false;       // a whole word that is a token is taken without merging (Llama 3)
+  std::string chat_template;        // Jinja source; empty = none
+  std::string hf_tokenizer_json;    // the original file when it came from a Hugging Face directory, written back unchanged
+  std::string hf_tokenizer_config;  // likewise
+  std::string hf_special_tokens_map;
+};
+
+// GGUF metadata <-> data. Refuses (Error input/unsupported) unknown models and pre-tokenizers, sizes that do not match, ids out of range.
+TokenizerData tokenizer_from_gguf(const format::GgufHeader& header);
+void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
+// Hugging Face directory <-> data: tokenizer.json (+ tokenizer_config.json, special_tokens_map.json, chat_template.jinja) is read; the
+// pre-tokenizer is recognised by its structure and regex, and refused by name when none of ours matches. Writing makes files that
+// AutoTokenizer loads, from scratch when the data came from GGUF.
+TokenizerData tokenizer_from_hf(const std::string& directory);
+bool hf_directory_has_tokenizer(const std::string& directory);
+void tokenizer_to_hf(const TokenizerData& data, const std::string& directory);
+// SHA-256-free identity used to refuse teacher/student pairs that do not share a vocabulary: equal kind, tokens, types, merges, scores, pre.
+bool same_vocabulary(const TokenizerData& a, const TokenizerData& b);
+
+// Immutable and thread-safe after construction.
+class Tokenizer {
+ public:
+  explicit Tokenizer(TokenizerData data);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  const TokenizerData& data() const;
+  std::int64_t vocab_size() const;
+  // Ids of `text`, equal to the Hugging Face tokenizer's. Broken UTF-8 is replaced by U+FFFD per maximal invalid part (as Python's
+  // errors="replace"). parse_special: control and user-defined tokens written out in the text become their ids; otherwise only
+  // user_defined ones do. add_bos: prepend BOS / append EOS when the model's flags say so.
+  std::vector<std::int32_t> encode(std::string_view text, bool add_special = true, bool parse_special = false) const;
+  std::string decode(const std::vector<std::int32_t>& ids, bool skip_special = false) const;
+  // Bytes of one token (special tokens give their text). Pieces can hold partial UTF-8.
+  std::string piece(std::int32_t id) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace espalier::text

@@ -1,0 +1,32 @@
+// Perplexity on the training side, and divergence between two models on the same windows. A model is a Hugging Face directory or a GGUF
+// (dequantized); device files can also be run by the device runtime.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "runtime/perplexity.h"
+
+namespace espalier::verify {
+
+enum class Engine : std::uint8_t { training, device };  // LibTorch on dequantized weights, or the device runtime
+
+struct EvalOptions {
+  std::int64_t context = 512;
+  runtime::Protocol protocol = runtime::Protocol::windows;
+  std::int64_t max_windows = 0;
+  Engine engine = Engine::training;        // of the model; `against` always runs on the training side
+  int threads = 0;
+};
+struct EvalResult {
+  double perplexity = 0, against_perplexity = 0;
+  std::int64_t tokens = 0;
+  bool has_divergence = false;
+  double kl_mean = 0, kl_p99 = 0, same_top1 = 0;  // KL(against || model) in nats per scored token
+  std::vector<float> kl_per_token;
+};
+EvalResult evaluate(const std::string& model, const std::string& against, const std::string& text_path, const EvalOptions& options,
+                    const core::Progress& progress);
+
+}  // namespace espalier::verify

@@ -1,0 +1,90 @@
+// Halves exhaustively, sizes as users write them, atomic files, the pool.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <vector>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/half.h"
+#include "core/rng.h"
+#include "core/thread_pool.h"
+#include "core/units.h"
+#include "support/temp_dir.h"
+
+namespace espalier::core {
+namespace {
+
+TEST(Half, EveryValueRoundTrips) {
+  for (std::uint32_t h = 0; h < 65536; ++h) {
+    const float f = half_to_float(static_cast<std::uint16_t>(h));
+    if (std::isnan(f))
+      EXPECT_TRUE(std::isnan(half_to_float(float_to_half(f))));
+    else
+      ASSERT_EQ(float_to_half(f), h);
+  }
+}
+TEST(Half, RoundsToNearestEven) {
+  EXPECT_EQ(float_to_half(1.0f + 0x1p-11f), float_to_half(1.0f));
+  EXPECT_EQ(float_to_half(1.0f + 3 * 0x1p-11f), float_to_half(1.0f + 0x1p-9f));
+  EXPECT_EQ(float_to_half(65519.0f), 0x7BFF);
+  EXPECT_EQ(float_to_half(65520.0f), 0x7C00);
+  EXPECT_EQ(float_to_half(0x1p-25f), 0);
+  EXPECT_EQ(float_to_half(0x1.8p-25f), 1);
+  EXPECT_EQ(float_to_bf16(1.0f + 0x1p-8f), float_to_bf16(1.0f));
+}
+TEST(Units, SizesAsUsersWriteThem) {
+  EXPECT_EQ(parse_count("92M", "x"), 92'000'000);
+  EXPECT_EQ(parse_bytes("60MB", "x"), 60'000'000);
+  EXPECT_EQ(parse_bytes("1.5GiB", "x"), 1'610'612'736);
+  for (const char* bad : {"", "M", "-3", "1e400", "12Q", "1,5GB"}) EXPECT_THROW(parse_bytes(bad, "x"), Error) << bad;
+}
+TEST(AtomicFileTest, WithoutCommitThePreviousFileStays) {
+  support::TempDir dir;
+  write_text_file(dir.file("a"), "old");
+  {
+    AtomicFile file(dir.file("a"));
+    file.write("new");
+  }
+  EXPECT_EQ(read_text_file(dir.file("a")), "old");
+  int n = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path())) ++n;
+  EXPECT_EQ(n, 1);
+}
+TEST(FileReaderTest, PastTheEndNamesThePlace) {
+  support::TempDir dir;
+  write_text_file(dir.file("a"), "12345");
+  const FileReader reader(dir.file("a"));
+  std::byte out[4];
+  try {
+    reader.read(3, out);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("offset 3"), std::string::npos) << e.what();
+  }
+  EXPECT_THROW(reader.read(~std::uint64_t{0} - 1, out), Error);
+}
+TEST(ThreadPoolTest, EveryIndexOnce) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    std::vector<std::atomic<int>> hits(103);
+    for (int round = 0; round < 200; ++round)
+      pool.split(103, 8, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) hits[static_cast<std::size_t>(i)]++;
+      });
+    for (auto& h : hits) ASSERT_EQ(h.load(), 200);
+  }
+}
+TEST(RngTest, PureFunctionOfSeedStreamIndex) {
+  Rng a(7, 1), b(7, 1), c(7, 2);
+  EXPECT_EQ(a.at(5), b.at(5));
+  EXPECT_NE(a.at(5), c.at(5));
+  double sum = 0;
+  for (int i = 0; i < 10000; ++i) sum += a.normal();
+  EXPECT_LT(std::abs(sum / 10000), 0.05);
+}
+
+}  // namespace
+}  // namespace espalier::core
