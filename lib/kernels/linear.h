@@ -1,0 +1,88 @@
+// y = W x for weight matrices in any GGUF format, the work of a decoder. Weights are packed once for the ISA in use (row-interleaved
+// where that pays), activations are quantized once per step and shared by all matrices that read them (q, k, v; gate, up).
+// Threads split rows; every output value is computed by one thread in a fixed order, so results do not depend on their number.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/thread_pool.h"
+#include "format/quant_format.h"
+
+namespace espalier::kernels {
+
+struct KernelTable;  // kernel_table.h: function pointers of one ISA
+
+// "" : $ESPALIER_ISA, else the best this CPU runs. Error(usage) for an unknown name, Error(unsupported) when the CPU lacks it.
+const KernelTable& select_isa(std::string_view name = "");
+std::string isa_name(const KernelTable& table);
+std::span<const std::string_view> isa_names();  // all compiled in, reference first, in order of preference
+bool isa_runnable(std::string_view name);
+
+// A weight matrix [rows, cols]. Either refers to the GGUF bytes it was made from (which must outlive it) or owns a packed copy.
+class Matrix {
+ public:
+  Matrix();
+  ~Matrix();
+  Matrix(Matrix&&) noexcept;
+  Matrix& operator=(Matrix&&) noexcept;
+  Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes, std::int64_t rows, std::int64_t cols,
+         core::ThreadPool& pool);
+  std::int64_t rows() const;
+  std::int64_t cols() const;
+  format::FormatId format() const;
+  std::int64_t gguf_bytes() const;                       // size in the file
+  bool owns_packed_copy() const;
+  void decode_row(std::int64_t row, float* out) const;   // exact values, for token embeddings
+
+  struct State;
+  const State& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// Activations of up to max_tokens tokens, quantized as the kernels of each weight format want them. Allocates only in the constructor.
+class Activations {
+ public:
+  Activations(std::int64_t max_tokens, std::int64_t max_cols);
+  ~Activations();
+  Activations(Activations&&) noexcept;
+  Activations& operator=(Activations&&) noexcept;
+  // Takes x[n, cols] (row-major, contiguous; must stay valid while multiplied). Quantized forms are made on demand by linear().
+  void set(const float* x, std::int64_t n, std::int64_t cols) noexcept;
+
+  struct State;
+  State& state() { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T. Does not allocate. n = 1 uses the matvec kernels, larger n the blocked ones.
+void linear(const KernelTable& table, const Matrix& w, Activations& x, float* y, std::int64_t ldy, core::ThreadPool& pool) noexcept;
+
+// Element-wise and attention steps, single-threaded on the slice given (callers split rows, heads or tokens).
+struct StepKernels {
+  // out = x / sqrt(mean(x^2) + eps) * gain
+  void (*rms_norm)(const float* x, const float* gain, float eps, std::int64_t n, float* out);
+  // Rotates pairs of one head in place: interleaved (x[2i], x[2i+1]) by angles with cosines c[i], sines s[i], i < n/2.
+  void (*rope_interleaved)(float* x, const float* c, const float* s, std::int64_t n);
+  // out[i] = silu(gate[i]) * up[i]
+  void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
+  void (*add)(const float* x, std::int64_t n, float* inout);
+  // Attention of `n_queries` query vectors q[n_queries][head_dim] (stride ldq) that share one KV head, over cached positions:
+  // query j sees keys [0, visible[j]). K and V rows are `kv_stride` elements apart, in F32 or F16.
+  // scores: scratch of n_queries * max(visible) floats. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v.
+  void (*attention_f32)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const float* k, const float* v,
+                        std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out, std::int64_t ldo);
+  void (*attention_f16)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const std::uint16_t* k,
+                        const std::uint16_t* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out, std::int64_t ldo);
+  void (*to_f16)(const float* x, std::int64_t n, std::uint16_t* out);
+};
+const StepKernels& steps(const KernelTable& table);
+
+}  // namespace espalier::kernels
