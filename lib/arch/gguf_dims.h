@@ -1,0 +1,26 @@
+// The architecture's sizes as GGUF metadata carries them, for both towers: "<arch>.block_count", "<arch>.attention.head_count"
+// (a number, or an array with one entry a layer), ... Tensors are not looked at, except for which of the optional ones are present.
+//
+// Every "<arch>.*" key must be known: one that would change the arithmetic (a sliding window, experts, another rope scaling) is
+// refused by name, never ignored. Numbers stored as F32 are read as the shortest decimal that gives them (1e-05, not
+// 9.99999975e-06), so that sizes read from a file compare equal to those it was written from.
+#pragma once
+#include "arch/arch.h"
+#include "format/gguf.h"
+
+namespace espalier::arch {
+
+struct GgufModel {
+  const Arch* arch = nullptr;
+  ModelDims dims;             // rope_scaling is set only when the file carries our own keys for it
+  bool rope_factors = false;  // rope_freqs.weight is present: theta's divisors are that tensor's values
+};
+
+// Error(input) for missing or impossible sizes, Error(unsupported) for an architecture or a key we do not compute.
+GgufModel read_gguf_model(const format::GgufHeader& header);
+
+// Sets general.architecture and the "<arch>.*" keys; a quantity that is the same in all layers is written as one number. The caller
+// writes rope_freqs.weight when rope_frequency_factors() is not empty.
+void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWriter& writer);
+
+}  // namespace espalier::arch
