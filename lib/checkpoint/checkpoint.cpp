@@ -1,0 +1,142 @@
+// Reading values: whatever the stored format and row order, callers get float rows in the Hugging Face order.
+#include "checkpoint/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <mutex>
+
+#include "checkpoint/source.h"
+#include "core/error.h"
+#include "hash/sha256.h"
+
+namespace espalier::checkpoint {
+namespace {
+
+constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
+
+// Rows [begin, begin + n) of a matrix. A permuted tensor is read in whole heads, because the rows of a head are interleaved.
+void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n, float* out) {
+  const format::QuantFormat& f = format::info(t.format);
+  const std::int64_t row_bytes = format::matrix_bytes(t.format, 1, t.cols);
+  const std::int64_t unit = t.rope_permuted ? head_dim : 1;
+  const std::int64_t window_rows = std::max<std::int64_t>(1, kWindowBytes / (row_bytes * unit)) * unit;
+  std::vector<std::byte> bytes;
+  for (std::int64_t row = begin; row < begin + n;) {
+    const std::int64_t window_begin = row / unit * unit;
+    const std::int64_t needed_end = (begin + n + unit - 1) / unit * unit;
+    const std::int64_t window_end = std::min(window_begin + window_rows, needed_end);
+    bytes.resize(static_cast<std::size_t>((window_end - window_begin) * row_bytes));
+    t.file->read(t.offset + static_cast<std::uint64_t>(window_begin * row_bytes), bytes);
+    const std::int64_t end = std::min(window_end, begin + n);
+    if (!t.rope_permuted) {
+      f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols, (end - row) * t.cols);
+    } else {
+      for (std::int64_t r = row; r < end; ++r)
+        f.decode(bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes, out + (r - begin) * t.cols, t.cols);
+    }
+    row = end;
+  }
+}
+
+void read_vector(const StoredTensor& t, std::int64_t begin, std::int64_t n, float* out) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
+  std::vector<float> values(static_cast<std::size_t>(t.rows));
+  t.file->read(t.offset, bytes);
+  format::info(t.format).decode(bytes.data(), values.data(), t.rows);
+  std::copy_n(values.begin() + begin, n, out);
+}
+
+}  // namespace
+
+struct Checkpoint::State {
+  Source source;
+  mutable std::once_flag tokenizer_once, hash_once;
+  mutable text::TokenizerData tokenizer;
+  mutable std::string hash;
+
+  const StoredTensor& tensor(arch::Role role, int layer) const {
+    const arch::TensorSpec* spec = arch::find_spec(*source.arch, role);
+    ESP_CHECK(spec != nullptr, internal, "architecture ", source.arch->name, " has no tensor ", arch::role_name(role));
+    const auto it = source.tensors.find({role, arch::is_layer_spec(*spec) ? layer : -1});
+    ESP_CHECK(it != source.tensors.end(), internal, source.path, ": no tensor ", arch::role_name(role), " in layer ", layer,
+              source.tensors.empty() ? " (only the config was opened)" : "");
+    return it->second;
+  }
+};
+
+Checkpoint::Checkpoint() : state_(std::make_unique<State>()) {}
+Checkpoint::~Checkpoint() = default;
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
+
+Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
+  namespace fs = std::filesystem;
+  ESP_CHECK(fs::exists(path), input, path, ": no such file or directory");
+  Checkpoint checkpoint;
+  if (fs::is_directory(path)) {
+    checkpoint.state_->source = open_hf_directory(path, need_tensors);
+  } else if (path.ends_with(".json")) {
+    ESP_CHECK(!need_tensors, input, path, ": this needs the weights too; give the model's directory instead of its config");
+    checkpoint.state_->source = open_bare_config(path);
+  } else {
+    checkpoint.state_->source = open_gguf(path);
+  }
+  return checkpoint;
+}
+
+const std::string& Checkpoint::path() const { return state_->source.path; }
+const arch::Arch& Checkpoint::arch() const { return *state_->source.arch; }
+const arch::ModelDims& Checkpoint::dims() const { return state_->source.dims; }
+bool Checkpoint::is_gguf() const { return state_->source.is_gguf; }
+std::uint64_t Checkpoint::file_bytes() const { return state_->source.file_bytes; }
+bool Checkpoint::has_tokenizer() const { return state_->source.has_tokenizer; }
+const std::string& Checkpoint::hf_config() const { return state_->source.hf_config; }
+const std::string& Checkpoint::hf_generation_config() const { return state_->source.hf_generation_config; }
+const std::string& Checkpoint::name() const { return state_->source.name; }
+
+const text::TokenizerData& Checkpoint::tokenizer() const {
+  ESP_CHECK(has_tokenizer(), input, path(), ": there is no tokenizer (tokenizer.json, or tokenizer.ggml.* in a GGUF)");
+  std::call_once(state_->tokenizer_once, [this] { state_->tokenizer = state_->source.load_tokenizer(); });
+  return state_->tokenizer;
+}
+
+format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const { return state_->tensor(role, layer).format; }
+
+void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n, float* out) const {
+  const StoredTensor& t = state_->tensor(role, layer);
+  ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal, "rows ", row_begin, " + ", n, " of ",
+            arch::role_name(role), " which has ", t.rows);
+  if (n == 0) return;
+  if (t.is_vector)
+    read_vector(t, row_begin, n, out);
+  else
+    read_matrix_rows(t, state_->source.dims.head_dim, row_begin, n, out);
+}
+
+std::vector<float> Checkpoint::read(arch::Role role, int layer) const {
+  const StoredTensor& t = state_->tensor(role, layer);
+  std::vector<float> out(static_cast<std::size_t>(t.rows * t.cols));
+  read_rows(role, layer, 0, t.rows, out.data());
+  return out;
+}
+
+std::string Checkpoint::sha256() const {
+  std::call_once(state_->hash_once, [this] {
+    const Source& source = state_->source;
+    if (source.is_gguf) {
+      state_->hash = hash::sha256_file(source.path);
+      return;
+    }
+    hash::Sha256 sum;  // of the lines "name hash", so that moving a directory does not change it
+    for (const std::string& file : source.hashed_files) {
+      sum.update(std::filesystem::path(file).filename().string());
+      sum.update(" ");
+      sum.update(hash::sha256_file(file));
+      sum.update("\n");
+    }
+    state_->hash = sum.hex();
+  });
+  return state_->hash;
+}
+
+}  // namespace espalier::checkpoint

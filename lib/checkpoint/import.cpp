@@ -1,0 +1,35 @@
+// `espalier import`: any supported checkpoint -> Hugging Face directory, tensor by tensor in windows of rows.
+#include <algorithm>
+#include <filesystem>
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace espalier::checkpoint {
+
+void import_checkpoint(const Checkpoint& source, const std::string& directory, const WriteOptions& options, const core::Progress& progress) {
+  ESP_CHECK(!core::same_file(source.path(), directory), usage, directory, ": the output is the source itself; choose another directory");
+  const arch::ModelDims& dims = source.dims();
+  CheckpointWriter writer(directory, source.arch(), dims, options, source.hf_config(), source.has_tokenizer() ? &source.tokenizer() : nullptr,
+                          source.hf_generation_config());
+  const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), dims);
+  std::vector<float> rows;
+  constexpr std::int64_t kWindow = std::int64_t{16} << 20;  // values: 64 MB as float
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const arch::TensorRef& t = tensors[i];
+    // Whole heads a window: rows of a head may be interleaved in the file.
+    const std::int64_t unit = t.is_vector ? t.rows : dims.head_dim;
+    const std::int64_t window = std::max<std::int64_t>(1, kWindow / (t.cols * unit)) * unit;
+    for (std::int64_t row = 0; row < t.rows; row += window) {
+      const std::int64_t n = std::min(window, t.rows - row);
+      rows.resize(static_cast<std::size_t>(n * t.cols));
+      source.read_rows(t.spec->role, t.layer, row, n, rows.data());
+      writer.write_rows(t.spec->role, t.layer, rows);
+    }
+    if (progress) progress({"import", static_cast<std::int64_t>(i) + 1, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
+  }
+  writer.finish();
+}
+
+}  // namespace espalier::checkpoint

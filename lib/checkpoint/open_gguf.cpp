@@ -1,0 +1,112 @@
+// Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in its shape and nothing else, except
+// rope_freqs.weight, which is checked against (or turned into) the RoPE scaling and regenerated on export.
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/problems.h"
+#include "checkpoint/rope_recovery.h"
+#include "checkpoint/source.h"
+
+namespace espalier::checkpoint {
+namespace {
+
+std::string shape_text(const std::vector<std::int64_t>& ne) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < ne.size(); ++i) text += (i ? ", " : "") + std::to_string(ne[i]);
+  return text + "]";
+}
+
+void locate_tensors(Source& source, const format::GgufHeader& header, Problems& problems) {
+  std::set<std::string, std::less<>> expected{arch::gguf_name(arch::Role::rope_freqs, -1)};
+  for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
+    const std::string name = arch::gguf_name(ref.spec->role, ref.layer);
+    expected.insert(name);
+    const format::GgufTensor* stored = header.tensor(name);
+    if (stored == nullptr) {
+      problems.input("tensor \"", name, "\" is missing");
+      continue;
+    }
+    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
+    std::vector<std::int64_t> found = stored->ne;
+    while (found.size() > want.size() && found.back() == 1) found.pop_back();
+    if (found != want) {
+      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->ne), ", expected ", shape_text(want));
+      continue;
+    }
+    source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(), stored->offset,  stored->format,
+                                                   ref.rows,               ref.cols,        ref.is_vector,
+                                                   ref.spec->to_gguf == arch::Transform::rope_permute};
+  }
+  for (const format::GgufTensor& tensor : header.tensors())
+    if (expected.count(tensor.name) == 0)
+      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.ne), " is not part of architecture ", source.arch->name);
+}
+
+void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems& problems) {
+  const format::GgufTensor* tensor = header.tensor(arch::gguf_name(arch::Role::rope_freqs, -1));
+  if (tensor == nullptr) return;
+  const std::int64_t half = source.dims.head_dim / 2;
+  if (tensor->format != format::FormatId::f32 || tensor->cols() != half || tensor->rows() != 1) {
+    problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne), ", expected ", half, " float32 values");
+    return;
+  }
+  std::vector<float> factors(static_cast<std::size_t>(half));
+  source.gguf_file->read(tensor->offset, std::as_writable_bytes(std::span(factors)));
+  if (source.dims.rope_scaling.factor != 1) {
+    if (!regenerates(source.dims, source.dims.rope_scaling, factors))
+      problems.input("tensor \"", tensor->name, "\" contradicts the RoPE scaling in the metadata");
+    return;
+  }
+  const std::optional<arch::RopeScaling> scaling = recover_rope_scaling(source.dims, factors);
+  if (scaling)
+    source.dims.rope_scaling = *scaling;
+  else
+    problems.unsupported("tensor \"", tensor->name, "\" holds frequency factors that no known RoPE scaling (llama3) regenerates");
+}
+
+text::TokenizerData special_ids(const format::GgufHeader& header) {
+  text::TokenizerData ids;
+  const auto id = [&](const char* key) -> std::optional<std::int32_t> {
+    const std::optional<std::int64_t> value = header.optional_integer(key);
+    if (!value || *value < 0 || *value > std::int64_t{1} << 30) return std::nullopt;
+    return static_cast<std::int32_t>(*value);
+  };
+  ids.bos = id("tokenizer.ggml.bos_token_id");
+  ids.eos = id("tokenizer.ggml.eos_token_id");
+  ids.pad = id("tokenizer.ggml.padding_token_id");
+  return ids;
+}
+
+}  // namespace
+
+Source open_gguf(const std::string& path) {
+  Source source;
+  source.path = path;
+  source.is_gguf = true;
+  source.gguf_file = std::make_unique<core::FileReader>(path);
+  source.file_bytes = source.gguf_file->size();
+  source.hashed_files = {path};
+  const auto header = std::make_shared<const format::GgufHeader>(format::GgufHeader::read(*source.gguf_file));
+  source.gguf_header = header;
+
+  const ParsedConfig parsed = dims_from_gguf(*header);
+  source.arch = parsed.arch;
+  source.dims = parsed.dims;
+  Problems problems(path);
+  locate_tensors(source, *header, problems);
+  check_rope_freqs(source, *header, problems);
+  problems.raise();
+
+  source.name = header->optional_text("general.name").value_or(std::filesystem::path(path).stem().string());
+  source.has_tokenizer = header->find("tokenizer.ggml.model") != nullptr;
+  source.load_tokenizer = [header] { return text::tokenizer_from_gguf(*header); };
+  if (source.dims.uniform() && !source.dims.layers.empty()) {
+    const text::TokenizerData ids = special_ids(*header);
+    source.hf_config = make_hf_config(*source.arch, source.dims, "", format::FormatId::f32, &ids);
+  }
+  return source;
+}
+
+}  // namespace espalier::checkpoint

@@ -1,0 +1,103 @@
+// Opening a Hugging Face directory: config.json, *.safetensors headers and (on first use) the tokenizer files. Also a bare config.json,
+// of which only sizes can be asked.
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/problems.h"
+#include "checkpoint/source.h"
+
+namespace espalier::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+// Tensors of released checkpoints that transformers does not load either: position buffers of old versions, and the copy of the
+// embedding that some tools save although it is tied.
+bool ignorable(const std::string& name, const arch::Arch& arch, const arch::ModelDims& dims) {
+  if (name.ends_with(".rotary_emb.inv_freq")) return true;
+  for (const arch::TensorSpec& spec : arch.model)
+    if (spec.tied && dims.tied && name == spec.hf) return true;
+  return false;
+}
+
+void locate_tensors(Source& source, Problems& problems) {
+  const format::SafetensorsSet& set = *source.safetensors;
+  std::set<std::string, std::less<>> expected;
+  for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
+    const std::string name = arch::with_layer(ref.spec->hf, ref.layer);
+    expected.insert(name);
+    const format::SafeTensor* stored = set.find(name);
+    if (stored == nullptr) {
+      problems.input("tensor \"", name, "\" is missing");
+      continue;
+    }
+    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{ref.rows} : std::vector{ref.rows, ref.cols};
+    if (stored->shape != want) {
+      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ", shape_text(want));
+      continue;
+    }
+    source.tensors[{ref.spec->role, ref.layer}] = {&set.shard(stored->shard), stored->offset, stored->dtype, ref.rows, ref.cols, ref.is_vector, false};
+  }
+  for (const format::SafeTensor& tensor : set.tensors())
+    if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))
+      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape), " is not part of architecture ", source.arch->name);
+}
+
+// Files that decide what the model is, besides the shards.
+constexpr const char* kSmallFiles[] = {"config.json",           "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                                       "special_tokens_map.json", "chat_template.jinja",    "tokenizer.model"};
+
+}  // namespace
+
+Source open_bare_config(const std::string& path) {
+  Source source;
+  source.path = path;
+  source.hf_config = core::read_text_file(path, kMaxConfigBytes);
+  const ParsedConfig parsed = parse_hf_config(source.hf_config, path);
+  source.arch = parsed.arch;
+  source.dims = parsed.dims;
+  source.hashed_files = {path};
+  source.name = fs::absolute(path).parent_path().filename().string();
+  return source;
+}
+
+Source open_hf_directory(const std::string& directory, bool need_tensors) {
+  const std::string base = directory.ends_with('/') ? directory : directory + "/";
+  ESP_CHECK(fs::exists(base + "config.json"), input, directory, ": there is no config.json; expected a Hugging Face model directory or a .gguf file");
+  Source source = open_bare_config(base + "config.json");
+  source.path = directory;
+  source.hashed_files.clear();
+  for (const char* file : kSmallFiles)
+    if (fs::exists(base + file)) source.hashed_files.push_back(base + file);
+  if (fs::exists(base + "generation_config.json")) source.hf_generation_config = core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
+
+  const bool has_tensors = fs::exists(base + "model.safetensors") || fs::exists(base + "model.safetensors.index.json");
+  if (has_tensors || need_tensors) {
+    ESP_CHECK(has_tensors || !(fs::exists(base + "pytorch_model.bin") || fs::exists(base + "pytorch_model.bin.index.json")), unsupported, directory,
+              ": the weights are a pytorch_model.bin; save them as safetensors first (save_pretrained does)");
+    ESP_CHECK(has_tensors, input, directory, ": there is neither model.safetensors nor model.safetensors.index.json");
+    source.safetensors = std::make_unique<format::SafetensorsSet>(format::SafetensorsSet::open_directory(directory));
+    Problems problems(directory);
+    locate_tensors(source, problems);
+    problems.raise();
+    for (int i = 0; i < source.safetensors->n_shards(); ++i) {
+      source.file_bytes += source.safetensors->shard(i).size();
+      source.hashed_files.push_back(source.safetensors->shard(i).path());
+    }
+  }
+  std::sort(source.hashed_files.begin(), source.hashed_files.end());
+  source.has_tokenizer = text::hf_directory_has_tokenizer(directory);
+  source.load_tokenizer = [directory] { return text::tokenizer_from_hf(directory); };
+  return source;
+}
+
+}  // namespace espalier::checkpoint

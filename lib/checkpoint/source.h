@@ -1,0 +1,50 @@
+// Inside of Checkpoint: what opening a GGUF file or a Hugging Face directory yields. Both end as the same list of stored tensors, so
+// that reading does not know where they came from.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arch/arch.h"
+#include "core/file.h"
+#include "format/gguf.h"
+#include "format/safetensors.h"
+#include "text/tokenizer.h"
+
+namespace espalier::checkpoint {
+
+struct StoredTensor {
+  const core::FileReader* file = nullptr;
+  std::uint64_t offset = 0;
+  format::FormatId format = format::FormatId::f32;
+  std::int64_t rows = 0, cols = 0;  // Hugging Face layout; a vector has cols 1
+  bool is_vector = false;
+  bool rope_permuted = false;       // rows of each head are in the order of GGUF
+};
+
+struct Source {
+  std::string path, name;
+  const arch::Arch* arch = nullptr;
+  arch::ModelDims dims;
+  bool is_gguf = false;
+  std::uint64_t file_bytes = 0;
+  bool has_tokenizer = false;
+  std::function<text::TokenizerData()> load_tokenizer;  // parsed on first use: many stages never look at it
+  std::string hf_config, hf_generation_config;
+  std::vector<std::string> hashed_files;                // sorted; a GGUF is hashed as the one file it is
+  std::map<std::pair<arch::Role, int>, StoredTensor> tensors;
+
+  std::unique_ptr<core::FileReader> gguf_file;
+  std::shared_ptr<const format::GgufHeader> gguf_header;
+  std::unique_ptr<format::SafetensorsSet> safetensors;
+};
+
+Source open_gguf(const std::string& path);
+Source open_hf_directory(const std::string& directory, bool need_tensors);
+Source open_bare_config(const std::string& path);
+
+}  // namespace espalier::checkpoint

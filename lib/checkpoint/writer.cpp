@@ -1,0 +1,179 @@
+// Writing a Hugging Face directory as a whole. Everything is written into <directory>/.incomplete; finish() then takes away the old
+// config.json (a directory without it is no model), moves the files into place and config.json last, so that no mixture of an old and
+// a new model can ever be opened. A run that dies leaves the previous model intact, or at worst no model, never a wrong one.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "format/safetensors.h"
+
+namespace espalier::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A file that belongs to a model directory of ours: replaced or removed together with the model.
+bool belongs_to_model(const std::string& name) {
+  static const char* const names[] = {"config.json",         "generation_config.json",  "tokenizer.json", "tokenizer_config.json",
+                                      "tokenizer.model",     "special_tokens_map.json", "vocab.json",     "merges.txt",
+                                      "added_tokens.json",   "chat_template.jinja",     "chat_template.json", "plan.json",
+                                      "manifest.json",       "model.safetensors.index.json"};
+  if (std::find(std::begin(names), std::end(names), name) != std::end(names)) return true;
+  return name == "model.safetensors" || (name.starts_with("model-") && name.ends_with(".safetensors"));
+}
+
+std::string generation_config_from(const text::TokenizerData& tokenizer) {
+  nlohmann::ordered_json config;
+  config["_from_model_config"] = true;
+  if (tokenizer.bos) config["bos_token_id"] = *tokenizer.bos;
+  if (tokenizer.eos) config["eos_token_id"] = *tokenizer.eos;
+  if (tokenizer.pad) config["pad_token_id"] = *tokenizer.pad;
+  return config.dump(2) + "\n";
+}
+
+std::uint64_t tokenizer_bytes(const text::TokenizerData* t) {  // generous: JSON with escapes
+  if (t == nullptr) return 0;
+  std::uint64_t n = t->hf_tokenizer_json.size() + t->hf_tokenizer_config.size() + t->chat_template.size();
+  for (const std::string& s : t->tokens) n += 4 * s.size() + 64;
+  for (const std::string& s : t->merges) n += 4 * s.size() + 32;
+  return n;
+}
+
+}  // namespace
+
+struct CheckpointWriter::State {
+  std::string directory, staging;
+  format::FormatId dtype = format::FormatId::f32;
+  std::vector<arch::TensorRef> tensors;
+  std::size_t current = 0;
+  std::int64_t done = 0;  // values of the current tensor
+  std::unique_ptr<format::SafetensorsWriter> weights;
+  std::vector<std::byte> encoded;
+  bool finished = false;
+
+  std::string name(std::size_t i) const { return arch::with_layer(tensors[i].spec->hf, tensors[i].layer); }
+  void skip_complete() {
+    while (current < tensors.size() && done == tensors[current].elements()) {
+      ++current;
+      done = 0;
+    }
+  }
+};
+
+CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arch& arch, const arch::ModelDims& dims, const WriteOptions& options,
+                                   const std::string& base_config, const text::TokenizerData* tokenizer, const std::string& generation_config)
+    : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.directory = directory;
+  s.staging = directory + "/.incomplete";
+  s.dtype = options.dtype;
+  ESP_CHECK(options.dtype == format::FormatId::f32 || options.dtype == format::FormatId::f16 || options.dtype == format::FormatId::bf16, usage,
+            "--dtype ", format::info(options.dtype).name, ": a Hugging Face directory holds f32, f16 or bf16");
+  if (tokenizer != nullptr)
+    ESP_CHECK(static_cast<std::int64_t>(tokenizer->tokens.size()) <= dims.vocab, input, directory, ": the tokenizer has ", tokenizer->tokens.size(),
+              " tokens but the model only ", dims.vocab, " embeddings");
+  const std::string config = make_hf_config(arch, dims, base_config, options.dtype, tokenizer);  // refuses before anything is touched
+
+  std::error_code error;
+  ESP_CHECK(!fs::exists(directory) || fs::is_directory(directory), input, directory, ": exists and is not a directory");
+  fs::create_directories(directory, error);
+  ESP_CHECK(!error, input, directory, ": cannot create the directory: ", error.message());
+  fs::remove_all(s.staging, error);  // of a run that died
+  fs::create_directory(s.staging, error);
+  ESP_CHECK(!error, input, s.staging, ": cannot create the directory: ", error.message());
+
+  try {
+    s.tensors = arch::tensors(arch, dims);
+    s.weights = std::make_unique<format::SafetensorsWriter>(s.staging, options.max_shard_bytes);
+    s.weights->set_metadata("format", "pt");
+    for (std::size_t i = 0; i < s.tensors.size(); ++i) {
+      const arch::TensorRef& t = s.tensors[i];
+      s.weights->add_tensor(s.name(i), s.dtype, t.is_vector ? std::vector{t.rows} : std::vector{t.rows, t.cols});
+    }
+    core::require_free_disk(directory, s.weights->data_bytes() + tokenizer_bytes(tokenizer) + (std::uint64_t{1} << 20));
+    if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, s.staging);
+    const std::string generation = !generation_config.empty() || tokenizer == nullptr ? generation_config : generation_config_from(*tokenizer);
+    if (!generation.empty()) core::write_text_file(s.staging + "/generation_config.json", generation);
+    core::write_text_file(s.staging + "/config.json", config);
+    s.weights->begin();
+    s.skip_complete();
+  } catch (...) {
+    s.weights.reset();
+    fs::remove_all(s.staging, error);
+    throw;
+  }
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (!state_ || state_->finished) return;
+  state_->weights.reset();
+  std::error_code ignored;
+  fs::remove_all(state_->staging, ignored);
+}
+
+void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const float> rows) {
+  State& s = *state_;
+  ESP_CHECK(s.current < s.tensors.size(), internal, s.directory, ": rows of ", arch::role_name(role), " after the last tensor");
+  const arch::TensorRef& t = s.tensors[s.current];
+  ESP_CHECK(t.spec->role == role && (t.layer == layer || t.layer < 0), internal, s.directory, ": rows of ", arch::role_name(role), " of layer ", layer,
+            " while ", s.name(s.current), " is expected");
+  const std::int64_t n = static_cast<std::int64_t>(rows.size());
+  ESP_CHECK(n % t.cols == 0 && n <= t.elements() - s.done, internal, s.directory, ": ", n, " values for ", s.name(s.current), " of which ",
+            t.elements() - s.done, " are missing");
+  const float largest = s.dtype == format::FormatId::f16 ? 65504.0f : std::numeric_limits<float>::max();
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float value = rows[static_cast<std::size_t>(i)];
+    ESP_CHECK(std::fabs(value) <= largest, input, s.directory, ": tensor ", s.name(s.current), ", row ", (s.done + i) / t.cols, ": value ", value,
+              std::isfinite(value) ? " does not fit f16; use bf16 or f32" : " is not finite");
+  }
+  const format::QuantFormat& f = format::info(s.dtype);
+  constexpr std::int64_t kPiece = std::int64_t{4} << 20;
+  for (std::int64_t i = 0; i < n; i += kPiece) {
+    const std::int64_t m = std::min(kPiece, n - i);
+    s.encoded.resize(static_cast<std::size_t>(m * f.block_bytes));
+    f.encode(rows.data() + i, nullptr, s.encoded.data(), m);
+    s.weights->write(s.encoded);
+  }
+  s.done += n;
+  s.skip_complete();
+}
+
+void CheckpointWriter::finish() {
+  State& s = *state_;
+  ESP_CHECK(s.current == s.tensors.size(), internal, s.directory, ": tensor ", s.name(s.current), " is incomplete");
+  s.weights->finish();
+  s.weights.reset();
+
+  std::vector<std::string> fresh, stale;
+  for (const auto& entry : fs::directory_iterator(s.staging)) fresh.push_back(entry.path().filename().string());
+  std::sort(fresh.begin(), fresh.end());
+  for (const auto& entry : fs::directory_iterator(s.directory)) {
+    const std::string name = entry.path().filename().string();
+    if (belongs_to_model(name) && !std::binary_search(fresh.begin(), fresh.end(), name)) stale.push_back(name);
+  }
+  const auto remove = [&](const std::string& name) {
+    std::error_code error;
+    fs::remove(s.directory + "/" + name, error);
+    ESP_CHECK(!error, input, s.directory, "/", name, ": cannot remove the old file: ", error.message());
+  };
+  const auto move = [&](const std::string& name) {
+    std::error_code error;
+    fs::rename(s.staging + "/" + name, s.directory + "/" + name, error);
+    ESP_CHECK(!error, input, s.directory, "/", name, ": cannot move the new file into place: ", error.message());
+  };
+  remove("config.json");
+  for (const std::string& name : stale) remove(name);
+  for (const std::string& name : fresh)
+    if (name != "config.json") move(name);
+  move("config.json");
+  s.finished = true;
+  std::error_code ignored;
+  fs::remove_all(s.staging, ignored);
+}
+
+}  // namespace espalier::checkpoint
