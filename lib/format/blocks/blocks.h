@@ -1,0 +1,73 @@
+// The packed blocks of every format, as they lie in a GGUF file (little-endian). Plain data and nothing else, so that ISA objects
+// may include it. `d`, `m`, `dmin` are IEEE binary16 bits. How the bits of a block are numbered is drawn at the head of
+// blocks/<format>.cpp. F32, F16 and BF16 are plain arrays of 4- and 2-byte values and have no struct.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace espalier::format {
+
+constexpr int kBlock32 = 32;        // values in a block of Q8_0 Q4_0 Q4_1 Q5_0 Q5_1
+constexpr int kSuperBlock = 256;    // values in a block of Q4_K Q5_K Q6_K
+constexpr int kScales6Bytes = 12;   // 8 scales and 8 mins of 6 bits in Q4_K and Q5_K
+
+struct BlockQ8_0 {
+  std::uint16_t d;
+  std::int8_t qs[kBlock32];
+};
+static_assert(sizeof(BlockQ8_0) == 34);
+
+struct BlockQ4_0 {
+  std::uint16_t d;
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockQ4_0) == 18);
+
+struct BlockQ4_1 {
+  std::uint16_t d;
+  std::uint16_t m;
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockQ4_1) == 20);
+
+struct BlockQ5_0 {
+  std::uint16_t d;
+  std::uint8_t qh[4];
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockQ5_0) == 22);
+
+struct BlockQ5_1 {
+  std::uint16_t d;
+  std::uint16_t m;
+  std::uint8_t qh[4];
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockQ5_1) == 24);
+
+struct BlockQ4_K {
+  std::uint16_t d;
+  std::uint16_t dmin;
+  std::uint8_t scales[kScales6Bytes];
+  std::uint8_t qs[kSuperBlock / 2];
+};
+static_assert(sizeof(BlockQ4_K) == 144);
+
+struct BlockQ5_K {
+  std::uint16_t d;
+  std::uint16_t dmin;
+  std::uint8_t scales[kScales6Bytes];
+  std::uint8_t qh[kSuperBlock / 8];
+  std::uint8_t qs[kSuperBlock / 2];
+};
+static_assert(sizeof(BlockQ5_K) == 176);
+
+struct BlockQ6_K {
+  std::uint8_t ql[kSuperBlock / 2];
+  std::uint8_t qh[kSuperBlock / 4];
+  std::int8_t scales[kSuperBlock / 16];
+  std::uint16_t d;
+};
+static_assert(sizeof(BlockQ6_K) == 210);
+
+}  // namespace espalier::format

@@ -1,0 +1,195 @@
+#include "format/blocks/super_block.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "format/blocks/codec.h"
+#include "format/blocks/fit.h"
+
+namespace espalier::format {
+namespace {
+
+constexpr int kRounds = 3;  // of the alternation; later ones change less than 0.1 % of the error
+
+int rounded(float v, int lowest, int highest) { return level(v - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest; }
+
+// Nearest levels for x ~ scale * q - min (lowest <= q <= highest), and their weighted squared error.
+template <typename Level>
+float choose_levels(const float* x, const float* weight, int n, float scale, float min, int lowest, int highest, Level* q) {
+  const float id = inverse(scale);
+  float error = 0;
+  for (int i = 0; i < n; ++i) {
+    const int l = rounded((x[i] + min) * id, lowest, highest);
+    const float difference = scale * static_cast<float>(l) - min - x[i];
+    error += weight[i] * difference * difference;
+    q[i] = static_cast<Level>(l);
+  }
+  return error;
+}
+
+// The best scale and min near the given ones for one group; writes scale, min and q.
+float refine_affine_group(const float* x, const float* weight, int highest, float d, float dmin, int centre_scale, int centre_min,
+                          std::uint8_t* scale, std::uint8_t* min, std::uint8_t* q) {
+  constexpr int kGroup = kSuperBlock / kAffineGroups;
+  float best = INFINITY;
+  for (int s = std::max(0, centre_scale - 1); s <= std::min(63, centre_scale + 1); ++s)
+    for (int m = std::max(0, centre_min - 1); m <= std::min(63, centre_min + 1); ++m) {
+      std::uint8_t trial[kGroup];
+      const float error = choose_levels(x, weight, kGroup, d * static_cast<float>(s), dmin * static_cast<float>(m), 0, highest, trial);
+      if (error < best) {
+        best = error;
+        *scale = static_cast<std::uint8_t>(s);
+        *min = static_cast<std::uint8_t>(m);
+        std::copy(trial, trial + kGroup, q);
+      }
+    }
+  return best;
+}
+
+// d and dmin of least weighted squared error for the block's integers.
+void solve_affine_super(const float* x, const float* weight, AffineSuperBlock& block) {
+  constexpr int kGroup = kSuperBlock / kAffineGroups;
+  double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;  // a = scale * q, b = -min
+  for (int g = 0; g < kAffineGroups; ++g) {
+    const double b = -static_cast<double>(block.min[g]);
+    for (int i = g * kGroup; i < (g + 1) * kGroup; ++i) {
+      const double w = weight[i], a = static_cast<double>(block.scale[g] * block.q[i]);
+      aa += w * a * a;
+      ab += w * a * b;
+      bb += w * b * b;
+      ax += w * a * static_cast<double>(x[i]);
+      bx += w * b * static_cast<double>(x[i]);
+    }
+  }
+  const double determinant = aa * bb - ab * ab;
+  if (bb == 0.0 && aa > 0.0) {
+    block.d = scale_bits(static_cast<float>(ax / aa));
+  } else if (determinant > 1e-9 * aa * bb) {
+    const double d = (ax * bb - bx * ab) / determinant, dmin = (aa * bx - ab * ax) / determinant;
+    if (d > 0 && dmin > 0) {
+      block.d = scale_bits(static_cast<float>(d));
+      block.dmin = scale_bits(static_cast<float>(dmin));
+    }
+  }
+}
+
+void solve_scaled_super(const float* x, const float* weight, ScaledSuperBlock& block) {
+  constexpr int kGroup = kSuperBlock / kScaledGroups;
+  double aa = 0, ax = 0;
+  for (int i = 0; i < kSuperBlock; ++i) {
+    const double w = weight[i], a = static_cast<double>(block.scale[i / kGroup] * block.q[i]);
+    aa += w * a * a;
+    ax += w * a * static_cast<double>(x[i]);
+  }
+  if (aa > 0) block.d = scale_bits(static_cast<float>(ax / aa));
+}
+
+}  // namespace
+
+AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int highest) {
+  constexpr int kGroup = kSuperBlock / kAffineGroups;
+  Affine fits[kAffineGroups];
+  float top_scale = 0, top_min = 0;
+  for (int g = 0; g < kAffineGroups; ++g) {
+    fits[g] = fit_affine(x + g * kGroup, weight + g * kGroup, kGroup, highest, true);
+    top_scale = std::max(top_scale, fits[g].scale);
+    top_min = std::max(top_min, -fits[g].min);
+  }
+  AffineSuperBlock block;
+  block.d = scale_bits(top_scale / 63.0f);
+  block.dmin = scale_bits(top_min / 63.0f);
+  {
+    const float id = inverse(core::half_to_float(block.d)), idmin = inverse(core::half_to_float(block.dmin));
+    for (int g = 0; g < kAffineGroups; ++g) {
+      block.scale[g] = static_cast<std::uint8_t>(rounded(fits[g].scale * id, 0, 63));
+      block.min[g] = static_cast<std::uint8_t>(rounded(-fits[g].min * idmin, 0, 63));
+    }
+  }
+  AffineSuperBlock best = block;
+  float best_error = INFINITY;
+  for (int round = 0; round < kRounds; ++round) {
+    const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
+    float error = 0;
+    for (int g = 0; g < kAffineGroups; ++g) {
+      const float* xg = x + g * kGroup;
+      error += refine_affine_group(xg, weight + g * kGroup, highest, d, dmin, block.scale[g], block.min[g], &block.scale[g], &block.min[g],
+                                   block.q + g * kGroup);
+    }
+    if (!(error < best_error)) break;
+    best_error = error;
+    best = block;
+    solve_affine_super(x, weight, block);
+  }
+  return best;
+}
+
+ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight) {
+  constexpr int kGroup = kSuperBlock / kScaledGroups;
+  float fits[kScaledGroups];
+  for (int g = 0; g < kScaledGroups; ++g) fits[g] = fit_scale(x + g * kGroup, weight + g * kGroup, kGroup, -32, 31);
+  ScaledSuperBlock block;
+  block.d = scale_bits(extreme(fits, kScaledGroups) / -128.0f);
+  {
+    const float id = inverse(core::half_to_float(block.d));
+    for (int g = 0; g < kScaledGroups; ++g) block.scale[g] = static_cast<std::int8_t>(rounded(fits[g] * id, -128, 127));
+  }
+  ScaledSuperBlock best = block;
+  float best_error = INFINITY;
+  for (int round = 0; round < kRounds; ++round) {
+    const float d = core::half_to_float(block.d);
+    float error = 0;
+    for (int g = 0; g < kScaledGroups; ++g) {
+      float best_group = INFINITY;
+      const int centre = block.scale[g];
+      for (int s = std::max(-128, centre - 1); s <= std::min(127, centre + 1); ++s) {
+        std::int8_t trial[kGroup];
+        const float e = choose_levels(x + g * kGroup, weight + g * kGroup, kGroup, d * static_cast<float>(s), 0.0f, -32, 31, trial);
+        if (e < best_group) {
+          best_group = e;
+          block.scale[g] = static_cast<std::int8_t>(s);
+          std::copy(trial, trial + kGroup, block.q + g * kGroup);
+        }
+      }
+      error += best_group;
+    }
+    if (!(error < best_error)) break;
+    best_error = error;
+    best = block;
+    solve_scaled_super(x, weight, block);
+  }
+  return best;
+}
+
+void super_block_weights(const float* x, const float* importance, int group, float* weight) {
+  for (int begin = 0; begin < kSuperBlock; begin += group) {
+    if (importance != nullptr) {
+      float uniform[kSuperBlock];
+      const float* usable = usable_weights(importance + begin, group, uniform);
+      std::copy(usable, usable + group, weight + begin);
+      continue;
+    }
+    float sum = 0;
+    for (int i = 0; i < group; ++i) sum += x[begin + i] * x[begin + i];
+    const float rms = std::sqrt(sum / static_cast<float>(group));
+    for (int i = 0; i < group; ++i) weight[begin + i] = rms > 0.0f && std::isfinite(rms) ? 1.0f + std::fabs(x[begin + i]) / rms : 1.0f;
+  }
+}
+
+void pack_scales6(const std::uint8_t* scale, const std::uint8_t* min, std::uint8_t* packed) {
+  for (int j = 0; j < 4; ++j) {
+    packed[j] = static_cast<std::uint8_t>(scale[j] | (scale[j + 4] >> 4) << 6);
+    packed[j + 4] = static_cast<std::uint8_t>(min[j] | (min[j + 4] >> 4) << 6);
+    packed[j + 8] = static_cast<std::uint8_t>((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
+  }
+}
+
+void unpack_scales6(const std::uint8_t* packed, std::uint8_t* scale, std::uint8_t* min) {
+  for (int j = 0; j < 4; ++j) {
+    scale[j] = packed[j] & 63;
+    min[j] = packed[j + 4] & 63;
+    scale[j + 4] = static_cast<std::uint8_t>((packed[j + 8] & 15) | (packed[j] >> 6) << 4);
+    min[j + 4] = static_cast<std::uint8_t>((packed[j + 8] >> 4) | (packed[j + 4] >> 6) << 4);
+  }
+}
+
+}  // namespace espalier::format

@@ -1,0 +1,65 @@
+// Lookups over formats.inc, and sizes of matrices.
+#include "format/quant_format.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <limits>
+
+#include "core/error.h"
+#include "format/blocks/codec.h"
+
+namespace espalier::format {
+namespace {
+
+constexpr std::size_t kFormats = 0
+#define ESP_FORMAT(name, gguf_type) +1
+#include "format/formats.inc"
+#undef ESP_FORMAT
+    ;
+
+// Copies made on first use, because formats of other files may not be initialised before this file's own statics.
+const std::array<QuantFormat, kFormats>& table() {
+  static const std::array<QuantFormat, kFormats> formats = {
+#define ESP_FORMAT(name, gguf_type) k_##name,
+#include "format/formats.inc"
+#undef ESP_FORMAT
+  };
+  return formats;
+}
+
+}  // namespace
+
+const QuantFormat& info(FormatId id) { return table()[static_cast<std::size_t>(id)]; }
+
+std::span<const QuantFormat> all_formats() { return table(); }
+
+std::optional<FormatId> format_by_name(std::string_view name) {
+  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); };
+  for (const QuantFormat& format : table())
+    if (std::equal(name.begin(), name.end(), format.name.begin(), format.name.end(), same)) return format.id;
+  return std::nullopt;
+}
+
+std::optional<FormatId> format_by_gguf_type(std::uint32_t type) {
+  for (const QuantFormat& format : table())
+    if (format.gguf_type == type) return format.id;
+  return std::nullopt;
+}
+
+std::int64_t matrix_bytes(FormatId id, std::int64_t rows, std::int64_t cols) {
+  const QuantFormat& format = info(id);
+  ESP_CHECK(rows >= 0 && cols >= 0, unsupported, "a matrix of ", rows, " x ", cols, " values has no size");
+  if (cols % format.block != 0) {
+    const std::int64_t below = cols / format.block * format.block, above = below + format.block;
+    const std::int64_t nearest = below > 0 && cols - below <= above - cols ? below : above;
+    core::fail(core::ErrorKind::unsupported, "rows of ", cols, " values cannot be ", format.name, ": it stores blocks of ", format.block,
+               "; the nearest legal row length is ", nearest);
+  }
+  const std::int64_t row_bytes = cols / format.block * format.block_bytes;  // cannot overflow: block_bytes <= 4 * block
+  ESP_CHECK(cols <= std::numeric_limits<std::int64_t>::max() / 4 && (row_bytes == 0 || rows <= std::numeric_limits<std::int64_t>::max() / row_bytes),
+            unsupported, "a matrix of ", rows, " x ", cols, " values is too large");
+  return rows * row_bytes;
+}
+
+}  // namespace espalier::format
