@@ -3,6 +3,7 @@
 #pragma once
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -20,9 +21,12 @@ struct TransformerOptions {
   bool checkpoint_layers = false;  // recompute each layer's activations in backward instead of keeping them
 };
 
+// Not thread-safe: one thread at a time per object (LibTorch uses its own threads inside).
 class Transformer {
  public:
   Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options);
+  // Seeded normal weights with logits of standard deviation about 1, for tests and benchmarks.
+  static Transformer random(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, std::uint64_t seed);
   static Transformer load(const checkpoint::Checkpoint& source, const TransformerOptions& options);
   void save(const std::string& directory, const checkpoint::Checkpoint& like, const checkpoint::WriteOptions& options) const;
 
@@ -47,11 +51,15 @@ class Transformer {
   void set_tap(Tap tap) { tap_ = std::move(tap); }
 
  private:
+  void tap(const char* point, int layer, const torch::Tensor& value) const;
+  std::pair<torch::Tensor, torch::Tensor> rope_tables(std::int64_t positions) const;  // cos, sin: [positions, D/2]
+
   const arch::Arch* arch_;
   arch::ModelDims dims_;
   TransformerOptions options_;
   std::map<std::pair<arch::Role, int>, torch::Tensor> weights_;
-  torch::Tensor inverse_frequencies_;  // [D/2] double
+  torch::Tensor inverse_frequencies_;           // [D/2] double
+  mutable torch::Tensor rope_cos_, rope_sin_;   // as many positions as were asked for so far; computed in double
   Tap tap_;
 };
 

@@ -1,0 +1,112 @@
+// The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so that the two can be read side by side.
+// Positions always start at 0 and attention is causal over the whole window; no cache, no padding.
+#include <cmath>
+
+#include "core/error.h"
+#include "model/functions.h"
+#include "model/transformer.h"
+
+namespace espalier::model {
+
+using arch::Role;
+using torch::Tensor;
+
+namespace {
+
+// Grouped-query attention: N = K * q_per_kv query heads, head n reads group n / q_per_kv.
+Tensor attend(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD, torch::ScalarType dtype) {
+  const Tensor mix_BNTD = at::scaled_dot_product_attention(q_BTND.to(dtype).transpose(1, 2), k_BTKD.to(dtype).transpose(1, 2),
+                                                           v_BTKD.to(dtype).transpose(1, 2), {}, 0.0, /*is_causal=*/true, std::nullopt,
+                                                           /*enable_gqa=*/q_BTND.size(2) != k_BTKD.size(2));
+  return mix_BNTD.transpose(1, 2).to(torch::kFloat32);
+}
+
+// Runs one layer without a graph and once more, with one, when its gradient is asked for.
+struct Recomputed : torch::autograd::Function<Recomputed> {
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Transformer* model, std::int64_t index) {
+    ctx->save_for_backward({x});
+    ctx->saved_data["model"] = reinterpret_cast<std::int64_t>(model);
+    ctx->saved_data["index"] = index;
+    torch::NoGradGuard no_grad;
+    return model->layer(static_cast<int>(index), x);
+  }
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::tensor_list& gradients) {
+    const auto* model = reinterpret_cast<const Transformer*>(ctx->saved_data["model"].toInt());
+    const Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
+    torch::AutoGradMode with_grad(true);
+    model->layer(static_cast<int>(ctx->saved_data["index"].toInt()), x).backward(gradients[0]);
+    return {x.grad(), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+void Transformer::tap(const char* point, int layer, const Tensor& value) const {
+  if (tap_) tap_(point, layer, value);
+}
+
+std::pair<Tensor, Tensor> Transformer::rope_tables(std::int64_t positions) const {
+  if (!rope_cos_.defined() || rope_cos_.size(0) < positions) {
+    torch::NoGradGuard no_grad;
+    const Tensor angles = torch::outer(torch::arange(positions, torch::kFloat64), inverse_frequencies_);
+    rope_cos_ = angles.cos().to(torch::kFloat32).contiguous();
+    rope_sin_ = angles.sin().to(torch::kFloat32).contiguous();
+  }
+  return {rope_cos_.narrow(0, 0, positions), rope_sin_.narrow(0, 0, positions)};
+}
+
+Tensor Transformer::embed(const Tensor& ids_BT) const {
+  ESP_CHECK(ids_BT.dim() == 2, internal, "token ids are a [batch, tokens] matrix");
+  return embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
+}
+
+Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
+  const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
+  const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups, N = K * size.q_per_kv;
+  const auto w = [&](Role role) -> const Tensor& { return weight(role, index); };
+  const auto mul = [&](const Tensor& x, Role role) { return linear(x, w(role), options_.matmul_dtype); };
+  Tensor x = x_BTH;
+  tap("layer_in", index, x);
+  if (N > 0) {
+    const Tensor h = rms_norm(x, w(Role::attn_norm), dims_.norm_eps);
+    tap("attn_in", index, h);
+    const auto [cosine, sine] = rope_tables(T);
+    const Tensor q_BTND = rotate(mul(h, Role::attn_q).view({B, T, N, D}), cosine, sine);
+    const Tensor k_BTKD = rotate(mul(h, Role::attn_k).view({B, T, K, D}), cosine, sine);
+    const Tensor v_BTKD = mul(h, Role::attn_v).view({B, T, K, D});
+    const Tensor mix = attend(q_BTND, k_BTKD, v_BTKD, options_.matmul_dtype).reshape({B, T, N * D});
+    tap("attn_mix", index, mix);
+    const Tensor out = mul(mix, Role::attn_output);
+    tap("attn_out", index, out);
+    x = x + out;
+  }
+  if (size.ffn > 0) {
+    const Tensor h = rms_norm(x, w(Role::ffn_norm), dims_.norm_eps);
+    tap("ffn_in", index, h);
+    const Tensor act = swiglu(mul(h, Role::ffn_gate), mul(h, Role::ffn_up));
+    tap("ffn_act", index, act);
+    const Tensor out = mul(act, Role::ffn_down);
+    tap("ffn_out", index, out);
+    x = x + out;
+  }
+  tap("layer_out", index, x);
+  return x;
+}
+
+Tensor Transformer::hidden(const Tensor& ids_BT) const {
+  Tensor x = embed(ids_BT);
+  const bool recompute = options_.checkpoint_layers && options_.trainable && torch::GradMode::is_enabled();
+  // A recomputed layer hands gradients on only to an input that asks for them.
+  if (recompute && !x.requires_grad()) x = x.detach().requires_grad_(true);
+  for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l)
+    x = recompute ? Recomputed::apply(x, this, static_cast<std::int64_t>(l)) : layer(l, x);
+  x = rms_norm(x, weight(Role::output_norm, -1), dims_.norm_eps);
+  tap("output_norm", -1, x);
+  return x;
+}
+
+Tensor Transformer::output_weight() const { return weight(dims_.tied ? Role::token_embd : Role::output, -1); }
+
+Tensor Transformer::logits(const Tensor& hidden_BTH) const { return linear(hidden_BTH, output_weight(), options_.matmul_dtype); }
+
+}  // namespace espalier::model

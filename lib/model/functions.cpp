@@ -1,0 +1,269 @@
+// Forward and backward of the operations in functions.h. The loops are plain functions over raw rows (cloned per instruction set);
+// at::parallel_for splits rows or columns among threads.
+#include "model/functions.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "model/vector_math.h"
+
+namespace espalier::model {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::tensor_list;
+
+bool needs_graph(std::initializer_list<const Tensor*> inputs) {
+  if (!torch::GradMode::is_enabled()) return false;
+  for (const Tensor* t : inputs)
+    if (t->requires_grad()) return true;
+  return false;
+}
+// Rows handled by one task: about 16k values.
+std::int64_t grain(std::int64_t width) { return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, width)); }
+bool accumulates_in_place(const Tensor& weight) { return weight.is_leaf() && weight.grad().defined(); }
+
+// -- RMSNorm
+
+ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float* inverse, std::int64_t rows, std::int64_t h, float eps) {
+  for (std::int64_t r = 0; r < rows; ++r, x += h, y += h) {
+    float lanes[kLanes] = {};
+    std::int64_t i = 0;
+    for (; i + kLanes <= h; i += kLanes)
+      for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += x[i + j] * x[i + j];
+    for (; i < h; ++i) lanes[0] += x[i] * x[i];
+    const float scale = 1.0f / std::sqrt(sum_lanes(lanes) / static_cast<float>(h) + eps);
+    inverse[r] = scale;
+    for (std::int64_t j = 0; j < h; ++j) y[j] = x[j] * scale * w[j];
+  }
+}
+// dx = s * (w * dy) - x * s^3 / h * sum(w * dy * x)
+ESP_VECTOR_CLONES void rms_rows_backward(const float* x, const float* w, const float* dy, const float* inverse, float* dx, std::int64_t rows,
+                                         std::int64_t h) {
+  for (std::int64_t r = 0; r < rows; ++r, x += h, dy += h, dx += h) {
+    float lanes[kLanes] = {};
+    std::int64_t i = 0;
+    for (; i + kLanes <= h; i += kLanes)
+      for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += x[i + j] * dy[i + j] * w[i + j];
+    for (; i < h; ++i) lanes[0] += x[i] * dy[i] * w[i];
+    const float s = inverse[r], c = s * s * s / static_cast<float>(h) * sum_lanes(lanes);
+    for (std::int64_t j = 0; j < h; ++j) dx[j] = s * w[j] * dy[j] - c * x[j];
+  }
+}
+// dw[columns] = sum over rows of dy * x * s
+ESP_VECTOR_CLONES void rms_columns_backward(const float* x, const float* dy, const float* inverse, float* dw, std::int64_t rows, std::int64_t h,
+                                            std::int64_t columns) {
+  for (std::int64_t r = 0; r < rows; ++r, x += h, dy += h) {
+    const float s = inverse[r];
+    for (std::int64_t j = 0; j < columns; ++j) dw[j] += dy[j] * x[j] * s;
+  }
+}
+
+struct NormResult {
+  Tensor y, inverse;
+};
+NormResult rms_forward(const Tensor& x, const Tensor& weight, double eps) {
+  const Tensor xc = x.contiguous(), wc = weight.contiguous();
+  const std::int64_t h = x.size(-1), rows = h == 0 ? 0 : x.numel() / h;
+  NormResult out{torch::empty_like(xc), torch::empty({rows}, xc.options())};
+  const float *px = xc.const_data_ptr<float>(), *pw = wc.const_data_ptr<float>();
+  float *py = out.y.mutable_data_ptr<float>(), *pi = out.inverse.mutable_data_ptr<float>();
+  at::parallel_for(0, rows, grain(h), [&](std::int64_t b, std::int64_t e) {
+    rms_rows(px + b * h, pw, py + b * h, pi + b, e - b, h, static_cast<float>(eps));
+  });
+  return out;
+}
+
+struct RmsNorm : Function<RmsNorm> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, double eps) {
+    NormResult out = rms_forward(x, weight, eps);
+    ctx->save_for_backward({x, weight, out.inverse});
+    return out.y;
+  }
+  static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor x = saved[0].contiguous(), weight = saved[1].contiguous(), dy = gradients[0].contiguous();
+    const std::int64_t h = x.size(-1), rows = h == 0 ? 0 : x.numel() / h;
+    const float *px = x.const_data_ptr<float>(), *pdy = dy.const_data_ptr<float>(), *ps = saved[2].const_data_ptr<float>();
+    Tensor dx, dw;
+    if (ctx->needs_input_grad(0)) {
+      dx = torch::empty_like(x);
+      const float* pw = weight.const_data_ptr<float>();
+      float* pdx = dx.mutable_data_ptr<float>();
+      at::parallel_for(0, rows, grain(h), [&](std::int64_t b, std::int64_t e) {
+        rms_rows_backward(px + b * h, pw, pdy + b * h, ps + b, pdx + b * h, e - b, h);
+      });
+    }
+    if (ctx->needs_input_grad(1)) {
+      const bool in_place = accumulates_in_place(saved[1]) && saved[1].grad().is_contiguous();
+      Tensor sum = in_place ? saved[1].grad() : torch::zeros_like(weight);
+      float* pdw = sum.mutable_data_ptr<float>();
+      at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) { rms_columns_backward(px + b, pdy + b, ps, pdw + b, rows, h, e - b); });
+      if (!in_place) dw = sum;
+    }
+    return {dx, dw, Tensor()};
+  }
+};
+
+// -- SwiGLU
+
+ESP_VECTOR_CLONES void swiglu_values(const float* gate, const float* up, float* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
+}
+ESP_VECTOR_CLONES void swiglu_gradients(const float* gate, const float* up, const float* dy, float* dgate, float* dup, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float g = gate[i], s = 1.0f / (1.0f + fast_exp(-g)), d = dy[i];
+    dgate[i] = d * up[i] * s * (1.0f + g * (1.0f - s));
+    dup[i] = d * g * s;
+  }
+}
+
+Tensor swiglu_forward(const Tensor& gate, const Tensor& up) {
+  const Tensor g = gate.contiguous(), u = up.contiguous();
+  Tensor y = torch::empty_like(g);
+  const float *pg = g.const_data_ptr<float>(), *pu = u.const_data_ptr<float>();
+  float* py = y.mutable_data_ptr<float>();
+  at::parallel_for(0, g.numel(), 16384, [&](std::int64_t b, std::int64_t e) { swiglu_values(pg + b, pu + b, py + b, e - b); });
+  return y;
+}
+
+struct SwiGlu : Function<SwiGlu> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& gate, const Tensor& up) {
+    ctx->save_for_backward({gate, up});
+    return swiglu_forward(gate, up);
+  }
+  static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor g = saved[0].contiguous(), u = saved[1].contiguous(), dy = gradients[0].contiguous();
+    Tensor dg = torch::empty_like(g), du = torch::empty_like(u);
+    const float *pg = g.const_data_ptr<float>(), *pu = u.const_data_ptr<float>(), *pd = dy.const_data_ptr<float>();
+    float *pdg = dg.mutable_data_ptr<float>(), *pdu = du.mutable_data_ptr<float>();
+    at::parallel_for(0, g.numel(), 16384, [&](std::int64_t b, std::int64_t e) {
+      swiglu_gradients(pg + b, pu + b, pd + b, pdg + b, pdu + b, e - b);
+    });
+    return {dg, du};
+  }
+};
+
+// -- rotary embedding: `direction` 1 turns forward, -1 back (which is the backward pass, a rotation being orthogonal)
+
+ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const float* sine, float direction, float* y, std::int64_t heads,
+                                    std::int64_t half) {
+  for (std::int64_t n = 0; n < heads; ++n, x += 2 * half, y += 2 * half)
+    for (std::int64_t i = 0; i < half; ++i) {
+      const float a = x[i], b = x[i + half], c = cosine[i], s = direction * sine[i];
+      y[i] = a * c - b * s;
+      y[i + half] = b * c + a * s;
+    }
+}
+
+Tensor rotate_values(const Tensor& x_BTND, const Tensor& cosine, const Tensor& sine, float direction) {
+  const Tensor x = x_BTND.contiguous();
+  Tensor y = torch::empty_like(x);
+  const std::int64_t t = x.size(1), n = x.size(2), d = x.size(3), half = d / 2;
+  const float *px = x.const_data_ptr<float>(), *pc = cosine.const_data_ptr<float>(), *ps = sine.const_data_ptr<float>();
+  float* py = y.mutable_data_ptr<float>();
+  at::parallel_for(0, x.size(0) * t, grain(n * d), [&](std::int64_t b, std::int64_t e) {
+    for (std::int64_t r = b; r < e; ++r)
+      rotate_heads(px + r * n * d, pc + r % t * half, ps + r % t * half, direction, py + r * n * d, n, half);
+  });
+  return y;
+}
+
+struct Rotate : Function<Rotate> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+    ctx->save_for_backward({cosine, sine});
+    return rotate_values(x, cosine, sine, 1.0f);
+  }
+  static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    return {rotate_values(gradients[0], saved[0], saved[1], -1.0f), Tensor(), Tensor()};
+  }
+};
+
+// -- linear
+
+Tensor product(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
+  if (dtype == torch::kFloat32) return at::linear(x, weight);
+  return at::linear(x.to(dtype), weight.to(dtype)).to(torch::kFloat32);
+}
+
+struct Linear : Function<Linear> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
+    ctx->save_for_backward({x.to(dtype), weight});
+    ctx->saved_data["dtype"] = static_cast<std::int64_t>(dtype);
+    return product(x, weight, dtype);
+  }
+  static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto dtype = static_cast<torch::ScalarType>(ctx->saved_data["dtype"].toInt());
+    const Tensor &x = saved[0], &weight = saved[1];
+    const Tensor dy = gradients[0].reshape({-1, weight.size(0)}).to(dtype);
+    Tensor dx, dw;
+    if (ctx->needs_input_grad(0)) dx = dy.mm(weight.to(dtype)).to(torch::kFloat32).view(x.sizes());
+    if (ctx->needs_input_grad(1)) {
+      const Tensor rows = x.reshape({-1, weight.size(1)});
+      if (!accumulates_in_place(weight)) {
+        dw = dy.t().mm(rows).to(torch::kFloat32);
+      } else if (dtype == torch::kFloat32) {
+        weight.grad().addmm_(dy.t(), rows);
+      } else {
+        weight.grad().add_(dy.t().mm(rows));
+      }
+    }
+    return {dx, dw, Tensor()};
+  }
+};
+
+// -- embedding
+
+ESP_VECTOR_CLONES void scatter_columns(const std::int64_t* ids, const float* dy, float* dw, std::int64_t n, std::int64_t h, std::int64_t columns) {
+  for (std::int64_t r = 0; r < n; ++r) {
+    float* row = dw + ids[r] * h;
+    const float* source = dy + r * h;
+    for (std::int64_t j = 0; j < columns; ++j) row[j] += source[j];
+  }
+}
+
+struct Embedding : Function<Embedding> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& ids, const Tensor& weight) {
+    ctx->save_for_backward({ids, weight});
+    return at::embedding(weight, ids);
+  }
+  // Tokens in order within each column: an id that occurs twice is summed in the same order however many threads there are.
+  static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor ids = saved[0].contiguous(), dy = gradients[0].contiguous();
+    const Tensor& weight = saved[1];
+    const bool in_place = accumulates_in_place(weight) && weight.grad().is_contiguous();
+    Tensor dw = in_place ? weight.grad() : torch::zeros_like(weight);
+    const std::int64_t h = weight.size(1), n = ids.numel();
+    const std::int64_t* pid = ids.const_data_ptr<std::int64_t>();
+    const float* pdy = dy.const_data_ptr<float>();
+    float* pdw = dw.mutable_data_ptr<float>();
+    at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) { scatter_columns(pid, pdy + b, pdw + b, n, h, e - b); });
+    return {Tensor(), in_place ? Tensor() : dw};
+  }
+};
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  return needs_graph({&x, &weight}) ? RmsNorm::apply(x, weight, eps) : rms_forward(x, weight, eps).y;
+}
+Tensor linear(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
+  return needs_graph({&x, &weight}) ? Linear::apply(x, weight, dtype) : product(x, weight, dtype);
+}
+Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  return needs_graph({&gate, &up}) ? SwiGlu::apply(gate, up) : swiglu_forward(gate, up);
+}
+Tensor rotate(const Tensor& x_BTND, const Tensor& cos_TD2, const Tensor& sin_TD2) {
+  return needs_graph({&x_BTND}) ? Rotate::apply(x_BTND, cos_TD2, sin_TD2) : rotate_values(x_BTND, cos_TD2, sin_TD2, 1.0f);
+}
+Tensor embed_rows(const Tensor& ids, const Tensor& weight) {
+  return needs_graph({&weight}) ? Embedding::apply(ids, weight) : at::embedding(weight, ids);
+}
+
+}  // namespace espalier::model

@@ -1,0 +1,80 @@
+// Weights of the Transformer: allocation by the architecture's table, reading from and writing to checkpoints.
+#include "model/transformer.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace espalier::model {
+
+using arch::Role;
+using arch::TensorRef;
+using torch::Tensor;
+
+namespace {
+std::vector<std::int64_t> shape(const TensorRef& ref) {
+  return ref.is_vector ? std::vector<std::int64_t>{ref.rows} : std::vector<std::int64_t>{ref.rows, ref.cols};
+}
+}  // namespace
+
+Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options)
+    : arch_(&arch), dims_(dims), options_(options) {
+  ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16, usage,
+            "matrix products are computed in float32 or bfloat16, not ", torch::toString(options.matmul_dtype));
+  for (const TensorRef& ref : arch::tensors(arch, dims)) {
+    Tensor value = torch::zeros(shape(ref), torch::kFloat32);
+    weights_.emplace(std::pair(ref.spec->role, ref.layer), value.set_requires_grad(options.trainable));
+  }
+  inverse_frequencies_ = torch::tensor(arch::rope_inverse_frequencies(dims), torch::kFloat64);
+}
+
+Transformer Transformer::load(const checkpoint::Checkpoint& source, const TransformerOptions& options) {
+  Transformer model(source.arch(), source.dims(), options);
+  for (const TensorRef& ref : arch::tensors(source.arch(), source.dims())) {
+    const Tensor& value = model.weight(ref.spec->role, ref.layer);
+    if (value.numel() > 0) source.read_rows(ref.spec->role, ref.layer, 0, ref.rows, static_cast<float*>(value.data_ptr()));
+  }
+  return model;
+}
+
+Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, std::uint64_t seed) {
+  Transformer model(arch, dims, options);
+  std::uint64_t stream = 0;
+  for (const TensorRef& ref : arch::tensors(arch, dims)) {
+    core::Rng rng(seed, stream++);
+    const Tensor& value = model.weight(ref.spec->role, ref.layer);
+    float* out = static_cast<float*>(value.data_ptr());
+    const double spread = ref.is_vector ? 0.1 : 1.2 / std::sqrt(static_cast<double>(ref.cols));
+    for (std::int64_t i = 0; i < value.numel(); ++i) out[i] = static_cast<float>((ref.is_vector ? 1.0 : 0.0) + spread * rng.normal());
+  }
+  return model;
+}
+
+void Transformer::save(const std::string& directory, const checkpoint::Checkpoint& like, const checkpoint::WriteOptions& options) const {
+  checkpoint::CheckpointWriter writer(directory, *arch_, dims_, options, like.hf_config(), like.has_tokenizer() ? &like.tokenizer() : nullptr,
+                                      like.hf_generation_config());
+  for (const TensorRef& ref : arch::tensors(*arch_, dims_)) {
+    const Tensor value = weight(ref.spec->role, ref.layer).detach().to(torch::kFloat32).contiguous();
+    writer.write_rows(ref.spec->role, ref.layer, {value.const_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
+  }
+  writer.finish();
+}
+
+Tensor& Transformer::weight(Role role, int layer) {
+  const auto found = weights_.find({role, layer});
+  ESP_CHECK(found != weights_.end(), internal, "the model has no tensor ", arch::gguf_name(role, layer));
+  return found->second;
+}
+const Tensor& Transformer::weight(Role role, int layer) const {
+  const auto found = weights_.find({role, layer});
+  ESP_CHECK(found != weights_.end(), internal, "the model has no tensor ", arch::gguf_name(role, layer));
+  return found->second;
+}
+std::vector<Tensor> Transformer::parameters() const {
+  std::vector<Tensor> out;
+  for (const TensorRef& ref : arch::tensors(*arch_, dims_)) out.push_back(weight(ref.spec->role, ref.layer));
+  return out;
+}
+
+}  // namespace espalier::model
