@@ -1,0 +1,245 @@
+// Named mixes, overrides, sizes and JSON of quantization plans. What the mixes do was read off the files llama-quantize writes:
+// the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m / *_k_s some layers' attn_v and ffn_down get more bits.
+#include "plan/quant_plan.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "core/error.h"
+#include "core/units.h"
+
+namespace espalier::plan {
+namespace {
+
+using arch::Role;
+using format::FormatId;
+
+// The `k` mixes: base format everywhere; `more` for attn_v and ffn_down of the layers that `promoted` names.
+struct KMix {
+  std::string_view name;
+  FormatId base, more;
+  bool medium;  // k_m: first eighth, last eighth and every third in between; k_s: the first layers only
+};
+constexpr KMix kMixes[] = {
+    {"q4_k_m", FormatId::q4_k, FormatId::q6_k, true},
+    {"q4_k_s", FormatId::q4_k, FormatId::q5_k, false},
+    {"q5_k_m", FormatId::q5_k, FormatId::q6_k, true},
+    {"q5_k_s", FormatId::q5_k, FormatId::q5_k, false},
+};
+
+bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
+  const std::int64_t eighth = n_layers / 8;
+  if (mix.medium) return layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2;
+  return layer < (role == Role::attn_v ? std::int64_t{4} : eighth);
+}
+
+FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor, const arch::ModelDims& dims) {
+  const Role role = tensor.spec->role;
+  if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
+  if ((role == Role::attn_v || role == Role::ffn_down) && promoted(mix, role, tensor.layer, dims.n_layers())) return mix.more;
+  return mix.base;
+}
+
+// The format an override asks for: "role.layer" before "role".
+std::optional<FormatId> override_for(const std::map<std::string, FormatId>& overrides, Role role, int layer) {
+  const std::string name(arch::role_name(role));
+  if (const auto at = overrides.find(name + "." + std::to_string(layer)); at != overrides.end()) return at->second;
+  if (const auto at = overrides.find(name); at != overrides.end()) return at->second;
+  return std::nullopt;
+}
+
+void check_overrides(const std::map<std::string, FormatId>& overrides, const std::vector<arch::TensorRef>& tensors) {
+  for (const auto& [key, format] : overrides) {
+    bool found = false, vector = false;
+    for (const arch::TensorRef& t : tensors) {
+      const std::string name(arch::role_name(t.spec->role));
+      if (key != name && key != name + "." + std::to_string(t.layer)) continue;
+      found = true;
+      vector |= t.is_vector && format != FormatId::f32;
+    }
+    ESP_CHECK(!vector, unsupported, "format override \"", key, "\": vectors are always f32");
+    if (found) continue;
+    std::vector<std::string> names;
+    for (const arch::TensorRef& t : tensors) {
+      const std::string name(arch::role_name(t.spec->role));
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    const std::string near = core::nearest_name(key.substr(0, key.find('.')), names.data(), names.size());
+    core::fail(core::ErrorKind::usage, "format override \"", key, "\": this model has no such tensor",
+               key.rfind("output", 0) == 0 && near != key ? " (a tied output is token_embd)" : "",
+               near.empty() ? "" : "; did you mean \"" + near + "\"?");
+  }
+}
+
+// "0-3,7" from sorted layer numbers.
+std::string ranges(const std::vector<int>& layers) {
+  std::ostringstream text;
+  for (std::size_t i = 0; i < layers.size();) {
+    std::size_t j = i;
+    while (j + 1 < layers.size() && layers[j + 1] == layers[j] + 1) ++j;
+    text << (i == 0 ? "" : ",") << layers[i];
+    if (j > i) text << "-" << layers[j];
+    i = j + 1;
+  }
+  return text.str();
+}
+
+// Refuses a plan that holds a tensor whose rows are not whole blocks of its format; layers with the same problem share a line.
+void require_legal(const QuantPlan& plan, const std::vector<arch::TensorRef>& tensors) {
+  struct Problem {
+    Role role;
+    FormatId format;
+    std::int64_t length;
+    std::vector<int> layers;
+  };
+  std::vector<Problem> problems;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const FormatId format = plan.tensors[i].format;
+    const std::int64_t length = tensors[i].row_length();
+    if (length % format::info(format).block == 0) continue;
+    const Role role = tensors[i].spec->role;
+    const auto same = std::find_if(problems.begin(), problems.end(), [&](const Problem& p) {
+      return p.role == role && p.format == format && p.length == length;
+    });
+    if (same != problems.end())
+      same->layers.push_back(tensors[i].layer);
+    else
+      problems.push_back({role, format, length, {tensors[i].layer}});
+  }
+  if (problems.empty()) return;
+  std::ostringstream text;
+  text << "format mix " << plan.name << " does not fit this model; a row must be whole blocks:";
+  for (const Problem& p : problems) {
+    const std::int64_t block = format::info(p.format).block, below = p.length / block * block;
+    text << "\n  " << arch::role_name(p.role);
+    if (p.layers.front() >= 0) text << (p.layers.size() == 1 ? " of layer " : " of layers ") << ranges(p.layers);
+    text << ": row length " << p.length << " is not a multiple of " << block << " (" << format::info(p.format).name << "), nearest legal ";
+    if (below > 0) text << below << " and ";
+    text << below + block;
+  }
+  text << "\nChoose formats with smaller blocks (q4_0 q4_1 q5_0 q5_1 q8_0: 32), or prune to a legal size.";
+  core::fail(core::ErrorKind::unsupported, text.str());
+}
+
+const KMix* k_mix(std::string_view name) {
+  for (const KMix& m : kMixes)
+    if (m.name == name) return &m;
+  return nullptr;
+}
+
+}  // namespace
+
+FormatId QuantPlan::format_of(Role role, int layer) const {
+  for (const TensorFormat& t : tensors)
+    if (t.role == role && t.layer == layer) return t.format;
+  core::fail(core::ErrorKind::internal, "quantization plan ", name, " has no tensor ", arch::role_name(role), " in layer ", layer);
+}
+
+std::vector<std::string> mix_names() {
+  std::vector<std::string> names;
+  for (const format::QuantFormat& f : format::all_formats()) names.emplace_back(f.name);
+  for (const KMix& m : kMixes) names.emplace_back(m.name);
+  return names;
+}
+
+QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,
+                     const std::map<std::string, FormatId>& overrides) {
+  std::string lower(mix);
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  const KMix* k = k_mix(lower);
+  const std::optional<FormatId> uniform = format::format_by_name(lower);
+  if (k == nullptr && !uniform) {
+    const std::vector<std::string> names = mix_names();
+    const std::string near = core::nearest_name(lower, names.data(), names.size());
+    std::string known;
+    for (const std::string& n : names) known += " " + n;
+    core::fail(core::ErrorKind::usage, "unknown format mix \"", mix, "\"", near.empty() ? "" : "; did you mean " + near + "?",
+               " Known:", known);
+  }
+  const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
+  check_overrides(overrides, tensors);
+  QuantPlan plan{.name = lower, .tensors = {}};
+  for (const arch::TensorRef& t : tensors) {
+    FormatId format = FormatId::f32;
+    if (!t.is_vector) {
+      format = k != nullptr ? format_in_mix(*k, t, dims) : *uniform;
+      if (const auto wanted = override_for(overrides, t.spec->role, t.layer)) format = *wanted;
+    }
+    plan.tensors.push_back({t.spec->role, t.layer, format});
+  }
+  require_legal(plan, tensors);
+  return plan;
+}
+
+std::int64_t tensor_bytes(const arch::TensorRef& tensor, FormatId format) {
+  return format::matrix_bytes(format, tensor.is_vector ? 1 : tensor.rows, tensor.row_length());
+}
+
+std::int64_t tensor_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims, const QuantPlan& plan) {
+  std::int64_t bytes = 0;
+  for (const arch::TensorRef& t : arch::tensors(arch, dims)) bytes += tensor_bytes(t, plan.format_of(t.spec->role, t.layer));
+  return bytes;
+}
+
+double bits_per_weight(const arch::Arch& arch, const arch::ModelDims& dims, const QuantPlan& plan) {
+  const std::int64_t n = arch::parameters(arch, dims);
+  return n == 0 ? 0 : 8.0 * static_cast<double>(tensor_data_bytes(arch, dims, plan)) / static_cast<double>(n);
+}
+
+std::string to_json(const QuantPlan& plan) {
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
+  for (const TensorFormat& t : plan.tensors) {
+    nlohmann::ordered_json entry;
+    entry["role"] = arch::role_name(t.role);
+    if (t.layer >= 0) entry["layer"] = t.layer;
+    entry["format"] = format::info(t.format).name;
+    tensors.push_back(std::move(entry));
+  }
+  nlohmann::ordered_json out;
+  out["name"] = plan.name;
+  out["tensors"] = std::move(tensors);
+  return out.dump(1) + "\n";
+}
+
+QuantPlan quant_plan_from_json(const std::string& text, const arch::Arch& arch, const arch::ModelDims& dims, const std::string& where) {
+  const nlohmann::json root = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  ESP_CHECK(root.is_object() && root.contains("name") && root["name"].is_string() && root.contains("tensors") && root["tensors"].is_array(),
+            input, where, ": a quantization plan is a JSON object with \"name\" and the array \"tensors\"");
+  std::map<std::pair<Role, int>, FormatId> formats;
+  std::size_t index = 0;
+  for (const nlohmann::json& entry : root["tensors"]) {
+    const std::string at = where + ": tensors[" + std::to_string(index++) + "]";
+    ESP_CHECK(entry.is_object() && entry.contains("role") && entry["role"].is_string() && entry.contains("format") && entry["format"].is_string(),
+              input, at, " needs the strings \"role\" and \"format\"");
+    const std::string role_text = entry["role"], format_text = entry["format"];
+    const std::optional<Role> role = arch::role_by_name(role_text);
+    ESP_CHECK(role.has_value(), input, at, ": unknown role \"", role_text, "\"");
+    const std::optional<FormatId> format = format::format_by_name(format_text);
+    ESP_CHECK(format.has_value(), input, at, ": unknown format \"", format_text, "\"");
+    int layer = -1;
+    if (entry.contains("layer")) {
+      ESP_CHECK(entry["layer"].is_number_integer() && entry["layer"] >= 0 && entry["layer"] < dims.n_layers(), input, at,
+                ": \"layer\" must be 0 to ", dims.n_layers() - 1);
+      layer = entry["layer"].get<int>();
+    }
+    ESP_CHECK(formats.emplace(std::pair(*role, layer), *format).second, input, at, ": ", role_text, " is listed twice");
+  }
+  QuantPlan plan{.name = root["name"], .tensors = {}};
+  const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
+  for (const arch::TensorRef& t : tensors) {
+    const auto found = formats.find({t.spec->role, t.layer});
+    ESP_CHECK(found != formats.end(), input, where, ": no format for ", arch::gguf_name(t.spec->role, t.layer));
+    ESP_CHECK(!t.is_vector || found->second == FormatId::f32, unsupported, where, ": ", arch::gguf_name(t.spec->role, t.layer),
+              " is a vector and must be f32");
+    plan.tensors.push_back({t.spec->role, t.layer, found->second});
+    formats.erase(found);
+  }
+  ESP_CHECK(formats.empty(), input, where, ": lists ", arch::gguf_name(formats.begin()->first.first, formats.begin()->first.second),
+            ", which this model does not have");
+  require_legal(plan, tensors);
+  return plan;
+}
+
+}  // namespace espalier::plan
