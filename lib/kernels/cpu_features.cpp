@@ -1,0 +1,59 @@
+// CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves.
+#include "kernels/cpu_features.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace espalier::kernels {
+
+#if defined(__x86_64__)
+namespace {
+
+struct Leaves {
+  std::uint32_t ecx1 = 0, ebx7 = 0, ecx7 = 0, eax7_1 = 0;
+  bool saves_avx = false, saves_avx512 = false;
+
+  Leaves() {
+    std::uint32_t a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d)) ecx1 = c;
+    std::uint32_t last_subleaf = 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+      last_subleaf = a;
+      ebx7 = b;
+      ecx7 = c;
+    }
+    if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) eax7_1 = a;
+    constexpr std::uint32_t kOsxsave = 1u << 27;
+    if (ecx1 & kOsxsave) {
+      std::uint32_t low = 0, high = 0;
+      __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+      saves_avx = (low & 0x06u) == 0x06u;     // XMM and YMM
+      saves_avx512 = (low & 0xE6u) == 0xE6u;  // and mask registers, both halves of ZMM
+    }
+  }
+};
+
+}  // namespace
+
+bool cpu_has(CpuFeature feature) {
+  static const Leaves cpu;
+  const auto bit = [](std::uint32_t word, int i) { return ((word >> i) & 1u) != 0; };
+  switch (feature) {
+    case CpuFeature::fma: return cpu.saves_avx && bit(cpu.ecx1, 12);
+    case CpuFeature::f16c: return cpu.saves_avx && bit(cpu.ecx1, 29);
+    case CpuFeature::avx2: return cpu.saves_avx && bit(cpu.ebx7, 5);
+    case CpuFeature::avxvnni: return cpu.saves_avx && bit(cpu.eax7_1, 4);
+    case CpuFeature::avx512f: return cpu.saves_avx512 && bit(cpu.ebx7, 16);
+    case CpuFeature::avx512dq: return cpu.saves_avx512 && bit(cpu.ebx7, 17);
+    case CpuFeature::avx512bw: return cpu.saves_avx512 && bit(cpu.ebx7, 30);
+    case CpuFeature::avx512vl: return cpu.saves_avx512 && bit(cpu.ebx7, 31);
+    case CpuFeature::avx512vnni: return cpu.saves_avx512 && bit(cpu.ecx7, 11);
+  }
+  return false;
+}
+#else
+bool cpu_has(CpuFeature) { return false; }
+#endif
+
+}  // namespace espalier::kernels

@@ -1,0 +1,319 @@
+// Packing goes through the levels and scales of one block: read from GGUF, written into the interleaved group, and back.
+#include "kernels/layout.h"
+
+#include <cstring>
+
+#include "format/blocks/blocks.h"
+#include "format/blocks/super_block.h"
+
+namespace espalier::kernels {
+namespace {
+
+using namespace format;  // the block structs
+
+// One block of one row, taken apart. Only what its format has is used.
+struct Parts {
+  std::uint16_t d = 0, m = 0;
+  std::uint8_t scale[16] = {}, min[8] = {};  // Q6_K: scale is signed, same bits
+  std::uint8_t q[kSuperBlock] = {};
+};
+
+template <typename Block>
+Block load(const unsigned char* p) {
+  Block b;
+  std::memcpy(&b, p, sizeof b);
+  return b;
+}
+
+template <typename Block>
+void store(const Block& b, unsigned char* p) {
+  std::memcpy(p, &b, sizeof b);
+}
+
+std::uint8_t u8(int x) { return static_cast<std::uint8_t>(x); }
+
+// ---- Q4_0 Q4_1 Q5_0 Q5_1: byte j of qs = level j | level j+16 << 4; bit j of qh = bit 4 of level j
+void nibbles_from(const std::uint8_t* qs, std::uint8_t* q) {
+  for (int j = 0; j < 16; ++j) {
+    q[j] = qs[j] & 15;
+    q[j + 16] = u8(qs[j] >> 4);
+  }
+}
+void nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
+  for (int j = 0; j < 16; ++j) qs[j] = u8((q[j] & 15) | (q[j + 16] & 15) << 4);
+}
+void fifth_bits_from(const std::uint8_t* qh, std::uint8_t* q) {
+  for (int j = 0; j < 32; ++j) q[j] = u8(q[j] | ((qh[j / 8] >> (j % 8)) & 1) << 4);
+}
+void fifth_bits_to(const std::uint8_t* q, std::uint8_t* qh) {
+  std::memset(qh, 0, 4);
+  for (int j = 0; j < 32; ++j) qh[j / 8] = u8(qh[j / 8] | (q[j] >> 4) << (j % 8));
+}
+
+// ---- Q4_K Q5_K: 64 columns share 32 bytes, the first 32 in the low nibbles; bit g of qh[l] = bit 4 of level 32g+l
+void super_nibbles_from(const std::uint8_t* qs, std::uint8_t* q) {
+  for (int j = 0; j < kSuperBlock; ++j) q[j] = u8((qs[j / 64 * 32 + j % 32] >> (j % 64 / 32 * 4)) & 15);
+}
+void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
+  for (int j = 0; j < kSuperBlock / 2; ++j) {
+    const std::uint8_t* pair = q + j / 32 * 64 + j % 32;
+    qs[j] = u8((pair[0] & 15) | (pair[32] & 15) << 4);
+  }
+}
+
+Parts read_parts(FormatId id, const unsigned char* p) {
+  Parts x;
+  const auto affine = [&x](const auto& b) {
+    x.d = b.d;
+    x.m = b.m;
+    nibbles_from(b.qs, x.q);
+  };
+  const auto scaled = [&x](const auto& b) {
+    x.d = b.d;
+    nibbles_from(b.qs, x.q);
+  };
+  const auto super = [&x](const auto& b) {
+    x.d = b.d;
+    x.m = b.dmin;
+    unpack_scales6(b.scales, x.scale, x.min);
+    super_nibbles_from(b.qs, x.q);
+  };
+  switch (id) {
+    case FormatId::q8_0: {
+      const auto b = load<BlockQ8_0>(p);
+      x.d = b.d;
+      std::memcpy(x.q, b.qs, sizeof b.qs);
+      break;
+    }
+    case FormatId::q4_0: scaled(load<BlockQ4_0>(p)); break;
+    case FormatId::q4_1: affine(load<BlockQ4_1>(p)); break;
+    case FormatId::q5_0: {
+      const auto b = load<BlockQ5_0>(p);
+      scaled(b);
+      fifth_bits_from(b.qh, x.q);
+      break;
+    }
+    case FormatId::q5_1: {
+      const auto b = load<BlockQ5_1>(p);
+      affine(b);
+      fifth_bits_from(b.qh, x.q);
+      break;
+    }
+    case FormatId::q4_k: super(load<BlockQ4_K>(p)); break;
+    case FormatId::q5_k: {
+      const auto b = load<BlockQ5_K>(p);
+      super(b);
+      for (int j = 0; j < kSuperBlock; ++j) x.q[j] = u8(x.q[j] | ((b.qh[j % 32] >> (j / 32)) & 1) << 4);
+      break;
+    }
+    case FormatId::q6_k: {  // 128 columns: ql nibbles of 64 bytes, qh pairs of bits of 32 bytes
+      const auto b = load<BlockQ6_K>(p);
+      x.d = b.d;
+      std::memcpy(x.scale, b.scales, sizeof b.scales);
+      for (int j = 0; j < kSuperBlock; ++j) {
+        const int half = j / 128, l = j % 128;
+        const int low = (b.ql[64 * half + l % 64] >> (l / 64 * 4)) & 15;
+        const int high = (b.qh[32 * half + l % 32] >> (l / 32 * 2)) & 3;
+        x.q[j] = u8(low | high << 4);
+      }
+      break;
+    }
+    case FormatId::f32: case FormatId::f16: case FormatId::bf16: break;  // never packed
+  }
+  return x;
+}
+
+void write_parts(FormatId id, const Parts& x, unsigned char* p) {
+  const auto super = [&x](auto& b) {
+    b.d = x.d;
+    b.dmin = x.m;
+    pack_scales6(x.scale, x.min, b.scales);
+    super_nibbles_to(x.q, b.qs);
+  };
+  switch (id) {
+    case FormatId::q8_0: {
+      BlockQ8_0 b{.d = x.d, .qs = {}};
+      std::memcpy(b.qs, x.q, sizeof b.qs);
+      store(b, p);
+      break;
+    }
+    case FormatId::q4_0: {
+      BlockQ4_0 b{.d = x.d, .qs = {}};
+      nibbles_to(x.q, b.qs);
+      store(b, p);
+      break;
+    }
+    case FormatId::q4_1: {
+      BlockQ4_1 b{.d = x.d, .m = x.m, .qs = {}};
+      nibbles_to(x.q, b.qs);
+      store(b, p);
+      break;
+    }
+    case FormatId::q5_0: {
+      BlockQ5_0 b{.d = x.d, .qh = {}, .qs = {}};
+      nibbles_to(x.q, b.qs);
+      fifth_bits_to(x.q, b.qh);
+      store(b, p);
+      break;
+    }
+    case FormatId::q5_1: {
+      BlockQ5_1 b{.d = x.d, .m = x.m, .qh = {}, .qs = {}};
+      nibbles_to(x.q, b.qs);
+      fifth_bits_to(x.q, b.qh);
+      store(b, p);
+      break;
+    }
+    case FormatId::q4_k: {
+      BlockQ4_K b{};
+      super(b);
+      store(b, p);
+      break;
+    }
+    case FormatId::q5_k: {
+      BlockQ5_K b{};
+      super(b);
+      for (int j = 0; j < kSuperBlock; ++j) b.qh[j % 32] = u8(b.qh[j % 32] | (x.q[j] >> 4) << (j / 32));
+      store(b, p);
+      break;
+    }
+    case FormatId::q6_k: {
+      BlockQ6_K b{};
+      b.d = x.d;
+      std::memcpy(b.scales, x.scale, sizeof b.scales);
+      for (int j = 0; j < kSuperBlock; ++j) {
+        const int half = j / 128, l = j % 128;
+        std::uint8_t& low = b.ql[64 * half + l % 64];
+        std::uint8_t& high = b.qh[32 * half + l % 32];
+        low = u8(low | (x.q[j] & 15) << (l / 64 * 4));
+        high = u8(high | (x.q[j] >> 4) << (l / 32 * 2));
+      }
+      store(b, p);
+      break;
+    }
+    case FormatId::f32: case FormatId::f16: case FormatId::bf16: break;
+  }
+}
+
+// Where the parts of one unit (32 or 256 columns of a group) lie.
+struct Unit {
+  std::int64_t rows;
+  int bits, levels;          // levels: 32 columns each
+  bool minimum;
+  int scale_words;
+  std::int64_t level_bytes;  // of 32 columns of the group
+
+  Unit(FormatId id, std::int64_t interleave) : rows(interleave) {
+    const QuantFormat& f = info(id);
+    levels = static_cast<int>(f.block / 32);
+    minimum = id == FormatId::q4_1 || id == FormatId::q5_1 || id == FormatId::q4_k || id == FormatId::q5_k;
+    scale_words = id == FormatId::q6_k ? 4 : levels == 8 ? 3 : 0;
+    bits = id == FormatId::q8_0 ? 8 : id == FormatId::q6_k ? 6 : id == FormatId::q5_0 || id == FormatId::q5_1 || id == FormatId::q5_k ? 5 : 4;
+    level_bytes = rows * 4 * bits;
+  }
+  std::int64_t words_at() const { return rows * (minimum ? 4 : 2); }
+  std::int64_t levels_at() const { return words_at() + rows * 4 * scale_words; }
+  std::int64_t bytes() const { return levels_at() + levels * level_bytes; }
+};
+
+void put_levels(const Unit& u, std::int64_t row, const std::uint8_t* q, unsigned char* out) {
+  const std::int64_t vector = 4 * u.rows;
+  for (int j = 0; j < 32; ++j) {
+    const int step = j / 4;
+    unsigned char* at = out + 4 * row + j % 4;
+    if (u.bits == 8) {
+      at[vector * step] = q[j];
+      continue;
+    }
+    at[vector * (step % 4)] = u8(at[vector * (step % 4)] | (q[j] & 15) << (step / 4 * 4));
+    if (u.bits == 5) at[vector * 4] = u8(at[vector * 4] | (q[j] >> 4) << step);
+    if (u.bits == 6) at[vector * (4 + step / 4)] = u8(at[vector * (4 + step / 4)] | (q[j] >> 4) << (step % 4 * 2));
+  }
+}
+
+void get_levels(const Unit& u, std::int64_t row, const unsigned char* in, std::uint8_t* q) {
+  const std::int64_t vector = 4 * u.rows;
+  for (int j = 0; j < 32; ++j) {
+    const int step = j / 4;
+    const unsigned char* at = in + 4 * row + j % 4;
+    if (u.bits == 8) {
+      q[j] = at[vector * step];
+      continue;
+    }
+    int level = (at[vector * (step % 4)] >> (step / 4 * 4)) & 15;
+    if (u.bits == 5) level |= ((at[vector * 4] >> step) & 1) << 4;
+    if (u.bits == 6) level |= ((at[vector * (4 + step / 4)] >> (step % 4 * 2)) & 3) << 4;
+    q[j] = u8(level);
+  }
+}
+
+// Pair p of the 6-bit values: 0-3 scales, 4-7 mins.
+const std::uint8_t* pair_of(const Parts& x, int p) { return p < 4 ? x.scale + 2 * p : x.min + 2 * (p - 4); }
+
+void put_words(const Unit& u, const Parts& x, std::int64_t row, unsigned char* out) {
+  std::uint32_t w[4] = {};
+  if (u.scale_words == 4) {
+    for (int i = 0; i < 16; ++i) w[i / 4] |= static_cast<std::uint32_t>(x.scale[i]) << (i % 4 * 8);
+  } else if (u.scale_words == 3) {
+    for (int half = 0; half < 2; ++half) {
+      const auto value = [&](int p) { return static_cast<std::uint32_t>(pair_of(x, p)[half]); };
+      for (int k = 0; k < 3; ++k) w[k] |= (value(2 * k) | value(2 * k + 1) << 6) << (16 * half);
+      w[0] |= (value(6) & 15) << (16 * half + 12);
+      w[1] |= (value(7) & 15) << (16 * half + 12);
+      w[2] |= (value(6) >> 4 | value(7) >> 4 << 2) << (16 * half + 12);
+    }
+  }
+  for (int k = 0; k < u.scale_words; ++k) std::memcpy(out + u.words_at() + 4 * (k * u.rows + row), &w[k], 4);
+}
+
+void get_words(const Unit& u, std::int64_t row, const unsigned char* in, Parts& x) {
+  std::uint32_t w[4] = {};
+  for (int k = 0; k < u.scale_words; ++k) std::memcpy(&w[k], in + u.words_at() + 4 * (k * u.rows + row), 4);
+  if (u.scale_words == 4) {
+    for (int i = 0; i < 16; ++i) x.scale[i] = static_cast<std::uint8_t>(w[i / 4] >> (i % 4 * 8));
+  } else if (u.scale_words == 3) {
+    for (int half = 0; half < 2; ++half) {
+      const auto field = [&](int k, int at, std::uint32_t mask) { return (w[k] >> (16 * half + at)) & mask; };
+      std::uint32_t value[8];
+      for (int k = 0; k < 3; ++k) {
+        value[2 * k] = field(k, 0, 63);
+        value[2 * k + 1] = field(k, 6, 63);
+      }
+      value[6] = field(0, 12, 15) | field(2, 12, 3) << 4;
+      value[7] = field(1, 12, 15) | field(2, 14, 3) << 4;
+      for (int p = 0; p < 8; ++p) (p < 4 ? x.scale + 2 * p : x.min + 2 * (p - 4))[half] = static_cast<std::uint8_t>(value[p]);
+    }
+  }
+}
+
+}  // namespace
+
+void pack_group(FormatId id, std::int64_t interleave, const unsigned char* gguf, std::int64_t row_bytes, std::int64_t n, std::int64_t cols,
+                unsigned char* group) {
+  const QuantFormat& f = info(id);
+  const Unit unit(id, interleave);
+  std::memset(group, 0, static_cast<std::size_t>(cols / f.block * unit.bytes()));
+  for (std::int64_t row = 0; row < n; ++row) {
+    for (std::int64_t b = 0; b < cols / f.block; ++b) {
+      const Parts x = read_parts(id, gguf + row * row_bytes + b * f.block_bytes);
+      unsigned char* at = group + b * unit.bytes();
+      std::memcpy(at + 2 * row, &x.d, 2);
+      if (unit.minimum) std::memcpy(at + 2 * (unit.rows + row), &x.m, 2);
+      put_words(unit, x, row, at);
+      for (int l = 0; l < unit.levels; ++l) put_levels(unit, row, x.q + 32 * l, at + unit.levels_at() + l * unit.level_bytes);
+    }
+  }
+}
+
+void unpack_block(FormatId id, std::int64_t interleave, const unsigned char* group, std::int64_t row, std::int64_t block_index,
+                  unsigned char* gguf_block) {
+  const Unit unit(id, interleave);
+  const unsigned char* at = group + block_index * unit.bytes();
+  Parts x;
+  std::memcpy(&x.d, at + 2 * row, 2);
+  if (unit.minimum) std::memcpy(&x.m, at + 2 * (unit.rows + row), 2);
+  get_words(unit, row, at, x);
+  for (int l = 0; l < unit.levels; ++l) get_levels(unit, row, at + unit.levels_at() + l * unit.level_bytes, x.q + 32 * l);
+  write_parts(id, x, gguf_block);
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,71 @@
+// A matrix prepared for one ISA: a view of the GGUF bytes, or a packed copy of them.
+#include "kernels/matrix.h"
+
+#include <utility>
+
+#include "core/error.h"
+#include "kernels/layout.h"
+
+namespace espalier::kernels {
+
+Matrix::Matrix() : state_(std::make_unique<State>()) {}
+Matrix::~Matrix() = default;
+Matrix::Matrix(Matrix&&) noexcept = default;
+Matrix& Matrix::operator=(Matrix&&) noexcept = default;
+
+Matrix::Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes, std::int64_t rows,
+               std::int64_t cols, core::ThreadPool& pool)
+    : state_(std::make_unique<State>()) {
+  ESP_CHECK(rows >= 0 && cols > 0, input, "matrix of ", rows, " x ", cols, " values");
+  State& s = *state_;
+  const std::int64_t bytes = format::matrix_bytes(format, rows, cols);
+  ESP_CHECK(static_cast<std::int64_t>(gguf_bytes.size()) == bytes, input, "matrix of ", rows, " x ", cols, " ", format::info(format).name,
+            " values: expected ", bytes, " bytes, got ", gguf_bytes.size());
+  const std::int64_t row_bytes = rows > 0 ? bytes / rows : 0;
+  const auto* source = reinterpret_cast<const unsigned char*>(gguf_bytes.data());
+  s.table = &table;
+  s.format = format;
+  s.kernel = table[static_cast<WeightFormat>(format)];
+  s.gguf_bytes = bytes;
+  s.view = {.data = source, .rows = rows, .cols = cols, .group_bytes = row_bytes};
+  const std::int64_t interleave = s.kernel.interleave;
+  if (interleave == 1 || rows == 0) return;
+
+  const std::int64_t groups = (rows + interleave - 1) / interleave;
+  s.view.group_bytes = row_bytes * interleave;
+  s.packed = PackedMemory(groups * s.view.group_bytes);
+  s.view.data = s.packed.data();
+  pool.split(groups, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t g = begin; g < end; ++g) {
+      const std::int64_t first = g * interleave, left = rows - first;
+      pack_group(format, interleave, source + first * row_bytes, row_bytes, left < interleave ? left : interleave, cols,
+                 s.packed.data() + g * s.view.group_bytes);
+    }
+  });
+}
+
+std::int64_t Matrix::rows() const { return state_->view.rows; }
+std::int64_t Matrix::cols() const { return state_->view.cols; }
+format::FormatId Matrix::format() const { return state_->format; }
+std::int64_t Matrix::gguf_bytes() const { return state_->gguf_bytes; }
+bool Matrix::owns_packed_copy() const { return state_->packed.data() != nullptr; }
+
+void Matrix::decode_row(std::int64_t row, float* out) const {
+  const State& s = *state_;
+  ESP_ASSERT(row >= 0 && row < s.view.rows);
+  const format::QuantFormat& f = format::info(s.format);
+  if (!owns_packed_copy()) {
+    f.decode(reinterpret_cast<const std::byte*>(s.view.data + row * s.view.group_bytes), out, s.view.cols);
+    return;
+  }
+  const std::int64_t interleave = s.kernel.interleave;
+  const unsigned char* group = s.view.data + row / interleave * s.view.group_bytes;
+  unsigned char block[256];
+  ESP_ASSERT(f.block_bytes <= static_cast<std::int64_t>(sizeof block));
+  for (std::int64_t b = 0; b < s.view.cols / f.block; ++b) {
+    unpack_block(s.format, interleave, group, row % interleave, b, block);
+    f.decode(reinterpret_cast<const std::byte*>(block), out + b * f.block, f.block);
+  }
+}
+
+}  // namespace espalier::kernels

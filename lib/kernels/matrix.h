@@ -1,0 +1,18 @@
+// The insides of Matrix, for linear() alone.
+#pragma once
+#include "kernels/kernel_table.h"
+#include "kernels/linear.h"
+#include "kernels/packed_memory.h"
+
+namespace espalier::kernels {
+
+struct Matrix::State {
+  const KernelTable* table = nullptr;  // the one it was packed for
+  format::FormatId format = format::FormatId::f32;
+  LinearKernel kernel{};
+  WeightView view{};
+  PackedMemory packed;
+  std::int64_t gguf_bytes = 0;
+};
+
+}  // namespace espalier::kernels

@@ -1,0 +1,52 @@
+// Activations to int8: scale = max|x| / 127 over 32 or 256 values, q = x / scale rounded to nearest even.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/reference/reference.h"
+
+namespace espalier::kernels::reference {
+namespace {
+
+// Returns the scale. A group of zeros has scale 0; a NaN or infinity gives scale NaN, so that the products say so.
+float quantize_group(const float* x, std::int64_t n, std::int8_t* q) {
+  float largest = 0;
+  bool finite = true;
+  for (std::int64_t i = 0; i < n; ++i) {
+    largest = std::max(largest, std::abs(x[i]));
+    finite = finite && std::isfinite(x[i]);
+  }
+  if (!finite) return std::nanf("");
+  const float scale = largest / 127.0f, inverse = largest > 0 ? 127.0f / largest : 0.0f;
+  for (std::int64_t i = 0; i < n; ++i) q[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
+  return scale;
+}
+
+void quantize_per_32(const float* x, std::int64_t n, ChunkPer32* out) {
+  std::memset(static_cast<void*>(out), 0, sizeof *out);
+  for (std::int64_t g = 0; g < n / 32; ++g) {
+    std::int8_t* q = out->q + 32 * g;
+    out->scale[g] = quantize_group(x + 32 * g, 32, q);
+    int sum = 0;
+    for (int i = 0; i < 32; ++i) sum += q[i];
+    out->sum[g] = out->scale[g] * static_cast<float>(sum);
+  }
+}
+
+void quantize_per_256(const float* x, std::int64_t n, ChunkPer256* out) {
+  std::memset(static_cast<void*>(out), 0, sizeof *out);
+  out->scale = quantize_group(x, n, out->q);
+  for (int i = 0; i < 256; ++i) {
+    out->sum16[i / 16] = static_cast<std::int16_t>(out->sum16[i / 16] + out->q[i]);
+    out->sum32[i / 32] = static_cast<std::int16_t>(out->sum32[i / 32] + out->q[i]);
+  }
+}
+
+}  // namespace
+
+void fill_quantize(KernelTable& table) {
+  table.quantize_per_32 = quantize_per_32;
+  table.quantize_per_256 = quantize_per_256;
+}
+
+}  // namespace espalier::kernels::reference

@@ -1,0 +1,79 @@
+// The steps between matrix products, as formulas. Sums in double where they run over many values.
+#include <algorithm>
+#include <cmath>
+
+#include "core/half.h"
+#include "kernels/reference/reference.h"
+
+namespace espalier::kernels::reference {
+namespace {
+
+void rms_norm(const float* x, const float* gain, float eps, std::int64_t n, float* out) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const float scale = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps)));
+  for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] * scale * gain[i];
+}
+
+void rope_interleaved(float* x, const float* c, const float* s, std::int64_t n) {
+  for (std::int64_t i = 0; i < n / 2; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * c[i] - b * s[i];
+    x[2 * i + 1] = a * s[i] + b * c[i];
+  }
+}
+
+void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void add(const float* x, std::int64_t n, float* inout) {
+  for (std::int64_t i = 0; i < n; ++i) inout[i] += x[i];
+}
+
+float to_float(float x) { return x; }
+float to_float(std::uint16_t x) { return core::half_to_float(x); }
+
+template <typename T>
+void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const T* k, const T* v,
+               std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out, std::int64_t ldo) {
+  for (std::int64_t j = 0; j < n_queries; ++j) {
+    float* o = out + j * ldo;
+    std::fill(o, o + head_dim, 0.0f);
+    if (visible[j] == 0) continue;
+    float largest = -INFINITY;
+    for (std::int64_t p = 0; p < visible[j]; ++p) {
+      float dot = 0;
+      for (std::int64_t d = 0; d < head_dim; ++d) dot += q[j * ldq + d] * to_float(k[p * kv_stride + d]);
+      scores[p] = dot * scale;
+      largest = std::max(largest, scores[p]);
+    }
+    double sum = 0;
+    for (std::int64_t p = 0; p < visible[j]; ++p) {
+      scores[p] = std::exp(scores[p] - largest);
+      sum += static_cast<double>(scores[p]);
+    }
+    for (std::int64_t p = 0; p < visible[j]; ++p)
+      for (std::int64_t d = 0; d < head_dim; ++d) o[d] += scores[p] * to_float(v[p * kv_stride + d]);
+    const float inverse = static_cast<float>(1.0 / sum);
+    for (std::int64_t d = 0; d < head_dim; ++d) o[d] *= inverse;
+  }
+}
+
+void to_f16(const float* x, std::int64_t n, std::uint16_t* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = core::float_to_half(x[i]);
+}
+
+}  // namespace
+
+void fill_steps(StepKernels& steps) {
+  steps = {.rms_norm = rms_norm,
+           .rope_interleaved = rope_interleaved,
+           .silu_mul = silu_mul,
+           .add = add,
+           .attention_f32 = attention<float>,
+           .attention_f16 = attention<std::uint16_t>,
+           .to_f16 = to_f16};
+}
+
+}  // namespace espalier::kernels::reference
