@@ -34,11 +34,13 @@ class SafetensorsSet {
   const SafeTensor* find(std::string_view name) const;
   const core::FileReader& shard(int index) const { return *shards_[static_cast<std::size_t>(index)]; }
   int n_shards() const { return static_cast<int>(shards_.size()); }
+  // Of all shards; where they differ, the first shard's value.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   void read(const SafeTensor& tensor, std::uint64_t byte_begin, std::span<std::byte> out) const;  // part of one tensor's bytes
 
  private:
   void add_shard(const std::string& path);
+  void finish_index();
   std::vector<std::unique_ptr<core::FileReader>> shards_;
   std::vector<SafeTensor> tensors_;
   std::map<std::string, std::size_t, std::less<>> index_;

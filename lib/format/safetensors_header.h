@@ -1,0 +1,25 @@
+// The JSON of safetensors files, parsed strictly: duplicate keys, wrong types and unknown fields are refused with the place.
+// Private to lib/format.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/safetensors.h"
+
+namespace espalier::format {
+
+struct SafetensorsHeader {
+  std::vector<SafeTensor> tensors;  // in the header's order, offsets relative to the data
+  std::map<std::string, std::string> metadata;
+};
+
+// `data_bytes`: what follows the header in the file; the tensors must tile it.
+SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json, std::uint64_t data_bytes);
+
+// Tensor name -> file name, from model.safetensors.index.json. File names have no directory part.
+std::map<std::string, std::string> parse_safetensors_index(const std::string& path, std::string_view json);
+
+}  // namespace espalier::format
