@@ -30,8 +30,9 @@ class Session {
 
   const arch::Arch& arch() const;
   const arch::ModelDims& dims() const;
-  const text::Tokenizer& tokenizer() const;
+  const text::Tokenizer& tokenizer() const;      // made on the first call
   std::string isa() const;
+  int threads() const;
   std::int64_t context() const;
   std::int64_t position() const;                 // tokens in the KV cache
   std::int64_t weight_bytes_per_token() const;   // weight bytes read to decode one token
@@ -43,11 +44,12 @@ class Session {
   // Appends tokens and hands out the logits [vocab] of each from `first_scored` on, in order, in bounded memory.
   void prefill_scored(std::span<const std::int32_t> tokens, std::int64_t first_scored,
                       const std::function<void(std::int64_t index, std::span<const float> logits)>& take);
-  // One token; empty span when the context is full.
+  // One token; empty span when the context is full or the token is not in the vocabulary.
   std::span<const float> decode_step(std::int32_t token) noexcept;
 
-  // Activation taps for verification: called with the step's name ("attn_norm", "attn_out", "ffn_out", "layer_out", "output_norm"),
-  // the layer (-1: none), and values [tokens, width] after each prefill step. Empty function: off.
+  // Activation taps for verification: called during prefill() and prefill_scored() with the step's name, the layer (-1: none), and values
+  // [tokens, width], once for each piece the tokens are read in. The names are those of the training side's taps: per layer layer_in
+  // attn_in attn_mix attn_out ffn_in ffn_act ffn_out layer_out; layer -1: output_norm (of tokens with logits). Empty function: off.
   using Tap = std::function<void(const char* step, int layer, std::span<const float> values, std::int64_t tokens)>;
   void set_tap(Tap tap);
 

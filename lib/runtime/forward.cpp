@@ -1,0 +1,237 @@
+// x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(silu(gate) * up)(ffn_norm(x)); logits.
+//
+// Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All buffers are row-major with one row a
+// token. Threads split rows of weights (in linear()), tokens, or attention heads; each value is computed by one thread in one order.
+#include "runtime/forward.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace espalier::runtime {
+namespace {
+
+constexpr std::int64_t kMaxTokens = 256;                         // long enough that weights are unpacked rarely, short enough for L2
+constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;  // fewer tokens at a time when a model's rows are huge
+constexpr std::int64_t kQueryBlock = 16;                         // queries that share one pass over keys and values
+constexpr std::int64_t kSerialWork = 16384;                      // multiply-adds below which waking the workers costs more
+
+std::int64_t widest(const arch::ModelDims& dims, std::int64_t (*size)(const arch::LayerDims&)) {
+  std::int64_t n = 0;
+  for (const arch::LayerDims& l : dims.layers) n = std::max(n, size(l));
+  return n;
+}
+std::int64_t max_heads(const arch::ModelDims& d) {
+  return widest(d, [](const arch::LayerDims& l) { return l.kv_groups * l.q_per_kv; });
+}
+std::int64_t max_groups(const arch::ModelDims& d) {
+  return widest(d, [](const arch::LayerDims& l) { return l.kv_groups; });
+}
+std::int64_t max_ffn(const arch::ModelDims& d) {
+  return widest(d, [](const arch::LayerDims& l) { return l.ffn; });
+}
+std::int64_t tokens_at_a_time(const arch::ModelDims& d, std::int64_t context) {
+  const std::int64_t floats = 3 * d.hidden + 2 * max_heads(d) * d.head_dim + 2 * max_groups(d) * d.head_dim + 2 * max_ffn(d) + d.head_dim;
+  const std::int64_t fit = kScratchBytes / (floats * static_cast<std::int64_t>(sizeof(float)));
+  return std::clamp<std::int64_t>(fit, 1, std::min(kMaxTokens, context));
+}
+
+}  // namespace
+
+struct Forward::Step {
+  std::span<const std::int32_t> tokens;
+  std::int64_t n;         // T
+  std::int64_t position;  // of the first token in the cache
+  const Session::Tap* tap;
+
+  void report(const char* name, int layer, const float* values, std::int64_t n_tokens, std::int64_t width) const {
+    if (tap != nullptr) (*tap)(name, layer, {values, static_cast<std::size_t>(n_tokens * width)}, n_tokens);
+  }
+};
+
+Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table, core::ThreadPool& pool)
+    : weights_(weights),
+      cache_(cache),
+      table_(table),
+      steps_(kernels::steps(table)),
+      pool_(pool),
+      max_tokens_(tokens_at_a_time(weights.dims, cache.context())),
+      activations_(max_tokens_, std::max({weights.dims.hidden, max_heads(weights.dims) * weights.dims.head_dim, max_ffn(weights.dims)})) {
+  const arch::ModelDims& d = weights.dims;
+  const std::int64_t n = max_tokens_;
+  x_TH_ = Buffer<float>(n * d.hidden);
+  normed_TH_ = Buffer<float>(n * d.hidden);
+  branch_TH_ = Buffer<float>(n * d.hidden);
+  q_TND_ = Buffer<float>(n * max_heads(d) * d.head_dim);
+  mix_TND_ = Buffer<float>(n * max_heads(d) * d.head_dim);
+  k_TKD_ = Buffer<float>(n * max_groups(d) * d.head_dim);
+  v_TKD_ = Buffer<float>(n * max_groups(d) * d.head_dim);
+  gate_TF_ = Buffer<float>(n * max_ffn(d));
+  up_TF_ = Buffer<float>(n * max_ffn(d));
+  cos_TD_ = Buffer<float>(n * d.head_dim / 2);
+  sin_TD_ = Buffer<float>(n * d.head_dim / 2);
+  scores_ = Buffer<float>(pool.size() * kQueryBlock * cache.context());
+}
+
+// f(t) for tokens [from, to); a single token stays on the calling thread.
+template <typename F>
+void Forward::each_token(std::int64_t from, std::int64_t to, F&& f) {
+  if (to - from == 1) {
+    f(from);
+    return;
+  }
+  pool_.split(to - from, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = from + begin; t < from + end; ++t) f(t);
+  });
+}
+
+void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_needed, const Session::Tap* tap) {
+  const Step step{.tokens = tokens, .n = static_cast<std::int64_t>(tokens.size()), .position = cache_.position(), .tap = tap};
+  const std::int64_t H = weights_.dims.hidden;
+  const int last = static_cast<int>(weights_.dims.n_layers()) - 1;
+  embed(step);
+  rotations(step);
+  for (int layer = 0; layer <= last; ++layer) {
+    // Nobody reads the last layer's other tokens: after their keys and values are stored they are done.
+    const std::int64_t from = layer == last && tap == nullptr ? first_needed : 0;
+    step.report("layer_in", layer, x_TH_.data(), step.n, H);
+    attention(step, layer, from);
+    feed_forward(step, layer, from);
+    step.report("layer_out", layer, x_TH_.data(), step.n, H);
+  }
+  cache_.advance(step.n);
+}
+
+void Forward::logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap) {
+  const std::int64_t H = weights_.dims.hidden;
+  norm(x_TH_.data(), weights_.output_norm_H, first, first + n);
+  const float* normed = normed_TH_.data() + first * H;
+  if (tap != nullptr) (*tap)("output_norm", -1, {normed, static_cast<std::size_t>(n * H)}, n);
+  activations_.set(normed, n, H);
+  linear(weights_.output, out_TV);
+}
+
+void Forward::embed(const Step& step) {
+  const std::int64_t H = weights_.dims.hidden;
+  each_token(0, step.n, [&](std::int64_t t) { weights_.embed(step.tokens[static_cast<std::size_t>(t)], x_TH_.data() + t * H); });
+}
+
+// Cosines and sines for the positions of this run; the same in all layers.
+void Forward::rotations(const Step& step) {
+  const std::int64_t half = weights_.dims.head_dim / 2;
+  each_token(0, step.n, [&](std::int64_t t) {
+    for (std::int64_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(step.position + t) * weights_.inverse_frequencies[static_cast<std::size_t>(i)];
+      cos_TD_.data()[t * half + i] = static_cast<float>(std::cos(angle));
+      sin_TD_.data()[t * half + i] = static_cast<float>(std::sin(angle));
+    }
+  });
+}
+
+void Forward::attention(const Step& step, int layer, std::int64_t from) {
+  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+  const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
+  if (dims.kv_groups == 0) return;
+  const std::int64_t H = weights_.dims.hidden, D = weights_.dims.head_dim, half = D / 2;
+  const std::int64_t K = dims.kv_groups, N = K * dims.q_per_kv;
+  const std::int64_t n = step.n;
+
+  norm(x_TH_.data(), w.attn_norm_H, 0, n);
+  step.report("attn_in", layer, normed_TH_.data(), n, H);
+
+  activations_.set(normed_TH_.data(), n, H);
+  linear(w.k, k_TKD_.data());
+  linear(w.v, v_TKD_.data());
+  if (from > 0 && from < n) activations_.set(normed_TH_.data() + from * H, n - from, H);
+  if (from < n) linear(w.q, q_TND_.data() + from * N * D);
+
+  each_token(0, n, [&](std::int64_t t) {
+    const float *c = cos_TD_.data() + t * half, *s = sin_TD_.data() + t * half;
+    for (std::int64_t g = 0; g < K; ++g) {
+      float* k = k_TKD_.data() + (t * K + g) * D;
+      steps_.rope_interleaved(k, c, s, D);
+      cache_.store(layer, g, step.position + t, k, v_TKD_.data() + (t * K + g) * D, steps_);
+    }
+    if (t < from) return;
+    for (std::int64_t head = 0; head < N; ++head) steps_.rope_interleaved(q_TND_.data() + (t * N + head) * D, c, s, D);
+  });
+  if (from == n) return;
+  attend(step, layer, from);
+  step.report("attn_mix", layer, mix_TND_.data(), n, N * D);
+
+  activations_.set(mix_TND_.data() + from * N * D, n - from, N * D);
+  linear(w.attn_out, branch_TH_.data() + from * H);
+  step.report("attn_out", layer, branch_TH_.data(), n, H);
+  each_token(from, n, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
+}
+
+// mix = softmax(q k^T / sqrt(D)) v for tokens [from, T), in items that workers take one after another: one head and a block of
+// queries, or, for a single token, all heads of one group.
+void Forward::attend(const Step& step, int layer, std::int64_t from) {
+  const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
+  const std::int64_t D = weights_.dims.head_dim, N = dims.kv_groups * dims.q_per_kv;
+  const std::int64_t n = step.n - from;
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
+  const bool whole_groups = n == 1 && dims.q_per_kv <= kQueryBlock;
+  const std::int64_t lanes = whole_groups ? dims.kv_groups : N;
+  const std::int64_t blocks = (n + kQueryBlock - 1) / kQueryBlock;
+
+  const auto item = [&](std::int64_t index, int worker) {
+    const std::int64_t lane = index % lanes;
+    const std::int64_t block = blocks - 1 - index / lanes;  // the longest first
+    const std::int64_t first = from + block * kQueryBlock;
+    const std::int64_t head = whole_groups ? lane * dims.q_per_kv : lane;
+    const std::int64_t n_queries = whole_groups ? dims.q_per_kv : std::min(kQueryBlock, step.n - first);
+    std::int64_t visible[kQueryBlock];
+    for (std::int64_t j = 0; j < n_queries; ++j) visible[j] = step.position + first + (whole_groups ? 0 : j) + 1;
+    const std::int64_t stride = whole_groups ? D : N * D;
+    cache_.attend(layer, head / dims.q_per_kv, q_TND_.data() + (first * N + head) * D, stride, visible, n_queries, scale,
+                  scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + (first * N + head) * D, stride, steps_);
+  };
+
+  const std::int64_t items = lanes * blocks;
+  if (n * N * D * (step.position + step.n) < kSerialWork) {
+    for (std::int64_t i = 0; i < items; ++i) item(i, 0);
+    return;
+  }
+  next_item_.store(0, std::memory_order_relaxed);
+  pool_.run([&](int worker, int) {
+    for (std::int64_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < items;) item(i, worker);
+  });
+}
+
+void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
+  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+  const std::int64_t H = weights_.dims.hidden, F = weights_.dims.layers[static_cast<std::size_t>(layer)].ffn;
+  const std::int64_t n = step.n;
+  if (F == 0 || from == n) return;
+
+  norm(x_TH_.data(), w.ffn_norm_H, from, n);
+  step.report("ffn_in", layer, normed_TH_.data(), n, H);
+
+  float *gate = gate_TF_.data() + from * F, *up = up_TF_.data() + from * F;
+  activations_.set(normed_TH_.data() + from * H, n - from, H);
+  linear(w.gate, gate);
+  linear(w.up, up);
+  const std::int64_t values = (n - from) * F;
+  if (values < kSerialWork / 4)
+    steps_.silu_mul(gate, up, values, gate);
+  else  // shares of whole cache lines: a value's arithmetic does not depend on where a share begins
+    pool_.split(values, 64, [&](std::int64_t begin, std::int64_t end) { steps_.silu_mul(gate + begin, up + begin, end - begin, gate + begin); });
+  step.report("ffn_act", layer, gate_TF_.data(), n, F);
+
+  activations_.set(gate, n - from, F);
+  linear(w.down, branch_TH_.data() + from * H);
+  step.report("ffn_out", layer, branch_TH_.data(), n, H);
+  each_token(from, n, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
+}
+
+void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to) {
+  const std::int64_t H = weights_.dims.hidden;
+  const float eps = static_cast<float>(weights_.dims.norm_eps);
+  each_token(from, to, [&](std::int64_t t) { steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, normed_TH_.data() + t * H); });
+}
+
+// y = activations W^T, rows of y without gaps.
+void Forward::linear(const kernels::Matrix& w, float* y) { kernels::linear(table_, w, activations_, y, w.rows(), pool_); }
+
+}  // namespace espalier::runtime

@@ -1,0 +1,58 @@
+// The decoder's forward pass over a KV cache. forward.cpp reads top to bottom and mirrors model/forward.cpp step by step; the steps
+// that can be tapped have the same names there. After construction nothing allocates, and without a tap nothing throws.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <span>
+
+#include "core/thread_pool.h"
+#include "kernels/linear.h"
+#include "runtime/buffer.h"
+#include "runtime/kv_cache.h"
+#include "runtime/session.h"
+#include "runtime/weights.h"
+
+namespace espalier::runtime {
+
+class Forward {
+ public:
+  // Keeps references to all four.
+  Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table, core::ThreadPool& pool);
+
+  std::int64_t max_tokens() const { return max_tokens_; }
+  // Appends tokens (at most max_tokens(), ids in range, room in the cache) and computes the residual stream of those from
+  // `first_needed` on: logits() may ask for them. tap may be null; it sees every token, whatever is needed.
+  void run(std::span<const std::int32_t> tokens, std::int64_t first_needed, const Session::Tap* tap);
+  // Logits [n, V] of tokens [first, first + n) of the last run().
+  void logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap);
+
+ private:
+  struct Step;  // what the steps of one run() share
+  void embed(const Step& step);
+  void rotations(const Step& step);
+  void attention(const Step& step, int layer, std::int64_t from);
+  void attend(const Step& step, int layer, std::int64_t from);
+  void feed_forward(const Step& step, int layer, std::int64_t from);
+  void norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to);
+  void linear(const kernels::Matrix& w, float* y);
+  template <typename F>
+  void each_token(std::int64_t from, std::int64_t to, F&& f);
+
+  const Weights& weights_;
+  KvCache& cache_;
+  const kernels::KernelTable& table_;
+  const kernels::StepKernels& steps_;
+  core::ThreadPool& pool_;
+
+  std::int64_t max_tokens_;
+  kernels::Activations activations_;
+  Buffer<float> x_TH_;                   // the residual stream
+  Buffer<float> normed_TH_, branch_TH_;  // input and output of a block
+  Buffer<float> q_TND_, k_TKD_, v_TKD_, mix_TND_;
+  Buffer<float> gate_TF_, up_TF_;
+  Buffer<float> cos_TD_, sin_TD_;        // [T, D/2] of the tokens at hand
+  Buffer<float> scores_;                 // one block of queries a worker
+  std::atomic<std::int64_t> next_item_{0};
+};
+
+}  // namespace espalier::runtime

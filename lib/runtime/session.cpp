@@ -1,0 +1,133 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "runtime/forward.h"
+#include "runtime/kv_cache.h"
+#include "runtime/weights.h"
+
+namespace espalier::runtime {
+namespace {
+
+constexpr std::int64_t kDefaultContext = 4096;
+constexpr std::int64_t kScoredTokens = 32;  // logits of so many tokens at once in prefill_scored()
+
+std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims, const std::string& path) {
+  ESP_CHECK(asked >= 0 && asked <= dims.positions, usage, "--context ", asked, ": ", path, " was made for at most ", dims.positions, " positions");
+  return asked > 0 ? asked : std::min(dims.positions, kDefaultContext);
+}
+
+}  // namespace
+
+struct Session::State {
+  State(const std::string& gguf_path, const SessionOptions& options)
+      : path(gguf_path),
+        table(kernels::select_isa(options.isa)),
+        pool(options.threads),
+        weights(load_weights(path, table, pool)),
+        cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
+        forward(weights, cache, table, pool),
+        logits_V(weights.dims.vocab) {}
+
+  std::size_t vocab() const { return static_cast<std::size_t>(weights.dims.vocab); }
+  bool known(std::int32_t token) const { return token >= 0 && token < weights.dims.vocab; }
+  const Session::Tap* active_tap() const { return tap ? &tap : nullptr; }
+
+  void check(std::span<const std::int32_t> tokens) const {
+    ESP_CHECK(!tokens.empty(), usage, "no tokens to read");
+    const auto n = static_cast<std::int64_t>(tokens.size());
+    ESP_CHECK(cache.position() + n <= cache.context(), usage, n, " tokens do not fit: ", cache.position(), " of ", cache.context(),
+              " positions of the context are taken");
+    for (const std::int32_t token : tokens)
+      ESP_CHECK(known(token), usage, "token ", token, " is not in the vocabulary of ", weights.dims.vocab);
+  }
+
+  // Runs tokens in pieces; after each piece calls done(first index, first needed within the piece, size of the piece).
+  template <typename F>
+  void run(std::span<const std::int32_t> tokens, std::int64_t first_needed, F&& done) {
+    const auto total = static_cast<std::int64_t>(tokens.size());
+    for (std::int64_t begin = 0; begin < total; begin += forward.max_tokens()) {
+      const std::int64_t n = std::min(forward.max_tokens(), total - begin);
+      const std::int64_t needed = std::clamp<std::int64_t>(first_needed - begin, 0, n);
+      forward.run(tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n)), needed, active_tap());
+      done(begin, needed, n);
+    }
+  }
+
+  std::string path;
+  const kernels::KernelTable& table;
+  core::ThreadPool pool;
+  Weights weights;
+  KvCache cache;
+  Forward forward;
+  Buffer<float> logits_V;
+  Buffer<float> scored_TV;                           // made by the first prefill_scored()
+  mutable std::optional<text::Tokenizer> tokenizer;  // made when first asked for: measuring speed needs none
+  Session::Tap tap;
+};
+
+Session::Session(const std::string& gguf_path, const SessionOptions& options) : state_(std::make_unique<State>(gguf_path, options)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+const arch::Arch& Session::arch() const { return *state_->weights.arch; }
+const arch::ModelDims& Session::dims() const { return state_->weights.dims; }
+const text::Tokenizer& Session::tokenizer() const {
+  if (!state_->tokenizer) {
+    const auto header = format::GgufHeader::read(core::FileReader(state_->path));
+    state_->tokenizer.emplace(text::tokenizer_from_gguf(header));
+    const std::int64_t n = state_->tokenizer->vocab_size();
+    ESP_CHECK(n == dims().vocab, input, state_->path, ": the tokenizer has ", n, " tokens, the model ", dims().vocab);
+  }
+  return *state_->tokenizer;
+}
+std::string Session::isa() const { return kernels::isa_name(state_->table); }
+int Session::threads() const { return state_->pool.size(); }
+std::int64_t Session::context() const { return state_->cache.context(); }
+std::int64_t Session::position() const { return state_->cache.position(); }
+std::int64_t Session::weight_bytes_per_token() const { return state_->weights.bytes_per_token; }
+std::int64_t Session::kv_bytes_per_token() const { return state_->cache.bytes_per_token(); }
+
+void Session::reset() { state_->cache.clear(); }
+
+std::span<const float> Session::prefill(std::span<const std::int32_t> tokens) {
+  State& s = *state_;
+  s.check(tokens);
+  const auto total = static_cast<std::int64_t>(tokens.size());
+  s.run(tokens, total - 1, [&](std::int64_t begin, std::int64_t needed, std::int64_t n) {
+    if (begin + n == total) s.forward.logits(needed, 1, s.logits_V.data(), s.active_tap());
+  });
+  return {s.logits_V.data(), s.vocab()};
+}
+
+void Session::prefill_scored(std::span<const std::int32_t> tokens, std::int64_t first_scored,
+                             const std::function<void(std::int64_t index, std::span<const float> logits)>& take) {
+  State& s = *state_;
+  s.check(tokens);
+  ESP_CHECK(first_scored >= 0, usage, "first scored token ", first_scored, ", expected 0 or more");
+  if (s.scored_TV.data() == nullptr) s.scored_TV = Buffer<float>(kScoredTokens * s.weights.dims.vocab);
+  s.run(tokens, first_scored, [&](std::int64_t begin, std::int64_t needed, std::int64_t n) {
+    for (std::int64_t t = needed; t < n; t += kScoredTokens) {
+      const std::int64_t some = std::min(kScoredTokens, n - t);
+      s.forward.logits(t, some, s.scored_TV.data(), s.active_tap());
+      for (std::int64_t i = 0; i < some; ++i) take(begin + t + i, {s.scored_TV.data() + i * s.weights.dims.vocab, s.vocab()});
+    }
+  });
+}
+
+std::span<const float> Session::decode_step(std::int32_t token) noexcept {
+  State& s = *state_;
+  if (s.cache.position() >= s.cache.context() || !s.known(token)) return {};
+  s.forward.run({&token, 1}, 0, nullptr);
+  s.forward.logits(0, 1, s.logits_V.data(), nullptr);
+  return {s.logits_V.data(), s.vocab()};
+}
+
+void Session::set_tap(Tap tap) { state_->tap = std::move(tap); }
+
+}  // namespace espalier::runtime

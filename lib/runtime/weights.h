@@ -1,0 +1,48 @@
+// The weights of one GGUF, ready to multiply: the file is mapped, every tensor's name and shape is checked against the architecture
+// (all problems reported at once), and matrices are packed for the ISA where that pays. Pages of the mapping whose matrix was packed
+// are given back, so that a model is in memory once.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arch/arch.h"
+#include "core/file.h"
+#include "core/thread_pool.h"
+#include "format/gguf.h"
+#include "kernels/linear.h"
+
+namespace espalier::runtime {
+
+// Legend: T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. Rows of q and k come in the interleaved order of
+// the rotary pairs, as GGUF has them.
+struct LayerWeights {
+  std::vector<float> attn_norm_H, ffn_norm_H;
+  kernels::Matrix q;          // [N*D, H]
+  kernels::Matrix k, v;       // [K*D, H]
+  kernels::Matrix attn_out;   // [H, N*D]
+  kernels::Matrix gate, up;   // [F, H]
+  kernels::Matrix down;       // [H, F]
+};
+
+struct Weights {
+  core::MappedFile file;
+  std::vector<std::vector<std::byte>> padded{};  // copies of tensors at the very end of the mapping, see weights.cpp
+  const arch::Arch* arch = nullptr;
+  arch::ModelDims dims;
+  std::vector<LayerWeights> layers{};
+  std::vector<float> output_norm_H{};
+  kernels::Matrix output{};                 // [V, H]; token_embd when tied
+  format::GgufTensor token_embd{};          // rows are decoded from the file unless tied
+  std::vector<double> inverse_frequencies{};  // [D/2] radians per position
+  std::int64_t bytes_per_token = 0;         // read to decode one token
+
+  // Embedding of one token; token in [0, V).
+  void embed(std::int32_t token, float* out_H) const noexcept;
+};
+
+Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool);
+
+}  // namespace espalier::runtime
