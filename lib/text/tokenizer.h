@@ -16,6 +16,20 @@ enum class TokenizerKind : std::uint8_t { byte_bpe, spm };
 // Numbers of GGUF's tokenizer.ggml.token_type.
 enum class TokenType : std::int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
 
+// How an spm tokenizer with add_space_prefix puts the space in front of text.
+enum class SpaceRule : std::uint8_t {
+  every_segment,     // before the text and behind every added token, always (SentencePiece's, and llama.cpp's only one)
+  metaspace_always,  // the same, unless there is a space already
+  metaspace_first,   // before the text only, unless there is a space already
+};
+// What an added token does besides being found: only those that do something are listed.
+struct AddedRule {
+  std::int32_t id = 0;
+  bool lstrip = false, rstrip = false;  // takes the white space before / behind it along
+  bool normalized = false;              // is looked for after normalization, and normalized itself
+  bool operator==(const AddedRule&) const = default;
+};
+
 // Everything a tokenizer is, independent of the file it came from. Sizes: tokens, types (and scores for spm) have vocab entries.
 struct TokenizerData {
   TokenizerKind kind = TokenizerKind::byte_bpe;
@@ -27,14 +41,24 @@ struct TokenizerData {
   std::optional<std::int32_t> bos, eos, unk, pad;
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = true;     // spm
+  SpaceRule space_rule = SpaceRule::every_segment;
+  bool nfc = false;                 // byte_bpe: text is composed (NFC) first; `pre` says so for a GGUF
   bool ignore_merges = false;       // a whole word that is a token is taken without merging (Llama 3)
+  std::vector<AddedRule> rules;
   std::string chat_template;        // Jinja source; empty = none
   std::string hf_tokenizer_json;    // the original file when it came from a Hugging Face directory, written back unchanged
   std::string hf_tokenizer_config;  // likewise
   std::string hf_special_tokens_map;
 };
 
-// GGUF metadata <-> data. Refuses (Error input/unsupported) unknown models and pre-tokenizers, sizes that do not match, ids out of range.
+// Throws Error(input | unsupported) naming `where` and the place unless the data make a tokenizer: sizes agree, ids are in range, tokens
+// are distinct and valid UTF-8, merges lead to tokens, an spm vocabulary has its 256 byte tokens. The readers below have checked.
+void check_tokenizer(const TokenizerData& data, const std::string& where);
+// Adds unused tokens until there are `n` (embedding tables are often longer than the vocabulary); refuses when there are more already.
+void pad_vocabulary(TokenizerData& data, std::int64_t n);
+
+// GGUF metadata <-> data. What GGUF has no key for (rules, a normalization its `pre` does not imply) travels under espalier.tokenizer.*.
+// Refuses (Error input/unsupported) unknown models and pre-tokenizers, sizes that do not match, ids out of range.
 TokenizerData tokenizer_from_gguf(const format::GgufHeader& header);
 void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
 // Hugging Face directory <-> data: tokenizer.json (+ tokenizer_config.json, special_tokens_map.json, chat_template.jinja) is read; the

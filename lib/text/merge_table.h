@@ -1,0 +1,57 @@
+// The merging core both kinds of tokenizer share: which neighbouring token pairs become one token, in which order of preference,
+// and the algorithm that applies them to one word. Sennrich, Haddow, Birch 2016 (arXiv 1508.07909): repeatedly merge the pair of
+// lowest rank, leftmost first. With a linked list and a heap that is n log n, so one long word costs no more than many short ones.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace espalier::text {
+
+struct Merge {
+  std::int32_t left, right;
+  std::uint32_t rank;  // lower first; equal ranks: leftmost first
+  std::int32_t result;
+};
+
+// One position of the word being merged. `id` < 0 never merges (a code point outside the vocabulary).
+struct Symbol {
+  std::int32_t id;
+  std::uint32_t start;  // the caller's offset of the symbol; kept for the leftmost part of what was merged
+};
+
+class MergeTable {
+ public:
+  MergeTable() = default;
+  explicit MergeTable(const std::vector<Merge>& merges);
+  struct Target {
+    std::uint32_t rank;
+    std::int32_t result;  // -1: the pair does not merge
+  };
+  Target find(std::int32_t left, std::int32_t right) const;
+
+ private:
+  struct Slot {
+    std::uint64_t key;
+    Target target;
+  };
+  std::vector<Slot> slots_;  // open addressing, at most half full
+  std::uint64_t mask_ = 0;
+};
+
+// Scratch memory of apply(), kept by the caller between words. Not thread-safe.
+class Merger {
+ public:
+  // Merges `word` in place until no pair is left. At most 2^31 symbols.
+  void apply(const MergeTable& table, std::vector<Symbol>& word);
+
+ private:
+  struct Candidate {
+    std::uint32_t rank, position;
+    std::int32_t left, right, result;
+  };
+  void push(const MergeTable& table, const std::vector<Symbol>& word, std::uint32_t position);
+  std::vector<std::uint32_t> previous_, next_;
+  std::vector<Candidate> heap_;
+};
+
+}  // namespace espalier::text

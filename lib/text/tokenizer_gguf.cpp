@@ -1,0 +1,181 @@
+// tokenizer.* metadata of GGUF <-> TokenizerData.
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "text/pretokenizer.h"
+#include "text/tokenizer.h"
+
+namespace espalier::text {
+namespace {
+
+using format::GgufArray;
+using format::GgufHeader;
+using format::GgufType;
+using format::GgufValue;
+
+const std::string kPrefix = "tokenizer.ggml.";
+const std::string kOwn = "espalier.tokenizer.";  // what GGUF has no key for; written only when needed
+
+std::string place(const GgufHeader& header, const std::string& key) { return header.path() + ": " + key; }
+
+std::vector<std::int32_t> integers(const GgufHeader& header, const std::string& key, const GgufArray& array) {
+  ESP_CHECK(array.type != GgufType::string, input, place(header, key), " is an array of strings, expected integers");
+  std::vector<std::int32_t> out;
+  out.reserve(array.numbers.size());
+  for (std::size_t i = 0; i < array.numbers.size(); ++i) {
+    const double value = array.numbers[i];
+    ESP_CHECK(std::trunc(value) == value && std::abs(value) <= std::numeric_limits<std::int32_t>::max(), input, place(header, key),
+              ": entry ", i, " is ", value, ", expected a small integer");
+    out.push_back(static_cast<std::int32_t>(value));
+  }
+  return out;
+}
+
+const std::vector<std::string>& strings(const GgufHeader& header, const std::string& key) {
+  const GgufArray& array = header.array(key);
+  ESP_CHECK(array.type == GgufType::string, input, place(header, key), " is an array of numbers, expected strings");
+  return array.strings;
+}
+
+std::optional<std::int32_t> token_id(const GgufHeader& header, const char* name, std::size_t n) {
+  const std::string key = kPrefix + name;
+  const std::optional<std::int64_t> value = header.optional_integer(key);
+  if (!value) return std::nullopt;
+  ESP_CHECK(*value >= 0 && static_cast<std::uint64_t>(*value) < n, input, place(header, key), " is ", *value,
+            ", outside the vocabulary of ", n, " tokens");
+  return static_cast<std::int32_t>(*value);
+}
+
+void read_scores(const GgufHeader& header, TokenizerData& data) {
+  const std::string key = kPrefix + "scores";
+  const GgufArray& array = header.array(key);
+  ESP_CHECK(array.type == GgufType::f32 || array.type == GgufType::f64, input, place(header, key), " is not an array of floats");
+  data.scores.reserve(array.numbers.size());
+  for (const double score : array.numbers) data.scores.push_back(static_cast<float>(score));
+}
+
+void read_types(const GgufHeader& header, TokenizerData& data) {
+  const std::string key = kPrefix + "token_type";
+  const GgufArray* array = header.optional_array(key);
+  if (array == nullptr) {
+    ESP_CHECK(data.kind == TokenizerKind::byte_bpe, input, place(header, key), " is missing, which an SPM tokenizer needs");
+    data.types.assign(data.tokens.size(), TokenType::normal);
+    return;
+  }
+  for (const std::int32_t type : integers(header, key, *array)) data.types.push_back(static_cast<TokenType>(type));
+}
+
+void read_own_keys(const GgufHeader& header, TokenizerData& data) {
+  data.nfc = header.optional_boolean(kOwn + "nfc").value_or(data.nfc);
+  data.ignore_merges = header.optional_boolean(kOwn + "ignore_merges").value_or(data.ignore_merges);
+  if (const auto rule = header.optional_text(kOwn + "space_rule")) {
+    ESP_CHECK(*rule == "metaspace_always" || *rule == "metaspace_first", unsupported, place(header, kOwn + "space_rule"), " is '", *rule,
+              "', expected metaspace_always or metaspace_first");
+    data.space_rule = *rule == "metaspace_always" ? SpaceRule::metaspace_always : SpaceRule::metaspace_first;
+  }
+  const GgufArray* ids = header.optional_array(kOwn + "rule_ids");
+  const GgufArray* flags = header.optional_array(kOwn + "rule_flags");
+  if (ids == nullptr && flags == nullptr) return;
+  ESP_CHECK(ids != nullptr && flags != nullptr && ids->numbers.size() == flags->numbers.size(), input, place(header, kOwn + "rule_ids"),
+            " and ", kOwn, "rule_flags have different lengths");
+  const std::vector<std::int32_t> id = integers(header, kOwn + "rule_ids", *ids), flag = integers(header, kOwn + "rule_flags", *flags);
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    data.rules.push_back({.id = id[i], .lstrip = (flag[i] & 1) != 0, .rstrip = (flag[i] & 2) != 0, .normalized = (flag[i] & 4) != 0});
+  }
+}
+
+}  // namespace
+
+TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
+  TokenizerData data;
+  const std::string& model = header.text(kPrefix + "model");
+  ESP_CHECK(model == "gpt2" || model == "llama", unsupported, place(header, kPrefix + "model"), " is '", model,
+            "'; supported are gpt2 (byte-level BPE) and llama (SPM)");
+  data.kind = model == "gpt2" ? TokenizerKind::byte_bpe : TokenizerKind::spm;
+  data.tokens = strings(header, kPrefix + "tokens");
+  read_types(header, data);
+  const std::size_t n = data.tokens.size();
+  data.bos = token_id(header, "bos_token_id", n);
+  data.eos = token_id(header, "eos_token_id", n);
+  data.unk = token_id(header, "unknown_token_id", n);
+  data.pad = token_id(header, "padding_token_id", n);
+  const std::string pre = header.optional_text(kPrefix + "pre").value_or("");
+  bool default_bos = false;
+  if (data.kind == TokenizerKind::byte_bpe) {
+    const PreSpec* spec = find_pre_spec(pre);
+    ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"), pre.empty() ? " is missing" : " is '" + pre + "'",
+              "; supported for byte-level BPE are ", known_pre_names());
+    data.pre = pre;
+    data.nfc = spec->nfc;
+    data.ignore_merges = spec->ignore_merges;
+    data.add_space_prefix = false;
+    default_bos = spec->add_bos && data.bos.has_value();
+    data.merges = strings(header, kPrefix + "merges");
+  } else {
+    ESP_CHECK(pre.empty() || pre == "default", unsupported, place(header, kPrefix + "pre"), " is '", pre,
+              "'; supported for SPM is default");
+    ESP_CHECK(!header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false), unsupported,
+              place(header, kPrefix + "remove_extra_whitespaces"), " is true, which is not supported");
+    ESP_CHECK(header.optional_array(kPrefix + "precompiled_charsmap") == nullptr, unsupported,
+              place(header, kPrefix + "precompiled_charsmap"), " is a normalization that is not supported");
+    data.pre = "default";
+    data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(true);
+    default_bos = data.bos.has_value();
+    read_scores(header, data);
+  }
+  data.add_bos = header.optional_boolean(kPrefix + "add_bos_token").value_or(default_bos);
+  data.add_eos = header.optional_boolean(kPrefix + "add_eos_token").value_or(false);
+  data.chat_template = header.optional_text("tokenizer.chat_template").value_or("");
+  read_own_keys(header, data);
+  check_tokenizer(data, header.path() + ": tokenizer.ggml");
+  return data;
+}
+
+void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
+  check_tokenizer(data, "tokenizer to be written as GGUF");
+  const bool bpe = data.kind == TokenizerKind::byte_bpe;
+  writer.set(kPrefix + "model", GgufValue::string(bpe ? "gpt2" : "llama"));
+  writer.set(kPrefix + "pre", GgufValue::string(data.pre));
+  writer.set(kPrefix + "tokens", GgufValue::strings(data.tokens));
+  std::vector<std::int32_t> types;
+  types.reserve(data.types.size());
+  for (const TokenType type : data.types) types.push_back(static_cast<std::int32_t>(type));
+  writer.set(kPrefix + "token_type", GgufValue::i32s(std::move(types)));
+  if (bpe) {
+    writer.set(kPrefix + "merges", GgufValue::strings(data.merges));
+  } else {
+    writer.set(kPrefix + "scores", GgufValue::f32s(data.scores));
+  }
+  const auto set_id = [&writer](const char* name, const std::optional<std::int32_t>& id) {
+    if (id) writer.set(kPrefix + name, GgufValue::u32(static_cast<std::uint32_t>(*id)));
+  };
+  set_id("bos_token_id", data.bos);
+  set_id("eos_token_id", data.eos);
+  set_id("unknown_token_id", data.unk);
+  set_id("padding_token_id", data.pad);
+  writer.set(kPrefix + "add_bos_token", GgufValue::boolean(data.add_bos));
+  writer.set(kPrefix + "add_eos_token", GgufValue::boolean(data.add_eos));
+  writer.set(kPrefix + "add_space_prefix", GgufValue::boolean(!bpe && data.add_space_prefix));
+  if (!data.chat_template.empty()) writer.set("tokenizer.chat_template", GgufValue::string(data.chat_template));
+
+  const PreSpec* spec = bpe ? find_pre_spec(data.pre) : nullptr;
+  if (spec != nullptr && data.nfc != spec->nfc) writer.set(kOwn + "nfc", GgufValue::boolean(data.nfc));
+  if (spec != nullptr && data.ignore_merges != spec->ignore_merges) {
+    writer.set(kOwn + "ignore_merges", GgufValue::boolean(data.ignore_merges));
+  }
+  if (!bpe && data.space_rule != SpaceRule::every_segment) {
+    writer.set(kOwn + "space_rule",
+               GgufValue::string(data.space_rule == SpaceRule::metaspace_always ? "metaspace_always" : "metaspace_first"));
+  }
+  if (data.rules.empty()) return;
+  std::vector<std::int32_t> ids, flags;
+  for (const AddedRule& rule : data.rules) {
+    ids.push_back(rule.id);
+    flags.push_back((rule.lstrip ? 1 : 0) | (rule.rstrip ? 2 : 0) | (rule.normalized ? 4 : 0));
+  }
+  writer.set(kOwn + "rule_ids", GgufValue::i32s(std::move(ids)));
+  writer.set(kOwn + "rule_flags", GgufValue::i32s(std::move(flags)));
+}
+
+}  // namespace espalier::text

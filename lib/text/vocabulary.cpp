@@ -1,0 +1,172 @@
+// Checks of a vocabulary and its merges.
+#include "text/vocabulary.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_set>
+
+#include "core/error.h"
+#include "text/pretokenizer.h"
+#include "text/utf8.h"
+
+namespace espalier::text {
+namespace {
+
+constexpr std::size_t kMaxTokens = std::size_t{1} << 24;
+constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 16;
+
+void check_id(const std::optional<std::int32_t>& id, std::size_t n, const char* name, const std::string& where) {
+  if (!id) return;
+  ESP_CHECK(*id >= 0 && static_cast<std::size_t>(*id) < n, input, where, ": ", name, " token id ", *id, " is outside the vocabulary of ",
+            n, " tokens");
+}
+
+void check_byte_tokens(const TokenizerData& data, const std::string& where) {
+  std::array<bool, 256> seen{};
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    if (data.types[i] != TokenType::byte) continue;
+    const int byte = byte_of_token(data.tokens[i]);
+    ESP_CHECK(byte >= 0, input, where, ": token ", i, " is of type byte, but its text is '", data.tokens[i], "', expected <0x00> to <0xFF>");
+    seen[static_cast<std::size_t>(byte)] = true;
+  }
+  const auto missing = std::find(seen.begin(), seen.end(), false);
+  ESP_CHECK(missing == seen.end(), unsupported, where, ": no token of type byte for ", byte_token(static_cast<int>(missing - seen.begin())),
+            "; SPM vocabularies without byte fallback are not supported");
+}
+
+}  // namespace
+
+int byte_of_token(std::string_view token) {
+  if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return -1;
+  int value = 0;
+  for (const char c : token.substr(3, 2)) {
+    const bool digit = c >= '0' && c <= '9', letter = c >= 'A' && c <= 'F';
+    if (!digit && !letter) return -1;
+    value = value * 16 + (digit ? c - '0' : c - 'A' + 10);
+  }
+  return value;
+}
+
+std::string byte_token(int byte) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string out = "<0x..>";
+  out[3] = kDigits[static_cast<std::size_t>(byte >> 4)];
+  out[4] = kDigits[static_cast<std::size_t>(byte & 15)];
+  return out;
+}
+
+TokenIds index_tokens(const TokenizerData& data, const std::string& where) {
+  TokenIds ids;
+  ids.reserve(data.tokens.size());
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    const std::string& token = data.tokens[i];
+    ESP_CHECK(!token.empty(), input, where, ": token ", i, " is empty");
+    ESP_CHECK(token.size() <= kMaxTokenBytes, input, where, ": token ", i, " has ", token.size(), " bytes, more than ", kMaxTokenBytes);
+    ESP_CHECK(is_valid_utf8(token), input, where, ": token ", i, " is not valid UTF-8");
+    const auto [entry, fresh] = ids.emplace(token, static_cast<std::int32_t>(i));
+    ESP_CHECK(fresh, input, where, ": tokens ", entry->second, " and ", i, " are the same: '", token, "'");
+  }
+  return ids;
+}
+
+std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids, const std::string& where) {
+  std::vector<Merge> merges;
+  merges.reserve(data.merges.size());
+  std::unordered_set<std::uint64_t> seen;
+  seen.reserve(data.merges.size());
+  std::string joined;
+  for (std::size_t i = 0; i < data.merges.size(); ++i) {
+    const std::string_view text = data.merges[i];
+    const std::size_t space = text.find(' ');
+    ESP_CHECK(space != std::string_view::npos && space > 0 && space + 1 < text.size() && text.find(' ', space + 1) == std::string_view::npos,
+              input, where, ": merge ", i, " is '", text, "', expected two tokens with one space between them");
+    const auto left = ids.find(text.substr(0, space)), right = ids.find(text.substr(space + 1));
+    joined.assign(text.substr(0, space));
+    joined.append(text.substr(space + 1));
+    const auto result = ids.find(joined);
+    ESP_CHECK(left != ids.end() && right != ids.end() && result != ids.end(), input, where, ": merge ", i, " is '", text, "', but '",
+              left == ids.end() ? text.substr(0, space) : right == ids.end() ? text.substr(space + 1) : std::string_view(joined),
+              "' is not a token");
+    const auto key = (static_cast<std::uint64_t>(left->second) << 32) | static_cast<std::uint32_t>(right->second);
+    ESP_CHECK(seen.insert(key).second, input, where, ": merge ", i, " ('", text, "') was there before");
+    merges.push_back({left->second, right->second, static_cast<std::uint32_t>(i), result->second});
+  }
+  return merges;
+}
+
+std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds& ids) {
+  std::vector<float> scores;
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    if (data.types[i] == TokenType::normal) scores.push_back(data.scores[i]);
+  }
+  std::sort(scores.begin(), scores.end(), std::greater<>());
+  scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
+  std::vector<Merge> merges;
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    if (data.types[i] != TokenType::normal) continue;
+    const std::string_view token = data.tokens[i];
+    const auto rank = static_cast<std::uint32_t>(std::lower_bound(scores.begin(), scores.end(), data.scores[i], std::greater<>()) - scores.begin());
+    for (std::size_t cut = code_point_at(token, 0).length; cut < token.size(); cut += code_point_at(token, cut).length) {
+      const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
+      if (left == ids.end() || right == ids.end()) continue;
+      if (data.types[static_cast<std::size_t>(left->second)] != TokenType::normal) continue;
+      if (data.types[static_cast<std::size_t>(right->second)] != TokenType::normal) continue;
+      merges.push_back({left->second, right->second, rank, static_cast<std::int32_t>(i)});
+    }
+  }
+  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+  return merges;
+}
+
+void check_tokenizer(const TokenizerData& data, const std::string& where) {
+  const std::size_t n = data.tokens.size();
+  ESP_CHECK(n > 0, input, where, ": the vocabulary is empty");
+  ESP_CHECK(n <= kMaxTokens, input, where, ": ", n, " tokens, more than ", kMaxTokens);
+  ESP_CHECK(data.types.size() == n, input, where, ": ", data.types.size(), " token types for ", n, " tokens");
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto type = static_cast<std::int32_t>(data.types[i]);
+    ESP_CHECK(type >= 1 && type <= 6, input, where, ": token ", i, " has type ", type, ", expected 1 to 6");
+  }
+  check_id(data.bos, n, "BOS", where);
+  check_id(data.eos, n, "EOS", where);
+  check_id(data.unk, n, "unknown", where);
+  check_id(data.pad, n, "padding", where);
+  ESP_CHECK(!data.add_bos || data.bos, input, where, ": a BOS token is to be added, but none is named");
+  ESP_CHECK(!data.add_eos || data.eos, input, where, ": an EOS token is to be added, but none is named");
+  for (const AddedRule& rule : data.rules) check_id(rule.id, n, "added", where);
+  const TokenIds ids = index_tokens(data, where);
+  if (data.kind == TokenizerKind::byte_bpe) {
+    ESP_CHECK(find_pre_spec(data.pre) != nullptr, unsupported, where, ": pre-tokenizer '", data.pre, "' is not supported; known are ",
+              known_pre_names());
+    resolve_merges(data, ids, where);
+    return;
+  }
+  ESP_CHECK(data.scores.size() == n, input, where, ": ", data.scores.size(), " scores for ", n, " tokens");
+  for (std::size_t i = 0; i < n; ++i) ESP_CHECK(std::isfinite(data.scores[i]), input, where, ": token ", i, " has a score that is not finite");
+  check_byte_tokens(data, where);
+}
+
+void pad_vocabulary(TokenizerData& data, std::int64_t n) {
+  const auto have = static_cast<std::int64_t>(data.tokens.size());
+  ESP_CHECK(n >= have && n <= static_cast<std::int64_t>(kMaxTokens), input, "cannot pad a vocabulary of ", have, " tokens to ", n);
+  std::unordered_set<std::string> taken(data.tokens.begin(), data.tokens.end());
+  for (std::int64_t i = have; i < n; ++i) {
+    std::string name = "[PAD" + std::to_string(i) + "]";
+    while (!taken.insert(name).second) name += "_";
+    data.tokens.push_back(name);
+    data.types.push_back(TokenType::unused);
+    if (data.kind == TokenizerKind::spm) data.scores.push_back(-1e9f);
+  }
+}
+
+bool same_vocabulary(const TokenizerData& a, const TokenizerData& b) {
+  const auto canonical = [](const TokenizerData& data) {
+    const PreSpec* spec = find_pre_spec(data.pre);
+    return spec == nullptr ? data.pre : spec->name;
+  };
+  return a.kind == b.kind && a.tokens == b.tokens && a.types == b.types && a.merges == b.merges && a.scores == b.scores &&
+         canonical(a) == canonical(b);
+}
+
+}  // namespace espalier::text

@@ -1,0 +1,28 @@
+// From the strings of TokenizerData to ids: lookup by token, the merges as ids, and for spm the merges that its scores imply.
+#pragma once
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/merge_table.h"
+#include "text/tokenizer.h"
+
+namespace espalier::text {
+
+inline constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581, SentencePiece's space
+
+using TokenIds = std::unordered_map<std::string_view, std::int32_t>;  // views into the data's tokens
+
+// Refuses empty, repeated and broken tokens.
+TokenIds index_tokens(const TokenizerData& data, const std::string& where);
+// byte_bpe: data.merges as ids, in rank order.
+std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids, const std::string& where);
+// spm: every way to put a normal token together from two others, ranked by the result's score; a merge's order within equal scores is by
+// place, as SentencePiece has it. Ordered by rank, then result, then length of the left part.
+std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds& ids);
+// Byte of a token "<0x41>"; -1 for any other text.
+int byte_of_token(std::string_view token);
+std::string byte_token(int byte);
+
+}  // namespace espalier::text
