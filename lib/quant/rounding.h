@@ -4,6 +4,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -15,12 +16,25 @@
 namespace espalier::quant {
 
 enum class Rounding : std::uint8_t { nearest, imatrix, gptq };
-Rounding rounding_by_name(std::string_view name);
+Rounding rounding_by_name(std::string_view name);  // Error(usage) for other names
+std::string_view rounding_name(Rounding rounding);
+
+class GptqFactor;
+// Keeps the factorization of the last gram, so that consecutive matrices with the same input (q, k, v; gate, up) share it.
+class FactorCache {
+ public:
+  std::shared_ptr<const GptqFactor> get(const TensorStatistics& statistics);
+
+ private:
+  std::shared_ptr<const std::vector<float>> gram_;
+  std::shared_ptr<const GptqFactor> factor_;
+};
 
 // weights[rows * cols] -> bytes of the matrix in `format`. statistics may be null for nearest; Error(usage) when rounding needs it.
-// The result does not depend on the number of threads.
+// Float formats are always rounded to nearest. Error(input) for weights that are not finite. The result does not depend on the
+// number of threads.
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows, std::int64_t cols, format::FormatId format,
-                                    Rounding rounding, const TensorStatistics* statistics, core::ThreadPool& pool);
+                                    Rounding rounding, const TensorStatistics* statistics, core::ThreadPool& pool, FactorCache* cache = nullptr);
 std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows, std::int64_t cols, format::FormatId format);
 // sum over rows of (w - q)^T G (w - q) / tokens with G the gram (or its diagonal): the output error that rounding causes per token.
 double output_error(std::span<const float> weights, std::span<const float> rounded, std::int64_t rows, std::int64_t cols,

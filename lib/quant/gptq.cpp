@@ -1,0 +1,141 @@
+#include "quant/gptq.h"
+
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "quant/descent.h"
+
+namespace espalier::quant {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
+
+constexpr std::int64_t kBatch = 128;  // columns between two updates of the rest of the row
+constexpr std::int64_t kChunk = 32;   // rows worked on together; fixed, so that results do not depend on the number of threads
+constexpr int kTile = 32;             // side of diagonal_blocks()
+
+// Sums d^2 * weight over one sub-block rounded with `scale`, feeding each difference forward; stops when it exceeds `limit`.
+// v: the sub-block's rows of its diagonal tile, from its first column.
+template <int N>
+float sweep(const Grid& grid, const SubScale& scale, const float* w, const float* v, const float* weight, float limit, std::int8_t* level, float* difference) {
+  float t[N];
+  for (int i = 0; i < N; ++i) t[i] = w[i];
+  const float inverse = inverse_step(scale);
+  float error = 0;
+  for (int i = 0; i < N; ++i, v += kTile) {
+    const int l = nearest_level(grid, scale, inverse, t[i]);
+    const float d = t[i] - grid_value(scale, l);
+    level[i] = static_cast<std::int8_t>(l);
+    difference[i] = d;
+    error += d * d * weight[i];
+    if (!(error < limit)) return error;
+    for (int k = 0; k < N; ++k) t[k] -= d * v[k];  // v is 0 up to the diagonal
+  }
+  return error;
+}
+
+// Rounds sub-block `sub` of `block`, whose first column is c, from the current weights; difference gets w - q as the sweep met them.
+void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w, std::int64_t c, int sub, GridBlock& block, float* difference) {
+  const float* tile = factor.diagonal_blocks() + c / kTile * kTile * kTile + (c % kTile) * (kTile + 1);
+  const float* weight = factor.weight() + c;
+  SubScale candidates[kMaxCandidates];
+  const int n = scale_candidates(grid, block, w, weight, candidates);
+  float best = std::numeric_limits<float>::infinity();
+  std::int8_t level[kTile];
+  float trial[kTile];
+  for (int i = 0; i < n; ++i) {
+    const float error = grid.sub == 32 ? sweep<32>(grid, candidates[i], w, tile, weight, best, level, trial)
+                                       : sweep<16>(grid, candidates[i], w, tile, weight, best, level, trial);
+    if (i > 0 && !(error < best)) continue;
+    best = error;
+    block.sub[sub] = candidates[i];
+    std::copy(level, level + grid.sub, block.level + sub * grid.sub);
+    std::copy(trial, trial + grid.sub, difference);
+  }
+}
+
+// The sweep over one chunk of rows; w is overwritten.
+void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w, std::vector<GridBlock>& blocks) {
+  const std::int64_t rows = w.rows(), cols = w.cols(), blocks_per_row = cols / grid.block;
+  const Eigen::Map<const Matrix> v(factor.feedback(), cols, cols);
+  Matrix differences(rows, kBatch);
+  for (std::int64_t begin = 0; begin < cols; begin += kBatch) {
+    const std::int64_t width = std::min(kBatch, cols - begin);
+    for (std::int64_t c = begin; c < begin + width; c += grid.sub) {
+      const std::int64_t rest = begin + width - c - grid.sub;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        GridBlock& block = blocks[static_cast<std::size_t>(r * blocks_per_row + c / grid.block)];
+        float* row = w.row(r).data();
+        if (c % grid.block == 0) begin_block(grid, row + c, factor.weight() + c, block);
+        float* difference = differences.row(r).data() + (c - begin);
+        round_sub_block(grid, factor, row + c, c, static_cast<int>(c % grid.block / grid.sub), block, difference);
+        if (rest > 0)
+          w.row(r).segment(c + grid.sub, rest).noalias() -=
+              Eigen::Map<const Eigen::RowVectorXf>(difference, grid.sub) * v.block(c, c + grid.sub, grid.sub, rest);
+      }
+    }
+    const std::int64_t after = cols - begin - width;
+    if (after > 0) w.rightCols(after).noalias() -= differences.leftCols(width) * v.block(begin, begin + width, width, after);
+  }
+}
+
+}  // namespace
+
+GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& options)
+    : cols_(static_cast<std::int64_t>(statistics.sum_squares.size())), options_(options) {
+  const std::int64_t n = cols_;
+  ESP_CHECK(statistics.gram != nullptr && static_cast<std::int64_t>(statistics.gram->size()) == n * n, usage,
+            "gptq rounding needs the inputs' second moments; calibrate with --gram");
+  const Eigen::Map<const Matrix> gram(statistics.gram->data(), n, n);
+  MatrixD h = gram.cast<double>() / statistics.tokens;
+  ESP_CHECK(h.allFinite(), input, "calibration statistics are not finite");
+  const double mean = h.diagonal().mean();
+  // Inputs that were all zero: any rounding is as good; the identity makes it nearest rounding.
+  h.diagonal().array() += mean > 0 ? options.damping * mean : 1.0;
+  h_.resize(static_cast<std::size_t>(n * n));
+  Eigen::Map<Matrix>(h_.data(), n, n) = h.cast<float>();
+  // H = M M^T with M upper triangular is the Cholesky factorization of H with rows and columns reversed; then U = M^-1.
+  MatrixD reversed = h.reverse();
+  const Eigen::LLT<Eigen::Ref<MatrixD>> llt(reversed);
+  ESP_CHECK(llt.info() == Eigen::Success, input, "the inputs' second moments are not positive definite; the calibration file is broken");
+  MatrixD m = MatrixD(llt.matrixL()).reverse();
+  h.setIdentity();
+  m.triangularView<Eigen::Upper>().solveInPlace(h);
+  v_.resize(static_cast<std::size_t>(n * n));
+  weight_.resize(static_cast<std::size_t>(n));
+  blocks_.assign(static_cast<std::size_t>((n + kTile - 1) / kTile * kTile * kTile), 0.0f);
+  for (std::int64_t i = 0; i < n; ++i) {
+    weight_[static_cast<std::size_t>(i)] = static_cast<float>(1.0 / (h(i, i) * h(i, i)));
+    for (std::int64_t k = i + 1; k < n; ++k) {
+      const auto value = static_cast<float>(h(i, k) / h(i, i));
+      v_[static_cast<std::size_t>(i * n + k)] = value;
+      if (k / kTile == i / kTile) blocks_[static_cast<std::size_t>((i / kTile * kTile + i % kTile) * kTile + k % kTile)] = value;
+    }
+  }
+}
+
+std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows, std::int64_t cols, const Grid& grid, const GptqFactor& factor,
+                                  core::ThreadPool& pool) {
+  ESP_CHECK(factor.cols() == cols, input, "calibration statistics are of ", factor.cols(), " channels, the matrix has ", cols, " columns");
+  const std::int64_t blocks_per_row = cols / grid.block, block_bytes = format::info(grid.id).block_bytes;
+  std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(grid.id, rows, cols)));
+  pool.split(rows, kChunk, [&](std::int64_t share_begin, std::int64_t share_end) {
+    for (std::int64_t begin = share_begin; begin < share_end; begin += kChunk) {
+      const std::int64_t n = std::min(kChunk, share_end - begin);
+      const Eigen::Map<const Matrix> original(weights.data() + begin * cols, n, cols);
+      Matrix work = original;
+      std::vector<GridBlock> blocks(static_cast<std::size_t>(n * blocks_per_row));
+      sweep_rows(grid, factor, work, blocks);
+      descend(grid, factor, original.data(), n, blocks);
+      for (std::int64_t b = 0; b < n * blocks_per_row; ++b)
+        pack_block(grid, blocks[static_cast<std::size_t>(b)], out.data() + (begin * blocks_per_row + b) * block_bytes);
+    }
+  });
+  return out;
+}
+
+}  // namespace espalier::quant

@@ -1,0 +1,60 @@
+// The grid of a block format, taken apart: which scales a sub-block may store, which levels they give, and how chosen levels become
+// bytes. value = step * level + offset, with step and offset exactly what the stored bits decode to, so that a method that rounds
+// value by value (gptq.h) works on the numbers the file will hold. Only block formats have a grid; f32, f16 and bf16 do not.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "format/quant_format.h"
+
+namespace espalier::quant {
+
+constexpr int kMaxBlock = 256, kMaxSubBlocks = 16, kMaxCandidates = 9;
+
+struct Grid {
+  format::FormatId id;
+  int block;      // values that are packed together
+  int sub;        // values that share a scale
+  int low, high;  // levels
+  bool affine;    // has an offset
+  bool super;     // K format: integer scales of sub-blocks, times one or two binary16 numbers of the block
+};
+const Grid* grid_of(format::FormatId id);  // nullptr for float formats
+
+// The scale of one sub-block as stored, and what it decodes to.
+struct SubScale {
+  std::uint16_t d = 0, m = 0;  // 32-value formats: binary16 bits of scale and min
+  int scale = 0, min = 0;      // K formats: integers
+  float step = 0, offset = 0;
+};
+struct GridBlock {
+  std::uint16_t d = 0, dmin = 0;  // K formats
+  SubScale sub[kMaxSubBlocks];
+  std::int8_t level[kMaxBlock];
+};
+
+// Fixes d and dmin of a K super-block for values x under weights (>= 0); nothing to do for the others.
+void begin_block(const Grid& grid, const float* x, const float* weight, GridBlock& block);
+// Scales worth trying for sub-block values x, the best fit first. Returns how many (1 .. kMaxCandidates).
+int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight, SubScale* out);
+// The stored scale nearest to a wanted step and offset.
+SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset);
+// One block's bytes; level and sub must be complete.
+void pack_block(const Grid& grid, const GridBlock& block, std::byte* out);
+
+inline float grid_value(const SubScale& scale, int level) { return scale.step * static_cast<float>(level) + scale.offset; }
+// 1 / step, or 0 for a step that reaches no other value.
+inline float inverse_step(const SubScale& scale) {
+  const float inverse = scale.step == 0.0f ? 0.0f : 1.0f / scale.step;
+  return inverse > 3e38f || inverse < -3e38f ? 0.0f : inverse;
+}
+// The nearest level; NaN gives `low`.
+inline int nearest_level(const Grid& grid, const SubScale& scale, float inverse, float x) {
+  const float low = static_cast<float>(grid.low), high = static_cast<float>(grid.high);
+  float v = (x - scale.offset) * inverse;
+  v = v > low ? v : low;
+  v = v < high ? v : high;
+  return static_cast<int>(v + 512.5f) - 512;  // truncation of a positive number; |level| <= 128
+}
+
+}  // namespace espalier::quant

@@ -1,0 +1,106 @@
+#include "quant/rounding.h"
+
+#include <Eigen/Core>
+#include <cmath>
+
+#include "core/error.h"
+#include "quant/gptq.h"
+
+namespace espalier::quant {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+constexpr std::int64_t kRows = 64;  // rows decoded or encoded together
+
+void check_weights(std::span<const float> weights, std::int64_t rows, std::int64_t cols) {
+  ESP_CHECK(rows >= 0 && cols >= 0 && static_cast<std::int64_t>(weights.size()) == rows * cols, internal, "rounding: ", weights.size(),
+            " weights for ", rows, " x ", cols);
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    ESP_CHECK(std::isfinite(weights[i]), input, "rounding: weight [", static_cast<std::int64_t>(i) / cols, ", ",
+              static_cast<std::int64_t>(i) % cols, "] is ", weights[i]);
+}
+
+std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_t cols) {
+  ESP_CHECK(static_cast<std::int64_t>(statistics.sum_squares.size()) == cols, input, "calibration statistics are of ",
+            statistics.sum_squares.size(), " channels, the matrix has ", cols, " columns");
+  std::vector<float> importance;
+  for (const double s : statistics.sum_squares) importance.push_back(static_cast<float>(s / statistics.tokens));
+  return importance;
+}
+
+}  // namespace
+
+Rounding rounding_by_name(std::string_view name) {
+  if (name == "nearest") return Rounding::nearest;
+  if (name == "imatrix") return Rounding::imatrix;
+  if (name == "gptq") return Rounding::gptq;
+  core::fail(core::ErrorKind::usage, "unknown rounding \"", name, "\": expected nearest, imatrix or gptq");
+}
+std::string_view rounding_name(Rounding rounding) {
+  switch (rounding) {
+    case Rounding::nearest: return "nearest";
+    case Rounding::imatrix: return "imatrix";
+    case Rounding::gptq: return "gptq";
+  }
+  return "";
+}
+
+std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& statistics) {
+  if (factor_ == nullptr || gram_ != statistics.gram) {
+    factor_ = std::make_shared<const GptqFactor>(statistics);
+    gram_ = statistics.gram;
+  }
+  return factor_;
+}
+
+std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows, std::int64_t cols, format::FormatId format,
+                                    Rounding rounding, const TensorStatistics* statistics, core::ThreadPool& pool, FactorCache* cache) {
+  check_weights(weights, rows, cols);
+  const format::QuantFormat& codec = format::info(format);
+  std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format, rows, cols)));
+  ESP_CHECK(rounding == Rounding::nearest || codec.is_float() || statistics != nullptr, usage, rounding_name(rounding),
+            " rounding needs calibration statistics");
+  const Grid* grid = grid_of(format);
+  if (rounding == Rounding::gptq && grid != nullptr) {
+    FactorCache local;
+    return gptq_round(weights, rows, cols, *grid, *(cache != nullptr ? *cache : local).get(*statistics), pool);
+  }
+  std::vector<float> importance;
+  if (rounding != Rounding::nearest && !codec.is_float()) importance = importance_of(*statistics, cols);
+  const std::int64_t row_bytes = format::matrix_bytes(format, 1, cols);
+  pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      codec.encode(weights.data() + r * cols, importance.empty() ? nullptr : importance.data(), out.data() + r * row_bytes, cols);
+  });
+  return out;
+}
+
+std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows, std::int64_t cols, format::FormatId format) {
+  ESP_CHECK(static_cast<std::int64_t>(bytes.size()) == format::matrix_bytes(format, rows, cols), internal, "decode_matrix: ", bytes.size(), " bytes");
+  std::vector<float> out(static_cast<std::size_t>(rows * cols));
+  format::info(format).decode(bytes.data(), out.data(), rows * cols);
+  return out;
+}
+
+double output_error(std::span<const float> weights, std::span<const float> rounded, std::int64_t rows, std::int64_t cols,
+                    const TensorStatistics& statistics) {
+  ESP_CHECK(static_cast<std::int64_t>(statistics.sum_squares.size()) == cols, input, "calibration statistics are of ",
+            statistics.sum_squares.size(), " channels, the matrix has ", cols, " columns");
+  const Eigen::Map<const Matrix> w(weights.data(), rows, cols), q(rounded.data(), rows, cols);
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < rows; begin += kRows) {
+    const std::int64_t n = std::min(kRows, rows - begin);
+    const Matrix d = w.middleRows(begin, n) - q.middleRows(begin, n);
+    if (statistics.gram != nullptr) {
+      const Matrix dg = d * Eigen::Map<const Matrix>(statistics.gram->data(), cols, cols);
+      sum += dg.cwiseProduct(d).cast<double>().sum();
+    } else {
+      const Eigen::Map<const Eigen::VectorXd> diagonal(statistics.sum_squares.data(), cols);
+      sum += (d.cast<double>().array().square().matrix() * diagonal).sum();
+    }
+  }
+  return sum / statistics.tokens;
+}
+
+}  // namespace espalier::quant
