@@ -1,0 +1,94 @@
+// Arithmetic of plans: validity, sizes after, one plan after another. The JSON form: prune_plan_json.cpp; target sizes: prune_target.cpp.
+#include "plan/prune_plan.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+
+namespace espalier::plan {
+namespace {
+
+void check_selection(const Selection& selection, std::int64_t size, const std::string& where, const std::string& axis) {
+  if (!selection) return;
+  ESP_CHECK(!selection->empty() || size == 0, input, where, ": ", axis, ": nothing is kept");
+  std::int64_t previous = -1;
+  for (const std::int64_t index : *selection) {
+    ESP_CHECK(index >= 0 && index < size, input, where, ": ", axis, ": index ", index, " is out of range, there are ", size);
+    ESP_CHECK(index > previous, input, where, ": ", axis, ": index ", index, " after ", previous, "; indices must rise");
+    previous = index;
+  }
+}
+
+std::int64_t kept(const Selection& selection, std::int64_t size) {
+  return selection ? static_cast<std::int64_t>(selection->size()) : size;
+}
+
+Selection compose(const Selection& first, const Selection& second) {
+  if (!second) return first;
+  if (!first) return second;
+  std::vector<std::int64_t> out;
+  for (const std::int64_t index : *second) {
+    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first->size()), input, "the second plan keeps index ", index, " of the ",
+              first->size(), " that the first one leaves");
+    out.push_back((*first)[static_cast<std::size_t>(index)]);
+  }
+  return out;
+}
+
+}  // namespace
+
+PrunePlan keep_all(const arch::ModelDims& dims) {
+  PrunePlan plan;
+  for (std::int64_t l = 0; l < dims.n_layers(); ++l) plan.keep_layers.push_back(l);
+  plan.layers.resize(dims.layers.size());
+  return plan;
+}
+
+void validate(const PrunePlan& plan, const arch::ModelDims& before, const std::string& where) {
+  check_selection(plan.keep_layers, before.n_layers(), where, "keep_layers");
+  ESP_CHECK(!plan.keep_layers.empty(), input, where, ": keep_layers: nothing is kept");
+  ESP_CHECK(plan.layers.size() == plan.keep_layers.size(), input, where, ": layers has ", plan.layers.size(), " entries for ",
+            plan.keep_layers.size(), " kept layers");
+  for (std::size_t i = 0; i < plan.layers.size(); ++i) {
+    const arch::LayerDims& layer = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
+    const std::string axis = "layer " + std::to_string(plan.keep_layers[i]) + ": ";
+    check_selection(plan.layers[i].kv_groups, layer.kv_groups, where, axis + "kv_groups");
+    check_selection(plan.layers[i].q_per_kv, layer.q_per_kv, where, axis + "q_per_kv");
+    check_selection(plan.layers[i].ffn, layer.ffn, where, axis + "ffn");
+  }
+  check_selection(plan.hidden, before.hidden, where, "hidden");
+  check_selection(plan.vocab, before.vocab, where, "vocab");
+}
+
+arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before) {
+  arch::ModelDims after = before;
+  after.hidden = kept(plan.hidden, before.hidden);
+  after.vocab = kept(plan.vocab, before.vocab);
+  after.layers.clear();
+  for (std::size_t i = 0; i < plan.keep_layers.size(); ++i) {
+    const arch::LayerDims& layer = before.layers.at(static_cast<std::size_t>(plan.keep_layers[i]));
+    const LayerSelection& selection = plan.layers.at(i);
+    after.layers.push_back({kept(selection.kv_groups, layer.kv_groups), kept(selection.q_per_kv, layer.q_per_kv), kept(selection.ffn, layer.ffn)});
+  }
+  return after;
+}
+
+PrunePlan combine(const PrunePlan& first, const PrunePlan& second) {
+  PrunePlan out;
+  out.source_sha256 = first.source_sha256;
+  for (std::size_t i = 0; i < second.keep_layers.size(); ++i) {
+    const std::int64_t index = second.keep_layers[i];
+    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first.keep_layers.size()), input, "the second plan keeps layer ", index, " of the ",
+              first.keep_layers.size(), " that the first one leaves");
+    const LayerSelection& a = first.layers.at(static_cast<std::size_t>(index));
+    const LayerSelection& b = second.layers.at(i);
+    out.keep_layers.push_back(first.keep_layers[static_cast<std::size_t>(index)]);
+    out.layers.push_back({compose(a.kv_groups, b.kv_groups), compose(a.q_per_kv, b.q_per_kv), compose(a.ffn, b.ffn)});
+  }
+  out.hidden = compose(first.hidden, second.hidden);
+  out.vocab = compose(first.vocab, second.vocab);
+  return out;
+}
+
+}  // namespace espalier::plan

@@ -1,0 +1,149 @@
+// A tensor is cut by the positions that survive on each of its two extents; rows are read, gathered and written in windows.
+#include "surgery/surgery.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "checkpoint/vocabulary.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace espalier::surgery {
+namespace {
+
+using arch::Axis;
+
+constexpr std::int64_t kWindowValues = std::int64_t{16} << 20;  // 64 MB as float
+
+struct Cut {
+  arch::TensorRef before;
+  std::vector<std::int64_t> rows, cols;  // positions kept, sorted
+  bool all_cols = false;
+};
+
+// The plan's entry for a layer of the source; nullptr for model scope.
+const plan::LayerSelection* layer_selection(const plan::PrunePlan& plan, int source_layer) {
+  const auto it = std::lower_bound(plan.keep_layers.begin(), plan.keep_layers.end(), source_layer);
+  ESP_CHECK(it != plan.keep_layers.end() && *it == source_layer, internal, "layer ", source_layer, " is not kept by the plan");
+  return &plan.layers[static_cast<std::size_t>(it - plan.keep_layers.begin())];
+}
+
+std::vector<std::int64_t> kept_positions(const arch::Extent& extent, const plan::PrunePlan& plan, const plan::LayerSelection* layer,
+                                         const arch::ModelDims& dims, const arch::LayerDims* layer_dims) {
+  std::vector<std::int64_t> kept(static_cast<std::size_t>(arch::length(extent, dims, layer_dims)));
+  for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<std::int64_t>(i);
+  const auto cut = [&](Axis axis, const plan::Selection& selection) {
+    if (!selection || !arch::touches(extent, axis)) return;
+    const std::vector<std::int64_t> surviving = arch::surviving(extent, axis, *selection, dims, layer_dims);
+    std::vector<std::int64_t> both;
+    std::set_intersection(kept.begin(), kept.end(), surviving.begin(), surviving.end(), std::back_inserter(both));
+    kept = std::move(both);
+  };
+  cut(Axis::vocab, plan.vocab);
+  cut(Axis::hidden, plan.hidden);
+  if (layer != nullptr) {
+    cut(Axis::kv_groups, layer->kv_groups);
+    cut(Axis::q_per_kv, layer->q_per_kv);
+    cut(Axis::ffn, layer->ffn);
+  }
+  return kept;
+}
+
+Cut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, arch::Role role, int source_layer) {
+  const arch::ModelDims& dims = source.dims();
+  Cut cut{arch::tensor_ref(source.arch(), dims, role, source_layer), {}, {}, false};
+  const bool in_layer = cut.before.layer >= 0;
+  const arch::LayerDims* layer_dims = in_layer ? &dims.layers[static_cast<std::size_t>(source_layer)] : nullptr;
+  const plan::LayerSelection* layer = in_layer ? layer_selection(plan, source_layer) : nullptr;
+  cut.rows = kept_positions(cut.before.spec->rows, plan, layer, dims, layer_dims);
+  cut.cols = cut.before.is_vector ? std::vector<std::int64_t>{0} : kept_positions(cut.before.spec->cols, plan, layer, dims, layer_dims);
+  cut.all_cols = static_cast<std::int64_t>(cut.cols.size()) == cut.before.cols;
+  return cut;
+}
+
+// Calls write(rows) with consecutive pieces of the cut tensor.
+template <typename Write>
+void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& write) {
+  const std::int64_t cols = cut.before.cols;
+  // Whole heads a window where rows of a head may be interleaved in the file; a multiple is harmless elsewhere.
+  const std::int64_t unit = cut.before.is_vector ? cut.before.rows : source.dims().head_dim;
+  const std::int64_t window = std::max<std::int64_t>(1, kWindowValues / (cols * unit)) * unit;
+  std::vector<float> values, piece;
+  for (std::size_t next = 0; next < cut.rows.size();) {
+    const std::int64_t begin = cut.rows[next] / unit * unit;
+    std::size_t end = next;
+    while (end < cut.rows.size() && cut.rows[end] < begin + window) ++end;
+    const std::int64_t first = cut.rows[next], count = cut.rows[end - 1] + 1 - first;
+    values.resize(static_cast<std::size_t>(count * cols));
+    source.read_rows(cut.before.spec->role, cut.before.layer, first, count, values.data());
+    piece.clear();
+    for (; next < end; ++next) {
+      const float* row = values.data() + (cut.rows[next] - first) * cols;
+      if (cut.all_cols)
+        piece.insert(piece.end(), row, row + cols);
+      else
+        for (const std::int64_t col : cut.cols) piece.push_back(row[col]);
+    }
+    write(std::span<const float>(piece));
+  }
+}
+
+}  // namespace
+
+std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, arch::Role role, int source_layer) {
+  const Cut cut = make_cut(source, plan, role, source_layer);
+  std::vector<float> out;
+  out.reserve(cut.rows.size() * cut.cols.size());
+  stream_cut(source, cut, [&](std::span<const float> rows) { out.insert(out.end(), rows.begin(), rows.end()); });
+  return out;
+}
+
+std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, const std::string& directory,
+                              const checkpoint::WriteOptions& options, const Replacement& replacement, const core::Progress& progress) {
+  ESP_CHECK(!core::same_file(source.path(), directory), usage, directory, ": the output is the source itself; choose another directory");
+  plan::validate(plan, source.dims(), "plan");
+  ESP_CHECK(plan.source_sha256.empty() || plan.source_sha256 == source.sha256(), input, source.path(), ": the plan was made for another model (SHA-256 ",
+            plan.source_sha256, ", this one has ", source.sha256(), ")");
+  const arch::ModelDims after = plan::dims_after(plan, source.dims());
+
+  text::TokenizerData tokenizer;
+  const text::TokenizerData* carried = source.has_tokenizer() ? &source.tokenizer() : nullptr;
+  std::string config = source.hf_config(), generation = source.hf_generation_config();
+  if (plan.vocab && after.vocab != source.dims().vocab) {
+    config = checkpoint::remap_token_ids(config, *plan.vocab, source.path() + ": config.json");
+    generation = checkpoint::remap_token_ids(generation, *plan.vocab, source.path() + ": generation_config.json");
+    if (carried != nullptr) {
+      tokenizer = checkpoint::cut_tokenizer(*carried, *plan.vocab);
+      carried = &tokenizer;
+    }
+  }
+
+  checkpoint::CheckpointWriter writer(directory, source.arch(), after, options, config, carried, generation);
+  const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), after);
+  std::int64_t written = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const arch::TensorRef& t = tensors[i];
+    const arch::Role role = t.spec->role;
+    const int source_layer = t.layer < 0 ? -1 : static_cast<int>(plan.keep_layers[static_cast<std::size_t>(t.layer)]);
+    const std::vector<float> replaced = replacement ? replacement(role, source_layer) : std::vector<float>{};
+    if (!replaced.empty()) {
+      ESP_CHECK(static_cast<std::int64_t>(replaced.size()) == t.elements(), internal, "replacement of ", arch::role_name(role), " in layer ",
+                source_layer, " has ", replaced.size(), " values, expected ", t.elements());
+      writer.write_rows(role, t.layer, replaced);
+      written += t.elements();
+    } else {
+      stream_cut(source, make_cut(source, plan, role, source_layer), [&](std::span<const float> rows) {
+        writer.write_rows(role, t.layer, rows);
+        written += static_cast<std::int64_t>(rows.size());
+      });
+    }
+    if (progress) progress({"prune", static_cast<std::int64_t>(i) + 1, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
+  }
+  writer.finish();
+  const std::int64_t predicted = arch::parameters(source.arch(), after);
+  ESP_CHECK(written == predicted, internal, directory, ": ", written, " parameters were written, ", predicted, " predicted");
+  core::write_text_file(directory + "/plan.json", plan::to_json(plan, source.arch(), source.dims()));
+  return written;
+}
+
+}  // namespace espalier::surgery
