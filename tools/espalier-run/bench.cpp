@@ -1,0 +1,62 @@
+// espalier-run bench FILE.gguf: speed of prefill and decode, bytes read, memory.
+#include "runtime/bench.h"
+
+#include <algorithm>
+#include <memory>
+#include <sstream>
+
+#include "core/units.h"
+#include "verb.h"
+
+namespace espalier::tool {
+namespace {
+
+void run(const Common& common, runtime::BenchOptions options) {
+  options.seed = common.seed;
+  runtime::SessionOptions open = session_options(common);
+  if (open.context == 0) open.context = options.depth + std::max(options.prompt, options.generate);
+  runtime::Session session(common.model, open);
+  const runtime::BenchResult r = runtime::bench(session, options);
+
+  std::ostringstream text;
+  text.precision(4);
+  text << session.isa() << ", " << session.threads() << " threads, median of " << options.repeat << "\n";
+  if (options.prompt > 0)
+    text << "prefill " << r.prefill_tokens_per_second << " tokens/s  (" << options.prompt << " tokens, " << r.prefill_min << " to " << r.prefill_max
+         << ")\n";
+  if (options.generate > 0)
+    text << "decode  " << r.decode_tokens_per_second << " tokens/s  (" << options.generate << " tokens, " << r.decode_min << " to " << r.decode_max
+         << ")  " << r.read_gb_per_second << " GB/s of weights\n";
+  text << "weights " << core::human_bytes(r.weight_bytes_per_token) << " a token, KV " << core::human_bytes(r.kv_bytes_per_token)
+       << " a position, peak RSS " << core::human_bytes(r.peak_rss_bytes) << "\n";
+  print(common,
+        {{"prefill_tokens_per_second", r.prefill_tokens_per_second},
+         {"prefill_min", r.prefill_min},
+         {"prefill_max", r.prefill_max},
+         {"decode_tokens_per_second", r.decode_tokens_per_second},
+         {"decode_min", r.decode_min},
+         {"decode_max", r.decode_max},
+         {"weight_bytes_per_token", r.weight_bytes_per_token},
+         {"kv_bytes_per_token", r.kv_bytes_per_token},
+         {"read_gb_per_second", r.read_gb_per_second},
+         {"isa", session.isa()},
+         {"threads", session.threads()},
+         {"context", session.context()},
+         {"peak_rss_bytes", r.peak_rss_bytes}},
+        text.str());
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Common& common) {
+  CLI::App* verb = add_verb(app, common, "bench", "speed of prefill and decode, each from an empty KV cache");
+  auto options = std::make_shared<runtime::BenchOptions>();
+  verb->add_option("--prompt", options->prompt, "tokens of prefill (0: skip)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  verb->add_option("--generate", options->generate, "tokens of decode (0: skip)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")->check(CLI::NonNegativeNumber)->capture_default_str();
+  verb->add_option("--repeat", options->repeat, "rounds; the median counts")->check(CLI::PositiveNumber)->capture_default_str();
+  verb->add_option("--context", common.context, "positions of the KV cache (0: as many as needed)");
+  verb->callback([&common, options] { run(common, *options); });
+}
+
+}  // namespace espalier::tool

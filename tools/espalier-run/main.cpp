@@ -1,0 +1,36 @@
+// espalier-run: a GGUF on a device. Flags -> library calls -> print; the only place that maps Error to an exit code.
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <iostream>
+#include <new>
+
+#include "core/error.h"
+#include "verb.h"
+
+int main(int argc, char** argv) {
+  using namespace espalier;
+  CLI::App app{"espalier-run: generate, measure and tokenize with a GGUF file", "espalier-run"};
+  app.set_version_flag("--version", std::string("espalier-run ") + ESPALIER_VERSION);
+  app.require_subcommand(1);
+  tool::Common common;
+#define ESP_VERB(name) tool::add_##name(app, common);
+  ESP_VERBS(ESP_VERB)
+#undef ESP_VERB
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::cerr << "espalier-run: " << e.what() << "\nRun 'espalier-run --help' or 'espalier-run VERB --help'.\n";
+    return static_cast<int>(core::ErrorKind::usage);
+  } catch (const core::Error& e) {
+    std::cerr << "espalier-run: " << e.what() << "\n";
+    return e.exit_code();
+  } catch (const std::bad_alloc&) {
+    std::cerr << "espalier-run: not enough memory for " << common.model << "\n";
+    return static_cast<int>(core::ErrorKind::unsupported);
+  } catch (const std::exception& e) {
+    std::cerr << "espalier-run: internal error: " << e.what() << "\n";
+    return static_cast<int>(core::ErrorKind::internal);
+  }
+}

@@ -1,0 +1,63 @@
+// espalier-run perplexity FILE.gguf --text FILE: the protocols of runtime/perplexity.h.
+#include <chrono>
+#include <iostream>
+#include <memory>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/units.h"
+#include "runtime/perplexity.h"
+#include "verb.h"
+
+namespace espalier::tool {
+namespace {
+
+struct Flags {
+  std::string text, protocol = "windows";
+  std::int64_t context = 512, windows = 0;
+};
+
+void run(const Common& common, const Flags& flags) {
+  const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
+  ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context, ": a window of perplexity has at least 4 tokens");
+  const std::string text = core::read_text_file(flags.text);
+  runtime::SessionOptions options = session_options(common);
+  options.context = flags.context;
+  runtime::Session session(common.model, options);
+
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  auto shown = start;
+  const auto progress = [&](std::int64_t done, std::int64_t total, double so_far) {
+    const auto now = Clock::now();
+    if (common.quiet || (done < total && now - shown < std::chrono::seconds(5))) return;
+    shown = now;
+    std::cerr << "perplexity: " << done << " of " << total << " windows  " << core::number(so_far) << "\n";
+  };
+  const runtime::PerplexityResult result = runtime::perplexity(session, text, flags.context, protocol, flags.windows, progress);
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  print(common,
+        {{"perplexity", result.perplexity},
+         {"tokens", result.tokens},
+         {"mean_nll", result.mean_nll},
+         {"protocol", flags.protocol},
+         {"context", flags.context},
+         {"isa", session.isa()},
+         {"seconds", seconds}},
+        "perplexity " + core::number(result.perplexity) + " over " + std::to_string(result.tokens) + " tokens (" + flags.protocol + ", context " +
+            std::to_string(flags.context) + ")\n");
+}
+
+}  // namespace
+
+void add_perplexity(CLI::App& app, Common& common) {
+  CLI::App* verb = add_verb(app, common, "perplexity", "perplexity of a text");
+  auto flags = std::make_shared<Flags>();
+  verb->add_option("--text", flags->text, "the text, UTF-8")->required();
+  verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
+  verb->add_option("--protocol", flags->protocol, "windows or llama.cpp: which predictions are scored")->capture_default_str();
+  verb->add_option("--windows", flags->windows, "read at most so many windows (0: all)")->check(CLI::NonNegativeNumber);
+  verb->callback([&common, flags] { run(common, *flags); });
+}
+
+}  // namespace espalier::tool

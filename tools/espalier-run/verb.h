@@ -1,0 +1,33 @@
+// What the verbs share: common flags, opening a session, printing a result. A verb is one file: it adds a subcommand whose callback
+// turns flags into library calls and prints. Result on stdout, progress on stderr.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "runtime/session.h"
+
+namespace espalier::tool {
+
+struct Common {
+  bool json = false, quiet = false;
+  int threads = 0;
+  std::uint64_t seed = 0;
+  std::string model, isa, kv = "f16";
+  std::int64_t context = 0;
+};
+
+// FILE.gguf --json --quiet --threads --seed, and for verbs that run the model --isa --kv.
+CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const std::string& description, bool runs_model = true);
+runtime::SessionOptions session_options(const Common& common);
+// Prints `result` as one JSON object with --json, else `readable`.
+void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
+
+// One line per verb; expanded in main.cpp.
+#define ESP_VERBS(ESP_VERB) ESP_VERB(generate) ESP_VERB(chat) ESP_VERB(perplexity) ESP_VERB(bench) ESP_VERB(tokenize)
+#define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
+ESP_VERBS(ESP_VERB)
+#undef ESP_VERB
+
+}  // namespace espalier::tool
