@@ -1,4 +1,5 @@
 // checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, tokenizer and chat template included. Planned bytes == file bytes.
+// Tensors are read, rounded and written in pieces of rows, one at a time.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -13,6 +14,8 @@
 namespace espalier::exporter {
 
 struct ExportOptions {
+  // imatrix and gptq need statistics for every block-format matrix but token_embd: a table that is only looked up has no inputs to weigh, so
+  // without statistics of its own (a tied one has the output's) it is rounded to nearest.
   quant::Rounding rounding = quant::Rounding::nearest;
   const quant::Imatrix* imatrix = nullptr;
   std::map<std::string, std::string> provenance;  // extra general.* / espalier.* string metadata (lineage hashes)
@@ -27,7 +30,7 @@ struct ExportResult {
 
 // The whole file's size, header and padding included, before anything is rounded.
 std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options);
-// Refuses to write over the source's own file. Free disk is checked first.
+// Refuses to write over any of the source's own files. Free disk is checked first.
 ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const std::string& path,
                          const ExportOptions& options, const core::Progress& progress);
 

@@ -1,0 +1,149 @@
+#include "export/export_gguf.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <numeric>
+#include <span>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/thread_pool.h"
+#include "export/metadata.h"
+#include "format/gguf.h"
+
+namespace espalier::exporter {
+namespace {
+
+using quant::Rounding;
+
+constexpr std::int64_t kPieceValues = std::int64_t{1} << 23;  // 32 MB of floats at a time
+constexpr std::int64_t kRowUnit = 32;                         // gptq works on chunks of rows; pieces are whole chunks
+
+void refuse_source(const checkpoint::Checkpoint& source, const std::string& path) {
+  const auto refuse = [&](const std::string& own) {
+    ESP_CHECK(!core::same_file(own, path), usage, path, " is a file of the model being exported; choose another output");
+  };
+  refuse(source.path());
+  std::error_code error;
+  if (std::filesystem::is_directory(source.path(), error))
+    for (const auto& entry : std::filesystem::directory_iterator(source.path(), error))
+      if (entry.path().extension() != ".gguf") refuse(entry.path().string());
+  ESP_CHECK(!std::filesystem::is_directory(path, error), usage, path, " is a directory; name the .gguf to write");
+}
+
+// The statistics each matrix is rounded with, checked before anything is written.
+const quant::TensorStatistics* statistics_for(const arch::TensorRef& t, format::FormatId format, const ExportOptions& options) {
+  if (options.rounding == Rounding::nearest || t.is_vector || format::info(format).is_float() || options.imatrix == nullptr) return nullptr;
+  return options.imatrix->find(t.spec->role, t.layer);
+}
+void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options) {
+  if (options.rounding == Rounding::nearest) return;
+  ESP_CHECK(options.imatrix != nullptr, usage, quant::rounding_name(options.rounding), " rounding needs calibration statistics (--imatrix)");
+  std::string missing;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    const format::FormatId format = plan.format_of(t.spec->role, t.layer);
+    if (t.is_vector || format::info(format).is_float()) continue;
+    const quant::TensorStatistics* statistics = statistics_for(t, format, options);
+    if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;
+    if (statistics == nullptr)
+      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": no statistics";
+    else if (static_cast<std::int64_t>(statistics->sum_squares.size()) != t.cols)
+      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": statistics of another width";
+    else if (options.rounding == Rounding::gptq && statistics->gram == nullptr)
+      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": no second moments (calibrate with --gram)";
+  }
+  ESP_CHECK(missing.empty(), input, "the calibration statistics do not cover this model for ", quant::rounding_name(options.rounding), " rounding:",
+            missing);
+}
+
+// Rows of the GGUF tensor from rows of the Hugging Face one, in place; `rows` holds whole heads.
+void permute_rows(std::vector<float>& rows, std::int64_t cols, std::int64_t head_dim) {
+  const auto n = static_cast<std::int64_t>(rows.size()) / cols;
+  std::vector<float> out(rows.size());
+  for (std::int64_t r = 0; r < n; ++r) {
+    const float* from = rows.data() + arch::rope_unpermuted_row(r, head_dim) * cols;
+    std::copy(from, from + cols, out.data() + r * cols);
+  }
+  rows = std::move(out);
+}
+
+class TensorExporter {
+ public:
+  TensorExporter(const checkpoint::Checkpoint& source, const ExportOptions& options, format::GgufWriter& writer)
+      : source_(source), options_(options), writer_(writer), pool_(options.threads) {}
+
+  void write(const arch::TensorRef& t, format::FormatId format) {
+    const arch::Role role = t.spec->role;
+    if (t.is_vector) {
+      const std::vector<float> values = source_.read(role, t.layer);
+      writer_.write(quant::round_matrix(values, 1, t.rows, format, Rounding::nearest, nullptr, pool_));
+      return;
+    }
+    const bool permuted = t.spec->to_gguf == arch::Transform::rope_permute;
+    const quant::TensorStatistics* statistics = statistics_for(t, format, options_);
+    const Rounding rounding = statistics == nullptr ? Rounding::nearest : options_.rounding;
+    const std::int64_t unit = permuted ? std::lcm(kRowUnit, source_.dims().head_dim) : kRowUnit;
+    const std::int64_t piece = std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
+    for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
+      const std::int64_t n = std::min(piece, t.rows - begin);
+      std::vector<float> rows(static_cast<std::size_t>(n * t.cols));
+      source_.read_rows(role, t.layer, begin, n, rows.data());
+      if (permuted) permute_rows(rows, t.cols, source_.dims().head_dim);
+      try {
+        writer_.write(quant::round_matrix(rows, n, t.cols, format, rounding, statistics, pool_, &cache_));
+      } catch (const core::Error& e) {
+        core::fail(e.kind(), arch::gguf_name(role, t.layer), ", rows from ", begin, ": ", e.what());
+      }
+    }
+  }
+
+ private:
+  const checkpoint::Checkpoint& source_;
+  const ExportOptions& options_;
+  format::GgufWriter& writer_;
+  core::ThreadPool pool_;
+  quant::FactorCache cache_;
+};
+
+}  // namespace
+
+std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options) {
+  format::GgufWriter writer("plan");
+  declare(source, plan, options, writer);
+  return static_cast<std::int64_t>(writer.planned_bytes());
+}
+
+ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const std::string& path,
+                         const ExportOptions& options, const core::Progress& progress) {
+  refuse_source(source, path);
+  require_statistics(source, plan, options);
+  const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());
+  format::GgufWriter writer(path);
+  declare(source, plan, options, writer);
+  ExportResult result;
+  result.planned_bytes = static_cast<std::int64_t>(writer.planned_bytes());
+  result.bits_per_weight = plan::bits_per_weight(source.arch(), source.dims(), plan);
+  writer.begin();  // checks free disk
+  if (const std::vector<float> factors = arch::rope_frequency_factors(source.dims()); !factors.empty()) writer.write(std::as_bytes(std::span(factors)));
+  TensorExporter exporter(source, options, writer);
+  std::int64_t done = 0;
+  for (const arch::TensorRef& t : tensors) {
+    const format::FormatId format = plan.format_of(t.spec->role, t.layer);
+    if (progress)
+      progress({.stage = "quantize", .done = done, .total = static_cast<std::int64_t>(tensors.size()), .unit = "tensors",
+                .detail = arch::gguf_name(t.spec->role, t.layer) + " " + std::string(format::info(format).name)});
+    ++done;
+    if (t.elements() == 0) continue;
+    exporter.write(t, format);
+    ExportResult::PerFormat& count = result.formats[std::string(format::info(format).name)];
+    ++count.tensors;
+    count.parameters += t.elements();
+  }
+  writer.finish();
+  if (progress) progress({.stage = "quantize", .done = done, .total = done, .unit = "tensors", .detail = ""});
+  result.file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  ESP_CHECK(result.file_bytes == result.planned_bytes, check_failed, path, ": planned ", result.planned_bytes, " bytes, wrote ", result.file_bytes);
+  return result;
+}
+
+}  // namespace espalier::exporter
