@@ -9,21 +9,19 @@
 namespace espalier::kernels {
 
 // Same names and order as format::FormatId (checked in select_isa.cpp).
-enum class WeightFormat : std::uint8_t {
-#define ESP_FORMAT(name, gguf_type) name,
+enum WeightFormat : std::uint8_t {
+#define ESP_FORMAT(name, gguf_type) k_##name,
 #include "format/formats.inc"
 #undef ESP_FORMAT
+  kWeightFormats
 };
-inline constexpr std::size_t kWeightFormats = 0
-#define ESP_FORMAT(name, gguf_type) +1
-#include "format/formats.inc"
-#undef ESP_FORMAT
-    ;
 
 // How activations reach a kernel. The quantized forms are cut into chunks of 256 columns, stored [chunk][token], so that the tokens a
 // blocked multiplication needs together lie together. A last chunk that is not full is padded with zeros.
 enum class ActivationForm : std::uint8_t { f32, q8_per_32, q8_per_256 };
 inline constexpr std::int64_t kChunk = 256;
+// A group of activations that are all smaller than this counts as zeros (its scale's inverse would leave the range of float).
+inline constexpr float kSmallestQuantized = 1e-30f;
 
 // value = q * scale of its 32 columns; sum = scale * (sum of the 32 q), for formats with an offset or a minimum.
 struct alignas(64) ChunkPer32 {
@@ -62,16 +60,14 @@ struct LinearKernel {
   void (*matmul)(const WeightView&, const ActivationView&, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy);
 };
 
+// No member functions: inline ones would be weak symbols of the ISA objects.
 struct KernelTable {
   const char* isa;
-  LinearKernel linear[kWeightFormats];
+  LinearKernel linear[kWeightFormats];  // index: WeightFormat
   // One chunk of n <= 256 values (a multiple of 32); the rest of the chunk is zeroed.
   void (*quantize_per_32)(const float* x, std::int64_t n, ChunkPer32* out);
   void (*quantize_per_256)(const float* x, std::int64_t n, ChunkPer256* out);
   StepKernels steps;
-
-  LinearKernel& operator[](WeightFormat f) { return linear[static_cast<std::size_t>(f)]; }
-  const LinearKernel& operator[](WeightFormat f) const { return linear[static_cast<std::size_t>(f)]; }
 };
 
 void fill_reference(KernelTable& table);

@@ -25,7 +25,7 @@ Matrix::Matrix(const KernelTable& table, format::FormatId format, std::span<cons
   const auto* source = reinterpret_cast<const unsigned char*>(gguf_bytes.data());
   s.table = &table;
   s.format = format;
-  s.kernel = table[static_cast<WeightFormat>(format)];
+  s.kernel = table.linear[static_cast<std::size_t>(format)];
   s.gguf_bytes = bytes;
   s.view = {.data = source, .rows = rows, .cols = cols, .group_bytes = row_bytes};
   const std::int64_t interleave = s.kernel.interleave;

@@ -16,7 +16,7 @@
 namespace espalier::kernels {
 namespace {
 
-#define ESP_FORMAT(name, gguf_type) static_assert(static_cast<int>(WeightFormat::name) == static_cast<int>(format::FormatId::name));
+#define ESP_FORMAT(name, gguf_type) static_assert(static_cast<int>(k_##name) == static_cast<int>(format::FormatId::name));
 #include "format/formats.inc"
 #undef ESP_FORMAT
 

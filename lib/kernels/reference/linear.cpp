@@ -33,7 +33,7 @@ void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin
 
 void fill_linear(KernelTable& table) {
 #define ESP_FORMAT(name, gguf_type) \
-  table[WeightFormat::name] = {1, ActivationForm::f32, matvec<WeightFormat::name>, matmul<WeightFormat::name>};
+  table.linear[k_##name] = {1, ActivationForm::f32, matvec<k_##name>, matmul<k_##name>};
 #include "format/formats.inc"
 #undef ESP_FORMAT
 }

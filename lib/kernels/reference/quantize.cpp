@@ -8,7 +8,7 @@
 namespace espalier::kernels::reference {
 namespace {
 
-// Returns the scale. A group of zeros has scale 0; a NaN or infinity gives scale NaN, so that the products say so.
+// Returns the scale. A group of (nearly) zeros has scale 0; a NaN or infinity gives scale NaN, so that the products say so.
 float quantize_group(const float* x, std::int64_t n, std::int8_t* q) {
   float largest = 0;
   bool finite = true;
@@ -17,7 +17,11 @@ float quantize_group(const float* x, std::int64_t n, std::int8_t* q) {
     finite = finite && std::isfinite(x[i]);
   }
   if (!finite) return std::nanf("");
-  const float scale = largest / 127.0f, inverse = largest > 0 ? 127.0f / largest : 0.0f;
+  if (!(largest > kSmallestQuantized)) {
+    std::fill(q, q + n, std::int8_t{0});
+    return 0;
+  }
+  const float scale = largest / 127.0f, inverse = 127.0f / largest;
   for (std::int64_t i = 0; i < n; ++i) q[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
   return scale;
 }

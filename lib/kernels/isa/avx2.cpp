@@ -1,0 +1,16 @@
+// AVX2, FMA and F16C: Intel from Haswell (2013), AMD from Zen (2017).
+#include "kernels/isa/intrinsics.h"
+
+namespace espalier::kernels::ESP_ISA_NAME(avx2) {
+namespace {
+#include "kernels/isa/vector_avx2-inl.h"
+#include "kernels/isa/levels-inl.h"
+#include "kernels/isa/dot_maddubs-inl.h"
+#include "kernels/isa/quantized-inl.h"
+#include "kernels/isa/quantize-inl.h"
+#include "kernels/isa/fill-inl.h"
+}  // namespace
+
+void fill(KernelTable& table) { fill_table(table); }
+
+}  // namespace espalier::kernels::ESP_ISA_NAME(avx2)

@@ -1,0 +1,26 @@
+// Products of unsigned levels and int8 activations by VNNI: four products a lane added to 32 bits at once. Included inside an unnamed
+// namespace after V and dpbusd(sum, unsigned, signed). 8-bit weights are made unsigned by adding 128; the product's excess is
+// 128 * (sum of the activations), which the caller takes off like a minimum.
+template <int kBits>
+struct Dot {
+  static constexpr int kDepth = 8;
+  static constexpr bool kOffset128 = kBits == 8;
+  using W = V::I;
+  static W weights(V::I levels) {
+    if constexpr (kBits == 8) return V::ixor(levels, V::iset8(0x80));
+    return levels;
+  }
+  static V::I first(const W& w, V::I x) { return dpbusd(V::izero(), w, x); }
+  static V::I step(V::I sum, const W& w, V::I x) { return dpbusd(sum, w, x); }
+  static V::I widen(V::I sum) { return sum; }
+  static V::I widen_scaled(V::I sum, V::I scale) { return V::mul32(sum, scale); }
+};
+
+// Operands of widen_scaled from a pair of 16-bit scales per lane, and from signed bytes.
+inline V::I scale_low(V::I pair) { return V::iand(pair, V::iset32(0xFFFF)); }
+inline V::I scale_high(V::I pair) { return V::right32<16>(pair); }
+template <int kByte>
+inline V::I scale_byte(V::I word) {
+  if constexpr (kByte == 3) return V::right32_signed<24>(word);
+  return V::right32_signed<24>(V::left32<24 - 8 * kByte>(word));
+}

@@ -1,0 +1,13 @@
+// Puts this ISA's kernels into the table. Included inside an unnamed namespace after all the others.
+void fill_table(KernelTable& table) {
+  fill_quantized<Q8_0>(table.linear[k_q8_0]);
+  fill_quantized<Q4_0>(table.linear[k_q4_0]);
+  fill_quantized<Q4_1>(table.linear[k_q4_1]);
+  fill_quantized<Q5_0>(table.linear[k_q5_0]);
+  fill_quantized<Q5_1>(table.linear[k_q5_1]);
+  fill_quantized<Q4_K>(table.linear[k_q4_k]);
+  fill_quantized<Q5_K>(table.linear[k_q5_k]);
+  fill_quantized<Q6_K>(table.linear[k_q6_k]);
+  table.quantize_per_32 = quantize_per_32;
+  table.quantize_per_256 = quantize_per_256;
+}

@@ -1,0 +1,21 @@
+// The intrinsics an ISA file may use. Tests compile the same files a second time with ESP_SIMDE defined: SIMDe then computes
+// in software what this machine's processor lacks, and the entry point gets a name of its own.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#ifdef ESP_SIMDE
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx2.h>
+#include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+
+#include "kernels/simde_gaps.h"  // of the tests
+#define ESP_ISA_NAME(name) simde_##name
+#else
+#include <immintrin.h>
+#define ESP_ISA_NAME(name) name
+#endif
+
+#include "kernels/kernel_table.h"

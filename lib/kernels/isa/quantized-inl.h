@@ -1,0 +1,333 @@
+// y = W x for row-interleaved quantized weights (kernels/layout.h) and int8 activations. Included inside an unnamed namespace after V,
+// Dot and levels-inl.h. R = V::kLanes rows a group; all sums of a row stay in its lane.
+//
+// matvec unpacks levels in registers and streams the weights once. matmul unpacks 256 columns of two groups to a panel in the
+// first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four at a time.
+
+constexpr std::int64_t kTokenBlock = 64;  // tokens that share one unpacked panel
+constexpr int kTokenTile = 4;
+
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+// The lanes of a group that are rows of the matrix.
+inline void store_rows(float* y, V::F values, std::int64_t n) {
+  if (n >= V::kLanes) {
+    V::store(y, values);
+    return;
+  }
+  alignas(64) float lanes[V::kLanes];
+  V::store(lanes, values);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = lanes[i];
+}
+
+// ---- Formats of 32-column blocks: w = d * q + m, where Q4_0, Q5_0 (and Q8_0 with unsigned levels) have m = -offset * d.
+template <int kBitsOf, bool kStoredMinimum, int kOffsetOf>
+struct Block32 {
+  static constexpr int kBits = kBitsOf;
+  static constexpr bool kSuper = false;
+  static constexpr bool kMinimum = kStoredMinimum || kOffsetOf != 0;
+  static constexpr std::int64_t kLevelsAt = V::kLanes * (kStoredMinimum ? 4 : 2);
+  static constexpr std::int64_t kBytes = kLevelsAt + V::kBytes * kBits;
+  using Chunk = ChunkPer32;
+
+  static V::F scale(const unsigned char* p) { return V::load_f16(p); }
+  static V::F minimum(const unsigned char* p, V::F d) {
+    if constexpr (kStoredMinimum) return V::load_f16(p + 2 * V::kLanes);
+    return V::mul(d, V::set1(-static_cast<float>(kOffsetOf)));
+  }
+};
+using Q4_0 = Block32<4, false, 8>;
+using Q4_1 = Block32<4, true, 0>;
+using Q5_0 = Block32<5, false, 16>;
+using Q5_1 = Block32<5, true, 0>;
+using Q8_0 = Block32<8, false, Dot<8>::kOffset128 ? 128 : 0>;
+
+// ---- Q4_K, Q5_K: w = d * scale * q - dmin * min, scales and mins for every 32 columns.
+template <int kBitsOf>
+struct SuperAffine {
+  static constexpr int kBits = kBitsOf;
+  static constexpr bool kSuper = true;
+  static constexpr int kScales = 8;  // groups of columns with a scale of their own
+  static constexpr int kPairs = 4;   // pairs of integers that multiply the sums of activations
+  static constexpr std::int64_t kLevelsAt = V::kLanes * 16;
+  static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBits;
+  using Chunk = ChunkPer256;
+
+  // What is subtracted: d2 * sum over pairs (pair . sums). d2 = dmin.
+  static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
+    *d = V::load_f16(p);
+    *d2 = V::load_f16(p + 2 * V::kLanes);
+    V::I all[8];
+    unpack_pairs(p + 4 * V::kLanes, all);
+    for (int i = 0; i < 4; ++i) {
+      scale[2 * i] = scale_low(all[i]);
+      scale[2 * i + 1] = scale_high(all[i]);
+      pair[i] = all[4 + i];
+    }
+  }
+  static const std::int16_t* sums(const Chunk& x) { return x.sum32; }
+};
+using Q4_K = SuperAffine<4>;
+using Q5_K = SuperAffine<5>;
+
+// ---- Q6_K: w = d * scale * (q - 32), signed scales for every 16 columns.
+struct Q6_K {
+  static constexpr int kBits = 6;
+  static constexpr bool kSuper = true;
+  static constexpr int kScales = 16;
+  static constexpr int kPairs = 8;
+  static constexpr std::int64_t kLevelsAt = V::kLanes * 18;
+  static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBits;
+  using Chunk = ChunkPer256;
+
+  // What is subtracted: d2 * sum over pairs (pair . sums), the pairs being the scales. d2 = 32 * d.
+  static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
+    *d = V::load_f16(p);
+    *d2 = V::mul(*d, V::set1(32.0f));
+    for (int k = 0; k < 4; ++k) {
+      const V::I word = V::iload(p + 2 * V::kLanes + k * V::kBytes);
+      scale[4 * k] = scale_byte<0>(word);
+      scale[4 * k + 1] = scale_byte<1>(word);
+      scale[4 * k + 2] = scale_byte<2>(word);
+      scale[4 * k + 3] = scale_byte<3>(word);
+      pair[2 * k] = V::right16_signed<8>(V::shuffle_bytes(word, 0x01000000));      // bytes 0 and 1 as 16-bit numbers
+      pair[2 * k + 1] = V::right16_signed<8>(V::shuffle_bytes(word, 0x03000200));  // bytes 2 and 3
+    }
+  }
+  static const std::int16_t* sums(const Chunk& x) { return x.sum16; }
+};
+
+// ---- matvec
+// The products of 32 columns, one int32 a row: levels at p, activations x. `scale`: one or two operands of widen_scaled, or null.
+template <int kBits, int kScales>
+inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scale) {
+  using D = Dot<kBits>;
+  constexpr int kGroup = kScales == 2 ? 4 : 8;  // steps that share a scale
+  constexpr int kDepth = D::kDepth < kGroup ? D::kDepth : kGroup;
+  V::I w[8];
+  unpack_levels<kBits>(p, w);
+  V::I total = V::izero();
+#pragma GCC unroll 8
+  for (int s = 0; s < 8; s += kDepth) {
+    V::I sum = D::first(D::weights(w[s]), V::broadcast32(x + 4 * s));
+#pragma GCC unroll 8
+    for (int i = 1; i < kDepth; ++i) sum = D::step(sum, D::weights(w[s + i]), V::broadcast32(x + 4 * (s + i)));
+    if constexpr (kScales == 0)
+      sum = D::widen(sum);
+    else
+      sum = D::widen_scaled(sum, scale[s / kGroup]);
+    total = s == 0 ? sum : V::add32(total, sum);
+  }
+  return total;
+}
+
+template <typename Format>
+inline V::F matvec_group(const unsigned char* p, const typename Format::Chunk* x, std::int64_t cols) {
+  V::F y = V::zero();
+  if constexpr (Format::kSuper) {
+    for (std::int64_t c = 0; c < cols; c += kChunk, p += Format::kBytes, ++x) {
+      V::I scale[Format::kScales], pair[Format::kPairs];
+      V::F d, d2;
+      Format::scales(p, scale, pair, &d, &d2);
+      const std::int16_t* sums = Format::sums(*x);
+      V::I sum = V::izero(), offset = V::izero();
+#pragma GCC unroll 8
+      for (int i = 0; i < Format::kPairs; ++i) offset = V::add32(offset, V::madd16(pair[i], V::broadcast32(sums + 2 * i)));
+      constexpr int kScalesPer32 = Format::kScales / 8;
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j)
+        sum = V::add32(sum, dot32<Format::kBits, kScalesPer32>(p + Format::kLevelsAt + j * V::kBytes * Format::kBits, x->q + 32 * j,
+                                                               scale + j * kScalesPer32));
+      const V::F x_scale = V::set1(x->scale);
+      const V::F difference = V::sub(V::mul(d, V::to_float(sum)), V::mul(d2, V::to_float(offset)));
+      y = V::fma(x_scale, difference, y);
+    }
+  } else {
+    for (std::int64_t c = 0; c < cols; c += kChunk, ++x) {
+      const int n = static_cast<int>(smaller(cols - c, kChunk) / 32);
+      for (int j = 0; j < n; ++j, p += Format::kBytes) {
+        const V::F product = V::to_float(dot32<Format::kBits, 0>(p + Format::kLevelsAt, x->q + 32 * j, nullptr));
+        const V::F d = Format::scale(p);
+        y = V::fma(d, V::mul(V::set1(x->scale[j]), product), y);
+        if constexpr (Format::kMinimum) y = V::fma(Format::minimum(p, d), V::set1(x->sum[j]), y);
+      }
+    }
+  }
+  return y;
+}
+
+template <typename Format>
+void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y) {
+  const auto* chunks = static_cast<const typename Format::Chunk*>(x.chunks);
+  for (std::int64_t row = row_begin; row < row_end; row += V::kLanes) {
+    const V::F values = matvec_group<Format>(w.data + row / V::kLanes * w.group_bytes, chunks, w.cols);
+    store_rows(y + row, values, row_end - row);
+  }
+}
+
+// ---- matmul
+// 256 columns of kGroups groups, unpacked.
+template <typename Format, int kGroups>
+struct Panel;
+
+template <typename Format, int kGroups>
+  requires(Format::kSuper)
+struct Panel<Format, kGroups> {
+  alignas(64) unsigned char levels[kGroups][64 * V::kBytes];
+  V::I scale[kGroups][Format::kScales], pair[kGroups][Format::kPairs];
+  V::F d[kGroups], d2[kGroups];
+
+  void unpack(const unsigned char* p, int g, int /*blocks*/) {
+    Format::scales(p, scale[g], pair[g], &d[g], &d2[g]);
+    for (int j = 0; j < 8; ++j) {
+      V::I w[8];
+      unpack_levels<Format::kBits>(p + Format::kLevelsAt + j * V::kBytes * Format::kBits, w);
+      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
+    }
+  }
+};
+
+template <typename Format, int kGroups>
+  requires(!Format::kSuper)
+struct Panel<Format, kGroups> {
+  alignas(64) unsigned char levels[kGroups][64 * V::kBytes];
+  V::F d[kGroups][8], m[kGroups][8];
+
+  void unpack(const unsigned char* p, int g, int blocks) {
+    for (int j = 0; j < blocks; ++j, p += Format::kBytes) {
+      d[g][j] = Format::scale(p);
+      m[g][j] = Format::minimum(p, d[g][j]);
+      V::I w[8];
+      unpack_levels<Format::kBits>(p + Format::kLevelsAt, w);
+      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
+    }
+  }
+};
+
+// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's narrow form.
+template <int kBits, int kGroups, int kTokens, int kSteps, typename Chunk>
+inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first, V::I (*sum)[kTokens]) {
+  using D = Dot<kBits>;
+#pragma GCC unroll 8
+  for (int s = 0; s < kSteps; ++s) {
+    typename D::W w[kGroups];
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) w[g] = D::weights(V::iload(levels[g] + (first + s) * V::kBytes));
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+      const V::I value = V::broadcast32(x[t].q + 4 * (first + s));
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; ++g) sum[g][t] = s == 0 ? D::first(w[g], value) : D::step(sum[g][t], w[g], value);
+    }
+  }
+}
+
+// Adds the products of one panel and kTokens tokens to acc[t][g][R].
+template <typename Format, int kGroups, int kTokens>
+void tile(const Panel<Format, kGroups>& panel, const typename Format::Chunk* x, [[maybe_unused]] int blocks, float* acc) {
+  using D = Dot<Format::kBits>;
+  if constexpr (Format::kSuper) {
+    constexpr int kGroupSteps = 64 / Format::kScales;
+    constexpr int kSteps = D::kDepth < kGroupSteps ? D::kDepth : kGroupSteps;
+    V::I total[kGroups][kTokens];
+    for (int g = 0; g < kGroups; ++g)
+      for (int t = 0; t < kTokens; ++t) total[g][t] = V::izero();
+    for (int s = 0; s < 64; s += kSteps) {
+      V::I sum[kGroups][kTokens];
+      dot_tile<Format::kBits, kGroups, kTokens, kSteps>(panel.levels, x, s, sum);
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; ++g) {
+        const V::I scale = panel.scale[g][s / kGroupSteps];
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; ++t) total[g][t] = V::add32(total[g][t], D::widen_scaled(sum[g][t], scale));
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      const std::int16_t* sums = Format::sums(x[t]);
+      const V::F x_scale = V::set1(x[t].scale);
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; ++g) {
+        V::I offset = V::izero();
+#pragma GCC unroll 8
+        for (int i = 0; i < Format::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
+        const V::F difference = V::sub(V::mul(panel.d[g], V::to_float(total[g][t])), V::mul(panel.d2[g], V::to_float(offset)));
+        float* a = acc + (t * kGroups + g) * V::kLanes;
+        V::store(a, V::fma(x_scale, difference, V::load(a)));
+      }
+    }
+  } else {
+    constexpr int kParts = 8 / D::kDepth;  // widenings in 32 columns
+    V::F y[kGroups][kTokens];
+    for (int g = 0; g < kGroups; ++g)
+      for (int t = 0; t < kTokens; ++t) y[g][t] = V::load(acc + (t * kGroups + g) * V::kLanes);
+    for (int j = 0; j < blocks; ++j) {
+      V::I total[kGroups][kTokens];
+#pragma GCC unroll 4
+      for (int part = 0; part < kParts; ++part) {
+        V::I sum[kGroups][kTokens];
+        dot_tile<Format::kBits, kGroups, kTokens, D::kDepth>(panel.levels, x, 8 * j + part * D::kDepth, sum);
+#pragma GCC unroll 2
+        for (int g = 0; g < kGroups; ++g)
+#pragma GCC unroll 4
+          for (int t = 0; t < kTokens; ++t) total[g][t] = part == 0 ? D::widen(sum[g][t]) : V::add32(total[g][t], D::widen(sum[g][t]));
+      }
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) {
+        const V::F x_scale = V::set1(x[t].scale[j]);
+        const V::F x_sum = V::set1(x[t].sum[j]);
+#pragma GCC unroll 2
+        for (int g = 0; g < kGroups; ++g) {
+          y[g][t] = V::fma(panel.d[g][j], V::mul(x_scale, V::to_float(total[g][t])), y[g][t]);
+          if constexpr (Format::kMinimum) y[g][t] = V::fma(panel.m[g][j], x_sum, y[g][t]);
+        }
+      }
+    }
+    for (int g = 0; g < kGroups; ++g)
+      for (int t = 0; t < kTokens; ++t) V::store(acc + (t * kGroups + g) * V::kLanes, y[g][t]);
+  }
+}
+
+template <typename Format, int kGroups>
+void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t row, std::int64_t rows, std::int64_t token_begin,
+                   std::int64_t token_end, float* y, std::int64_t ldy) {
+  const std::int64_t n = token_end - token_begin;
+  constexpr std::int64_t kWidth = kGroups * V::kLanes;
+  alignas(64) float acc[kTokenBlock * kWidth];
+  for (std::int64_t i = 0; i < n * kWidth; i += V::kLanes) V::store(acc + i, V::zero());
+  Panel<Format, kGroups> panel;
+  constexpr std::int64_t kColumns = Format::kSuper ? 256 : 32;
+  const unsigned char* group = w.data + row / V::kLanes * w.group_bytes;
+  for (std::int64_t c = 0; c < w.cols; c += kChunk) {
+    const int blocks = static_cast<int>(smaller(w.cols - c, kChunk) / 32);
+    for (int g = 0; g < kGroups; ++g) panel.unpack(group + g * w.group_bytes + c / kColumns * Format::kBytes, g, blocks);
+    const auto* chunk = static_cast<const typename Format::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
+    std::int64_t t = 0;
+    for (; t + kTokenTile <= n; t += kTokenTile) tile<Format, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
+    switch (n - t) {
+      case 3: tile<Format, kGroups, 3>(panel, chunk + t, blocks, acc + t * kWidth); break;
+      case 2: tile<Format, kGroups, 2>(panel, chunk + t, blocks, acc + t * kWidth); break;
+      case 1: tile<Format, kGroups, 1>(panel, chunk + t, blocks, acc + t * kWidth); break;
+    }
+  }
+  for (std::int64_t t = 0; t < n; ++t)
+    for (int g = 0; g < kGroups; ++g)
+      store_rows(y + (token_begin + t) * ldy + row + g * V::kLanes, V::load(acc + t * kWidth + g * V::kLanes), rows - g * V::kLanes);
+}
+
+template <typename Format>
+void matmul(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy) {
+  for (std::int64_t t = 0; t < x.n; t += kTokenBlock) {
+    const std::int64_t token_end = smaller(t + kTokenBlock, x.n);
+    std::int64_t row = row_begin;
+    for (; row + V::kLanes < row_end; row += 2 * V::kLanes) matmul_groups<Format, 2>(w, x, row, row_end - row, t, token_end, y, ldy);
+    if (row < row_end) matmul_groups<Format, 1>(w, x, row, row_end - row, t, token_end, y, ldy);
+  }
+}
+
+template <typename Format>
+void fill_quantized(LinearKernel& kernel) {
+  kernel.interleave = V::kLanes;
+  kernel.form = Format::kSuper ? ActivationForm::q8_per_256 : ActivationForm::q8_per_32;
+  kernel.matvec = matvec<Format>;
+  kernel.matmul = matmul<Format>;
+}

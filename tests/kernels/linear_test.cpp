@@ -1,0 +1,225 @@
+// Every ISA, every format, odd shapes: y = W x against decode + dot in double, with the activations the kernel really multiplied
+// (their quantized values). Both sides then differ by float rounding alone, so the tolerance is a few eps of sum |w x|.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "core/rng.h"
+#include "kernels/kernel_tables.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<float> random_values(std::int64_t n, std::uint64_t seed) {
+  core::Rng rng(seed, 0);
+  std::vector<float> out(static_cast<std::size_t>(n));
+  for (float& x : out) x = static_cast<float>(rng.normal() * std::exp(rng.normal()));
+  return out;
+}
+
+// What the kernel of this format multiplies instead of x.
+std::vector<float> as_quantized(const KernelTable& table, ActivationForm form, const float* x, std::int64_t cols) {
+  std::vector<float> out(x, x + cols);
+  for (std::int64_t c = 0; c < cols && form != ActivationForm::f32; c += kChunk) {
+    const std::int64_t n = std::min(kChunk, cols - c);
+    ChunkPer32 per_32;
+    ChunkPer256 per_256;
+    if (form == ActivationForm::q8_per_32)
+      table.quantize_per_32(x + c, n, &per_32);
+    else
+      table.quantize_per_256(x + c, n, &per_256);
+    for (std::int64_t i = 0; i < n; ++i)
+      out[c + i] = form == ActivationForm::q8_per_32 ? per_32.scale[i / 32] * per_32.q[i] : per_256.scale * per_256.q[i];
+  }
+  return out;
+}
+
+struct Weights {
+  std::vector<std::byte> bytes;  // exactly the matrix, so that a sanitizer sees reads past its end
+  std::vector<float> values;
+};
+
+Weights random_weights(const format::QuantFormat& f, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  Weights w;
+  const std::vector<float> exact = random_values(rows * cols, seed);
+  w.bytes.resize(static_cast<std::size_t>(format::matrix_bytes(f.id, rows, cols)));
+  f.encode(exact.data(), nullptr, w.bytes.data(), rows * cols);
+  w.values.resize(exact.size());
+  f.decode(w.bytes.data(), w.values.data(), rows * cols);
+  return w;
+}
+
+// x and y lie in the middle of NaNs, at an address that is a multiple of 4 bytes only.
+void check(const KernelTable& table, const format::QuantFormat& f, const Weights& weights, std::int64_t rows, std::int64_t cols,
+           std::int64_t n, core::ThreadPool& pool) {
+  SCOPED_TRACE(std::string(f.name) + " rows " + std::to_string(rows) + " cols " + std::to_string(cols) + " tokens " + std::to_string(n));
+  const std::vector<float> values = random_values(n * cols, 7);
+  std::vector<float> x(values.size() + 66, kNaN);
+  std::copy(values.begin(), values.end(), x.begin() + 33);
+  const std::int64_t ldy = rows + 5;
+  std::vector<float> y(static_cast<std::size_t>(n * ldy + 66), -12345.0f);
+
+  const Matrix w(table, f.id, weights.bytes, rows, cols, pool);
+  Activations in(n, cols);
+  in.set(x.data() + 33, n, cols);
+  linear(table, w, in, y.data() + 33, ldy, pool);
+
+  const ActivationForm form = table.linear[static_cast<std::size_t>(f.id)].form;
+  std::int64_t written = 0;
+  for (std::int64_t t = 0; t < n; ++t) {
+    const std::vector<float> used = as_quantized(table, form, values.data() + t * cols, cols);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      double dot = 0, size = 0;
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const double product = static_cast<double>(weights.values[r * cols + c]) * static_cast<double>(used[c]);
+        dot += product;
+        size += std::abs(product);
+      }
+      // Offsets and minimums cancel: the terms are up to a few times larger than |w x|.
+      ASSERT_NEAR(y[33 + t * ldy + r], dot, 256 * 0x1p-24 * size + 1e-30) << "row " << r << " token " << t;
+    }
+  }
+  for (float v : y) written += v != -12345.0f;
+  EXPECT_EQ(written, n * rows) << "values outside the result were written";
+}
+
+class EveryIsa : public testing::TestWithParam<NamedTable> {};
+
+TEST_P(EveryIsa, EveryFormatOnOddShapes) {
+  core::ThreadPool pool(2);
+  int formats = 0;
+  for (const format::QuantFormat& f : format::all_formats()) {
+    for (std::int64_t rows : {1, 7, 8, 9, 16, 31, 33, 70}) {
+      for (std::int64_t blocks : {1, 2, 3, 7, 9, 18}) {
+        if (f.block == 256 && blocks > 3) continue;
+        const std::int64_t cols = f.is_float() ? blocks * 37 - 36 : blocks * f.block;
+        const Weights w = random_weights(f, rows, cols, 3);
+        for (std::int64_t n : {1, 2, 3, 5}) check(*GetParam().table, f, w, rows, cols, n, pool);
+        if (HasFatalFailure()) return;
+      }
+    }
+    ++formats;
+  }
+  EXPECT_EQ(formats, 11);
+}
+
+TEST_P(EveryIsa, EveryFormatWithManyTokens) {
+  core::ThreadPool pool(2);
+  for (const format::QuantFormat& f : format::all_formats()) {
+    const std::int64_t rows = 41, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
+    const Weights w = random_weights(f, rows, cols, 4);
+    for (std::int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 64, 67}) check(*GetParam().table, f, w, rows, cols, n, pool);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(EveryIsa, PackedRowsDecodeExactly) {
+  core::ThreadPool pool(2);
+  int packed = 0;
+  for (const format::QuantFormat& f : format::all_formats()) {
+    const std::int64_t rows = 19, cols = f.is_float() ? 100 : 3 * f.block;
+    Weights w = random_weights(f, rows, cols, 5);
+    if (!f.is_float()) {  // any bits: scales of all signs and sizes, every level
+      core::Rng rng(6, 0);
+      for (std::byte& b : w.bytes) b = static_cast<std::byte>(rng.at(static_cast<std::uint64_t>(&b - w.bytes.data())) & 0xFF);
+      f.decode(w.bytes.data(), w.values.data(), rows * cols);
+    }
+    const Matrix m(*GetParam().table, f.id, w.bytes, rows, cols, pool);
+    packed += m.owns_packed_copy();
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      m.decode_row(r, row.data());
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const float expected = w.values[r * cols + c];
+        ASSERT_TRUE(row[c] == expected || (std::isnan(row[c]) && std::isnan(expected))) << f.name << " row " << r << " column " << c;
+      }
+    }
+  }
+  EXPECT_EQ(packed, 8);
+}
+
+TEST_P(EveryIsa, ThreadsDoNotChangeResults) {
+  const KernelTable& table = *GetParam().table;
+  for (const format::QuantFormat& f : format::all_formats()) {
+    const std::int64_t rows = 300, cols = 512;
+    const Weights weights = random_weights(f, rows, cols, 8);
+    for (std::int64_t n : {1, 6}) {
+      const std::vector<float> x = random_values(n * cols, 9);
+      std::vector<float> first;
+      for (int threads : {1, 2, 3}) {
+        core::ThreadPool pool(threads);
+        const Matrix w(table, f.id, weights.bytes, rows, cols, pool);
+        Activations in(n, cols);
+        in.set(x.data(), n, cols);
+        std::vector<float> y(static_cast<std::size_t>(n * rows));
+        linear(table, w, in, y.data(), rows, pool);
+        if (first.empty()) first = y;
+        ASSERT_EQ(first, y) << f.name << " with " << threads << " threads";
+      }
+    }
+  }
+}
+
+TEST_P(EveryIsa, QuantizationOfActivations) {
+  const KernelTable& table = *GetParam().table;
+  const KernelTable& reference = select_isa("reference");
+  for (std::int64_t n : {32, 64, 96, 224, 256}) {
+    for (int kind = 0; kind < 4; ++kind) {
+      std::vector<float> x = random_values(n, 10 + static_cast<std::uint64_t>(n));
+      if (kind == 1) x.assign(x.size(), 0.0f);
+      if (kind == 2) x.assign(x.size(), 1e-39f);
+      if (kind == 3) x[static_cast<std::size_t>(n) - 1] = 3e38f;
+      ChunkPer32 a, b;
+      std::memset(static_cast<void*>(&b), 0x55, sizeof b);
+      reference.quantize_per_32(x.data(), n, &a);
+      table.quantize_per_32(x.data(), n, &b);
+      ChunkPer256 c, d;
+      std::memset(static_cast<void*>(&d), 0x55, sizeof d);
+      reference.quantize_per_256(x.data(), n, &c);
+      table.quantize_per_256(x.data(), n, &d);
+      EXPECT_FLOAT_EQ(c.scale, d.scale);
+      for (int i = 0; i < 256; ++i) {
+        ASSERT_LE(std::abs(a.q[i] - b.q[i]), 1) << i;  // ties may fall either way
+        ASSERT_LE(std::abs(c.q[i] - d.q[i]), 1) << i;
+      }
+      for (int g = 0; g < 8; ++g) {
+        int sum = 0;
+        for (int i = 0; i < 32; ++i) sum += b.q[32 * g + i];
+        EXPECT_FLOAT_EQ(a.scale[g], b.scale[g]);
+        EXPECT_EQ(b.sum[g], b.scale[g] * static_cast<float>(sum));
+        sum = 0;
+        for (int i = 0; i < 32; ++i) sum += d.q[32 * g + i];
+        EXPECT_EQ(d.sum32[g], sum);
+        EXPECT_EQ(d.sum16[2 * g] + d.sum16[2 * g + 1], sum);
+      }
+    }
+  }
+}
+
+TEST_P(EveryIsa, NotFiniteInputsAreSeenInTheOutput) {
+  core::ThreadPool pool(1);
+  for (const format::QuantFormat& f : format::all_formats()) {
+    const std::int64_t rows = 16, cols = 512;
+    const Weights weights = random_weights(f, rows, cols, 11);
+    for (float bad : {kNaN, std::numeric_limits<float>::infinity()}) {
+      std::vector<float> x = random_values(cols, 12);
+      x[300] = bad;
+      const Matrix w(*GetParam().table, f.id, weights.bytes, rows, cols, pool);
+      Activations in(1, cols);
+      in.set(x.data(), 1, cols);
+      std::vector<float> y(rows);
+      linear(*GetParam().table, w, in, y.data(), rows, pool);
+      for (float v : y) EXPECT_FALSE(std::isfinite(v)) << f.name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryIsa, testing::ValuesIn(tables_under_test()), [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace espalier::kernels
