@@ -1,0 +1,179 @@
+// The training-side model against transformers' logits (tests/golden, by scripts/golden/model.py), its taps, gradients and files.
+#include "model/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+
+#include "support/temp_dir.h"
+
+namespace espalier::model {
+namespace {
+
+using arch::Role;
+using checkpoint::Checkpoint;
+using torch::Tensor;
+
+struct Golden {
+  std::string directory;
+  nlohmann::json json;
+  Tensor ids, logits;
+};
+Golden golden(const std::string& name) {
+  Golden g;
+  g.directory = std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_" + name;
+  g.json = nlohmann::json::parse(std::ifstream(g.directory + "/golden.json"));
+  std::vector<std::int64_t> ids;
+  std::vector<float> logits;
+  for (const auto& row : g.json["ids"])
+    for (const auto& id : row) ids.push_back(id.get<std::int64_t>());
+  for (const auto& batch : g.json["logits"])
+    for (const auto& row : batch)
+      for (const auto& v : row) logits.push_back(v.get<float>());
+  const auto B = static_cast<std::int64_t>(g.json["ids"].size()), T = static_cast<std::int64_t>(ids.size()) / B;
+  g.ids = torch::tensor(ids, torch::kInt64).view({B, T});
+  g.logits = torch::tensor(logits).view({B, T, -1});
+  return g;
+}
+double distance(const Tensor& a, const Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+arch::ModelDims small_dims() {
+  arch::ModelDims d;
+  d.vocab = 50, d.hidden = 24, d.head_dim = 6, d.positions = 64, d.tied = true;
+  d.layers = {{2, 3, 20}, {1, 2, 0}, {0, 0, 28}, {1, 4, 33}};  // an absent FFN, an absent attention, unequal sizes
+  return d;
+}
+const arch::Arch& llama() { return *arch::arch_by_gguf_name("llama"); }
+
+class GoldenLogits : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenLogits, EqualTransformers) {
+  torch::NoGradGuard no_grad;
+  const Golden g = golden(GetParam());
+  const Transformer model = Transformer::load(Checkpoint::open(g.directory), {});
+  const Tensor logits = model.forward(g.ids);
+  ASSERT_EQ(logits.sizes(), g.logits.sizes());
+  const double spread = g.logits.std().item<double>();
+  ASSERT_GE(spread, 0.8);
+  EXPECT_LT(distance(logits, g.logits), 1e-4 * spread);
+}
+TEST_P(GoldenLogits, NegativeControlsAreSeen) {
+  torch::NoGradGuard no_grad;
+  const Golden g = golden(GetParam());
+  const Checkpoint source = Checkpoint::open(g.directory);
+  arch::ModelDims dims = source.dims();
+  dims.rope_theta *= 3;
+  Transformer rebased(source.arch(), dims, {});
+  Transformer shuffled = Transformer::load(source, {});
+  Transformer silent = Transformer::load(source, {});
+  for (const auto& [key, value] : shuffled.weights()) rebased.weight(key.first, key.second).copy_(value);
+  Tensor& q = shuffled.weight(Role::attn_q, 0);
+  q.copy_(q.flip(0));
+  silent.weight(Role::ffn_down, static_cast<int>(dims.n_layers()) - 1).zero_();
+  // The same distances as transformers measured, so the controls do the same thing in both.
+  const auto expect = [&](const Transformer& wrong, const char* control) {
+    const double expected = g.json["control_distances"][control].get<double>();
+    EXPECT_NEAR(distance(wrong.forward(g.ids), g.logits), expected, 1e-3 * expected) << control;
+  };
+  expect(rebased, "rope_base");
+  expect(shuffled, "q_rows");
+  expect(silent, "zero_mlp");
+}
+TEST_P(GoldenLogits, SavedAndLoadedIsTheSame) {
+  torch::NoGradGuard no_grad;
+  const Golden g = golden(GetParam());
+  const Checkpoint source = Checkpoint::open(g.directory);
+  const Transformer model = Transformer::load(source, {});
+  support::TempDir temp;
+  model.save(temp.file("copy"), source, {});
+  const Transformer copy = Transformer::load(Checkpoint::open(temp.file("copy")), {});
+  ASSERT_EQ(copy.weights().size(), model.weights().size());
+  EXPECT_TRUE(copy.dims() == model.dims());
+  EXPECT_TRUE(torch::equal(copy.forward(g.ids), model.forward(g.ids)));
+}
+INSTANTIATE_TEST_SUITE_P(Models, GoldenLogits, testing::Values("tied", "untied"));
+
+TEST(Transformer, LayersMayDifferAndLackBlocks) {
+  torch::NoGradGuard no_grad;
+  const Transformer model = Transformer::random(llama(), small_dims(), {}, 7);
+  const Tensor ids = torch::randint(50, {2, 9}, torch::kInt64);
+  const Tensor logits = model.forward(ids);
+  EXPECT_EQ(logits.sizes(), (std::vector<std::int64_t>{2, 9, 50}));
+  EXPECT_TRUE(torch::isfinite(logits).all().item<bool>());
+  EXPECT_GE(logits.std().item<double>(), 0.8);
+  // Causal: later tokens do not reach earlier logits.
+  Tensor other = ids.clone();
+  other.narrow(1, 6, 3).fill_(3);
+  EXPECT_LT(distance(model.forward(other).narrow(1, 0, 6), logits.narrow(1, 0, 6)), 1e-5);
+}
+
+TEST(Transformer, SteppingThroughTheLayersIsHidden) {
+  torch::NoGradGuard no_grad;
+  Transformer model = Transformer::random(llama(), small_dims(), {}, 8);
+  const Tensor ids = torch::randint(50, {1, 12}, torch::kInt64);
+  std::multiset<std::string> points;
+  Tensor last;
+  model.set_tap([&](const char* point, int, const Tensor& value) {
+    points.insert(point);
+    if (std::string(point) == "layer_out") last = value;
+    EXPECT_EQ(value.size(1), 12);
+  });
+  const Tensor hidden = model.hidden(ids);
+  EXPECT_EQ(points.count("layer_in"), 4u);
+  EXPECT_EQ(points.count("layer_out"), 4u);
+  for (const char* p : {"attn_in", "attn_mix", "attn_out", "ffn_in", "ffn_act", "ffn_out"}) EXPECT_EQ(points.count(p), 3u) << p;
+  EXPECT_EQ(points.count("output_norm"), 1u);
+  model.set_tap({});
+  Tensor x = model.embed(ids);
+  for (int l = 0; l < 4; ++l) x = model.layer(l, x);
+  EXPECT_TRUE(torch::equal(x, last));
+  EXPECT_EQ(hidden.size(-1), 24);
+}
+
+// Every weight's gradient against a central difference along a random direction, in the float32 that training uses.
+TEST(Transformer, GradientsMatchDifferences) {
+  torch::manual_seed(9);
+  Transformer model = Transformer::random(llama(), small_dims(), {.trainable = true}, 9);
+  const Tensor ids = torch::randint(50, {2, 8}, torch::kInt64), probe = torch::randn({2, 8, 50}) / 30;
+  const auto value = [&] { return (model.forward(ids) * probe).sum(); };
+  value().backward();
+  torch::NoGradGuard no_grad;
+  int checked = 0;
+  for (const auto& [key, weight] : model.weights()) {
+    if (weight.numel() == 0 || !weight.grad().defined()) continue;
+    const Tensor direction = torch::sign(weight.grad());
+    const double step = 1e-3, slope = (weight.grad() * direction).sum().item<double>();
+    weight.add_(direction, step);
+    const double above = value().item<double>();
+    weight.add_(direction, -2 * step);
+    const double below = value().item<double>();
+    weight.add_(direction, step);
+    EXPECT_NEAR((above - below) / (2 * step), slope, 0.02 * std::abs(slope) + 2e-3) << arch::gguf_name(key.first, key.second);
+    ++checked;
+  }
+  EXPECT_EQ(checked, 2 + 4 * 9 - 4 - 5);  // two of model scope; nine a layer but the absent FFN's and the absent attention's
+}
+
+TEST(Transformer, RecomputedLayersGiveTheSameGradients) {
+  const Tensor ids = torch::randint(50, {2, 8}, torch::kInt64);
+  const Transformer kept = Transformer::random(llama(), small_dims(), {.trainable = true}, 10);
+  const Transformer recomputed = Transformer::random(llama(), small_dims(), {.trainable = true, .checkpoint_layers = true}, 10);
+  kept.forward(ids).pow(2).sum().backward();
+  recomputed.forward(ids).pow(2).sum().backward();
+  for (const auto& [key, weight] : kept.weights()) {
+    if (!weight.grad().defined()) continue;
+    EXPECT_LT(distance(weight.grad(), recomputed.weight(key.first, key.second).grad()), 1e-4 * (1 + weight.grad().abs().max().item<double>()));
+  }
+}
+
+TEST(Transformer, RefusesOtherPrecisions) {
+  EXPECT_THROW(Transformer(llama(), small_dims(), {.matmul_dtype = torch::kFloat16}), core::Error);
+}
+
+}  // namespace
+}  // namespace espalier::model
