@@ -1,0 +1,39 @@
+// Replaces operator new of this test program, to see what the readers ask for; and checks that the watch works.
+#include "format/largest_allocation.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace {
+std::atomic<std::size_t> largest = 0;
+}
+
+void* operator new(std::size_t size) {
+  if (size > largest) largest = size;
+  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+namespace espalier::support {
+
+void reset_largest_allocation() { largest = 0; }
+std::size_t largest_allocation() { return largest; }
+
+namespace {
+
+TEST(LargestAllocation, SeesAnArray) {
+  reset_largest_allocation();
+  const std::unique_ptr<char[]> block(new char[12345]);
+  EXPECT_NE(block, nullptr);
+  EXPECT_GE(largest_allocation(), 12345u);
+  EXPECT_LT(largest_allocation(), 100000u);
+}
+
+}  // namespace
+}  // namespace espalier::support
