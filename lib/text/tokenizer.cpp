@@ -131,7 +131,7 @@ void Tokenizer::State::prepare_added() {
     const TokenType type = data.types[i];
     if (type != TokenType::control && type != TokenType::user_defined && type != TokenType::unknown) continue;
     const auto id = static_cast<std::int32_t>(i);
-    const std::string content = type == TokenType::user_defined ? pieces[i] : data.tokens[i];
+    const std::string& content = data.tokens[i];
     if (!rule_of.empty() && rule_of[i].normalized) {
       normalized_tokens.insert(normalize(content), id);
     } else {

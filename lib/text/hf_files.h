@@ -1,0 +1,37 @@
+// The tokenizer files of a Hugging Face directory as texts, and what they mean. Three parts: hf_pipeline (normalizer, pre-tokenizer and
+// post-processor: which of ours a tokenizer.json describes), hf_read (texts -> TokenizerData) and hf_write (TokenizerData -> texts).
+#pragma once
+#include <string>
+
+#include "text/json_input.h"
+#include "text/tokenizer.h"
+
+namespace espalier::text {
+
+// Absent files are empty.
+struct HfFiles {
+  std::string directory = {};           // for messages
+  std::string tokenizer_json = {};
+  std::string tokenizer_config = {};    // tokenizer_config.json
+  std::string special_tokens_map = {};  // special_tokens_map.json
+  std::string chat_template = {};       // chat_template.jinja
+  std::string gguf_extra = {};          // tokenizer_gguf.json: what a GGUF says and tokenizer.json has no place for (scores, types, pre)
+};
+HfFiles read_hf_files(const std::string& directory);
+TokenizerData parse_hf(const HfFiles& files);
+// tokenizer.json, tokenizer_config.json and special_tokens_map.json made from the data alone.
+HfFiles build_hf(const TokenizerData& data);
+
+// Fills kind, pre, nfc, add_space_prefix, space_rule, ignore_merges from normalizer, pre_tokenizer and model; refuses by name what is
+// not one of ours. `has_normalizer`: whether text is changed before added tokens flagged `normalized` are looked for.
+struct HfPipeline {
+  bool has_normalizer = false;
+};
+HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data);
+// BOS and EOS ids that the post-processor puts around a text.
+struct HfTemplate {
+  std::optional<std::int32_t> before, after;
+};
+HfTemplate read_post_processor(const JsonPlace& root);
+
+}  // namespace espalier::text

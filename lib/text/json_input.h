@@ -1,0 +1,42 @@
+// JSON from files that may be hostile: size and nesting are bounded, every refusal names the file and the place, and no exception of
+// the JSON library leaves this folder. Access is by functions that say what they expected.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace espalier::text {
+
+using Json = nlohmann::json;
+
+// `path` is for messages. Refuses nesting beyond 64 and text that is not JSON, with line and byte.
+Json parse_json(const std::string& text, const std::string& path);
+
+// A value and the words for where it is ("dir/tokenizer.json: model.vocab"). Cheap to copy; the Json must outlive it.
+class JsonPlace {
+ public:
+  JsonPlace(const Json& value, std::string where) : value_(&value), where_(std::move(where)) {}
+  const Json& value() const { return *value_; }
+  const std::string& where() const { return where_; }
+
+  bool has(const char* key) const;             // present and not null
+  JsonPlace at(const char* key) const;         // Error when this is not an object or has no such key
+  JsonPlace at(std::size_t index) const;
+  std::size_t size() const { return value_->size(); }
+
+  const std::string& text() const;
+  bool boolean() const;
+  std::int64_t integer() const;
+  const Json& object() const;
+  const Json& array() const;
+  bool flag(const char* key, bool absent) const;                          // absent or null: `absent`
+  std::string text_or(const char* key, const std::string& absent) const;
+
+ private:
+  [[noreturn]] void wrong(const char* expected) const;
+  const Json* value_;
+  std::string where_;
+};
+
+}  // namespace espalier::text
