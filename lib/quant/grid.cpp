@@ -131,6 +131,9 @@ void begin_block(const Grid& grid, const float* x, const float* weight, GridBloc
 }
 
 SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset) {
+  // Weights near the end of float's range overflow the sums of a fit.
+  if (!std::isfinite(step)) step = 0;
+  if (!std::isfinite(offset)) offset = 0;
   if (grid.super) {
     const float id = format::inverse(core::half_to_float(block.d));
     if (!grid.affine) return super_scale(grid, block, nearest_integer(step * id, -128, 127), 0);
