@@ -1,7 +1,6 @@
 // Builds files by hand, right ones and wrong ones: little-endian numbers and GGUF strings in the order they are called.
 #pragma once
 #include <cstdint>
-#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -33,8 +32,5 @@ class Bytes {
  private:
   std::string text_;
 };
-
-// Without syncing, for tests that write thousands of files.
-inline void write_plain(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary | std::ios::trunc) << text; }
 
 }  // namespace espalier::format

@@ -9,7 +9,7 @@
 #include "format/bytes.h"
 #include "format/gguf.h"
 #include "format/largest_allocation.h"
-#include "support/temp_dir.h"
+#include "format/memory_file.h"
 
 namespace espalier::format {
 namespace {
@@ -91,17 +91,16 @@ class BrokenGguf : public testing::TestWithParam<std::size_t> {};
 
 TEST_P(BrokenGguf, IsRefusedWithThePathAndTheReason) {
   const Broken& broken = broken_files()[GetParam()];
-  support::TempDir dir;
-  const std::string path = dir.file(std::string(broken.name) + ".gguf");
-  write_plain(path, broken.make());
-  const core::FileReader file(path);
+  support::MemoryFile memory;
+  memory.assign(broken.make());
+  const core::FileReader file(memory.path());
   support::reset_largest_allocation();
   try {
     GgufHeader::read(file);
     FAIL() << "accepted";
   } catch (const core::Error& e) {
     EXPECT_TRUE(e.kind() == core::ErrorKind::input || e.kind() == core::ErrorKind::unsupported) << e.exit_code();
-    EXPECT_NE(std::string(e.what()).find(path), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find(file.path()), std::string::npos) << e.what();
     EXPECT_NE(std::string(e.what()).find(broken.message), std::string::npos) << e.what();
   }
   EXPECT_LE(support::largest_allocation(), kAllocationBound);
@@ -130,9 +129,9 @@ std::string right_file() {
 }
 
 enum class Outcome { read, refused };
-Outcome read(const std::string& path, const std::string& text) {
-  write_plain(path, text);
-  const core::FileReader file(path);
+Outcome read(support::MemoryFile& memory, const std::string& text) {
+  memory.assign(text);
+  const core::FileReader file(memory.path());
   support::reset_largest_allocation();
   Outcome outcome = Outcome::read;
   try {
@@ -140,21 +139,21 @@ Outcome read(const std::string& path, const std::string& text) {
   } catch (const core::Error& e) {
     outcome = Outcome::refused;
     EXPECT_TRUE(e.kind() == core::ErrorKind::input || e.kind() == core::ErrorKind::unsupported) << e.what();
-    EXPECT_NE(std::string(e.what()).find(path), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find(file.path()), std::string::npos) << e.what();
   }
   EXPECT_LE(support::largest_allocation(), kAllocationBound);
   return outcome;
 }
 
 TEST(BrokenGgufSweep, TruncationAtEveryByte) {
-  support::TempDir dir;
+  support::MemoryFile memory;
   const std::string text = right_file();
-  ASSERT_EQ(read(dir.file("a.gguf"), text), Outcome::read);
-  for (std::size_t n = 0; n < text.size(); ++n) ASSERT_EQ(read(dir.file("a.gguf"), text.substr(0, n)), Outcome::refused) << n;
+  ASSERT_EQ(read(memory, text), Outcome::read);
+  for (std::size_t n = 0; n < text.size(); ++n) ASSERT_EQ(read(memory, text.substr(0, n)), Outcome::refused) << n;
 }
 
 TEST(BrokenGgufSweep, BitFlipsOfTheHeader) {
-  support::TempDir dir;
+  support::MemoryFile memory;
   const std::string text = right_file();
   const std::size_t header_bytes = text.size() - 512;
   core::Rng rng(2024);
@@ -166,7 +165,7 @@ TEST(BrokenGgufSweep, BitFlipsOfTheHeader) {
       char& c = mutated[rng.below(header_bytes)];
       c = static_cast<char>(c ^ (1 << rng.below(8)));
     }
-    if (read(dir.file("a.gguf"), mutated) == Outcome::refused) ++refused;
+    if (read(memory, mutated) == Outcome::refused) ++refused;
     ASSERT_FALSE(HasFailure()) << "round " << round;
   }
   EXPECT_GT(refused, 3000);  // many flips hit names and scores, which may hold anything
