@@ -1,12 +1,14 @@
-// `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory.
+// `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory. Does not include LibTorch.
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "core/progress.h"
 #include "plan/prune_plan.h"
-#include "prune/statistics.h"
+#include "prune/calibration_options.h"
 
 namespace espalier::prune {
 
@@ -28,6 +30,9 @@ struct PruneResult {
   std::int64_t parameters_before = 0, parameters_after = 0;
 };
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress);
+
+// (name, source) of every criterion, in the order of criteria.inc.
+std::vector<std::pair<std::string, std::string>> criterion_names();
 
 struct ScoreResult {
   std::string criterion;

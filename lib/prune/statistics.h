@@ -10,6 +10,7 @@
 #include "core/progress.h"
 #include "data/corpus.h"
 #include "model/transformer.h"
+#include "prune/calibration_options.h"
 
 namespace espalier::prune {
 
@@ -32,10 +33,6 @@ struct Statistics {
   torch::Tensor hidden_abs, hidden_squares;  // [H], summed over the normed inputs of all blocks
 };
 
-struct CalibrationOptions {
-  std::int64_t tokens = 65536, sequence = 512;
-  std::uint64_t seed = 0;
-};
 torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationOptions& options);  // int64 [n, sequence]
 Statistics collect(const model::Transformer& model, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress);
 

@@ -15,7 +15,8 @@ enum class Engine : std::uint8_t { training, device };  // LibTorch on dequantiz
 struct EvalOptions {
   std::int64_t context = 512;
   runtime::Protocol protocol = runtime::Protocol::windows;
-  std::int64_t max_windows = 0;
+  std::int64_t max_windows = 0;            // 0: all
+  bool spread = false;                     // max_windows evenly spaced over the text instead of the first ones
   Engine engine = Engine::training;        // of the model; `against` always runs on the training side
   int threads = 0;
 };
@@ -26,6 +27,13 @@ struct EvalResult {
   double kl_mean = 0, kl_p99 = 0, same_top1 = 0;  // KL(against || model) in nats per scored token
   std::vector<float> kl_per_token;
 };
+// One pass for several models: the reference is run once for all of them.
+struct EvalModel {
+  std::string path;
+  Engine engine = Engine::training;
+};
+std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models, const std::string& against, const std::string& text_path, const EvalOptions& options,
+                                     const core::Progress& progress);
 EvalResult evaluate(const std::string& model, const std::string& against, const std::string& text_path, const EvalOptions& options,
                     const core::Progress& progress);
 

@@ -1,0 +1,44 @@
+// The order of an epoch is a keyed permutation of its windows: a Feistel network of four rounds over the next even power of two, walked until the
+// value lies in range (Black, Rogaway 2002, "Ciphers with Arbitrary Finite Domains"). Window i costs O(1) and needs no state.
+#include <algorithm>
+#include <bit>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "data/corpus.h"
+
+namespace espalier::data {
+namespace {
+
+std::uint64_t permuted(std::uint64_t index, std::uint64_t n, std::uint64_t seed, std::uint64_t epoch) {
+  const int half = std::max(1, (static_cast<int>(std::bit_width(n - 1)) + 1) / 2);
+  const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
+  do {
+    std::uint64_t left = index >> half, right = index & mask;
+    for (std::uint64_t round = 0; round < 4; ++round) {
+      const std::uint64_t next = left ^ (core::Rng(seed, 4 * epoch + round).at(right) & mask);
+      left = right;
+      right = next;
+    }
+    index = (left << half) | right;
+  } while (index >= n);
+  return index;
+}
+
+}  // namespace
+
+WindowSampler::WindowSampler(std::int64_t n_tokens, std::int64_t sequence, std::uint64_t seed)
+    : n_tokens_(n_tokens), sequence_(sequence), per_epoch_(sequence > 0 ? n_tokens / sequence : 0), seed_(seed) {
+  ESP_CHECK(per_epoch_ >= 1, input, "the text has ", n_tokens, " tokens, fewer than one window of ", sequence, "; give more text or a shorter sequence");
+}
+
+std::int64_t WindowSampler::start(std::int64_t window_index) const {
+  const std::uint64_t epoch = static_cast<std::uint64_t>(window_index / per_epoch_), place = static_cast<std::uint64_t>(window_index % per_epoch_);
+  const std::uint64_t slack = static_cast<std::uint64_t>(n_tokens_ % sequence_) + 1;
+  const std::int64_t offset = static_cast<std::int64_t>(core::Rng(seed_, 0x0FF5E7).at(epoch) % slack);
+  return static_cast<std::int64_t>(permuted(place, static_cast<std::uint64_t>(per_epoch_), seed_, epoch)) * sequence_ + offset;
+}
+
+std::int64_t WindowSampler::windows_per_epoch() const { return per_epoch_; }
+
+}  // namespace espalier::data

@@ -1,0 +1,95 @@
+// Errors are measured on at most kSampleRows evenly spaced rows of each tensor: rows of one matrix behave alike, and the choice only needs
+// their order of magnitude.
+#include "export/budget.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "core/units.h"
+#include "quant/rounding.h"
+
+namespace espalier::exporter {
+namespace {
+
+constexpr std::int64_t kSampleRows = 96;
+
+bool fits(const format::QuantFormat& f, const arch::TensorRef& t) { return t.cols % f.block == 0; }
+
+std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const BudgetOptions& budget, double own_bits) {
+  const auto fixed = [&](const std::string& name) { return budget.overrides.find(name); };
+  const std::string role(arch::role_name(t.spec->role));
+  auto it = t.layer >= 0 ? fixed(role + "." + std::to_string(t.layer)) : budget.overrides.end();
+  if (it == budget.overrides.end()) it = fixed(role);
+  std::vector<format::FormatId> out;
+  for (const format::QuantFormat& f : format::all_formats()) {
+    if (it != budget.overrides.end()) {
+      if (f.id == it->second) out.push_back(f.id);
+      continue;
+    }
+    const bool wanted = budget.candidates.empty() ? !f.is_float() : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) != budget.candidates.end();
+    if (wanted && fits(f, t) && (!budget.candidates.empty() || f.bits_per_weight() <= own_bits)) out.push_back(f.id);
+  }
+  // A row length that no block format fits is stored as F16; the plan lists it and its bytes count against the budget.
+  if (out.empty() && it == budget.overrides.end()) out.push_back(format::FormatId::f16);
+  ESP_CHECK(!out.empty() && fits(format::info(out.front()), t), unsupported, "tensor ", arch::gguf_name(t.spec->role, t.layer), " has rows of ", t.cols,
+            ", which the chosen format cannot hold");
+  return out;
+}
+
+// Tensor data as it lies in the file, every tensor padded to GGUF's alignment.
+std::int64_t padded_bytes(const std::vector<arch::TensorRef>& tensors, const plan::QuantPlan& plan) {
+  std::int64_t n = 0;
+  for (const arch::TensorRef& t : tensors)
+    n += (plan::tensor_bytes(t, t.is_vector ? format::FormatId::f32 : plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
+  return n;
+}
+
+std::vector<float> sample_rows(const checkpoint::Checkpoint& source, const arch::TensorRef& t, std::int64_t& n) {
+  n = std::min(t.rows, kSampleRows);
+  std::vector<float> out(static_cast<std::size_t>(n * t.cols));
+  for (std::int64_t i = 0; i < n; ++i) source.read_rows(t.spec->role, t.layer, i * t.rows / n, 1, out.data() + i * t.cols);
+  return out;
+}
+
+}  // namespace
+
+plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget, const ExportOptions& options, const core::Progress& progress) {
+  core::ThreadPool pool(budget.threads);
+  std::vector<plan::FormatChoice> choices;
+  const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());
+  std::int64_t done = 0;
+  for (const arch::TensorRef& t : tensors) {
+    ++done;
+    if (t.is_vector) continue;
+    plan::FormatChoice choice{t.spec->role, t.layer, candidates_for(t, budget, 32), {}};
+    std::int64_t n = 0;
+    const std::vector<float> rows = sample_rows(source, t, n);
+    const quant::TensorStatistics* statistics = budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;
+    quant::TensorStatistics plain;
+    if (statistics == nullptr) {
+      plain.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
+      plain.tokens = 1;
+    }
+    const quant::TensorStatistics& weights = statistics != nullptr ? *statistics : plain;
+    const std::vector<float> zeros(rows.size(), 0.0f);
+    const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
+    for (format::FormatId id : choice.formats) {
+      const auto bytes = quant::round_matrix(rows, n, t.cols, id, statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics, pool);
+      choice.error.push_back(quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id), n, t.cols, weights) / energy);
+    }
+    choices.push_back(std::move(choice));
+    if (progress) progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
+  }
+  std::int64_t available = budget.target_bytes;
+  if (budget.whole_file) {  // header, tokenizer and padding are the same for every choice: take them from the first one
+    plan::QuantPlan any = plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
+    available -= planned_file_bytes(source, any, options) - padded_bytes(tensors, any);
+  }
+  ESP_CHECK(available > 0, unsupported, "a file of ", core::human_bytes(budget.target_bytes), " has no room beside its header and tokenizer");
+  plan::QuantPlan plan = plan::allocate(source.arch(), source.dims(), choices, available);
+  plan.name = "mix";
+  return plan;
+}
+
+}  // namespace espalier::exporter

@@ -1,0 +1,19 @@
+// Activation: mean absolute activation of the channel over calibration tokens.
+// Muralidharan et al. 2024, "Compact Language Models via Pruning and Knowledge Distillation" (Minitron), arXiv 2407.14679.
+#include "prune/criteria/common.h"
+
+namespace espalier::prune {
+namespace {
+
+std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
+  if (axis == arch::Axis::hidden) return per_index(input, axis, layer, input.statistics.hidden_abs);
+  const LayerStatistics& s = layer_statistics(input, layer);
+  return per_index(input, axis, layer, axis == arch::Axis::ffn ? s.ffn_abs : s.attn_abs);
+}
+
+}  // namespace
+
+extern const Criterion k_activation;
+const Criterion k_activation{"activation", "mean |activation| (Minitron, arXiv 2407.14679)", {Statistic::channel_moments}, score};
+
+}  // namespace espalier::prune

@@ -1,0 +1,29 @@
+#include "prune/criteria/common.h"
+
+#include "core/error.h"
+
+namespace espalier::prune {
+
+const torch::Tensor& consumer(const CriterionInput& input, arch::Axis axis, int layer) {
+  return input.model.weight(axis == arch::Axis::ffn ? arch::Role::ffn_down : arch::Role::attn_output, layer);
+}
+
+std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer, const torch::Tensor& per_channel) {
+  torch::Tensor values = per_channel.to(torch::kFloat64);
+  if (axis == arch::Axis::kv_groups) {
+    const std::int64_t groups = input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
+    values = values.view({groups, -1}).sum(1);
+  }
+  values = values.contiguous();
+  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
+}
+
+torch::Tensor hidden_weight_squares(const CriterionInput& input) {
+  return input.model.weight(arch::Role::token_embd, -1).to(torch::kFloat64).square().sum(0);
+}
+
+const LayerStatistics& layer_statistics(const CriterionInput& input, int layer) { return input.statistics.layers.at(static_cast<std::size_t>(layer)); }
+
+void refuse_axis(arch::Axis axis) { core::fail(core::ErrorKind::internal, "no importance is defined for axis ", arch::axis_name(axis)); }
+
+}  // namespace espalier::prune

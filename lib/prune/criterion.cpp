@@ -1,0 +1,40 @@
+#include "prune/criterion.h"
+
+#include "core/error.h"
+#include "core/units.h"
+#include "prune/pruner.h"
+
+namespace espalier::prune {
+
+#define ESP_CRITERION(name) extern const Criterion k_##name;
+#include "prune/criteria.inc"
+#undef ESP_CRITERION
+
+std::span<const Criterion* const> all_criteria() {
+  static const Criterion* const list[] = {
+#define ESP_CRITERION(name) &k_##name,
+#include "prune/criteria.inc"
+#undef ESP_CRITERION
+  };
+  return list;
+}
+
+std::vector<std::pair<std::string, std::string>> criterion_names() {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const Criterion* c : all_criteria()) out.emplace_back(c->name, c->source);
+  return out;
+}
+
+const Criterion& criterion_by_name(std::string_view name) {
+  std::vector<std::string> names;
+  std::string list;
+  for (const Criterion* c : all_criteria()) {
+    if (c->name == name) return *c;
+    names.emplace_back(c->name);
+    list += (list.empty() ? "" : ", ") + names.back();
+  }
+  const std::string nearest = core::nearest_name(name, names.data(), names.size());
+  core::fail(core::ErrorKind::usage, "criterion '", name, "' is not known", nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
+}
+
+}  // namespace espalier::prune

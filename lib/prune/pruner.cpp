@@ -1,0 +1,160 @@
+#include "prune/pruner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "format/safetensors.h"
+#include "prune/criterion.h"
+#include "prune/sequential.h"
+#include "surgery/surgery.h"
+
+namespace espalier::prune {
+namespace {
+
+using arch::Axis;
+
+// Indices of the n highest, sorted.
+std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
+  std::vector<std::int64_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
+  order.resize(static_cast<std::size_t>(n));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+// What the report shows of the decision.
+std::string importance_json(const Statistics& statistics, const plan::PrunePlan& plan, const arch::ModelDims& before, const arch::ModelDims& after) {
+  nlohmann::ordered_json out;
+  for (const LayerStatistics& s : statistics.layers) out["block_influence"].push_back(std::stod(std::to_string(s.block_influence)));
+  out["kept_layers"] = plan.keep_layers;
+  for (const arch::LayerDims& l : before.layers) out["ffn_before"].push_back(l.ffn);
+  for (const arch::LayerDims& l : after.layers) out["ffn_after"].push_back(l.ffn);
+  return out.dump(1) + "\n";
+}
+
+struct Calibration {
+  data::Corpus corpus;
+  torch::Tensor windows;
+};
+Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOptions& options) {
+  const text::Tokenizer tokenizer(source.tokenizer());
+  Calibration out{data::load_corpus(options.text_path, tokenizer), {}};
+  if (!options.held_out_path.empty()) data::require_disjoint(out.corpus, data::load_corpus(options.held_out_path, tokenizer), tokenizer);
+  out.windows = calibration_windows(out.corpus, options.calibration);
+  return out;
+}
+
+// Sizes after the plan's own cut or the target's.
+struct Decision {
+  arch::ModelDims dims;
+  std::optional<plan::PrunePlan> given;
+};
+
+}  // namespace
+
+PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress) {
+  const arch::ModelDims& before = source.dims();
+  ESP_CHECK(before.uniform(), unsupported, source.path(), ": layers of unequal size cannot be pruned by uniform targets");
+  Decision decision;
+  if (!options.plan_path.empty()) {
+    decision.given = plan::prune_plan_from_json(core::read_text_file(options.plan_path), before, options.plan_path);
+    decision.dims = plan::dims_after(*decision.given, before);
+  } else {
+    decision.dims = plan::resolve(options.target, source.arch(), before);
+  }
+  const arch::ModelDims& after = decision.dims;
+  const Criterion& criterion = criterion_by_name(options.criterion);
+  const Calibration calibration = load_calibration(source, options);
+  const model::Transformer dense = model::Transformer::load(source, {});
+
+  const bool cut_width = after.layers[0].ffn != before.layers[0].ffn || after.layers[0].kv_groups != before.layers[0].kv_groups;
+  const bool cut_hidden = after.hidden != before.hidden;
+  ESP_CHECK(after.layers[0].q_per_kv == before.layers[0].q_per_kv, unsupported, "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
+  ESP_CHECK(after.vocab == before.vocab, unsupported, "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
+
+  // Block influence and hidden statistics converge fast: a quarter of the calibration windows, at least eight.
+  const std::int64_t n = calibration.windows.size(0), few = std::min(n, std::max<std::int64_t>(8, n / 4));
+  std::set<Statistic> wanted{Statistic::block_influence};
+  if (cut_hidden) wanted.insert(Statistic::channel_moments);
+  const Statistics statistics = collect(dense, calibration.windows.slice(0, 0, few), wanted, progress);
+
+  plan::PrunePlan plan;
+  std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
+  if (decision.given) {
+    plan = *decision.given;
+  } else {
+    std::vector<double> influence;
+    for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
+    plan = plan::keep_all(before);
+    plan.keep_layers = keep_highest(influence, after.n_layers());
+    plan.layers.assign(plan.keep_layers.size(), {});
+    if (cut_hidden) {
+      torch::InferenceMode inference;
+      plan.hidden = keep_highest(criterion.score({dense, statistics}, Axis::hidden, -1), after.hidden);
+    }
+    if (cut_width || options.compensation == Compensation::least_squares) {
+      const SequentialInput input{dense, calibration.windows, criterion, options.compensation, plan.keep_layers, plan.hidden, after.layers[0].kv_groups, after.layers[0].q_per_kv,
+                                  after.layers[0].ffn};
+      SequentialResult result = prune_sequentially(input, progress);
+      plan.layers = std::move(result.layers);
+      replaced = std::move(result.replaced);
+    }
+  }
+  plan.source_sha256 = source.sha256();
+  const auto replacement = [&](arch::Role role, int layer) {
+    const auto it = replaced.find({role, layer});
+    if (it == replaced.end()) return std::vector<float>();
+    const torch::Tensor w = it->second.contiguous();
+    return std::vector<float>(w.data_ptr<float>(), w.data_ptr<float>() + w.numel());
+  };
+  PruneResult out;
+  out.parameters_before = arch::parameters(source.arch(), before);
+  out.parameters_after = surgery::prune_checkpoint(source, plan, directory, {}, replacement, progress);
+  core::write_text_file(directory + "/importance.json", importance_json(statistics, plan, before, after));
+  out.plan = std::move(plan);
+  return out;
+}
+
+ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path, const std::string& criterion_name, const std::string& out_path,
+                  const CalibrationOptions& calibration, const core::Progress& progress) {
+  const Criterion& criterion = criterion_by_name(criterion_name);
+  PruneOptions options;
+  options.text_path = text_path;
+  options.calibration = calibration;
+  const Calibration text = load_calibration(source, options);
+  const model::Transformer dense = model::Transformer::load(source, {});
+  std::set<Statistic> wanted = criterion.needs;
+  wanted.insert(Statistic::block_influence);
+  const Statistics statistics = collect(dense, text.windows, wanted, progress);
+  torch::InferenceMode inference;
+  std::vector<std::pair<std::string, std::vector<float>>> rows;
+  const auto add = [&](const std::string& name, const std::vector<double>& values) { rows.emplace_back(name, std::vector<float>(values.begin(), values.end())); };
+  std::vector<double> influence;
+  for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
+  add("layers", influence);
+  const bool has_hidden = !criterion.needs.contains(Statistic::ffn_gram);  // obs scores blocks, not the residual stream
+  if (has_hidden) add("hidden", criterion.score({dense, statistics}, Axis::hidden, -1));
+  for (int l = 0; l < source.dims().n_layers(); ++l) {
+    add("ffn." + std::to_string(l), criterion.score({dense, statistics}, Axis::ffn, l));
+    add("kv_groups." + std::to_string(l), criterion.score({dense, statistics}, Axis::kv_groups, l));
+  }
+  format::SafetensorsWriter writer(out_path);
+  writer.set_metadata("criterion", criterion_name);
+  writer.set_metadata("tokens", std::to_string(statistics.tokens));
+  for (const auto& [name, values] : rows) writer.add_tensor(name, format::FormatId::f32, {static_cast<std::int64_t>(values.size())});
+  writer.begin();
+  for (const auto& [name, values] : rows) writer.write(std::as_bytes(std::span(values)));
+  writer.finish();
+  ScoreResult out{criterion_name, statistics.tokens, {"layers", "ffn", "kv_groups"}};
+  if (has_hidden) out.axes.push_back("hidden");
+  return out;
+}
+
+}  // namespace espalier::prune

@@ -1,0 +1,206 @@
+#include "prune/sequential.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+
+namespace espalier::prune {
+namespace {
+
+using arch::Axis;
+using arch::Role;
+
+constexpr std::int64_t kBatch = 8;     // windows per forward
+constexpr double kRidge = 1e-2;        // of the mean diagonal of the Gram matrix
+
+torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
+
+// The `n` highest scores, sorted by index; ties go to the lower index.
+std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n) {
+  std::vector<std::int64_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
+  order.resize(static_cast<std::size_t>(n));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+// What ridge regression and the criteria need of one block's inner activations and targets.
+struct Normal {
+  torch::Tensor gram, cross, abs_sum;  // float64, of weighted rows: A^T A, A^T T, sum |a|
+  // activations [.., width], the residual stream before the block [.., H], the dense stream to reach [.., H]
+  void add(const torch::Tensor& activations, const torch::Tensor& before, const torch::Tensor& dense) {
+    const torch::Tensor weight = dense.square().mean(-1, true).add(1e-12).rsqrt();
+    const torch::Tensor a = (activations * weight).reshape({-1, activations.size(-1)}), t = ((dense - before) * weight).reshape({-1, dense.size(-1)});
+    const torch::Tensor g = a.t().matmul(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
+    gram = gram.defined() ? gram.add_(g) : g;
+    cross = cross.defined() ? cross.add_(c) : c;
+    abs_sum = abs_sum.defined() ? abs_sum.add_(s) : s;
+  }
+  // [H, |S|]: (C_S + lambda W_S) (G_SS + lambda I)^-1
+  torch::Tensor solve(const torch::Tensor& weights, const torch::Tensor& channels) const {
+    const torch::Tensor g = gram.index_select(0, channels).index_select(1, channels), w = weights.index_select(1, channels).to(torch::kFloat64);
+    const double lambda = kRidge * g.diagonal().mean().item<double>() + 1e-30;
+    const torch::Tensor damped = g + lambda * torch::eye(g.size(0), g.options());
+    const torch::Tensor right = cross.index_select(0, channels) + lambda * w.t();
+    return torch::cholesky_solve(right, torch::linalg_cholesky(damped)).t().to(torch::kFloat32).contiguous();
+  }
+};
+
+// One-layer models: the pruned stream goes through them while the layer is being cut.
+class Sequence {
+ public:
+  Sequence(const SequentialInput& input, const core::Progress& progress) : in_(input), progress_(progress), dense_(input.dense) {
+    for (const torch::Tensor& batch : in_.windows.split(kBatch)) {
+      dense_streams_.push_back(dense_.embed(batch));
+      pruned_streams_.push_back(on_hidden(dense_streams_.back(), -1));
+    }
+  }
+
+  SequentialResult run() {
+    SequentialResult out;
+    for (std::size_t k = 0; k < in_.keep_layers.size(); ++k) {
+      const int source = static_cast<int>(in_.keep_layers[k]);
+      while (dense_at_ < source) advance_dense();  // dropped layers before the first kept one
+      out.layers.push_back(cut_layer(source, k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1]) : static_cast<int>(dense_.dims().n_layers()), out));
+      if (progress_) progress_({"prune", static_cast<std::int64_t>(k + 1), static_cast<std::int64_t>(in_.keep_layers.size()), "layers", ""});
+    }
+    return out;
+  }
+
+ private:
+  torch::Tensor on_hidden(const torch::Tensor& t, int dim) const { return in_.hidden ? t.index_select(dim, as_index(*in_.hidden)) : t; }
+
+  // The dense stream of every batch through the next layer; `mid` receives the stream after attention when wanted.
+  void advance_dense(std::vector<torch::Tensor>* mid = nullptr) {
+    for (torch::Tensor& x : dense_streams_) {
+      torch::Tensor attention;
+      dense_.set_tap([&](const char* point, int, const torch::Tensor& value) {
+        if (std::string_view(point) == "attn_out") attention = value;
+      });
+      const torch::Tensor y = dense_.layer(dense_at_, x);
+      if (mid != nullptr) mid->push_back(on_hidden(x + attention, -1));
+      x = y;
+    }
+    ++dense_at_;
+  }
+
+  // A model of this one layer with the hidden selection applied, `groups` KV groups kept (null: all), and the full ffn.
+  model::Transformer probe(int source, const std::vector<std::int64_t>* groups) const {
+    const arch::ModelDims& d = dense_.dims();
+    const arch::LayerDims& full = d.layers[static_cast<std::size_t>(source)];
+    arch::ModelDims dims = d;
+    dims.vocab = 1;
+    dims.tied = true;
+    if (in_.hidden) dims.hidden = static_cast<std::int64_t>(in_.hidden->size());
+    dims.layers = {full};
+    if (groups != nullptr) dims.layers[0].kv_groups = static_cast<std::int64_t>(groups->size());
+    model::Transformer out(dense_.arch(), dims, {});
+    for (const arch::TensorSpec& spec : dense_.arch().layer) {
+      torch::Tensor w = dense_.weight(spec.role, source);
+      const auto cut = [&](Axis axis, const std::vector<std::int64_t>& keep) {
+        if (touches(spec.rows, axis)) w = w.index_select(0, as_index(arch::surviving(spec.rows, axis, keep, d, &full)));
+        if (!absent(spec.cols) && touches(spec.cols, axis)) w = w.index_select(1, as_index(arch::surviving(spec.cols, axis, keep, d, &full)));
+      };
+      if (in_.hidden) cut(Axis::hidden, *in_.hidden);
+      if (groups != nullptr) cut(Axis::kv_groups, *groups);
+      out.weight(spec.role, 0).copy_(w);
+    }
+    return out;
+  }
+
+  // With compensation the criterion sees the consumer as it would be refitted with all channels, since that is what cutting takes away from.
+  std::vector<double> scores(const model::Transformer& layer, const Normal& normal, const torch::Tensor& all, Role consumer, Axis axis) const {
+    Statistics statistics;
+    statistics.tokens = in_.windows.numel();
+    statistics.layers.resize(1);
+    LayerStatistics& s = statistics.layers[0];
+    (axis == Axis::ffn ? s.ffn_gram : s.attn_gram) = normal.gram;
+    (axis == Axis::ffn ? s.ffn_squares : s.attn_squares) = normal.gram.diagonal();
+    (axis == Axis::ffn ? s.ffn_abs : s.attn_abs) = normal.abs_sum;
+    model::Transformer fitted = layer;
+    if (in_.compensation == Compensation::least_squares) fitted.weight(consumer, 0) = normal.solve(layer.weight(consumer, 0), all);
+    return in_.criterion.score({fitted, statistics}, axis, 0);
+  }
+
+  plan::LayerSelection cut_layer(int source, int next, SequentialResult& out) {
+    const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
+    const bool refit = in_.compensation == Compensation::least_squares;
+    plan::LayerSelection selection;
+    // Dense targets: `mid`, the stream after this layer's attention, and dense_streams_, the stream where the next kept layer begins.
+    std::vector<torch::Tensor> mid;
+    const bool cut_groups = in_.kv_groups < full.kv_groups;
+    advance_dense(&mid);
+    while (dense_at_ < next) advance_dense();
+
+    model::Transformer layer = probe(source, nullptr);
+    if (cut_groups || (refit && drifted_)) {
+      Normal normal;
+      for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
+        layer.set_tap([&](const char* point, int, const torch::Tensor& value) {
+          if (std::string_view(point) == "attn_mix") normal.add(value, pruned_streams_[b], mid[b]);
+        });
+        layer.layer(0, pruned_streams_[b]);
+      }
+      torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
+      if (cut_groups) {
+        selection.kv_groups = top(scores(layer, normal, channels, Role::attn_output, Axis::kv_groups), in_.kv_groups);
+        channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *selection.kv_groups, dense_.dims(), &full));
+      }
+      const torch::Tensor refitted = refit ? normal.solve(layer.weight(Role::attn_output, 0), channels) : torch::Tensor();
+      if (cut_groups) layer = probe(source, &*selection.kv_groups);
+      if (refit) {
+        layer.weight(Role::attn_output, 0).copy_(refitted);
+        out.replaced[{Role::attn_output, source}] = refitted;
+        drifted_ = true;
+      }
+    }
+
+    Normal normal;
+    std::vector<torch::Tensor> before_ffn(pruned_streams_.size()), activations(pruned_streams_.size());
+    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
+      layer.set_tap([&](const char* point, int, const torch::Tensor& value) {
+        const std::string_view name(point);
+        if (name == "attn_out") before_ffn[b] = pruned_streams_[b] + value;
+        if (name == "ffn_act") activations[b] = value;
+      });
+      layer.layer(0, pruned_streams_[b]);
+      normal.add(activations[b], before_ffn[b], on_hidden(dense_streams_[b], -1));
+    }
+    torch::Tensor down = layer.weight(Role::ffn_down, 0);
+    torch::Tensor channels = torch::arange(full.ffn, torch::kInt64);
+    if (in_.ffn < full.ffn) {
+      selection.ffn = top(scores(layer, normal, channels, Role::ffn_down, Axis::ffn), in_.ffn);
+      channels = as_index(*selection.ffn);
+    }
+    if (refit && (in_.ffn < full.ffn || next > source + 1 || drifted_)) {
+      down = normal.solve(down, channels);
+      out.replaced[{Role::ffn_down, source}] = down;
+      drifted_ = true;
+    } else {
+      down = down.index_select(1, channels);
+    }
+    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
+      const torch::Tensor kept = in_.ffn < full.ffn ? activations[b].index_select(-1, channels) : activations[b];
+      pruned_streams_[b] = before_ffn[b] + kept.matmul(down.t());
+    }
+    return selection;
+  }
+
+  const SequentialInput& in_;
+  const core::Progress& progress_;
+  model::Transformer dense_;
+  int dense_at_ = 0;       // layers the dense streams have gone through
+  bool drifted_ = false;   // the pruned stream differs from the dense one
+  std::vector<torch::Tensor> dense_streams_, pruned_streams_;  // [batch, T, H] each
+};
+
+}  // namespace
+
+SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress) {
+  torch::InferenceMode inference;
+  return Sequence(input, progress).run();
+}
+
+}  // namespace espalier::prune

@@ -1,0 +1,35 @@
+// The pruning pass proper: kept layers are cut one after the other, each seeing the outputs of its pruned predecessors, and the consumer
+// weights (attn_output, ffn_down) are refitted by ridge regression so that the pruned stream follows the dense one:
+//   W' = argmin  sum_t || d_t - u_t - W' a_t ||^2 / rms(d_t)^2 + lambda || W' - W_S ||^2
+// a: kept channels, u: the residual stream before the block, d: the dense model's stream where the block ends. The norm that reads the stream
+// divides by its RMS, hence the weight: without it the first position, whose RMS is a hundred times the others', would decide alone. A layer
+// that precedes dropped layers is fitted to the dense stream after them, so it takes over what it can of their work.
+// Memory: the model, both streams and one layer's ffn activations of all calibration tokens: 4 * tokens * (2 H + F) bytes.
+#pragma once
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "core/progress.h"
+#include "plan/prune_plan.h"
+#include "prune/criterion.h"
+#include "prune/pruner.h"
+
+namespace espalier::prune {
+
+struct SequentialInput {
+  const model::Transformer& dense;
+  const torch::Tensor& windows;              // [n, sequence]
+  const Criterion& criterion;
+  Compensation compensation;
+  std::vector<std::int64_t> keep_layers;
+  plan::Selection hidden;
+  std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // sizes after; q_per_kv must equal the source's when kv_groups are cut too
+};
+struct SequentialResult {
+  std::vector<plan::LayerSelection> layers;                                  // one per kept layer
+  std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;              // (role, source layer) -> refitted weights in their new shape
+};
+SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress);
+
+}  // namespace espalier::prune

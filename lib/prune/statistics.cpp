@@ -1,0 +1,74 @@
+// One pass over the calibration windows, layer by layer: the hidden states of all windows advance through one layer at a time.
+#include "prune/statistics.h"
+
+#include "core/error.h"
+
+namespace espalier::prune {
+namespace {
+
+constexpr std::int64_t kBatch = 8;  // windows per forward
+
+// X^T X of [.., width] in float32, for adding up in float64.
+torch::Tensor gram_of(const torch::Tensor& x) {
+  const torch::Tensor rows = x.reshape({-1, x.size(-1)});
+  return rows.t().matmul(rows).to(torch::kFloat64);
+}
+void add(torch::Tensor& sum, const torch::Tensor& value) { sum = sum.defined() ? sum.add_(value) : value; }
+torch::Tensor over_tokens(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).sum(0, false, torch::kFloat64); }
+
+}  // namespace
+
+torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationOptions& options) {
+  const std::int64_t available = static_cast<std::int64_t>(corpus.tokens.size());
+  const std::int64_t n = std::min(options.tokens, available) / options.sequence;
+  ESP_CHECK(n >= 1, input, corpus.path, ": ", available, " tokens, at least one window of ", options.sequence, " is needed for calibration");
+  const data::WindowSampler sampler(available, options.sequence, options.seed);
+  torch::Tensor out = torch::empty({n, options.sequence}, torch::kInt64);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t start = sampler.start(i);
+    for (std::int64_t t = 0; t < options.sequence; ++t)
+      out.data_ptr<std::int64_t>()[i * options.sequence + t] = corpus.tokens[static_cast<std::size_t>(start + t)];
+  }
+  return out;
+}
+
+Statistics collect(const model::Transformer& source, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress) {
+  torch::InferenceMode inference;
+  model::Transformer model = source;  // shares the weights; its tap is this function's own
+  const bool moments = wanted.contains(Statistic::channel_moments);
+  Statistics out;
+  out.tokens = windows.numel();
+  std::vector<torch::Tensor> streams;
+  for (const torch::Tensor& batch : windows.split(kBatch)) streams.push_back(model.embed(batch));
+  const std::int64_t n_layers = model.dims().n_layers();
+  for (int l = 0; l < n_layers; ++l) {
+    LayerStatistics s;
+    double cosine = 0;
+    model.set_tap([&](const char* point, int, const torch::Tensor& value) {
+      const std::string_view name(point);
+      if (name == "ffn_act") {
+        if (moments) add(s.ffn_abs, over_tokens(value.abs()));
+        if (moments) add(s.ffn_squares, over_tokens(value.square()));
+        if (wanted.contains(Statistic::ffn_gram)) add(s.ffn_gram, gram_of(value));
+      } else if (name == "attn_mix") {
+        if (moments) add(s.attn_abs, over_tokens(value.abs()));
+        if (moments) add(s.attn_squares, over_tokens(value.square()));
+        if (wanted.contains(Statistic::attn_gram)) add(s.attn_gram, gram_of(value));
+      } else if (moments && (name == "attn_in" || name == "ffn_in")) {
+        add(out.hidden_abs, over_tokens(value.abs()));
+        add(out.hidden_squares, over_tokens(value.square()));
+      }
+    });
+    for (torch::Tensor& x : streams) {
+      const torch::Tensor y = model.layer(l, x);
+      if (wanted.contains(Statistic::block_influence)) cosine += torch::cosine_similarity(x, y, -1).sum(torch::kFloat64).item<double>();
+      x = y;
+    }
+    s.block_influence = 1.0 - cosine / static_cast<double>(out.tokens);
+    out.layers.push_back(std::move(s));
+    if (progress) progress({"statistics", l + 1, n_layers, "layers", ""});
+  }
+  return out;
+}
+
+}  // namespace espalier::prune

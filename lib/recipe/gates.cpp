@@ -1,0 +1,27 @@
+#include "recipe/gates.h"
+
+#include "verify/verify.h"
+
+namespace espalier::recipe {
+
+nlohmann::json read_gates(YamlMap& map) {
+  nlohmann::json out = nlohmann::json::object();
+  for (const std::string& name : verify::gate_names())
+    if (map.has(name)) {
+      if (name.find("bytes") != std::string::npos)
+        out[name] = *map.bytes(name);
+      else
+        out[name] = *map.real(name);
+    } else {
+      map.real(name);  // known, absent
+    }
+  map.finish();
+  return out;
+}
+
+nlohmann::json read_gates(const std::string& path) {
+  YamlMap map = YamlMap::load(path);
+  return read_gates(map);
+}
+
+}  // namespace espalier::recipe

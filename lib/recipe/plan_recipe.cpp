@@ -1,0 +1,109 @@
+// Predictions for every stage from headers alone: parameters, bytes, peak memory and disk. Refuses what cannot work.
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "recipe/recipe.h"
+#include "recipe/stage.h"
+
+namespace espalier::recipe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Shape {
+  const arch::Arch* arch;
+  arch::ModelDims dims;
+  std::int64_t parameters() const { return arch::parameters(*arch, dims); }
+};
+
+class Planner {
+ public:
+  explicit Planner(const Recipe& recipe) : recipe_(recipe), teacher_(checkpoint::Checkpoint::open(recipe.teacher)) {
+    shapes_["teacher"] = {&teacher_.arch(), teacher_.dims()};
+    for (const std::string& text : {recipe.train_text, recipe.held_out_text})
+      ESP_CHECK(text.empty() || std::filesystem::is_regular_file(text), input, recipe.path, ": text ", text, " does not exist");
+  }
+  Json stage(const Stage& s) {
+    Json out{{"name", s.name}, {"kind", s.kind()}};
+    std::visit([&](const auto& what) { predict(s, what, out); }, s.what);
+    return out;
+  }
+
+ private:
+  // float32 weights of one layer and of the embeddings, the hidden states of the calibration windows twice, Gram matrices of one layer.
+  void predict(const Stage& s, const PruneStage& what, Json& out) {
+    const Shape& before = shapes_.at(what.from);
+    Shape after = before;
+    if (!what.options.plan_path.empty())
+      after.dims = plan::dims_after(plan::prune_plan_from_json(core::read_text_file(what.options.plan_path), before.dims, what.options.plan_path), before.dims);
+    else
+      after.dims = plan::resolve(what.options.target, *before.arch, before.dims);
+    out["parameters"] = after.parameters();
+    out["bytes"] = after.parameters() * 4;
+    out["peak_memory_bytes"] = before.parameters() * 8 + what.options.calibration.tokens * before.dims.hidden * 8 + (std::int64_t{512} << 20);
+    out["disk_bytes"] = out["bytes"];
+    shapes_[s.name] = after;
+  }
+  // Teacher weights, student weights with gradient and two moments, activations kept for the backward pass.
+  void predict(const Stage& s, const DistillStage& what, Json& out) {
+    const Shape& student = shapes_.at(what.from);
+    const std::int64_t p = student.parameters(), tokens = what.options.batch * what.options.sequence;
+    std::int64_t per_token = 0;
+    for (const arch::LayerDims& l : student.dims.layers) per_token += 8 * student.dims.hidden + 4 * l.ffn + 3 * l.kv_groups * (l.q_per_kv + 2) * student.dims.head_dim;
+    out["parameters"] = p;
+    out["bytes"] = p * 4;
+    out["peak_memory_bytes"] = p * 16 + (what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters() * 4) + tokens * per_token * 4 + (std::int64_t{512} << 20);
+    out["disk_bytes"] = p * 4 * 4;  // the model and the checkpoint with both moments
+    shapes_[s.name] = student;
+  }
+  void predict(const Stage& s, const QuantizeStage& what, Json& out) {
+    const Shape& shape = shapes_.at(what.from);
+    out["parameters"] = shape.parameters();
+    if (what.target_bytes) {
+      out["bytes"] = *what.target_bytes;
+    } else if (!what.no_larger_than.empty()) {
+      out["bytes"] = bytes_.at(what.no_larger_than);
+    } else {
+      const plan::QuantPlan plan = plan::quant_plan(*shape.arch, shape.dims, what.format, what.overrides);
+      out["bytes"] = plan::tensor_data_bytes(*shape.arch, shape.dims, plan);
+    }
+    bytes_[s.name] = out["bytes"].get<std::int64_t>();
+    out["peak_memory_bytes"] = shape.parameters() * 8 + (std::int64_t{512} << 20);
+    out["disk_bytes"] = out["bytes"];
+    shapes_[s.name] = shape;
+  }
+  void predict(const Stage&, const VerifyStage& what, Json& out) {
+    out["parameters"] = shapes_.at(what.of).parameters();
+    out["bytes"] = bytes_.at(what.of);
+    out["peak_memory_bytes"] = shapes_.at("teacher").parameters() * 8 + (std::int64_t{512} << 20);
+    out["disk_bytes"] = 0;
+  }
+  void predict(const Stage&, const ReportStage&, Json& out) {
+    out["parameters"] = nullptr;
+    out["bytes"] = nullptr;
+  }
+
+  const Recipe& recipe_;
+  checkpoint::Checkpoint teacher_;
+  std::map<std::string, Shape> shapes_;
+  std::map<std::string, std::int64_t> bytes_;
+};
+
+}  // namespace
+
+Json plan_recipe(const std::string& path) {
+  const Recipe recipe = parse_recipe(path);
+  Planner planner(recipe);
+  Json stages = Json::array();
+  for (const Stage& s : recipe.stages) {
+    try {
+      stages.push_back(planner.stage(s));
+    } catch (const core::Error& e) {
+      throw core::Error(e.kind(), s.place + ": stage '" + s.name + "': " + e.what());
+    }
+  }
+  return {{"recipe", recipe.name}, {"stages", stages}};
+}
+
+}  // namespace espalier::recipe

@@ -1,0 +1,210 @@
+#include "recipe/runner.h"
+
+#include <chrono>
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/units.h"
+#include "hash/sha256.h"
+#include "report/report.h"
+#include "verify/verify.h"
+
+namespace espalier::recipe {
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+Runner::Runner(const Recipe& recipe, const RunOptions& options, const core::Progress& progress) : recipe_(recipe), options_(options), progress_(progress) {}
+
+std::string Runner::directory_of(const std::string& stage) const { return options_.out + "/stages/" + stage; }
+
+std::string Runner::model_of(const std::string& name) const {
+  if (name == "teacher") return recipe_.teacher;
+  return directory_of(name) + (recipe_.find(name)->kind() == "quantize" ? "/model.gguf" : "/model");
+}
+
+std::string Runner::output_hash(const Stage& stage) const {
+  const std::string directory = directory_of(stage.name), kind = stage.kind();
+  if (kind == "prune" || kind == "distill") return checkpoint::Checkpoint::open(directory + "/model").sha256();
+  return hash::sha256_file(directory + (kind == "quantize" ? "/model.gguf" : kind == "verify" ? "/device-card.json" : "/report.html"));
+}
+
+std::map<std::string, std::string> Runner::inputs_of(const Stage& stage) {
+  const auto text = [&](const std::string& path, const char* key, const std::optional<std::string>& expected) {
+    if (!hashes_.contains(key)) hashes_[key] = hash::sha256_file(path);
+    ESP_CHECK(!expected || *expected == hashes_[key], input, path, ": SHA-256 is ", hashes_[key], ", the recipe expects ", *expected,
+              "; another version of Python ships another text");
+    return hashes_[key];
+  };
+  std::map<std::string, std::string> inputs;
+  for (const std::string& need : stage.needs()) {
+    if (need == "teacher" && !hashes_.contains(need)) hashes_[need] = checkpoint::Checkpoint::open(recipe_.teacher).sha256();
+    inputs[need] = hashes_.at(need);
+  }
+  const std::string kind = stage.kind();
+  if (kind == "prune" || kind == "distill" || kind == "quantize") inputs["text.train"] = text(recipe_.train_text, "text.train", recipe_.train_sha256);
+  if (kind == "verify") inputs["text.held_out"] = text(recipe_.held_out_text, "text.held_out", recipe_.held_out_sha256);
+  if (kind == "report")
+    for (const Stage& s : recipe_.stages)
+      if (hashes_.contains(s.name)) inputs[s.name] = hashes_.at(s.name);
+  return inputs;
+}
+
+bool Runner::is_done(const Stage& stage, const checkpoint::Manifest& wanted) const {
+  const std::string directory = directory_of(stage.name);
+  if (!checkpoint::has_manifest(directory)) return false;
+  const checkpoint::Manifest have = checkpoint::read_manifest(directory);
+  if (have.inputs != wanted.inputs || have.options != wanted.options || have.tool_version != checkpoint::tool_version()) return false;
+  try {  // damaged or missing outputs are made again
+    const auto it = have.outputs.find("output");
+    return it != have.outputs.end() && it->second == output_hash(stage);
+  } catch (const core::Error&) {
+    return false;
+  }
+}
+
+void Runner::deliver(const std::string& file, const std::string& name) const {
+  if (name.empty()) return;
+  const std::string target = options_.out + "/" + name;
+  if (core::same_file(file, target)) return;
+  std::error_code error;
+  const std::string temporary = target + ".tmp";
+  fs::remove(temporary, error);
+  fs::create_hard_link(file, temporary, error);
+  if (error) {
+    fs::copy_file(file, temporary, fs::copy_options::overwrite_existing, error);
+    ESP_CHECK(!error, input, target, ": cannot write: ", error.message());
+  }
+  fs::rename(temporary, target, error);
+  ESP_CHECK(!error, input, target, ": cannot replace: ", error.message());
+}
+
+void Runner::execute(const PruneStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+  const auto source = checkpoint::Checkpoint::open(model_of(what.from));
+  const prune::PruneResult result = prune::prune(source, directory + "/model", what.options, progress_);
+  manifest.metrics["parameters_before"] = result.parameters_before;
+  manifest.metrics["parameters_after"] = result.parameters_after;
+}
+
+void Runner::execute(const DistillStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+  distill::TrainInput input;
+  input.teacher = what.teacher == "none" ? "" : model_of(what.teacher);
+  input.student = model_of(what.from);
+  input.text = recipe_.train_text;
+  input.held_out = recipe_.held_out_text;
+  input.out = directory + "/model";
+  input.threads = options_.threads;
+  input.resume = fs::exists(input.out);
+  const distill::TrainResult r = distill::distill(input, what.options, progress_);
+  manifest.metrics = {{"steps", r.steps}, {"tokens", r.tokens}, {"loss_first", r.loss_first}, {"loss_last", r.loss_last},
+                      {"tokens_per_second", r.tokens_per_second}, {"peak_rss_bytes", r.peak_rss_bytes}};
+}
+
+void Runner::execute(const QuantizeStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+  const std::string model = model_of(what.from);
+  const auto source = checkpoint::Checkpoint::open(model);
+  quant::Imatrix imatrix;
+  exporter::ExportOptions options;
+  options.rounding = what.rounding;
+  options.threads = options_.threads;
+  if (what.rounding != quant::Rounding::nearest) {
+    const data::Corpus corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()));
+    imatrix = calibrate::collect_imatrix(source, corpus, what.calibration, progress_);
+    options.imatrix = &imatrix;
+  }
+  for (const auto& [name, hash] : manifest.inputs) options.provenance["espalier.lineage." + name + ".sha256"] = hash;
+  plan::QuantPlan plan;
+  if (!what.format.empty()) {
+    plan = plan::quant_plan(source.arch(), source.dims(), what.format, what.overrides);
+  } else {
+    exporter::BudgetOptions budget;
+    budget.target_bytes = what.target_bytes ? *what.target_bytes : static_cast<std::int64_t>(fs::file_size(model_of(what.no_larger_than)));
+    budget.imatrix = options.imatrix;
+    budget.overrides = what.overrides;
+    for (const std::string& name : what.candidates) budget.candidates.push_back(*format::format_by_name(name));
+    budget.threads = options_.threads;
+    plan = exporter::plan_for_budget(source, budget, options, progress_);
+  }
+  core::write_text_file(directory + "/quant-plan.json", plan::to_json(plan));
+  const exporter::ExportResult r = exporter::export_gguf(source, plan, directory + "/model.gguf", options, progress_);
+  Json formats;
+  for (const auto& [name, n] : r.formats) formats[name] = {{"tensors", n.tensors}, {"parameters", n.parameters}};
+  manifest.metrics = {{"file_bytes", r.file_bytes}, {"planned_bytes", r.planned_bytes}, {"bits_per_weight", r.bits_per_weight}, {"formats", formats},
+                      {"parameters", arch::parameters(source.arch(), source.dims())}};
+}
+
+void Runner::execute(const VerifyStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+  verify::VerifyOptions options;
+  options.teacher = recipe_.teacher;
+  options.student = what.student.empty() ? "" : model_of(what.student);
+  options.text_path = recipe_.held_out_text;
+  options.context = what.context;
+  options.max_windows = what.windows;
+  options.bench_program = options_.bench_program;
+  options.threads = options_.threads;
+  for (const std::string& name : what.compare) options.compare.push_back({name, model_of(name)});
+  options.lineage = manifest.inputs;
+  options.gates = what.gates;
+  const verify::VerifyResult result = verify::verify(model_of(what.of), options, progress_);
+  core::write_text_file(directory + "/device-card.json", result.card.dump(2) + "\n");
+  manifest.metrics["passed"] = result.passed;
+}
+
+void Runner::execute(const ReportStage& what, const std::string& directory, checkpoint::Manifest&) {
+  core::write_text_file(directory + "/report.html", report::report_html(report_data(what)));
+}
+
+void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
+  const std::string directory = directory_of(stage.name);
+  // What an unfinished or outdated run left is removed, except a training run of the same options, which goes on from its checkpoint.
+  const std::string started = directory + "/started.json";
+  const std::string identity = Json{{"inputs", manifest.inputs}, {"options", manifest.options}, {"tool_version", checkpoint::tool_version()}}.dump();
+  const bool resumable = stage.kind() == "distill" && fs::exists(started) && core::read_text_file(started) == identity && !checkpoint::has_manifest(directory);
+  if (!resumable) fs::remove_all(directory);
+  fs::create_directories(directory);
+  core::write_text_file(started, identity);
+  std::visit([&](const auto& what) { execute(what, directory, manifest); }, stage.what);
+}
+
+Json Runner::run() {
+  fs::create_directories(options_.out);
+  Json stages = Json::array();
+  for (const Stage& stage : recipe_.stages) {
+    checkpoint::Manifest manifest;
+    manifest.stage = stage.kind();
+    manifest.inputs = inputs_of(stage);
+    manifest.options = options_json(stage, recipe_);
+    const std::string directory = directory_of(stage.name);
+    const bool done = is_done(stage, manifest);
+    if (progress_ && !done) progress_({stage.name, 0, 0, "", "starting (" + stage.kind() + ")"});
+    if (!done) {
+      const auto start = std::chrono::steady_clock::now();
+      execute(stage, manifest);
+      manifest.metrics["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      manifest.outputs["output"] = output_hash(stage);
+      checkpoint::write_manifest(directory, manifest);
+    } else {
+      manifest = checkpoint::read_manifest(directory);
+    }
+    hashes_[stage.name] = manifest.outputs.at("output");
+    if (const auto* q = std::get_if<QuantizeStage>(&stage.what)) deliver(directory + "/model.gguf", q->deliver);
+    if (const auto* v = std::get_if<VerifyStage>(&stage.what)) {
+      deliver(directory + "/device-card.json", v->deliver);
+      if (!manifest.metrics.value("passed", true)) failed_gates_.push_back(stage.name);
+    }
+    if (const auto* r = std::get_if<ReportStage>(&stage.what)) deliver(directory + "/report.html", r->deliver);
+    stages.push_back({{"name", stage.name}, {"kind", stage.kind()}, {"status", done ? "cached" : "done"}, {"output", directory}, {"metrics", manifest.metrics}});
+  }
+  std::string names;
+  for (const std::string& name : failed_gates_) names += " " + name;
+  ESP_CHECK(failed_gates_.empty(), check_failed, recipe_.path, ": gates failed in:", names, "; the card and the report in ", options_.out, " say which");
+  return {{"recipe", recipe_.name}, {"output", options_.out}, {"stages", stages}};
+}
+
+Json run_recipe(const std::string& path, const RunOptions& options, const core::Progress& progress) {
+  const Recipe recipe = parse_recipe(path);
+  plan_recipe(path);  // refuses what cannot work before anything starts
+  return Runner(recipe, options, progress).run();
+}
+
+}  // namespace espalier::recipe

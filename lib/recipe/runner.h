@@ -1,0 +1,40 @@
+// Runs stages: directories, manifests, hashes. Internal to lib/recipe.
+#pragma once
+#include <map>
+#include <string>
+
+#include "checkpoint/manifest.h"
+#include "core/progress.h"
+#include "recipe/recipe.h"
+#include "recipe/stage.h"
+
+namespace espalier::recipe {
+
+class Runner {
+ public:
+  Runner(const Recipe& recipe, const RunOptions& options, const core::Progress& progress);
+  nlohmann::ordered_json run();
+
+ private:
+  std::string directory_of(const std::string& stage) const;       // out/stages/<name>
+  std::string model_of(const std::string& stage_or_teacher) const;  // directory or .gguf
+  std::map<std::string, std::string> inputs_of(const Stage& stage);
+  bool is_done(const Stage& stage, const checkpoint::Manifest& wanted) const;
+  void execute(const Stage& stage, checkpoint::Manifest& manifest);
+  void execute(const PruneStage& what, const std::string& directory, checkpoint::Manifest& manifest);
+  void execute(const DistillStage& what, const std::string& directory, checkpoint::Manifest& manifest);
+  void execute(const QuantizeStage& what, const std::string& directory, checkpoint::Manifest& manifest);
+  void execute(const VerifyStage& what, const std::string& directory, checkpoint::Manifest& manifest);
+  void execute(const ReportStage& what, const std::string& directory, checkpoint::Manifest& manifest);
+  void deliver(const std::string& file, const std::string& name) const;
+  std::string output_hash(const Stage& stage) const;
+  nlohmann::ordered_json report_data(const ReportStage& what) const;  // report_data.cpp
+
+  const Recipe& recipe_;
+  const RunOptions& options_;
+  const core::Progress& progress_;
+  std::map<std::string, std::string> hashes_;  // of the teacher, the texts and finished stages
+  std::vector<std::string> failed_gates_;
+};
+
+}  // namespace espalier::recipe

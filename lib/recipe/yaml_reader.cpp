@@ -1,0 +1,212 @@
+#include "recipe/yaml_reader.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/units.h"
+
+namespace espalier::recipe {
+namespace {
+
+constexpr std::uint64_t kMaxRecipeBytes = 1 << 20;
+constexpr int kMaxDepth = 16;
+
+struct Entry {
+  YAML::Node value;
+  std::string place;  // file:line:column of the key
+};
+
+std::string place_of(const std::string& file, const YAML::Mark& mark) {
+  return mark.is_null() ? file : file + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1);
+}
+
+// Anchors could make a small file huge, and deep nesting exhausts the parser's stack: both are refused before parsing.
+void check_size(const std::string& text, const std::string& file) {
+  int depth = 0, line = 1;
+  for (char c : text) {
+    if (c == '\n') ++line;
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    ESP_CHECK(depth <= kMaxDepth, input, file, ":", line, ": nested deeper than ", kMaxDepth, " brackets");
+    ESP_CHECK(c != '\0', input, file, ":", line, ": a zero byte in a YAML file");
+  }
+}
+
+YAML::Node parse(const std::string& file) {
+  const std::string text = core::read_text_file(file, kMaxRecipeBytes);
+  check_size(text, file);
+  try {
+    return YAML::Load(text);
+  } catch (const YAML::Exception& e) {
+    core::fail(core::ErrorKind::input, place_of(file, e.mark), ": ", e.msg);
+  }
+}
+
+}  // namespace
+
+struct YamlMap::State {
+  std::string file, place;
+  std::map<std::string, Entry> entries;
+  std::vector<std::string> order;
+  std::set<std::string> asked;
+  int depth = 0;
+
+  void add(const YAML::Node& node, bool override_existing) {
+    std::set<std::string> seen;
+    for (const auto& pair : node) {
+      const std::string at = place_of(file, pair.first.Mark());
+      ESP_CHECK(pair.first.IsScalar(), input, at, ": expected a key");
+      const std::string key = pair.first.Scalar();
+      ESP_CHECK(seen.insert(key).second, input, at, ": key '", key, "' appears twice");
+      if (key == "use") continue;
+      if (!entries.contains(key)) order.push_back(key);
+      if (override_existing || !entries.contains(key)) entries[key] = {pair.second, at};
+    }
+  }
+  static std::unique_ptr<State> make(const YAML::Node& node, const std::string& file, const std::string& place, int depth) {
+    ESP_CHECK(depth <= kMaxDepth, input, place, ": 'use' goes in circles or maps are nested deeper than ", kMaxDepth);
+    ESP_CHECK(node.IsMap(), input, place, ": expected a map (key: value)");
+    auto state = std::make_unique<State>();
+    state->file = file;
+    state->place = place;
+    state->depth = depth;
+    if (const YAML::Node use = node["use"]) {
+      ESP_CHECK(use.IsScalar(), input, place_of(file, use.Mark()), ": use: expected one file name");
+      const std::string part = state->resolve(use.Scalar());
+      ESP_CHECK(std::filesystem::exists(part), input, place_of(file, use.Mark()), ": use: ", use.Scalar(), " does not exist");
+      auto defaults = make(parse(part), part, part, depth + 1);
+      state->entries = std::move(defaults->entries);
+      state->order = std::move(defaults->order);
+    }
+    state->add(node, true);
+    return state;
+  }
+  // A path in a recipe means: relative to the recipe, else to any folder above it (so recipes/ and configs/ find each other), else as given.
+  std::string resolve(const std::string& name) const {
+    namespace fs = std::filesystem;
+    const fs::path given(name);
+    if (given.is_absolute()) return name;
+    for (fs::path folder = fs::absolute(file).parent_path();; folder = folder.parent_path()) {
+      if (fs::exists(folder / given)) return (folder / given).lexically_normal().string();
+      if (folder == folder.parent_path()) break;
+    }
+    return name;
+  }
+  const Entry* ask(const std::string& key) {
+    asked.insert(key);
+    const auto it = entries.find(key);
+    return it == entries.end() || it->second.value.IsNull() ? nullptr : &it->second;
+  }
+  std::optional<std::string> scalar(const std::string& key) {
+    const Entry* e = ask(key);
+    if (e == nullptr) return std::nullopt;
+    ESP_CHECK(e->value.IsScalar(), input, e->place, ": ", key, ": expected one value");
+    return e->value.Scalar();
+  }
+};
+
+YamlMap::YamlMap(std::unique_ptr<State> state) : state_(std::move(state)) {}
+YamlMap::~YamlMap() = default;
+YamlMap::YamlMap(YamlMap&&) noexcept = default;
+YamlMap& YamlMap::operator=(YamlMap&&) noexcept = default;
+
+YamlMap YamlMap::load(const std::string& path) { return YamlMap(State::make(parse(path), path, path, 0)); }
+
+bool YamlMap::has(const std::string& key) const { return state_->entries.contains(key); }
+std::optional<std::string> YamlMap::text(const std::string& key) { return state_->scalar(key); }
+std::string YamlMap::required_text(const std::string& key) {
+  const auto value = text(key);
+  ESP_CHECK(value.has_value(), input, state_->place, ": '", key, "' is missing");
+  return *value;
+}
+std::optional<double> YamlMap::real(const std::string& key) {
+  const auto value = text(key);
+  if (!value) return std::nullopt;
+  std::size_t used = 0;
+  double out = 0;
+  try {
+    out = std::stod(*value, &used);
+  } catch (const std::exception&) {
+  }
+  ESP_CHECK(used == value->size() && used > 0, input, where(key), ": ", key, ": '", *value, "' is not a number");
+  return out;
+}
+std::optional<bool> YamlMap::boolean(const std::string& key) {
+  const auto value = text(key);
+  if (!value) return std::nullopt;
+  ESP_CHECK(*value == "true" || *value == "false", input, where(key), ": ", key, ": '", *value, "': expected true or false");
+  return *value == "true";
+}
+std::optional<std::int64_t> YamlMap::count(const std::string& key) {
+  const auto value = text(key);
+  if (!value) return std::nullopt;
+  try {
+    return core::parse_count(*value, key);
+  } catch (const core::Error& e) {
+    core::fail(core::ErrorKind::input, where(key), ": ", e.what());
+  }
+}
+std::optional<std::int64_t> YamlMap::bytes(const std::string& key) {
+  const auto value = text(key);
+  if (!value) return std::nullopt;
+  try {
+    return core::parse_bytes(*value, key);
+  } catch (const core::Error& e) {
+    core::fail(core::ErrorKind::input, where(key), ": ", e.what());
+  }
+}
+std::vector<std::string> YamlMap::texts(const std::string& key) {
+  const Entry* e = state_->ask(key);
+  std::vector<std::string> out;
+  if (e == nullptr) return out;
+  ESP_CHECK(e->value.IsSequence(), input, e->place, ": ", key, ": expected a list");
+  for (const YAML::Node& item : e->value) {
+    ESP_CHECK(item.IsScalar(), input, place_of(state_->file, item.Mark()), ": ", key, ": expected a list of names");
+    out.push_back(item.Scalar());
+  }
+  return out;
+}
+std::optional<YamlMap> YamlMap::map(const std::string& key) {
+  const Entry* e = state_->ask(key);
+  if (e == nullptr) return std::nullopt;
+  return YamlMap(State::make(e->value, state_->file, e->place, state_->depth + 1));
+}
+std::vector<YamlMap> YamlMap::maps(const std::string& key) {
+  const Entry* e = state_->ask(key);
+  std::vector<YamlMap> out;
+  if (e == nullptr) return out;
+  ESP_CHECK(e->value.IsSequence(), input, e->place, ": ", key, ": expected a list");
+  for (const YAML::Node& item : e->value)
+    out.push_back(YamlMap(State::make(item, state_->file, place_of(state_->file, item.Mark()), state_->depth + 1)));
+  return out;
+}
+std::vector<std::string> YamlMap::keys() const { return state_->order; }
+std::string YamlMap::path_of(const std::string& key) {
+  const auto name = text(key);
+  return name ? state_->resolve(*name) : "";
+}
+void YamlMap::finish() const {
+  const std::vector<std::string> known(state_->asked.begin(), state_->asked.end());
+  for (const std::string& key : state_->order) {
+    if (state_->asked.contains(key)) continue;
+    const std::string nearest = core::nearest_name(key, known.data(), known.size());
+    std::string list;
+    for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+    core::fail(core::ErrorKind::input, where(key), ": unknown key '", key, "'", nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known here: ", list, ")");
+  }
+}
+std::string YamlMap::where(const std::string& key) const {
+  const auto it = state_->entries.find(key);
+  return it == state_->entries.end() ? state_->place : it->second.place;
+}
+const std::string& YamlMap::file() const { return state_->file; }
+void YamlMap::refuse(const std::string& key, const std::string& reason) const {
+  core::fail(core::ErrorKind::input, where(key), ": ", key, ": ", reason);
+}
+
+}  // namespace espalier::recipe

@@ -1,0 +1,9 @@
+// Internal to lib/report.
+#pragma once
+#include <string_view>
+
+namespace espalier::report {
+
+std::string_view chart_js();
+
+}  // namespace espalier::report

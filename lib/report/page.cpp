@@ -1,0 +1,50 @@
+#include "report/page.h"
+
+namespace espalier::report {
+
+const char* const kStyle = R"css(
+:root{--ink:#1d2a24;--soft:#5d6f66;--line:#dfe7e2;--leaf:#2f7d4f;--bad:#b3392f;--paper:#fbfcfa}
+*{box-sizing:border-box}body{font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);background:var(--paper);margin:0}
+main{max-width:1080px;margin:0 auto;padding:32px 24px 80px}h1{font-size:30px;margin:0 0 4px}h2{font-size:20px;margin:44px 0 10px;border-bottom:1px solid var(--line);padding-bottom:6px}
+p.sub{color:var(--soft);margin:0 0 24px}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:14px}
+.tile{background:#fff;border:1px solid var(--line);border-radius:10px;padding:14px 16px}.tile b{display:block;font-size:26px}.tile span{color:var(--soft);font-size:13px}
+.verdict{border-radius:10px;padding:14px 18px;margin:22px 0;color:#fff;font-weight:600;background:var(--leaf)}.verdict.bad{background:var(--bad)}
+table{border-collapse:collapse;width:100%;background:#fff;border:1px solid var(--line);font-size:14px}th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line)}
+th:first-child,td:first-child{text-align:left}th{background:#f1f5f2}.ok{color:var(--leaf)}.no{color:var(--bad);font-weight:600}
+.grid{display:grid;grid-template-columns:1fr 1fr;gap:22px}@media(max-width:800px){.grid{grid-template-columns:1fr}}
+figure{margin:0;background:#fff;border:1px solid var(--line);border-radius:10px;padding:14px}figcaption{color:var(--soft);font-size:13px;margin-top:8px}
+pre{background:#fff;border:1px solid var(--line);padding:14px;overflow:auto;font-size:13px}code{font-size:13px;word-break:break-all}
+)css";
+
+const char* const kScript = R"js(
+const data = JSON.parse(document.getElementById('data').textContent), card = data.card;
+const leaf = '#2f7d4f', grey = '#8a9a91', bad = '#b3392f';
+Chart.defaults.animation = false; Chart.defaults.font.family = 'system-ui, sans-serif';
+const axis = (text, more) => Object.assign({title: {display: true, text}}, more || {});
+function draw(id, config) { const place = document.getElementById(id); if (place) new Chart(place, config); }
+if (card) {
+  const points = [{name: 'student', x: card.file_bytes / 1e6, y: card.perplexity, own: true}, {name: 'teacher', x: card.teacher_file_bytes / 1e6, y: card.teacher_perplexity}]
+    .concat((card.baselines || []).map(b => ({name: b.name, x: b.file_bytes / 1e6, y: b.perplexity})));
+  draw('sizes', {type: 'scatter', data: {datasets: points.map(p => ({label: p.name, data: [p], backgroundColor: p.own ? leaf : p.name === 'teacher' ? '#1d2a24' : grey, pointRadius: p.own ? 9 : 7}))},
+    options: {scales: {x: axis('size on disk, MB', {type: 'logarithmic'}), y: axis('held-out perplexity (log)', {type: 'logarithmic'})},
+      plugins: {legend: {position: 'bottom'}, tooltip: {callbacks: {label: c => `${c.dataset.label}: ${c.raw.x.toFixed(1)} MB, perplexity ${c.raw.y.toFixed(2)}`}}}}});
+}
+if (data.loss && data.loss.length) {
+  const line = (label, key, color) => ({label, data: data.loss.filter(r => r[key] !== undefined).map(r => ({x: r.tokens, y: r[key]})), borderColor: color, borderWidth: 1.6, pointRadius: 0});
+  draw('loss', {type: 'line', data: {datasets: [line('loss', 'loss', leaf), line('KL to the teacher', 'kl', '#356aa0'), line('cross-entropy', 'ce', '#c98a1b')].filter(d => d.data.length)},
+    options: {parsing: false, scales: {x: axis('tokens', {type: 'linear'}), y: axis('nats per token')}, plugins: {legend: {position: 'bottom'}}}});
+}
+if (data.kl_histogram) {
+  const h = data.kl_histogram;
+  draw('kl', {type: 'bar', data: {labels: h.counts.map((_, i) => h.edges[i].toExponential(0)), datasets: [{label: 'tokens', data: h.counts, backgroundColor: leaf}]},
+    options: {plugins: {legend: {display: false}}, scales: {x: axis('KL(teacher || file) per token, nats'), y: axis('tokens')}}});
+}
+if (data.importance) {
+  const kept = new Set(data.importance.kept_layers), v = data.importance.block_influence;
+  draw('layers', {type: 'bar', data: {labels: v.map((_, i) => i), datasets: [{label: 'block influence', data: v, backgroundColor: v.map((_, i) => kept.has(i) ? leaf : bad)}]},
+    options: {plugins: {legend: {display: false}}, scales: {x: axis('layer (red: dropped)'), y: axis('1 - cos(input, output)', {type: 'logarithmic'})}}});
+}
+document.body.dataset.drawn = document.querySelectorAll('canvas').length;
+)js";
+
+}  // namespace espalier::report

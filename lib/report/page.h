@@ -1,0 +1,9 @@
+// The fixed parts of the page: style and the script that draws the charts from the embedded data. Internal to lib/report.
+#pragma once
+
+namespace espalier::report {
+
+extern const char* const kStyle;
+extern const char* const kScript;
+
+}  // namespace espalier::report

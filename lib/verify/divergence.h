@@ -1,0 +1,25 @@
+// KL divergence, agreement and negative log-likelihood of rows of logits. Internal to lib/verify.
+#pragma once
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace espalier::verify {
+
+// Rows of a reference, kept as log-probabilities.
+struct Reference {
+  torch::Tensor log_probabilities;  // [n, V]
+  torch::Tensor top1;               // int64 [n]
+};
+Reference make_reference(const torch::Tensor& logits);
+
+struct Measured {
+  std::vector<double> nll;          // per row
+  std::vector<float> kl;            // per row: KL(reference || model), nats; empty without a reference
+  std::int64_t same_top1 = 0;
+};
+// logits [n, V] of a model, targets int64 [n]; reference may be null. Consumes the memory of `logits`.
+Measured measure(const torch::Tensor& logits, const torch::Tensor& targets, const Reference* reference);
+
+}  // namespace espalier::verify

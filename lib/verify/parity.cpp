@@ -1,0 +1,57 @@
+// Relative RMS error: rms(a - b) / std(a) over all logits of all positions. Tolerances:
+// A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and norms: 1e-4.
+// B  block formats multiply int8 activations: every product adds a relative error of at most a step's standard deviation,
+//    1 / (127 * sqrt(12)) of the block's largest value; a block's largest value is about 3 times its RMS, and 7 products a layer plus
+//    the output add up as independent errors. Float formats: as leg A.
+#include "verify/parity.h"
+
+#include <cmath>
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "model/transformer.h"
+#include "runtime/session.h"
+
+namespace espalier::verify {
+namespace {
+
+torch::Tensor runtime_logits(const std::string& gguf, const std::vector<std::int32_t>& ids, const std::string& isa, int threads, std::string& used) {
+  runtime::Session session(gguf, {.threads = threads, .context = static_cast<std::int64_t>(ids.size()), .isa = isa, .kv = runtime::SessionOptions::KvType::f32});
+  used = session.isa();
+  const std::int64_t vocab = session.dims().vocab;
+  torch::Tensor out = torch::empty({static_cast<std::int64_t>(ids.size()), vocab});
+  session.prefill_scored(ids, 0, [&](std::int64_t row, std::span<const float> logits) { std::copy(logits.begin(), logits.end(), out.data_ptr<float>() + row * vocab); });
+  return out;
+}
+
+double relative_error(const torch::Tensor& expected, const torch::Tensor& actual) {
+  return ((expected - actual).to(torch::kFloat64).square().mean().sqrt() / expected.to(torch::kFloat64).std()).item<double>();
+}
+
+}  // namespace
+
+Parity parity(const std::string& gguf, const std::string& text, std::int64_t tokens, int threads) {
+  torch::InferenceMode inference;
+  Parity p;
+  const auto source = checkpoint::Checkpoint::open(gguf);
+  const text::Tokenizer tokenizer(source.tokenizer());
+  std::vector<std::int32_t> ids = tokenizer.encode(text);
+  if (static_cast<std::int64_t>(ids.size()) > tokens) ids.resize(static_cast<std::size_t>(tokens));
+  ESP_CHECK(ids.size() >= 2, input, "the text gives fewer than 2 tokens");
+  p.tokens = static_cast<std::int64_t>(ids.size());
+  const torch::Tensor plain = runtime_logits(gguf, ids, "reference", threads, p.reference_isa);
+  const torch::Tensor fast = runtime_logits(gguf, ids, "", threads, p.isa);
+  bool blocks = false;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) blocks |= !format::info(source.stored_format(t.spec->role, t.layer)).is_float();
+  {
+    const model::Transformer transformer = model::Transformer::load(source, {});
+    p.leg_a = relative_error(transformer.forward(torch::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())).unsqueeze(0)).squeeze(0), plain);
+  }
+  p.leg_b = relative_error(plain, fast);
+  p.leg_a_tolerance = 1e-4;
+  const double step = 3.0 / (127.0 * std::sqrt(12.0)), products = 7.0 * static_cast<double>(source.dims().n_layers()) + 1;
+  p.leg_b_tolerance = blocks ? step * std::sqrt(products) : 2e-3;  // f16 weights and caches round once per product
+  return p;
+}
+
+}  // namespace espalier::verify

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The main job from nothing: sets everything up, builds, and makes a pruned, distilled, quantized GGUF of a real language model with its
+# device card and a report. A second run takes everything that is done from the cache. Results: out/quickstart/.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+started=$SECONDS
+"$root/scripts/build.sh"
+need_teacher
+need_docs
+cd "$root"
+say "running recipes/quickstart.yaml"
+status=0
+build/bin/espalier run recipes/quickstart.yaml --out out/quickstart "$@" || status=$?
+for file in student.gguf device-card.json report.html; do
+  [ -f "out/quickstart/$file" ] && echo "out/quickstart/$file"
+done
+say "finished in $((SECONDS - started)) s"
+exit $status

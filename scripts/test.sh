@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Sets everything up and runs all tests: unit, ISA, command line, conformance with transformers, gguf and stock llama.cpp, the parsers and the
+# device tower under AddressSanitizer and UBSan, and the whole path on the real teacher with a shortened recipe.
+# Tests labelled "shared" need the folder ESPALIER_SHARED (default ../shared) and are skipped aloud without it.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+started=$SECONDS
+need_packages "${build_packages[@]}" "${test_packages[@]}"
+need_venv build
+need_venv test
+need_teacher
+need_docs
+cd "$root"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} ESPALIER_TEACHER=$teacher ESPALIER_DOCS=$cache/docs
+export ESPALIER_SHARED=${ESPALIER_SHARED:-$root/../shared}
+[ -d "$ESPALIER_SHARED/data" ] || say "no $ESPALIER_SHARED/data: the tests labelled 'shared' will be skipped"
+
+say "building stock llama.cpp (from the source package llama-cpp-python) for the conformance tests"
+ESPALIER_LLAMA_CPP=$("$root/scripts/llama_cpp.sh" "$cache"); export ESPALIER_LLAMA_CPP
+"$root/scripts/build.sh" all >/dev/null
+
+say "building the parsers and the device tower with AddressSanitizer and UBSan"
+cmake --preset asan >/dev/null
+cmake --build build-asan -- --quiet
+say "tests under sanitizers"
+ctest --test-dir build-asan --output-on-failure -L 'unit|isa|cli' -j 2 --timeout 900
+say "tests of the release build"
+ctest --test-dir build --output-on-failure --timeout 1500
+say "all tests passed in $((SECONDS - started)) s"

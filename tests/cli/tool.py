@@ -1,0 +1,23 @@
+"""What the command-line tests share: running the programs, and where things lie."""
+import json
+import os
+import pathlib
+import subprocess
+
+source = pathlib.Path(os.environ.get("ESPALIER_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
+bin_dir = pathlib.Path(os.environ.get("ESPALIER_BIN", source / "build/bin"))
+espalier, espalier_run = str(bin_dir / "espalier"), str(bin_dir / "espalier-run")
+cache = pathlib.Path(os.environ.get("ESPALIER_CACHE", source / ".cache"))
+teacher = os.environ.get("ESPALIER_TEACHER", str(cache / "teacher/SmolLM2-135M-Instruct.Q4_1.gguf"))
+docs = pathlib.Path(os.environ.get("ESPALIER_DOCS", cache / "docs"))
+
+
+def run(*words, program=espalier, timeout=600, **more):
+    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, errors="replace", timeout=timeout, cwd=source, **more)
+
+
+def run_json(*words, program=espalier, timeout=900):
+    done = run(*words, "--json", "--quiet", program=program, timeout=timeout)
+    if done.returncode != 0:
+        raise AssertionError(f"{words}: exit {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout)

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Exit codes and messages: wrong flags are 2, bad files 3, what we do not support 4; the message names the file and the place."""
+import pathlib
+import tempfile
+import unittest
+
+import tool
+
+MESSAGES = [  # name, recipe text, exit code, what the message must contain
+    ("unknown key", "name: x\nteacher: T\nsede: 3\ntext: {train: A}\nstages: []\n", 3, ["recipe.yaml:3:1", "seed"]),
+    ("not a map", "- a\n- b\n", 3, ["recipe.yaml"]),
+    ("broken yaml", "name: [x\n", 3, ["recipe.yaml"]),
+    ("no stages", "name: x\nteacher: T\ntext: {train: A}\n", 3, ["stage"]),
+    ("unknown kind", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prunne}\n", 3, ["recipe.yaml:5", "prune"]),
+    ("unknown stage", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: distill, from: prund, tokens: 1k}\n", 3, ["prund"]),
+    ("later stage", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: distill, from: b, tokens: 1k}\n  - {name: b, kind: prune, ffn: 32}\n", 3, ["not an earlier stage"]),
+    ("name twice", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32}\n  - {name: a, kind: prune, ffn: 32}\n", 3, ["taken"]),
+    ("path in a name", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: ../a, kind: prune, ffn: 32}\n", 3, ["letters"]),
+    ("number expected", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: many}\n", 3, ["recipe.yaml:5", "many"]),
+    ("unknown criterion", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32, criterion: activatoin}\n", 3, ["activation"]),
+    ("two targets", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: quantize, from: teacher, format: q8_0, target_bytes: 1MB}\n", 3, ["exactly one"]),
+    ("unknown gate", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: q, kind: quantize, from: teacher, format: q8_0}\n  - {name: v, kind: verify, of: q, gates: {perplexity_max_ratio: 2}}\n", 3,
+     ["perplexity_ratio_max"]),
+    ("deep nesting", "name: " + "[" * 4000 + "\n", 3, ["nested"]),
+    ("circular use", "name: x\nuse: recipe.yaml\n", 3, ["use"]),
+    ("missing teacher", "name: x\nteacher: nowhere.gguf\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32}\n", 3, ["nowhere.gguf"]),
+    ("zero byte", "name: x\0y\n", 3, ["zero byte"]),
+]
+
+
+class Usage(unittest.TestCase):
+    def test_no_verb(self):
+        self.assertEqual(tool.run().returncode, 2)
+
+    def test_unknown_flag(self):
+        done = tool.run("inspect", "x", "--tensor")
+        self.assertEqual(done.returncode, 2)
+
+    def test_help_and_version(self):
+        for words in (["--help"], ["--version"], ["prune", "--help"]):
+            self.assertEqual(tool.run(*words).returncode, 0)
+
+    def test_missing_file(self):
+        done = tool.run("inspect", "/nowhere/model.gguf")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("/nowhere/model.gguf", done.stderr)
+
+    def test_bad_size(self):
+        done = tool.run("quantize", "x.gguf", "--out", "y.gguf", "--target-bytes", "60QB")
+        self.assertIn(done.returncode, (2, 3))
+
+    def test_broken_recipes(self):
+        self.assertGreaterEqual(len(MESSAGES), 17)
+        for name, text, code, wanted in MESSAGES:
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "recipe.yaml"
+                path.write_text(text)
+                done = tool.run("plan", path, timeout=60)
+                self.assertEqual(done.returncode, code, f"{name}: {done.stderr}")
+                for part in wanted:
+                    self.assertIn(part, done.stderr, name)
+                self.assertIn(str(path.name) if "nowhere" not in str(wanted) else "nowhere", done.stderr, name)
+
+    def test_garbage_model_files(self):
+        for name, content in [("a.gguf", b""), ("b.gguf", b"GGUF"), ("c.gguf", b"\0" * 4096), ("d.gguf", b"GGUF\x03\0\0\0" + b"\xff" * 16), ("config.json", b"{\"model_type\": 3}"),
+                              ("config.json", b"["), ("config.json", b"{\"model_type\": \"unheard-of\"}")]:
+            with self.subTest(name=name, content=content[:8]), tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / name
+                path.write_bytes(content)
+                done = tool.run("inspect", path, timeout=60)
+                self.assertIn(done.returncode, (3, 4), done.stderr)
+                self.assertIn(name, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

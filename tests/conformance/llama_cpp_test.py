@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Stock llama.cpp judges: it loads our files, computes the same perplexity (0.1 % on F32, 0.5 % quantized) and writes the same greedy text; a pruned
+model converts; llama-quantize takes our imatrix; its K-quants are read by us."""
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import tool
+
+LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
+FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
+
+
+def llama(program, *words, timeout=900):
+    done = subprocess.run([str(LLAMA / program), *map(str, words)], capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise AssertionError(f"{program} {words}: exit {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout + done.stderr if program == "llama-perplexity" else done.stdout
+
+
+class LlamaCpp(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        assert (LLAMA / "llama-perplexity").is_file(), f"{LLAMA}: no llama-perplexity; scripts/llama_cpp.sh builds it"
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.dir = pathlib.Path(cls.folder.name)
+        cls.text = cls.dir / "text.txt"
+        cls.text.write_text((tool.docs / "heldout.txt").read_text()[:9000])
+        cls.train = cls.dir / "train.txt"
+        cls.train.write_text((tool.docs / "train.txt").read_text()[:60000])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def perplexities(self, file):
+        out = llama("llama-perplexity", "-m", file, "-f", self.text, "-c", 256, "-b", 256, "-ub", 256, "-t", 2, "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", 0, "--no-warmup")
+        theirs = float(re.search(r"Final estimate: PPL = ([0-9.]+)", out)[1])
+        ours = tool.run_json("perplexity", file, "--text", self.text, "--context", 256, "--protocol", "llama.cpp", program=tool.espalier_run)["perplexity"]
+        return ours, theirs
+
+    def check(self, file, tolerance):
+        ours, theirs = self.perplexities(file)
+        self.assertLess(abs(ours / theirs - 1), tolerance, (str(file), ours, theirs))
+        return ours
+
+    def test_every_format(self):
+        self.assertEqual(len(FORMATS), 8)
+        for name in FORMATS:
+            with self.subTest(name):
+                file = self.dir / f"{name}.gguf"
+                done = tool.run_json("quantize", tool.teacher, "--out", file, "--format", name)
+                self.assertEqual(done["planned_bytes"], file.stat().st_size)
+                self.check(file, 0.001 if name == "f32" else 0.005)
+                if name != "f32":
+                    file.unlink()
+
+    def test_greedy_text(self):
+        file = self.dir / "greedy.gguf"
+        tool.run_json("quantize", tool.teacher, "--out", file, "--format", "f32")
+        prompt = "The os module provides a portable way of using"
+        theirs = llama("llama-completion", "-m", file, "-p", prompt, "-n", 64, "--temp", 0, "-no-cnv", "-t", 2, "-ctk", "f32", "-ctv", "f32", "-fa", "off", "--no-warmup", "--no-display-prompt")
+        ours = tool.run_json("generate", file, "--prompt", prompt, "--tokens", 64, program=tool.espalier_run)["text"]
+        theirs = theirs.replace("[end of text]", "").strip()
+        ours = ours.removeprefix(prompt).strip()
+        self.assertGreater(len(theirs), 80)
+        self.assertEqual(ours, theirs)
+
+    def test_pruned_model(self):
+        directory, file = self.dir / "pruned", self.dir / "pruned.gguf"
+        tool.run_json("prune", tool.teacher, "--out", directory, "--text", self.train, "--tokens", 2048, "--sequence", 256, "--layers", 20, "--ffn", 1024, "--kv-groups", 2)
+        tool.run_json("quantize", directory, "--out", file, "--format", "q8_0")
+        self.check(file, 0.005)
+
+    def test_imatrix_and_k_quants(self):
+        directory, f32, imatrix, theirs, ours = (self.dir / n for n in ("k", "k.gguf", "imatrix.gguf", "theirs.gguf", "ours.gguf"))
+        tool.run_json("prune", tool.teacher, "--out", directory, "--text", self.train, "--tokens", 2048, "--sequence", 256, "--hidden", 512, "--ffn", 1024, "--layers", 16)
+        tool.run_json("calibrate", directory, "--text", self.train, "--tokens", 2048, "--sequence", 256, "--out", imatrix)
+        tool.run_json("quantize", directory, "--out", f32, "--format", "f32")
+        llama("llama-quantize", "--imatrix", imatrix, f32, theirs, "Q4_K_M", 2)
+        mine = tool.run_json("quantize", directory, "--out", ours, "--format", "q4_k_m", "--imatrix", imatrix)
+        self.assertIn("q4_k", mine["formats"])
+        self.check(theirs, 0.005)
+        self.check(ours, 0.005)
+
+
+if __name__ == "__main__":
+    unittest.main()

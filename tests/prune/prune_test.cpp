@@ -1,0 +1,147 @@
+// Criteria over the whole list: right length, finite, equivariant to permutation, a zeroed channel last. The pruning pass: least squares follows the
+// dense stream better than cutting alone; a channel that nothing consumes can go without changing the logits; exact sizes.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "prune/criterion.h"
+#include "prune/pruner.h"
+#include "prune/sequential.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace espalier::prune {
+namespace {
+
+using arch::Axis;
+using arch::Role;
+
+struct Fixture {
+  support::TempDir dir;
+  support::TinyOptions options{.hidden = 64, .layers = 4, .kv_groups = 2, .q_per_kv = 3, .head_dim = 16, .ffn = 96};
+  std::string directory = support::write_tiny_llama(dir.file("model"), options);
+  model::Transformer model = model::Transformer::load(checkpoint::Checkpoint::open(directory), {});
+  torch::Tensor windows = [this] {
+    torch::Tensor w = torch::empty({12, 48}, torch::kInt64);
+    std::uint64_t state = 1;
+    for (std::int64_t i = 0; i < w.numel(); ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      w.data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(options.vocab));
+    }
+    return w;
+  }();
+  std::set<Statistic> all{Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram, Statistic::block_influence};
+};
+
+TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 4u); }
+
+TEST(Criteria, RightLengthFiniteAndZeroedChannelLast) {
+  Fixture f;
+  torch::NoGradGuard no_grad;
+  f.model.weight(Role::ffn_down, 1).select(1, 17).zero_();
+  f.model.weight(Role::ffn_up, 1).select(0, 17).zero_();
+  f.model.weight(Role::attn_output, 2).slice(1, 0, 48).zero_();  // KV group 0
+  f.model.weight(Role::attn_v, 2).slice(0, 0, 16).zero_();
+  const Statistics statistics = collect(f.model, f.windows, f.all, {});
+  torch::InferenceMode inference;
+  for (const Criterion* c : all_criteria()) {
+    const std::vector<double> ffn = c->score({f.model, statistics}, Axis::ffn, 1);
+    ASSERT_EQ(ffn.size(), 96u) << c->name;
+    for (double v : ffn) ASSERT_TRUE(std::isfinite(v)) << c->name;
+    EXPECT_EQ(std::min_element(ffn.begin(), ffn.end()) - ffn.begin(), 17) << c->name;
+    const std::vector<double> groups = c->score({f.model, statistics}, Axis::kv_groups, 2);
+    ASSERT_EQ(groups.size(), 2u) << c->name;
+    EXPECT_LT(groups[0], groups[1]) << c->name;
+  }
+}
+
+TEST(Criteria, PermutingChannelsPermutesScores) {
+  Fixture f;
+  torch::NoGradGuard no_grad;
+  const Statistics before = collect(f.model, f.windows, f.all, {});
+  const torch::Tensor order = torch::arange(96).flip(0);
+  for (Role r : {Role::ffn_gate, Role::ffn_up}) f.model.weight(r, 0).copy_(f.model.weight(r, 0).index_select(0, order).clone());
+  model::Transformer permuted = f.model;
+  model::Transformer original = model::Transformer::load(checkpoint::Checkpoint::open(f.directory), {});
+  permuted.weight(Role::ffn_down, 0).copy_(permuted.weight(Role::ffn_down, 0).index_select(1, order).clone());
+  const Statistics after = collect(permuted, f.windows, f.all, {});
+  torch::InferenceMode inference;
+  for (const Criterion* c : all_criteria()) {
+    const auto a = c->score({original, before}, Axis::ffn, 0), b = c->score({permuted, after}, Axis::ffn, 0);
+    double largest = 0;
+    for (double v : a) largest = std::max(largest, std::abs(v));
+    for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[95 - i], 1e-3 * largest) << c->name << " channel " << i;
+  }
+}
+
+double stream_error(const Fixture& f, Compensation compensation, const char* criterion, const std::string& out) {
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  core::write_text_file(out + ".txt", [] {
+    std::string text;
+    for (int i = 0; i < 4000; ++i) text += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
+    return text;
+  }());
+  PruneOptions options;
+  options.target.ffn = 64;
+  options.target.kv_groups = 1;
+  options.target.layers = 3;
+  options.criterion = criterion;
+  options.compensation = compensation;
+  options.text_path = out + ".txt";
+  options.calibration = {.tokens = 4096, .sequence = 64, .seed = 0};
+  const PruneResult result = prune(source, out, options, {});
+  const auto pruned = checkpoint::Checkpoint::open(out);
+  EXPECT_EQ(pruned.dims().layers.size(), 3u);
+  EXPECT_EQ(pruned.dims().layers[0].ffn, 64);
+  EXPECT_EQ(pruned.dims().layers[0].kv_groups, 1);
+  EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
+  const model::Transformer student = model::Transformer::load(pruned, {});
+  const text::Tokenizer tokenizer(source.tokenizer());
+  const std::vector<std::int32_t> ids = tokenizer.encode(core::read_text_file(out + ".txt"));
+  const torch::Tensor x = torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
+  torch::InferenceMode inference;
+  const torch::Tensor p = torch::log_softmax(f.model.forward(x), -1), q = torch::log_softmax(student.forward(x), -1);
+  return (p.exp() * (p - q)).sum(-1).mean().item<double>();
+}
+
+TEST(Pruner, LeastSquaresFollowsTheTeacherBetter) {
+  Fixture f;
+  for (const char* criterion : {"activation", "obs"}) {
+    const double cut = stream_error(f, Compensation::none, criterion, f.dir.file(std::string("cut-") + criterion));
+    const double refitted = stream_error(f, Compensation::least_squares, criterion, f.dir.file(std::string("fit-") + criterion));
+    EXPECT_LT(refitted, 0.8 * cut) << criterion;
+  }
+}
+
+TEST(Pruner, AChannelThatNothingConsumesCanGo) {
+  Fixture f;
+  torch::NoGradGuard no_grad;
+  for (int l = 0; l < 4; ++l)
+    for (std::int64_t c : {3, 50, 95}) f.model.weight(Role::ffn_down, l).select(1, c).zero_();
+  const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::none, {0, 1, 2, 3}, std::nullopt, 2, 3, 93};
+  const SequentialResult result = prune_sequentially(input, {});
+  ASSERT_EQ(result.layers.size(), 4u);
+  EXPECT_TRUE(result.replaced.empty());
+  for (const plan::LayerSelection& l : result.layers) {
+    ASSERT_TRUE(l.ffn.has_value());
+    for (std::int64_t c : {3, 50, 95}) EXPECT_FALSE(std::binary_search(l.ffn->begin(), l.ffn->end(), c));
+  }
+}
+
+TEST(Pruner, RefusesWhatItCannotDo) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  core::write_text_file(f.dir.file("short.txt"), "a b c");
+  PruneOptions options;
+  options.target.ffn = 64;
+  options.text_path = f.dir.file("short.txt");
+  EXPECT_THROW(prune(source, f.dir.file("x"), options, {}), core::Error);
+  options.target.ffn = 65;  // not a granule
+  EXPECT_THROW(prune(source, f.dir.file("x"), options, {}), core::Error);
+  EXPECT_THROW(criterion_by_name("activatoin"), core::Error);
+}
+
+}  // namespace
+}  // namespace espalier::prune

@@ -1,0 +1,57 @@
+// Every recipe and config that ships parses, and there are as many as we think.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "recipe/gates.h"
+#include "recipe/stage.h"
+#include "recipe/train_config.h"
+
+namespace espalier::recipe {
+namespace {
+
+namespace fs = std::filesystem;
+const fs::path kSource = ESPALIER_SOURCE_DIR;
+
+TEST(Recipes, AllThatShipParse) {
+  int n = 0;
+  for (const char* folder : {"recipes", "tests/recipes"})
+    for (const auto& file : fs::directory_iterator(kSource / folder)) {
+      const Recipe recipe = parse_recipe(file.path().string());
+      EXPECT_EQ(recipe.name, file.path().stem().string());
+      EXPECT_FALSE(recipe.stages.empty());
+      EXPECT_EQ(recipe.text.rfind("# ", 0), 0u) << file.path() << ": the first comment is the command";
+      ++n;
+    }
+  EXPECT_GE(n, 7);
+}
+
+TEST(Recipes, TheOptionsOfEveryStageDetermineItsIdentity) {
+  const Recipe recipe = parse_recipe((kSource / "recipes/quickstart.yaml").string());
+  for (const Stage& stage : recipe.stages) {
+    Recipe other = recipe;
+    Stage changed = stage;
+    if (auto* p = std::get_if<PruneStage>(&changed.what)) p->options.criterion = "magnitude";
+    if (auto* d = std::get_if<DistillStage>(&changed.what)) d->options.clip_norm *= 2;
+    if (auto* q = std::get_if<QuantizeStage>(&changed.what)) q->calibration.tokens += 1;
+    if (auto* v = std::get_if<VerifyStage>(&changed.what)) v->windows += 1;
+    if (auto* r = std::get_if<ReportStage>(&changed.what)) r->title += "!";
+    EXPECT_NE(options_json(stage, recipe), options_json(changed, other)) << stage.name;
+  }
+}
+
+TEST(Configs, AllThatShipParse) {
+  int n = 0;
+  for (const auto& file : fs::directory_iterator(kSource / "configs/train")) {
+    EXPECT_GT(read_train_config(file.path().string()).learning_rate, 0);
+    ++n;
+  }
+  for (const auto& file : fs::directory_iterator(kSource / "configs/gates")) {
+    EXPECT_FALSE(read_gates(file.path().string()).empty());
+    ++n;
+  }
+  EXPECT_GE(n, 2);
+}
+
+}  // namespace
+}  // namespace espalier::recipe

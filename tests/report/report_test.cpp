@@ -1,0 +1,47 @@
+// The page needs no network, says what fails, and no text can break out of it.
+#include "report/report.h"
+
+#include <gtest/gtest.h>
+
+namespace espalier::report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json sample() {
+  Json card{{"file", "student.gguf"}, {"sha256", "ab12"}, {"file_bytes", 61'000'000}, {"teacher_file_bytes", 98'000'000}, {"parameters", 95'000'000}, {"teacher_parameters", 134'000'000},
+            {"parameters_ratio", 0.7}, {"perplexity", 18.0}, {"perplexity_ratio", 1.1}, {"teacher_perplexity", 16.3}, {"kl_mean", 0.2}, {"same_top1", 0.8}, {"passed", true}};
+  card["parity"] = {{"leg_a_relative_error", 1e-6}, {"leg_a_tolerance", 1e-4}, {"leg_b_relative_error", 0.01}, {"leg_b_tolerance", 0.09}};
+  card["gates"] = Json::array({{{"gate", "perplexity_ratio_max"}, {"limit", 1.12}, {"value", 1.1}, {"passed", true}}});
+  card["baselines"] = Json::array({{{"name", "pruned"}, {"parameters", 95'000'000}, {"file_bytes", 380'000'000}, {"perplexity", 37.0}, {"kl_mean", 1.0}, {"beaten", true}}});
+  return {{"title", "A </script><b>title"}, {"card", card}, {"loss", Json::array({{{"step", 1}, {"tokens", 2048}, {"loss", 3.0}, {"kl", 1.0}, {"ce", 3.5}}})}, {"recipe", "name: <x>\n"}};
+}
+
+TEST(Report, IsSelfContained) {
+  const std::string page = report_html(sample());
+  EXPECT_EQ(page.find("src="), std::string::npos);
+  EXPECT_EQ(page.find("<link"), std::string::npos);
+  EXPECT_NE(page.find("new Chart("), std::string::npos);
+  EXPECT_NE(page.find("18.00"), std::string::npos);
+}
+
+TEST(Report, TextCannotBreakOut) {
+  const std::string page = report_html(sample());
+  EXPECT_EQ(page.find("</script><b>"), std::string::npos);
+  EXPECT_EQ(page.find("name: <x>"), page.rfind("name: <x>"));  // only inside the embedded data, where it is JSON
+  EXPECT_NE(page.find("name: &lt;x&gt;"), std::string::npos);
+}
+
+TEST(Report, SaysPlainlyWhatFailed) {
+  Json data = sample();
+  data["card"]["passed"] = false;
+  data["card"]["gates"][0]["passed"] = false;
+  data["card"]["baselines"][0]["beaten"] = false;
+  const std::string page = report_html(data);
+  EXPECT_NE(page.find("A gate failed"), std::string::npos);
+  EXPECT_NE(page.find("FAILED"), std::string::npos);
+  EXPECT_NE(page.find("NOT beaten"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace espalier::report

@@ -1,0 +1,35 @@
+// espalier calibrate MODEL --text FILE --out imatrix.gguf: activation statistics for quantization.
+#include "calibrate/calibrate.h"
+#include "core/units.h"
+#include "verb.h"
+
+namespace espalier::tool {
+
+void add_calibrate(CLI::App& app, Common& common) {
+  struct Flags {
+    std::string model, text, out;
+    calibrate::CalibrateOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("calibrate", "activation statistics for quantization");
+  verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
+  verb->add_option("--text", flags->text, "calibration text")->required();
+  verb->add_option("--out", flags->out, "imatrix to write, in llama.cpp's GGUF layout")->required();
+  verb->add_option("--tokens", flags->options.tokens, "tokens to read")->check(CLI::PositiveNumber);
+  verb->add_option("--sequence", flags->options.sequence, "window")->check(CLI::PositiveNumber);
+  verb->add_flag("--gram", flags->options.gram, "also second-moment matrices, which gptq rounding needs");
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] {
+    apply_device(common);
+    flags->options.seed = common.seed;
+    const auto source = checkpoint::Checkpoint::open(flags->model);
+    const text::Tokenizer tokenizer(source.tokenizer());
+    const data::Corpus corpus = data::load_corpus(flags->text, tokenizer);
+    const quant::Imatrix imatrix = calibrate::collect_imatrix(source, corpus, flags->options, common.progress());
+    quant::write_imatrix(imatrix, flags->out, flags->options.gram);
+    print(common, {{"tokens", imatrix.tokens}, {"tensors", imatrix.tensors.size()}, {"output", flags->out}},
+          flags->out + ": " + std::to_string(imatrix.tensors.size()) + " matrices over " + core::human_count(imatrix.tokens) + " tokens\n");
+  });
+}
+
+}  // namespace espalier::tool

@@ -1,0 +1,45 @@
+// espalier distill --teacher MODEL --student DIR --text FILE --out DIR: knowledge distillation.
+#include <sstream>
+
+#include "core/units.h"
+#include "distill/trainer.h"
+#include "recipe/train_config.h"
+#include "verb.h"
+
+namespace espalier::tool {
+
+void add_distill(CLI::App& app, Common& common) {
+  struct Flags {
+    distill::TrainInput input;
+    std::string config, tokens;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("distill", "knowledge distillation");
+  verb->add_option("--teacher", flags->input.teacher, "teacher: Hugging Face directory or .gguf (none: cross-entropy only)");
+  verb->add_option("--student", flags->input.student, "student directory to start from")->required();
+  verb->add_option("--text", flags->input.text, "training text")->required();
+  verb->add_option("--held-out", flags->input.held_out, "text that must not occur in the training text");
+  verb->add_option("--out", flags->input.out, "directory to write")->required();
+  verb->add_option("--config", flags->config, "YAML with the training options (configs/train/)");
+  verb->add_option("--tokens", flags->tokens, "tokens to train on, e.g. 120k (overrides the config)");
+  verb->add_flag("--resume", flags->input.resume, "go on from the last checkpoint in --out");
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] {
+    apply_device(common);
+    distill::TrainOptions options;
+    if (!flags->config.empty()) options = recipe::read_train_config(flags->config);
+    if (!flags->tokens.empty()) options.tokens = core::parse_count(flags->tokens, "--tokens");
+    if (common.seed != 0) options.seed = common.seed;
+    flags->input.threads = common.threads;
+    const distill::TrainResult r = distill::distill(flags->input, options, common.progress());
+    std::ostringstream text;
+    text << flags->input.out << ": " << r.steps << " steps, " << core::human_count(r.tokens) << " tokens, loss " << core::number(r.loss_first) << " -> "
+         << core::number(r.loss_last) << ", " << core::number(r.tokens_per_second) << " tokens/s\n";
+    print(common,
+          {{"steps", r.steps}, {"tokens", r.tokens}, {"loss_first", r.loss_first}, {"loss_last", r.loss_last}, {"tokens_per_second", r.tokens_per_second},
+           {"peak_rss_bytes", r.peak_rss_bytes}, {"output", flags->input.out}},
+          text.str());
+  });
+}
+
+}  // namespace espalier::tool

@@ -1,0 +1,32 @@
+// espalier import MODEL --out DIR: any supported checkpoint to a Hugging Face directory.
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/units.h"
+#include "verb.h"
+
+namespace espalier::tool {
+
+void add_import(CLI::App& app, Common& common) {
+  struct Flags {
+    std::string model, out, dtype = "f32", shard = "5GB";
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("import", "any supported checkpoint to a Hugging Face directory");
+  verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
+  verb->add_option("--out", flags->out, "directory to write")->required();
+  verb->add_option("--dtype", flags->dtype, "f32, f16 or bf16")->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
+  add_common(*verb, common);
+  verb->callback([flags, &common] {
+    const auto source = checkpoint::Checkpoint::open(flags->model);
+    checkpoint::WriteOptions options;
+    options.dtype = *format::format_by_name(flags->dtype);
+    options.max_shard_bytes = static_cast<std::uint64_t>(core::parse_bytes(flags->shard, "--shard-bytes"));
+    checkpoint::import_checkpoint(source, flags->out, options, common.progress());
+    const std::int64_t parameters = arch::parameters(source.arch(), source.dims());
+    print(common, {{"architecture", source.arch().name}, {"parameters", parameters}, {"output", flags->out}},
+          flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " + core::human_count(parameters) + " parameters\n");
+  });
+}
+
+}  // namespace espalier::tool

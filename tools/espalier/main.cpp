@@ -1,0 +1,39 @@
+// espalier: flags -> one library call -> print. The only place (with espalier-run) that prints results or maps Error to an exit code.
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+
+#include "core/error.h"
+#include "verb.h"
+
+int main(int argc, char** argv) {
+  using namespace espalier;
+  CLI::App app{"Espalier: from a large language model to a small, verified GGUF for devices", "espalier"};
+  app.set_version_flag("--version", std::string(ESPALIER_VERSION));
+  app.require_subcommand(1);
+  app.fallthrough();
+  tool::Common common;
+  std::error_code ignored;
+  common.program_directory = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path().string();
+#define ESP_VERB(name) tool::add_##name(app, common);
+  ESP_VERBS_FILES(ESP_VERB)
+#ifdef ESPALIER_WITH_TRAINING
+  ESP_VERBS_TRAIN(ESP_VERB)
+#endif
+#undef ESP_VERB
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::cerr << "espalier: " << e.what() << "\nRun 'espalier --help' or 'espalier VERB --help'.\n";
+    return static_cast<int>(core::ErrorKind::usage);
+  } catch (const core::Error& e) {
+    std::cerr << "espalier: " << e.what() << "\n";
+    return e.exit_code();
+  } catch (const std::exception& e) {
+    std::cerr << "espalier: internal error: " << e.what() << "\n";
+    return static_cast<int>(core::ErrorKind::internal);
+  }
+}

@@ -1,0 +1,86 @@
+// espalier prune MODEL --out DIR: structured pruning. With --plan and without calibration text it needs no LibTorch.
+#include <sstream>
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/units.h"
+#include "plan/prune_plan.h"
+#include "surgery/surgery.h"
+#include "verb.h"
+#ifdef ESPALIER_WITH_TRAINING
+#include "prune/pruner.h"
+#endif
+
+namespace espalier::tool {
+namespace {
+
+struct Flags {
+  std::string model, out, criterion = "activation", text, held_out, plan, parameters, compensate = "least_squares";
+  std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
+  std::int64_t tokens = 65536, sequence = 512;
+};
+
+void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after) {
+  std::ostringstream text;
+  text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after) << " parameters\n";
+  print(common,
+        {{"parameters_before", before}, {"parameters_after", after}, {"plan", flags.out + "/plan.json"}, {"output", flags.out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
+        text.str());
+}
+
+void prune(const Flags& flags, const Common& common) {
+  const auto source = checkpoint::Checkpoint::open(flags.model);
+  if (!flags.plan.empty() && flags.text.empty()) {
+    const plan::PrunePlan plan = plan::prune_plan_from_json(core::read_text_file(flags.plan), source.dims(), flags.plan);
+    const std::int64_t after = surgery::prune_checkpoint(source, plan, flags.out, {}, {}, common.progress());
+    print_result(common, flags, arch::parameters(source.arch(), source.dims()), after);
+    return;
+  }
+#ifdef ESPALIER_WITH_TRAINING
+  apply_device(common);
+  prune::PruneOptions options;
+  options.target = {.layers = flags.layers, .hidden = flags.hidden, .ffn = flags.ffn, .kv_groups = flags.kv_groups, .q_per_kv = flags.q_per_kv, .vocab = flags.vocab,
+                    .parameters = std::nullopt};
+  if (!flags.parameters.empty()) options.target.parameters = core::parse_count(flags.parameters, "--parameters");
+  options.plan_path = flags.plan;
+  options.criterion = flags.criterion;
+  options.compensation = flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  ESP_CHECK(!flags.text.empty(), usage, "prune: --text FILE is needed to score (or give --plan plan.json)");
+  options.text_path = flags.text;
+  options.held_out_path = flags.held_out;
+  options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
+  options.seed = common.seed;
+  const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
+  print_result(common, flags, result.parameters_before, result.parameters_after);
+#else
+  core::fail(core::ErrorKind::unsupported, "prune: this build has no training side; give --plan plan.json without --text");
+#endif
+}
+
+}  // namespace
+
+void add_prune(CLI::App& app, Common& common) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("prune", "structured pruning to a smaller model directory");
+  verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
+  verb->add_option("--out", flags->out, "directory to write")->required();
+  verb->add_option("--criterion", flags->criterion, "importance criterion ('espalier score --list' names them)");
+  verb->add_option("--text", flags->text, "calibration text");
+  verb->add_option("--held-out", flags->held_out, "text that must not occur in the calibration text");
+  verb->add_option("--tokens", flags->tokens, "calibration tokens")->check(CLI::PositiveNumber);
+  verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
+  verb->add_option("--layers", flags->layers, "layers to keep");
+  verb->add_option("--hidden", flags->hidden, "hidden size to keep");
+  verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer");
+  verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads");
+  verb->add_option("--q-per-kv", flags->q_per_kv, "query heads per KV group to keep");
+  verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep");
+  verb->add_option("--parameters", flags->parameters, "at most so many parameters, e.g. 92M: sizes are chosen");
+  verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
+  verb->add_option("--compensate", flags->compensate, "none or least_squares")->check(CLI::IsMember({"none", "least_squares"}));
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] { prune(*flags, common); });
+}
+
+}  // namespace espalier::tool

@@ -1,0 +1,89 @@
+// espalier quantize MODEL --out FILE.gguf: quantize and export.
+#include <sstream>
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/units.h"
+#include "export/budget.h"
+#include "export/export_gguf.h"
+#include "plan/quant_plan.h"
+#include "verb.h"
+
+namespace espalier::tool {
+namespace {
+
+struct Flags {
+  std::string model, out, mix, target_bytes, imatrix, rounding = "", compat = "llama.cpp";
+  double target_bpw = 0;
+  std::vector<std::string> overrides;  // role=format
+};
+
+std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::string>& list) {
+  std::map<std::string, format::FormatId> out;
+  for (const std::string& item : list) {
+    const auto at = item.find('=');
+    ESP_CHECK(at != std::string::npos, usage, "--tensor ", item, ": expected ROLE=FORMAT, such as token_embd=q8_0");
+    const auto id = format::format_by_name(item.substr(at + 1));
+    ESP_CHECK(id.has_value(), usage, "--tensor ", item, ": unknown format '", item.substr(at + 1), "'");
+    out[item.substr(0, at)] = *id;
+  }
+  return out;
+}
+
+void quantize(const Flags& flags, const Common& common) {
+  const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
+  ESP_CHECK(ways == 1, usage, "quantize: give exactly one of --format, --target-bytes and --target-bpw");
+  const auto source = checkpoint::Checkpoint::open(flags.model);
+  quant::Imatrix imatrix;
+  exporter::ExportOptions options;
+  options.threads = common.threads;
+  if (!flags.imatrix.empty()) {
+    imatrix = quant::read_imatrix(flags.imatrix, source.arch(), source.dims());
+    options.imatrix = &imatrix;
+  }
+  options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding : flags.imatrix.empty() ? "nearest" : "imatrix");
+  plan::QuantPlan plan;
+  if (!flags.mix.empty()) {
+    plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, parse_overrides(flags.overrides));
+  } else {
+    exporter::BudgetOptions budget;
+    budget.target_bytes = flags.target_bytes.empty() ? static_cast<std::int64_t>(flags.target_bpw / 8 * static_cast<double>(arch::parameters(source.arch(), source.dims())))
+                                                     : core::parse_bytes(flags.target_bytes, "--target-bytes");
+    budget.whole_file = !flags.target_bytes.empty();
+    budget.imatrix = options.imatrix;
+    budget.overrides = parse_overrides(flags.overrides);
+    budget.threads = common.threads;
+    plan = exporter::plan_for_budget(source, budget, options, common.progress());
+  }
+  const exporter::ExportResult result = exporter::export_gguf(source, plan, flags.out, options, common.progress());
+  nlohmann::ordered_json formats;
+  std::ostringstream text;
+  text << flags.out << ": " << core::human_bytes(result.file_bytes) << ", " << core::number(result.bits_per_weight) << " bits per weight\n";
+  for (const auto& [name, count] : result.formats) {
+    formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
+    text << "  " << name << ": " << count.tensors << " tensors, " << core::human_count(count.parameters) << " parameters\n";
+  }
+  print(common,
+        {{"file_bytes", result.file_bytes}, {"planned_bytes", result.planned_bytes}, {"bits_per_weight", result.bits_per_weight}, {"formats", formats}, {"output", flags.out}},
+        text.str());
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Common& common) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("quantize", "quantize and export a GGUF");
+  verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
+  verb->add_option("--out", flags->out, "GGUF to write")->required();
+  verb->add_option("--format", flags->mix, "a format or mix: f32 f16 bf16 q8_0 q4_0 q4_k_m ...");
+  verb->add_option("--target-bytes", flags->target_bytes, "largest file, e.g. 60MB: formats are chosen per tensor");
+  verb->add_option("--target-bpw", flags->target_bpw, "bits per weight: formats are chosen per tensor");
+  verb->add_option("--tensor", flags->overrides, "ROLE=FORMAT, e.g. token_embd=q8_0 (repeatable)");
+  verb->add_option("--imatrix", flags->imatrix, "activation statistics from 'espalier calibrate' or llama-imatrix");
+  verb->add_option("--rounding", flags->rounding, "nearest, imatrix or gptq")->check(CLI::IsMember({"nearest", "imatrix", "gptq"}));
+  verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")->check(CLI::IsMember({"llama.cpp", "espalier"}));
+  add_common(*verb, common);
+  verb->callback([flags, &common] { quantize(*flags, common); });
+}
+
+}  // namespace espalier::tool

@@ -1,0 +1,31 @@
+// espalier run RECIPE --out DIR: the stages of a recipe, skipping what is done.
+#include <sstream>
+
+#include "recipe/recipe.h"
+#include "verb.h"
+
+namespace espalier::tool {
+
+void add_run(CLI::App& app, Common& common) {
+  struct Flags {
+    std::string path;
+    recipe::RunOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("run", "run a recipe, skipping the stages that are done");
+  verb->add_option("recipe", flags->path, "recipe YAML")->required();
+  verb->add_option("--out", flags->options.out, "directory of the results")->required();
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] {
+    apply_device(common);
+    flags->options.bench_program = common.device_program();
+    flags->options.threads = common.threads;
+    const nlohmann::ordered_json result = recipe::run_recipe(flags->path, flags->options, common.progress());
+    std::ostringstream text;
+    for (const auto& stage : result.at("stages")) text << stage.at("name").get<std::string>() << ": " << stage.at("status").get<std::string>() << "\n";
+    if (result.contains("summary")) text << result["summary"].get<std::string>();
+    print(common, result, text.str());
+  });
+}
+
+}  // namespace espalier::tool

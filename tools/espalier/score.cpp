@@ -1,0 +1,47 @@
+// espalier score MODEL --text FILE --criterion NAME --out FILE: importance of every index of every axis.
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/units.h"
+#include "prune/pruner.h"
+#include "verb.h"
+
+namespace espalier::tool {
+
+void add_score(CLI::App& app, Common& common) {
+  struct Flags {
+    std::string model, text, criterion = "activation", out;
+    std::int64_t tokens = 65536, sequence = 512;
+    bool list = false;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("score", "importance of every index of every axis");
+  verb->add_option("model", flags->model, "Hugging Face directory or .gguf");
+  verb->add_option("--text", flags->text, "calibration text");
+  verb->add_option("--criterion", flags->criterion, "criterion");
+  verb->add_option("--out", flags->out, "safetensors file to write");
+  verb->add_option("--tokens", flags->tokens, "calibration tokens")->check(CLI::PositiveNumber);
+  verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
+  verb->add_flag("--list", flags->list, "list the criteria");
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] {
+    if (flags->list) {
+      nlohmann::ordered_json names = nlohmann::ordered_json::array();
+      std::string text;
+      for (const auto& [name, paper] : prune::criterion_names()) {
+        names.push_back({{"name", name}, {"source", paper}});
+        text += name + "  " + paper + "\n";
+      }
+      print(common, {{"criteria", names}}, text);
+      return;
+    }
+    ESP_CHECK(!flags->model.empty() && !flags->text.empty() && !flags->out.empty(), usage, "score: MODEL, --text and --out are needed (or --list)");
+    apply_device(common);
+    const auto source = checkpoint::Checkpoint::open(flags->model);
+    const prune::ScoreResult result = prune::score(source, flags->text, flags->criterion, flags->out,
+                                                   {.tokens = flags->tokens, .sequence = flags->sequence, .seed = common.seed}, common.progress());
+    print(common, {{"criterion", result.criterion}, {"tokens", result.tokens}, {"axes", result.axes}, {"peak_rss_bytes", core::peak_rss_bytes()}, {"output", flags->out}},
+          flags->out + ": " + result.criterion + " over " + core::human_count(result.tokens) + " tokens\n");
+  });
+}
+
+}  // namespace espalier::tool

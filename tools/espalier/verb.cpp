@@ -1,0 +1,88 @@
+#include "verb.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+
+#include "core/units.h"
+#ifdef ESPALIER_WITH_TRAINING
+#include "model/device.h"
+#endif
+
+namespace espalier::tool {
+namespace {
+
+// One line per event at most every interval; a terminal gets a bar that is drawn over itself.
+class ProgressPrinter {
+ public:
+  void operator()(const core::ProgressEvent& event) {
+    using Clock = std::chrono::steady_clock;
+    const auto now = Clock::now();
+    const bool last = event.total > 0 && event.done >= event.total;
+    const bool changed = event.stage != stage_;
+    const auto interval = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
+    if (!changed && !last && now - printed_ < interval) return;
+    if (changed && terminal_ && !stage_.empty() && open_) std::fputc('\n', stderr);
+    stage_ = event.stage;
+    printed_ = now;
+    if (terminal_) {
+      constexpr int kWidth = 28;
+      const int filled = event.total > 0 ? static_cast<int>(kWidth * event.done / event.total) : 0;
+      std::string bar(static_cast<std::size_t>(filled), '#');
+      bar.resize(kWidth, '.');
+      std::fprintf(stderr, "\r\033[K%-10s [%s] %s/%s %s  %s", event.stage.c_str(), bar.c_str(), core::human_count(event.done).c_str(),
+                   core::human_count(event.total).c_str(), event.unit.c_str(), event.detail.c_str());
+      open_ = true;
+      if (last) {
+        std::fputc('\n', stderr);
+        open_ = false;
+      }
+    } else {
+      std::fprintf(stderr, "%s: %s of %s %s  %s\n", event.stage.c_str(), core::human_count(event.done).c_str(),
+                   core::human_count(event.total).c_str(), event.unit.c_str(), event.detail.c_str());
+    }
+    std::fflush(stderr);
+  }
+
+ private:
+  const bool terminal_ = ::isatty(STDERR_FILENO) != 0;
+  std::string stage_;
+  std::chrono::steady_clock::time_point printed_{};
+  bool open_ = false;
+};
+
+}  // namespace
+
+core::Progress Common::progress() const {
+  if (quiet) return {};
+  auto printer = std::make_shared<ProgressPrinter>();
+  return [printer](const core::ProgressEvent& event) { (*printer)(event); };
+}
+
+std::string Common::device_program() const { return program_directory + "/espalier-run"; }
+
+void add_common(CLI::App& app, Common& common, bool training) {
+  app.add_flag("--json", common.json, "print one JSON object on stdout");
+  app.add_flag("--quiet", common.quiet, "no progress on stderr");
+  app.add_option("--threads", common.threads, "threads (0: all processors)")->check(CLI::Range(0, 1024));
+  app.add_option("--seed", common.seed, "seed of everything random");
+  if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
+}
+
+void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {
+  if (common.json)
+    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  else
+    std::cout << readable;
+  std::cout.flush();
+}
+
+void apply_device([[maybe_unused]] const Common& common) {
+#ifdef ESPALIER_WITH_TRAINING
+  model::use_device(common.device, common.threads);
+#endif
+}
+
+}  // namespace espalier::tool

@@ -1,0 +1,43 @@
+// What every verb shares: the common flags, where results and progress go. A verb is one file: it adds a subcommand whose callback
+// turns flags into one library call and prints the result.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+
+namespace espalier::tool {
+
+struct Common {
+  bool json = false, quiet = false;
+  int threads = 0;
+  std::uint64_t seed = 0;
+  std::string device = "auto";
+  std::string program_directory;  // where this program lies; espalier-run lies beside it
+
+  core::Progress progress() const;   // a bar on a terminal, plain lines otherwise, nothing with --quiet
+  std::string device_program() const;
+};
+
+// Adds --json --quiet --threads --seed (and --device for training verbs).
+void add_common(CLI::App& app, Common& common, bool training = false);
+// Prints `result` as one JSON object with --json, else `readable`.
+void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
+// LibTorch's thread count follows --threads (training verbs call it first); cpu only unless --device cuda and a CUDA build.
+void apply_device(const Common& common);
+
+// One line per verb; expanded in main.cpp.
+#define ESP_VERBS_FILES(ESP_VERB) ESP_VERB(import) ESP_VERB(inspect) ESP_VERB(quantize) ESP_VERB(prune)
+#define ESP_VERBS_TRAIN(ESP_VERB) \
+  ESP_VERB(score) ESP_VERB(distill) ESP_VERB(calibrate) ESP_VERB(eval) ESP_VERB(verify) ESP_VERB(plan) ESP_VERB(run)
+
+#define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
+ESP_VERBS_FILES(ESP_VERB)
+ESP_VERBS_TRAIN(ESP_VERB)
+#undef ESP_VERB
+
+}  // namespace espalier::tool

@@ -1,0 +1,38 @@
+// espalier verify FILE.gguf --against MODEL --text FILE: the device card; exit 5 when a gate fails.
+#include "core/error.h"
+#include "core/file.h"
+#include "recipe/gates.h"
+#include "verb.h"
+#include "verify/verify.h"
+
+namespace espalier::tool {
+
+void add_verify(CLI::App& app, Common& common) {
+  struct Flags {
+    std::string file, gates, card;
+    verify::VerifyOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("verify", "parity, quality, size, memory and speed of a GGUF");
+  verb->add_option("file", flags->file, "GGUF")->required();
+  verb->add_option("--against", flags->options.teacher, "teacher")->required();
+  verb->add_option("--student", flags->options.student, "the float model the file was made from");
+  verb->add_option("--text", flags->options.text_path, "held-out text")->required();
+  verb->add_option("--context", flags->options.context, "window length");
+  verb->add_option("--windows", flags->options.max_windows, "at most so many windows (0: all)");
+  verb->add_option("--gates", flags->gates, "YAML of gates (configs/gates/)");
+  verb->add_option("--card", flags->card, "device card to write (JSON)");
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] {
+    apply_device(common);
+    flags->options.bench_program = common.device_program();
+    flags->options.threads = common.threads;
+    if (!flags->gates.empty()) flags->options.gates = recipe::read_gates(flags->gates);
+    const verify::VerifyResult result = verify::verify(flags->file, flags->options, common.progress());
+    if (!flags->card.empty()) core::write_text_file(flags->card, result.card.dump(2) + "\n");
+    print(common, result.card, verify::readable_card(result.card));
+    ESP_CHECK(result.passed, check_failed, flags->file, ": a gate failed (see the card)");
+  });
+}
+
+}  // namespace espalier::tool
