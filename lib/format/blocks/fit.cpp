@@ -10,22 +10,25 @@ namespace {
 
 // Scales tried: those that put the extreme value at `levels + offset` for these offsets. Positive offsets clip the extreme to give
 // the many small values finer steps; the more levels, the less that pays.
-constexpr float kOffsets[] = {0.0f,  -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f,
-                              1.25f, 1.5f,   1.75f, 2.0f,   2.5f,  3.0f, 3.5f,  4.0f};
+constexpr float kOffsets[] = {0.0f, -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f, 1.25f, 1.5f, 1.75f, 2.0f, 2.5f, 3.0f, 3.5f, 4.0f};
+constexpr int kAlternations = 4;
 
 struct ScaleSums {
   double xq = 0, qq = 0;
   double gain() const { return qq > 0 ? xq * xq / qq : 0; }  // by how much the best scale lowers sum w x^2
   double scale() const { return qq > 0 ? xq / qq : 0; }
 };
-ScaleSums scale_sums(const float* x, const float* weight, int n, float id, int lowest, int highest) {
-  float xq = 0, qq = 0;
-  for (int i = 0; i < n; ++i) {
-    const float q = static_cast<float>(level(x[i] * id - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest);
-    xq += weight[i] * x[i] * q;
-    qq += weight[i] * q * q;
+template <int N>
+ScaleSums scale_sums(const WeightedGroup<N>& group, float id, int lowest, int highest) {
+  float q[N];
+  const float shift = static_cast<float>(lowest), top = static_cast<float>(highest - lowest);
+  for (int i = 0; i < N; ++i) {
+    float v = group.x[i] * id - shift + 0.5f;
+    v = v > 0.0f ? v : 0.0f;
+    v = v < top ? v : top;
+    q[i] = static_cast<float>(static_cast<int>(v)) + shift;
   }
-  return {xq, qq};
+  return {lane_sum<N>([&](int i) { return group.wx[i] * q[i]; }), lane_sum<N>([&](int i) { return group.w[i] * q[i] * q[i]; })};
 }
 
 struct Candidate {
@@ -34,29 +37,24 @@ struct Candidate {
 };
 
 // Levels by (x - start) * id, then the best scale and min for them, and their error with those levels.
-Candidate solve_affine(const float* x, const float* weight, int n, float start, float id, int highest, bool min_at_most_zero) {
-  float w = 0, q1 = 0, q2 = 0, x1 = 0, x2 = 0, xq = 0;
-  for (int i = 0; i < n; ++i) {
-    const float q = static_cast<float>(level((x[i] - start) * id + 0.5f, highest));
-    const float wq = weight[i] * q, wx = weight[i] * x[i];
-    w += weight[i];
-    q1 += wq;
-    q2 += wq * q;
-    x1 += wx;
-    x2 += wx * x[i];
-    xq += wx * q;
-  }
-  const double determinant = double(w) * q2 - double(q1) * q1;
-  Candidate result;
+Candidate solve_affine(const WeightedGroup<32>& group, float start, float id, int highest, bool min_at_most_zero) {
+  float levels[32];
+  nearest_levels<32>(group.x, start, id, highest, levels);
+  const double q1 = lane_sum<32>([&](int i) { return group.w[i] * levels[i]; });
+  const double q2 = lane_sum<32>([&](int i) { return group.w[i] * levels[i] * levels[i]; });
+  const double xq = lane_sum<32>([&](int i) { return group.wx[i] * levels[i]; });
+  const double w = group.sum_w, x1 = group.sum_wx, x2 = group.sum_wxx;
+  const double determinant = w * q2 - q1 * q1;
   double scale = 0, min = 0;
   if (determinant > 0) {
-    scale = (double(w) * xq - double(x1) * q1) / determinant;
-    min = (double(q2) * x1 - double(q1) * xq) / determinant;
+    scale = (w * xq - x1 * q1) / determinant;
+    min = (q2 * x1 - q1 * xq) / determinant;
   }
   if (min_at_most_zero && min > 0) {
     min = 0;
-    scale = q2 > 0 ? xq / double(q2) : 0;
+    scale = q2 > 0 ? xq / q2 : 0;
   }
+  Candidate result;
   if (!(scale > 0)) return result;
   result.fit = {static_cast<float>(scale), static_cast<float>(min)};
   result.error = x2 + scale * scale * q2 + min * min * w - 2 * scale * xq - 2 * min * x1 + 2 * scale * min * q1;
@@ -65,44 +63,50 @@ Candidate solve_affine(const float* x, const float* weight, int n, float start, 
 
 }  // namespace
 
-float fit_scale(const float* x, const float* weight, int n, int lowest, int highest) {
-  const float top = extreme(x, n);
+template <int N>
+float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
+  const float top = extreme(group.x, N);
   if (inverse(top) == 0.0f) return 0.0f;
   ScaleSums best;
-  for (const float sign : {-1.0f, 1.0f}) {  // the extreme at `lowest`, or at `highest`
-    const float end = sign < 0 ? static_cast<float>(-lowest) : static_cast<float>(highest);
+  for (const float end : {static_cast<float>(lowest), static_cast<float>(highest)})  // where the extreme value goes
     for (const float offset : kOffsets) {
-      const float id = sign * (end + offset) / top;
-      const ScaleSums sums = scale_sums(x, weight, n, id, lowest, highest);
+      const float id = (end < 0 ? end - offset : end + offset) / top;
+      const ScaleSums sums = scale_sums(group, id, lowest, highest);
       if (sums.gain() > best.gain()) best = sums;
     }
-  }
-  for (int round = 0; round < 4; ++round) {  // alternate levels and scale until nothing improves
-    const ScaleSums next = scale_sums(x, weight, n, inverse(static_cast<float>(best.scale())), lowest, highest);
+  for (int round = 0; round < kAlternations; ++round) {
+    const ScaleSums next = scale_sums(group, inverse(static_cast<float>(best.scale())), lowest, highest);
     if (!(next.gain() > best.gain())) break;
     best = next;
   }
   return static_cast<float>(best.scale());
 }
+template float fit_scale<16>(const WeightedGroup<16>&, int, int);
+template float fit_scale<32>(const WeightedGroup<32>&, int, int);
 
-Affine fit_affine(const float* x, const float* weight, int n, int highest, bool min_at_most_zero) {
-  float low = x[0], high = x[0];
-  for (int i = 1; i < n; ++i) {
-    low = std::min(low, x[i]);
-    high = std::max(high, x[i]);
+Affine fit_affine(const WeightedGroup<32>& group, int highest, bool min_at_most_zero) {
+  float low = group.x[0], high = group.x[0];
+  for (const float v : group.x) {
+    low = std::min(low, v);
+    high = std::max(high, v);
   }
   if (min_at_most_zero) low = std::min(low, 0.0f);
   const float range = high - low;
   if (inverse(range) == 0.0f || !std::isfinite(range)) return {0.0f, low};
   Candidate best{{range / static_cast<float>(highest), low}, INFINITY};
   for (const float offset : kOffsets) {
-    const float id = (static_cast<float>(highest) + offset) / range;
-    Candidate next = solve_affine(x, weight, n, low, id, highest, min_at_most_zero);
-    for (int round = 0; round < 2 && next.error < INFINITY; ++round) {
-      if (next.error < best.error) best = next;
-      next = solve_affine(x, weight, n, next.fit.min, inverse(next.fit.scale), highest, min_at_most_zero);
+    // One alternation for each start: about 0.3 % less error than alternating from the best start alone.
+    Candidate next = solve_affine(group, low, (static_cast<float>(highest) + offset) / range, highest, min_at_most_zero);
+    if (next.error < INFINITY) {
+      const Candidate second = solve_affine(group, next.fit.min, inverse(next.fit.scale), highest, min_at_most_zero);
+      if (second.error < next.error) next = second;
     }
     if (next.error < best.error) best = next;
+  }
+  for (int round = 0; round < kAlternations; ++round) {
+    const Candidate next = solve_affine(group, best.fit.min, inverse(best.fit.scale), highest, min_at_most_zero);
+    if (!(next.error < best.error)) break;
+    best = next;
   }
   return best.fit;
 }

@@ -1,19 +1,63 @@
 // Search of scales that minimise the weighted squared error of a group of values. A scale decides the levels (each value takes the
 // nearest one) and the levels decide the best scale (weighted least squares); the search starts from a grid of scales around the
-// one that spans the range and keeps the best. Results are in float; the caller rounds them to what its format stores.
+// one that spans the range, keeps the best, and alternates from there. Results are in float; the caller rounds them to what its
+// format stores. Sums run in four lanes of fixed order: compilers turn them into vector code, and the result is the same everywhere.
 #pragma once
 
 namespace espalier::format {
 
-// d for x[i] ~ d * q[i], q in [lowest, highest], lowest < 0. d may be negative.
-float fit_scale(const float* x, const float* weight, int n, int lowest, int highest);
+// A group of N values with their weights, and what all candidates share.
+template <int N>
+struct WeightedGroup {
+  WeightedGroup(const float* values, const float* weights);
 
-// x[i] ~ scale * q[i] + min, q in [0, highest], scale >= 0. With min_at_most_zero, min <= 0.
+  float x[N], w[N], wx[N];
+  float sum_w = 0, sum_wx = 0, sum_wxx = 0;
+};
+
+// q[i] = the level in 0..highest nearest to (x[i] - start) * id, as float; ties up.
+template <int N>
+inline void nearest_levels(const float* x, float start, float id, int highest, float* q) {
+  const float top = static_cast<float>(highest);
+  for (int i = 0; i < N; ++i) {
+    float v = (x[i] - start) * id + 0.5f;
+    v = v > 0.0f ? v : 0.0f;  // NaN becomes 0
+    v = v < top ? v : top;
+    q[i] = static_cast<float>(static_cast<int>(v));
+  }
+}
+
+// sum of f(i) for i < N, in four lanes.
+template <int N, typename F>
+inline float lane_sum(F&& f) {
+  float lanes[4] = {0, 0, 0, 0};
+  for (int i = 0; i < N; i += 4)
+    for (int l = 0; l < 4; ++l) lanes[l] += f(i + l);
+  return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+}
+
+template <int N>
+WeightedGroup<N>::WeightedGroup(const float* values, const float* weights) {
+  for (int i = 0; i < N; ++i) {
+    x[i] = values[i];
+    w[i] = weights[i];
+    wx[i] = w[i] * x[i];
+  }
+  sum_w = lane_sum<N>([&](int i) { return w[i]; });
+  sum_wx = lane_sum<N>([&](int i) { return wx[i]; });
+  sum_wxx = lane_sum<N>([&](int i) { return wx[i] * x[i]; });
+}
+
+// d for x[i] ~ d * q[i], q in [lowest, highest], lowest < 0. d may be negative. N = 16 or 32.
+template <int N>
+float fit_scale(const WeightedGroup<N>& group, int lowest, int highest);
+
+// x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 32.
 struct Affine {
   float scale = 0.0f;
   float min = 0.0f;
 };
-Affine fit_affine(const float* x, const float* weight, int n, int highest, bool min_at_most_zero);
+Affine fit_affine(const WeightedGroup<32>& group, int highest, bool min_at_most_zero);
 
 // The weights to use for n values: importance where it has any above 0, else 1 for all (written to `uniform`).
 const float* usable_weights(const float* importance, int n, float* uniform);

@@ -29,7 +29,7 @@ struct Codec {
     return with_scale(x, d, inverse(d));
   }
   static Block searched(const float* x, const float* weight) {
-    const float d = core::half_to_float(scale_bits(fit_scale(x, weight, kBlock32, -16, 15)));
+    const float d = core::half_to_float(scale_bits(fit_scale<kBlock32>({x, weight}, -16, 15)));
     return with_scale(x, d, inverse(d));
   }
 };

@@ -30,7 +30,7 @@ struct Codec {
     return with_scale(x, d, inverse(d));
   }
   static Block searched(const float* x, const float* weight) {
-    const float d = core::half_to_float(scale_bits(fit_scale(x, weight, kBlock32, -127, 127)));
+    const float d = core::half_to_float(scale_bits(fit_scale<kBlock32>({x, weight}, -127, 127)));
     return with_scale(x, d, inverse(d));
   }
 };

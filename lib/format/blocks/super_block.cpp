@@ -13,36 +13,53 @@ constexpr int kRounds = 3;  // of the alternation; later ones change less than 0
 
 int rounded(float v, int lowest, int highest) { return level(v - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest; }
 
-// Nearest levels for x ~ scale * q - min (lowest <= q <= highest), and their weighted squared error.
-template <typename Level>
-float choose_levels(const float* x, const float* weight, int n, float scale, float min, int lowest, int highest, Level* q) {
-  const float id = inverse(scale);
-  float error = 0;
-  for (int i = 0; i < n; ++i) {
-    const int l = rounded((x[i] + min) * id, lowest, highest);
-    const float difference = scale * static_cast<float>(l) - min - x[i];
-    error += weight[i] * difference * difference;
-    q[i] = static_cast<Level>(l);
-  }
-  return error;
+// Nearest levels 0..highest for x ~ scale * q - min, and their weighted squared error.
+template <int N>
+float choose_levels(const float* x, const float* weight, float scale, float min, int highest, float* q) {
+  nearest_levels<N>(x, -min, inverse(scale), highest, q);
+  return lane_sum<N>([&](int i) {
+    const float difference = scale * q[i] - min - x[i];
+    return weight[i] * difference * difference;
+  });
 }
 
-// The best scale and min near the given ones for one group; writes scale, min and q.
-float refine_affine_group(const float* x, const float* weight, int highest, float d, float dmin, int centre_scale, int centre_min,
-                          std::uint8_t* scale, std::uint8_t* min, std::uint8_t* q) {
+// The best integers near scale and min of one group for the given d and dmin: replaces them and q, returns the error.
+float refine_affine_group(const float* x, const float* weight, int highest, float d, float dmin, std::uint8_t* scale, std::uint8_t* min,
+                          std::uint8_t* q) {
   constexpr int kGroup = kSuperBlock / kAffineGroups;
-  float best = INFINITY;
+  const int centre_scale = *scale, centre_min = *min;
+  float best = INFINITY, levels[2][kGroup];
+  int kept = 0;
   for (int s = std::max(0, centre_scale - 1); s <= std::min(63, centre_scale + 1); ++s)
     for (int m = std::max(0, centre_min - 1); m <= std::min(63, centre_min + 1); ++m) {
-      std::uint8_t trial[kGroup];
-      const float error = choose_levels(x, weight, kGroup, d * static_cast<float>(s), dmin * static_cast<float>(m), 0, highest, trial);
-      if (error < best) {
-        best = error;
-        *scale = static_cast<std::uint8_t>(s);
-        *min = static_cast<std::uint8_t>(m);
-        std::copy(trial, trial + kGroup, q);
-      }
+      const float error = choose_levels<kGroup>(x, weight, d * static_cast<float>(s), dmin * static_cast<float>(m), highest, levels[1 - kept]);
+      if (!(error < best)) continue;
+      best = error;
+      kept = 1 - kept;
+      *scale = static_cast<std::uint8_t>(s);
+      *min = static_cast<std::uint8_t>(m);
     }
+  if (best < INFINITY)
+    for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::uint8_t>(levels[kept][i]);
+  return best;
+}
+
+// The same for one group without min. Levels count from -32: x + 32 s ~ s * (q + 32).
+float refine_scaled_group(const float* x, const float* weight, float d, std::int8_t* scale, std::int8_t* q) {
+  constexpr int kGroup = kSuperBlock / kScaledGroups;
+  const int centre = *scale;
+  float best = INFINITY, levels[2][kGroup];
+  int kept = 0;
+  for (int s = std::max(-128, centre - 1); s <= std::min(127, centre + 1); ++s) {
+    const float step = d * static_cast<float>(s);
+    const float error = choose_levels<kGroup>(x, weight, step, 32.0f * step, 63, levels[1 - kept]);
+    if (!(error < best)) continue;
+    best = error;
+    kept = 1 - kept;
+    *scale = static_cast<std::int8_t>(s);
+  }
+  if (best < INFINITY)
+    for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::int8_t>(static_cast<int>(levels[kept][i]) - 32);
   return best;
 }
 
@@ -91,7 +108,7 @@ AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int
   Affine fits[kAffineGroups];
   float top_scale = 0, top_min = 0;
   for (int g = 0; g < kAffineGroups; ++g) {
-    fits[g] = fit_affine(x + g * kGroup, weight + g * kGroup, kGroup, highest, true);
+    fits[g] = fit_affine({x + g * kGroup, weight + g * kGroup}, highest, true);
     top_scale = std::max(top_scale, fits[g].scale);
     top_min = std::max(top_min, -fits[g].min);
   }
@@ -111,9 +128,7 @@ AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int
     const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
     float error = 0;
     for (int g = 0; g < kAffineGroups; ++g) {
-      const float* xg = x + g * kGroup;
-      error += refine_affine_group(xg, weight + g * kGroup, highest, d, dmin, block.scale[g], block.min[g], &block.scale[g], &block.min[g],
-                                   block.q + g * kGroup);
+      error += refine_affine_group(x + g * kGroup, weight + g * kGroup, highest, d, dmin, &block.scale[g], &block.min[g], block.q + g * kGroup);
     }
     if (!(error < best_error)) break;
     best_error = error;
@@ -126,7 +141,7 @@ AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int
 ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight) {
   constexpr int kGroup = kSuperBlock / kScaledGroups;
   float fits[kScaledGroups];
-  for (int g = 0; g < kScaledGroups; ++g) fits[g] = fit_scale(x + g * kGroup, weight + g * kGroup, kGroup, -32, 31);
+  for (int g = 0; g < kScaledGroups; ++g) fits[g] = fit_scale<kGroup>({x + g * kGroup, weight + g * kGroup}, -32, 31);
   ScaledSuperBlock block;
   block.d = scale_bits(extreme(fits, kScaledGroups) / -128.0f);
   {
@@ -139,18 +154,7 @@ ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight) {
     const float d = core::half_to_float(block.d);
     float error = 0;
     for (int g = 0; g < kScaledGroups; ++g) {
-      float best_group = INFINITY;
-      const int centre = block.scale[g];
-      for (int s = std::max(-128, centre - 1); s <= std::min(127, centre + 1); ++s) {
-        std::int8_t trial[kGroup];
-        const float e = choose_levels(x + g * kGroup, weight + g * kGroup, kGroup, d * static_cast<float>(s), 0.0f, -32, 31, trial);
-        if (e < best_group) {
-          best_group = e;
-          block.scale[g] = static_cast<std::int8_t>(s);
-          std::copy(trial, trial + kGroup, block.q + g * kGroup);
-        }
-      }
-      error += best_group;
+      error += refine_scaled_group(x + g * kGroup, weight + g * kGroup, d, &block.scale[g], block.q + g * kGroup);
     }
     if (!(error < best_error)) break;
     best_error = error;
