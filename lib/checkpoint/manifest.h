@@ -8,12 +8,12 @@
 namespace espalier::checkpoint {
 
 struct Manifest {
-  std::string stage;                          // "prune", "distill", ...
-  std::string tool_version;                   // filled by write when empty
-  std::map<std::string, std::string> inputs;  // name -> sha256
-  nlohmann::ordered_json options;             // everything that determines the result, seed included
-  nlohmann::ordered_json metrics;             // numbers out
-  std::map<std::string, std::string> outputs; // file -> sha256
+  std::string stage = {};                          // "prune", "distill", ...
+  std::string tool_version = {};                   // filled by write when empty
+  std::map<std::string, std::string> inputs = {};  // name -> sha256
+  nlohmann::ordered_json options = {};             // everything that determines the result, seed included
+  nlohmann::ordered_json metrics = {};             // numbers out
+  std::map<std::string, std::string> outputs = {}; // file -> sha256
 };
 
 std::string tool_version();

@@ -15,14 +15,14 @@ namespace espalier::plan {
 using Selection = std::optional<std::vector<std::int64_t>>;
 
 struct LayerSelection {
-  Selection kv_groups, q_per_kv, ffn;
+  Selection kv_groups = {}, q_per_kv = {}, ffn = {};
 };
 
 struct PrunePlan {
-  std::vector<std::int64_t> keep_layers;  // indices of source layers, sorted
-  std::vector<LayerSelection> layers;     // one per kept layer
-  Selection hidden, vocab;
-  std::string source_sha256;              // empty: fits any source of the right sizes
+  std::vector<std::int64_t> keep_layers = {};  // indices of source layers, sorted
+  std::vector<LayerSelection> layers = {};     // one per kept layer
+  Selection hidden = {}, vocab = {};
+  std::string source_sha256 = {};              // empty: fits any source of the right sizes
 };
 
 PrunePlan keep_all(const arch::ModelDims& dims);
@@ -36,7 +36,7 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
 // Target sizes as the command line gives them; absent = unchanged. `parameters`: choose ffn (then layers) to stay at or below it,
 // granule-aligned.
 struct PruneTarget {
-  std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab, parameters;
+  std::optional<std::int64_t> layers = {}, hidden = {}, ffn = {}, kv_groups = {}, q_per_kv = {}, vocab = {}, parameters = {};
   std::int64_t ffn_granule = 32, hidden_granule = 32;
 };
 // Uniform sizes that meet the target; Error(unsupported) naming the nearest legal size when a size is not a multiple of its granule,

@@ -1,0 +1,219 @@
+// Plans: sizes after, one after another, JSON form and its refusals, target sizes.
+#include "plan/prune_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "support/tiny_model.h"
+
+namespace espalier::plan {
+namespace {
+
+using Indices = std::vector<std::int64_t>;
+using Json = nlohmann::ordered_json;
+
+arch::ModelDims dims() { return support::tiny_dims({.layers = 4, .kv_groups = 3}); }
+
+Selection random_selection(core::Rng& rng, std::int64_t size) {
+  if (rng.below(4) == 0) return std::nullopt;
+  Indices out;
+  for (std::int64_t i = 0; i < size; ++i)
+    if (rng.below(3) != 0) out.push_back(i);
+  if (out.empty()) out.push_back(static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(size))));
+  return out;
+}
+PrunePlan random_plan(core::Rng& rng, const arch::ModelDims& before) {
+  PrunePlan plan;
+  plan.keep_layers = random_selection(rng, before.n_layers()).value_or(keep_all(before).keep_layers);
+  for (const std::int64_t l : plan.keep_layers) {
+    const arch::LayerDims& layer = before.layers[static_cast<std::size_t>(l)];
+    plan.layers.push_back({random_selection(rng, layer.kv_groups), random_selection(rng, layer.q_per_kv), random_selection(rng, layer.ffn)});
+  }
+  plan.hidden = random_selection(rng, before.hidden);
+  plan.vocab = random_selection(rng, before.vocab);
+  return plan;
+}
+void expect_equal(const PrunePlan& a, const PrunePlan& b) {
+  EXPECT_EQ(a.keep_layers, b.keep_layers);
+  EXPECT_EQ(a.hidden, b.hidden);
+  EXPECT_EQ(a.vocab, b.vocab);
+  EXPECT_EQ(a.source_sha256, b.source_sha256);
+  ASSERT_EQ(a.layers.size(), b.layers.size());
+  for (std::size_t i = 0; i < a.layers.size(); ++i) {
+    EXPECT_EQ(a.layers[i].kv_groups, b.layers[i].kv_groups);
+    EXPECT_EQ(a.layers[i].q_per_kv, b.layers[i].q_per_kv);
+    EXPECT_EQ(a.layers[i].ffn, b.layers[i].ffn);
+  }
+}
+
+TEST(PrunePlan, KeepAllChangesNothing) {
+  const PrunePlan plan = keep_all(dims());
+  validate(plan, dims(), "plan");
+  EXPECT_EQ(dims_after(plan, dims()), dims());
+}
+
+TEST(PrunePlan, OneAfterAnotherIsTheCombined) {
+  core::Rng rng(3);
+  for (int i = 0; i < 50; ++i) {
+    const arch::ModelDims before = dims();
+    const PrunePlan first = random_plan(rng, before);
+    validate(first, before, "first");
+    const arch::ModelDims between = dims_after(first, before);
+    const PrunePlan second = random_plan(rng, between);
+    validate(second, between, "second");
+    const PrunePlan both = combine(first, second);
+    validate(both, before, "both");
+    EXPECT_EQ(dims_after(both, before), dims_after(second, between));
+    expect_equal(combine(first, keep_all(between)), first);
+    expect_equal(combine(keep_all(before), first), first);
+  }
+}
+
+TEST(PrunePlan, CombineRefusesAPlanForAnotherModel) {
+  const PrunePlan half{.keep_layers = {0, 2}, .layers = std::vector<LayerSelection>(2), .hidden = Indices{0, 1}};
+  EXPECT_THROW(combine(half, keep_all(dims())), core::Error);  // keeps layer 3 of 2
+  PrunePlan second = keep_all(dims_after(half, dims()));
+  second.hidden = Indices{2};
+  EXPECT_THROW(combine(half, second), core::Error);
+}
+
+TEST(PrunePlan, JsonRoundTripsAndIsReadable) {
+  core::Rng rng(5);
+  for (int i = 0; i < 50; ++i) {
+    PrunePlan plan = random_plan(rng, dims());
+    plan.source_sha256 = "ab, cd";
+    const std::string text = to_json(plan, support::llama(), dims());
+    expect_equal(prune_plan_from_json(text, dims(), "plan.json"), plan);
+    EXPECT_EQ(Json::parse(text).at("parameters_after"), arch::parameters(support::llama(), dims_after(plan, dims())));
+  }
+  PrunePlan plan = keep_all(dims());
+  plan.layers[1].ffn = Indices{0, 1, 2, 3, 7, 8, 10};
+  const std::string text = to_json(plan, support::llama(), dims());
+  EXPECT_NE(text.find("\"ffn\": [\"0-3\", 7, 8, 10]"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"keep_layers\": [\"0-3\"]"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"hidden\": \"all\""), std::string::npos) << text;
+}
+
+TEST(PrunePlan, ShortFormsAreRead) {
+  const PrunePlan plan = prune_plan_from_json(R"({"keep_layers": ["0-1", 3], "hidden": ["0-31"]})", dims(), "plan.json");
+  EXPECT_EQ(plan.keep_layers, (Indices{0, 1, 3}));
+  EXPECT_EQ(plan.layers.size(), 3u);
+  EXPECT_EQ(dims_after(plan, dims()).hidden, 32);
+  EXPECT_EQ(prune_plan_from_json(R"({"keep_layers": "all"})", dims(), "plan.json").keep_layers.size(), 4u);
+}
+
+TEST(PrunePlan, RefusesBrokenJsonNamingThePlace) {
+  const std::pair<const char*, const char*> broken[] = {
+      {"", "not valid JSON"},
+      {"[1]", "object"},
+      {"{}", "keep_layers"},
+      {R"({"keep_layers": []})", "keep_layers: nothing is kept"},
+      {R"({"keep_layers": [4]})", "index 4 is out of range, there are 4"},
+      {R"({"keep_layers": [-1]})", "index -1"},
+      {R"({"keep_layers": [1, 0]})", "index 0 after 1"},
+      {R"({"keep_layers": [1, 1]})", "index 1 after 1"},
+      {R"({"keep_layers": ["2-1"]})", "\"2-1\""},
+      {R"({"keep_layers": ["0-"]})", "\"0-\""},
+      {R"({"keep_layers": ["0-1x"]})", "\"0-1x\""},
+      {R"({"keep_layers": ["0-9223372036854775807"]})", "9223372036854775807"},
+      {R"({"keep_layers": [18446744073709551615]})", "18446744073709551615"},
+      {R"({"keep_layers": [1.5]})", "1.5"},
+      {R"({"keep_layers": [0], "layers": []})", "one entry for each of the 1"},
+      {R"({"keep_layers": [0], "layers": [3]})", "layers[0]"},
+      {R"({"keep_layers": [0], "layers": [{"ffn": [96]}]})", "layers[0].ffn: index 96"},
+      {R"({"keep_layers": [0], "layers": [{"ffn": []}]})", "layer 0: ffn: nothing is kept"},
+      {R"({"keep_layers": [0], "layers": [{"kv_group": [0]}]})", "unknown key \"layers[0].kv_group\""},
+      {R"({"keep_layers": [0], "layers": [{"kv_groups": "none"}]})", "layers[0].kv_groups"},
+      {R"({"keep_layers": [0], "hidden": [64]})", "hidden: index 64"},
+      {R"({"keep_layers": [0], "heads": []})", "unknown key \"heads\""},
+      {R"({"keep_layers": [0], "source_sha256": 3})", "source_sha256"},
+  };
+  ASSERT_EQ(std::size(broken), 23u);
+  for (const auto& [text, names] : broken) {
+    try {
+      prune_plan_from_json(text, dims(), "plan.json");
+      ADD_FAILURE() << text << " was accepted";
+    } catch (const core::Error& error) {
+      EXPECT_EQ(error.kind(), core::ErrorKind::input) << text;
+      EXPECT_NE(std::string(error.what()).find(names), std::string::npos) << text << ": " << error.what();
+      EXPECT_EQ(std::string(error.what()).find("plan.json: "), 0u) << error.what();
+    }
+  }
+}
+
+// SmolLM2-135M.
+arch::ModelDims smol() {
+  arch::ModelDims d;
+  d.vocab = 49152;
+  d.hidden = 576;
+  d.head_dim = 64;
+  d.layers.assign(30, {3, 3, 1536});
+  d.tied = true;
+  return d;
+}
+
+TEST(PruneTarget, SizesAsGiven) {
+  const arch::ModelDims after = resolve({.layers = 25, .ffn = 1024}, support::llama(), smol());
+  EXPECT_EQ(after.n_layers(), 25);
+  EXPECT_EQ(after.layers[0], (arch::LayerDims{3, 3, 1024}));
+  // Embedding, final norm, and a layer: two norms, q and output, k and v, three FFN matrices.
+  EXPECT_EQ(arch::parameters(support::llama(), after), 49152 * 576 + 576 + 25 * (2 * 576 + 2 * 576 * 576 + 2 * 192 * 576 + 3 * 1024 * 576));
+  EXPECT_EQ(resolve({}, support::llama(), smol()), smol());
+  EXPECT_EQ(resolve({.hidden = 512, .kv_groups = 2, .q_per_kv = 1, .vocab = 40001}, support::llama(), smol()).layers[7], (arch::LayerDims{2, 1, 1536}));
+}
+
+TEST(PruneTarget, ParametersAreMetByFfnThenLayers) {
+  const auto parameters = [](const arch::ModelDims& d) { return arch::parameters(support::llama(), d); };
+  for (std::int64_t limit = 50'000'000; limit <= 140'000'000; limit += 4'999'999) {
+    const arch::ModelDims after = resolve({.parameters = limit}, support::llama(), smol());
+    EXPECT_LE(parameters(after), limit);
+    EXPECT_EQ(after.layers[0].ffn % 32, 0);
+    EXPECT_GE(after.layers[0].ffn, 768);
+    EXPECT_TRUE(after.uniform());
+    // Neither one granule nor one layer more would fit.
+    if (after.layers[0].ffn < 1536) {
+      arch::ModelDims wider = after;
+      for (arch::LayerDims& layer : wider.layers) layer.ffn += 32;
+      EXPECT_GT(parameters(wider), limit);
+    }
+    if (after.n_layers() < 30) {
+      arch::ModelDims deeper = after;
+      deeper.layers.push_back(deeper.layers[0]);
+      for (arch::LayerDims& layer : deeper.layers) layer.ffn = 768;
+      EXPECT_GT(parameters(deeper), limit);
+    }
+  }
+  EXPECT_EQ(resolve({.parameters = 134'515'008}, support::llama(), smol()), smol());
+  EXPECT_EQ(resolve({.ffn = 1024, .parameters = 94'700'000}, support::llama(), smol()).n_layers(), 25);
+  EXPECT_EQ(resolve({.layers = 25, .parameters = 94'700'000}, support::llama(), smol()).layers[0].ffn, 1024);
+}
+
+TEST(PruneTarget, RefusesWithAHint) {
+  const auto refusal = [](const PruneTarget& target, core::ErrorKind kind) -> std::string {
+    try {
+      resolve(target, support::llama(), smol());
+    } catch (const core::Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_NE(refusal({.ffn = 1000}, core::ErrorKind::unsupported).find("use 992 or 1024"), std::string::npos);
+  EXPECT_NE(refusal({.ffn = 20}, core::ErrorKind::unsupported).find("use 32"), std::string::npos);
+  EXPECT_NE(refusal({.hidden = 500}, core::ErrorKind::unsupported).find("use 480 or 512"), std::string::npos);
+  EXPECT_NE(refusal({.ffn = 2048}, core::ErrorKind::usage).find("only 1536"), std::string::npos);
+  EXPECT_NE(refusal({.layers = 31}, core::ErrorKind::usage).find("only 30"), std::string::npos);
+  EXPECT_NE(refusal({.layers = 0}, core::ErrorKind::usage).find("at least 1"), std::string::npos);
+  EXPECT_NE(refusal({.kv_groups = 4}, core::ErrorKind::usage).find("--kv-groups 4"), std::string::npos);
+  EXPECT_NE(refusal({.parameters = 20'000'000}, core::ErrorKind::unsupported).find("the smallest is"), std::string::npos);
+  EXPECT_NE(refusal({.layers = 30, .ffn = 1536, .parameters = 100'000'000}, core::ErrorKind::unsupported).find("the smallest is"), std::string::npos);
+  arch::ModelDims unequal = smol();
+  unequal.layers[3].ffn = 512;
+  EXPECT_THROW(resolve({.layers = 3}, support::llama(), unequal), core::Error);
+}
+
+}  // namespace
+}  // namespace espalier::plan
