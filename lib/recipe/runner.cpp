@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
+#include "export/budget.h"
 #include "hash/sha256.h"
 #include "report/report.h"
 #include "verify/verify.h"

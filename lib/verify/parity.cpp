@@ -1,8 +1,8 @@
 // Relative RMS error: rms(a - b) / std(a) over all logits of all positions. Tolerances:
 // A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and norms: 1e-4.
-// B  block formats multiply int8 activations: every product adds a relative error of at most a step's standard deviation,
-//    1 / (127 * sqrt(12)) of the block's largest value; a block's largest value is about 3 times its RMS, and 7 products a layer plus
-//    the output add up as independent errors. Float formats: as leg A.
+// B  block formats multiply int8 activations: every product adds a relative error of a rounding step's standard deviation,
+//    1 / (127 * sqrt(12)) of the block's largest value; with the outlier channels of trained models a block's largest value is up to about 6
+//    times its RMS, and 7 products a layer plus the output add up as independent errors. Float formats round once per product.
 #include "verify/parity.h"
 
 #include <cmath>
@@ -49,7 +49,7 @@ Parity parity(const std::string& gguf, const std::string& text, std::int64_t tok
   }
   p.leg_b = relative_error(plain, fast);
   p.leg_a_tolerance = 1e-4;
-  const double step = 3.0 / (127.0 * std::sqrt(12.0)), products = 7.0 * static_cast<double>(source.dims().n_layers()) + 1;
+  const double step = 6.0 / (127.0 * std::sqrt(12.0)), products = 7.0 * static_cast<double>(source.dims().n_layers()) + 1;
   p.leg_b_tolerance = blocks ? step * std::sqrt(products) : 2e-3;  // f16 weights and caches round once per product
   return p;
 }
