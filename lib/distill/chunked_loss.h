@@ -1,14 +1,16 @@
-// The distillation loss at the output layer, chunked over tokens (and vocabulary), with its gradient computed in the same pass: nothing
-// of size [tokens, vocab] outlives a chunk.
+// The distillation loss at the output layer, chunked over tokens, with its gradient computed in the same pass: logits exist for one chunk
+// of tokens at a time, in two buffers that all chunks share. Sums, not means: the caller divides. Results do not depend on the number
+// of threads beyond what matrix products do.
 #pragma once
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <string>
 
 namespace espalier::distill {
 
 struct ChunkedLossInput {
-  torch::Tensor student_hidden;  // [n, H] after the final norm, requires grad
+  torch::Tensor student_hidden;  // [n, H] after the final norm
   torch::Tensor student_output;  // [V, H] parameter
   torch::Tensor teacher_hidden;  // [n, Ht]; undefined = no KL
   torch::Tensor teacher_output;  // [V, Ht]
@@ -16,9 +18,13 @@ struct ChunkedLossInput {
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
   std::string loss = "forward_kl";
   bool output_gradient = true;   // accumulate into student_output.grad()
+  bool hidden_gradient = true;
+  std::int64_t token_chunk = 0;  // tokens whose logits exist at a time; 0: chosen by the size of the vocabulary
+  torch::ScalarType matmul_dtype = torch::kFloat32;
 };
 struct ChunkedLoss {
-  double loss_sum = 0, kl_sum = 0, ce_sum = 0;
+  double loss_sum = 0;           // kl_weight * kl_sum + ce_weight * ce_sum
+  double kl_sum = 0, ce_sum = 0; // kl: temperature^2 * divergence at that temperature
   std::int64_t tokens = 0;       // scored
   torch::Tensor hidden_gradient; // d loss_sum / d student_hidden, [n, H]
 };

@@ -1,55 +1,145 @@
-// Windows are a pure function of (seed, index) and visit everything once an epoch; overlaps are found, and only true ones.
+// Windows are a pure function of seed and index and cover the text; overlaps are found exactly.
 #include "data/corpus.h"
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <set>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/rng.h"
+#include "hash/sha256.h"
 #include "support/temp_dir.h"
-#include "support/tiny_model.h"
 
 namespace espalier::data {
 namespace {
 
-TEST(WindowSampler, EveryWindowOncePerEpochAndPure) {
-  for (std::int64_t n : {64, 65, 1000, 4097}) {
-    const WindowSampler a(n, 64, 7), b(n, 64, 7), other(n, 64, 8);
-    for (int epoch = 0; epoch < 3; ++epoch) {
-      std::set<std::int64_t> starts;
-      for (std::int64_t i = 0; i < a.windows_per_epoch(); ++i) {
-        const std::int64_t s = a.start(epoch * a.windows_per_epoch() + i);
-        EXPECT_EQ(s, b.start(epoch * a.windows_per_epoch() + i));
-        EXPECT_GE(s, 0);
-        EXPECT_LE(s + 64, n);
-        starts.insert(s);
-      }
-      EXPECT_EQ(static_cast<std::int64_t>(starts.size()), a.windows_per_epoch());
-    }
-    if (n > 1000) EXPECT_NE(std::make_pair(a.start(0), a.start(1)), std::make_pair(other.start(0), other.start(1)));
+// Byte fallback alone: every byte of the text is one token, so token positions are byte positions.
+text::Tokenizer byte_tokenizer() {
+  text::TokenizerData data;
+  data.kind = text::TokenizerKind::spm;
+  data.tokens = {"<unk>", "<s>", "</s>"};
+  data.types = {text::TokenType::unknown, text::TokenType::control, text::TokenType::control};
+  static const char* digits = "0123456789ABCDEF";
+  for (int b = 0; b < 256; ++b) {
+    data.tokens.push_back(std::string("<0x") + digits[b / 16] + digits[b % 16] + ">");
+    data.types.push_back(text::TokenType::byte);
   }
-  EXPECT_THROW(WindowSampler(63, 64, 0), core::Error);
+  data.scores.assign(data.tokens.size(), 0.0f);
+  data.unk = 0;
+  data.bos = 1;
+  data.eos = 2;
+  data.add_bos = true;
+  data.add_space_prefix = false;
+  return text::Tokenizer(std::move(data));
+}
+Corpus random_corpus(std::int64_t n, std::uint64_t seed) {
+  Corpus c{"random", "", {}};
+  core::Rng rng(seed);
+  for (std::int64_t i = 0; i < n; ++i) c.tokens.push_back(static_cast<std::int32_t>(3 + rng.below(256)));
+  return c;
+}
+void paste(Corpus& into, std::int64_t at, const Corpus& from, std::int64_t begin, std::int64_t n) {
+  std::copy_n(from.tokens.begin() + begin, n, into.tokens.begin() + at);
 }
 
-TEST(Overlap, FoundWhereItIsAndNowhereElse) {
-  const text::Tokenizer tokenizer(support::tiny_tokenizer(320));
-  Corpus train{"train", "", {}}, held_out{"held", "", {}};
-  for (int i = 0; i < 5000; ++i) train.tokens.push_back(i * 7919 % 313);
-  for (int i = 0; i < 500; ++i) held_out.tokens.push_back(i * 104729 % 311 + 1);
+TEST(Corpus, IsTheWholeTextWithoutSpecialTokens) {
+  support::TempDir temp;
+  core::write_text_file(temp.file("a.txt"), "abc abc");
+  const Corpus c = load_corpus(temp.file("a.txt"), byte_tokenizer());
+  // A space travels as U+2581, three bytes.
+  EXPECT_EQ(c.tokens.size(), 9u);
+  EXPECT_EQ(c.tokens[0], 3 + 'a');
+  EXPECT_EQ(c.sha256, hash::sha256("abc abc"));
+  core::write_text_file(temp.file("empty.txt"), "");
+  EXPECT_THROW(load_corpus(temp.file("empty.txt"), byte_tokenizer()), core::Error);
+  EXPECT_THROW(load_corpus(temp.file("absent.txt"), byte_tokenizer()), core::Error);
+}
+
+TEST(WindowSampler, EveryEpochIsAPermutationOfWindowsOnAGrid) {
+  for (const std::int64_t n : {100, 101, 106, 107, 1000, 64 * 7 + 3}) {
+    const WindowSampler sampler(n, 7, 42);
+    const std::int64_t per_epoch = sampler.windows_per_epoch();
+    EXPECT_EQ(per_epoch, n / 7);
+    std::set<std::int64_t> offsets;
+    for (std::int64_t epoch = 0; epoch < 20; ++epoch) {
+      std::set<std::int64_t> starts;
+      for (std::int64_t i = 0; i < per_epoch; ++i) {
+        const std::int64_t start = sampler.start(epoch * per_epoch + i);
+        ASSERT_GE(start, 0);
+        ASSERT_LE(start + 7, n);
+        starts.insert(start);
+      }
+      EXPECT_EQ(static_cast<std::int64_t>(starts.size()), per_epoch);
+      const std::int64_t offset = *starts.begin();
+      for (const std::int64_t s : starts) EXPECT_EQ((s - offset) % 7, 0);
+      offsets.insert(offset);
+    }
+    EXPECT_EQ(offsets.size() > 1, n % 7 > 0) << "epochs are shifted against each other where there is room";
+  }
+}
+TEST(WindowSampler, IsAPureFunctionOfSeedAndIndex) {
+  const WindowSampler a(10000, 64, 1), b(10000, 64, 1), c(10000, 64, 2);
+  std::vector<std::int64_t> forward, backward, other, second_epoch;
+  for (std::int64_t i = 0; i < 100; ++i) forward.push_back(a.start(i));
+  for (std::int64_t i = 99; i >= 0; --i) backward.insert(backward.begin(), b.start(i));
+  for (std::int64_t i = 0; i < 100; ++i) other.push_back(c.start(i));
+  for (std::int64_t i = 0; i < 100; ++i) second_epoch.push_back(a.start(i + a.windows_per_epoch()));
+  EXPECT_EQ(forward, backward);
+  EXPECT_NE(forward, other);
+  EXPECT_NE(forward, second_epoch);
+  EXPECT_FALSE(std::is_sorted(forward.begin(), forward.end()));
+}
+TEST(WindowSampler, OneWindowIsTheLeast) {
+  EXPECT_EQ(WindowSampler(8, 8, 0).start(3), 0);
+  EXPECT_THROW(WindowSampler(7, 8, 0), core::Error);
+}
+
+TEST(Overlap, CountsCoveredTokensOnce) {
+  const text::Tokenizer tokenizer = byte_tokenizer();
+  Corpus train = random_corpus(5000, 1), held_out = random_corpus(1000, 2);
   EXPECT_EQ(find_overlap(train, held_out, tokenizer, 16).tokens, 0);
   require_disjoint(train, held_out, tokenizer, 16);
-  std::copy(train.tokens.begin() + 1000, train.tokens.begin() + 1015, held_out.tokens.begin() + 100);
-  EXPECT_EQ(find_overlap(train, held_out, tokenizer, 16).tokens, 0);  // 15 in a row are not 16
-  std::copy(train.tokens.begin() + 1000, train.tokens.begin() + 1020, held_out.tokens.begin() + 100);
-  EXPECT_EQ(find_overlap(train, held_out, tokenizer, 16).tokens, 20);
-  EXPECT_THROW(require_disjoint(train, held_out, tokenizer, 16), core::Error);
+  paste(train, 777, held_out, 100, 40);   // 25 runs of 16, 40 tokens
+  paste(train, 2000, held_out, 130, 20);  // overlaps the first in the held-out text: 10 more
+  paste(train, 3000, held_out, 600, 15);  // one too short
+  paste(train, 4984, held_out, 984, 16);  // at both ends
+  const Overlap overlap = find_overlap(train, held_out, tokenizer, 16);
+  EXPECT_EQ(overlap.tokens, 50 + 16);
+  EXPECT_FALSE(overlap.example.empty());
+  try {
+    require_disjoint(train, held_out, tokenizer, 16);
+    FAIL() << "an overlap was accepted";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.kind(), core::ErrorKind::check_failed);
+    EXPECT_NE(std::string(error.what()).find("66 of 1000"), std::string::npos);
+  }
 }
-
-TEST(Corpus, EmptyTextIsRefused) {
-  support::TempDir dir;
-  core::write_text_file(dir.file("empty.txt"), "");
-  EXPECT_THROW(load_corpus(dir.file("empty.txt"), text::Tokenizer(support::tiny_tokenizer(320))), core::Error);
+TEST(Overlap, RepeatedRunsInTheHeldOutTextAllCount) {
+  const text::Tokenizer tokenizer = byte_tokenizer();
+  Corpus train = random_corpus(500, 3), held_out = random_corpus(300, 4);
+  paste(held_out, 200, held_out, 20, 10);
+  paste(train, 60, held_out, 20, 10);
+  EXPECT_EQ(find_overlap(train, held_out, tokenizer, 10).tokens, 20);
+  EXPECT_EQ(find_overlap(train, held_out, tokenizer, 11).tokens, 0);
+}
+TEST(Overlap, ShorterTextsThanARunShareNothing) {
+  const text::Tokenizer tokenizer = byte_tokenizer();
+  const Corpus a = random_corpus(10, 5), b = random_corpus(10, 5);
+  EXPECT_EQ(find_overlap(a, b, tokenizer, 11).tokens, 0);
+  EXPECT_EQ(find_overlap(a, b, tokenizer, 10).tokens, 10);
+}
+// Long stretches of one token are the worst case of hashing by runs: all starts share one hash.
+TEST(Overlap, StaysLinearOnRepetitiveText) {
+  const text::Tokenizer tokenizer = byte_tokenizer();
+  Corpus train = random_corpus(400000, 6), held_out = random_corpus(40000, 7);
+  std::fill(train.tokens.begin() + 1000, train.tokens.begin() + 200000, 42);
+  std::fill(held_out.tokens.begin(), held_out.tokens.begin() + 20000, 42);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(find_overlap(train, held_out, tokenizer).tokens, 20000);
+  // Quadratic work would be 4e9 comparisons of 48 tokens.
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 }  // namespace

@@ -1,0 +1,127 @@
+// Per chunk: logits of both models by one matrix product each, the loss and its gradient by the logits row by row (row_loss.h, or by
+// autograd inside the chunk for the other losses), then the gradients by hidden states and output weights by two more products.
+#include "distill/chunked_loss.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/error.h"
+#include "distill/loss.h"
+#include "distill/row_loss.h"
+
+namespace espalier::distill {
+namespace {
+
+using torch::Tensor;
+
+// Logits of a chunk: 48 MB for each model. Fewer rows make the product for the output weights' gradient, which reads and writes
+// [V, H] once a chunk, wait for memory; more push the logits out of the last-level cache.
+std::int64_t default_chunk(std::int64_t vocab) { return std::clamp<std::int64_t>((std::int64_t{12} << 20) / vocab, 16, 4096); }
+
+// An operand of a matrix product in the type it is computed in.
+Tensor cast(const Tensor& x, torch::ScalarType dtype) { return x.detach().to(dtype); }
+void multiply_into(Tensor& out, const Tensor& a, const Tensor& b) {
+  if (a.scalar_type() == out.scalar_type()) {
+    at::mm_out(out, a, b);
+  } else {
+    out.copy_(at::mm(a, b));
+  }
+}
+
+struct Sums {
+  double kl = 0, ce = 0;
+};
+
+Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets, const RowWeights& weights) {
+  const std::int64_t rows = student.size(0), vocab = student.size(1);
+  float* s = student.mutable_data_ptr<float>();
+  float* t = teacher != nullptr ? teacher->mutable_data_ptr<float>() : nullptr;
+  const std::int64_t* target = targets.const_data_ptr<std::int64_t>();
+  std::vector<RowLoss> each(static_cast<std::size_t>(rows));
+  at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      each[static_cast<std::size_t>(r)] = row_loss(s + r * vocab, t != nullptr ? t + r * vocab : nullptr, vocab, target[r], weights);
+  });
+  Sums sums;
+  for (const RowLoss& row : each) {
+    sums.kl += row.kl;
+    sums.ce += row.ce;
+  }
+  return sums;
+}
+
+// Writes the gradient over the student's logits.
+Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets, const Loss& loss, const ChunkedLossInput& in) {
+  torch::AutoGradMode with_grad(true);
+  const Tensor logits = student.detach().clone().requires_grad_(true), scored = targets.ge(0);
+  const Tensor mask = scored.to(torch::kFloat32);
+  const Tensor kl = (loss.divergence(torch::log_softmax(logits / in.temperature, -1), torch::log_softmax(teacher / in.temperature, -1)) * mask).sum() *
+                    (in.temperature * in.temperature);
+  const Tensor picked = torch::log_softmax(logits, -1).gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1);
+  const Tensor ce = -(picked * mask).sum();
+  const auto gradient = torch::autograd::grad({in.kl_weight * kl + in.ce_weight * ce}, {logits});
+  student.copy_(gradient[0]);
+  return {kl.item<double>(), ce.item<double>()};
+}
+
+}  // namespace
+
+ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
+  torch::NoGradGuard no_grad;
+  const bool distills = in.teacher_hidden.defined();
+  const Loss& loss = loss_by_name(in.loss);
+  const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1), V = in.student_output.size(0);
+  ESP_CHECK(in.targets.size(0) == n && in.targets.scalar_type() == torch::kInt64, internal, "targets are int64, one for each of ", n, " hidden states");
+  ESP_CHECK(in.student_output.size(1) == H, internal, "output weights of width ", in.student_output.size(1), " for hidden states of width ", H);
+  ESP_CHECK(!distills || (in.teacher_hidden.size(0) == n && in.teacher_output.size(0) == V), internal, "teacher with ", in.teacher_output.size(0),
+            " tokens of vocabulary against ", V);
+  ESP_CHECK(in.temperature > 0, usage, "temperature ", in.temperature, " is not positive");
+  const Tensor targets = in.targets.contiguous();
+
+  const Tensor student_hidden = cast(in.student_hidden, in.matmul_dtype), student_output = cast(in.student_output, in.matmul_dtype);
+  const Tensor teacher_hidden = distills ? cast(in.teacher_hidden, in.matmul_dtype) : Tensor();
+  const Tensor teacher_output = distills ? cast(in.teacher_output, in.matmul_dtype) : Tensor();
+  Tensor output_gradient;
+  if (in.output_gradient) {
+    if (!in.student_output.grad().defined()) in.student_output.mutable_grad() = torch::zeros_like(in.student_output);
+    output_gradient = in.student_output.grad();
+  }
+
+  const std::int64_t chunk = std::min(n, in.token_chunk > 0 ? in.token_chunk : default_chunk(V));
+  const Tensor student_buffer = torch::empty({chunk, V}), teacher_buffer = distills ? torch::empty({chunk, V}) : Tensor();
+  ChunkedLoss out;
+  if (in.hidden_gradient) out.hidden_gradient = torch::empty({n, H});
+  const RowWeights weights{static_cast<float>(in.kl_weight), static_cast<float>(in.ce_weight), static_cast<float>(in.temperature)};
+  for (std::int64_t begin = 0; begin < n; begin += chunk) {
+    const std::int64_t rows = std::min(chunk, n - begin);
+    const Tensor hidden = student_hidden.narrow(0, begin, rows), chunk_targets = targets.narrow(0, begin, rows);
+    Tensor student = student_buffer.narrow(0, 0, rows), teacher;
+    multiply_into(student, hidden, student_output.t());
+    if (distills) {
+      teacher = teacher_buffer.narrow(0, 0, rows);
+      multiply_into(teacher, teacher_hidden.narrow(0, begin, rows), teacher_output.t());
+    }
+    const Sums sums = distills && !loss.fused ? autograd_rows(student, teacher, chunk_targets, loss, in)
+                                              : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
+    out.kl_sum += sums.kl;
+    out.ce_sum += sums.ce;
+
+    const Tensor gradient = cast(student, in.matmul_dtype);
+    if (in.hidden_gradient) {
+      Tensor target_rows = out.hidden_gradient.narrow(0, begin, rows);
+      multiply_into(target_rows, gradient, student_output);
+    }
+    if (in.output_gradient) {
+      if (in.matmul_dtype == torch::kFloat32) {
+        output_gradient.addmm_(gradient.t(), hidden);
+      } else {
+        output_gradient.add_(at::mm(gradient.t(), hidden));
+      }
+    }
+  }
+  out.tokens = targets.ge(0).sum().item<std::int64_t>();
+  out.loss_sum = (distills ? in.kl_weight * out.kl_sum : 0.0) + in.ce_weight * out.ce_sum;
+  return out;
+}
+
+}  // namespace espalier::distill

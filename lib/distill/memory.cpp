@@ -1,0 +1,27 @@
+#include "distill/memory.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+
+#include <climits>
+#endif
+
+namespace espalier::distill {
+
+#if defined(__GLIBC__)
+// M_MMAP_THRESHOLD alone does not do: glibc refuses values above 32 MB, and logits are larger.
+AllocationReuse::AllocationReuse() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+}
+AllocationReuse::~AllocationReuse() {
+  mallopt(M_MMAP_MAX, 65536);
+  mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+  malloc_trim(0);
+}
+#else
+AllocationReuse::AllocationReuse() {}
+AllocationReuse::~AllocationReuse() {}
+#endif
+
+}  // namespace espalier::distill

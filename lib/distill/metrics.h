@@ -1,0 +1,35 @@
+// metrics.jsonl: one JSON object a step. The only file of a run that holds times; nothing hashes it.
+#pragma once
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace espalier::distill {
+
+struct StepMetrics {
+  std::int64_t step = 0, tokens = 0;  // after this step; step counts from 1
+  double loss = 0, kl = 0, ce = 0;    // per scored token, before the update
+  double learning_rate = 0, grad_norm = 0, tokens_per_second = 0;
+};
+
+class MetricsLog {
+ public:
+  // Keeps the first `keep_bytes` bytes of an existing file (what the checkpoint knows of) and appends after them.
+  MetricsLog(const std::string& path, std::uint64_t keep_bytes);
+  ~MetricsLog();
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
+  void write(const StepMetrics& m);  // whole line, flushed to the system
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::string path_;
+  std::FILE* file_ = nullptr;
+  std::uint64_t bytes_ = 0;
+};
+
+// Median of tokens_per_second over the lines of a log; 0 when there is none.
+double median_speed(const std::string& path);
+
+}  // namespace espalier::distill

@@ -1,0 +1,27 @@
+// What a killed run continues from: <out>/checkpoint/step-<n>/ with parameters and both moments as raw little-endian float32 and
+// state.json. A checkpoint appears whole, by rename, before older ones are removed; the sampler needs no state of its own, for its windows
+// are a pure function of the step.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "distill/parameters.h"
+
+namespace espalier::distill {
+
+struct TrainState {
+  std::int64_t step = 0;            // optimizer steps done
+  std::uint64_t metrics_bytes = 0;  // length of metrics.jsonl at that step
+  double loss_first = 0, loss_last = 0;
+  int threads = 0;                  // matrix products round differently with another number
+  std::string run;                  // identity of the run: hash of options and inputs
+};
+
+void save_state(const std::string& out, const TrainState& state, Parameters& parameters);
+// The newest checkpoint's state, its large files not read yet; nothing when there is no checkpoint.
+std::optional<TrainState> find_state(const std::string& out);
+void load_parameters(const std::string& out, const TrainState& state, Parameters& parameters);
+void remove_states(const std::string& out);
+
+}  // namespace espalier::distill

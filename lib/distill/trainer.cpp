@@ -1,0 +1,230 @@
+// The training loop. Sums of losses and gradients over the micro-batches of a step are divided once, by the number of scored tokens, in
+// the optimizer's pass. Steps are a pure function of (parameters, moments, step), which is what a checkpoint holds.
+#include "distill/trainer.h"
+
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/units.h"
+#include "distill/adamw.h"
+#include "distill/chunked_loss.h"
+#include "distill/memory.h"
+#include "distill/metrics.h"
+#include "distill/parameters.h"
+#include "distill/schedule.h"
+#include "distill/setup.h"
+#include "distill/train_state.h"
+#include "hash/sha256.h"
+
+namespace espalier::distill {
+namespace {
+
+namespace fs = std::filesystem;
+using model::Transformer;
+using torch::Tensor;
+using Clock = std::chrono::steady_clock;
+
+struct Batch {
+  Tensor ids, targets;  // int64 [batch, sequence]; target: the next token of the text, -1 at its very end
+};
+
+Batch make_batch(const data::Corpus& corpus, const data::WindowSampler& sampler, std::int64_t first_window, std::int64_t batch, std::int64_t sequence) {
+  Batch out{torch::empty({batch, sequence}, torch::kInt64), torch::empty({batch, sequence}, torch::kInt64)};
+  auto* ids = out.ids.mutable_data_ptr<std::int64_t>();
+  auto* targets = out.targets.mutable_data_ptr<std::int64_t>();
+  const auto n = static_cast<std::int64_t>(corpus.tokens.size());
+  for (std::int64_t b = 0; b < batch; ++b) {
+    const std::int64_t start = sampler.start(first_window + b);
+    for (std::int64_t i = 0; i < sequence; ++i) {
+      *ids++ = corpus.tokens[static_cast<std::size_t>(start + i)];
+      *targets++ = start + i + 1 < n ? corpus.tokens[static_cast<std::size_t>(start + i + 1)] : -1;
+    }
+  }
+  return out;
+}
+
+std::string duration(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  char text[64];
+  if (s >= 3600)
+    std::snprintf(text, sizeof text, "%ldh%02ldm", s / 3600, s / 60 % 60);
+  else
+    std::snprintf(text, sizeof text, "%ldm%02lds", s / 60, s % 60);
+  return text;
+}
+
+class Run {
+ public:
+  Run(const TrainOptions& options, const Setup& setup, const std::string& out, TrainState& state)
+      : options_(options),
+        setup_(setup),
+        out_(out),
+        state_(state),
+        sampler_(static_cast<std::int64_t>(setup.corpus.tokens.size()), options.sequence, options.seed),
+        student_(Transformer::load(setup.student_source, {.trainable = true, .matmul_dtype = setup.matmul_dtype})),
+        parameters_(student_, options.train_embeddings, options.weight_decay) {
+    if (setup.teacher_source) teacher_.emplace(Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype}));
+    if (state.step > 0) load_parameters(out, state, parameters_);
+  }
+
+  void train(const core::Progress& progress) {
+    MetricsLog log(out_ + "/metrics.jsonl", state_.metrics_bytes);
+    const auto begin = Clock::now();
+    const std::int64_t first = state_.step;
+    while (state_.step < setup_.steps) {
+      const auto step_begin = Clock::now();
+      StepMetrics m = step();
+      const auto now = Clock::now();
+      const double seconds = std::chrono::duration<double>(now - step_begin).count();
+      m.tokens_per_second = static_cast<double>(setup_.tokens_per_step) / std::max(seconds, 1e-9);
+      log.write(m);
+      state_.metrics_bytes = log.bytes();
+      if (state_.step % options_.checkpoint_every == 0 && state_.step < setup_.steps) save_state(out_, state_, parameters_);
+      if (progress) report(progress, m, std::chrono::duration<double>(now - begin).count() / static_cast<double>(state_.step - first));
+    }
+  }
+
+  const Transformer& student() const { return student_; }
+
+ private:
+  // Adds the gradients of one micro-batch; returns its sums.
+  ChunkedLoss accumulate(std::int64_t first_window) {
+    const Batch batch = make_batch(setup_.corpus, sampler_, first_window, options_.batch, options_.sequence);
+    ChunkedLossInput in;
+    if (teacher_ && options_.kl_weight > 0) {
+      torch::NoGradGuard no_grad;
+      in.teacher_hidden = teacher_->hidden(batch.ids).flatten(0, 1);
+      in.teacher_output = teacher_->output_weight();
+    }
+    const Tensor hidden = student_.hidden(batch.ids).flatten(0, 1);
+    in.student_hidden = hidden.detach();
+    in.student_output = student_.output_weight();
+    in.output_gradient = in.student_output.requires_grad();
+    in.targets = batch.targets.flatten();
+    in.kl_weight = options_.kl_weight;
+    in.ce_weight = options_.ce_weight;
+    in.temperature = options_.temperature;
+    in.loss = options_.loss;
+    in.token_chunk = options_.vocab_chunk;
+    in.matmul_dtype = setup_.matmul_dtype;
+    ChunkedLoss loss = chunked_loss(in);
+    if (std::isfinite(loss.loss_sum)) hidden.backward(loss.hidden_gradient);
+    return loss;
+  }
+
+  StepMetrics step() {
+    ChunkedLoss sum;
+    const std::int64_t number = state_.step + 1;
+    for (std::int64_t a = 0; a < options_.accumulation; ++a) {
+      const ChunkedLoss part = accumulate((state_.step * options_.accumulation + a) * options_.batch);
+      sum.loss_sum += part.loss_sum;
+      sum.kl_sum += part.kl_sum;
+      sum.ce_sum += part.ce_sum;
+      sum.tokens += part.tokens;
+    }
+    const double tokens = static_cast<double>(sum.tokens);
+    const double rate = learning_rate(state_.step, setup_.steps, options_.learning_rate, options_.warmup_ratio, options_.final_learning_rate_ratio);
+    ESP_CHECK(std::isfinite(sum.loss_sum), check_failed, "step ", number, ": the loss is not finite (learning rate ", rate, ", last loss ",
+              state_.loss_last, "); lower the learning rate or check the models' weights");
+    const double length = norm(parameters_.gradients(), parameters_.size()) / tokens;
+    ESP_CHECK(std::isfinite(length), check_failed, "step ", number, ": the gradient is not finite (learning rate ", rate, ", loss ",
+              sum.loss_sum / tokens, "); lower the learning rate or check the models' weights");
+    ESP_CHECK(length > 0 || state_.step > 0, check_failed, "step ", number,
+              ": the gradient is zero: the student cannot be trained this way (it equals its teacher, or nothing in it is trainable)");
+    const double clip = options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
+    adamw_step({options_.beta1, options_.beta2, options_.epsilon}, number, rate, clip / tokens, parameters_.segments(), parameters_.values(),
+               parameters_.gradients(), parameters_.first_moment(), parameters_.second_moment());
+    state_.step = number;
+    state_.loss_last = sum.loss_sum / tokens;
+    if (number == 1) state_.loss_first = state_.loss_last;
+    return {number, number * setup_.tokens_per_step, state_.loss_last, sum.kl_sum / tokens, sum.ce_sum / tokens, rate, length, 0};
+  }
+
+  void report(const core::Progress& progress, const StepMetrics& m, double seconds_per_step) const {
+    char detail[128];
+    std::snprintf(detail, sizeof detail, "loss %.4f  %.0f tokens/s  %s left", m.loss, m.tokens_per_second,
+                  duration(seconds_per_step * static_cast<double>(setup_.steps - m.step)).c_str());
+    progress({"distill", m.tokens, setup_.steps * setup_.tokens_per_step, "tokens", detail});
+  }
+
+  const TrainOptions& options_;
+  const Setup& setup_;
+  const std::string& out_;
+  TrainState& state_;
+  data::WindowSampler sampler_;
+  Transformer student_;
+  std::optional<Transformer> teacher_;
+  Parameters parameters_;
+};
+
+TrainResult result_of(const Setup& setup, const std::string& out, double loss_first, double loss_last) {
+  return {setup.steps, setup.steps * setup.tokens_per_step, loss_first, loss_last, median_speed(out + "/metrics.jsonl"), core::peak_rss_bytes()};
+}
+
+// A finished output of this very run; Error when it is one of another.
+std::optional<TrainResult> finished(const Setup& setup, const std::string& out) {
+  if (!checkpoint::has_manifest(out)) return std::nullopt;
+  const checkpoint::Manifest have = checkpoint::read_manifest(out);
+  ESP_CHECK(have.stage == "distill" && have.metrics.value("run", "") == setup.run, input, out,
+            ": holds the result of other options or inputs; choose another directory, or start over without --resume");
+  return result_of(setup, out, have.metrics.value("loss_first", 0.0), have.metrics.value("loss_last", 0.0));
+}
+
+// The state to start from. Leaves threads set.
+TrainState starting_point(const Setup& setup, const TrainInput& input) {
+  std::optional<TrainState> found;
+  if (input.resume) found = find_state(input.out);
+  if (found) {
+    ESP_CHECK(found->run == setup.run, input, input.out,
+              "/checkpoint: was made with other options or inputs; choose another directory, or start over without --resume");
+    ESP_CHECK(input.threads == 0 || input.threads == found->threads, usage, "--threads ", input.threads, ": the run in ", input.out,
+              " was started with ", found->threads, " and another number would round differently; leave it out");
+  } else {
+    remove_states(input.out);
+  }
+  if (const int threads = found ? found->threads : input.threads; threads > 0) at::set_num_threads(threads);
+  if (found) return *found;
+  TrainState fresh;
+  fresh.threads = at::get_num_threads();
+  fresh.run = setup.run;
+  return fresh;
+}
+
+}  // namespace
+
+TrainResult distill(const TrainInput& input, const TrainOptions& options, const core::Progress& progress) {
+  try {
+    Setup setup = prepare(input, options);
+    std::error_code error;
+    fs::create_directories(input.out, error);
+    ESP_CHECK(!error, input, input.out, ": cannot create the directory: ", error.message());
+    if (input.resume) {
+      if (const auto done = finished(setup, input.out)) return *done;
+    } else {
+      fs::remove(input.out + "/manifest.json", error);
+    }
+    TrainState state = starting_point(setup, input);
+    const AllocationReuse reuse;
+    Run run(options, setup, input.out, state);
+    run.train(progress);
+    run.student().save(input.out, setup.student_source, {});
+    setup.manifest.metrics = {{"steps", setup.steps}, {"tokens", setup.steps * setup.tokens_per_step}, {"loss_first", state.loss_first},
+                              {"loss_last", state.loss_last}, {"threads", state.threads}, {"run", setup.run}};
+    for (const auto& entry : fs::directory_iterator(input.out))
+      if (entry.path().extension() == ".safetensors")
+        setup.manifest.outputs[entry.path().filename().string()] = hash::sha256_file(entry.path().string());
+    checkpoint::write_manifest(input.out, setup.manifest);
+    remove_states(input.out);
+    return result_of(setup, input.out, state.loss_first, state.loss_last);
+  } catch (const c10::Error& error) {
+    core::fail(core::ErrorKind::internal, "LibTorch: ", error.what_without_backtrace());
+  }
+}
+
+}  // namespace espalier::distill

@@ -1,0 +1,209 @@
+// The chunked loss and its gradients against plain autograd over whole logits, for every loss of the list.
+#include "distill/chunked_loss.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "distill/loss.h"
+#include "distill/row_loss.h"
+
+namespace espalier::distill {
+namespace {
+
+using torch::Tensor;
+
+struct Problem {
+  Tensor student_hidden, student_output, teacher_hidden, teacher_output, targets;
+};
+// 23 tokens (odd, and not a multiple of the chunks used), vocabulary 101, two of the tokens masked. Logits of standard deviation about 2.
+Problem problem(std::uint64_t seed) {
+  torch::manual_seed(seed);
+  Problem p{torch::randn({23, 12}), torch::randn({101, 12}) * 0.6, torch::randn({23, 20}), torch::randn({101, 20}) * 0.45, torch::randint(101, {23}, torch::kInt64)};
+  p.targets[4] = -1;
+  p.targets[22] = -1;
+  return p;
+}
+ChunkedLossInput input_of(const Problem& p, std::string_view loss) {
+  ChunkedLossInput in;
+  in.student_hidden = p.student_hidden;
+  in.student_output = p.student_output.detach().clone().requires_grad_(true);
+  in.teacher_hidden = p.teacher_hidden;
+  in.teacher_output = p.teacher_output;
+  in.targets = p.targets;
+  in.loss = std::string(loss);
+  in.token_chunk = 5;
+  return in;
+}
+
+struct Plain {
+  double loss, kl, ce;
+  Tensor hidden_gradient, output_gradient;
+};
+// In double, over all logits at once, with the formulas written out again.
+Plain plain(const ChunkedLossInput& in) {
+  torch::AutoGradMode with_grad(true);
+  const Tensor hidden = in.student_hidden.detach().to(torch::kFloat64).requires_grad_(true);
+  const Tensor output = in.student_output.detach().to(torch::kFloat64).requires_grad_(true);
+  const Tensor logits = hidden.mm(output.t()), mask = in.targets.ge(0).to(torch::kFloat64);
+  Tensor kl = torch::zeros({}, torch::kFloat64);
+  if (in.teacher_hidden.defined()) {
+    const Tensor teacher = in.teacher_hidden.to(torch::kFloat64).mm(in.teacher_output.to(torch::kFloat64).t());
+    const Tensor s = torch::softmax(logits / in.temperature, -1), t = torch::softmax(teacher / in.temperature, -1);
+    const auto divergence = [](const Tensor& p, const Tensor& q) { return (p * (p / q).log()).sum(-1); };
+    Tensor each;
+    if (in.loss == "forward_kl") each = divergence(t, s);
+    if (in.loss == "reverse_kl") each = divergence(s, t);
+    if (in.loss == "jsd") each = 0.5 * (divergence(t, 0.5 * (s + t)) + divergence(s, 0.5 * (s + t)));
+    kl = (each * mask).sum() * in.temperature * in.temperature;
+  }
+  const Tensor ce = -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) * mask).sum();
+  const Tensor loss = in.kl_weight * kl + in.ce_weight * ce;
+  loss.backward();
+  return {loss.item<double>(), kl.item<double>(), ce.item<double>(), hidden.grad(), output.grad()};
+}
+// float32 against double: sums of 101 terms; gradients are of order 1.
+void expect_equal(const ChunkedLoss& ours, const ChunkedLossInput& in) {
+  const Plain p = plain(in);
+  EXPECT_NEAR(ours.loss_sum, p.loss, 1e-5 * (1 + std::abs(p.loss)));
+  EXPECT_NEAR(ours.kl_sum, p.kl, 1e-5 * (1 + std::abs(p.kl)));
+  EXPECT_NEAR(ours.ce_sum, p.ce, 1e-5 * (1 + std::abs(p.ce)));
+  EXPECT_LT((ours.hidden_gradient - p.hidden_gradient).abs().max().item<double>(), 2e-5 * (1 + p.hidden_gradient.abs().max().item<double>()));
+  EXPECT_LT((in.student_output.grad() - p.output_gradient).abs().max().item<double>(), 2e-5 * (1 + p.output_gradient.abs().max().item<double>()));
+}
+
+class EveryLoss : public testing::TestWithParam<std::string_view> {};
+
+TEST_P(EveryLoss, EqualsPlainAutograd) {
+  for (const double temperature : {1.0, 2.5, 0.7}) {
+    ChunkedLossInput in = input_of(problem(1), GetParam());
+    in.temperature = temperature;
+    in.kl_weight = 0.8;
+    in.ce_weight = 0.3;
+    const ChunkedLoss out = chunked_loss(in);
+    EXPECT_EQ(out.tokens, 21);
+    EXPECT_GT(out.kl_sum, 1.0);
+    expect_equal(out, in);
+  }
+}
+TEST_P(EveryLoss, IsZeroForEqualDistributions) {
+  ChunkedLossInput in = input_of(problem(2), GetParam());
+  in.teacher_hidden = in.student_hidden;
+  in.teacher_output = in.student_output.detach().clone();
+  in.ce_weight = 0;
+  in.temperature = 1.7;
+  const ChunkedLoss out = chunked_loss(in);
+  EXPECT_NEAR(out.kl_sum, 0, 1e-5);
+  EXPECT_LT(out.hidden_gradient.abs().max().item<double>(), 1e-5);
+  EXPECT_LT(in.student_output.grad().abs().max().item<double>(), 1e-5);
+}
+TEST_P(EveryLoss, MaskedTokensCountForNothing) {
+  const Problem p = problem(3);
+  ChunkedLossInput in = input_of(p, GetParam()), changed = input_of(p, GetParam());
+  changed.student_hidden = p.student_hidden.clone();
+  changed.student_hidden[4].mul_(-3);
+  changed.teacher_hidden = p.teacher_hidden.clone();
+  changed.teacher_hidden[22].add_(5);
+  const ChunkedLoss a = chunked_loss(in), b = chunked_loss(changed);
+  EXPECT_DOUBLE_EQ(a.loss_sum, b.loss_sum);
+  EXPECT_TRUE(torch::equal(in.student_output.grad(), changed.student_output.grad()));
+  EXPECT_EQ(a.hidden_gradient[4].abs().max().item<double>(), 0);
+  EXPECT_EQ(a.hidden_gradient[22].abs().max().item<double>(), 0);
+  EXPECT_GT(a.hidden_gradient[5].abs().max().item<double>(), 1e-3);
+}
+TEST_P(EveryLoss, ChunksDoNotMatter) {
+  const Problem p = problem(4);
+  ChunkedLossInput small = input_of(p, GetParam()), whole = input_of(p, GetParam());
+  small.token_chunk = 1;
+  whole.token_chunk = 0;
+  const ChunkedLoss a = chunked_loss(small), b = chunked_loss(whole);
+  EXPECT_NEAR(a.loss_sum, b.loss_sum, 1e-5 * b.loss_sum);
+  EXPECT_LT((a.hidden_gradient - b.hidden_gradient).abs().max().item<double>(), 1e-5);
+  EXPECT_LT((small.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(), 1e-5);
+}
+TEST_P(EveryLoss, SumsAndGradientsAdd) {
+  const Problem p = problem(5);
+  ChunkedLossInput whole = input_of(p, GetParam()), parts = input_of(p, GetParam());
+  const ChunkedLoss all = chunked_loss(whole);
+  double sum = 0;
+  for (std::int64_t r = 0; r < 23; ++r) {
+    ChunkedLossInput one = parts;
+    one.student_hidden = p.student_hidden.narrow(0, r, 1);
+    one.teacher_hidden = p.teacher_hidden.narrow(0, r, 1);
+    one.targets = p.targets.narrow(0, r, 1);
+    sum += chunked_loss(one).loss_sum;
+  }
+  EXPECT_NEAR(sum, all.loss_sum, 1e-5 * all.loss_sum);
+  EXPECT_LT((parts.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(), 1e-5);
+}
+
+std::vector<std::string_view> names() {
+  std::vector<std::string_view> out;
+  for (const Loss* loss : all_losses()) out.push_back(loss->name);
+  return out;
+}
+INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, testing::ValuesIn(names()), [](const auto& param) { return std::string(param.param); });
+
+TEST(Losses, TheListHasThem) {
+  EXPECT_EQ(all_losses().size(), 3u);
+  EXPECT_EQ(loss_by_name("jsd").name, "jsd");
+  try {
+    loss_by_name("forwrd_kl");
+    FAIL() << "an unknown loss was accepted";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.kind(), core::ErrorKind::usage);
+    EXPECT_NE(std::string(error.what()).find("forward_kl"), std::string::npos);
+  }
+}
+
+TEST(ChunkedLoss, WithoutATeacherIsCrossEntropy) {
+  ChunkedLossInput in = input_of(problem(6), "forward_kl");
+  in.teacher_hidden = in.teacher_output = Tensor();
+  in.ce_weight = 1.5;
+  const ChunkedLoss out = chunked_loss(in);
+  EXPECT_EQ(out.kl_sum, 0);
+  expect_equal(out, in);
+}
+TEST(ChunkedLoss, LeavesTheOutputAloneWhenToldTo) {
+  ChunkedLossInput in = input_of(problem(7), "forward_kl");
+  in.output_gradient = false;
+  chunked_loss(in);
+  EXPECT_FALSE(in.student_output.grad().defined());
+}
+TEST(ChunkedLoss, Bfloat16IsNear) {
+  ChunkedLossInput in = input_of(problem(8), "forward_kl");
+  in.matmul_dtype = torch::kBFloat16;
+  const ChunkedLoss out = chunked_loss(in);
+  const Plain p = plain(in);
+  // Logits of size 2 to 8 rounded to 8 bits: up to 2 % each, averaged over the tokens.
+  EXPECT_NEAR(out.loss_sum, p.loss, 0.02 * p.loss);
+  EXPECT_LT((out.hidden_gradient - p.hidden_gradient).norm().item<double>(), 0.03 * p.hidden_gradient.norm().item<double>());
+}
+TEST(ChunkedLoss, ExtremeLogitsStayFinite) {
+  std::vector<float> student(1000, -3000.0f), teacher(1000, 2000.0f);
+  student[7] = 9000.0f;
+  teacher[3] = 2001.0f;
+  const RowLoss loss = row_loss(student.data(), teacher.data(), 1000, 5, {0.5f, 0.5f, 1.0f});
+  EXPECT_NEAR(loss.ce, 12000.0, 1e-3);
+  EXPECT_TRUE(std::isfinite(loss.kl));
+  for (const float g : student) EXPECT_TRUE(std::isfinite(g));
+}
+// At the size of a real vocabulary, where float sums would drift.
+TEST(ChunkedLoss, RowLossOfALargeVocabularyIsExact) {
+  torch::manual_seed(9);
+  const std::int64_t vocab = 49152;
+  for (const float temperature : {1.0f, 2.0f}) {
+    const Tensor s = torch::randn({vocab}) * 3, t = torch::randn({vocab}) * 3;
+    const Tensor sd = s.to(torch::kFloat64).requires_grad_(true), td = t.to(torch::kFloat64);
+    const Tensor log_s = torch::log_softmax(sd / temperature, 0), log_t = torch::log_softmax(td / temperature, 0);
+    const Tensor kl = (log_t.exp() * (log_t - log_s)).sum() * temperature * temperature, ce = -torch::log_softmax(sd, 0)[11];
+    (0.6 * kl + 0.4 * ce).backward();
+    Tensor gradient = s.clone(), scratch = t.clone();
+    const RowLoss row = row_loss(gradient.data_ptr<float>(), scratch.data_ptr<float>(), vocab, 11, {0.6f, 0.4f, temperature});
+    EXPECT_NEAR(row.kl, kl.item<double>(), 2e-6 * kl.item<double>());
+    EXPECT_NEAR(row.ce, ce.item<double>(), 2e-6 * ce.item<double>());
+    EXPECT_LT((gradient - sd.grad()).abs().max().item<double>(), 1e-6);
+  }
+}
+
+}  // namespace
+}  // namespace espalier::distill
