@@ -15,6 +15,7 @@ struct CalibrateOptions {
   bool gram = false;  // also the full second moments, for gptq rounding
 };
 // Streams the text through the model layer by layer. The output matrix (or tied embedding) gets the statistics of the final normed hidden.
+// Windows of `sequence` tokens drawn with the seed; whole windows only.
 quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus, const CalibrateOptions& options,
                                const core::Progress& progress);
 

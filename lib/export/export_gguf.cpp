@@ -17,7 +17,6 @@ namespace {
 using quant::Rounding;
 
 constexpr std::int64_t kPieceValues = std::int64_t{1} << 23;  // 32 MB of floats at a time
-constexpr std::int64_t kRowUnit = 32;                         // gptq works on chunks of rows; pieces are whole chunks
 
 void refuse_source(const checkpoint::Checkpoint& source, const std::string& path) {
   const auto refuse = [&](const std::string& own) {
@@ -82,7 +81,7 @@ class TensorExporter {
     const bool permuted = t.spec->to_gguf == arch::Transform::rope_permute;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options_);
     const Rounding rounding = statistics == nullptr ? Rounding::nearest : options_.rounding;
-    const std::int64_t unit = permuted ? std::lcm(kRowUnit, source_.dims().head_dim) : kRowUnit;
+    const std::int64_t unit = permuted ? std::lcm(quant::kRowChunk, source_.dims().head_dim) : quant::kRowChunk;
     const std::int64_t piece = std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
     for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
       const std::int64_t n = std::min(piece, t.rows - begin);

@@ -1,6 +1,9 @@
+// All rows of the chunk visit a sub-block before the next one: inside the visit only the sub-block's part of the gradient is kept up to
+// date, and the rest of it follows with one matrix product.
 #include "quant/descent.h"
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cmath>
 
 #include "quant/gptq.h"
@@ -9,102 +12,107 @@ namespace espalier::quant {
 namespace {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Row = Eigen::Map<Eigen::RowVectorXf>;
-using ConstRow = Eigen::Map<const Eigen::RowVectorXf>;
 
+constexpr int kMaxSub = 32;
 // Changes must lower the error by more than the float noise of the running gradient.
-constexpr float kWorthwhile = 1e-6f;
+constexpr float kWorthwhile = 1e-5f;
 
-// One row: r = w - q, g = r H, both kept up to date.
-struct RowState {
-  const float* h;
-  std::int64_t cols;
-  float* r;
-  float* g;
+// One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, with g = (w - q) H.
+struct Visit {
+  const Grid& grid;
+  const GridBlock& block;
+  const float* h;       // [sub, kMaxSub]: the sub-block's part of H
+  float g[kMaxSub];     // kept up to date
+  float e[kMaxSub];     // change so far
+  SubScale& scale;
+  std::int8_t* level;
 
-  void move(std::int64_t i, float change) {  // q_i += change
-    r[i] -= change;
-    Row(g, cols).noalias() -= change * ConstRow(h + i * cols, cols);
+  void change(int i, float by) {
+    e[i] += by;
+    for (int k = 0; k < kMaxSub; ++k) g[k] -= by * h[i * kMaxSub + k];
+  }
+
+  void improve_levels() {
+    const float inverse = inverse_step(scale);
+    if (inverse == 0.0f) return;
+    for (int i = 0; i < grid.sub; ++i) {
+      const float hii = h[i * (kMaxSub + 1)];
+      const int l = nearest_level(grid, scale, inverse, grid_value(scale, level[i]) + g[i] / hii);  // the target zeroes the gradient
+      if (l == level[i]) continue;
+      const float by = scale.step * static_cast<float>(l - level[i]);
+      if (!(by * (2 * g[i] - by * hii) > kWorthwhile * hii * scale.step * scale.step)) continue;
+      level[i] = static_cast<std::int8_t>(l);
+      change(i, by);
+    }
+  }
+
+  // The stored scale nearest to the least-squares one for the levels as they are, when it lowers the error.
+  void improve_scale() {
+    float ga = 0, gb = 0, aa = 0, ab = 0, bb = 0;  // gradient and curvature in (step, offset)
+    for (int i = 0; i < grid.sub; ++i) {
+      float ha = 0, hb = 0;
+      for (int k = 0; k < grid.sub; ++k) {
+        ha += h[i * kMaxSub + k] * static_cast<float>(level[k]);
+        hb += h[i * kMaxSub + k];
+      }
+      const auto l = static_cast<float>(level[i]);
+      ga += g[i] * l;
+      gb += g[i];
+      aa += ha * l;
+      ab += hb * l;
+      bb += hb;
+    }
+    float a = 0, b = 0;
+    const float determinant = aa * bb - ab * ab;
+    if (grid.affine && determinant > 1e-4f * aa * bb) {
+      a = (ga * bb - gb * ab) / determinant;
+      b = (gb * aa - ga * ab) / determinant;
+    } else if (aa > 0) {
+      a = ga / aa;
+    } else {
+      return;
+    }
+    const SubScale next = stored_scale(grid, block, scale.step + a, scale.offset + b);
+    const float da = next.step - scale.step, db = next.offset - scale.offset;
+    const float gain = 2 * (da * ga + db * gb) - (da * da * aa + 2 * da * db * ab + db * db * bb);
+    if (!(gain > kWorthwhile * h[0] * scale.step * scale.step)) return;
+    for (int i = 0; i < grid.sub; ++i) change(i, grid_value(next, level[i]) - grid_value(scale, level[i]));
+    scale = next;
   }
 };
-
-void improve_levels(const Grid& grid, const SubScale& scale, std::int64_t c, RowState& row, std::int8_t* level) {
-  const float inverse = inverse_step(scale);
-  if (inverse == 0.0f) return;
-  for (int i = 0; i < grid.sub; ++i) {
-    const float hii = row.h[(c + i) * row.cols + c + i];
-    const float wanted = row.g[c + i] / hii;  // moving q_i by this makes its gradient zero
-    const int l = nearest_level(grid, scale, inverse, grid_value(scale, level[i]) + wanted);
-    if (l == level[i]) continue;
-    const float change = scale.step * static_cast<float>(l - level[i]);
-    const float gain = change * (2 * row.g[c + i] - change * hii);
-    if (!(gain > kWorthwhile * hii * scale.step * scale.step)) continue;
-    level[i] = static_cast<std::int8_t>(l);
-    row.move(c + i, change);
-  }
-}
-
-// The stored scale nearest to the least-squares one for the levels as they are, when it lowers the error.
-void improve_scale(const Grid& grid, const GridBlock& block, std::int64_t c, RowState& row, SubScale& scale, const std::int8_t* level) {
-  // change of q = a * level + b: gradient and curvature in (a, b)
-  double ga = 0, gb = 0, aa = 0, ab = 0, bb = 0;
-  for (int i = 0; i < grid.sub; ++i) {
-    const float* h = row.h + (c + i) * row.cols + c;
-    double ha = 0, hb = 0;
-    for (int k = 0; k < grid.sub; ++k) {
-      ha += static_cast<double>(h[k]) * level[k];
-      hb += static_cast<double>(h[k]);
-    }
-    ga += static_cast<double>(row.g[c + i]) * level[i];
-    gb += static_cast<double>(row.g[c + i]);
-    aa += ha * level[i];
-    ab += hb * level[i];
-    bb += hb;
-  }
-  double a = 0, b = 0;
-  const double determinant = aa * bb - ab * ab;
-  if (grid.affine && determinant > 1e-6 * aa * bb) {
-    a = (ga * bb - gb * ab) / determinant;
-    b = (gb * aa - ga * ab) / determinant;
-  } else if (aa > 0) {
-    a = ga / aa;
-  } else {
-    return;
-  }
-  const SubScale next = stored_scale(grid, block, scale.step + static_cast<float>(a), scale.offset + static_cast<float>(b));
-  const double da = static_cast<double>(next.step) - static_cast<double>(scale.step);
-  const double db = static_cast<double>(next.offset) - static_cast<double>(scale.offset);
-  const double gain = 2 * (da * ga + db * gb) - (da * da * aa + 2 * da * db * ab + db * db * bb);
-  if (!(gain > static_cast<double>(kWorthwhile) * aa * static_cast<double>(scale.step) * static_cast<double>(scale.step))) return;
-  for (int i = 0; i < grid.sub; ++i) {
-    const float change = grid_value(next, level[i]) - grid_value(scale, level[i]);
-    if (change != 0.0f) row.move(c + i, change);
-  }
-  scale = next;
-}
 
 }  // namespace
 
 void descend(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n, std::vector<GridBlock>& blocks) {
+  const int passes = factor.options().descent_passes;
+  if (passes == 0) return;
   const std::int64_t cols = factor.cols(), blocks_per_row = cols / grid.block;
+  const Eigen::Map<const Matrix> h(factor.h(), cols, cols);
+  const auto block_of = [&](std::int64_t row, std::int64_t c) -> GridBlock& { return blocks[static_cast<std::size_t>(row * blocks_per_row + c / grid.block)]; };
   Matrix r = Eigen::Map<const Matrix>(weights, n, cols);
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t c = 0; c < cols; ++c) {
-      const GridBlock& block = blocks[static_cast<std::size_t>(i * blocks_per_row + c / grid.block)];
+      const GridBlock& block = block_of(i, c);
       const auto in_block = static_cast<int>(c % grid.block);
       r(i, c) -= grid_value(block.sub[in_block / grid.sub], block.level[in_block]);
     }
-  Matrix g = r * Eigen::Map<const Matrix>(factor.h(), cols, cols);
-  for (int pass = 0; pass < factor.options().descent_passes; ++pass)
-    for (std::int64_t i = 0; i < n; ++i) {
-      RowState row{factor.h(), cols, r.row(i).data(), g.row(i).data()};
-      for (std::int64_t c = 0; c < cols; c += grid.sub) {
-        GridBlock& block = blocks[static_cast<std::size_t>(i * blocks_per_row + c / grid.block)];
+  Matrix g = r * h;
+  Matrix changes(n, grid.sub);
+  for (int pass = 0; pass < passes; ++pass)
+    for (std::int64_t c = 0; c < cols; c += grid.sub) {
+      float local_h[kMaxSub * kMaxSub] = {};
+      for (int i = 0; i < grid.sub; ++i) std::copy_n(factor.h() + (c + i) * cols + c, grid.sub, local_h + i * kMaxSub);
+      for (std::int64_t i = 0; i < n; ++i) {
+        GridBlock& block = block_of(i, c);
         const auto in_block = static_cast<int>(c % grid.block);
-        SubScale& scale = block.sub[in_block / grid.sub];
-        improve_scale(grid, block, c, row, scale, block.level + in_block);
-        improve_levels(grid, scale, c, row, block.level + in_block);
+        Visit visit{grid, block, local_h, {}, {}, block.sub[in_block / grid.sub], block.level + in_block};
+        std::copy_n(g.row(i).data() + c, grid.sub, visit.g);
+        visit.improve_levels();
+        visit.improve_scale();
+        visit.improve_levels();
+        std::copy_n(visit.e, grid.sub, changes.row(i).data());
       }
+      g.noalias() -= changes * h.middleRows(c, grid.sub);
     }
 }
 

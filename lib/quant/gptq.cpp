@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "quant/descent.h"
+#include "quant/rounding.h"
 
 namespace espalier::quant {
 namespace {
@@ -15,8 +16,22 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
 
 constexpr std::int64_t kBatch = 128;  // columns between two updates of the rest of the row
-constexpr std::int64_t kChunk = 32;   // rows worked on together; fixed, so that results do not depend on the number of threads
 constexpr int kTile = 32;             // side of diagonal_blocks()
+
+// Inverse of the upper triangular m, block by block: [A B; 0 C]^-1 = [A^-1, -A^-1 B C^-1; 0, C^-1].
+void invert_upper(Eigen::Ref<MatrixD> m) {
+  const std::int64_t n = m.rows(), half = n / 2;
+  if (n <= 48) {
+    MatrixD inverse = MatrixD::Identity(n, n);
+    m.triangularView<Eigen::Upper>().solveInPlace(inverse);
+    m = inverse;
+    return;
+  }
+  invert_upper(m.topLeftCorner(half, half));
+  invert_upper(m.bottomRightCorner(n - half, n - half));
+  const MatrixD corner = m.topLeftCorner(half, half).triangularView<Eigen::Upper>() * m.topRightCorner(half, n - half);
+  m.topRightCorner(half, n - half).noalias() = -(corner * m.bottomRightCorner(n - half, n - half).triangularView<Eigen::Upper>());
+}
 
 // Sums d^2 * weight over one sub-block rounded with `scale`, feeding each difference forward; stops when it exceeds `limit`.
 // v: the sub-block's rows of its diagonal tile, from its first column.
@@ -102,9 +117,8 @@ GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& op
   MatrixD reversed = h.reverse();
   const Eigen::LLT<Eigen::Ref<MatrixD>> llt(reversed);
   ESP_CHECK(llt.info() == Eigen::Success, input, "the inputs' second moments are not positive definite; the calibration file is broken");
-  MatrixD m = MatrixD(llt.matrixL()).reverse();
-  h.setIdentity();
-  m.triangularView<Eigen::Upper>().solveInPlace(h);
+  h = MatrixD(llt.matrixL()).reverse();
+  invert_upper(h);
   v_.resize(static_cast<std::size_t>(n * n));
   weight_.resize(static_cast<std::size_t>(n));
   blocks_.assign(static_cast<std::size_t>((n + kTile - 1) / kTile * kTile * kTile), 0.0f);
@@ -123,9 +137,9 @@ std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t r
   ESP_CHECK(factor.cols() == cols, input, "calibration statistics are of ", factor.cols(), " channels, the matrix has ", cols, " columns");
   const std::int64_t blocks_per_row = cols / grid.block, block_bytes = format::info(grid.id).block_bytes;
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(grid.id, rows, cols)));
-  pool.split(rows, kChunk, [&](std::int64_t share_begin, std::int64_t share_end) {
-    for (std::int64_t begin = share_begin; begin < share_end; begin += kChunk) {
-      const std::int64_t n = std::min(kChunk, share_end - begin);
+  pool.split(rows, kRowChunk, [&](std::int64_t share_begin, std::int64_t share_end) {
+    for (std::int64_t begin = share_begin; begin < share_end; begin += kRowChunk) {
+      const std::int64_t n = std::min(kRowChunk, share_end - begin);
       const Eigen::Map<const Matrix> original(weights.data() + begin * cols, n, cols);
       Matrix work = original;
       std::vector<GridBlock> blocks(static_cast<std::size_t>(n * blocks_per_row));

@@ -46,13 +46,15 @@ SubScale super_scale(const Grid& grid, const GridBlock& block, int scale, int mi
 
 // The least-squares scale of the values under the weights, in float.
 void fit(const Grid& grid, const float* x, const float* weight, float& step, float& offset) {
+  offset = 0;
   if (grid.affine) {
-    const format::Affine a = format::fit_affine(x, weight, grid.sub, grid.high, grid.super);
+    const format::Affine a = format::fit_affine(format::WeightedGroup<32>(x, weight), grid.high, grid.super);
     step = a.scale;
     offset = a.min;
+  } else if (grid.sub == 32) {
+    step = format::fit_scale(format::WeightedGroup<32>(x, weight), grid.low, grid.high);
   } else {
-    step = format::fit_scale(x, weight, grid.sub, grid.low, grid.high);
-    offset = 0;
+    step = format::fit_scale(format::WeightedGroup<16>(x, weight), grid.low, grid.high);
   }
 }
 

@@ -15,6 +15,9 @@
 
 namespace espalier::quant {
 
+// Rows are rounded in chunks of this many, each by itself; so a matrix may be rounded in pieces that are whole chunks.
+constexpr std::int64_t kRowChunk = 64;
+
 enum class Rounding : std::uint8_t { nearest, imatrix, gptq };
 Rounding rounding_by_name(std::string_view name);  // Error(usage) for other names
 std::string_view rounding_name(Rounding rounding);

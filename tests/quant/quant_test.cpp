@@ -172,7 +172,7 @@ TEST(Rounding, GptqBeatsImatrixBeatsNearestOnCorrelatedInputs) {
   core::ThreadPool pool(2);
   const std::int64_t rows = 40, cols = 512;
   const std::vector<float> w = random_matrix(rows * cols, 2);
-  const TensorStatistics s = correlated(cols, 3);
+  const TensorStatistics s = correlated(cols, 3, 300);
   for (const FormatId f : kBlockFormats) {
     const double nearest = error_of(w, rows, cols, f, Rounding::nearest, s, pool), imatrix = error_of(w, rows, cols, f, Rounding::imatrix, s, pool),
                  gptq = error_of(w, rows, cols, f, Rounding::gptq, s, pool);
@@ -191,16 +191,16 @@ TEST(Rounding, ThreadsDoNotChangeTheBytes) {
       EXPECT_EQ(round_matrix(w, rows, cols, f, rounding, &s, one), round_matrix(w, rows, cols, f, rounding, &s, five)) << rounding_name(rounding);
 }
 
-// Rows are independent: any whole chunks of 32 rows rounded by themselves give the same bytes (the exporter rounds in pieces).
+// Rows are independent: whole chunks of rows rounded by themselves give the same bytes (the exporter rounds in pieces).
 TEST(Rounding, PiecesOfRowsGiveTheSameBytes) {
-  const std::int64_t rows = 70, cols = 96;
+  const std::int64_t rows = 2 * kRowChunk + 6, cols = 96;
   const std::vector<float> w = random_matrix(rows * cols, 6);
   const TensorStatistics s = correlated(cols, 7, 300);
   core::ThreadPool pool(2);
   const std::vector<std::byte> whole = round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &s, pool);
   std::vector<std::byte> pieces;
-  for (const std::int64_t begin : {0, 32, 64}) {
-    const std::int64_t n = std::min<std::int64_t>(32, rows - begin);
+  for (std::int64_t begin = 0; begin < rows; begin += kRowChunk) {
+    const std::int64_t n = std::min(kRowChunk, rows - begin);
     const auto part = round_matrix(std::span(w).subspan(static_cast<std::size_t>(begin * cols), static_cast<std::size_t>(n * cols)), n, cols,
                                    FormatId::q4_0, Rounding::gptq, &s, pool);
     pieces.insert(pieces.end(), part.begin(), part.end());

@@ -1,0 +1,134 @@
+// The hidden states of all windows advance through one layer at a time, so that memory holds the accumulators of one layer only.
+#include "calibrate/calibrate.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+
+#include "core/error.h"
+#include "model/functions.h"
+#include "model/transformer.h"
+
+namespace espalier::calibrate {
+namespace {
+
+using arch::Role;
+using torch::Tensor;
+
+constexpr std::int64_t kBatchTokens = 4096;  // per forward: large enough for full-speed products
+constexpr std::int64_t kGramPanel = 384;     // columns of a panel of the symmetric product
+
+// Sums over the inputs that one tap point sees: sum x^2 per channel, and sum x x^T. Products in float32 per batch, sums in float64.
+class InputSums {
+ public:
+  explicit InputSums(bool gram) : want_gram_(gram) {}
+
+  void add(const Tensor& x_BTW) {
+    const Tensor x = x_BTW.reshape({-1, x_BTW.size(-1)});
+    const std::int64_t n = x.size(1);
+    if (!squares_.defined()) {
+      squares_ = torch::zeros({n}, torch::kFloat64);
+      if (want_gram_) gram_ = torch::zeros({n, n}, torch::kFloat64);
+    }
+    squares_ += x.square().sum(0, false, torch::kFloat64);
+    tokens_ += x.size(0);
+    if (!want_gram_) return;
+    for (std::int64_t begin = 0; begin < n; begin += kGramPanel) {  // panels of the upper triangle
+      const std::int64_t end = std::min(n, begin + kGramPanel);
+      gram_.slice(0, begin, end).slice(1, begin) += x.slice(1, begin, end).t().matmul(x.slice(1, begin));
+    }
+  }
+
+  quant::TensorStatistics result() const {
+    quant::TensorStatistics out;
+    out.tokens = static_cast<double>(tokens_);
+    out.sum_squares.assign(squares_.data_ptr<double>(), squares_.data_ptr<double>() + squares_.numel());
+    if (want_gram_) {
+      const Tensor full = (gram_.triu() + gram_.triu(1).t()).to(torch::kFloat32).contiguous();
+      out.gram = std::make_shared<const std::vector<float>>(full.data_ptr<float>(), full.data_ptr<float>() + full.numel());
+    }
+    return out;
+  }
+
+ private:
+  bool want_gram_;
+  Tensor squares_, gram_;
+  std::int64_t tokens_ = 0;
+};
+
+// Which matrices read the value of a tap point.
+struct Point {
+  std::string_view name;
+  std::vector<Role> readers;
+};
+const std::vector<Point>& points() {
+  static const std::vector<Point> list = {
+      {"attn_in", {Role::attn_q, Role::attn_k, Role::attn_v}},
+      {"attn_mix", {Role::attn_output}},
+      {"ffn_in", {Role::ffn_gate, Role::ffn_up}},
+      {"ffn_act", {Role::ffn_down}},
+  };
+  return list;
+}
+
+// int64 [n, sequence]
+Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options, std::int64_t vocab) {
+  const auto available = static_cast<std::int64_t>(corpus.tokens.size());
+  ESP_CHECK(options.sequence >= 1 && options.tokens >= 1, usage, "calibration: tokens and sequence must be positive");
+  const std::int64_t n = std::min(options.tokens, available) / options.sequence;
+  ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", options.sequence, " tokens within ", options.tokens,
+            ", the text has ", available);
+  const data::WindowSampler sampler(available, options.sequence, options.seed);
+  Tensor out = torch::empty({n, options.sequence}, torch::kInt64);
+  auto* ids = out.data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t t = 0; t < options.sequence; ++t) {
+      const std::int64_t id = corpus.tokens[static_cast<std::size_t>(sampler.start(i) + t)];
+      ESP_CHECK(id >= 0 && id < vocab, input, corpus.path, ": token id ", id, " is outside the model's vocabulary of ", vocab,
+                "; the text was tokenized for another model");
+      ids[i * options.sequence + t] = id;
+    }
+  return out;
+}
+
+}  // namespace
+
+quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus, const CalibrateOptions& options,
+                               const core::Progress& progress) {
+  const torch::InferenceMode inference;
+  const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
+  model::Transformer model = model::Transformer::load(source, {});
+  quant::Imatrix out;
+  out.tokens = windows.numel();
+  out.sequence = options.sequence;
+  out.text_sha256 = corpus.sha256;
+  out.dataset = corpus.path;
+
+  std::vector<Tensor> streams;
+  for (const Tensor& batch : windows.split(std::max<std::int64_t>(1, kBatchTokens / options.sequence))) streams.push_back(model.embed(batch));
+  const auto n_layers = static_cast<int>(model.dims().n_layers());
+  for (int l = 0; l < n_layers; ++l) {
+    std::vector<std::optional<InputSums>> sums(points().size());
+    model.set_tap([&](const char* point, int, const Tensor& value) {
+      for (std::size_t i = 0; i < points().size(); ++i) {
+        if (points()[i].name != point) continue;
+        if (!sums[i]) sums[i].emplace(options.gram);
+        sums[i]->add(value);
+      }
+    });
+    for (Tensor& x : streams) x = model.layer(l, x);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      if (!sums[i]) continue;  // the layer has no such block
+      const quant::TensorStatistics statistics = sums[i]->result();
+      for (const Role role : points()[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
+    }
+    if (progress) progress({.stage = "calibrate", .done = l + 1, .total = n_layers, .unit = "layers", .detail = ""});
+  }
+  model.set_tap({});
+  InputSums final_sums(options.gram);
+  for (const Tensor& x : streams) final_sums.add(model::rms_norm(x, model.weight(Role::output_norm, -1), model.dims().norm_eps));
+  out.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1), final_sums.result());
+  return out;
+}
+
+}  // namespace espalier::calibrate

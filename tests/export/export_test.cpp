@@ -1,0 +1,261 @@
+// Exported files: their bytes as planned, their values back in the layout they came from, and what is refused.
+#include "export/export_gguf.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "export/metadata.h"
+#include "format/gguf.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace espalier::exporter {
+namespace {
+
+using arch::Role;
+using checkpoint::Checkpoint;
+using format::FormatId;
+
+std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
+  try {
+    f();
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), kind) << e.what();
+    return e.what();
+  }
+  ADD_FAILURE() << "not refused";
+  return "";
+}
+
+plan::QuantPlan mix(const Checkpoint& source, std::string_view name, const std::map<std::string, FormatId>& overrides = {}) {
+  return plan::quant_plan(source.arch(), source.dims(), name, overrides);
+}
+
+quant::Imatrix flat_imatrix(const Checkpoint& source, bool gram) {
+  quant::Imatrix out;
+  out.tokens = 1;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    if (t.is_vector) continue;
+    quant::TensorStatistics s;
+    s.tokens = 1;
+    s.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
+    if (gram) {
+      std::vector<float> identity(static_cast<std::size_t>(t.cols * t.cols), 0.0f);
+      for (std::int64_t i = 0; i < t.cols; ++i) identity[static_cast<std::size_t>(i * (t.cols + 1))] = 1;
+      s.gram = std::make_shared<const std::vector<float>>(identity);
+    }
+    out.tensors[{t.spec->role, t.layer}] = s;
+  }
+  return out;
+}
+
+TEST(Export, HuggingFaceToGgufAndBackIsIdentical) {
+  support::TempDir dir;
+  for (const bool tied : {true, false}) {
+    const support::TinyOptions options{.tied = tied};
+    const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file(tied ? "a" : "b"), options));
+    const std::string path = dir.file("f32.gguf");
+    const ExportResult result = export_gguf(source, mix(source, "f32"), path, {}, {});
+    EXPECT_EQ(result.file_bytes, result.planned_bytes);
+    EXPECT_EQ(result.bits_per_weight, 32.0);
+    const Checkpoint back = Checkpoint::open(path);
+    EXPECT_EQ(back.dims(), source.dims());
+    EXPECT_TRUE(text::same_vocabulary(back.tokenizer(), source.tokenizer()));
+    int tensors = 0;
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+      EXPECT_EQ(back.read(t.spec->role, t.layer), source.read(t.spec->role, t.layer)) << arch::gguf_name(t.spec->role, t.layer);
+      ++tensors;
+    }
+    EXPECT_EQ(tensors, tied ? 2 + 2 * 9 : 3 + 2 * 9);
+    // The file differs from the source's row order where it must: q rows are interleaved.
+    const core::FileReader reader(path);
+    const format::GgufHeader header = format::GgufHeader::read(reader);
+    std::vector<float> q(static_cast<std::size_t>(64 * 64));
+    reader.read(header.tensor("blk.0.attn_q.weight")->offset, std::as_writable_bytes(std::span(q)));
+    EXPECT_NE(q, source.read(Role::attn_q, 0));
+    const std::string again = dir.file("again.gguf");
+    export_gguf(back, mix(back, "f32"), again, {}, {});
+    const Checkpoint twice = Checkpoint::open(again);
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+      EXPECT_EQ(twice.read(t.spec->role, t.layer), source.read(t.spec->role, t.layer));
+  }
+}
+
+TEST(Export, HeaderSaysWhatIsInTheFile) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m")));
+  const std::string path = dir.file("q.gguf");
+  ExportOptions options;
+  options.provenance = {{"espalier.teacher.sha256", "abc"}, {"general.license", "apache-2.0"}};
+  const ExportResult result = export_gguf(source, mix(source, "q4_0", {{"token_embd", FormatId::q8_0}}), path, options, {});
+  const core::FileReader reader(path);
+  const format::GgufHeader header = format::GgufHeader::read(reader);
+  EXPECT_EQ(header.text("general.architecture"), "llama");
+  EXPECT_EQ(header.integer("general.quantization_version"), 2);
+  EXPECT_EQ(header.text("espalier.teacher.sha256"), "abc");
+  EXPECT_EQ(header.text("general.license"), "apache-2.0");
+  EXPECT_EQ(header.text("espalier.rounding"), "nearest");
+  EXPECT_EQ(header.text("tokenizer.ggml.model"), "gpt2");
+  EXPECT_EQ(header.tensor("token_embd.weight")->format, FormatId::q8_0);
+  EXPECT_EQ(header.tensor("blk.1.ffn_down.weight")->format, FormatId::q4_0);
+  EXPECT_EQ(header.tensor("blk.1.ffn_norm.weight")->format, FormatId::f32);
+  EXPECT_EQ(static_cast<std::uint64_t>(result.file_bytes), reader.size());
+  ASSERT_EQ(result.formats.size(), 3u);
+  EXPECT_EQ(result.formats.at("q8_0").tensors, 1);
+  EXPECT_EQ(result.formats.at("q4_0").tensors, 14);
+  EXPECT_EQ(result.formats.at("f32").tensors, 5);
+  options.provenance = {{"tokenizer.ggml.model", "x"}};
+  refusal([&] { export_gguf(source, mix(source, "q4_0"), path, options, {}); }, core::ErrorKind::usage);
+}
+
+TEST(Export, FileTypeOfMixes) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .kv_groups = 4, .q_per_kv = 4, .ffn = 256}));
+  const std::map<std::string, std::uint32_t> expected = {{"f32", 0},  {"f16", 1},   {"bf16", 32},   {"q4_0", 2},    {"q4_1", 3},    {"q5_0", 8},   {"q5_1", 9},   {"q8_0", 7},
+                                                         {"q4_k", 14}, {"q5_k", 16}, {"q6_k", 18}, {"q4_k_m", 15}, {"q4_k_s", 14}, {"q5_k_m", 17}, {"q5_k_s", 16}};
+  EXPECT_EQ(expected.size(), plan::mix_names().size());
+  for (const auto& [name, type] : expected) EXPECT_EQ(file_type(source, mix(source, name)), type) << name;
+}
+
+TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 4, .q_per_kv = 4, .ffn = 256}));
+  const quant::Imatrix imatrix = flat_imatrix(source, true);
+  int files = 0;
+  for (const std::string& name : plan::mix_names())
+    for (const quant::Rounding rounding : {quant::Rounding::nearest, quant::Rounding::imatrix, quant::Rounding::gptq}) {
+      ExportOptions options;
+      options.rounding = rounding;
+      options.imatrix = &imatrix;
+      options.threads = 2;
+      const plan::QuantPlan plan = mix(source, name);
+      const std::int64_t planned = planned_file_bytes(source, plan, options);
+      const ExportResult result = export_gguf(source, plan, dir.file("x.gguf"), options, {});
+      EXPECT_EQ(result.file_bytes, planned) << name;
+      const Checkpoint back = Checkpoint::open(dir.file("x.gguf"));
+      const std::vector<float> a = source.read(Role::attn_q, 0), b = back.read(Role::attn_q, 0);
+      double error = 0, energy = 0;
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        error += (a[i] - b[i]) * (a[i] - b[i]);
+        energy += a[i] * a[i];
+      }
+      EXPECT_LT(error, 0.01 * energy) << name;  // four bits on normal weights: about 0.7 %
+      ++files;
+    }
+  EXPECT_EQ(files, 45);
+}
+
+TEST(Export, ScaledRopeWritesItsFactors) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(
+      support::write_tiny_llama(dir.file("m"), {.rope_scaling = {.factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_positions = 64}}));
+  export_gguf(source, mix(source, "q8_0"), dir.file("x.gguf"), {}, {});
+  const core::FileReader reader(dir.file("x.gguf"));
+  const format::GgufHeader header = format::GgufHeader::read(reader);
+  const format::GgufTensor* tensor = header.tensor("rope_freqs.weight");
+  ASSERT_NE(tensor, nullptr);
+  std::vector<float> factors(8);
+  ASSERT_EQ(tensor->bytes, 32u);
+  reader.read(tensor->offset, std::as_writable_bytes(std::span(factors)));
+  EXPECT_EQ(factors, arch::rope_frequency_factors(source.dims()));
+  EXPECT_EQ(Checkpoint::open(dir.file("x.gguf")).dims(), source.dims());
+}
+
+TEST(Export, VocabularyIsFilledUpToTheEmbedding) {
+  const text::TokenizerData data = support::tiny_tokenizer(300);
+  const text::TokenizerData full = full_vocabulary(data, 320);
+  ASSERT_EQ(full.tokens.size(), 320u);
+  ASSERT_EQ(full.types.size(), 320u);
+  EXPECT_EQ(full.types[310], text::TokenType::unused);
+  EXPECT_NE(full.tokens[310], full.tokens[311]);
+  refusal([&] { full_vocabulary(data, 299); }, core::ErrorKind::input);
+}
+
+TEST(Export, RefusesToWriteOverItsSource) {
+  support::TempDir dir;
+  const std::string gguf = support::write_tiny_llama_gguf(dir.file("m.gguf"));
+  const Checkpoint source = Checkpoint::open(gguf);
+  const std::string before = core::read_text_file(gguf);
+  std::filesystem::create_symlink(gguf, dir.file("link.gguf"));
+  for (const std::string& path : {gguf, dir.file("link.gguf"), dir.file("./m.gguf")})
+    refusal([&] { export_gguf(source, mix(source, "q8_0"), path, {}, {}); }, core::ErrorKind::usage);
+  EXPECT_EQ(core::read_text_file(gguf), before);
+  const std::string hf = support::write_tiny_llama(dir.file("hf"));
+  const Checkpoint directory = Checkpoint::open(hf);
+  refusal([&] { export_gguf(directory, mix(directory, "q8_0"), hf + "/model.safetensors", {}, {}); }, core::ErrorKind::usage);
+  refusal([&] { export_gguf(directory, mix(directory, "q8_0"), hf, {}, {}); }, core::ErrorKind::usage);
+  export_gguf(directory, mix(directory, "q8_0"), hf + "/model.gguf", {}, {});
+  EXPECT_TRUE(std::filesystem::exists(hf + "/model.gguf"));
+  EXPECT_THROW(export_gguf(directory, mix(directory, "q8_0"), dir.file("no/such/x.gguf"), {}, {}), core::Error);
+}
+
+TEST(Export, AFailedExportLeavesThePreviousFile) {
+  support::TempDir dir;
+  const std::string hf = support::write_tiny_llama(dir.file("hf"));
+  const std::string path = dir.file("x.gguf");
+  core::write_text_file(path, "previous");
+  // A weight that is not a number, found in the middle of writing. The data of the safetensors file ends with the last tensor.
+  {
+    std::fstream file(hf + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    file.seekp(-64, std::ios::end);
+    file.write(reinterpret_cast<const char*>(&nan), sizeof nan);
+  }
+  const Checkpoint source = Checkpoint::open(hf);
+  const std::string text = refusal([&] { export_gguf(source, mix(source, "q8_0"), path, {}, {}); }, core::ErrorKind::input);
+  EXPECT_NE(text.find("nan"), std::string::npos) << text;
+  EXPECT_EQ(core::read_text_file(path), "previous");
+  int files = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path())) ++files;
+  EXPECT_EQ(files, 2);
+}
+
+TEST(Export, StatisticsAreCheckedBeforeWriting) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m")));
+  const auto attempt = [&](const quant::Imatrix* imatrix, quant::Rounding rounding) {
+    ExportOptions options;
+    options.rounding = rounding;
+    options.imatrix = imatrix;
+    export_gguf(source, mix(source, "q4_0"), dir.file("x.gguf"), options, {});
+  };
+  refusal([&] { attempt(nullptr, quant::Rounding::imatrix); }, core::ErrorKind::usage);
+  quant::Imatrix imatrix = flat_imatrix(source, false);
+  const std::string text = refusal([&] { attempt(&imatrix, quant::Rounding::gptq); }, core::ErrorKind::input);
+  EXPECT_NE(text.find("blk.1.ffn_down.weight: no second moments"), std::string::npos) << text;
+  imatrix.tensors.erase({Role::ffn_up, 1});
+  imatrix.tensors.erase({Role::attn_v, 0});
+  const std::string missing = refusal([&] { attempt(&imatrix, quant::Rounding::imatrix); }, core::ErrorKind::input);
+  EXPECT_NE(missing.find("blk.1.ffn_up.weight: no statistics"), std::string::npos) << missing;
+  EXPECT_NE(missing.find("blk.0.attn_v.weight: no statistics"), std::string::npos) << missing;
+  EXPECT_FALSE(std::filesystem::exists(dir.file("x.gguf")));
+  imatrix = flat_imatrix(source, false);
+  imatrix.tensors.erase({Role::token_embd, -1});
+  attempt(&imatrix, quant::Rounding::imatrix);
+  EXPECT_TRUE(std::filesystem::exists(dir.file("x.gguf")));
+}
+
+TEST(Export, ThreadsDoNotChangeTheFile) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m")));
+  const quant::Imatrix imatrix = flat_imatrix(source, true);
+  std::string files[2];
+  for (int i = 0; i < 2; ++i) {
+    ExportOptions options;
+    options.rounding = quant::Rounding::gptq;
+    options.imatrix = &imatrix;
+    options.threads = i == 0 ? 1 : 3;
+    const std::string path = dir.file("t" + std::to_string(i));
+    export_gguf(source, mix(source, "q4_0"), path, options, {});
+    files[i] = core::read_text_file(path);
+  }
+  EXPECT_EQ(files[0], files[1]);
+}
+
+}  // namespace
+}  // namespace espalier::exporter
