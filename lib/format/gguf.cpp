@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "format/gguf_types.h"
 
 namespace espalier::format {
 namespace {
@@ -91,13 +92,10 @@ void check_name(const std::string& path, const std::string& name, const char* wh
 }
 
 constexpr std::array<std::uint8_t, 13> kTypeBytes = {1, 1, 2, 2, 4, 4, 4, 1, 8, 0, 8, 8, 8};  // 8: the length of an empty string
-constexpr std::array<const char*, 13> kTypeNames = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
-
-const char* type_name(GgufType type) { return kTypeNames[static_cast<std::size_t>(type)]; }
 
 GgufType read_type(Cursor& in, const std::string& path, const std::string& what) {
   const auto type = in.number<std::uint32_t>("the type of " + what);
-  ESP_CHECK(type < kTypeNames.size(), unsupported, path, ": ", what, " has the unknown value type ", type);
+  ESP_CHECK(type < kGgufTypeNames.size(), unsupported, path, ": ", what, " has the unknown value type ", type);
   return static_cast<GgufType>(type);
 }
 

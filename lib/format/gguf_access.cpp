@@ -2,17 +2,15 @@
 #include <limits>
 
 #include "core/error.h"
-#include "format/gguf.h"
+#include "format/gguf_types.h"
 
 namespace espalier::format {
 namespace {
 
 using core::ErrorKind;
 
-constexpr const char* kTypeNames[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
-
 [[noreturn]] void wrong_type(const GgufHeader& header, std::string_view key, const GgufValue& value, const char* wanted) {
-  core::fail(ErrorKind::input, header.path(), ": metadata key ", key, " is of type ", kTypeNames[static_cast<std::size_t>(value.type)], ", expected ",
+  core::fail(ErrorKind::input, header.path(), ": metadata key ", key, " is of type ", type_name(value.type), ", expected ",
              wanted);
 }
 

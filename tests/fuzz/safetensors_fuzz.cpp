@@ -1,0 +1,46 @@
+// Any bytes as a safetensors file, and as an index: read or refused with an Error. The tensors of what is read tile the data.
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+
+#include "core/error.h"
+#include "format/memory_file.h"
+#include "format/safetensors.h"
+#include "format/safetensors_header.h"
+
+namespace {
+
+using espalier::core::Error;
+using espalier::core::ErrorKind;
+
+template <typename F>
+void allow_refusal(F&& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::input && e.kind() != ErrorKind::unsupported) std::abort();
+  }
+}
+
+void use(const std::string& path) {
+  const espalier::format::SafetensorsSet set = espalier::format::SafetensorsSet::open_file(path);
+  std::uint64_t total = 0;
+  for (const espalier::format::SafeTensor& tensor : set.tensors()) {
+    if (set.find(tensor.name) != &tensor) std::abort();
+    std::vector<std::byte> bytes(tensor.bytes);
+    set.read(tensor, 0, bytes);
+    total += tensor.bytes;
+  }
+  if (total >= set.shard(0).size()) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static espalier::support::MemoryFile memory;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  memory.assign(text);
+  allow_refusal([&] { use(memory.path()); });
+  allow_refusal([&] { espalier::format::parse_safetensors_index("index", text); });
+  return 0;
+}
