@@ -104,6 +104,24 @@ TEST(Surgery, TwoPlansEqualTheCombined) {
   expect_same(Checkpoint::open(dir.file("two")), Checkpoint::open(dir.file("both")));
 }
 
+TEST(Surgery, CuttingTheVocabularyMovesTheTokenizer) {
+  const TempDir dir;
+  const TinyOptions options{.vocab = 400, .tied = false};
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), options));
+  plan::PrunePlan plan = plan::keep_all(source.dims());
+  plan.vocab = iota(380);
+  prune_checkpoint(source, plan, dir.file("out"), {}, {}, {});
+  const Checkpoint out = Checkpoint::open(dir.file("out"));
+  EXPECT_EQ(out.dims().vocab, 380);
+  EXPECT_EQ(out.tokenizer().tokens.size(), 380u);
+  EXPECT_EQ(out.tokenizer().chat_template, source.tokenizer().chat_template);
+  EXPECT_EQ(out.read(Role::token_embd, -1), pick(source.read(Role::token_embd, -1), 64, iota(380), iota(64)));
+  EXPECT_EQ(out.read(Role::output, -1), pick(source.read(Role::output, -1), 64, iota(380), iota(64)));
+  plan.vocab = iota(200);  // bytes are among the others
+  EXPECT_THROW(prune_checkpoint(source, plan, dir.file("none"), {}, {}, {}), core::Error);
+  EXPECT_FALSE(std::filesystem::exists(dir.file("none")));
+}
+
 // y = W x.
 Values multiply(const Values& w, const Values& x) {
   Values y(w.size() / x.size());
