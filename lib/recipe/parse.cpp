@@ -203,8 +203,8 @@ Recipe parse_recipe(const std::string& path) {
     check_needs(stage, recipe);
     recipe.stages.push_back(std::move(stage));
   }
-  ESP_CHECK(!recipe.stages.empty(), input, map.where(), ": a recipe needs at least one stage");
   map.finish();
+  ESP_CHECK(!recipe.stages.empty(), input, map.where(), ": a recipe needs at least one stage");
   return recipe;
 }
 
