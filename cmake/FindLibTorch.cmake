@@ -25,9 +25,10 @@ find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h PATHS ${cand
 find_library(LibTorch_LIBRARY torch PATHS ${candidates} PATH_SUFFIXES lib NO_DEFAULT_PATH)
 find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS ${candidates} PATH_SUFFIXES lib NO_DEFAULT_PATH)
 find_library(LibTorch_C10_LIBRARY c10 PATHS ${candidates} PATH_SUFFIXES lib NO_DEFAULT_PATH)
-if(LibTorch_INCLUDE_DIR AND EXISTS ${LibTorch_INCLUDE_DIR}/torch/version.h)
-  file(STRINGS ${LibTorch_INCLUDE_DIR}/torch/version.h version_line REGEX "#define TORCH_VERSION \"")
-  string(REGEX REPLACE ".*\"(.*)\".*" "\\1" LibTorch_VERSION "${version_line}")
+# The version stands in torch/version.py of the wheel.
+if(LibTorch_INCLUDE_DIR AND EXISTS ${LibTorch_INCLUDE_DIR}/../version.py)
+  file(STRINGS ${LibTorch_INCLUDE_DIR}/../version.py version_line REGEX "^__version__ = ")
+  string(REGEX REPLACE ".*'([0-9.]+).*" "\\1" LibTorch_VERSION "${version_line}")
 endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch
