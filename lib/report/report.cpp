@@ -2,6 +2,7 @@
 // the script element.
 #include "report/report.h"
 
+#include <cstdint>
 #include <cstdio>
 #include <sstream>
 
@@ -29,6 +30,15 @@ std::string fixed(double v, int digits) {
   std::snprintf(out, sizeof out, "%.*f", digits, v);
   return out;
 }
+// A number of a table: integers whole, others with four digits.
+std::string number(const Json& v) {
+  if (!v.is_number()) return v.dump();
+  const double d = v.get<double>();
+  if (d == static_cast<double>(static_cast<std::int64_t>(d))) return std::to_string(static_cast<std::int64_t>(d));
+  char out[64];
+  std::snprintf(out, sizeof out, "%.4g", d);
+  return out;
+}
 std::string megabytes(const Json& bytes) { return fixed(bytes.get<double>() / 1e6, 1) + " MB"; }
 std::string millions(const Json& n) { return fixed(n.get<double>() / 1e6, 1) + "M"; }
 
@@ -53,12 +63,12 @@ void gates(std::ostream& out, const Json& card) {
   if (card.at("gates").empty()) return;
   out << "<h2>Gates</h2><table><tr><th>gate<th>limit<th>value<th></tr>";
   for (const Json& g : card["gates"])
-    out << "<tr><td>" << escape(g.at("gate").get<std::string>()) << "<td>" << g.at("limit").dump() << "<td>" << g.at("value").dump() << "<td class=" << (g.at("passed").get<bool>() ? "ok>passed" : "no>FAILED")
+    out << "<tr><td>" << escape(g.at("gate").get<std::string>()) << "<td>" << number(g.at("limit")) << "<td>" << number(g.at("value")) << "<td class=" << (g.at("passed").get<bool>() ? "ok>passed" : "no>FAILED")
         << "</tr>";
   const Json& p = card.at("parity");
   for (const char* leg : {"leg_a", "leg_b"})
     out << "<tr><td>parity " << (leg[4] == 'a' ? "A: training forward against reference kernels" : "B: reference kernels against the fast ones") << "<td>"
-        << p.at(std::string(leg) + "_tolerance").dump() << "<td>" << p.at(std::string(leg) + "_relative_error").dump() << "<td class="
+        << number(p.at(std::string(leg) + "_tolerance")) << "<td>" << number(p.at(std::string(leg) + "_relative_error")) << "<td class="
         << (p.at(std::string(leg) + "_relative_error").get<double>() <= p.at(std::string(leg) + "_tolerance").get<double>() ? "ok>passed" : "no>FAILED") << "</tr>";
   out << "</table>";
 }
@@ -88,7 +98,7 @@ void stages(std::ostream& out, const Json& data) {
     metrics.erase("seconds");
     metrics.erase("formats");
     std::string text;
-    for (const auto& [key, value] : metrics.items()) text += (text.empty() ? "" : ", ") + key + " " + value.dump();
+    for (const auto& [key, value] : metrics.items()) text += (text.empty() ? "" : ", ") + key + " " + number(value);
     out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>" << escape(s.at("kind").get<std::string>()) << "<td>" << fixed(seconds, 1) << "<td style=\"text-align:left\">" << escape(text)
         << "</tr>";
   }

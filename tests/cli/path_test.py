@@ -55,6 +55,15 @@ class Path(unittest.TestCase):
         self.assertNotIn("src=\"http", page)
         self.assertIn(card["sha256"], page)
 
+    def test_report_draws_in_a_browser_without_network(self):
+        browser = shutil.which("chromium") or shutil.which("google-chrome")
+        self.assertIsNotNone(browser, "chromium is not installed: scripts/test.sh installs it")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
+                 "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={self.folder.name}/browser", "--virtual-time-budget=10000", "--dump-dom"]
+        done = subprocess.run([browser, *flags, f"file://{self.out}/report.html"], capture_output=True, text=True, timeout=180)
+        self.assertIn('data-drawn="4"', done.stdout, done.stderr[-2000:])  # the script ran to its end: sizes, loss, KL, layers
+        self.assertEqual(done.stdout.count("<canvas"), 4)
+
     def test_second_run_is_cached(self):
         again = tool.run_json("run", RECIPE, "--out", self.out)
         self.assertEqual({s["status"] for s in again["stages"]}, {"cached"})
