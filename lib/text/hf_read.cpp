@@ -111,8 +111,10 @@ std::vector<std::string> read_merges(const JsonPlace& model) {
   return merges;
 }
 
-// Scores that rank tokens as the merge list does: the k-th token to be made gets -k, then the others by id. The list must be the one
-// that scores imply: grouped by result, and with every split of a token that has one.
+std::uint64_t pair_of(const Merge& merge) { return (static_cast<std::uint64_t>(merge.left) << 32) | static_cast<std::uint32_t>(merge.right); }
+
+// Scores that rank tokens as the merge list does: the k-th token to be made gets -k, then the others by id. The list must be one that
+// scores imply: grouped by result, and with every split of a token that has one. A token that could be made and is not is unused.
 void scores_from_merges(const std::vector<std::string>& texts, const std::string& where, TokenizerData& data) {
   TokenizerData probe;  // resolve_merges reads data.merges, which stays empty for spm
   probe.tokens = data.tokens;
@@ -121,8 +123,10 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   const std::vector<Merge> merges = resolve_merges(probe, ids, where);
   data.scores.assign(data.tokens.size(), 0.0f);
   std::vector<bool> ranked(data.tokens.size(), false);
+  std::unordered_set<std::uint64_t> listed;
   std::int64_t next = 0;
   for (std::size_t i = 0; i < merges.size(); ++i) {
+    listed.insert(pair_of(merges[i]));
     const auto result = static_cast<std::size_t>(merges[i].result);
     if (i > 0 && merges[i - 1].result == merges[i].result) continue;
     ESP_CHECK(!ranked[result], unsupported, where, "[", i, "] makes '", data.tokens[result],
@@ -135,13 +139,14 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     if (data.types[i] == TokenType::normal && !ranked[i]) data.scores[i] = -static_cast<float>(next++);
   }
-  std::unordered_set<std::uint64_t> listed;
-  const auto key = [](const Merge& merge) { return (static_cast<std::uint64_t>(merge.left) << 32) | static_cast<std::uint32_t>(merge.right); };
-  for (const Merge& merge : merges) listed.insert(key(merge));
+  for (const Merge& merge : merges_from_scores(data, ids)) {
+    const auto result = static_cast<std::size_t>(merge.result);
+    if (!ranked[result]) data.types[result] = TokenType::unused;
+  }
   for (const Merge& merge : merges_from_scores(data, ids)) {
     const auto name = [&data](std::int32_t id) { return data.tokens[static_cast<std::size_t>(id)]; };
-    ESP_CHECK(listed.count(key(merge)) != 0, unsupported, where, " does not merge '", name(merge.left), "' and '", name(merge.right),
-              "' although the result is a token; only merge lists that scores can express are supported with byte_fallback");
+    ESP_CHECK(listed.count(pair_of(merge)) != 0, unsupported, where, " makes '", name(merge.result), "', but not of '", name(merge.left), "' and '",
+              name(merge.right), "'; only merge lists that scores can express are supported with byte_fallback");
   }
 }
 

@@ -133,7 +133,9 @@ void Tokenizer::State::prepare_added() {
     const auto id = static_cast<std::int32_t>(i);
     const std::string& content = data.tokens[i];
     if (!rule_of.empty() && rule_of[i].normalized) {
-      normalized_tokens.insert(normalize(content), id);
+      const std::string normal = normalize(content);
+      normalized_tokens.insert(normal, id);
+      pieces[i] = data.kind == TokenizerKind::spm ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it
     } else {
       raw_tokens.insert(content, id);
     }

@@ -135,6 +135,7 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
   ESP_CHECK(!data.add_bos || data.bos, input, where, ": a BOS token is to be added, but none is named");
   ESP_CHECK(!data.add_eos || data.eos, input, where, ": an EOS token is to be added, but none is named");
   for (const AddedRule& rule : data.rules) check_id(rule.id, n, "added", where);
+  ESP_CHECK(is_valid_utf8(data.chat_template), input, where, ": the chat template is not valid UTF-8");
   const TokenIds ids = index_tokens(data, where);
   if (data.kind == TokenizerKind::byte_bpe) {
     ESP_CHECK(find_pre_spec(data.pre) != nullptr, unsupported, where, ": pre-tokenizer '", data.pre, "' is not supported; known are ",

@@ -1,0 +1,149 @@
+// Ids against the packages `tokenizers` and `sentencepiece`, and the same ids after every passage through files.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "text/fixtures.h"
+
+namespace espalier::text {
+namespace {
+
+constexpr std::size_t kTexts = 26;
+
+class Golden : public testing::TestWithParam<std::string> {
+ protected:
+  TokenizerData data() const { return tokenizer_from_hf(fixture_directory(GetParam())); }
+};
+
+// Number of texts whose ids differ from the stored ones.
+int count_differences(const Tokenizer& tokenizer, const std::string& fixture, const std::string& what) {
+  int differences = 0;
+  const auto texts = stress_texts();
+  const auto golden = golden_ids(fixture);
+  EXPECT_EQ(golden.size(), kTexts);
+  for (const auto& [name, ids] : golden) {
+    const std::string& text = texts.at(name);
+    const bool same = tokenizer.encode(text, true, false) == ids.plain && tokenizer.encode(text, true, true) == ids.parsed;
+    if (!same) ++differences;
+    if (!same && !what.empty()) ADD_FAILURE() << fixture << " " << what << ": other ids for the text '" << name << "'";
+  }
+  return differences;
+}
+
+TEST_P(Golden, EncodesAsTokenizersDoes) { EXPECT_EQ(count_differences(Tokenizer(data()), GetParam(), "read"), 0); }
+
+TEST_P(Golden, DecodesAsTokenizersDoes) {
+  const Tokenizer tokenizer(data());
+  for (const auto& [name, ids] : golden_ids(GetParam())) EXPECT_EQ(tokenizer.decode(ids.parsed, true), ids.decoded) << name;
+}
+
+TEST_P(Golden, PiecesAreTheText) {
+  const Tokenizer tokenizer(data());
+  const bool prefixed = tokenizer.data().kind == TokenizerKind::spm;
+  int whole = 0;
+  for (const auto& [name, text] : stress_texts()) {
+    std::string bytes = prefixed && !text.empty() ? " " : "";
+    const std::string expected = bytes + text;
+    bytes.clear();
+    for (const std::int32_t id : tokenizer.encode(text, false, false)) bytes += tokenizer.piece(id);
+    if (bytes == expected) ++whole;
+  }
+  // Not: broken UTF-8 (4 texts), NFC, bytes that smollm's vocabulary lacks, white space that an added token takes along.
+  EXPECT_GE(whole, GetParam() == "smollm" ? 14 : 16);
+}
+
+TEST_P(Golden, SurvivesGguf) {
+  const TokenizerData before = data(), after = through_gguf(before);
+  EXPECT_TRUE(same_vocabulary(before, after));
+  EXPECT_EQ(after.chat_template, before.chat_template);
+  EXPECT_FALSE(after.chat_template.empty());
+  EXPECT_EQ(after.rules, before.rules);
+  EXPECT_EQ(count_differences(Tokenizer(after), GetParam(), "from GGUF"), 0);
+}
+
+TEST_P(Golden, SurvivesHuggingFaceFilesMadeFromScratch) {
+  const TokenizerData before = data(), after = through_hf(through_gguf(before));
+  EXPECT_TRUE(same_vocabulary(before, after));
+  EXPECT_EQ(after.bos, before.bos);
+  EXPECT_EQ(after.eos, before.eos);
+  EXPECT_EQ(after.unk, before.unk);
+  EXPECT_EQ(after.chat_template, before.chat_template);
+  EXPECT_NE(after.hf_tokenizer_json, before.hf_tokenizer_json);
+  EXPECT_EQ(count_differences(Tokenizer(after), GetParam(), "from files made from scratch"), 0);
+}
+
+TEST_P(Golden, FilesAreWrittenBackUnchanged) {
+  const TokenizerData before = data();
+  const support::TempDir directory;
+  tokenizer_to_hf(before, directory.path());
+  for (const char* file : {"/tokenizer.json", "/tokenizer_config.json"}) {
+    EXPECT_EQ(core::read_text_file(directory.path() + file), core::read_text_file(fixture_directory(GetParam()) + file)) << file;
+  }
+}
+
+// The comparison notices what it is there to notice.
+TEST_P(Golden, OtherRulesGiveOtherIds) {
+  TokenizerData changed = data();
+  if (changed.kind == TokenizerKind::byte_bpe) {
+    changed.pre = changed.pre == "gpt-2" || changed.pre == "smollm" ? "llama-bpe" : "gpt-2";
+    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 2) << "other pre-tokenizer";
+    changed = data();
+    std::reverse(changed.merges.begin(), changed.merges.end());
+    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 2) << "other order of merges";
+  } else {
+    changed.add_space_prefix = false;
+    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 10) << "no space in front";
+    changed = data();
+    for (float& score : changed.scores) score = -score;
+    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 5) << "scores turned round";
+  }
+}
+
+std::string printable(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+INSTANTIATE_TEST_SUITE_P(Fixtures, Golden, testing::ValuesIn(fixture_names()), printable);
+
+TEST(Fixtures, AllAreThere) {
+  EXPECT_EQ(fixture_names().size(), 6u);
+  EXPECT_EQ(stress_texts().size(), kTexts);
+}
+
+// The one flag each fixture is there for.
+TEST(Fixtures, HaveWhatTheyAreMadeFor) {
+  const auto data = [](const char* name) { return tokenizer_from_hf(fixture_directory(name)); };
+  EXPECT_EQ(data("gpt-2").pre, "gpt-2");
+  EXPECT_EQ(data("smollm").pre, "smollm");
+  EXPECT_EQ(data("llama-bpe").pre, "llama-bpe");
+  EXPECT_EQ(data("qwen2").pre, "qwen2");
+  EXPECT_TRUE(data("llama-bpe").ignore_merges);
+  EXPECT_TRUE(data("llama-bpe").add_bos);
+  EXPECT_TRUE(data("qwen2").nfc);
+  EXPECT_EQ(data("gpt-2").rules.size(), 2u);
+  EXPECT_EQ(data("spm").space_rule, SpaceRule::every_segment);
+  EXPECT_EQ(data("metaspace").space_rule, SpaceRule::metaspace_first);
+}
+
+TEST(SentencePiece, GivesTheSameIds) {
+  const nlohmann::json pieces = read_json(fixture_directory("spm") + "/pieces.json");
+  TokenizerData data;
+  data.kind = TokenizerKind::spm;
+  data.tokens = pieces.at("pieces").get<std::vector<std::string>>();
+  data.scores = pieces.at("scores").get<std::vector<float>>();
+  for (const auto& type : pieces.at("types")) data.types.push_back(static_cast<TokenType>(type.get<int>()));
+  data.pre = "default";
+  const Tokenizer tokenizer(data), again(through_hf(data));
+  int compared = 0;
+  for (const auto& [name, text] : stress_texts()) {
+    const auto expected = pieces.at("ids").at(name).get<std::vector<std::int32_t>>();
+    EXPECT_EQ(tokenizer.encode(text, false, false), expected) << name;
+    EXPECT_EQ(again.encode(text, false, false), expected) << name << " through Hugging Face files";
+    ++compared;
+  }
+  EXPECT_EQ(compared, static_cast<int>(kTexts));
+}
+
+}  // namespace
+}  // namespace espalier::text
