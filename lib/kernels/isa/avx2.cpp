@@ -4,10 +4,14 @@
 namespace espalier::kernels::ESP_ISA_NAME(avx2) {
 namespace {
 #include "kernels/isa/vector_avx2-inl.h"
+#include "kernels/isa/tails-inl.h"
 #include "kernels/isa/levels-inl.h"
 #include "kernels/isa/dot_maddubs-inl.h"
 #include "kernels/isa/quantized-inl.h"
 #include "kernels/isa/quantize-inl.h"
+#include "kernels/isa/float-inl.h"
+#include "kernels/isa/steps-inl.h"
+#include "kernels/isa/attention-inl.h"
 #include "kernels/isa/fill-inl.h"
 }  // namespace
 

@@ -1,5 +1,8 @@
 // Puts this ISA's kernels into the table. Included inside an unnamed namespace after all the others.
 void fill_table(KernelTable& table) {
+  fill_float<FloatF32>(table.linear[k_f32]);
+  fill_float<FloatF16>(table.linear[k_f16]);
+  fill_float<FloatBf16>(table.linear[k_bf16]);
   fill_quantized<Q8_0>(table.linear[k_q8_0]);
   fill_quantized<Q4_0>(table.linear[k_q4_0]);
   fill_quantized<Q4_1>(table.linear[k_q4_1]);
@@ -10,4 +13,11 @@ void fill_table(KernelTable& table) {
   fill_quantized<Q6_K>(table.linear[k_q6_k]);
   table.quantize_per_32 = quantize_per_32;
   table.quantize_per_256 = quantize_per_256;
+  table.steps = {.rms_norm = rms_norm,
+                 .rope_interleaved = rope_interleaved,
+                 .silu_mul = silu_mul,
+                 .add = add,
+                 .attention_f32 = attention<FloatF32>,
+                 .attention_f16 = attention<FloatF16>,
+                 .to_f16 = to_f16};
 }

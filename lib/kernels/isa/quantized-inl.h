@@ -1,24 +1,11 @@
 // y = W x for row-interleaved quantized weights (kernels/layout.h) and int8 activations. Included inside an unnamed namespace after V,
-// Dot and levels-inl.h. R = V::kLanes rows a group; all sums of a row stay in its lane.
+// Dot, tails-inl.h and levels-inl.h. R = V::kLanes rows a group; all sums of a row stay in its lane.
 //
 // matvec unpacks levels in registers and streams the weights once. matmul unpacks 256 columns of two groups to a panel in the
 // first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four at a time.
 
 constexpr std::int64_t kTokenBlock = 64;  // tokens that share one unpacked panel
 constexpr int kTokenTile = 4;
-
-inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
-// The lanes of a group that are rows of the matrix.
-inline void store_rows(float* y, V::F values, std::int64_t n) {
-  if (n >= V::kLanes) {
-    V::store(y, values);
-    return;
-  }
-  alignas(64) float lanes[V::kLanes];
-  V::store(lanes, values);
-  for (std::int64_t i = 0; i < n; ++i) y[i] = lanes[i];
-}
 
 // ---- Formats of 32-column blocks: w = d * q + m, where Q4_0, Q5_0 (and Q8_0 with unsigned levels) have m = -offset * d.
 template <int kBitsOf, bool kStoredMinimum, int kOffsetOf>
@@ -161,7 +148,7 @@ void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin
   const auto* chunks = static_cast<const typename Format::Chunk*>(x.chunks);
   for (std::int64_t row = row_begin; row < row_end; row += V::kLanes) {
     const V::F values = matvec_group<Format>(w.data + row / V::kLanes * w.group_bytes, chunks, w.cols);
-    store_rows(y + row, values, row_end - row);
+    store_some(y + row, values, row_end - row);  // the last group may have lanes that are no rows
   }
 }
 
@@ -311,7 +298,7 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
   }
   for (std::int64_t t = 0; t < n; ++t)
     for (int g = 0; g < kGroups; ++g)
-      store_rows(y + (token_begin + t) * ldy + row + g * V::kLanes, V::load(acc + t * kWidth + g * V::kLanes), rows - g * V::kLanes);
+      store_some(y + (token_begin + t) * ldy + row + g * V::kLanes, V::load(acc + t * kWidth + g * V::kLanes), rows - g * V::kLanes);
 }
 
 template <typename Format>

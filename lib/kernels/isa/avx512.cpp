@@ -1,0 +1,20 @@
+// AVX-512 F, BW, VL, DQ without VNNI: Intel Skylake-X (2017).
+#include "kernels/isa/intrinsics.h"
+
+namespace espalier::kernels::ESP_ISA_NAME(avx512) {
+namespace {
+#include "kernels/isa/vector_avx512-inl.h"
+#include "kernels/isa/tails-inl.h"
+#include "kernels/isa/levels-inl.h"
+#include "kernels/isa/dot_maddubs-inl.h"
+#include "kernels/isa/quantized-inl.h"
+#include "kernels/isa/quantize-inl.h"
+#include "kernels/isa/float-inl.h"
+#include "kernels/isa/steps-inl.h"
+#include "kernels/isa/attention-inl.h"
+#include "kernels/isa/fill-inl.h"
+}  // namespace
+
+void fill(KernelTable& table) { fill_table(table); }
+
+}  // namespace espalier::kernels::ESP_ISA_NAME(avx512)

@@ -1,0 +1,75 @@
+// The element-wise steps. Included inside an unnamed namespace after V and tails-inl.h.
+
+// e^x for x in [-87, 88], clamped outside; relative error below 3e-7. x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its Taylor polynomial of
+// degree 7 (remainder 5e-9). NaN stays NaN: min and max return their second operand when one is NaN.
+inline V::F exponential(V::F x) {
+  x = V::min(V::set1(88.0f), V::max(V::set1(-87.0f), x));
+  const V::F n = V::round(V::mul(x, V::set1(1.44269504f)));
+  V::F r = V::fma(n, V::set1(-0.693145752f), x);   // ln 2 = 0.693145752 (few bits: n * it is exact) + 1.42860677e-6
+  r = V::fma(n, V::set1(-1.42860677e-6f), r);
+  V::F p = V::set1(1.0f / 5040);
+  p = V::fma(p, r, V::set1(1.0f / 720));
+  p = V::fma(p, r, V::set1(1.0f / 120));
+  p = V::fma(p, r, V::set1(1.0f / 24));
+  p = V::fma(p, r, V::set1(1.0f / 6));
+  p = V::fma(p, r, V::set1(0.5f));
+  p = V::fma(p, r, V::set1(1.0f));
+  p = V::fma(p, r, V::set1(1.0f));
+  return V::scale2(p, V::to_int(n));
+}
+
+void rms_norm(const float* x, const float* gain, float eps, std::int64_t n, float* out) {
+  V::F sum[2] = {V::zero(), V::zero()};
+  std::int64_t i = 0;
+  for (; i + 2 * V::kLanes <= n; i += 2 * V::kLanes) {
+    const V::F a = V::load(x + i), b = V::load(x + i + V::kLanes);
+    sum[0] = V::fma(a, a, sum[0]);
+    sum[1] = V::fma(b, b, sum[1]);
+  }
+  for (; i < n; i += V::kLanes) {
+    const V::F a = load_some(x + i, n - i);
+    sum[0] = V::fma(a, a, sum[0]);
+  }
+  const float mean = V::sum(V::add(sum[0], sum[1])) / static_cast<float>(n);
+  const V::F scale = V::set1(1.0f / __builtin_sqrtf(mean + eps));
+  for (i = 0; i < n; i += V::kLanes)
+    store_some(out + i, V::mul(V::mul(load_some(x + i, n - i), scale), load_some(gain + i, n - i)), n - i);
+}
+
+void rope_interleaved(float* x, const float* c, const float* s, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + V::kLanes <= n; i += V::kLanes) {
+    const V::F v = V::load(x + i);
+    V::store(x + i, V::alternate(v, V::duplicate(c + i / 2), V::mul(V::swap_pairs(v), V::duplicate(s + i / 2))));
+  }
+  for (; i + 1 < n; i += 2) {
+    const float a = x[i], b = x[i + 1];
+    x[i] = a * c[i / 2] - b * s[i / 2];
+    x[i + 1] = a * s[i / 2] + b * c[i / 2];
+  }
+}
+
+void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  for (std::int64_t i = 0; i < n; i += V::kLanes) {
+    const V::F g = load_some(gate + i, n - i);
+    const V::F silu = V::div(g, V::add(V::set1(1.0f), exponential(V::sub(V::zero(), g))));
+    store_some(out + i, V::mul(silu, load_some(up + i, n - i)), n - i);
+  }
+}
+
+void add(const float* x, std::int64_t n, float* inout) {
+  for (std::int64_t i = 0; i < n; i += V::kLanes) store_some(inout + i, V::add(load_some(inout + i, n - i), load_some(x + i, n - i)), n - i);
+}
+
+void to_f16(const float* x, std::int64_t n, std::uint16_t* out) {
+  for (std::int64_t i = 0; i < n; i += V::kLanes) {
+    const V::F v = load_some(x + i, n - i);
+    if (n - i >= V::kLanes) {
+      V::store_f16(out + i, v);
+    } else {
+      alignas(64) std::uint16_t lanes[V::kLanes];
+      V::store_f16(lanes, v);
+      for (std::int64_t j = 0; j < n - i; ++j) out[i + j] = lanes[j];
+    }
+  }
+}

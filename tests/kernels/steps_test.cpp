@@ -1,0 +1,219 @@
+// The steps of every ISA against formulas in double, on lengths around the vector sizes, between NaNs.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/half.h"
+#include "core/rng.h"
+#include "kernels/kernel_tables.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr double kEps = 0x1p-24;
+
+// n values at an odd address in the middle of NaNs, which must neither be read nor written.
+class Poisoned {
+ public:
+  explicit Poisoned(std::int64_t n, std::uint64_t seed = 0, double scale = 1) : n_(n), values_(static_cast<std::size_t>(n) + 66, kNaN) {
+    core::Rng rng(seed, 1);
+    for (std::int64_t i = 0; i < n; ++i) data()[i] = static_cast<float>(rng.normal() * scale);
+  }
+  float* data() { return values_.data() + 33; }
+  float operator[](std::int64_t i) const { return values_[static_cast<std::size_t>(33 + i)]; }
+  void expect_untouched_around() const {
+    for (std::size_t i = 0; i < values_.size(); ++i)
+      if (i < 33 || i >= static_cast<std::size_t>(33 + n_)) {
+        ASSERT_TRUE(std::isnan(values_[i])) << "written at " << i << " of " << n_;
+      }
+  }
+
+ private:
+  std::int64_t n_;
+  std::vector<float> values_;
+};
+
+class Steps : public testing::TestWithParam<NamedTable> {
+ protected:
+  const StepKernels& steps() const { return GetParam().table->steps; }
+};
+
+const std::int64_t kLengths[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 64, 100, 576};
+
+TEST_P(Steps, RmsNorm) {
+  for (std::int64_t n : kLengths) {
+    Poisoned x(n, 1), gain(n, 2), out(n, 3);
+    steps().rms_norm(x.data(), gain.data(), 1e-5f, n, out.data());
+    double sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double expected = x[i] / std::sqrt(sum / static_cast<double>(n) + 1e-5) * gain[i];
+      ASSERT_NEAR(out[i], expected, (8 + std::sqrt(n)) * kEps * std::abs(expected)) << n;
+    }
+    out.expect_untouched_around();
+  }
+}
+
+TEST_P(Steps, Rope) {
+  for (std::int64_t n : {2, 4, 6, 8, 14, 16, 18, 32, 34, 64, 128}) {
+    Poisoned x(n, 1), c(n / 2), s(n / 2);
+    std::vector<double> expected(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n / 2; ++i) {
+      const double angle = 0.37 * static_cast<double>(i + 1);
+      c.data()[i] = static_cast<float>(std::cos(angle));
+      s.data()[i] = static_cast<float>(std::sin(angle));
+      const double a = x[2 * i], b = x[2 * i + 1];
+      expected[2 * i] = a * c[i] - b * s[i];
+      expected[2 * i + 1] = a * s[i] + b * c[i];
+    }
+    steps().rope_interleaved(x.data(), c.data(), s.data(), n);
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_NEAR(x[i], expected[i], 4 * kEps * 4) << n << " " << i;
+    x.expect_untouched_around();
+  }
+}
+
+TEST_P(Steps, SiluMulWithinAMillionth) {
+  for (std::int64_t n : kLengths) {
+    Poisoned gate(n, 1, 8), up(n, 2), out(n, 3);
+    steps().silu_mul(gate.data(), up.data(), n, out.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double expected = gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i];
+      ASSERT_NEAR(out[i], expected, 1e-6 * std::abs(expected)) << gate[i];
+    }
+    out.expect_untouched_around();
+  }
+}
+
+TEST_P(Steps, SiluOverItsWholeRange) {
+  std::vector<float> gate, up;
+  for (float g = -120; g <= 120; g += 0.013f) gate.push_back(g);
+  up.assign(gate.size(), 1.0f);
+  std::vector<float> out(gate.size());
+  steps().silu_mul(gate.data(), up.data(), static_cast<std::int64_t>(gate.size()), out.data());
+  for (std::size_t i = 0; i < gate.size(); ++i) {
+    const double expected = gate[i] / (1 + std::exp(-static_cast<double>(gate[i])));
+    ASSERT_NEAR(out[i], expected, 1e-6 * std::abs(expected) + 1e-35) << gate[i];  // below -85: smaller than 1e-35
+  }
+  float bad[] = {kNaN, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  const float one[] = {1, 1, 1};
+  float result[3];
+  steps().silu_mul(bad, one, 3, result);
+  EXPECT_TRUE(std::isnan(result[0]));
+  EXPECT_TRUE(std::isinf(result[1]));
+}
+
+TEST_P(Steps, AddAndHalves) {
+  for (std::int64_t n : kLengths) {
+    Poisoned x(n, 1), y(n, 2);
+    const Poisoned before = y;
+    steps().add(x.data(), n, y.data());
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], x[i] + before[i]);
+    y.expect_untouched_around();
+    std::vector<std::uint16_t> half(static_cast<std::size_t>(n) + 1, 0xABCD);
+    steps().to_f16(x.data(), n, half.data());
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(half[i], core::float_to_half(x[i]));
+    EXPECT_EQ(half[n], 0xABCD);
+  }
+}
+
+struct AttentionCase {
+  std::int64_t head_dim, stride, n_queries, positions;
+};
+
+// visible[j] runs from (sometimes) 0 up to all positions. K and V of the positions past the last visible one are NaN.
+template <typename T, typename Kernel>
+void check_attention(Kernel kernel, const AttentionCase& c) {
+  SCOPED_TRACE("head_dim " + std::to_string(c.head_dim) + " queries " + std::to_string(c.n_queries) + " positions " + std::to_string(c.positions));
+  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5;
+  Poisoned q(c.n_queries * ldq, 1), out(c.n_queries * ldo, 2);
+  const Poisoned out_before = out;
+  std::vector<T> k(static_cast<std::size_t>((c.positions + 20) * c.stride)), v = k;
+  core::Rng rng(3, 0);
+  for (std::size_t i = 0; i < k.size(); ++i) {
+    const bool past = static_cast<std::int64_t>(i) >= c.positions * c.stride || static_cast<std::int64_t>(i) % c.stride >= c.head_dim;
+    const float a = past ? kNaN : static_cast<float>(rng.normal()), b = past ? kNaN : static_cast<float>(rng.normal());
+    if constexpr (sizeof(T) == 2) {
+      k[i] = core::float_to_half(a);
+      v[i] = core::float_to_half(b);
+    } else {
+      k[i] = a;
+      v[i] = b;
+    }
+  }
+  const auto value = [](T x) -> double {
+    if constexpr (sizeof(T) == 2) return core::half_to_float(x);
+    return x;
+  };
+  std::vector<std::int64_t> visible(static_cast<std::size_t>(c.n_queries));
+  for (std::int64_t j = 0; j < c.n_queries; ++j) visible[j] = c.positions * (j + 1) / c.n_queries;
+  Poisoned scores(c.n_queries * c.positions, 4);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+  kernel(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(), c.stride, c.head_dim, scale, scores.data(), out.data(), ldo);
+  scores.expect_untouched_around();
+  out.expect_untouched_around();
+  for (std::int64_t j = 0; j < c.n_queries; ++j) {
+    std::vector<double> weight(static_cast<std::size_t>(visible[j]));
+    double most = -1e300, sum = 0, size = 0;
+    for (std::int64_t p = 0; p < visible[j]; ++p) {
+      double dot = 0, terms = 0;
+      for (std::int64_t d = 0; d < c.head_dim; ++d) {
+        dot += q[j * ldq + d] * value(k[p * c.stride + d]);
+        terms += std::abs(q[j * ldq + d] * value(k[p * c.stride + d]));
+      }
+      weight[p] = dot * scale;
+      most = std::max(most, weight[p]);
+      size = std::max(size, terms * scale);
+    }
+    for (double& w : weight) sum += w = std::exp(w - most);
+    for (std::int64_t d = 0; d < c.head_dim; ++d) {
+      double expected = 0, terms = 0;
+      for (std::int64_t p = 0; p < visible[j]; ++p) {
+        expected += weight[p] / sum * value(v[p * c.stride + d]);
+        terms += std::abs(weight[p] / sum * value(v[p * c.stride + d]));
+      }
+      // An error of the exponent of size * eps * few is a relative error of the weight; plus the exponential's own and the sums'.
+      ASSERT_NEAR(out[j * ldo + d], expected, (16 * size * kEps + 1e-6 + 64 * kEps) * terms + 1e-30) << "query " << j << " dim " << d;
+    }
+    for (std::int64_t d = c.head_dim; d < ldo; ++d) ASSERT_EQ(out[j * ldo + d], out_before[j * ldo + d]);
+  }
+}
+
+TEST_P(Steps, Attention) {
+  int cases = 0;
+  for (std::int64_t head_dim : {8, 20, 64, 80, 128, 136, 256})
+    for (std::int64_t n_queries : {1, 3, 8})
+      for (std::int64_t positions : {1, 2, 5, 15, 16, 17, 33, 70}) {
+        const AttentionCase c{head_dim, head_dim * 2 + 1, n_queries, positions};
+        check_attention<float>(steps().attention_f32, c);
+        check_attention<std::uint16_t>(steps().attention_f16, c);
+        if (HasFatalFailure()) return;
+        ++cases;
+      }
+  EXPECT_EQ(cases, 7 * 3 * 8);
+}
+
+TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {
+  const std::int64_t head_dim = 16, positions = 20;
+  std::vector<float> q(head_dim, 50.0f), k(head_dim * positions), v(head_dim * positions), out(head_dim), scores(positions);
+  for (std::int64_t p = 0; p < positions; ++p)
+    for (std::int64_t d = 0; d < head_dim; ++d) {
+      k[p * head_dim + d] = static_cast<float>(p) - 10;
+      v[p * head_dim + d] = static_cast<float>(p);
+    }
+  steps().attention_f32(q.data(), head_dim, &positions, 1, k.data(), v.data(), head_dim, head_dim, 1.0f, scores.data(), out.data(), head_dim);
+  for (float x : out) EXPECT_EQ(x, 19.0f);  // the last position takes all
+}
+
+std::vector<NamedTable> all_tables() {
+  std::vector<NamedTable> all = tables_under_test();
+  all.insert(all.begin(), {"reference", &select_isa("reference")});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Kernels, Steps, testing::ValuesIn(all_tables()), [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace espalier::kernels
