@@ -1,4 +1,7 @@
 // Fork-join pool over a generation counter: workers spin on it for about 50 microseconds, then wait on it (futex).
+// Each worker has a slot holding the last generation whose share was claimed. A worker claims its own; the caller, done with its share,
+// claims those that nobody has begun. So a worker that the system does not run (more programs than processors) delays nobody: waiting
+// for it would cost a time slice of milliseconds at every join.
 #include "core/thread_pool.h"
 
 #include <pthread.h>
@@ -44,12 +47,21 @@ void pin_to(int processor) {
 }  // namespace
 
 struct ThreadPool::State {
+  struct alignas(64) Slot {
+    std::atomic<std::uint32_t> claimed{0};
+  };
+  bool claim(int worker, std::uint32_t of) {
+    std::uint32_t before = of - 1;
+    return slots[static_cast<std::size_t>(worker)].claimed.compare_exchange_strong(before, of, std::memory_order_acq_rel);
+  }
+
   alignas(64) std::atomic<std::uint32_t> generation{0};
   alignas(64) std::atomic<std::uint32_t> pending{0};
   Raw job = nullptr;
   void* context = nullptr;
   bool stop = false;
   int n = 1;
+  std::vector<Slot> slots;
   std::vector<std::thread> threads;
 };
 
@@ -58,6 +70,7 @@ ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>
   ESP_CHECK(n_threads >= 0 && n_threads <= 1024, usage, "--threads ", n_threads, ": expected 0 (all processors) to 1024");
   State& s = *state_;
   s.n = n_threads > 0 ? n_threads : static_cast<int>(processors.size());
+  s.slots = std::vector<State::Slot>(static_cast<std::size_t>(s.n));
   if (pin) pin_to(processors[0]);
   for (int i = 1; i < s.n; ++i) {
     s.threads.emplace_back([&s, i, pin, processor = processors[static_cast<std::size_t>(i) % processors.size()]] {
@@ -73,6 +86,7 @@ ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>
         }
         seen = s.generation.load(std::memory_order_acquire);
         if (s.stop) return;
+        if (!s.claim(i, seen)) continue;  // the caller was faster; s.job may be another's by now
         s.job(s.context, i, s.n);
         if (s.pending.fetch_sub(1, std::memory_order_acq_rel) == 1) s.pending.notify_one();
       }
@@ -101,6 +115,14 @@ void ThreadPool::run_raw(Raw f, void* context) {
   s.generation.fetch_add(1, std::memory_order_release);
   s.generation.notify_all();
   f(context, 0, s.n);
+  const std::uint32_t now = s.generation.load(std::memory_order_relaxed);
+  std::uint32_t taken = 0;
+  for (int i = 1; i < s.n; ++i)
+    if (s.claim(i, now)) {
+      f(context, i, s.n);
+      ++taken;
+    }
+  if (taken > 0) s.pending.fetch_sub(taken, std::memory_order_acq_rel);
   int spins = 0;
   for (std::uint32_t left; (left = s.pending.load(std::memory_order_acquire)) != 0;) {
     if (++spins < kSpins)
