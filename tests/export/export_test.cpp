@@ -124,7 +124,7 @@ TEST(Export, FileTypeOfMixes) {
 
 TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
   support::TempDir dir;
-  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 4, .q_per_kv = 4, .ffn = 256}));
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 1, .q_per_kv = 16, .ffn = 256}));
   const quant::Imatrix imatrix = flat_imatrix(source, true);
   int files = 0;
   for (const std::string& name : plan::mix_names())
