@@ -191,7 +191,9 @@ TEST(Export, RefusesToWriteOverItsSource) {
   refusal([&] { export_gguf(directory, mix(directory, "q8_0"), hf, {}, {}); }, core::ErrorKind::usage);
   export_gguf(directory, mix(directory, "q8_0"), hf + "/model.gguf", {}, {});
   EXPECT_TRUE(std::filesystem::exists(hf + "/model.gguf"));
-  EXPECT_THROW(export_gguf(directory, mix(directory, "q8_0"), dir.file("model.gguf/x.gguf"), {}, {}), core::Error);
+  export_gguf(directory, mix(directory, "q8_0"), dir.file("new/directory/x.gguf"), {}, {});  // is made
+  EXPECT_TRUE(std::filesystem::exists(dir.file("new/directory/x.gguf")));
+  EXPECT_THROW(export_gguf(directory, mix(directory, "q8_0"), hf + "/model.gguf/x.gguf", {}, {}), core::Error);
 }
 
 TEST(Export, AFailedExportLeavesThePreviousFile) {
