@@ -70,10 +70,10 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 
 Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
-  namespace fs = std::filesystem;
-  ESP_CHECK(fs::exists(path), input, path, ": no such file or directory");
+  std::error_code unreadable;
+  ESP_CHECK(file_exists(path), input, path, ": no such file or directory");
   Checkpoint checkpoint;
-  if (fs::is_directory(path)) {
+  if (std::filesystem::is_directory(path, unreadable)) {
     checkpoint.state_->source = open_hf_directory(path, need_tensors);
   } else if (path.ends_with(".json")) {
     ESP_CHECK(!need_tensors, input, path, ": this needs the weights too; give the model's directory instead of its config");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/json_input.h"
 #include "checkpoint/problems.h"
 #include "core/units.h"
 
@@ -202,12 +203,7 @@ arch::ModelDims parse_sizes(Reader& config, Problems& problems) {
 }  // namespace
 
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path) {
-  json root;
-  try {
-    root = json::parse(json_text);
-  } catch (const json::exception& error) {
-    core::fail(core::ErrorKind::input, path, ": not valid JSON: ", error.what());
-  }
+  const json root = parse_json<json>(json_text, path);
   ESP_CHECK(root.is_object(), input, path, ": expected a JSON object, found ", Reader::shown(root));
   Problems problems(path);
   Reader config(root, problems);

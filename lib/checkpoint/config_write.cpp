@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/json_input.h"
 #include "core/error.h"
 
 namespace espalier::checkpoint {
@@ -50,11 +51,7 @@ std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims, 
             " architecture has one size for all layers; choose equal sizes in every layer");
   Json config = Json::object();
   if (!base.empty()) {
-    try {
-      config = Json::parse(base);
-    } catch (const Json::exception& error) {
-      core::fail(core::ErrorKind::input, "base config.json: not valid JSON: ", error.what());
-    }
+    config = parse_json<Json>(base, "base config.json");
     ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
   }
   const arch::LayerDims& layer = dims.layers.front();

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "checkpoint/json_input.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -47,16 +48,14 @@ void write_manifest(const std::string& directory, const Manifest& manifest) {
   core::write_text_file(manifest_path(directory), json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-bool has_manifest(const std::string& directory) { return std::filesystem::exists(manifest_path(directory)); }
+bool has_manifest(const std::string& directory) {
+  std::error_code unreadable;
+  return std::filesystem::exists(manifest_path(directory), unreadable);
+}
 
 Manifest read_manifest(const std::string& directory) {
   const std::string path = manifest_path(directory);
-  Json json;
-  try {
-    json = Json::parse(core::read_text_file(path, kMaxBytes));
-  } catch (const Json::exception& error) {
-    core::fail(core::ErrorKind::input, path, ": not valid JSON: ", error.what());
-  }
+  Json json = parse_json<Json>(core::read_text_file(path, kMaxBytes), path);
   ESP_CHECK(json.is_object(), input, path, ": expected a JSON object");
   const std::string format = text_of(json, "format", path);
   ESP_CHECK(format == kFormat, input, path, ": key \"format\" is \"", format, "\", expected \"", kFormat, "\"");

@@ -58,6 +58,11 @@ constexpr const char* kSmallFiles[] = {"config.json",           "generation_conf
 
 }  // namespace
 
+bool file_exists(const std::string& path) {
+  std::error_code unreadable;
+  return fs::exists(path, unreadable);
+}
+
 Source open_bare_config(const std::string& path) {
   Source source;
   source.path = path;
@@ -72,17 +77,17 @@ Source open_bare_config(const std::string& path) {
 
 Source open_hf_directory(const std::string& directory, bool need_tensors) {
   const std::string base = directory.ends_with('/') ? directory : directory + "/";
-  ESP_CHECK(fs::exists(base + "config.json"), input, directory, ": there is no config.json; expected a Hugging Face model directory or a .gguf file");
+  ESP_CHECK(file_exists(base + "config.json"), input, directory, ": there is no config.json; expected a Hugging Face model directory or a .gguf file");
   Source source = open_bare_config(base + "config.json");
   source.path = directory;
   source.hashed_files.clear();
   for (const char* file : kSmallFiles)
-    if (fs::exists(base + file)) source.hashed_files.push_back(base + file);
-  if (fs::exists(base + "generation_config.json")) source.hf_generation_config = core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
+    if (file_exists(base + file)) source.hashed_files.push_back(base + file);
+  if (file_exists(base + "generation_config.json")) source.hf_generation_config = core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
 
-  const bool has_tensors = fs::exists(base + "model.safetensors") || fs::exists(base + "model.safetensors.index.json");
+  const bool has_tensors = file_exists(base + "model.safetensors") || file_exists(base + "model.safetensors.index.json");
   if (has_tensors || need_tensors) {
-    ESP_CHECK(has_tensors || !(fs::exists(base + "pytorch_model.bin") || fs::exists(base + "pytorch_model.bin.index.json")), unsupported, directory,
+    ESP_CHECK(has_tensors || !(file_exists(base + "pytorch_model.bin") || file_exists(base + "pytorch_model.bin.index.json")), unsupported, directory,
               ": the weights are a pytorch_model.bin; save them as safetensors first (save_pretrained does)");
     ESP_CHECK(has_tensors, input, directory, ": there is neither model.safetensors nor model.safetensors.index.json");
     source.safetensors = std::make_unique<format::SafetensorsSet>(format::SafetensorsSet::open_directory(directory));

@@ -7,7 +7,7 @@
 namespace espalier::checkpoint {
 
 bool regenerates(const arch::ModelDims& dims, const arch::RopeScaling& scaling, std::span<const float> factors) {
-  constexpr double kTolerance = 4e-6;
+  constexpr double kTolerance = 1e-6;
   arch::ModelDims scaled = dims;
   scaled.rope_scaling = scaling;
   std::vector<float> ours = arch::rope_frequency_factors(scaled);

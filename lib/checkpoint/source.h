@@ -43,6 +43,8 @@ struct Source {
   std::unique_ptr<format::SafetensorsSet> safetensors;
 };
 
+bool file_exists(const std::string& path);  // false also when the path cannot be looked at
+
 Source open_gguf(const std::string& path);
 Source open_hf_directory(const std::string& directory, bool need_tensors);
 Source open_bare_config(const std::string& path);

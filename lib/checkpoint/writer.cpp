@@ -27,6 +27,15 @@ bool belongs_to_model(const std::string& name) {
   return name == "model.safetensors" || (name.starts_with("model-") && name.ends_with(".safetensors"));
 }
 
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) names.push_back(it->path().filename().string());
+  ESP_CHECK(!error, input, directory, ": cannot list the directory: ", error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::string generation_config_from(const text::TokenizerData& tokenizer) {
   nlohmann::ordered_json config;
   config["_from_model_config"] = true;
@@ -80,7 +89,6 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
   const std::string config = make_hf_config(arch, dims, base_config, options.dtype, tokenizer);  // refuses before anything is touched
 
   std::error_code error;
-  ESP_CHECK(!fs::exists(directory) || fs::is_directory(directory), input, directory, ": exists and is not a directory");
   fs::create_directories(directory, error);
   ESP_CHECK(!error, input, directory, ": cannot create the directory: ", error.message());
   fs::remove_all(s.staging, error);  // of a run that died
@@ -149,13 +157,10 @@ void CheckpointWriter::finish() {
   s.weights->finish();
   s.weights.reset();
 
-  std::vector<std::string> fresh, stale;
-  for (const auto& entry : fs::directory_iterator(s.staging)) fresh.push_back(entry.path().filename().string());
-  std::sort(fresh.begin(), fresh.end());
-  for (const auto& entry : fs::directory_iterator(s.directory)) {
-    const std::string name = entry.path().filename().string();
+  const std::vector<std::string> fresh = names_in(s.staging);
+  std::vector<std::string> stale;
+  for (const std::string& name : names_in(s.directory))
     if (belongs_to_model(name) && !std::binary_search(fresh.begin(), fresh.end(), name)) stale.push_back(name);
-  }
   const auto remove = [&](const std::string& name) {
     std::error_code error;
     fs::remove(s.directory + "/" + name, error);

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/json_input.h"
 #include "core/error.h"
 #include "plan/prune_plan.h"
 
@@ -119,12 +120,7 @@ std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::M
 }
 
 PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& before, const std::string& where) {
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
-    core::fail(core::ErrorKind::input, where, ": not valid JSON: ", error.what());
-  }
+  Json json = checkpoint::parse_json<Json>(text, where);
   ESP_CHECK(json.is_object(), input, where, ": expected a JSON object");
   const Parser parser(where);
   parser.only_keys(json, {"source_sha256", "parameters_before", "parameters_after", "keep_layers", "layers", "hidden", "vocab"}, "");

@@ -143,6 +143,8 @@ TEST(Config, ListsEverythingAtOnce) {
 TEST(Config, RefusesWhatIsNotJson) {
   for (const char* text : {"", "{", "[]", "3", "{\"model_type\": \"llama\",}", "\xff\xfe"})
     EXPECT_THROW(parse_hf_config(text, "config.json"), core::Error) << text;
+  const std::string deep = R"({"model_type": "llama", "x": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  EXPECT_THROW(parse_hf_config(deep, "config.json"), core::Error);
 }
 
 TEST(Config, WritesWhatItReads) {

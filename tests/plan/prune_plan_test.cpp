@@ -132,6 +132,8 @@ TEST(PrunePlan, RefusesBrokenJsonNamingThePlace) {
       {R"({"keep_layers": [0], "source_sha256": 3})", "source_sha256"},
   };
   ASSERT_EQ(std::size(broken), 23u);
+  const std::string deep = R"({"keep_layers": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  EXPECT_THROW(prune_plan_from_json(deep, dims(), "plan.json"), core::Error);
   for (const auto& [text, names] : broken) {
     try {
       prune_plan_from_json(text, dims(), "plan.json");
