@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import tool
 
 TEXT = (tool.docs / "heldout.txt").read_text()[:60000]
-STRESS = "Hello  world\n\n\tdef f(x):\r\n    return x**2  # caf\u00e9 \u4f60\u597d\uff0c\u4e16\u754c \U0001f469\u200d\U0001f680 12345 \u0661\u0662 don't I'LL   \u00a0 e\u0301 <|im_start|>user\n"
+STRESS = "Hello  world\n\n\tdef f(x):\r\n    return x**2  # caf\u00e9 \u4f60\u597d\uff0c\u4e16\u754c \U0001f469\u200d\U0001f680 12345 \u0661\u0662 don't I'LL   \u00a0 e\u0301 end\n"
 
 
 class Transformers(unittest.TestCase):
@@ -64,10 +64,6 @@ class Transformers(unittest.TestCase):
                 path.write_bytes(text.encode())
                 ours = tool.run_json("tokenize", tool.teacher, "--text", path, program=tool.espalier_run)["ids"]
                 theirs = self.tokenizer(text, add_special_tokens=False).input_ids
-                if "<|im_start|>" in text:  # control tokens written in a text are plain text for us
-                    cut = text.index("<|im_start|>")
-                    theirs = self.tokenizer(text[:cut], add_special_tokens=False).input_ids
-                    ours = ours[: len(theirs)]
                 self.assertEqual(ours, theirs)
         self.assertTrue(self.tokenizer.chat_template)
 
