@@ -17,7 +17,7 @@ namespace espalier::runtime {
 struct SessionOptions {
   int threads = 0;               // 0: all
   std::int64_t context = 0;      // positions in the KV cache; 0: the model's context length, at most 4096
-  std::string isa;               // "": $ESPALIER_ISA or the best the CPU has; "reference", "avx2", ...: Error(unsupported) if it cannot
+  std::string isa = {};               // "": $ESPALIER_ISA or the best the CPU has; "reference", "avx2", ...: Error(unsupported) if it cannot
   enum class KvType : std::uint8_t { f32, f16 } kv = KvType::f16;
 };
 

@@ -1,0 +1,153 @@
+// The program as a user runs it: exit codes, messages that name the file, JSON keys.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+#include "runtime/plain_model.h"
+#include "support/temp_dir.h"
+
+namespace espalier {
+namespace {
+
+struct Ran {
+  int code = -1;
+  std::string out, err;
+};
+
+class Cli : public testing::Test {
+ protected:
+  Cli() {
+    support::PlainModel model = support::random_model({.vocab = 300, .positions = 128, .layers = {{3, 2, 100}}}, 9);
+    support::write_gguf(model, gguf());
+    core::write_text_file(text(), "The quick brown fox jumps over the lazy dog, again and again.\n");
+  }
+  std::string gguf() const { return dir_.file("m.gguf"); }
+  std::string text() const { return dir_.file("t.txt"); }
+
+  // `words` go through the shell: quoted where it matters.
+  Ran run(const std::string& words) const {
+    const std::string err = dir_.file("stderr");
+    const std::string command = std::string(ESPALIER_BIN_DIR) + "/espalier-run " + words + " 2>" + err + " </dev/null";
+    Ran ran;
+    FILE* pipe = ::popen(command.c_str(), "r");
+    if (pipe == nullptr) return ran;
+    std::array<char, 4096> buffer;
+    for (std::size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) ran.out.append(buffer.data(), n);
+    const int status = ::pclose(pipe);
+    ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    ran.err = core::read_text_file(err);
+    return ran;
+  }
+  nlohmann::json json(const std::string& words) const {
+    const Ran ran = run(words + " --json");
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return nlohmann::json::parse(ran.out, nullptr, false);
+  }
+
+  support::TempDir dir_;
+};
+
+TEST_F(Cli, WrongUseIsTwo) {
+  const std::vector<std::string> lines = {"",
+                                          "fly",
+                                          "generate",
+                                          "generate " + gguf() + " --prompt x --tokns 3",
+                                          "generate " + gguf() + " --prompt x --tokens three",
+                                          "generate " + gguf() + " --prompt x --temperature -1",
+                                          "generate " + gguf() + " --prompt x --threads 5000",
+                                          "generate " + gguf() + " --prompt x --context 129",
+                                          "generate " + gguf() + " --prompt ''",
+                                          "generate " + gguf() + " --prompt x --isa abacus",
+                                          "generate " + gguf() + " --prompt x --prompt-file " + text(),
+                                          "perplexity " + gguf(),
+                                          "perplexity " + gguf() + " --text " + text() + " --protocol mine",
+                                          "bench " + gguf() + " --prompt 0 --generate 0",
+                                          "bench " + gguf() + " --prompt 129",
+                                          "bench " + gguf() + " --kv f64"};
+  ASSERT_EQ(lines.size(), 16u);
+  for (const std::string& line : lines) {
+    const Ran ran = run(line);
+    EXPECT_EQ(ran.code, 2) << line << "\n" << ran.err;
+    EXPECT_TRUE(ran.err.starts_with("espalier-run: ")) << ran.err;
+    EXPECT_EQ(ran.out, "") << line;
+  }
+  EXPECT_NE(run("generate " + gguf() + " --prompt x --tokns 3").err.find("--tokns"), std::string::npos);
+}
+
+TEST_F(Cli, BadFilesAreThreeAndNamed) {
+  const std::string cut = dir_.file("cut.gguf"), noise = dir_.file("noise.gguf");
+  std::filesystem::copy_file(gguf(), cut);
+  std::filesystem::resize_file(cut, std::filesystem::file_size(cut) / 2);
+  core::write_text_file(noise, std::string(5000, 'x'));
+  for (const std::string& path : {cut, noise, dir_.file("absent.gguf"), dir_.path()})
+    for (const std::string& rest : {std::string(" --prompt x"), std::string()}) {
+      const Ran ran = rest.empty() ? run("tokenize " + path + " --text " + text()) : run("generate " + path + rest);
+      EXPECT_EQ(ran.code, 3) << path << ": " << ran.err;
+      EXPECT_NE(ran.err.find(path), std::string::npos) << ran.err;
+    }
+  const Ran no_text = run("perplexity " + gguf() + " --text " + dir_.file("absent.txt"));
+  EXPECT_EQ(no_text.code, 3);
+  EXPECT_NE(no_text.err.find("absent.txt"), std::string::npos);
+  const Ran short_text = run("perplexity " + gguf() + " --text " + text() + " --context 100");
+  EXPECT_EQ(short_text.code, 3);
+  EXPECT_NE(short_text.err.find("one window of 100"), std::string::npos);
+}
+
+TEST_F(Cli, HelpAndVersion) {
+  EXPECT_EQ(run("--help").code, 0);
+  EXPECT_EQ(run("bench --help").code, 0);
+  const Ran version = run("--version");
+  EXPECT_EQ(version.code, 0);
+  EXPECT_TRUE(version.out.starts_with("espalier-run ")) << version.out;
+}
+
+TEST_F(Cli, Generate) {
+  const auto greedy = json("generate " + gguf() + " --prompt 'Hello' --tokens 20");
+  EXPECT_EQ(greedy.at("prompt_tokens"), 5);
+  EXPECT_LE(greedy.at("generated_tokens"), 20);
+  EXPECT_EQ(greedy.at("ids").size(), greedy.at("generated_tokens"));
+  EXPECT_TRUE(greedy.at("text").is_string());
+  const std::string sampled = "generate " + gguf() + " --prompt Hello --tokens 20 --temperature 1.5 --top-k 50 --top-p 0.95";
+  EXPECT_EQ(json(sampled + " --seed 1").at("ids"), json(sampled + " --seed 1 --threads 3").at("ids"));
+  EXPECT_NE(json(sampled + " --seed 1").at("ids"), json(sampled + " --seed 2").at("ids"));
+  const Ran streamed = run("generate " + gguf() + " --prompt Hello --tokens 20 --quiet");
+  EXPECT_EQ(streamed.code, 0);
+  EXPECT_EQ(streamed.err, "");
+  EXPECT_EQ(json("generate " + gguf() + " --prompt-file " + text() + " --tokens 0").at("generated_tokens"), 0);
+}
+
+TEST_F(Cli, PerplexityBenchTokenize) {
+  const auto ids = json("tokenize " + gguf() + " --text " + text()).at("ids");
+  EXPECT_EQ(ids.size(), 62u);  // bytes of the text
+  const auto windows = json("perplexity " + gguf() + " --text " + text() + " --context 20");
+  EXPECT_EQ(windows.at("tokens"), 3 * 19);
+  EXPECT_GT(windows.at("perplexity"), 1.0);
+  const auto llama = json("perplexity " + gguf() + " --text " + text() + " --context 20 --protocol llama.cpp");
+  EXPECT_EQ(llama.at("tokens"), 3 * 9);
+  const auto bench = json("bench " + gguf() + " --prompt 16 --generate 8 --repeat 2 --threads 2");
+  for (const char* key : {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "read_gb_per_second", "peak_rss_bytes"})
+    EXPECT_GT(bench.at(key), 0) << key;
+  EXPECT_TRUE(bench.at("isa").is_string());
+  EXPECT_EQ(json("bench " + gguf() + " --prompt 4 --generate 4 --repeat 1 --isa reference").at("isa"), "reference");
+}
+
+TEST_F(Cli, Chat) {
+  const std::string command = "printf 'hello\\nagain\\n' | " + std::string(ESPALIER_BIN_DIR) + "/espalier-run chat " + gguf() +
+                              " --tokens 8 --temperature 0 --json --quiet";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  std::string out;
+  std::array<char, 4096> buffer;
+  for (std::size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) out.append(buffer.data(), n);
+  EXPECT_EQ(::pclose(pipe), 0);
+  EXPECT_EQ(nlohmann::json::parse(out).at("replies").size(), 2u);
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,58 @@
+// A real model against stock llama.cpp: greedy text and perplexity on stories260K, golden values by scripts/golden/runtime.py.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+#include "kernels/linear.h"
+#include "runtime/perplexity.h"
+
+namespace espalier::runtime {
+namespace {
+
+std::string shared() {
+  const char* folder = std::getenv("ESPALIER_SHARED");
+  return folder != nullptr ? folder : std::string(ESPALIER_SOURCE_DIR) + "/../shared";
+}
+
+class Stories : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(teacher_)) GTEST_SKIP() << teacher_ << " is not there: set ESPALIER_SHARED";
+    golden_ = nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/runtime_stories260k.json"));
+  }
+  std::string teacher_ = shared() + "/data/teachers/stories260K.gguf";
+  nlohmann::json golden_;
+};
+
+TEST_F(Stories, GreedyTextIsLlamaCpps) {
+  for (const std::string_view isa : kernels::isa_names()) {
+    if (!kernels::isa_runnable(isa)) continue;
+    Session session(teacher_, {.threads = 2, .isa = std::string(isa)});
+    const auto& text = golden_.at("greedy");
+    const std::string prompt = text.at("prompt");
+    std::string out;
+    std::span<const float> logits = session.prefill(session.tokenizer().encode(prompt));
+    Sampler greedy({});
+    for (int i = 0; i < text.at("tokens"); ++i) {
+      const std::int32_t token = greedy.pick(logits);
+      out += session.tokenizer().piece(token);
+      logits = session.decode_step(token);
+    }
+    EXPECT_EQ(prompt + out, text.at("text")) << isa;
+  }
+}
+
+TEST_F(Stories, PerplexityIsLlamaCpps) {
+  const auto& expected = golden_.at("perplexity");
+  const std::string text = core::read_text_file(shared() + "/data/text/" + std::string(expected.at("text"))).substr(0, expected.at("bytes"));
+  Session session(teacher_, {.threads = 2, .context = expected.at("context"), .kv = SessionOptions::KvType::f32});
+  const PerplexityResult result = perplexity(session, text, expected.at("context"), Protocol::llama_cpp);
+  EXPECT_NEAR(result.perplexity / expected.at("value").get<double>(), 1, 1e-3);
+  EXPECT_EQ(result.tokens, expected.at("scored"));
+}
+
+}  // namespace
+}  // namespace espalier::runtime
