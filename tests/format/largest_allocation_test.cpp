@@ -11,12 +11,12 @@ namespace {
 std::atomic<std::size_t> largest = 0;
 }
 
-void* operator new(std::size_t size) {
+// Not inlined: the compiler would take malloc() before a delete expression, or free() after a new expression, for a mistake.
+__attribute__((noinline)) void* operator new(std::size_t size) {
   if (size > largest) largest = size;
   if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
   throw std::bad_alloc();
 }
-// Not inlined: the compiler would take free() after a new expression for a mistake.
 __attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
 __attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
