@@ -28,7 +28,7 @@ class LlamaCpp(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.dir = pathlib.Path(cls.folder.name)
         cls.text = cls.dir / "text.txt"
-        cls.text.write_text((tool.docs / "heldout.txt").read_text()[:9000])
+        cls.text.write_text((tool.docs / "heldout.txt").read_text()[:24000])
         cls.train = cls.dir / "train.txt"
         cls.train.write_text((tool.docs / "train.txt").read_text()[:60000])
 
