@@ -25,5 +25,5 @@ cmake --build build-asan --target "${sanitized[@]/%/_test}" espalier-run -- --qu
 say "tests under sanitizers"
 ctest --test-dir build-asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$" --timeout 900
 say "tests of the release build"
-ctest --test-dir build --output-on-failure --timeout 1500
+ctest --test-dir build --output-on-failure --timeout 2400
 say "all tests passed in $((SECONDS - started)) s"
