@@ -41,7 +41,9 @@ TEST_F(Stories, GreedyTextIsLlamaCpps) {
       out += session.tokenizer().piece(token);
       logits = session.decode_step(token);
     }
-    EXPECT_EQ(prompt + out, text.at("text")) << isa;
+    const std::string expected = text.at("text");  // as llama-completion printed it, which may end before the last token
+    ASSERT_GT(expected.size(), prompt.size() + 80);
+    EXPECT_EQ((prompt + out).substr(0, expected.size()), expected) << isa;
   }
 }
 

@@ -169,7 +169,9 @@ TEST(Session, TapsSeeEveryStep) {
     EXPECT_EQ(static_cast<std::int64_t>(values.size()), n * width) << step;
     if (layer <= 0) steps.emplace_back(step);
   });
-  EXPECT_EQ(copy(session.prefill(tokens)), untapped);
+  const auto tapped = copy(session.prefill(tokens));  // float sums differ in order: all rows are computed, not the last alone
+  ASSERT_EQ(tapped.size(), untapped.size());
+  for (std::size_t i = 0; i < tapped.size(); ++i) EXPECT_NEAR(tapped[i], untapped[i], 1e-4f);
   const std::vector<std::string> expected = {"layer_in", "attn_in", "attn_mix", "attn_out", "ffn_in", "ffn_act", "ffn_out", "layer_out", "output_norm"};
   EXPECT_EQ(steps, expected);
   session.set_tap({});

@@ -84,7 +84,7 @@ TEST(Weights, AllProblemsAtOnce) {
     tensors.push_back({"blk.0.attn_q.bias", {32}});
   });
   expect_error([&] { Session(path, {}); }, ErrorKind::input,
-               {path, "4 problems", "'blk.0.attn_k.weight' has the shape [32, 32], expected [32, 16]",
+               {path, "5 problems", "'blk.0.attn_k.weight' has the shape [32, 32], expected [32, 16]",
                 "'blk.0.ffn_down.weight' has the shape [32, 48], expected [48, 32]", "'output_norm.weight' is missing",
                 "'outputnorm.weight' is not part"});
 }
