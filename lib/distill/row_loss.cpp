@@ -1,5 +1,5 @@
-// Vector loops of row_loss. Sums run in 32 float lanes over blocks of 1024 values and then in double, so that their error does not grow
-// with the vocabulary.
+// Vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so that their error
+// does not grow with the vocabulary.
 #include "distill/row_loss.h"
 
 #include <algorithm>
@@ -11,18 +11,28 @@ namespace espalier::distill {
 namespace {
 
 using model::fast_exp;
-using model::kLanes;
-using model::sum_lanes;
+using model::Float8;
+using model::kWidth;
+using model::load8;
+using model::store8;
+using model::sum8;
 constexpr std::int64_t kBlock = 1024;
 
 ESP_VECTOR_CLONES float largest(const float* x, std::int64_t n) {
-  float lanes[kLanes];
-  for (float& lane : lanes) lane = x[0];
+  float top = x[0];
   std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-  for (; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-  return *std::max_element(lanes, lanes + kLanes);
+  if (n >= 4 * kWidth) {
+    Float8 tops[4] = {load8(x), load8(x), load8(x), load8(x)};
+    for (; i + 4 * kWidth <= n; i += 4 * kWidth)
+      for (int j = 0; j < 4; ++j) {
+        const Float8 v = load8(x + i + j * kWidth);
+        tops[j] = v > tops[j] ? v : tops[j];
+      }
+    for (const Float8& t : tops)
+      for (int j = 0; j < kWidth; ++j) top = std::max(top, t[j]);
+  }
+  for (; i < n; ++i) top = std::max(top, x[i]);
+  return top;
 }
 
 // sum exp((x - top) * inverse_temperature)
@@ -30,12 +40,12 @@ ESP_VECTOR_CLONES double exp_sum(const float* x, std::int64_t n, float top, floa
   double total = 0;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t end = std::min(begin + kBlock, n);
-    float lanes[kLanes] = {};
+    Float8 sum = {};
+    float rest = 0;
     std::int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes)
-      for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += fast_exp((x[i + j] - top) * inverse_temperature);
-    for (; i < end; ++i) lanes[0] += fast_exp((x[i] - top) * inverse_temperature);
-    total += static_cast<double>(sum_lanes(lanes));
+    for (; i + kWidth <= end; i += kWidth) sum += fast_exp((load8(x + i) - top) * inverse_temperature);
+    for (; i < end; ++i) rest += fast_exp((x[i] - top) * inverse_temperature);
+    total += static_cast<double>(sum8(sum) + rest);
   }
   return total;
 }
@@ -44,12 +54,16 @@ ESP_VECTOR_CLONES double exp_in_place(float* x, std::int64_t n, float top) {
   double total = 0;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t end = std::min(begin + kBlock, n);
-    float lanes[kLanes] = {};
+    Float8 sum = {};
+    float rest = 0;
     std::int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes)
-      for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += x[i + j] = fast_exp(x[i + j] - top);
-    for (; i < end; ++i) lanes[0] += x[i] = fast_exp(x[i] - top);
-    total += static_cast<double>(sum_lanes(lanes));
+    for (; i + kWidth <= end; i += kWidth) {
+      const Float8 e = fast_exp(load8(x + i) - top);
+      sum += e;
+      store8(x + i, e);
+    }
+    for (; i < end; ++i) rest += x[i] = fast_exp(x[i] - top);
+    total += static_cast<double>(sum8(sum) + rest);
   }
   return total;
 }
@@ -63,23 +77,23 @@ ESP_VECTOR_CLONES TeacherSums teacher_sums(float* teacher, const float* student,
   TeacherSums total;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t end = std::min(begin + kBlock, n);
-    float exps[kLanes] = {}, distance[kLanes] = {};
+    Float8 exps = {}, distance = {};
+    float exps_rest = 0, distance_rest = 0;
     std::int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes)
-      for (std::int64_t j = 0; j < kLanes; ++j) {
-        const float t = teacher[i + j], e = fast_exp((t - top) * inverse_temperature);
-        exps[j] += e;
-        distance[j] += e * (t - student[i + j]);
-        teacher[i + j] = e;
-      }
+    for (; i + kWidth <= end; i += kWidth) {
+      const Float8 t = load8(teacher + i), e = fast_exp((t - top) * inverse_temperature);
+      exps += e;
+      distance += e * (t - load8(student + i));
+      store8(teacher + i, e);
+    }
     for (; i < end; ++i) {
       const float t = teacher[i], e = fast_exp((t - top) * inverse_temperature);
-      exps[0] += e;
-      distance[0] += e * (t - student[i]);
+      exps_rest += e;
+      distance_rest += e * (t - student[i]);
       teacher[i] = e;
     }
-    total.exps += static_cast<double>(sum_lanes(exps));
-    total.distance += static_cast<double>(sum_lanes(distance));
+    total.exps += static_cast<double>(sum8(exps) + exps_rest);
+    total.distance += static_cast<double>(sum8(distance) + distance_rest);
   }
   return total;
 }
@@ -94,7 +108,12 @@ ESP_VECTOR_CLONES void scale(float* x, std::int64_t n, float a) {
 // student (logits) = c * exp(s - top) + a * exp((s - top) / temperature) - b * teacher
 ESP_VECTOR_CLONES void tempered_gradient(float* student, const float* teacher, std::int64_t n, float top, float inverse_temperature, float c, float a,
                                          float b) {
-  for (std::int64_t i = 0; i < n; ++i) {
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Float8 x = load8(student + i) - top;
+    store8(student + i, c * fast_exp(x) + a * fast_exp(x * inverse_temperature) - b * load8(teacher + i));
+  }
+  for (; i < n; ++i) {
     const float x = student[i] - top;
     student[i] = c * fast_exp(x) + a * fast_exp(x * inverse_temperature) - b * teacher[i];
   }

@@ -135,8 +135,9 @@ class Run {
     const double length = norm(parameters_.gradients(), parameters_.size()) / tokens;
     ESP_CHECK(std::isfinite(length), check_failed, "step ", number, ": the gradient is not finite (learning rate ", rate, ", loss ",
               sum.loss_sum / tokens, "); lower the learning rate or check the models' weights");
-    ESP_CHECK(length > 0 || state_.step > 0, check_failed, "step ", number,
-              ": the gradient is zero: the student cannot be trained this way (it equals its teacher, or nothing in it is trainable)");
+    // Adam would blow rounding errors up to full steps.
+    ESP_CHECK(length > 1e-6 * (options_.kl_weight + options_.ce_weight) || state_.step > 0, check_failed, "step ", number, ": the gradient vanishes (norm ",
+              length, "): the student cannot be trained this way (it equals its teacher, or nothing in it is trainable)");
     const double clip = options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
     adamw_step({options_.beta1, options_.beta2, options_.epsilon}, number, rate, clip / tokens, parameters_.segments(), parameters_.values(),
                parameters_.gradients(), parameters_.first_moment(), parameters_.second_moment());

@@ -1,8 +1,7 @@
 // The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so that the two can be read side by side.
 // Positions always start at 0 and attention is causal over the whole window; no cache, no padding.
-#include <cmath>
-
 #include "core/error.h"
+#include "model/attention.h"
 #include "model/functions.h"
 #include "model/transformer.h"
 
@@ -13,8 +12,9 @@ using torch::Tensor;
 
 namespace {
 
-// Grouped-query attention: N = K * q_per_kv query heads, head n reads group n / q_per_kv.
+// LibTorch's own kernel where products are computed in bfloat16, which ours does not do.
 Tensor attend(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD, torch::ScalarType dtype) {
+  if (dtype == torch::kFloat32) return causal_attention(q_BTND, k_BTKD, v_BTKD);
   const Tensor mix_BNTD = at::scaled_dot_product_attention(q_BTND.to(dtype).transpose(1, 2), k_BTKD.to(dtype).transpose(1, 2),
                                                            v_BTKD.to(dtype).transpose(1, 2), {}, 0.0, /*is_causal=*/true, std::nullopt,
                                                            /*enable_gqa=*/q_BTND.size(2) != k_BTKD.size(2));

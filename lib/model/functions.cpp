@@ -110,10 +110,21 @@ struct RmsNorm : Function<RmsNorm> {
 // -- SwiGLU
 
 ESP_VECTOR_CLONES void swiglu_values(const float* gate, const float* up, float* y, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Float8 g = load8(gate + i);
+    store8(y + i, g / (1.0f + fast_exp(-g)) * load8(up + i));
+  }
+  for (; i < n; ++i) y[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
 }
 ESP_VECTOR_CLONES void swiglu_gradients(const float* gate, const float* up, const float* dy, float* dgate, float* dup, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) {
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Float8 g = load8(gate + i), s = 1.0f / (1.0f + fast_exp(-g)), d = load8(dy + i);
+    store8(dgate + i, d * load8(up + i) * s * (1.0f + g * (1.0f - s)));
+    store8(dup + i, d * g * s);
+  }
+  for (; i < n; ++i) {
     const float g = gate[i], s = 1.0f / (1.0f + fast_exp(-g)), d = dy[i];
     dgate[i] = d * up[i] * s * (1.0f + g * (1.0f - s));
     dup[i] = d * g * s;

@@ -1,0 +1,289 @@
+// Whole runs on tiny random models: the loss falls, steps do not depend on how a batch is cut, a run killed at any moment and resumed
+// gives the same bytes, and what cannot be trained is refused.
+#include "distill/trainer.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/manifest.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/rng.h"
+#include "hash/sha256.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace espalier::distill {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Words of a small vocabulary in random order: a few thousand tokens that a student can learn something about.
+std::string sample_text(std::uint64_t seed, int words) {
+  static const char* const kWords[] = {"the ", "model ", "of ", "a ", "small ", "student ", "learns ", "from ", "its ", "teacher. "};
+  core::Rng rng(seed);
+  std::string out;
+  for (int i = 0; i < words; ++i) out += kWords[rng.below(10)];
+  return out;
+}
+
+class Trainer : public testing::Test {
+ protected:
+  Trainer() {
+    support::TinyOptions teacher, student;
+    student.layers = 1;
+    student.ffn = 32;
+    student.seed = 2;
+    input_.teacher = support::write_tiny_llama(temp_.file("teacher"), teacher);
+    input_.student = support::write_tiny_llama(temp_.file("student"), student);
+    input_.text = temp_.file("train.txt");
+    core::write_text_file(input_.text, sample_text(1, 1500));
+    input_.out = temp_.file("out");
+    options_.tokens = 10 * 4 * 32;
+    options_.batch = 4;
+    options_.sequence = 32;
+    options_.learning_rate = 3e-3;
+    options_.checkpoint_every = 3;
+    options_.precision = "float32";
+    input_.threads = 1;  // nothing to share in models this small
+  }
+
+  std::string weights(const std::string& out) const { return hash::sha256_file(out + "/model.safetensors"); }
+  std::vector<nlohmann::json> metrics(const std::string& out) const {
+    std::vector<nlohmann::json> lines;
+    std::ifstream in(out + "/metrics.jsonl");
+    for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+    return lines;
+  }
+  void expect_refused(core::ErrorKind kind, const std::string& words) {
+    try {
+      distill(input_, options_, {});
+      FAIL() << "accepted; expected a refusal naming " << words;
+    } catch (const core::Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+  }
+
+  support::TempDir temp_;
+  TrainInput input_;
+  TrainOptions options_;
+};
+
+TEST_F(Trainer, LearnsAndLeavesAModelDirectory) {
+  options_.tokens = 30 * 4 * 32;
+  std::int64_t events = 0;
+  const TrainResult result = distill(input_, options_, [&](const core::ProgressEvent& e) {
+    ++events;
+    EXPECT_EQ(e.total, 30 * 4 * 32);
+    EXPECT_NE(e.detail.find("tokens/s"), std::string::npos);
+  });
+  EXPECT_EQ(events, 30);
+  EXPECT_EQ(result.steps, 30);
+  EXPECT_EQ(result.tokens, options_.tokens);
+  EXPECT_LT(result.loss_last, 0.7 * result.loss_first);
+  EXPECT_GT(result.tokens_per_second, 0);
+  const auto student = checkpoint::Checkpoint::open(input_.out);
+  EXPECT_EQ(student.dims().n_layers(), 1);
+  EXPECT_EQ(student.stored_format(arch::Role::attn_q, 0), format::FormatId::f32);
+  EXPECT_TRUE(student.has_tokenizer());
+  EXPECT_NE(weights(input_.out), weights(input_.student));
+  const auto lines = metrics(input_.out);
+  ASSERT_EQ(lines.size(), 30u);
+  for (const char* key : {"step", "tokens", "loss", "kl", "ce", "learning_rate", "grad_norm", "tokens_per_second"}) EXPECT_TRUE(lines[7].contains(key)) << key;
+  EXPECT_EQ(lines[7]["step"], 8);
+  EXPECT_NEAR(lines[7]["loss"].get<double>(), 0.5 * lines[7]["kl"].get<double>() + 0.5 * lines[7]["ce"].get<double>(), 1e-6);
+  const checkpoint::Manifest manifest = checkpoint::read_manifest(input_.out);
+  EXPECT_EQ(manifest.stage, "distill");
+  EXPECT_EQ(manifest.inputs.at("text"), hash::sha256_file(input_.text));
+  EXPECT_EQ(manifest.outputs.at("model.safetensors"), weights(input_.out));
+  EXPECT_FALSE(fs::exists(input_.out + "/checkpoint"));
+}
+
+TEST_F(Trainer, StepsAreRoundedUpAndWholeRunsRepeatByteForByte) {
+  options_.tokens = 4 * 32 * 4 + 1;
+  input_.threads = 2;
+  const TrainResult a = distill(input_, options_, {});
+  EXPECT_EQ(a.steps, 5);
+  TrainInput again = input_;
+  again.out = temp_.file("again");
+  distill(again, options_, {});
+  EXPECT_EQ(weights(input_.out), weights(again.out));
+  EXPECT_EQ(core::read_text_file(input_.out + "/manifest.json"), core::read_text_file(again.out + "/manifest.json"));
+  options_.seed = 7;
+  distill(again, options_, {});
+  EXPECT_NE(weights(input_.out), weights(again.out)) << "another seed sees other windows";
+}
+
+TEST_F(Trainer, AccumulationIsTheSameAsALargerBatch) {
+  options_.tokens = 3 * 8 * 32;
+  options_.batch = 8;
+  const TrainResult whole = distill(input_, options_, {});
+  TrainInput parts = input_;
+  parts.out = temp_.file("parts");
+  options_.batch = 1;
+  options_.accumulation = 8;
+  const TrainResult cut = distill(parts, options_, {});
+  EXPECT_EQ(whole.steps, cut.steps);
+  EXPECT_NEAR(whole.loss_first, cut.loss_first, 1e-5 * whole.loss_first);
+  EXPECT_NEAR(whole.loss_last, cut.loss_last, 1e-4 * whole.loss_last);
+  // Adam's first steps are of size learning_rate whatever the gradient, so gradients near zero may round to either sign: compare in bulk.
+  const auto a = checkpoint::Checkpoint::open(input_.out).read(arch::Role::ffn_up, 0), b = checkpoint::Checkpoint::open(parts.out).read(arch::Role::ffn_up, 0);
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += std::abs(static_cast<double>(a[i]) - b[i]);
+    size += std::abs(static_cast<double>(a[i]));
+  }
+  EXPECT_LT(difference, 1e-4 * size);
+}
+
+// kill -9 of a child process when it has done so many steps; the parent resumes.
+TEST_F(Trainer, KilledAndResumedGivesTheSameBytes) {
+  distill(input_, options_, {});
+  const auto undisturbed = metrics(input_.out);
+  TrainInput killed = input_;
+  killed.out = temp_.file("killed");
+  for (const int moment : {1, 5, 9}) {  // before the first checkpoint, between two, and after the last
+    fs::remove_all(killed.out);
+    // The child runs no OpenMP region of the parent's: it starts over by exec.
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      ::setenv("ESPALIER_TEST_KILL_AT", std::to_string(moment).c_str(), 1);
+      ::setenv("ESPALIER_TEST_RUN", (temp_.path()).c_str(), 1);
+      ::execl("/proc/self/exe", "distill_test", "--gtest_filter=TrainerChild.*", "--gtest_also_run_disabled_tests", static_cast<char*>(nullptr));
+      ::_exit(127);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "moment " << moment << ": status " << status;
+    EXPECT_FALSE(checkpoint::has_manifest(killed.out));
+    EXPECT_EQ(fs::exists(killed.out + "/checkpoint"), moment >= 3);
+    std::vector<std::int64_t> resumed_at;
+    TrainInput resumed = killed;
+    resumed.resume = true;
+    resumed.threads = 0;
+    distill(resumed, options_, [&](const core::ProgressEvent& e) { resumed_at.push_back(e.done / (4 * 32)); });
+    EXPECT_EQ(resumed_at.front(), moment / 3 * 3 + 1);
+    EXPECT_EQ(weights(killed.out), weights(input_.out)) << "moment " << moment;
+    EXPECT_EQ(core::read_text_file(killed.out + "/manifest.json"), core::read_text_file(input_.out + "/manifest.json"));
+    const auto lines = metrics(killed.out);
+    ASSERT_EQ(lines.size(), undisturbed.size());
+    for (std::size_t i = 0; i < lines.size(); ++i)
+      for (const char* key : {"step", "loss", "kl", "ce", "learning_rate", "grad_norm"}) EXPECT_EQ(lines[i][key], undisturbed[i][key]) << i << " " << key;
+  }
+}
+// The child of the test above; does nothing on its own.
+TEST(TrainerChild, DISABLED_RunsUntilKilled) {
+  const char* directory = std::getenv("ESPALIER_TEST_RUN");
+  const char* moment = std::getenv("ESPALIER_TEST_KILL_AT");
+  if (directory == nullptr || moment == nullptr) GTEST_SKIP() << "only a child of KilledAndResumedGivesTheSameBytes";
+  const std::string root = directory;
+  TrainInput input;
+  input.teacher = root + "/teacher";
+  input.student = root + "/student";
+  input.text = root + "/train.txt";
+  input.out = root + "/killed";
+  TrainOptions options;
+  options.tokens = 10 * 4 * 32;
+  options.sequence = 32;
+  options.learning_rate = 3e-3;
+  options.checkpoint_every = 3;
+  options.precision = "float32";
+  input.threads = 1;
+  distill(input, options, [&](const core::ProgressEvent& e) {
+    if (e.done == std::atoi(moment) * 4 * 32) ::raise(SIGKILL);
+  });
+}
+
+TEST_F(Trainer, AFinishedRunIsNotRepeatedAndAnotherIsRefused) {
+  options_.tokens = 2 * 4 * 32;
+  const TrainResult first = distill(input_, options_, {});
+  const auto written = fs::last_write_time(input_.out + "/model.safetensors");
+  input_.resume = true;
+  const TrainResult second = distill(input_, options_, [](const core::ProgressEvent&) { FAIL() << "trained again"; });
+  EXPECT_EQ(second.loss_last, first.loss_last);
+  EXPECT_EQ(second.steps, first.steps);
+  EXPECT_EQ(fs::last_write_time(input_.out + "/model.safetensors"), written);
+  options_.learning_rate *= 2;
+  expect_refused(core::ErrorKind::input, "other options");
+}
+
+TEST_F(Trainer, ContinuedTrainingNeedsNoTeacher) {
+  input_.teacher.clear();
+  const TrainResult result = distill(input_, options_, {});
+  EXPECT_LT(result.loss_last, result.loss_first);
+  EXPECT_EQ(metrics(input_.out)[0]["kl"].get<double>(), 0);
+}
+
+TEST_F(Trainer, FrozenEmbeddingsStayAsTheyAre) {
+  options_.train_embeddings = false;
+  distill(input_, options_, {});
+  const auto before = checkpoint::Checkpoint::open(input_.student), after = checkpoint::Checkpoint::open(input_.out);
+  EXPECT_EQ(before.read(arch::Role::token_embd, -1), after.read(arch::Role::token_embd, -1));
+  EXPECT_NE(before.read(arch::Role::ffn_up, 0), after.read(arch::Role::ffn_up, 0));
+}
+
+TEST_F(Trainer, EveryLossTrains) {
+  for (const char* loss : {"forward_kl", "reverse_kl", "jsd"}) {
+    options_.loss = loss;
+    const TrainResult result = distill(input_, options_, {});
+    EXPECT_LT(result.loss_last, result.loss_first) << loss;
+  }
+}
+
+TEST_F(Trainer, RefusesOtherVocabularies) {
+  support::TinyOptions other;
+  other.vocab = 330;
+  input_.teacher = support::write_tiny_llama(temp_.file("other"), other);
+  expect_refused(core::ErrorKind::input, "vocabulary");
+}
+TEST_F(Trainer, RefusesTextShorterThanAWindow) {
+  core::write_text_file(input_.text, "short");
+  expect_refused(core::ErrorKind::input, "fewer than one window");
+}
+TEST_F(Trainer, RefusesHeldOutTextAmongTheTraining) {
+  const std::string text = core::read_text_file(input_.text);
+  input_.held_out = temp_.file("held_out.txt");
+  core::write_text_file(input_.held_out, sample_text(99, 300) + text.substr(2000, 900));
+  expect_refused(core::ErrorKind::check_failed, "held-out tokens also occur");
+}
+TEST_F(Trainer, RefusesAnOutputThatIsAnInput) {
+  input_.out = input_.student;
+  expect_refused(core::ErrorKind::usage, "the output is an input");
+}
+TEST_F(Trainer, RefusesAStudentThatEqualsItsTeacher) {
+  input_.student = support::write_tiny_llama(temp_.file("twin"), {});
+  options_.ce_weight = 0;
+  options_.kl_weight = 1;
+  expect_refused(core::ErrorKind::check_failed, "the gradient vanishes");
+}
+TEST_F(Trainer, StopsAtALossThatIsNotFinite) {
+  options_.clip_norm = 0;
+  options_.tokens = 400 * 4 * 32;
+  options_.warmup_ratio = 0;
+  options_.beta1 = 0;
+  options_.beta2 = 0;
+  options_.epsilon = 1e-38;
+  options_.learning_rate = 1e30;
+  expect_refused(core::ErrorKind::check_failed, "step ");
+}
+TEST_F(Trainer, RefusesOptionsOutOfRange) {
+  options_.tokens = 0;
+  expect_refused(core::ErrorKind::usage, "tokens");
+  options_.tokens = 100;
+  options_.precision = "float8";
+  expect_refused(core::ErrorKind::usage, "float8");
+  options_.precision = "float32";
+  options_.loss = "kl";
+  expect_refused(core::ErrorKind::usage, "no loss is called 'kl'");
+}
+
+}  // namespace
+}  // namespace espalier::distill
