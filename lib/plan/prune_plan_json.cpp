@@ -31,8 +31,10 @@ Json selection_json(const Selection& selection) { return selection ? runs(*selec
 std::string layout(const Json& json, int depth = 0) {
   if (!json.is_structured() || json.empty()) return json.dump();
   const bool one_line = json.is_array() && !json.front().is_structured();
-  const std::string indent = one_line ? "" : "\n" + std::string(static_cast<std::size_t>(2 * depth + 2), ' ');
-  const std::string outer = one_line ? "" : "\n" + std::string(static_cast<std::size_t>(2 * depth), ' ');
+  const auto new_line = [one_line](int level) {
+    return one_line ? std::string() : std::string("\n").append(static_cast<std::size_t>(2 * level), ' ');
+  };
+  const std::string indent = new_line(depth + 1), outer = new_line(depth);
   std::string text(1, json.is_array() ? '[' : '{');
   bool first = true;
   for (const auto& [key, value] : json.items()) {

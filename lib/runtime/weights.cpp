@@ -1,9 +1,11 @@
 #include "runtime/weights.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -73,13 +75,40 @@ void drop_pages(std::span<const std::byte> bytes) {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+// What loading needs of the header: the tokenizer's strings, several times the size of this, are let go before the weights come.
+struct Index {
+  arch::GgufModel model;
+  std::map<std::string, format::GgufTensor> tensors;
+  std::uint64_t end = 0;  // of the last tensor, in the file
+
+  const format::GgufTensor* find(Role role, int layer) const {
+    const auto found = tensors.find(arch::gguf_name(role, layer));
+    return found != tensors.end() ? &found->second : nullptr;
+  }
+};
+
+Index read_index(const std::string& path) {
+  Index index;
+  {
+    const format::GgufHeader header = format::GgufHeader::read(core::FileReader(path));
+    index.model = arch::read_gguf_model(header);
+    check_tensors(header, index.model);
+    for (const format::GgufTensor& tensor : header.tensors()) {
+      index.tensors.emplace(tensor.name, tensor);
+      index.end = std::max(index.end, tensor.offset + tensor.bytes);
+    }
+  }
+  ::malloc_trim(0);  // 100,000 small strings leave a heap that nobody else fills
+  return index;
+}
+
 class Loader {
  public:
-  Loader(const format::GgufHeader& header, Weights& weights, const kernels::KernelTable& table, core::ThreadPool& pool)
-      : header_(header), weights_(weights), table_(table), pool_(pool) {}
+  Loader(const Index& index, Weights& weights, const kernels::KernelTable& table, core::ThreadPool& pool)
+      : index_(index), weights_(weights), table_(table), pool_(pool) {}
 
   kernels::Matrix matrix(Role role, int layer) {
-    const format::GgufTensor* tensor = header_.tensor(arch::gguf_name(role, layer));
+    const format::GgufTensor* tensor = index_.find(role, layer);
     if (tensor == nullptr) return {};  // checked before: only for a block that the layer does not have
     const auto source = readable_past_the_end(bytes(*tensor));
     kernels::Matrix out(table_, tensor->format, source, tensor->rows(), tensor->cols(), pool_);
@@ -88,7 +117,7 @@ class Loader {
     return out;
   }
   std::vector<float> vector(Role role, int layer) {
-    const format::GgufTensor* tensor = header_.tensor(arch::gguf_name(role, layer));
+    const format::GgufTensor* tensor = index_.find(role, layer);
     if (tensor == nullptr) return {};
     std::vector<float> out(static_cast<std::size_t>(tensor->cols()));
     format::info(tensor->format).decode(bytes(*tensor).data(), out.data(), tensor->cols());
@@ -113,7 +142,7 @@ class Loader {
     return std::span<const std::byte>(copy).first(source.size());
   }
 
-  const format::GgufHeader& header_;
+  const Index& index_;
   Weights& weights_;
   const kernels::KernelTable& table_;
   core::ThreadPool& pool_;
@@ -143,17 +172,12 @@ void Weights::embed(std::int32_t token, float* out_H) const noexcept {
 }
 
 Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool) {
-  const format::GgufHeader header = format::GgufHeader::read(core::FileReader(path));
-  const arch::GgufModel model = arch::read_gguf_model(header);
-  check_tensors(header, model);
-
-  Weights w{.file = core::MappedFile(path), .arch = model.arch, .dims = model.dims};
-  std::uint64_t end = 0;
-  for (const format::GgufTensor& tensor : header.tensors()) end = std::max(end, tensor.offset + tensor.bytes);
-  ESP_CHECK(w.file.bytes().size() >= end, input, path, ": the file became shorter while it was opened");
-  Loader load(header, w, table, pool);
-  w.inverse_frequencies = inverse_frequencies(model, model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
-  w.token_embd = *header.tensor(arch::gguf_name(Role::token_embd, -1));
+  const Index index = read_index(path);
+  Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
+  ESP_CHECK(w.file.bytes().size() >= index.end, input, path, ": the file became shorter while it was opened");
+  Loader load(index, w, table, pool);
+  w.inverse_frequencies = inverse_frequencies(index.model, index.model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
+  w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
   w.output_norm_H = load.vector(Role::output_norm, -1);
   for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) {

@@ -27,15 +27,15 @@ class TokenTable {
   TokenTable(TokenizerData& data, std::size_t n_expected) : data_(data), limit_(n_expected + kMaxGap) {}
 
   std::size_t add(std::int64_t id, const std::string& token, const std::string& where) {
-    ESP_CHECK(id >= 0 && static_cast<std::uint64_t>(id) < limit_, input, where, ": token '", token, "' has id ", id,
+    ESP_CHECK(id >= 0 && static_cast<std::uint64_t>(id) < limit_, input, where, ": token ", shown(token), " has id ", id,
               ", outside the ", limit_, " ids this vocabulary may use");
     const auto index = static_cast<std::size_t>(id);
     if (index >= data_.tokens.size()) {
       data_.tokens.resize(index + 1);
       data_.types.resize(index + 1, TokenType::unused);
     }
-    ESP_CHECK(data_.tokens[index].empty() || data_.tokens[index] == token, input, where, ": tokens '", data_.tokens[index], "' and '", token,
-              "' both have id ", id);
+    ESP_CHECK(data_.tokens[index].empty() || data_.tokens[index] == token, input, where, ": tokens ", shown(data_.tokens[index]), " and ",
+              shown(token), " both have id ", id);
     data_.tokens[index] = token;
     return index;
   }
@@ -64,8 +64,8 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
   const bool spm = data.kind == TokenizerKind::spm;
   for (const auto& [token, id] : vocab.object().items()) {
     ESP_CHECK(!token.empty(), input, vocab.where(), " has an empty token");
-    ESP_CHECK(id.is_number_integer(), input, vocab.where(), ": token '", token, "' has ", id.type_name(), " for an id");
-    const std::size_t index = table.add(JsonPlace(id, vocab.where() + " '" + token + "'").integer(), token, vocab.where());
+    ESP_CHECK(id.is_number_integer(), input, vocab.where(), ": token ", shown(token), " has ", id.type_name(), " for an id");
+    const std::size_t index = table.add(JsonPlace(id, vocab.where() + " " + shown(token)).integer(), token, vocab.where());
     const bool byte = spm && byte_of_token(token) >= 0;
     data.types[index] = byte ? TokenType::byte : spm && token == unknown ? TokenType::unknown : TokenType::normal;
   }
@@ -75,10 +75,11 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
     ESP_CHECK(!content.empty(), input, added.where(), ".content is empty");
     const auto in_vocab = vocab.value().find(content);
     const std::int64_t id = added.at("id").integer();
-    ESP_CHECK(in_vocab == vocab.value().end() || *in_vocab == id, input, added.where(), ": token '", content, "' has id ", id,
+    ESP_CHECK(in_vocab == vocab.value().end() || *in_vocab == id, input, added.where(), ": token ", shown(content), " has id ", id,
               ", but model.vocab has it under another");
     const std::size_t index = table.add(id, content, added.where());
-    ESP_CHECK(!added.flag("single_word", false), unsupported, added.where(), ": token '", content, "' has single_word, which is not supported");
+    ESP_CHECK(!added.flag("single_word", false), unsupported, added.where(), ": token ", shown(content),
+              " has single_word, which is not supported");
     if (data.types[index] != TokenType::unknown) {
       data.types[index] = added.flag("special", false) ? TokenType::control : TokenType::user_defined;
     }
@@ -111,7 +112,9 @@ std::vector<std::string> read_merges(const JsonPlace& model) {
   return merges;
 }
 
-std::uint64_t pair_of(const Merge& merge) { return (static_cast<std::uint64_t>(merge.left) << 32) | static_cast<std::uint32_t>(merge.right); }
+std::uint64_t pair_of(const Merge& merge) {
+  return (static_cast<std::uint64_t>(merge.left) << 32) | static_cast<std::uint32_t>(merge.right);
+}
 
 // Scores that rank tokens as the merge list does: the k-th token to be made gets -k, then the others by id. The list must be one that
 // scores imply: grouped by result, and with every split of a token that has one. A token that could be made and is not is unused.
@@ -129,10 +132,10 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
     listed.insert(pair_of(merges[i]));
     const auto result = static_cast<std::size_t>(merges[i].result);
     if (i > 0 && merges[i - 1].result == merges[i].result) continue;
-    ESP_CHECK(!ranked[result], unsupported, where, "[", i, "] makes '", data.tokens[result],
-              "' again after other tokens; only merge lists that scores can express are supported with byte_fallback");
-    ESP_CHECK(data.types[result] == TokenType::normal, unsupported, where, "[", i, "] makes '", data.tokens[result],
-              "', which is not an ordinary token");
+    ESP_CHECK(!ranked[result], unsupported, where, "[", i, "] makes ", shown(data.tokens[result]),
+              " again after other tokens; only merge lists that scores can express are supported with byte_fallback");
+    ESP_CHECK(data.types[result] == TokenType::normal, unsupported, where, "[", i, "] makes ", shown(data.tokens[result]),
+              ", which is not an ordinary token");
     ranked[result] = true;
     data.scores[result] = -static_cast<float>(next++);
   }
@@ -144,9 +147,9 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
     if (!ranked[result]) data.types[result] = TokenType::unused;
   }
   for (const Merge& merge : merges_from_scores(data, ids)) {
-    const auto name = [&data](std::int32_t id) { return data.tokens[static_cast<std::size_t>(id)]; };
-    ESP_CHECK(listed.count(pair_of(merge)) != 0, unsupported, where, " makes '", name(merge.result), "', but not of '", name(merge.left), "' and '",
-              name(merge.right), "'; only merge lists that scores can express are supported with byte_fallback");
+    const auto name = [&data](std::int32_t id) { return shown(data.tokens[static_cast<std::size_t>(id)]); };
+    ESP_CHECK(listed.count(pair_of(merge)) != 0, unsupported, where, " makes ", name(merge.result), ", but not of ",
+              name(merge.left), " and ", name(merge.right), "; only merge lists that scores can express are supported with byte_fallback");
   }
 }
 
@@ -179,7 +182,7 @@ void read_config(const HfFiles& files, const JsonPlace& root, TokenizerData& dat
       const std::string name = named_token(*source, key);
       if (name.empty()) continue;
       const auto found = ids.find(name);
-      ESP_CHECK(found != ids.end(), input, source->where(), " ", key, " is '", name, "', which tokenizer.json does not have");
+      ESP_CHECK(found != ids.end(), input, source->where(), " ", key, " is ", shown(name), ", which tokenizer.json does not have");
       return found->second;
     }
     return std::nullopt;
@@ -191,16 +194,27 @@ void read_config(const HfFiles& files, const JsonPlace& root, TokenizerData& dat
   const std::string unknown = root.at("model").text_or("unk_token", "");
   if (!data.unk && !unknown.empty() && ids.count(unknown) != 0) data.unk = ids.at(unknown);
 
+  // transformers would add such tokens behind those of tokenizer.json.
+  if (config.has("added_tokens_decoder")) {
+    for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
+      const std::string content = JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
+      ESP_CHECK(ids.count(content) != 0, unsupported, config.where(), " added_tokens_decoder.", id, " is ", shown(content),
+                ", which tokenizer.json does not have");
+    }
+  }
+
   // transformers rebuilds the post-processor when the configuration has one of the two flags; else tokenizer.json's stands.
   const HfTemplate around = read_post_processor(root);
-  const bool by_config = config.value().contains("add_bos_token") || config.value().contains("add_eos_token") || !root.has("post_processor");
+  const bool by_config =
+      config.value().contains("add_bos_token") || config.value().contains("add_eos_token") || !root.has("post_processor");
   if (by_config) {
     data.add_bos = config.flag("add_bos_token", false) && data.bos.has_value();
     data.add_eos = config.flag("add_eos_token", false) && data.eos.has_value();
   } else {
     const auto take = [&](const std::optional<std::int32_t>& id, std::optional<std::int32_t>& named, const char* name) {
       if (!id) return false;
-      ESP_CHECK(!named || *named == *id, unsupported, root.where(), " post_processor adds token ", *id, " where the ", name, " token is ", *named);
+      ESP_CHECK(!named || *named == *id, unsupported, root.where(), " post_processor adds token ", *id, " where the ", name,
+                " token is ", *named);
       named = id;
       return true;
     };

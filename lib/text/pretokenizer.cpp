@@ -97,7 +97,8 @@ struct PreTokenizer::Stage {
   explicit Stage(const std::string& pattern) {
     int error = 0;
     PCRE2_SIZE offset = 0;
-    code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
+    code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error,
+                             &offset, nullptr));
     ESP_CHECK(code != nullptr, internal, "pre-tokenizer regular expression at byte ", offset, ": ", pcre_message(error));
     pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without it (no JIT on this machine) matching is interpreted
   }

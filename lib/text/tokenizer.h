@@ -46,8 +46,10 @@ struct TokenizerData {
   bool ignore_merges = false;       // a whole word that is a token is taken without merging (Llama 3)
   std::vector<AddedRule> rules;
   std::string chat_template;        // Jinja source; empty = none
-  std::string hf_tokenizer_json;    // the original file when it came from a Hugging Face directory, written back unchanged
-  std::string hf_tokenizer_config;  // likewise
+  // The original files when they came from a Hugging Face directory, written back unchanged as long as the tokens and merges above are
+  // those of tokenizer.json (unused tokens at the end aside); otherwise new files are made.
+  std::string hf_tokenizer_json;
+  std::string hf_tokenizer_config;
   std::string hf_special_tokens_map;
 };
 
@@ -67,7 +69,8 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
 TokenizerData tokenizer_from_hf(const std::string& directory);
 bool hf_directory_has_tokenizer(const std::string& directory);
 void tokenizer_to_hf(const TokenizerData& data, const std::string& directory);
-// SHA-256-free identity used to refuse teacher/student pairs that do not share a vocabulary: equal kind, tokens, types, merges, scores, pre.
+// Identity used to refuse teacher/student pairs that do not share a vocabulary: equal kind, tokens, types, merges, scores, pre (by any of
+// its names).
 bool same_vocabulary(const TokenizerData& a, const TokenizerData& b);
 
 // Immutable and thread-safe after construction.
@@ -84,6 +87,7 @@ class Tokenizer {
   // errors="replace"). parse_special: control and user-defined tokens written out in the text become their ids; otherwise only
   // user_defined ones do. add_bos: prepend BOS / append EOS when the model's flags say so.
   std::vector<std::int32_t> encode(std::string_view text, bool add_special = true, bool parse_special = false) const;
+  // Valid UTF-8: bytes that are none (the end of a piece of text, say) become U+FFFD. skip_special leaves out control and unknown tokens.
   std::string decode(const std::vector<std::int32_t>& ids, bool skip_special = false) const;
   // Bytes of one token (special tokens give their text). Pieces can hold partial UTF-8.
   std::string piece(std::int32_t id) const;

@@ -27,7 +27,8 @@ void check_byte_tokens(const TokenizerData& data, const std::string& where) {
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     if (data.types[i] != TokenType::byte) continue;
     const int byte = byte_of_token(data.tokens[i]);
-    ESP_CHECK(byte >= 0, input, where, ": token ", i, " is of type byte, but its text is '", data.tokens[i], "', expected <0x00> to <0xFF>");
+    ESP_CHECK(byte >= 0, input, where, ": token ", i, " is of type byte, but its text is ", shown(data.tokens[i]),
+              ", expected <0x00> to <0xFF>");
     seen[static_cast<std::size_t>(byte)] = true;
   }
   const auto missing = std::find(seen.begin(), seen.end(), false);
@@ -56,6 +57,13 @@ std::string byte_token(int byte) {
   return out;
 }
 
+std::string shown(std::string_view token) {
+  constexpr std::size_t kShownBytes = 60;
+  std::string out = "'";
+  out.append(replace_broken_utf8(token.substr(0, kShownBytes)));
+  return out.append(token.size() > kShownBytes ? "...'" : "'");
+}
+
 TokenIds index_tokens(const TokenizerData& data, const std::string& where) {
   TokenIds ids;
   ids.reserve(data.tokens.size());
@@ -65,7 +73,7 @@ TokenIds index_tokens(const TokenizerData& data, const std::string& where) {
     ESP_CHECK(token.size() <= kMaxTokenBytes, input, where, ": token ", i, " has ", token.size(), " bytes, more than ", kMaxTokenBytes);
     ESP_CHECK(is_valid_utf8(token), input, where, ": token ", i, " is not valid UTF-8");
     const auto [entry, fresh] = ids.emplace(token, static_cast<std::int32_t>(i));
-    ESP_CHECK(fresh, input, where, ": tokens ", entry->second, " and ", i, " are the same: '", token, "'");
+    ESP_CHECK(fresh, input, where, ": tokens ", entry->second, " and ", i, " are the same: ", shown(token));
   }
   return ids;
 }
@@ -79,17 +87,18 @@ std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids
   for (std::size_t i = 0; i < data.merges.size(); ++i) {
     const std::string_view text = data.merges[i];
     const std::size_t space = text.find(' ');
-    ESP_CHECK(space != std::string_view::npos && space > 0 && space + 1 < text.size() && text.find(' ', space + 1) == std::string_view::npos,
-              input, where, ": merge ", i, " is '", text, "', expected two tokens with one space between them");
+    const bool two = space != std::string_view::npos && space > 0 && space + 1 < text.size() &&
+                     text.find(' ', space + 1) == std::string_view::npos;
+    ESP_CHECK(two, input, where, ": merge ", i, " is ", shown(text), ", expected two tokens with one space between them");
     const auto left = ids.find(text.substr(0, space)), right = ids.find(text.substr(space + 1));
     joined.assign(text.substr(0, space));
     joined.append(text.substr(space + 1));
     const auto result = ids.find(joined);
-    ESP_CHECK(left != ids.end() && right != ids.end() && result != ids.end(), input, where, ": merge ", i, " is '", text, "', but '",
-              left == ids.end() ? text.substr(0, space) : right == ids.end() ? text.substr(space + 1) : std::string_view(joined),
-              "' is not a token");
+    ESP_CHECK(left != ids.end() && right != ids.end() && result != ids.end(), input, where, ": merge ", i, " is ", shown(text), ", but ",
+              shown(left == ids.end() ? text.substr(0, space) : right == ids.end() ? text.substr(space + 1) : std::string_view(joined)),
+              " is not a token");
     const auto key = (static_cast<std::uint64_t>(left->second) << 32) | static_cast<std::uint32_t>(right->second);
-    ESP_CHECK(seen.insert(key).second, input, where, ": merge ", i, " ('", text, "') was there before");
+    ESP_CHECK(seen.insert(key).second, input, where, ": merge ", i, " (", shown(text), ") was there before");
     merges.push_back({left->second, right->second, static_cast<std::uint32_t>(i), result->second});
   }
   return merges;
@@ -106,7 +115,8 @@ std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds&
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     if (data.types[i] != TokenType::normal) continue;
     const std::string_view token = data.tokens[i];
-    const auto rank = static_cast<std::uint32_t>(std::lower_bound(scores.begin(), scores.end(), data.scores[i], std::greater<>()) - scores.begin());
+    const auto better = std::lower_bound(scores.begin(), scores.end(), data.scores[i], std::greater<>());
+    const auto rank = static_cast<std::uint32_t>(better - scores.begin());
     for (std::size_t cut = code_point_at(token, 0).length; cut < token.size(); cut += code_point_at(token, cut).length) {
       const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
       if (left == ids.end() || right == ids.end()) continue;
@@ -144,7 +154,9 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
     return;
   }
   ESP_CHECK(data.scores.size() == n, input, where, ": ", data.scores.size(), " scores for ", n, " tokens");
-  for (std::size_t i = 0; i < n; ++i) ESP_CHECK(std::isfinite(data.scores[i]), input, where, ": token ", i, " has a score that is not finite");
+  for (std::size_t i = 0; i < n; ++i) {
+    ESP_CHECK(std::isfinite(data.scores[i]), input, where, ": token ", i, " has a score that is not finite");
+  }
   check_byte_tokens(data, where);
 }
 

@@ -14,6 +14,8 @@ inline constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581, Sen
 
 using TokenIds = std::unordered_map<std::string_view, std::int32_t>;  // views into the data's tokens
 
+// For messages: at most 60 bytes of a token or merge, in quotes.
+std::string shown(std::string_view token);
 // Refuses empty, repeated and broken tokens.
 TokenIds index_tokens(const TokenizerData& data, const std::string& where);
 // byte_bpe: data.merges as ids, in rank order.

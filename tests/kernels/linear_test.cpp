@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <tuple>
 #include <vector>
 
 #include "core/rng.h"
@@ -44,8 +46,11 @@ struct Weights {
   std::vector<float> values;
 };
 
-Weights random_weights(const format::QuantFormat& f, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-  Weights w;
+// Kept for the next ISA: the search of the K formats takes longer than the kernels.
+const Weights& random_weights(const format::QuantFormat& f, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  static std::map<std::tuple<format::FormatId, std::int64_t, std::int64_t, std::uint64_t>, Weights> all;
+  Weights& w = all[{f.id, rows, cols, seed}];
+  if (!w.bytes.empty()) return w;
   const std::vector<float> exact = random_values(rows * cols, seed);
   w.bytes.resize(static_cast<std::size_t>(format::matrix_bytes(f.id, rows, cols)));
   f.encode(exact.data(), nullptr, w.bytes.data(), rows * cols);
@@ -98,7 +103,7 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
       for (std::int64_t blocks : {1, 2, 3, 7, 9, 18}) {
         if (f.block == 256 && blocks > 3) continue;
         const std::int64_t cols = f.is_float() ? blocks * 37 - 36 : blocks * f.block;
-        const Weights w = random_weights(f, rows, cols, 3);
+        const Weights& w = random_weights(f, rows, cols, 3);
         for (std::int64_t n : {1, 2, 3, 5}) check(*GetParam().table, f, w, rows, cols, n, pool);
         if (HasFatalFailure()) return;
       }
@@ -112,7 +117,7 @@ TEST_P(EveryIsa, EveryFormatWithManyTokens) {
   core::ThreadPool pool(2);
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 41, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
-    const Weights w = random_weights(f, rows, cols, 4);
+    const Weights& w = random_weights(f, rows, cols, 4);
     for (std::int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 64, 67}) check(*GetParam().table, f, w, rows, cols, n, pool);
     if (HasFatalFailure()) return;
   }
@@ -147,7 +152,7 @@ TEST_P(EveryIsa, ThreadsDoNotChangeResults) {
   const KernelTable& table = *GetParam().table;
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 300, cols = 512;
-    const Weights weights = random_weights(f, rows, cols, 8);
+    const Weights& weights = random_weights(f, rows, cols, 8);
     for (std::int64_t n : {1, 6}) {
       const std::vector<float> x = random_values(n * cols, 9);
       std::vector<float> first;
@@ -205,7 +210,7 @@ TEST_P(EveryIsa, NotFiniteInputsAreSeenInTheOutput) {
   core::ThreadPool pool(1);
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 16, cols = 512;
-    const Weights weights = random_weights(f, rows, cols, 11);
+    const Weights& weights = random_weights(f, rows, cols, 11);
     for (float bad : {kNaN, std::numeric_limits<float>::infinity()}) {
       std::vector<float> x = random_values(cols, 12);
       x[300] = bad;
@@ -217,6 +222,11 @@ TEST_P(EveryIsa, NotFiniteInputsAreSeenInTheOutput) {
       for (float v : y) EXPECT_FALSE(std::isfinite(v)) << f.name;
     }
   }
+}
+
+TEST(Software, EveryIsaIsCompiledAgainstSimde) {
+  if (compiled_against_simde() == 0) GTEST_SKIP() << "SIMDe was not found when this was configured: install libsimde-dev";
+  EXPECT_EQ(compiled_against_simde(), isa_names().size() - 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryIsa, testing::ValuesIn(tables_under_test()), [](const auto& test) { return test.param.name; });

@@ -56,7 +56,14 @@ ESP_GAP(esp_mm512_cvtepu32_epi64, simde__m256i)
   return map<simde__m512i, std::uint32_t, std::uint64_t, 8>(from, [](std::uint32_t x) { return std::uint64_t{x}; });
 }
 #undef ESP_GAP
+inline simde__m512i esp_mm512_srai_epi32(simde__m512i from, int n) {
+  return espalier::kernels::simde_gaps::map<simde__m512i, std::int32_t, std::int32_t, 16>(from, [n](std::int32_t x) { return x >> n; });
+}
 
+#undef _mm512_madd_epi16  // SIMDe's own alias takes four arguments
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
+#define __mmask64 simde__mmask64
+#define _mm512_srai_epi32 esp_mm512_srai_epi32
 #define _mm512_cvtph_ps esp_mm512_cvtph_ps
 #define _mm512_cvtps_ph esp_mm512_cvtps_ph
 #define _mm512_cvtepi32_ps esp_mm512_cvtepi32_ps

@@ -139,17 +139,19 @@ TEST(Broken, FilesBesideTokenizerJson) {
       {"eos_unknown", "tokenizer_config.json", R"({"eos_token": "<nowhere>"})", "'<nowhere>'"},
       {"eos_is_number", "tokenizer_config.json", R"({"eos_token": 5})", "eos_token"},
       {"template_is_number", "tokenizer_config.json", R"({"chat_template": 5})", "chat_template"},
+      {"token_of_its_own", "tokenizer_config.json", R"({"added_tokens_decoder": {"700": {"content": "<own>"}}})", "<own>"},
       {"map_unknown", "special_tokens_map.json", R"({"pad_token": {"content": "<nowhere>"}})", "'<nowhere>'"},
       {"extra_types_short", "tokenizer_gguf.json", R"({"types": [1, 2]})", "2 types"},
       {"extra_type_wild", "tokenizer_gguf.json", R"({"types": [99]})", "expected 1 to 6"},
       {"extra_scores_text", "tokenizer_gguf.json", R"({"scores": ["a"]})", "no number"},
   };
-  EXPECT_EQ(cases.size(), 9u);
+  EXPECT_EQ(cases.size(), 10u);
   for (const auto& [name, file, text, place] : cases) {
     const support::TempDir directory;
     core::write_text_file(directory.file("tokenizer.json"), core::read_text_file(fixture_directory("gpt-2") + "/tokenizer.json"));
     core::write_text_file(directory.file(file), text);
-    expect_refusal(name, [&] { tokenizer_from_hf(directory.path()); }, ErrorKind::input, directory.file(file), place);
+    const ErrorKind kind = std::string(name) == "token_of_its_own" ? ErrorKind::unsupported : ErrorKind::input;
+    expect_refusal(name, [&] { tokenizer_from_hf(directory.path()); }, kind, directory.file(file), place);
   }
 }
 

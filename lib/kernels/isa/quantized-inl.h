@@ -7,15 +7,34 @@
 constexpr std::int64_t kTokenBlock = 64;  // tokens that share one unpacked panel
 constexpr int kTokenTile = 4;
 
+// What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float scales every 32 columns), kPairs:
+// pairs of integers that multiply the sums of activations, kMinimum: whether a float minimum does.
+template <bool kSuper>
+struct ChunkOf {
+  using Type = ChunkPer32;
+};
+template <>
+struct ChunkOf<true> {
+  using Type = ChunkPer256;
+};
+template <int kBitsOf, int kScalesOf, int kPairsOf, bool kMinimumOf>
+struct ShapeOf {
+  static constexpr int kBits = kBitsOf, kScales = kScalesOf, kPairs = kPairsOf;
+  static constexpr bool kSuper = kScales > 0, kMinimum = kMinimumOf;
+  using Chunk = typename ChunkOf<kSuper>::Type;
+  static const std::int16_t* sums(const Chunk& x)
+    requires kSuper
+  {
+    return kPairs == 4 ? x.sum32 : x.sum16;
+  }
+};
+
 // ---- Formats of 32-column blocks: w = d * q + m, where Q4_0, Q5_0 (and Q8_0 with unsigned levels) have m = -offset * d.
 template <int kBitsOf, bool kStoredMinimum, int kOffsetOf>
 struct Block32 {
-  static constexpr int kBits = kBitsOf;
-  static constexpr bool kSuper = false;
-  static constexpr bool kMinimum = kStoredMinimum || kOffsetOf != 0;
+  using Shape = ShapeOf<kBitsOf, 0, 0, kStoredMinimum || kOffsetOf != 0>;
   static constexpr std::int64_t kLevelsAt = V::kLanes * (kStoredMinimum ? 4 : 2);
-  static constexpr std::int64_t kBytes = kLevelsAt + V::kBytes * kBits;
-  using Chunk = ChunkPer32;
+  static constexpr std::int64_t kBytes = kLevelsAt + V::kBytes * kBitsOf;
 
   static V::F scale(const unsigned char* p) { return V::load_f16(p); }
   static V::F minimum(const unsigned char* p, V::F d) {
@@ -32,13 +51,9 @@ using Q8_0 = Block32<8, false, Dot<8>::kOffset128 ? 128 : 0>;
 // ---- Q4_K, Q5_K: w = d * scale * q - dmin * min, scales and mins for every 32 columns.
 template <int kBitsOf>
 struct SuperAffine {
-  static constexpr int kBits = kBitsOf;
-  static constexpr bool kSuper = true;
-  static constexpr int kScales = 8;  // groups of columns with a scale of their own
-  static constexpr int kPairs = 4;   // pairs of integers that multiply the sums of activations
+  using Shape = ShapeOf<kBitsOf, 8, 4, false>;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 16;
-  static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBits;
-  using Chunk = ChunkPer256;
+  static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBitsOf;
 
   // What is subtracted: d2 * sum over pairs (pair . sums). d2 = dmin.
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
@@ -52,20 +67,15 @@ struct SuperAffine {
       pair[i] = all[4 + i];
     }
   }
-  static const std::int16_t* sums(const Chunk& x) { return x.sum32; }
 };
 using Q4_K = SuperAffine<4>;
 using Q5_K = SuperAffine<5>;
 
 // ---- Q6_K: w = d * scale * (q - 32), signed scales for every 16 columns.
 struct Q6_K {
-  static constexpr int kBits = 6;
-  static constexpr bool kSuper = true;
-  static constexpr int kScales = 16;
-  static constexpr int kPairs = 8;
+  using Shape = ShapeOf<6, 16, 8, false>;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 18;
-  static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBits;
-  using Chunk = ChunkPer256;
+  static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;
 
   // What is subtracted: d2 * sum over pairs (pair . sums), the pairs being the scales. d2 = 32 * d.
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
@@ -81,7 +91,6 @@ struct Q6_K {
       pair[2 * k + 1] = V::right16_signed<8>(V::shuffle_bytes(word, 0x03000200));  // bytes 2 and 3
     }
   }
-  static const std::int16_t* sums(const Chunk& x) { return x.sum16; }
 };
 
 // ---- matvec
@@ -109,21 +118,22 @@ inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scal
 }
 
 template <typename Format>
-inline V::F matvec_group(const unsigned char* p, const typename Format::Chunk* x, std::int64_t cols) {
+inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::Chunk* x, std::int64_t cols) {
+  using S = typename Format::Shape;
   V::F y = V::zero();
-  if constexpr (Format::kSuper) {
+  if constexpr (S::kSuper) {
     for (std::int64_t c = 0; c < cols; c += kChunk, p += Format::kBytes, ++x) {
-      V::I scale[Format::kScales], pair[Format::kPairs];
+      V::I scale[S::kScales], pair[S::kPairs];
       V::F d, d2;
       Format::scales(p, scale, pair, &d, &d2);
-      const std::int16_t* sums = Format::sums(*x);
+      const std::int16_t* sums = S::sums(*x);
       V::I sum = V::izero(), offset = V::izero();
 #pragma GCC unroll 8
-      for (int i = 0; i < Format::kPairs; ++i) offset = V::add32(offset, V::madd16(pair[i], V::broadcast32(sums + 2 * i)));
-      constexpr int kScalesPer32 = Format::kScales / 8;
+      for (int i = 0; i < S::kPairs; ++i) offset = V::add32(offset, V::madd16(pair[i], V::broadcast32(sums + 2 * i)));
+      constexpr int kScalesPer32 = S::kScales / 8;
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j)
-        sum = V::add32(sum, dot32<Format::kBits, kScalesPer32>(p + Format::kLevelsAt + j * V::kBytes * Format::kBits, x->q + 32 * j,
+        sum = V::add32(sum, dot32<S::kBits, kScalesPer32>(p + Format::kLevelsAt + j * V::kBytes * S::kBits, x->q + 32 * j,
                                                                scale + j * kScalesPer32));
       const V::F x_scale = V::set1(x->scale);
       const V::F difference = V::sub(V::mul(d, V::to_float(sum)), V::mul(d2, V::to_float(offset)));
@@ -133,10 +143,10 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Chunk* x
     for (std::int64_t c = 0; c < cols; c += kChunk, ++x) {
       const int n = static_cast<int>(smaller(cols - c, kChunk) / 32);
       for (int j = 0; j < n; ++j, p += Format::kBytes) {
-        const V::F product = V::to_float(dot32<Format::kBits, 0>(p + Format::kLevelsAt, x->q + 32 * j, nullptr));
+        const V::F product = V::to_float(dot32<S::kBits, 0>(p + Format::kLevelsAt, x->q + 32 * j, nullptr));
         const V::F d = Format::scale(p);
         y = V::fma(d, V::mul(V::set1(x->scale[j]), product), y);
-        if constexpr (Format::kMinimum) y = V::fma(Format::minimum(p, d), V::set1(x->sum[j]), y);
+        if constexpr (S::kMinimum) y = V::fma(Format::minimum(p, d), V::set1(x->sum[j]), y);
       }
     }
   }
@@ -145,7 +155,7 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Chunk* x
 
 template <typename Format>
 void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y) {
-  const auto* chunks = static_cast<const typename Format::Chunk*>(x.chunks);
+  const auto* chunks = static_cast<const typename Format::Shape::Chunk*>(x.chunks);
   for (std::int64_t row = row_begin; row < row_end; row += V::kLanes) {
     const V::F values = matvec_group<Format>(w.data + row / V::kLanes * w.group_bytes, chunks, w.cols);
     store_some(y + row, values, row_end - row);  // the last group may have lanes that are no rows
@@ -154,38 +164,40 @@ void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin
 
 // ---- matmul
 // 256 columns of kGroups groups, unpacked.
-template <typename Format, int kGroups>
+template <typename Shape, int kGroups>
 struct Panel;
 
-template <typename Format, int kGroups>
-  requires(Format::kSuper)
-struct Panel<Format, kGroups> {
+template <typename Shape, int kGroups>
+  requires(Shape::kSuper)
+struct Panel<Shape, kGroups> {
   alignas(64) unsigned char levels[kGroups][64 * V::kBytes];
-  V::I scale[kGroups][Format::kScales], pair[kGroups][Format::kPairs];
+  V::I scale[kGroups][Shape::kScales], pair[kGroups][Shape::kPairs];
   V::F d[kGroups], d2[kGroups];
 
+  template <typename Format>
   void unpack(const unsigned char* p, int g, int /*blocks*/) {
     Format::scales(p, scale[g], pair[g], &d[g], &d2[g]);
     for (int j = 0; j < 8; ++j) {
       V::I w[8];
-      unpack_levels<Format::kBits>(p + Format::kLevelsAt + j * V::kBytes * Format::kBits, w);
+      unpack_levels<Shape::kBits>(p + Format::kLevelsAt + j * V::kBytes * Shape::kBits, w);
       for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
     }
   }
 };
 
-template <typename Format, int kGroups>
-  requires(!Format::kSuper)
-struct Panel<Format, kGroups> {
+template <typename Shape, int kGroups>
+  requires(!Shape::kSuper)
+struct Panel<Shape, kGroups> {
   alignas(64) unsigned char levels[kGroups][64 * V::kBytes];
   V::F d[kGroups][8], m[kGroups][8];
 
+  template <typename Format>
   void unpack(const unsigned char* p, int g, int blocks) {
     for (int j = 0; j < blocks; ++j, p += Format::kBytes) {
       d[g][j] = Format::scale(p);
       m[g][j] = Format::minimum(p, d[g][j]);
       V::I w[8];
-      unpack_levels<Format::kBits>(p + Format::kLevelsAt, w);
+      unpack_levels<Shape::kBits>(p + Format::kLevelsAt, w);
       for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
     }
   }
@@ -210,18 +222,18 @@ inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk*
 }
 
 // Adds the products of one panel and kTokens tokens to acc[t][g][R].
-template <typename Format, int kGroups, int kTokens>
-void tile(const Panel<Format, kGroups>& panel, const typename Format::Chunk* x, [[maybe_unused]] int blocks, float* acc) {
-  using D = Dot<Format::kBits>;
-  if constexpr (Format::kSuper) {
-    constexpr int kGroupSteps = 64 / Format::kScales;
+template <typename S, int kGroups, int kTokens>
+void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_unused]] int blocks, float* acc) {
+  using D = Dot<S::kBits>;
+  if constexpr (S::kSuper) {
+    constexpr int kGroupSteps = 64 / S::kScales;
     constexpr int kSteps = D::kDepth < kGroupSteps ? D::kDepth : kGroupSteps;
     V::I total[kGroups][kTokens];
     for (int g = 0; g < kGroups; ++g)
       for (int t = 0; t < kTokens; ++t) total[g][t] = V::izero();
     for (int s = 0; s < 64; s += kSteps) {
       V::I sum[kGroups][kTokens];
-      dot_tile<Format::kBits, kGroups, kTokens, kSteps>(panel.levels, x, s, sum);
+      dot_tile<S::kBits, kGroups, kTokens, kSteps>(panel.levels, x, s, sum);
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
         const V::I scale = panel.scale[g][s / kGroupSteps];
@@ -230,13 +242,13 @@ void tile(const Panel<Format, kGroups>& panel, const typename Format::Chunk* x, 
       }
     }
     for (int t = 0; t < kTokens; ++t) {
-      const std::int16_t* sums = Format::sums(x[t]);
+      const std::int16_t* sums = S::sums(x[t]);
       const V::F x_scale = V::set1(x[t].scale);
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
         V::I offset = V::izero();
 #pragma GCC unroll 8
-        for (int i = 0; i < Format::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
+        for (int i = 0; i < S::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
         const V::F difference = V::sub(V::mul(panel.d[g], V::to_float(total[g][t])), V::mul(panel.d2[g], V::to_float(offset)));
         float* a = acc + (t * kGroups + g) * V::kLanes;
         V::store(a, V::fma(x_scale, difference, V::load(a)));
@@ -252,7 +264,7 @@ void tile(const Panel<Format, kGroups>& panel, const typename Format::Chunk* x, 
 #pragma GCC unroll 4
       for (int part = 0; part < kParts; ++part) {
         V::I sum[kGroups][kTokens];
-        dot_tile<Format::kBits, kGroups, kTokens, D::kDepth>(panel.levels, x, 8 * j + part * D::kDepth, sum);
+        dot_tile<S::kBits, kGroups, kTokens, D::kDepth>(panel.levels, x, 8 * j + part * D::kDepth, sum);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g)
 #pragma GCC unroll 4
@@ -265,7 +277,7 @@ void tile(const Panel<Format, kGroups>& panel, const typename Format::Chunk* x, 
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g) {
           y[g][t] = V::fma(panel.d[g][j], V::mul(x_scale, V::to_float(total[g][t])), y[g][t]);
-          if constexpr (Format::kMinimum) y[g][t] = V::fma(panel.m[g][j], x_sum, y[g][t]);
+          if constexpr (S::kMinimum) y[g][t] = V::fma(panel.m[g][j], x_sum, y[g][t]);
         }
       }
     }
@@ -281,20 +293,17 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
   constexpr std::int64_t kWidth = kGroups * V::kLanes;
   alignas(64) float acc[kTokenBlock * kWidth];
   for (std::int64_t i = 0; i < n * kWidth; i += V::kLanes) V::store(acc + i, V::zero());
-  Panel<Format, kGroups> panel;
-  constexpr std::int64_t kColumns = Format::kSuper ? 256 : 32;
+  using S = typename Format::Shape;
+  Panel<S, kGroups> panel;
+  constexpr std::int64_t kColumns = S::kSuper ? 256 : 32;
   const unsigned char* group = w.data + row / V::kLanes * w.group_bytes;
   for (std::int64_t c = 0; c < w.cols; c += kChunk) {
     const int blocks = static_cast<int>(smaller(w.cols - c, kChunk) / 32);
-    for (int g = 0; g < kGroups; ++g) panel.unpack(group + g * w.group_bytes + c / kColumns * Format::kBytes, g, blocks);
-    const auto* chunk = static_cast<const typename Format::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
+    for (int g = 0; g < kGroups; ++g) panel.template unpack<Format>(group + g * w.group_bytes + c / kColumns * Format::kBytes, g, blocks);
+    const auto* chunk = static_cast<const typename S::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
     std::int64_t t = 0;
-    for (; t + kTokenTile <= n; t += kTokenTile) tile<Format, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
-    switch (n - t) {
-      case 3: tile<Format, kGroups, 3>(panel, chunk + t, blocks, acc + t * kWidth); break;
-      case 2: tile<Format, kGroups, 2>(panel, chunk + t, blocks, acc + t * kWidth); break;
-      case 1: tile<Format, kGroups, 1>(panel, chunk + t, blocks, acc + t * kWidth); break;
-    }
+    for (; t + kTokenTile <= n; t += kTokenTile) tile<S, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
+    for (; t < n; ++t) tile<S, kGroups, 1>(panel, chunk + t, blocks, acc + t * kWidth);
   }
   for (std::int64_t t = 0; t < n; ++t)
     for (int g = 0; g < kGroups; ++g)
@@ -314,7 +323,7 @@ void matmul(const WeightView& w, const ActivationView& x, std::int64_t row_begin
 template <typename Format>
 void fill_quantized(LinearKernel& kernel) {
   kernel.interleave = V::kLanes;
-  kernel.form = Format::kSuper ? ActivationForm::q8_per_256 : ActivationForm::q8_per_32;
+  kernel.form = Format::Shape::kSuper ? ActivationForm::q8_per_256 : ActivationForm::q8_per_32;
   kernel.matvec = matvec<Format>;
   kernel.matmul = matmul<Format>;
 }
