@@ -31,7 +31,8 @@ SKIP = {
 }
 SKIP_PREFIXES = ("_sysconfigdata", "config-")
 
-HELD_OUT_SHARE = 0.09   # of the names; SALT is the first to give about 43k of 440k tokens (Python 3.11)
+# Of the names. With this SALT, Python 3.11.2 of Debian gives 395,552 training and 47,852 held-out tokens (SmolLM2).
+HELD_OUT_SHARE = 0.09
 SALT = "espalier-docs-5"
 OVERLAP = 80            # characters
 
