@@ -2,6 +2,9 @@
 // autograd inside the chunk for the other losses), then the gradients by hidden states and output weights by two more products.
 #include "distill/chunked_loss.h"
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/autograd.h>
+
 #include <algorithm>
 #include <vector>
 

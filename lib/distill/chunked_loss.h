@@ -2,7 +2,7 @@
 // of tokens at a time, in two buffers that all chunks share. Sums, not means: the caller divides. Results do not depend on the number
 // of threads beyond what matrix products do.
 #pragma once
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <string>

@@ -2,7 +2,7 @@
 // buffer that stays in the second-level cache; backward computes them again from q, k and one number a row.
 // Dao, Fu, Ermon, Rudra, Re 2022, arXiv:2205.14135, without the tiling over keys, which short windows do not need.
 #pragma once
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace espalier::model {
 

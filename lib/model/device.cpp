@@ -2,7 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <sched.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
 
 #include "core/error.h"
 

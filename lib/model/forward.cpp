@@ -1,5 +1,7 @@
 // The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so that the two can be read side by side.
 // Positions always start at 0 and attention is causal over the whole window; no cache, no padding.
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "core/error.h"
 #include "model/attention.h"
 #include "model/functions.h"

@@ -2,6 +2,9 @@
 // at::parallel_for splits rows or columns among threads.
 #include "model/functions.h"
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <cmath>
 
 #include "core/error.h"

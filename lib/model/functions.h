@@ -4,7 +4,7 @@
 // flat buffer is filled without temporaries; otherwise it is handed to autograd as usual. Hence torch::autograd::grad with respect to
 // a weight needs weight.grad() undefined.
 #pragma once
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace espalier::model {
 

@@ -1,7 +1,7 @@
 // The training-side model: one Transformer in LibTorch from Arch + ModelDims. forward.cpp mirrors runtime/forward.cpp step by step.
 // Legend: B batch, T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim.
 #pragma once
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,6 +1,6 @@
 // KL divergence, agreement and negative log-likelihood of rows of logits. Internal to lib/verify.
 #pragma once
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

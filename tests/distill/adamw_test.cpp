@@ -2,7 +2,7 @@
 #include "distill/adamw.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim/adamw.h>
 
 #include "distill/schedule.h"
 
