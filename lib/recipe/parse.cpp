@@ -153,8 +153,8 @@ std::string Stage::kind() const {
 
 std::vector<std::string> Stage::needs() const {
   std::vector<std::string> out;
-  const auto add = [&](const std::string& name) {
-    if (!name.empty() && name != "none") out.push_back(name);
+  const auto add = [&](const std::string& stage) {
+    if (!stage.empty() && stage != "none") out.push_back(stage);
   };
   if (const auto* s = std::get_if<PruneStage>(&what)) add(s->from);
   if (const auto* s = std::get_if<DistillStage>(&what)) {

@@ -16,8 +16,8 @@ const std::vector<std::string>& gate_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> out;
     for (const char* value : kValues)
-      for (const char* side : {"_max", "_min"}) out.push_back(std::string(value) + side);
-    out.push_back("beats_baselines_min");
+      for (const char* side : {"_max", "_min"}) out.emplace_back(value).append(side);
+    out.emplace_back("beats_baselines_min");
     return out;
   }();
   return names;
