@@ -6,9 +6,10 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/json_input.h"
 #include "checkpoint/problems.h"
+#include "core/error.h"
 #include "core/units.h"
+#include "format/json_input.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -203,7 +204,7 @@ arch::ModelDims parse_sizes(Reader& config, Problems& problems) {
 }  // namespace
 
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path) {
-  const json root = parse_json<json>(json_text, path);
+  const json root = format::parse_json<json>(json_text, path);
   ESP_CHECK(root.is_object(), input, path, ": expected a JSON object, found ", Reader::shown(root));
   Problems problems(path);
   Reader config(root, problems);

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/json_input.h"
 #include "core/error.h"
+#include "format/json_input.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -51,7 +51,7 @@ std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims, 
             " architecture has one size for all layers; choose equal sizes in every layer");
   Json config = Json::object();
   if (!base.empty()) {
-    config = parse_json<Json>(base, "base config.json");
+    config = format::parse_json<Json>(base, "base config.json");
     ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
   }
   const arch::LayerDims& layer = dims.layers.front();

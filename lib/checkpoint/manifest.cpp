@@ -2,9 +2,9 @@
 
 #include <filesystem>
 
-#include "checkpoint/json_input.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "format/json_input.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -55,7 +55,7 @@ bool has_manifest(const std::string& directory) {
 
 Manifest read_manifest(const std::string& directory) {
   const std::string path = manifest_path(directory);
-  Json json = parse_json<Json>(core::read_text_file(path, kMaxBytes), path);
+  Json json = format::parse_json<Json>(core::read_text_file(path, kMaxBytes), path);
   ESP_CHECK(json.is_object(), input, path, ": expected a JSON object");
   const std::string format = text_of(json, "format", path);
   ESP_CHECK(format == kFormat, input, path, ": key \"format\" is \"", format, "\", expected \"", kFormat, "\"");

@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "checkpoint/json_input.h"
 #include "core/error.h"
+#include "format/json_input.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -123,7 +123,7 @@ text::TokenizerData cut_tokenizer(const text::TokenizerData& data, const std::ve
 
 std::string remap_token_ids(const std::string& json_text, const std::vector<std::int64_t>& keep, const std::string& where) {
   if (json_text.empty()) return "";
-  Json json = parse_json<Json>(json_text, where);
+  Json json = format::parse_json<Json>(json_text, where);
   ESP_CHECK(json.is_object(), input, where, ": expected a JSON object");
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id",
                           "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"}) {

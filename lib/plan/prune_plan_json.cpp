@@ -2,8 +2,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
-#include "checkpoint/json_input.h"
 #include "core/error.h"
+#include "format/json_input.h"
 #include "plan/prune_plan.h"
 
 namespace espalier::plan {
@@ -122,7 +122,7 @@ std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::M
 }
 
 PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& before, const std::string& where) {
-  Json json = checkpoint::parse_json<Json>(text, where);
+  Json json = format::parse_json<Json>(text, where);
   ESP_CHECK(json.is_object(), input, where, ": expected a JSON object");
   const Parser parser(where);
   parser.only_keys(json, {"source_sha256", "parameters_before", "parameters_after", "keep_layers", "layers", "hidden", "vocab"}, "");

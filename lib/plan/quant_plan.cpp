@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "format/json_input.h"
 
 namespace espalier::plan {
 namespace {
@@ -204,7 +205,7 @@ std::string to_json(const QuantPlan& plan) {
 }
 
 QuantPlan quant_plan_from_json(const std::string& text, const arch::Arch& arch, const arch::ModelDims& dims, const std::string& where) {
-  const nlohmann::json root = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json root = format::parse_json<nlohmann::json>(text, where);
   ESP_CHECK(root.is_object() && root.contains("name") && root["name"].is_string() && root.contains("tensors") && root["tensors"].is_array(),
             input, where, ": a quantization plan is a JSON object with \"name\" and the array \"tensors\"");
   std::map<std::pair<Role, int>, FormatId> formats;

@@ -3,7 +3,7 @@
 #pragma once
 #include <string>
 
-#include "text/json_input.h"
+#include "text/json_place.h"
 #include "text/tokenizer.h"
 
 namespace espalier::text {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "format/json_input.h"
 #include "text/hf_files.h"
 #include "text/pretokenizer.h"
 #include "text/vocabulary.h"
@@ -173,8 +174,11 @@ std::string chat_template_of(const JsonPlace& config) {
 
 void read_config(const HfFiles& files, const JsonPlace& root, TokenizerData& data) {
   const std::string config_path = files.directory + "/tokenizer_config.json", map_path = files.directory + "/special_tokens_map.json";
-  const Json config_json = files.tokenizer_config.empty() ? Json::object() : parse_json(files.tokenizer_config, config_path);
-  const Json map_json = files.special_tokens_map.empty() ? Json::object() : parse_json(files.special_tokens_map, map_path);
+  const auto parse_if_present = [](const std::string& text, const std::string& path) {
+    return text.empty() ? Json::object() : format::parse_json<Json>(text, path);
+  };
+  const Json config_json = parse_if_present(files.tokenizer_config, config_path);
+  const Json map_json = parse_if_present(files.special_tokens_map, map_path);
   const JsonPlace config(config_json, config_path + ":"), map(map_json, map_path + ":");
   const TokenIds ids = index_tokens(data, files.directory + "/tokenizer.json: model.vocab");
   const auto find = [&](const char* key) -> std::optional<std::int32_t> {
@@ -227,7 +231,7 @@ void read_config(const HfFiles& files, const JsonPlace& root, TokenizerData& dat
 void apply_extra(const HfFiles& files, TokenizerData& data) {
   if (files.gguf_extra.empty()) return;
   const std::string path = files.directory + "/tokenizer_gguf.json";
-  const Json json = parse_json(files.gguf_extra, path);
+  const Json json = format::parse_json<Json>(files.gguf_extra, path);
   const JsonPlace root(json, path + ":");
   if (root.has("pre")) data.pre = root.at("pre").text();
   if (root.has("types")) {
@@ -266,7 +270,7 @@ HfFiles read_hf_files(const std::string& directory) {
 
 TokenizerData parse_hf(const HfFiles& files) {
   const std::string path = files.directory + "/tokenizer.json";
-  const Json json = parse_json(files.tokenizer_json, path);
+  const Json json = format::parse_json<Json>(files.tokenizer_json, path);
   const JsonPlace root(json, path + ":");
   TokenizerData data;
   const HfPipeline pipeline = read_pipeline(root, data);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "format/json_input.h"
 
 extern char** environ;
 
@@ -40,7 +41,7 @@ nlohmann::ordered_json child_bench(const std::string& program, const std::string
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   ESP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, internal, program, " bench ", gguf, " failed; its message is above");
-  return nlohmann::ordered_json::parse(text);
+  return format::parse_json<nlohmann::ordered_json>(text, program + " bench --json");
 }
 
 std::string cpu_name() {

@@ -145,6 +145,7 @@ TEST(Config, RefusesWhatIsNotJson) {
     EXPECT_THROW(parse_hf_config(text, "config.json"), core::Error) << text;
   const std::string deep = R"({"model_type": "llama", "x": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_THROW(parse_hf_config(deep, "config.json"), core::Error);
+  EXPECT_THROW(make_hf_config(support::llama(), support::tiny_dims({}), deep, format::FormatId::f32, nullptr), core::Error);
 }
 
 TEST(Config, WritesWhatItReads) {

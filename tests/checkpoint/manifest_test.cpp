@@ -47,8 +47,9 @@ TEST(Manifest, RefusesBrokenOnesNamingThePlace) {
     return "accepted";
   };
   EXPECT_EQ(message(good), "accepted");
-  EXPECT_NE(message(good.substr(0, good.size() / 2)).find("not valid JSON"), std::string::npos);
+  EXPECT_NE(message(good.substr(0, good.size() / 2)).find("not JSON at byte"), std::string::npos);
   EXPECT_NE(message("[]").find("object"), std::string::npos);
+  EXPECT_NE(message("{\"stage\": " + std::string(100000, '[')).find("levels of nesting"), std::string::npos);
   for (const std::string key : {"format", "stage", "tool_version", "inputs", "options", "metrics", "outputs"}) {
     nlohmann::ordered_json json = nlohmann::ordered_json::parse(good);
     json.erase(key);

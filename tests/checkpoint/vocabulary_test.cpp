@@ -89,6 +89,7 @@ TEST(Vocabulary, SpecialIdsMove) {
   EXPECT_THROW(remap_token_ids(R"({"eos_token_id": 260})", keep, "config"), core::Error);
   EXPECT_THROW(remap_token_ids(R"({"eos_token_id": ["x"]})", keep, "config"), core::Error);
   EXPECT_THROW(remap_token_ids("[", keep, "config"), core::Error);
+  EXPECT_THROW(remap_token_ids("{\"x\": " + std::string(100000, '[') + std::string(100000, ']') + "}", keep, "config"), core::Error);
   EXPECT_EQ(remap_token_ids("", keep, "config"), "");
 }
 

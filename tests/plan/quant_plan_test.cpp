@@ -141,6 +141,7 @@ TEST(QuantPlan, JsonRoundTripsAndIsChecked) {
   broken("\"layer\": 0", "\"layer\": -1");
   broken("\"f32\"", "\"f16\"");
   broken("{", "[");
+  broken("\"q5_0\"", std::string(100000, '[') + std::string(100000, ']'));
   EXPECT_THROW(quant_plan_from_json(text, llama(), dims(128, 96, 3), "plan.json"), core::Error);
   EXPECT_THROW(quant_plan_from_json(text, llama(), dims(128, 96, 1), "plan.json"), core::Error);
 }

@@ -59,6 +59,52 @@ TEST(YamlReader, BrokenFilesAreRefusedWithAPlace) {
   }
 }
 
+// Every form of nesting, and brackets that only seem to close others.
+TEST(YamlReader, DeepNestingIsRefused) {
+  const auto repeated = [](const std::string& text) {
+    std::string out;
+    for (int i = 0; i < 100000; ++i) out += text;
+    return out;
+  };
+  const std::pair<const char*, std::string> deep[] = {
+      {"lists", "a: " + repeated("[") + "\n"},
+      {"closed lists", "a: " + repeated("[") + repeated("]") + "\n"},
+      {"maps", "a: " + repeated("{a: ")},
+      {"maps in lists", "a: " + repeated("[{")},
+      {"pairs in lists", "a: " + repeated("[a: ")},
+      {"block lists", repeated("- ")},
+      {"block keys", repeated("? ")},
+      {"closed in a comment", "# " + repeated("]") + "\na: " + repeated("[")},
+      {"closed in quotes", "a: " + repeated("[']', ")},
+  };
+  ASSERT_EQ(std::size(deep), 9u);
+  support::TempDir dir;
+  for (const auto& [name, text] : deep) {
+    core::write_text_file(dir.file("deep.yaml"), text);
+    const std::string message = message_of(dir.file("deep.yaml"), [](YamlMap& map) { map.has("a"); });
+    EXPECT_NE(message.find("deep.yaml:"), std::string::npos) << name << ": " << message;
+    EXPECT_NE(message.find("nested too deeply"), std::string::npos) << name << ": " << message;
+  }
+}
+
+TEST(YamlReader, AliasesNeitherMultiplyNorGoInCircles) {
+  support::TempDir dir;
+  std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+  for (int i = 1; i < 30; ++i) {
+    const std::string before = "*a" + std::to_string(i - 1), now = "a" + std::to_string(i);
+    bomb += now + ": &" + now + " [" + before + ", " + before + ", " + before + ", " + before + "]\n";
+  }
+  core::write_text_file(dir.file("bomb.yaml"), bomb);
+  EXPECT_EQ(YamlMap::load(dir.file("bomb.yaml")).keys().size(), 30u);
+  EXPECT_NE(message_of(dir.file("bomb.yaml"), [](YamlMap& map) { map.texts("a29"); }).find("expected a list of names"), std::string::npos);
+
+  core::write_text_file(dir.file("circle.yaml"), "a: &a\n  a: *a\n");
+  const std::string message = message_of(dir.file("circle.yaml"), [](YamlMap& map) {
+    for (std::optional<YamlMap> inner = map.map("a"); inner;) inner = inner->map("a");
+  });
+  EXPECT_NE(message.find("in circles"), std::string::npos) << message;
+}
+
 TEST(YamlReader, WrongTypesNameTheKey) {
   support::TempDir dir;
   core::write_text_file(dir.file("a.yaml"), "n: many\nflag: yes please\nlist: 3\n");

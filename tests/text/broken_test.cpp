@@ -135,6 +135,9 @@ TEST(Broken, WholeFiles) {
 TEST(Broken, FilesBesideTokenizerJson) {
   const std::vector<std::tuple<const char*, const char*, std::string, const char*>> cases = {
       {"config_not_json", "tokenizer_config.json", "{", "not JSON"},
+      {"config_nested_deeply", "tokenizer_config.json", std::string(100000, '['), "levels of nesting"},
+      {"map_nested_deeply", "special_tokens_map.json", std::string(100000, '['), "levels of nesting"},
+      {"extra_nested_deeply", "tokenizer_gguf.json", std::string(100000, '['), "levels of nesting"},
       {"config_is_list", "tokenizer_config.json", "[]", "expected an object"},
       {"eos_unknown", "tokenizer_config.json", R"({"eos_token": "<nowhere>"})", "'<nowhere>'"},
       {"eos_is_number", "tokenizer_config.json", R"({"eos_token": 5})", "eos_token"},
@@ -145,7 +148,7 @@ TEST(Broken, FilesBesideTokenizerJson) {
       {"extra_type_wild", "tokenizer_gguf.json", R"({"types": [99]})", "expected 1 to 6"},
       {"extra_scores_text", "tokenizer_gguf.json", R"({"scores": ["a"]})", "no number"},
   };
-  EXPECT_EQ(cases.size(), 10u);
+  EXPECT_EQ(cases.size(), 13u);
   for (const auto& [name, file, text, place] : cases) {
     const support::TempDir directory;
     core::write_text_file(directory.file("tokenizer.json"), core::read_text_file(fixture_directory("gpt-2") + "/tokenizer.json"));
@@ -231,7 +234,7 @@ TEST(Broken, DataMadeByHand) {
       {"type out of range", [](TokenizerData& d) { d.types[5] = static_cast<TokenType>(9); }},
       {"token repeated", [](TokenizerData& d) { d.tokens[300] = d.tokens[301]; }},
       {"token empty", [](TokenizerData& d) { d.tokens[300].clear(); }},
-      {"token not UTF-8", [](TokenizerData& d) { d.tokens[300] = "\xFF"; }},
+      {"token not UTF-8", [](TokenizerData& d) { d.tokens[300].assign(1, '\xFF'); }},
       {"score not finite", [](TokenizerData& d) { d.scores[300] = std::numeric_limits<float>::quiet_NaN(); }},
       {"byte token misnamed", [](TokenizerData& d) { d.types[300] = TokenType::byte; }},
       {"BOS wanted, not named", [](TokenizerData& d) { d.bos.reset(); }},

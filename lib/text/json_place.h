@@ -1,5 +1,4 @@
-// JSON from files that may be hostile: size and nesting are bounded, every refusal names the file and the place, and no exception of
-// the JSON library leaves this folder. Access is by functions that say what they expected.
+// Access to JSON from files that may be hostile (format/json_input.h parses it), by functions that say what they expected and where.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,9 +8,6 @@
 namespace espalier::text {
 
 using Json = nlohmann::json;
-
-// `path` is for messages. Refuses nesting beyond 64 and text that is not JSON, with line and byte.
-Json parse_json(const std::string& text, const std::string& path);
 
 // A value and the words for where it is ("dir/tokenizer.json: model.vocab"). Cheap to copy; the Json must outlive it.
 class JsonPlace {

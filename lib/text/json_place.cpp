@@ -1,50 +1,8 @@
-// Bounded parsing and typed access.
-#include "text/json_input.h"
-
-#include <algorithm>
+#include "text/json_place.h"
 
 #include "core/error.h"
 
 namespace espalier::text {
-namespace {
-
-constexpr int kMaxDepth = 64;
-
-std::int64_t line_of(const std::string& text, std::size_t byte) {
-  return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
-}
-
-// Brackets outside strings. Malformed text is left to the parser.
-void check_depth(const std::string& text, const std::string& path) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      ESP_CHECK(++depth <= kMaxDepth, input, path, ":", line_of(text, i), ": more than ", kMaxDepth, " levels of nesting at byte ", i);
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-}
-
-}  // namespace
-
-Json parse_json(const std::string& text, const std::string& path) {
-  check_depth(text, path);
-  try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    core::fail(core::ErrorKind::input, path, ":", line_of(text, error.byte), ": not JSON at byte ", error.byte, " (", error.what(), ")");
-  } catch (const Json::exception& error) {
-    core::fail(core::ErrorKind::input, path, ": not JSON (", error.what(), ")");
-  }
-}
 
 void JsonPlace::wrong(const char* expected) const {
   core::fail(core::ErrorKind::input, where_, " is ", value_->type_name(), ", expected ", expected);
