@@ -21,6 +21,8 @@ class WindowSampler {
  public:
   WindowSampler(std::int64_t n_tokens, std::int64_t sequence, std::uint64_t seed);  // Error(input) when there is not one window
   std::int64_t start(std::int64_t window_index) const;   // token offset of the i-th window drawn
+  // The same permutations read backwards: training draws so, and meets the windows that calibration drew from the front last.
+  std::int64_t start_from_end(std::int64_t window_index) const;
   std::int64_t windows_per_epoch() const;
 
  private:

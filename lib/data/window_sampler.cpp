@@ -39,6 +39,11 @@ std::int64_t WindowSampler::start(std::int64_t window_index) const {
   return static_cast<std::int64_t>(permuted(place, static_cast<std::uint64_t>(per_epoch_), seed_, epoch)) * sequence_ + offset;
 }
 
+std::int64_t WindowSampler::start_from_end(std::int64_t window_index) const {
+  const std::int64_t first = window_index / per_epoch_ * per_epoch_;
+  return start(first + (per_epoch_ - 1 - window_index % per_epoch_));
+}
+
 std::int64_t WindowSampler::windows_per_epoch() const { return per_epoch_; }
 
 }  // namespace espalier::data

@@ -40,7 +40,7 @@ Batch make_batch(const data::Corpus& corpus, const data::WindowSampler& sampler,
   auto* targets = out.targets.mutable_data_ptr<std::int64_t>();
   const auto n = static_cast<std::int64_t>(corpus.tokens.size());
   for (std::int64_t b = 0; b < batch; ++b) {
-    const std::int64_t start = sampler.start(first_window + b);
+    const std::int64_t start = sampler.start_from_end(first_window + b);
     for (std::int64_t i = 0; i < sequence; ++i) {
       *ids++ = corpus.tokens[static_cast<std::size_t>(start + i)];
       *targets++ = start + i + 1 < n ? corpus.tokens[static_cast<std::size_t>(start + i + 1)] : -1;

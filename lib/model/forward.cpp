@@ -62,32 +62,41 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
   return embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
 }
 
-Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
+Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups, N = K * size.q_per_kv;
-  const auto w = [&](Role role) -> const Tensor& { return weight(role, index); };
-  const auto mul = [&](const Tensor& x, Role role) { return linear(x, w(role), options_.matmul_dtype); };
+  const Tensor h = rms_norm(x_BTH, weight(Role::attn_norm, index), dims_.norm_eps);
+  tap("attn_in", index, h);
+  const auto mul = [&](Role role) { return linear(h, weight(role, index), options_.matmul_dtype); };
+  const auto [cosine, sine] = rope_tables(T);
+  const Tensor q_BTND = rotate(mul(Role::attn_q).view({B, T, N, D}), cosine, sine);
+  const Tensor k_BTKD = rotate(mul(Role::attn_k).view({B, T, K, D}), cosine, sine);
+  const Tensor v_BTKD = mul(Role::attn_v).view({B, T, K, D});
+  const Tensor mix = attend(q_BTND, k_BTKD, v_BTKD, options_.matmul_dtype).reshape({B, T, N * D});
+  tap("attn_mix", index, mix);
+  return mix;
+}
+
+Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
+  const Tensor h = rms_norm(x_BTH, weight(Role::ffn_norm, index), dims_.norm_eps);
+  tap("ffn_in", index, h);
+  const auto mul = [&](Role role) { return linear(h, weight(role, index), options_.matmul_dtype); };
+  const Tensor act = swiglu(mul(Role::ffn_gate), mul(Role::ffn_up));
+  tap("ffn_act", index, act);
+  return act;
+}
+
+Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
+  const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   Tensor x = x_BTH;
   tap("layer_in", index, x);
-  if (N > 0) {
-    const Tensor h = rms_norm(x, w(Role::attn_norm), dims_.norm_eps);
-    tap("attn_in", index, h);
-    const auto [cosine, sine] = rope_tables(T);
-    const Tensor q_BTND = rotate(mul(h, Role::attn_q).view({B, T, N, D}), cosine, sine);
-    const Tensor k_BTKD = rotate(mul(h, Role::attn_k).view({B, T, K, D}), cosine, sine);
-    const Tensor v_BTKD = mul(h, Role::attn_v).view({B, T, K, D});
-    const Tensor mix = attend(q_BTND, k_BTKD, v_BTKD, options_.matmul_dtype).reshape({B, T, N * D});
-    tap("attn_mix", index, mix);
-    const Tensor out = mul(mix, Role::attn_output);
+  if (size.kv_groups * size.q_per_kv > 0) {
+    const Tensor out = linear(attention_mix(index, x), weight(Role::attn_output, index), options_.matmul_dtype);
     tap("attn_out", index, out);
     x = x + out;
   }
   if (size.ffn > 0) {
-    const Tensor h = rms_norm(x, w(Role::ffn_norm), dims_.norm_eps);
-    tap("ffn_in", index, h);
-    const Tensor act = swiglu(mul(h, Role::ffn_gate), mul(h, Role::ffn_up));
-    tap("ffn_act", index, act);
-    const Tensor out = mul(act, Role::ffn_down);
+    const Tensor out = linear(ffn_activation(index, x), weight(Role::ffn_down, index), options_.matmul_dtype);
     tap("ffn_out", index, out);
     x = x + out;
   }

@@ -39,6 +39,8 @@ class Transformer {
 
   torch::Tensor embed(const torch::Tensor& ids_BT) const;                              // -> BTH
   torch::Tensor layer(int index, const torch::Tensor& x_BTH) const;                    // one whole layer
+  torch::Tensor attention_mix(int index, const torch::Tensor& x_BTH) const;            // -> BT(N D), what attn_output of the layer reads
+  torch::Tensor ffn_activation(int index, const torch::Tensor& x_BTH) const;           // -> BTF, what ffn_down of the layer reads
   torch::Tensor hidden(const torch::Tensor& ids_BT) const;                             // -> BTH after the final norm
   torch::Tensor output_weight() const;                                                 // [V, H] (token_embd when tied)
   torch::Tensor logits(const torch::Tensor& hidden_BTH) const;                         // -> BTV

@@ -26,6 +26,20 @@ std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n)
   return order;
 }
 
+// a^T a of [n, width], the half above the diagonal's blocks computed only.
+torch::Tensor gram_of(const torch::Tensor& a) {
+  constexpr std::int64_t kBlocks = 4;
+  const std::int64_t width = a.size(1);
+  torch::Tensor out = torch::empty({width, width});
+  for (std::int64_t i = 0; i < kBlocks; ++i) {
+    const std::int64_t begin = width * i / kBlocks, end = width * (i + 1) / kBlocks;
+    const torch::Tensor part = a.narrow(1, begin, end - begin).t().matmul(a.narrow(1, begin, width - begin));
+    out.narrow(0, begin, end - begin).narrow(1, begin, width - begin).copy_(part);
+    if (end < width) out.narrow(0, end, width - end).narrow(1, begin, end - begin).copy_(part.narrow(1, end - begin, width - end).t());
+  }
+  return out;
+}
+
 // What ridge regression and the criteria need of one block's inner activations and targets.
 struct Normal {
   torch::Tensor gram, cross, abs_sum;  // float64, of weighted rows: A^T A, A^T T, sum |a|
@@ -33,7 +47,7 @@ struct Normal {
   void add(const torch::Tensor& activations, const torch::Tensor& before, const torch::Tensor& dense) {
     const torch::Tensor weight = dense.square().mean(-1, true).add(1e-12).rsqrt();
     const torch::Tensor a = (activations * weight).reshape({-1, activations.size(-1)}), t = ((dense - before) * weight).reshape({-1, dense.size(-1)});
-    const torch::Tensor g = a.t().matmul(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
+    const torch::Tensor g = gram_of(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
     gram = gram.defined() ? gram.add_(g) : g;
     cross = cross.defined() ? cross.add_(c) : c;
     abs_sum = abs_sum.defined() ? abs_sum.add_(s) : s;
@@ -86,8 +100,8 @@ class Sequence {
     ++dense_at_;
   }
 
-  // A model of this one layer with the hidden selection applied, `groups` KV groups kept (null: all), and the full ffn.
-  model::Transformer probe(int source, const std::vector<std::int64_t>* groups) const {
+  // A model of this one layer with the hidden selection applied, all of its KV groups and the full ffn.
+  model::Transformer probe(int source) const {
     const arch::ModelDims& d = dense_.dims();
     const arch::LayerDims& full = d.layers[static_cast<std::size_t>(source)];
     arch::ModelDims dims = d;
@@ -95,16 +109,12 @@ class Sequence {
     dims.tied = true;
     if (in_.hidden) dims.hidden = static_cast<std::int64_t>(in_.hidden->size());
     dims.layers = {full};
-    if (groups != nullptr) dims.layers[0].kv_groups = static_cast<std::int64_t>(groups->size());
     model::Transformer out(dense_.arch(), dims, {});
     for (const arch::TensorSpec& spec : dense_.arch().layer) {
       torch::Tensor w = dense_.weight(spec.role, source);
-      const auto cut = [&](Axis axis, const std::vector<std::int64_t>& keep) {
-        if (touches(spec.rows, axis)) w = w.index_select(0, as_index(arch::surviving(spec.rows, axis, keep, d, &full)));
-        if (!absent(spec.cols) && touches(spec.cols, axis)) w = w.index_select(1, as_index(arch::surviving(spec.cols, axis, keep, d, &full)));
-      };
-      if (in_.hidden) cut(Axis::hidden, *in_.hidden);
-      if (groups != nullptr) cut(Axis::kv_groups, *groups);
+      const auto kept = [&](const auto& axes) { return as_index(arch::surviving(axes, Axis::hidden, *in_.hidden, d, &full)); };
+      if (in_.hidden && touches(spec.rows, Axis::hidden)) w = w.index_select(0, kept(spec.rows));
+      if (in_.hidden && !absent(spec.cols) && touches(spec.cols, Axis::hidden)) w = w.index_select(1, kept(spec.cols));
       out.weight(spec.role, 0).copy_(w);
     }
     return out;
@@ -134,25 +144,22 @@ class Sequence {
     advance_dense(&mid);
     while (dense_at_ < next) advance_dense();
 
-    model::Transformer layer = probe(source, nullptr);
+    model::Transformer layer = probe(source);
+    std::vector<torch::Tensor> mixes(pruned_streams_.size());
+    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) mixes[b] = layer.attention_mix(0, pruned_streams_[b]);
+    torch::Tensor output = layer.weight(Role::attn_output, 0);
     if (cut_groups || (refit && drifted_)) {
       Normal normal;
-      for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-        layer.set_tap([&](const char* point, int, const torch::Tensor& value) {
-          if (std::string_view(point) == "attn_mix") normal.add(value, pruned_streams_[b], mid[b]);
-        });
-        layer.layer(0, pruned_streams_[b]);
-      }
+      for (std::size_t b = 0; b < pruned_streams_.size(); ++b) normal.add(mixes[b], pruned_streams_[b], mid[b]);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
         selection.kv_groups = top(scores(layer, normal, channels, Role::attn_output, Axis::kv_groups), in_.kv_groups);
         channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *selection.kv_groups, dense_.dims(), &full));
+        for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);  // heads do not see each other
       }
-      const torch::Tensor refitted = refit ? normal.solve(layer.weight(Role::attn_output, 0), channels) : torch::Tensor();
-      if (cut_groups) layer = probe(source, &*selection.kv_groups);
+      output = refit ? normal.solve(output, channels) : output.index_select(1, channels);
       if (refit) {
-        layer.weight(Role::attn_output, 0).copy_(refitted);
-        out.replaced[{Role::attn_output, source}] = refitted;
+        out.replaced[{Role::attn_output, source}] = output;
         drifted_ = true;
       }
     }
@@ -160,12 +167,9 @@ class Sequence {
     Normal normal;
     std::vector<torch::Tensor> before_ffn(pruned_streams_.size()), activations(pruned_streams_.size());
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-      layer.set_tap([&](const char* point, int, const torch::Tensor& value) {
-        const std::string_view name(point);
-        if (name == "attn_out") before_ffn[b] = pruned_streams_[b] + value;
-        if (name == "ffn_act") activations[b] = value;
-      });
-      layer.layer(0, pruned_streams_[b]);
+      before_ffn[b] = pruned_streams_[b] + mixes[b].matmul(output.t());
+      mixes[b].reset();
+      activations[b] = layer.ffn_activation(0, before_ffn[b]);
       normal.add(activations[b], before_ffn[b], on_hidden(dense_streams_[b], -1));
     }
     torch::Tensor down = layer.weight(Role::ffn_down, 0);

@@ -79,6 +79,15 @@ TEST(WindowSampler, EveryEpochIsAPermutationOfWindowsOnAGrid) {
     EXPECT_EQ(offsets.size() > 1, n % 7 > 0) << "epochs are shifted against each other where there is room";
   }
 }
+TEST(WindowSampler, FromTheEndMeetsTheFirstWindowsLast) {
+  const WindowSampler sampler(1000, 7, 42);
+  const std::int64_t n = sampler.windows_per_epoch();
+  for (std::int64_t i = 0; i < n; ++i) {
+    EXPECT_EQ(sampler.start_from_end(i), sampler.start(n - 1 - i));
+    EXPECT_EQ(sampler.start_from_end(n + i), sampler.start(2 * n - 1 - i));
+  }
+}
+
 TEST(WindowSampler, IsAPureFunctionOfSeedAndIndex) {
   const WindowSampler a(10000, 64, 1), b(10000, 64, 1), c(10000, 64, 2);
   std::vector<std::int64_t> forward, backward, other, second_epoch;
