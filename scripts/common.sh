@@ -3,7 +3,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${ESPALIER_CACHE:-$root/.cache}
 
-say() { printf '\n== %s\n' "$*" >&2; }
+say() { printf '\n== [%d s] %s\n' "$SECONDS" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 as_root() {
