@@ -3,6 +3,7 @@
 #include "export/budget.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.h"
 #include "core/thread_pool.h"
@@ -16,7 +17,7 @@ constexpr std::int64_t kSampleRows = 96;
 
 bool fits(const format::QuantFormat& f, const arch::TensorRef& t) { return t.cols % f.block == 0; }
 
-std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const BudgetOptions& budget, double own_bits) {
+std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const BudgetOptions& budget) {
   const auto fixed = [&](const std::string& name) { return budget.overrides.find(name); };
   const std::string role(arch::role_name(t.spec->role));
   auto it = t.layer >= 0 ? fixed(role + "." + std::to_string(t.layer)) : budget.overrides.end();
@@ -28,7 +29,7 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
       continue;
     }
     const bool wanted = budget.candidates.empty() ? !f.is_float() : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) != budget.candidates.end();
-    if (wanted && fits(f, t) && (!budget.candidates.empty() || f.bits_per_weight() <= own_bits)) out.push_back(f.id);
+    if (wanted && fits(f, t)) out.push_back(f.id);
   }
   // A row length that no block format fits is stored as F16; the plan lists it and its bytes count against the budget.
   if (out.empty() && it == budget.overrides.end()) out.push_back(format::FormatId::f16);
@@ -37,11 +38,12 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
   return out;
 }
 
+std::int64_t padded_bytes(const arch::TensorRef& t, format::FormatId format) { return (plan::tensor_bytes(t, format) + 31) / 32 * 32; }
+
 // Tensor data as it lies in the file, every tensor padded to GGUF's alignment.
 std::int64_t padded_bytes(const std::vector<arch::TensorRef>& tensors, const plan::QuantPlan& plan) {
   std::int64_t n = 0;
-  for (const arch::TensorRef& t : tensors)
-    n += (plan::tensor_bytes(t, t.is_vector ? format::FormatId::f32 : plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
+  for (const arch::TensorRef& t : tensors) n += padded_bytes(t, t.is_vector ? format::FormatId::f32 : plan.format_of(t.spec->role, t.layer));
   return n;
 }
 
@@ -54,6 +56,17 @@ std::vector<float> sample_rows(const checkpoint::Checkpoint& source, const arch:
 
 }  // namespace
 
+std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims, const BudgetOptions& budget) {
+  std::int64_t n = 0;
+  for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
+    std::int64_t least = t.is_vector ? padded_bytes(t, format::FormatId::f32) : std::numeric_limits<std::int64_t>::max();
+    if (!t.is_vector)
+      for (const format::FormatId id : candidates_for(t, budget)) least = std::min(least, padded_bytes(t, id));
+    n += least;
+  }
+  return n;
+}
+
 plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget, const ExportOptions& options, const core::Progress& progress) {
   core::ThreadPool pool(budget.threads);
   std::vector<plan::FormatChoice> choices;
@@ -62,7 +75,7 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
   for (const arch::TensorRef& t : tensors) {
     ++done;
     if (t.is_vector) continue;
-    plan::FormatChoice choice{t.spec->role, t.layer, candidates_for(t, budget, 32), {}};
+    plan::FormatChoice choice{t.spec->role, t.layer, candidates_for(t, budget), {}};
     std::int64_t n = 0;
     const std::vector<float> rows = sample_rows(source, t, n);
     const quant::TensorStatistics* statistics = budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;

@@ -23,6 +23,8 @@ struct BudgetOptions {
   std::vector<format::FormatId> candidates;           // empty: all block formats that fit the tensor
   int threads = 0;
 };
+// The least bytes of tensor data, padding included, that any choice of formats gives: what a budget cannot go below.
+std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims, const BudgetOptions& budget);
 // Error(unsupported) naming the smallest reachable size when the budget is too small.
 plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget, const ExportOptions& options,
                                 const core::Progress& progress);

@@ -23,6 +23,7 @@ std::uint32_t format_file_type(FormatId format) {
     case FormatId::q5_k: return 16;
     case FormatId::q6_k: return 18;
     case FormatId::bf16: return 32;
+    case FormatId::q2_0: return 41;
   }
   return 0;
 }

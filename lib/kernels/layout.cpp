@@ -32,6 +32,14 @@ void store(const Block& b, unsigned char* p) {
 
 std::uint8_t u8(int x) { return static_cast<std::uint8_t>(x); }
 
+// ---- Q2_0: byte j of qs = levels 4j..4j+3, two bits each
+void bit_pairs_from(const std::uint8_t* qs, std::uint8_t* q) {
+  for (int j = 0; j < kBlock64; ++j) q[j] = (qs[j / 4] >> (j % 4 * 2)) & 3;
+}
+void bit_pairs_to(const std::uint8_t* q, std::uint8_t* qs) {
+  for (int j = 0; j < kBlock64; ++j) qs[j / 4] = u8(qs[j / 4] | (q[j] & 3) << (j % 4 * 2));
+}
+
 // ---- Q4_0 Q4_1 Q5_0 Q5_1: byte j of qs = level j | level j+16 << 4; bit j of qh = bit 4 of level j
 void nibbles_from(const std::uint8_t* qs, std::uint8_t* q) {
   for (int j = 0; j < 16; ++j) {
@@ -85,6 +93,12 @@ Parts read_parts(FormatId id, const unsigned char* p) {
       std::memcpy(x.q, b.qs, sizeof b.qs);
       break;
     }
+    case FormatId::q2_0: {
+      const auto b = load<BlockQ2_0>(p);
+      x.d = b.d;
+      bit_pairs_from(b.qs, x.q);
+      break;
+    }
     case FormatId::q4_0: scaled(load<BlockQ4_0>(p)); break;
     case FormatId::q4_1: affine(load<BlockQ4_1>(p)); break;
     case FormatId::q5_0: {
@@ -134,6 +148,12 @@ void write_parts(FormatId id, const Parts& x, unsigned char* p) {
     case FormatId::q8_0: {
       BlockQ8_0 b{.d = x.d, .qs = {}};
       std::memcpy(b.qs, x.q, sizeof b.qs);
+      store(b, p);
+      break;
+    }
+    case FormatId::q2_0: {
+      BlockQ2_0 b{.d = x.d, .qs = {}};
+      bit_pairs_to(x.q, b.qs);
       store(b, p);
       break;
     }
@@ -194,7 +214,7 @@ void write_parts(FormatId id, const Parts& x, unsigned char* p) {
   }
 }
 
-// Where the parts of one unit (32 or 256 columns of a group) lie.
+// Where the parts of one unit (32, 64 or 256 columns of a group) lie.
 struct Unit {
   std::int64_t rows;
   int bits, levels;          // levels: 32 columns each
@@ -207,7 +227,7 @@ struct Unit {
     levels = static_cast<int>(f.block / 32);
     minimum = id == FormatId::q4_1 || id == FormatId::q5_1 || id == FormatId::q4_k || id == FormatId::q5_k;
     scale_words = id == FormatId::q6_k ? 4 : levels == 8 ? 3 : 0;
-    bits = id == FormatId::q8_0 ? 8 : id == FormatId::q6_k ? 6 : id == FormatId::q5_0 || id == FormatId::q5_1 || id == FormatId::q5_k ? 5 : 4;
+    bits = id == FormatId::q8_0 ? 8 : id == FormatId::q6_k ? 6 : id == FormatId::q5_0 || id == FormatId::q5_1 || id == FormatId::q5_k ? 5 : id == FormatId::q2_0 ? 2 : 4;
     level_bytes = rows * 4 * bits;
   }
   std::int64_t words_at() const { return rows * (minimum ? 4 : 2); }
@@ -224,6 +244,10 @@ void put_levels(const Unit& u, std::int64_t row, const std::uint8_t* q, unsigned
       at[vector * step] = q[j];
       continue;
     }
+    if (u.bits == 2) {
+      at[vector * (step / 4)] = u8(at[vector * (step / 4)] | (q[j] & 3) << (step % 4 * 2));
+      continue;
+    }
     at[vector * (step % 4)] = u8(at[vector * (step % 4)] | (q[j] & 15) << (step / 4 * 4));
     if (u.bits == 5) at[vector * 4] = u8(at[vector * 4] | (q[j] >> 4) << step);
     if (u.bits == 6) at[vector * (4 + step / 4)] = u8(at[vector * (4 + step / 4)] | (q[j] >> 4) << (step % 4 * 2));
@@ -237,6 +261,10 @@ void get_levels(const Unit& u, std::int64_t row, const unsigned char* in, std::u
     const unsigned char* at = in + 4 * row + j % 4;
     if (u.bits == 8) {
       q[j] = at[vector * step];
+      continue;
+    }
+    if (u.bits == 2) {
+      q[j] = (at[vector * (step / 4)] >> (step % 4 * 2)) & 3;
       continue;
     }
     int level = (at[vector * (step % 4)] >> (step / 4 * 4)) & 15;

@@ -3,10 +3,12 @@
 // Levels are the unsigned integers of the format (Q8_0: signed). The last group is filled up with rows of zeros.
 //
 //   levels of 32 columns  (byte 4r+c of a vector: row r; step s holds columns 4s..4s+3)
+//     2 bits: 2 vectors, vector v bits 2(s%4)..2(s%4)+1 = step s, s/4 == v
 //     4 bits: 4 vectors, vector i = step i | step i+4 << 4
 //     5 bits: the same, then 1 vector whose bit s is bit 4 of step s
 //     6 bits: the same 4, then 2 vectors, vector v bits 2(s%4)..2(s%4)+1 = bits 4-5 of step s, s/4 == v
 //     8 bits: 8 vectors, vector s = step s
+//   Q2_0, for every 64 columns:             d f16[R], 2 x levels
 //   Q4_0 Q5_0 Q8_0, for every 32 columns:   d f16[R], levels
 //   Q4_1 Q5_1, for every 32 columns:        d f16[R], m f16[R], levels
 //   Q4_K Q5_K, for every 256 columns:       d f16[R], dmin f16[R], u32 w0[R] w1[R] w2[R], 8 x levels
@@ -25,7 +27,7 @@ namespace espalier::kernels {
 // Packs rows [first, first + n) of GGUF bytes (n <= interleave; the others become zero rows) into one group.
 void pack_group(format::FormatId id, std::int64_t interleave, const unsigned char* gguf, std::int64_t row_bytes, std::int64_t n,
                 std::int64_t cols, unsigned char* group);
-// The GGUF bytes of one block-column (32 or 256 columns, by format) of one row of a packed group.
+// The GGUF bytes of one block-column (32, 64 or 256 columns, by format) of one row of a packed group.
 void unpack_block(format::FormatId id, std::int64_t interleave, const unsigned char* group, std::int64_t row, std::int64_t block_index,
                   unsigned char* gguf_block);
 

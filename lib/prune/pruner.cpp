@@ -79,8 +79,9 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   ESP_CHECK(after.layers[0].q_per_kv == before.layers[0].q_per_kv, unsupported, "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
   ESP_CHECK(after.vocab == before.vocab, unsupported, "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
 
-  // Block influence and hidden statistics converge fast: a quarter of the calibration windows, at least eight.
-  const std::int64_t n = calibration.windows.size(0), few = std::min(n, std::max<std::int64_t>(8, n / 4));
+  // Block influence and hidden statistics converge fast.
+  constexpr std::int64_t kFewWindows = 16;
+  const std::int64_t few = std::min(calibration.windows.size(0), kFewWindows);
   std::set<Statistic> wanted{Statistic::block_influence};
   if (cut_hidden) wanted.insert(Statistic::channel_moments);
   const Statistics statistics = collect(dense, calibration.windows.slice(0, 0, few), wanted, progress);

@@ -13,30 +13,30 @@ namespace {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-constexpr int kMaxSub = 32;
 // Changes must lower the error by more than the float noise of the running gradient.
 constexpr float kWorthwhile = 1e-5f;
 
 // One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, with g = (w - q) H.
+template <int kSub>
 struct Visit {
   const Grid& grid;
   const GridBlock& block;
-  const float* h;       // [sub, kMaxSub]: the sub-block's part of H
-  float g[kMaxSub];     // kept up to date
-  float e[kMaxSub];     // change so far
+  const float* h;    // [kSub, kSub]: the sub-block's part of H
+  float g[kSub];     // kept up to date
+  float e[kSub];     // change so far
   SubScale& scale;
   std::int8_t* level;
 
   void change(int i, float by) {
     e[i] += by;
-    for (int k = 0; k < kMaxSub; ++k) g[k] -= by * h[i * kMaxSub + k];
+    for (int k = 0; k < kSub; ++k) g[k] -= by * h[i * kSub + k];
   }
 
   void improve_levels() {
     const float inverse = inverse_step(scale);
     if (inverse == 0.0f) return;
-    for (int i = 0; i < grid.sub; ++i) {
-      const float hii = h[i * (kMaxSub + 1)];
+    for (int i = 0; i < kSub; ++i) {
+      const float hii = h[i * (kSub + 1)];
       const int l = nearest_level(grid, scale, inverse, grid_value(scale, level[i]) + g[i] / hii);  // the target zeroes the gradient
       if (l == level[i]) continue;
       const float by = scale.step * static_cast<float>(l - level[i]);
@@ -49,11 +49,11 @@ struct Visit {
   // The stored scale nearest to the least-squares one for the levels as they are, when it lowers the error.
   void improve_scale() {
     float ga = 0, gb = 0, aa = 0, ab = 0, bb = 0;  // gradient and curvature in (step, offset)
-    for (int i = 0; i < grid.sub; ++i) {
+    for (int i = 0; i < kSub; ++i) {
       float ha = 0, hb = 0;
-      for (int k = 0; k < grid.sub; ++k) {
-        ha += h[i * kMaxSub + k] * static_cast<float>(level[k]);
-        hb += h[i * kMaxSub + k];
+      for (int k = 0; k < kSub; ++k) {
+        ha += h[i * kSub + k] * static_cast<float>(level[k]);
+        hb += h[i * kSub + k];
       }
       const auto l = static_cast<float>(level[i]);
       ga += g[i] * l;
@@ -76,16 +76,13 @@ struct Visit {
     const float da = next.step - scale.step, db = next.offset - scale.offset;
     const float gain = 2 * (da * ga + db * gb) - (da * da * aa + 2 * da * db * ab + db * db * bb);
     if (!(gain > kWorthwhile * h[0] * scale.step * scale.step)) return;
-    for (int i = 0; i < grid.sub; ++i) change(i, grid_value(next, level[i]) - grid_value(scale, level[i]));
+    for (int i = 0; i < kSub; ++i) change(i, grid_value(next, level[i]) - grid_value(scale, level[i]));
     scale = next;
   }
 };
 
-}  // namespace
-
-void descend(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n, std::vector<GridBlock>& blocks) {
-  const int passes = factor.options().descent_passes;
-  if (passes == 0) return;
+template <int kSub>
+void descend_by(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n, std::vector<GridBlock>& blocks) {
   const std::int64_t cols = factor.cols(), blocks_per_row = cols / grid.block;
   const Eigen::Map<const Matrix> h(factor.h(), cols, cols);
   const auto block_of = [&](std::int64_t row, std::int64_t c) -> GridBlock& { return blocks[static_cast<std::size_t>(row * blocks_per_row + c / grid.block)]; };
@@ -94,26 +91,34 @@ void descend(const Grid& grid, const GptqFactor& factor, const float* weights, s
     for (std::int64_t c = 0; c < cols; ++c) {
       const GridBlock& block = block_of(i, c);
       const auto in_block = static_cast<int>(c % grid.block);
-      r(i, c) -= grid_value(block.sub[in_block / grid.sub], block.level[in_block]);
+      r(i, c) -= grid_value(block.sub[in_block / kSub], block.level[in_block]);
     }
   Matrix g = r * h;
-  Matrix changes(n, grid.sub);
-  for (int pass = 0; pass < passes; ++pass)
-    for (std::int64_t c = 0; c < cols; c += grid.sub) {
-      float local_h[kMaxSub * kMaxSub] = {};
-      for (int i = 0; i < grid.sub; ++i) std::copy_n(factor.h() + (c + i) * cols + c, grid.sub, local_h + i * kMaxSub);
+  Matrix changes(n, kSub);
+  for (int pass = 0; pass < factor.options().descent_passes; ++pass)
+    for (std::int64_t c = 0; c < cols; c += kSub) {
+      float local_h[kSub * kSub];
+      for (int i = 0; i < kSub; ++i) std::copy_n(factor.h() + (c + i) * cols + c, kSub, local_h + i * kSub);
       for (std::int64_t i = 0; i < n; ++i) {
         GridBlock& block = block_of(i, c);
         const auto in_block = static_cast<int>(c % grid.block);
-        Visit visit{grid, block, local_h, {}, {}, block.sub[in_block / grid.sub], block.level + in_block};
-        std::copy_n(g.row(i).data() + c, grid.sub, visit.g);
+        Visit<kSub> visit{grid, block, local_h, {}, {}, block.sub[in_block / kSub], block.level + in_block};
+        std::copy_n(g.row(i).data() + c, kSub, visit.g);
         visit.improve_levels();
         visit.improve_scale();
         visit.improve_levels();
-        std::copy_n(visit.e, grid.sub, changes.row(i).data());
+        std::copy_n(visit.e, kSub, changes.row(i).data());
       }
-      g.noalias() -= changes * h.middleRows(c, grid.sub);
+      g.noalias() -= changes * h.middleRows(c, kSub);
     }
+}
+
+}  // namespace
+
+void descend(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n, std::vector<GridBlock>& blocks) {
+  if (factor.options().descent_passes == 0) return;
+  const auto by = grid.sub == 64 ? descend_by<64> : grid.sub == 32 ? descend_by<32> : descend_by<16>;
+  by(grid, factor, weights, n, blocks);
 }
 
 }  // namespace espalier::quant

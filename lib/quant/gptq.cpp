@@ -16,7 +16,7 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
 
 constexpr std::int64_t kBatch = 128;  // columns between two updates of the rest of the row
-constexpr int kTile = 32;             // side of diagonal_blocks()
+constexpr int kTile = kMaxSub;        // side of diagonal_blocks(); whole sub-blocks
 
 // Inverse of the upper triangular m, block by block: [A B; 0 C]^-1 = [A^-1, -A^-1 B C^-1; 0, C^-1].
 void invert_upper(Eigen::Ref<MatrixD> m) {
@@ -36,7 +36,7 @@ void invert_upper(Eigen::Ref<MatrixD> m) {
 // Sums d^2 * weight over one sub-block rounded with `scale`, feeding each difference forward; stops when it exceeds `limit`.
 // v: the sub-block's rows of its diagonal tile, from its first column.
 template <int N>
-float sweep(const Grid& grid, const SubScale& scale, const float* w, const float* v, const float* weight, float limit, std::int8_t* level, float* difference) {
+float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const float* v, const float* weight, float limit, std::int8_t* level, float* difference) {
   float t[N];
   for (int i = 0; i < N; ++i) t[i] = w[i];
   const float inverse = inverse_step(scale);
@@ -57,14 +57,14 @@ float sweep(const Grid& grid, const SubScale& scale, const float* w, const float
 void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w, std::int64_t c, int sub, GridBlock& block, float* difference) {
   const float* tile = factor.diagonal_blocks() + c / kTile * kTile * kTile + (c % kTile) * (kTile + 1);
   const float* weight = factor.weight() + c;
+  const auto sweep = grid.sub == 64 ? sweep_of<64> : grid.sub == 32 ? sweep_of<32> : sweep_of<16>;
   SubScale candidates[kMaxCandidates];
   const int n = scale_candidates(grid, block, w, weight, candidates);
   float best = std::numeric_limits<float>::infinity();
   std::int8_t level[kTile];
   float trial[kTile];
   for (int i = 0; i < n; ++i) {
-    const float error = grid.sub == 32 ? sweep<32>(grid, candidates[i], w, tile, weight, best, level, trial)
-                                       : sweep<16>(grid, candidates[i], w, tile, weight, best, level, trial);
+    const float error = sweep(grid, candidates[i], w, tile, weight, best, level, trial);
     if (i > 0 && !(error < best)) continue;
     best = error;
     block.sub[sub] = candidates[i];

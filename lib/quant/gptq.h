@@ -30,7 +30,7 @@ class GptqFactor {
   std::int64_t cols() const { return cols_; }
   const float* h() const { return h_.data(); }            // [cols, cols]
   const float* feedback() const { return v_.data(); }     // [cols, cols] U_ik / U_ii for k > i, else 0
-  const float* diagonal_blocks() const { return blocks_.data(); }  // [cols / 32, 32, 32] of feedback
+  const float* diagonal_blocks() const { return blocks_.data(); }  // [ceil(cols / kMaxSub), kMaxSub, kMaxSub] of feedback
   const float* weight() const { return weight_.data(); }  // [cols] 1 / U_ii^2
   const GptqOptions& options() const { return options_; }
 

@@ -17,6 +17,7 @@ using format::FormatId;
 // Q8_0 leaves -128 unused, as its encoders do: kernels that take absolute values of int8 rely on it.
 // clang-format off
 constexpr Grid kGrids[] = {
+    {FormatId::q2_0, 64,  64,   -1,   2, false, false},
     {FormatId::q4_0, 32,  32,   -8,   7, false, false},
     {FormatId::q4_1, 32,  32,    0,  15, true,  false},
     {FormatId::q5_0, 32,  32,  -16,  15, false, false},
@@ -51,6 +52,8 @@ void fit(const Grid& grid, const float* x, const float* weight, float& step, flo
     const format::Affine a = format::fit_affine(format::WeightedGroup<32>(x, weight), grid.high, grid.super);
     step = a.scale;
     offset = a.min;
+  } else if (grid.sub == 64) {
+    step = format::fit_scale_exactly(x, weight, grid.sub, grid.low, grid.high);
   } else if (grid.sub == 32) {
     step = format::fit_scale(format::WeightedGroup<32>(x, weight), grid.low, grid.high);
   } else {
@@ -181,6 +184,11 @@ void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
   const int shift = grid.affine ? 0 : -grid.low;  // stored levels count from 0
   for (int i = 0; i < grid.block; ++i) q[i] = static_cast<std::uint8_t>(block.level[i] + shift);
   switch (grid.id) {
+    case FormatId::q2_0: {
+      format::BlockQ2_0 packed{block.sub[0].d, {}};
+      format::pack_bit_pairs(q, packed.qs);
+      return format::store_block(packed, out, 0);
+    }
     case FormatId::q4_0: return pack_simple<format::BlockQ4_0>(block, q, out);
     case FormatId::q4_1: return pack_simple<format::BlockQ4_1>(block, q, out);
     case FormatId::q5_0: return pack_simple<format::BlockQ5_0>(block, q, out);

@@ -9,12 +9,12 @@
 
 namespace espalier::quant {
 
-constexpr int kMaxBlock = 256, kMaxSubBlocks = 16, kMaxCandidates = 9;
+constexpr int kMaxBlock = 256, kMaxSub = 64, kMaxSubBlocks = 16, kMaxCandidates = 9;
 
 struct Grid {
   format::FormatId id;
   int block;      // values that are packed together
-  int sub;        // values that share a scale
+  int sub;        // values that share a scale: 16, 32 or 64
   int low, high;  // levels
   bool affine;    // has an offset
   bool super;     // K format: integer scales of sub-blocks, times one or two binary16 numbers of the block
@@ -23,7 +23,7 @@ const Grid* grid_of(format::FormatId id);  // nullptr for float formats
 
 // The scale of one sub-block as stored, and what it decodes to.
 struct SubScale {
-  std::uint16_t d = 0, m = 0;  // 32-value formats: binary16 bits of scale and min
+  std::uint16_t d = 0, m = 0;  // formats without super-blocks: binary16 bits of scale and min
   int scale = 0, min = 0;      // K formats: integers
   float step = 0, offset = 0;
 };

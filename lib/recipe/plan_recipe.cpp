@@ -3,6 +3,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/units.h"
+#include "export/budget.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
 
@@ -60,10 +62,15 @@ class Planner {
   void predict(const Stage& s, const QuantizeStage& what, Json& out) {
     const Shape& shape = shapes_.at(what.from);
     out["parameters"] = shape.parameters();
-    if (what.target_bytes) {
-      out["bytes"] = *what.target_bytes;
-    } else if (!what.no_larger_than.empty()) {
-      out["bytes"] = bytes_.at(what.no_larger_than);
+    if (what.format.empty()) {
+      const std::int64_t budget = what.target_bytes ? *what.target_bytes : bytes_.at(what.no_larger_than);
+      exporter::BudgetOptions options;
+      options.overrides = what.overrides;
+      for (const std::string& name : what.candidates) options.candidates.push_back(*format::format_by_name(name));
+      const std::int64_t smallest = exporter::smallest_data_bytes(*shape.arch, shape.dims, options);
+      ESP_CHECK(smallest <= budget, unsupported, "no choice of formats fits in ", core::human_bytes(budget), ": the tensors alone need ",
+                core::human_bytes(smallest), "; prune further or allow smaller formats");
+      out["bytes"] = budget;
     } else {
       const plan::QuantPlan plan = plan::quant_plan(*shape.arch, shape.dims, what.format, what.overrides);
       out["bytes"] = plan::tensor_data_bytes(*shape.arch, shape.dims, plan);

@@ -7,19 +7,22 @@ Writes tests/golden/format_blocks.json:
     encoded  gguf.quants.quantize(input), where the package encodes that format
     peer     the bytes llama-quantize --pure writes for the input (K formats), and its relative RMS error
     blocks   random bytes with finite scales; decoded = gguf.quants.dequantize(blocks)
+The package does not know q2_0: its peer bytes are of llama-quantize --pure too, and what its bytes decode to is what llama-quantize makes
+of them when it converts the file to F32.
 All binary data in hexadecimal, little-endian.
 
 Command: python scripts/golden/format.py --llama-quantize PATH    (versions are stored in the file)
 """
-import argparse, importlib.metadata, json, pathlib, subprocess, tempfile
+import argparse, importlib.metadata, json, pathlib, struct, subprocess, tempfile
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden" / "format_blocks.json"
-FORMATS = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k".split()
+FORMATS = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k q2_0".split()
 SCALES = {  # byte offsets of binary16 scales in a block, made finite in the random blocks
-    "q8_0": [0], "q4_0": [0], "q5_0": [0], "q4_1": [0, 2], "q5_1": [0, 2], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208]}
+    "q8_0": [0], "q4_0": [0], "q5_0": [0], "q4_1": [0, 2], "q5_1": [0, 2], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208], "q2_0": [0]}
+Q2_0 = 42  # type number in GGUF, not in the package
 COLS = 256
 
 
@@ -37,6 +40,9 @@ def make_input(rng):
     return np.array(rows, dtype=np.float32)
 
 
+TENSORS = [f"{name}.weight" for name in ("token_embd", "blk.0.attn_v", "blk.0.ffn_up", "output")]
+
+
 def llama_quantize(program, x, name, directory):
     source, target = directory / "source.gguf", directory / f"{name}.gguf"
     if not source.exists():
@@ -47,19 +53,45 @@ def llama_quantize(program, x, name, directory):
         writer.add_feed_forward_length(COLS)
         writer.add_head_count(4)
         writer.add_layer_norm_rms_eps(1e-5)
-        for tensor in ("token_embd", "blk.0.attn_v", "blk.0.ffn_up", "output"):
-            writer.add_tensor(tensor + ".weight", x)
+        for tensor in TENSORS:
+            writer.add_tensor(tensor, x)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-    subprocess.run([program, "--pure", str(source), str(target), name.upper()[:-1] + ("K_S" if name != "q6_k" else "K"), "1"],
-                   check=True, capture_output=True)
+    kind = {"q4_k": "Q4_K_S", "q5_k": "Q5_K_S"}.get(name, name.upper())
+    subprocess.run([program, "--pure", str(source), str(target), kind, "1"], check=True, capture_output=True)
+    if name == "q2_0":
+        begin, size = q2_0_span(target.read_bytes(), x.size)
+        return np.frombuffer(target.read_bytes()[begin:begin + size], np.uint8)
     for tensor in gguf.GGUFReader(target).tensors:
         if tensor.name == "blk.0.ffn_up.weight":
             assert tensor.tensor_type == getattr(Type, name.upper()), tensor.tensor_type
             return np.array(tensor.data).view(np.uint8).reshape(-1)
     raise SystemExit("llama-quantize lost the tensor")
+
+
+# Where the bytes of ffn_up lie in a Q2_0 file; the package's reader refuses the file. A tensor's entry is its name, u32 dimensions, u64 sizes,
+# u32 type, u64 offset; the data begin after the last entry, aligned to 32.
+def q2_0_span(file, count):
+    entry = {name: file.index(name.encode()) + len(name) for name in TENSORS}
+    end = max(at + 4 + 16 + 4 + 8 for at in entry.values())
+    dimensions, *_, kind, offset = struct.unpack_from("<IQQIQ", file, entry["blk.0.ffn_up.weight"])
+    assert (dimensions, kind) == (2, Q2_0), (dimensions, kind)
+    return (end + 31) // 32 * 32 + offset, count // 64 * 18
+
+
+def q2_0_decode(program, blocks, directory):
+    quantized, patched, plain = (directory / name for name in ("q2_0.gguf", "patched.gguf", "plain.gguf"))
+    file = bytearray(quantized.read_bytes())
+    begin, size = q2_0_span(file, 11 * COLS)
+    assert len(blocks) <= size
+    file[begin:begin + len(blocks)] = blocks.tobytes()
+    patched.write_bytes(file)
+    subprocess.run([program, "--allow-requantize", str(patched), str(plain), "F32", "1"], check=True, capture_output=True)
+    tensor, = (t for t in gguf.GGUFReader(plain).tensors if t.name == "blk.0.ffn_up.weight")
+    assert tensor.tensor_type == Type.F32
+    return np.array(tensor.data, dtype=np.float32).reshape(-1)[:len(blocks) // 18 * 64]
 
 
 def random_blocks(rng, name, count, size):
@@ -85,20 +117,25 @@ def main():
                            "llama-quantize": "llama-cpp-python 0.3.36"},
               "input": x.tobytes().hex(), "formats": {}}
     with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
         for name in FORMATS:
-            kind = getattr(Type, name.upper())
-            block, size = gguf.GGML_QUANT_SIZES[kind]
+            if name == "q2_0":
+                block, size, decode = 64, 18, lambda blocks: q2_0_decode(program, blocks, directory)
+            else:
+                kind = getattr(Type, name.upper())
+                block, size = gguf.GGML_QUANT_SIZES[kind]
+                decode = lambda blocks: gguf.quants.dequantize(blocks.reshape(-1, size) if block > 1 else blocks, kind)
             entry = {}
-            if name.endswith("_k"):
-                peer = llama_quantize(program, x, name, pathlib.Path(directory))
-                decoded = gguf.quants.dequantize(peer.reshape(len(x), -1), kind)
+            if name.endswith("_k") or name == "q2_0":
+                peer = llama_quantize(program, x, name, directory)
+                decoded = decode(peer).reshape(x.shape)
                 error = float(np.sqrt(np.mean((decoded.astype(np.float64) - x) ** 2)) / np.sqrt(np.mean(x.astype(np.float64) ** 2)))
                 entry["peer"] = {"bytes": peer.tobytes().hex(), "relative_rmse": float("%.9g" % error),
                                  "decoded": decoded.astype(np.float32).tobytes().hex()}
             elif name != "f32":
                 entry["encoded"] = gguf.quants.quantize(x, kind).tobytes().hex()
             blocks = random_blocks(rng, name, 512 // block if block > 1 else 96, size)
-            decoded = gguf.quants.dequantize(blocks.reshape(-1, size) if block > 1 else blocks, kind)
+            decoded = decode(blocks)
             entry["blocks"] = blocks.tobytes().hex()
             entry["decoded"] = np.ascontiguousarray(decoded, dtype=np.float32).tobytes().hex()
             golden["formats"][name] = entry

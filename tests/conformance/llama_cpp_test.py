@@ -11,7 +11,7 @@ import unittest
 import tool
 
 LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
-FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
+FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_0"]
 
 
 def llama(program, *words, timeout=900):
@@ -48,7 +48,7 @@ class LlamaCpp(unittest.TestCase):
         return ours
 
     def test_every_format(self):
-        self.assertEqual(len(FORMATS), 8)
+        self.assertEqual(len(FORMATS), 9)
         for name in FORMATS:
             with self.subTest(name):
                 file = self.dir / f"{name}.gguf"

@@ -16,7 +16,7 @@
 namespace espalier::format {
 namespace {
 
-constexpr int kFormats = 11;
+constexpr int kFormats = 12;
 
 std::vector<std::byte> encode(const QuantFormat& format, const std::vector<float>& x, const float* importance = nullptr) {
   std::vector<std::byte> bytes(x.size() / static_cast<std::size_t>(format.block) * static_cast<std::size_t>(format.block_bytes));
@@ -49,6 +49,7 @@ double expected_error(std::string_view name) {
   if (name == "q4_k") return 0.079;
   if (name == "q4_1") return 0.087;
   if (name == "q4_0") return 0.096;
+  if (name == "q2_0") return 0.385;
   throw std::runtime_error("a format without an expected error");
 }
 std::vector<float> normal_values(std::size_t n, std::uint64_t seed, float scale = 1.0f) {
@@ -83,6 +84,7 @@ TEST(Formats, TheListIsComplete) {
 }
 
 TEST(Formats, BitsPerWeight) {
+  EXPECT_DOUBLE_EQ(info(FormatId::q2_0).bits_per_weight(), 2.25);
   EXPECT_DOUBLE_EQ(info(FormatId::q4_0).bits_per_weight(), 4.5);
   EXPECT_DOUBLE_EQ(info(FormatId::q4_k).bits_per_weight(), 4.5);
   EXPECT_DOUBLE_EQ(info(FormatId::q6_k).bits_per_weight(), 6.5625);
@@ -105,6 +107,7 @@ TEST(MatrixBytes, WholeBlocksOnly) {
   };
   EXPECT_NE(message(FormatId::q4_k, 576).find("nearest legal row length is 512"), std::string::npos) << message(FormatId::q4_k, 576);
   EXPECT_NE(message(FormatId::q4_k, 100).find("nearest legal row length is 256"), std::string::npos);
+  EXPECT_NE(message(FormatId::q2_0, 96).find("nearest legal row length is 64"), std::string::npos) << message(FormatId::q2_0, 96);
   EXPECT_NE(message(FormatId::q8_0, 172).find("nearest legal row length is 160"), std::string::npos);
   EXPECT_NE(message(FormatId::q8_0, 181).find("nearest legal row length is 192"), std::string::npos);
   constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max() / 2;
@@ -135,13 +138,14 @@ TEST_P(EachFormat, EncodesLikeGguf) {
     EXPECT_EQ(actual, from_hex(golden_blocks()["input"]));
   } else if (golden().contains("encoded")) {
     EXPECT_EQ(actual, from_hex(golden()["encoded"]));
-  } else {  // K formats: no worse than what llama-quantize makes of it, and its bytes decode as gguf decodes them
+  } else {  // no worse than what llama-quantize makes of it, and its bytes decode to the same values elsewhere
     const std::vector<float> peer = decode(format(), from_hex(golden()["peer"]["bytes"]));
     const std::vector<float> expected = floats_from_hex(golden()["peer"]["decoded"]);
     ASSERT_EQ(peer.size(), x.size());
     for (std::size_t i = 0; i < peer.size(); ++i) ASSERT_TRUE(same_bits(peer[i], expected[i])) << i;
     EXPECT_NEAR(relative_rmse(x, peer), double(golden()["peer"]["relative_rmse"]), 1e-6);
-    EXPECT_LE(relative_rmse(x, decode(format(), actual)), 1.02 * double(golden()["peer"]["relative_rmse"]));
+    const double allowed = format().block == kSuperBlock ? 1.02 : 1.0;  // other formats minimise exactly what is compared
+    EXPECT_LE(relative_rmse(x, decode(format(), actual)), allowed * double(golden()["peer"]["relative_rmse"]));
   }
 }
 

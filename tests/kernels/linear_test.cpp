@@ -110,7 +110,7 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 11);
+  EXPECT_EQ(formats, 12);
 }
 
 TEST_P(EveryIsa, EveryFormatWithManyTokens) {
@@ -145,7 +145,7 @@ TEST_P(EveryIsa, PackedRowsDecodeExactly) {
       }
     }
   }
-  EXPECT_EQ(packed, 8);
+  EXPECT_EQ(packed, 9);
 }
 
 TEST_P(EveryIsa, ThreadsDoNotChangeResults) {

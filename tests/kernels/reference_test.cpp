@@ -54,7 +54,7 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 11);
+  EXPECT_EQ(formats, 12);
 }
 
 TEST(Reference, WrongByteCountIsRefused) {

@@ -19,7 +19,7 @@ namespace {
 
 using format::FormatId;
 
-constexpr FormatId kBlockFormats[] = {FormatId::q4_0, FormatId::q4_1, FormatId::q5_0, FormatId::q5_1,
+constexpr FormatId kBlockFormats[] = {FormatId::q2_0, FormatId::q4_0, FormatId::q4_1, FormatId::q5_0, FormatId::q5_1,
                                       FormatId::q8_0, FormatId::q4_k, FormatId::q5_k, FormatId::q6_k};
 
 std::vector<float> random_matrix(std::int64_t n, std::uint64_t seed, double scale = 0.05) {
@@ -79,10 +79,12 @@ TEST(Grid, EveryBlockFormatHasOneAndFloatsHaveNone) {
     if (const Grid* g = grid_of(f.id)) {
       EXPECT_EQ(g->block, f.block);
       EXPECT_LE(g->block / g->sub, kMaxSubBlocks);
+      EXPECT_LE(g->sub, kMaxSub);
       ++grids;
     }
   }
-  EXPECT_EQ(grids, 8);
+  EXPECT_EQ(grids, 9);
+  EXPECT_EQ(std::size(kBlockFormats), 9u);
 }
 
 // Any levels and any scales a sweep may choose decode to exactly the values it computed with.
@@ -140,7 +142,7 @@ TEST(Rounding, NearestIsTheFormatsOwnEncoder) {
     EXPECT_EQ(round_matrix(w, 7, 256, f.id, Rounding::nearest, nullptr, pool), expected) << f.name;
     ++formats;
   }
-  EXPECT_EQ(formats, 11);
+  EXPECT_EQ(formats, 12);
 }
 
 TEST(Rounding, OutputErrorIsThatOfTheOutputs) {
@@ -187,7 +189,7 @@ TEST(Rounding, ThreadsDoNotChangeTheBytes) {
   const TensorStatistics s = correlated(cols, 5, 300);
   core::ThreadPool one(1), five(5);
   for (const Rounding rounding : {Rounding::nearest, Rounding::imatrix, Rounding::gptq})
-    for (const FormatId f : {FormatId::q4_0, FormatId::q5_1, FormatId::q4_k, FormatId::q6_k})
+    for (const FormatId f : {FormatId::q2_0, FormatId::q4_0, FormatId::q5_1, FormatId::q4_k, FormatId::q6_k})
       EXPECT_EQ(round_matrix(w, rows, cols, f, rounding, &s, one), round_matrix(w, rows, cols, f, rounding, &s, five)) << rounding_name(rounding);
 }
 

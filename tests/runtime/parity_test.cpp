@@ -84,7 +84,7 @@ TEST(Parity, EveryFormat) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 11u);
+  EXPECT_EQ(formats, 12u);
 }
 
 // Each control is one mistake a runtime could make; the comparison must see it by far more than the widest tolerance above.

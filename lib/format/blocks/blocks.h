@@ -8,6 +8,7 @@
 namespace espalier::format {
 
 constexpr int kBlock32 = 32;        // values in a block of Q8_0 Q4_0 Q4_1 Q5_0 Q5_1
+constexpr int kBlock64 = 64;        // values in a block of Q2_0
 constexpr int kSuperBlock = 256;    // values in a block of Q4_K Q5_K Q6_K
 constexpr int kScales6Bytes = 12;   // 8 scales and 8 mins of 6 bits in Q4_K and Q5_K
 
@@ -44,6 +45,12 @@ struct BlockQ5_1 {
   std::uint8_t qs[kBlock32 / 2];
 };
 static_assert(sizeof(BlockQ5_1) == 24);
+
+struct BlockQ2_0 {
+  std::uint16_t d;
+  std::uint8_t qs[kBlock64 / 4];
+};
+static_assert(sizeof(BlockQ2_0) == 18);
 
 struct BlockQ4_K {
   std::uint16_t d;

@@ -67,4 +67,13 @@ inline void pack_fifth_bits(const std::uint8_t* levels, std::uint8_t* qh) {
 }
 inline int fifth_bit(const std::uint8_t* qh, int i) { return (qh[i / 8] >> (i % 8)) & 1; }
 
+// 64 levels of 2 bits: byte i holds values 4i..4i+3, the first in its lowest bits.
+inline void pack_bit_pairs(const std::uint8_t* levels, std::uint8_t* qs) {
+  for (int i = 0; i < kBlock64 / 4; ++i) {
+    const std::uint8_t* four = levels + 4 * i;
+    qs[i] = static_cast<std::uint8_t>((four[0] & 3u) | (four[1] & 3u) << 2 | (four[2] & 3u) << 4 | (four[3] & 3u) << 6);
+  }
+}
+inline int bit_pair(const std::uint8_t* qs, int i) { return (qs[i / 4] >> (i % 4 * 2)) & 3; }
+
 }  // namespace espalier::format

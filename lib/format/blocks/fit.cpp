@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
 #include "format/blocks/codec.h"
 
 namespace espalier::format {
@@ -83,6 +84,49 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
 }
 template float fit_scale<16>(const WeightedGroup<16>&, int, int);
 template float fit_scale<32>(const WeightedGroup<32>&, int, int);
+
+// As 1/d grows from 0, nearest levels leave 0 one step at a time: value x reaches level +-k at 1/d = (k - 1/2) / |x|. Between two such
+// points the levels are constant, and the best scale for them is known; so one pass over the points in order sees every optimum. For
+// one k they come in the order of 1 / |x|, so that one sort serves all k and both signs of d.
+float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest) {
+  constexpr int kMaxValues = 64, kMaxLevel = 3;
+  ESP_ASSERT(n <= kMaxValues && lowest < 0 && -lowest <= kMaxLevel && 0 < highest && highest <= kMaxLevel);
+  if (inverse(extreme(x, n)) == 0.0f) return 0.0f;
+  struct Value {
+    double size, inverse, weight;
+    bool positive;
+  } values[kMaxValues];
+  int count = 0;
+  for (int i = 0; i < n; ++i)
+    if (const double size = std::fabs(static_cast<double>(x[i])); size > 0) values[count++] = {size, 1 / size, static_cast<double>(weight[i]), x[i] > 0};
+  std::sort(values, values + count, [](const Value& a, const Value& b) { return a.inverse < b.inverse; });
+
+  ScaleSums best;
+  double best_sign = 1;
+  for (const double sign : {1.0, -1.0}) {  // of d
+    const int reach[2] = {sign > 0 ? -lowest : highest, sign > 0 ? highest : -lowest};  // of negative and positive values
+    int next[kMaxLevel + 1] = {};                                                       // of each level: the value that reaches it next
+    ScaleSums sums;
+    for (;;) {
+      int level = 0;
+      double at = INFINITY;
+      for (int k = 1; k <= std::max(reach[0], reach[1]); ++k) {
+        while (next[k] < count && reach[values[next[k]].positive] < k) ++next[k];
+        if (next[k] == count || !((k - 0.5) * values[next[k]].inverse < at)) continue;
+        level = k;
+        at = (k - 0.5) * values[next[k]].inverse;
+      }
+      if (level == 0) break;
+      const Value& value = values[next[level]++];
+      sums.xq += value.weight * value.size;
+      sums.qq += value.weight * (2 * level - 1);
+      if (!(sums.gain() > best.gain())) continue;
+      best = sums;
+      best_sign = sign;
+    }
+  }
+  return static_cast<float>(best_sign * best.scale());
+}
 
 Affine fit_affine(const WeightedGroup<32>& group, int highest, bool min_at_most_zero) {
   float low = group.x[0], high = group.x[0];

@@ -1,6 +1,6 @@
 // Search of scales that minimise the weighted squared error of a group of values. A scale decides the levels (each value takes the
 // nearest one) and the levels decide the best scale (weighted least squares); the search starts from a grid of scales around the
-// one that spans the range, keeps the best, and alternates from there. Results are in float; the caller rounds them to what its
+// one that spans the range, keeps the best, and alternates from there (with few levels, every scale can be tried). Results are in float; the caller rounds them to what its
 // format stores. Sums run in four lanes of fixed order: compilers turn them into vector code, and the result is the same everywhere.
 #pragma once
 
@@ -51,6 +51,9 @@ WeightedGroup<N>::WeightedGroup(const float* values, const float* weights) {
 // d for x[i] ~ d * q[i], q in [lowest, highest], lowest < 0. d may be negative. N = 16 or 32.
 template <int N>
 float fit_scale(const WeightedGroup<N>& group, int lowest, int highest);
+
+// The same for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), exactly: no other scale has a smaller error.
+float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest);
 
 // x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 32.
 struct Affine {

@@ -1,7 +1,7 @@
 // Products of unsigned levels and int8 activations by 16-bit pair sums (no VNNI). Included inside an unnamed namespace after V.
 //
-// A pair sum is at most 2 * (2^bits - 1) * 127, so 8, 4 or 2 of them add up in 16 bits before they are widened for 4, 5 or 6
-// bits. Widening multiplies by the group's integer scale at no cost. 8-bit weights: |w| times the activation with w's sign.
+// A pair sum is at most 2 * (2^bits - 1) * 127, so 8, 4 or 2 of them add up in 16 bits before they are widened for up to 4, 5
+// or 6 bits. Widening multiplies by the group's integer scale at no cost. 8-bit weights: |w| times the activation with w's sign.
 template <int kBits>
 struct Dot {
   static constexpr int kDepth = kBits == 4 ? 8 : kBits == 5 ? 4 : kBits == 6 ? 2 : 8;  // steps between widenings

@@ -4,6 +4,7 @@ void fill_table(KernelTable& table) {
   fill_float<FloatF16>(table.linear[k_f16]);
   fill_float<FloatBf16>(table.linear[k_bf16]);
   fill_quantized<Q8_0>(table.linear[k_q8_0]);
+  fill_quantized<Q2_0>(table.linear[k_q2_0]);
   fill_quantized<Q4_0>(table.linear[k_q4_0]);
   fill_quantized<Q4_1>(table.linear[k_q4_1]);
   fill_quantized<Q5_0>(table.linear[k_q5_0]);

@@ -19,6 +19,10 @@ template <int kBits, int kStep>
 inline V::I levels_of_step(const unsigned char* p) {
   if constexpr (kBits == 8) {
     return V::iload(p + kStep * V::kBytes);
+  } else if constexpr (kBits == 2) {
+    V::I four = V::iload(p + kStep / 4 * V::kBytes);
+    if constexpr (kStep % 4 > 0) four = V::right16<2 * (kStep % 4)>(four);
+    return V::iand(four, V::iset8(0x03));
   } else {
     V::I low = V::iload(p + kStep % 4 * V::kBytes);
     if constexpr (kStep >= 4) low = V::right16<4>(low);

@@ -29,12 +29,14 @@ struct ShapeOf {
   }
 };
 
-// ---- Formats of 32-column blocks: w = d * q + m, where Q4_0, Q5_0 (and Q8_0 with unsigned levels) have m = -offset * d.
-template <int kBitsOf, bool kStoredMinimum, int kOffsetOf>
-struct Block32 {
+// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * q + m, where Q2_0, Q4_0, Q5_0 (and Q8_0 with unsigned
+// levels) have m = -offset * d.
+template <int kBitsOf, bool kStoredMinimum, int kOffsetOf, int kPartsOf = 1>
+struct Block {
   using Shape = ShapeOf<kBitsOf, 0, 0, kStoredMinimum || kOffsetOf != 0>;
   static constexpr std::int64_t kLevelsAt = V::kLanes * (kStoredMinimum ? 4 : 2);
-  static constexpr std::int64_t kBytes = kLevelsAt + V::kBytes * kBitsOf;
+  static constexpr int kParts = kPartsOf, kColumns = 32 * kParts;
+  static constexpr std::int64_t kBytes = kLevelsAt + kParts * V::kBytes * kBitsOf;
 
   static V::F scale(const unsigned char* p) { return V::load_f16(p); }
   static V::F minimum(const unsigned char* p, V::F d) {
@@ -42,16 +44,18 @@ struct Block32 {
     return V::mul(d, V::set1(-static_cast<float>(kOffsetOf)));
   }
 };
-using Q4_0 = Block32<4, false, 8>;
-using Q4_1 = Block32<4, true, 0>;
-using Q5_0 = Block32<5, false, 16>;
-using Q5_1 = Block32<5, true, 0>;
-using Q8_0 = Block32<8, false, Dot<8>::kOffset128 ? 128 : 0>;
+using Q2_0 = Block<2, false, 1, 2>;
+using Q4_0 = Block<4, false, 8>;
+using Q4_1 = Block<4, true, 0>;
+using Q5_0 = Block<5, false, 16>;
+using Q5_1 = Block<5, true, 0>;
+using Q8_0 = Block<8, false, Dot<8>::kOffset128 ? 128 : 0>;
 
 // ---- Q4_K, Q5_K: w = d * scale * q - dmin * min, scales and mins for every 32 columns.
 template <int kBitsOf>
 struct SuperAffine {
   using Shape = ShapeOf<kBitsOf, 8, 4, false>;
+  static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 16;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBitsOf;
 
@@ -74,6 +78,7 @@ using Q5_K = SuperAffine<5>;
 // ---- Q6_K: w = d * scale * (q - 32), signed scales for every 16 columns.
 struct Q6_K {
   using Shape = ShapeOf<6, 16, 8, false>;
+  static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 18;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;
 
@@ -142,11 +147,14 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::C
   } else {
     for (std::int64_t c = 0; c < cols; c += kChunk, ++x) {
       const int n = static_cast<int>(smaller(cols - c, kChunk) / 32);
-      for (int j = 0; j < n; ++j, p += Format::kBytes) {
-        const V::F product = V::to_float(dot32<S::kBits, 0>(p + Format::kLevelsAt, x->q + 32 * j, nullptr));
+      for (int j = 0; j < n; p += Format::kBytes) {
         const V::F d = Format::scale(p);
-        y = V::fma(d, V::mul(V::set1(x->scale[j]), product), y);
-        if constexpr (S::kMinimum) y = V::fma(Format::minimum(p, d), V::set1(x->sum[j]), y);
+#pragma GCC unroll 2
+        for (int part = 0; part < Format::kParts; ++part, ++j) {
+          const V::F product = V::to_float(dot32<S::kBits, 0>(p + Format::kLevelsAt + part * V::kBytes * S::kBits, x->q + 32 * j, nullptr));
+          y = V::fma(d, V::mul(V::set1(x->scale[j]), product), y);
+          if constexpr (S::kMinimum) y = V::fma(Format::minimum(p, d), V::set1(x->sum[j]), y);
+        }
       }
     }
   }
@@ -193,12 +201,14 @@ struct Panel<Shape, kGroups> {
 
   template <typename Format>
   void unpack(const unsigned char* p, int g, int blocks) {
-    for (int j = 0; j < blocks; ++j, p += Format::kBytes) {
-      d[g][j] = Format::scale(p);
-      m[g][j] = Format::minimum(p, d[g][j]);
-      V::I w[8];
-      unpack_levels<Shape::kBits>(p + Format::kLevelsAt, w);
-      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
+    for (int j = 0; j < blocks; p += Format::kBytes) {
+      for (int part = 0; part < Format::kParts; ++part, ++j) {
+        d[g][j] = Format::scale(p);
+        m[g][j] = Format::minimum(p, d[g][j]);
+        V::I w[8];
+        unpack_levels<Shape::kBits>(p + Format::kLevelsAt + part * V::kBytes * Shape::kBits, w);
+        for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
+      }
     }
   }
 };
@@ -295,11 +305,10 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
   for (std::int64_t i = 0; i < n * kWidth; i += V::kLanes) V::store(acc + i, V::zero());
   using S = typename Format::Shape;
   Panel<S, kGroups> panel;
-  constexpr std::int64_t kColumns = S::kSuper ? 256 : 32;
   const unsigned char* group = w.data + row / V::kLanes * w.group_bytes;
   for (std::int64_t c = 0; c < w.cols; c += kChunk) {
     const int blocks = static_cast<int>(smaller(w.cols - c, kChunk) / 32);
-    for (int g = 0; g < kGroups; ++g) panel.template unpack<Format>(group + g * w.group_bytes + c / kColumns * Format::kBytes, g, blocks);
+    for (int g = 0; g < kGroups; ++g) panel.template unpack<Format>(group + g * w.group_bytes + c / Format::kColumns * Format::kBytes, g, blocks);
     const auto* chunk = static_cast<const typename S::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
     std::int64_t t = 0;
     for (; t + kTokenTile <= n; t += kTokenTile) tile<S, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);

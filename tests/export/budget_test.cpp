@@ -1,0 +1,118 @@
+// Files of a wanted size: every tensor in a format that its rows can hold, the budget used and never exceeded.
+#include "export/budget.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "core/error.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace espalier::exporter {
+namespace {
+
+using arch::Role;
+using checkpoint::Checkpoint;
+using format::FormatId;
+
+// Rows of 192 and 512, as SmolLM2's 576 and 1536: whole blocks of 64 everywhere, of 256 in ffn_down alone.
+const support::TinyOptions kSizes{.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512};
+
+class Budget : public testing::Test {
+ protected:
+  std::int64_t data_bytes(const plan::QuantPlan& plan) const {
+    std::int64_t n = 0;
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) n += (plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
+    return n;
+  }
+  plan::QuantPlan plan_data(std::int64_t bytes, BudgetOptions options = {}) const {
+    options.target_bytes = bytes;
+    options.whole_file = false;
+    options.threads = 2;
+    return plan_for_budget(source, options, {}, {});
+  }
+  void expect_too_small(const std::function<void()>& f, const std::string& words) const {
+    try {
+      f();
+      ADD_FAILURE() << "not refused";
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
+      EXPECT_NE(std::string(e.what()).find(words), std::string::npos) << e.what();
+    }
+  }
+
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), kSizes));
+  const std::int64_t parameters = arch::parameters(source.arch(), source.dims());
+};
+
+TEST_F(Budget, IsUsedAndNeverExceeded) {
+  int plans = 0;
+  for (const double bits : {2.5, 3.0, 3.7, 4.4, 5.2, 6.5, 8.0}) {
+    const auto bytes = static_cast<std::int64_t>(bits / 8 * static_cast<double>(parameters));
+    const plan::QuantPlan plan = plan_data(bytes);
+    EXPECT_LE(data_bytes(plan), bytes) << bits;
+    EXPECT_GT(data_bytes(plan), bytes * 97 / 100) << bits;
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+      const FormatId format = plan.format_of(t.spec->role, t.layer);
+      EXPECT_EQ(format == FormatId::f32, t.is_vector);
+      EXPECT_EQ(t.row_length() % format::info(format).block, 0) << arch::gguf_name(t.spec->role, t.layer);
+    }
+    ++plans;
+  }
+  EXPECT_EQ(plans, 7);
+}
+
+TEST_F(Budget, BelowFourBitsMixesQ2_0WithLargerFormats) {
+  const plan::QuantPlan plan = plan_data(parameters * 37 / 80);
+  std::int64_t two = 0, more = 0;
+  for (const plan::TensorFormat& t : plan.tensors) {
+    two += t.format == FormatId::q2_0;
+    more += t.format != FormatId::q2_0 && t.format != FormatId::f32;
+  }
+  EXPECT_GT(two, 0);
+  EXPECT_GT(more, 0);
+}
+
+TEST_F(Budget, WholeFileIncludesTheHeader) {
+  BudgetOptions options{.target_bytes = parameters * 5 / 8, .threads = 2};
+  const plan::QuantPlan plan = plan_for_budget(source, options, {}, {});
+  const ExportResult result = export_gguf(source, plan, dir.file("x.gguf"), {}, {});
+  EXPECT_LE(result.file_bytes, options.target_bytes);
+  EXPECT_GT(result.file_bytes, options.target_bytes * 97 / 100);
+  EXPECT_GT(result.file_bytes, data_bytes(plan) + 5000);  // the tokenizer
+  options.target_bytes = 4000;
+  expect_too_small([&] { plan_for_budget(source, options, {}, {}); }, "no room beside its header");
+}
+
+TEST_F(Budget, TheSmallestIsReachedAndNothingBelowIt) {
+  const std::int64_t smallest = smallest_data_bytes(source.arch(), source.dims(), {});
+  const plan::QuantPlan plan = plan_data(smallest);
+  EXPECT_EQ(data_bytes(plan), smallest);
+  for (const plan::TensorFormat& t : plan.tensors) EXPECT_TRUE(t.format == FormatId::q2_0 || t.format == FormatId::f32);
+  expect_too_small([&] { plan_data(smallest - 1); }, std::to_string(smallest));
+}
+
+TEST_F(Budget, CandidatesAndOverridesAreKept) {
+  BudgetOptions options;
+  options.candidates = {FormatId::q4_0, FormatId::q5_0, FormatId::q4_k};
+  options.overrides = {{"token_embd", FormatId::q8_0}, {"ffn_down.1", FormatId::q6_k}};
+  const plan::QuantPlan plan = plan_data(parameters * 6 / 8, options);
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    if (t.is_vector) continue;
+    const FormatId format = plan.format_of(t.spec->role, t.layer);
+    if (t.spec->role == Role::token_embd)
+      EXPECT_EQ(format, FormatId::q8_0);
+    else if (t.spec->role == Role::ffn_down && t.layer == 1)
+      EXPECT_EQ(format, FormatId::q6_k);
+    else
+      EXPECT_TRUE(format == FormatId::q4_0 || format == FormatId::q5_0 || (format == FormatId::q4_k && t.cols % 256 == 0)) << format::info(format).name;
+  }
+  EXPECT_GT(smallest_data_bytes(source.arch(), source.dims(), options), smallest_data_bytes(source.arch(), source.dims(), {}));
+  options.overrides = {{"attn_q", FormatId::q4_k}};
+  expect_too_small([&] { smallest_data_bytes(source.arch(), source.dims(), options); }, "rows of 192");
+}
+
+}  // namespace
+}  // namespace espalier::exporter
