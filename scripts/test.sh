@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets everything up and runs all tests: unit, ISA, command line, conformance with transformers, gguf and stock llama.cpp, the parsers and the
 # device tower under AddressSanitizer and UBSan, and the whole path on the real teacher with a shortened recipe.
-# Tests labelled "shared" need the folder ESPALIER_SHARED (default ../shared) and are skipped aloud without it.
+# Tests labelled "shared" need the folder ESPALIER_SHARED (default ../shared) and are skipped aloud without it, or fail with ESPALIER_NO_SKIP=1.
+# No other test is ever skipped.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 started=$SECONDS
 need_packages "${build_packages[@]}" "${test_packages[@]}"
@@ -12,7 +13,10 @@ need_docs
 cd "$root"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} ESPALIER_TEACHER=$teacher ESPALIER_DOCS=$cache/docs
 export ESPALIER_SHARED=${ESPALIER_SHARED:-$root/../shared}
-[ -d "$ESPALIER_SHARED/data" ] || say "no $ESPALIER_SHARED/data: the tests labelled 'shared' will be skipped"
+if [ ! -d "$ESPALIER_SHARED/data" ]; then
+  [ -z "${ESPALIER_NO_SKIP+set}" ] || die "no $ESPALIER_SHARED/data, which tests labelled 'shared' need, and ESPALIER_NO_SKIP is set"
+  say "no $ESPALIER_SHARED/data: the tests labelled 'shared' will be skipped"
+fi
 
 say "building stock llama.cpp (from the source package llama-cpp-python) for the conformance tests"
 ESPALIER_LLAMA_CPP=$("$root/scripts/llama_cpp.sh" "$cache"); export ESPALIER_LLAMA_CPP
@@ -21,9 +25,10 @@ ESPALIER_LLAMA_CPP=$("$root/scripts/llama_cpp.sh" "$cache"); export ESPALIER_LLA
 say "building the parsers and the device tower with AddressSanitizer and UBSan"
 cmake --preset asan >/dev/null
 sanitized=(core format arch text kernels runtime checkpoint)
-cmake --build build-asan --target "${sanitized[@]/%/_test}" espalier-run -- --quiet
+sanitized_shared=(format text runtime checkpoint)
+cmake --build build-asan --target "${sanitized[@]/%/_test}" "${sanitized_shared[@]/%/_shared_test}" espalier-run -- --quiet
 say "tests under sanitizers"
-ctest --test-dir build-asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$" --timeout 900
+ctest --test-dir build-asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))(_shared)?\$" --timeout 900
 say "tests of the release build"
 ctest --test-dir build --output-on-failure --timeout 2400
 say "all tests passed in $((SECONDS - started)) s"

@@ -1,20 +1,16 @@
 // A real GGUF with an SPM tokenizer, opened and imported.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-
 #include "checkpoint/checkpoint.h"
+#include "support/shared_files.h"
 #include "support/temp_dir.h"
 
 namespace espalier::checkpoint {
 namespace {
 
 TEST(CheckpointShared, Stories260K) {
-  const char* set = std::getenv("ESPALIER_SHARED");
-  const std::string shared = set != nullptr ? set : ESPALIER_SOURCE_DIR "/../shared";
-  const std::string path = shared + "/data/teachers/stories260K.gguf";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there; set ESPALIER_SHARED to the folder that has it";
+  const std::string path = support::shared_file("data/teachers/stories260K.gguf");
+  ESP_NEED_FILE(path);
   const Checkpoint gguf = Checkpoint::open(path);
   EXPECT_EQ(arch::parameters(gguf.arch(), gguf.dims()), 260032);
   EXPECT_EQ(gguf.dims().layers.at(4), (arch::LayerDims{4, 2, 172}));

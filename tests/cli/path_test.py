@@ -111,4 +111,4 @@ class Path(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    tool.main()

@@ -3,6 +3,8 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
+import unittest
 
 source = pathlib.Path(os.environ.get("ESPALIER_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 bin_dir = pathlib.Path(os.environ.get("ESPALIER_BIN", source / "build/bin"))
@@ -21,3 +23,11 @@ def run_json(*words, program=espalier, timeout=900):
     if done.returncode != 0:
         raise AssertionError(f"{words}: exit {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)
+
+
+def main():
+    """unittest.main() for tests that may not be skipped."""
+    result = unittest.main(module="__main__", exit=False).result
+    for test, reason in result.skipped:
+        print(f"FAILED: {test} was skipped ({reason}); only tests labelled 'shared' may be", file=sys.stderr)
+    sys.exit(not result.wasSuccessful() or bool(result.skipped) or result.testsRun == 0)

@@ -84,4 +84,4 @@ class Transformers(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    tool.main()

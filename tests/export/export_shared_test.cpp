@@ -1,12 +1,10 @@
 // A real GGUF exported as F32 holds the same bytes in every tensor, row order of q and k included.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-
 #include "core/file.h"
 #include "export/export_gguf.h"
 #include "format/gguf.h"
+#include "support/shared_files.h"
 #include "support/temp_dir.h"
 
 namespace espalier::exporter {
@@ -19,9 +17,8 @@ std::vector<std::byte> tensor_bytes(const core::FileReader& file, const format::
 }
 
 TEST(ExportShared, AnF32GgufKeepsEveryTensor) {
-  const char* shared = std::getenv("ESPALIER_SHARED");
-  const std::string path = (shared != nullptr ? std::string(shared) : std::string(ESPALIER_SOURCE_DIR) + "/../shared") + "/data/teachers/stories260K.gguf";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent (ESPALIER_SHARED names its folder)";
+  const std::string path = support::shared_file("data/teachers/stories260K.gguf");
+  ESP_NEED_FILE(path);
   support::TempDir dir;
   const checkpoint::Checkpoint source = checkpoint::Checkpoint::open(path);
   export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), dir.file("x.gguf"), {}, {});

@@ -2,24 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 
 #include "core/file.h"
 #include "format/gguf.h"
+#include "support/shared_files.h"
 #include "support/temp_dir.h"
 
 namespace espalier::format {
 namespace {
 
-std::string teacher_path() {
-  const char* folder = std::getenv("ESPALIER_SHARED");
-  return std::string(folder != nullptr ? folder : ESPALIER_SOURCE_DIR "/../shared") + "/data/teachers/stories260K.gguf";
-}
-
 TEST(SharedGguf, Stories260K) {
-  const std::string path = teacher_path();
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent; set ESPALIER_SHARED to the folder that has data/teachers";
+  const std::string path = support::shared_file("data/teachers/stories260K.gguf");
+  ESP_NEED_FILE(path);
   const core::FileReader file(path);
   const GgufHeader header = GgufHeader::read(file);
   EXPECT_EQ(header.text("general.architecture"), "llama");

@@ -1,31 +1,21 @@
 // Any bytes as a GGUF file: read or refused with an Error. What is read must be usable: typed access, and every tensor's bytes decoded.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 
-#include "core/error.h"
 #include "format/gguf.h"
 #include "format/memory_file.h"
+#include "fuzz/refusal.h"
 
 namespace {
 
-using espalier::core::Error;
-using espalier::core::ErrorKind;
-
-template <typename F>
-void allow_refusal(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::input && e.kind() != ErrorKind::unsupported) std::abort();
-  }
-}
+using espalier::fuzz::allow_refusal;
+using espalier::fuzz::require;
 
 void use(const espalier::core::FileReader& file) {
   const espalier::format::GgufHeader header = espalier::format::GgufHeader::read(file);
   for (const auto& entry : header.metadata()) {
     const std::string& key = entry.first;
-    if (header.find(key) != &entry.second) std::abort();
+    require(header.find(key) == &entry.second);
     allow_refusal([&] { header.integer(key); });
     allow_refusal([&] { header.real(key); });
     allow_refusal([&] { header.text(key); });
@@ -33,7 +23,7 @@ void use(const espalier::core::FileReader& file) {
     allow_refusal([&] { header.array(key); });
   }
   for (const espalier::format::GgufTensor& tensor : header.tensors()) {
-    if (header.tensor(tensor.name) != &tensor) std::abort();
+    require(header.tensor(tensor.name) == &tensor);
     std::vector<std::byte> bytes(tensor.bytes);
     file.read(tensor.offset, bytes);
     std::vector<float> values(static_cast<std::size_t>(tensor.cols() * tensor.rows()));

@@ -1,37 +1,27 @@
 // Any bytes as a safetensors file, and as an index: read or refused with an Error. The tensors of what is read tile the data.
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 
-#include "core/error.h"
 #include "format/memory_file.h"
 #include "format/safetensors.h"
 #include "format/safetensors_header.h"
+#include "fuzz/refusal.h"
 
 namespace {
 
-using espalier::core::Error;
-using espalier::core::ErrorKind;
-
-template <typename F>
-void allow_refusal(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::input && e.kind() != ErrorKind::unsupported) std::abort();
-  }
-}
+using espalier::fuzz::allow_refusal;
+using espalier::fuzz::require;
 
 void use(const std::string& path) {
   const espalier::format::SafetensorsSet set = espalier::format::SafetensorsSet::open_file(path);
   std::uint64_t total = 0;
   for (const espalier::format::SafeTensor& tensor : set.tensors()) {
-    if (set.find(tensor.name) != &tensor) std::abort();
+    require(set.find(tensor.name) == &tensor);
     std::vector<std::byte> bytes(tensor.bytes);
     set.read(tensor, 0, bytes);
     total += tensor.bytes;
   }
-  if (total >= set.shard(0).size()) std::abort();
+  require(total < set.shard(0).size());
 }
 
 }  // namespace

@@ -3,13 +3,12 @@
 //   'b'  text for a byte-level BPE tokenizer                              's'  text for an SPM tokenizer
 // Files are read or refused with an Error; what is read must encode and decode. Text must come back from its ids.
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
 #include "format/gguf.h"
 #include "format/memory_file.h"
+#include "fuzz/refusal.h"
 #include "text/byte_alphabet.h"
 #include "text/hf_files.h"
 #include "text/tokenizer.h"
@@ -18,13 +17,8 @@
 
 namespace {
 
-using espalier::core::Error;
-using espalier::core::ErrorKind;
+using espalier::fuzz::require;
 using namespace espalier::text;
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 void use(const TokenizerData& data) {
   const Tokenizer tokenizer(data);
@@ -98,7 +92,7 @@ void encode_text(TokenizerKind kind, std::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  try {
+  espalier::fuzz::allow_refusal([&] {
     switch (data[0]) {
       case 'j': read_json_files(bytes); break;
       case 'g': read_gguf(bytes); break;
@@ -106,8 +100,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case 's': encode_text(TokenizerKind::spm, bytes); break;
       default: break;
     }
-  } catch (const Error& e) {
-    require(e.kind() == ErrorKind::input || e.kind() == ErrorKind::unsupported);
-  }
+  });
   return 0;
 }

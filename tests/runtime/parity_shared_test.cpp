@@ -1,29 +1,23 @@
 // A real model against stock llama.cpp: greedy text and perplexity on stories260K, golden values by scripts/golden/runtime.py.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
 #include "kernels/linear.h"
 #include "runtime/perplexity.h"
+#include "support/shared_files.h"
 
 namespace espalier::runtime {
 namespace {
 
-std::string shared() {
-  const char* folder = std::getenv("ESPALIER_SHARED");
-  return folder != nullptr ? folder : std::string(ESPALIER_SOURCE_DIR) + "/../shared";
-}
-
 class Stories : public testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(teacher_)) GTEST_SKIP() << teacher_ << " is not there: set ESPALIER_SHARED";
+    ESP_NEED_FILE(teacher_);
     golden_ = nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/runtime_stories260k.json"));
   }
-  std::string teacher_ = shared() + "/data/teachers/stories260K.gguf";
+  std::string teacher_ = support::shared_file("data/teachers/stories260K.gguf");
   nlohmann::json golden_;
 };
 
@@ -49,7 +43,7 @@ TEST_F(Stories, GreedyTextIsLlamaCpps) {
 
 TEST_F(Stories, PerplexityIsLlamaCpps) {
   const auto& expected = golden_.at("perplexity");
-  const std::string text = core::read_text_file(shared() + "/data/text/" + std::string(expected.at("text"))).substr(0, expected.at("bytes"));
+  const std::string text = core::read_text_file(support::shared_file("data/text/" + std::string(expected.at("text")))).substr(0, expected.at("bytes"));
   Session session(teacher_, {.threads = 2, .context = expected.at("context"), .kv = SessionOptions::KvType::f32});
   const PerplexityResult result = perplexity(session, text, expected.at("context"), Protocol::llama_cpp);
   EXPECT_NEAR(result.perplexity / expected.at("value").get<double>(), 1, 1e-3);

@@ -1,23 +1,16 @@
-// Real tokenizers: skipped aloud where their files are not. ESPALIER_SHARED names the folder with data/, ESPALIER_TEACHER a SmolLM2 GGUF.
+// Real tokenizers.
 #include <gtest/gtest.h>
 
 #include <ctime>
-#include <cstdlib>
-#include <filesystem>
 
 #include "core/error.h"
+#include "support/shared_files.h"
 #include "text/fixtures.h"
 
 namespace espalier::text {
 namespace {
 
-std::string shared_path(const std::string& name) {
-  const char* folder = std::getenv("ESPALIER_SHARED");
-  return (folder != nullptr ? std::string(folder) : std::string(ESPALIER_SOURCE_DIR) + "/../shared") + "/data/" + name;
-}
-
-#define NEED_FILE(path) \
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no file " << (path)
+std::string shared_path(const std::string& name) { return support::shared_file("data/" + name); }
 
 TokenizerData load_gguf(const std::string& path) { return tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))); }
 
@@ -37,7 +30,7 @@ void check_real(const TokenizerData& data, bool reversible) {
     EXPECT_FALSE(ids.empty() && !text.empty()) << name;
   }
   const std::string file = shared_path("text/wikitext2_valid.txt");
-  if (!std::filesystem::exists(file)) return;
+  ESP_NEED_FILE(file);
   const std::string text = core::read_text_file(file);
   const std::clock_t start = std::clock();
   const auto ids = tokenizer.encode(text, false, false);
@@ -46,8 +39,8 @@ void check_real(const TokenizerData& data, bool reversible) {
 }
 
 TEST(RealTokenizer, SmolLM2) {
-  const char* path = std::getenv("ESPALIER_TEACHER");
-  if (path == nullptr || !std::filesystem::exists(path)) GTEST_SKIP() << "ESPALIER_TEACHER names no file";
+  const std::string path = support::teacher_file();
+  ESP_NEED_FILE(path);
   const TokenizerData data = load_gguf(path);
   EXPECT_EQ(data.pre, "smollm");
   EXPECT_EQ(data.tokens.size(), 49152u);
@@ -60,7 +53,7 @@ TEST(RealTokenizer, SmolLM2) {
 
 TEST(RealTokenizer, Stories260K) {
   const std::string path = shared_path("teachers/stories260K.gguf");
-  NEED_FILE(path);
+  ESP_NEED_FILE(path);
   const TokenizerData data = load_gguf(path);
   EXPECT_EQ(data.kind, TokenizerKind::spm);
   const Tokenizer tokenizer(data);
@@ -71,7 +64,8 @@ TEST(RealTokenizer, Stories260K) {
 
 TEST(RealTokenizer, Gpt2FromVocabularyAndMerges) {
   const std::string vocab = shared_path("tokenizers/gpt2_vocab.json"), merges = shared_path("tokenizers/gpt2_merges.txt");
-  NEED_FILE(vocab);
+  ESP_NEED_FILE(vocab);
+  ESP_NEED_FILE(merges);
   TokenizerData data;
   data.pre = "gpt-2";
   const nlohmann::json file = read_json(vocab);
@@ -93,7 +87,7 @@ TEST(RealTokenizer, Gpt2FromVocabularyAndMerges) {
 
 TEST(RealTokenizer, Phi3) {
   const std::string path = shared_path("tokenizers/phi3_tokenizer.json");
-  NEED_FILE(path);
+  ESP_NEED_FILE(path);
   const TokenizerData data = load_json(path);
   EXPECT_EQ(data.kind, TokenizerKind::spm);
   EXPECT_EQ(Tokenizer(data).encode("<|user|>\nHi<|end|>", false, true), (std::vector<std::int32_t>{32010, 29871, 13, 18567, 32007}));
@@ -102,7 +96,7 @@ TEST(RealTokenizer, Phi3) {
 
 TEST(RealTokenizer, GptNeoX) {
   const std::string path = shared_path("tokenizers/gptneox_20B_tokenizer.json");
-  NEED_FILE(path);
+  ESP_NEED_FILE(path);
   const TokenizerData data = load_json(path);
   EXPECT_TRUE(data.nfc);
   check_real(data, false);  // composes what is not
@@ -110,7 +104,7 @@ TEST(RealTokenizer, GptNeoX) {
 
 TEST(RealTokenizer, FalconIsRefusedByName) {
   const std::string path = shared_path("tokenizers/falcon_tokenizer.json");
-  NEED_FILE(path);
+  ESP_NEED_FILE(path);
   try {
     load_json(path);
     FAIL() << "read";
