@@ -89,4 +89,4 @@ class LlamaCpp(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    tool.main()
