@@ -26,7 +26,8 @@ void check_json_depth(std::string_view text, const std::string& path) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      ESP_CHECK(++depth <= kMaxJsonDepth, input, path, ":", line_of(text, i), ": more than ", kMaxJsonDepth, " levels of nesting at byte ", i);
+      ESP_CHECK(++depth <= kMaxJsonDepth, input, path, ":", line_of(text, i), ": more than ", kMaxJsonDepth,
+                " levels of nesting at byte ", i);
     } else if (c == '}' || c == ']') {
       --depth;
     }

@@ -17,7 +17,7 @@ namespace {
 using arch::Role;
 using Key = std::pair<Role, int>;
 
-// 64 windows of 64 tokens are one forward of lib/calibrate, so 130 are three; an ffn of 400 is more than one panel of its Gram matrix.
+// 64 windows of 64 tokens are one forward of lib/calibrate, so 130 are three; an ffn of 400 is two panels of its Gram matrix.
 constexpr std::int64_t kSequence = 64, kWindows = 130, kFfn = 400;
 
 // Products of float32 over at most 4096 tokens, and a forward pass whose batches have another size: a few hundred eps of |x_i| |x_j|.
@@ -26,7 +26,8 @@ constexpr double kTolerance = 3e-5;
 data::Corpus random_corpus(std::int64_t n_tokens, std::int64_t vocab) {
   data::Corpus corpus{.path = "some.txt", .sha256 = "0123", .tokens = {}};
   core::Rng rng(9);
-  for (std::int64_t i = 0; i < n_tokens; ++i) corpus.tokens.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(vocab))));
+  const auto size = static_cast<std::uint64_t>(vocab);
+  for (std::int64_t i = 0; i < n_tokens; ++i) corpus.tokens.push_back(static_cast<std::int32_t>(rng.below(size)));
   return corpus;
 }
 
@@ -49,10 +50,12 @@ std::map<Key, torch::Tensor> inputs_by_hand(const checkpoint::Checkpoint& source
   model.set_tap([&](const char* point, int layer, const torch::Tensor& value) {
     const std::string name = point;
     const torch::Tensor rows = value.flatten(0, 1).to(torch::kFloat64);
-    if (name == "attn_in") for (const Role r : {Role::attn_q, Role::attn_k, Role::attn_v}) seen[{r, layer}].push_back(rows);
-    if (name == "attn_mix") seen[{Role::attn_output, layer}].push_back(rows);
-    if (name == "ffn_in") for (const Role r : {Role::ffn_gate, Role::ffn_up}) seen[{r, layer}].push_back(rows);
-    if (name == "ffn_act") seen[{Role::ffn_down, layer}].push_back(rows);
+    std::vector<Role> readers;
+    if (name == "attn_in") readers = {Role::attn_q, Role::attn_k, Role::attn_v};
+    if (name == "attn_mix") readers = {Role::attn_output};
+    if (name == "ffn_in") readers = {Role::ffn_gate, Role::ffn_up};
+    if (name == "ffn_act") readers = {Role::ffn_down};
+    for (const Role r : readers) seen[{r, layer}].push_back(rows);
   });
   const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), kSequence, seed);
   for (std::int64_t i = 0; i < kWindows; ++i) {
@@ -80,7 +83,8 @@ double squares_error(const std::vector<double>& found, const torch::Tensor& x) {
 TEST_F(Calibrate, SumsEqualThoseMadeByHand) {
   for (const bool tied : {true, false}) {
     const checkpoint::Checkpoint source = open(tied);
-    const quant::Imatrix found = collect_imatrix(source, corpus_, {.tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3, .gram = true}, {});
+    const CalibrateOptions options{.tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3, .gram = true};
+    const quant::Imatrix found = collect_imatrix(source, corpus_, options, {});
     const auto inputs = inputs_by_hand(source, corpus_, 3);
     ASSERT_EQ(inputs.size(), 15u);  // 7 matrices in 2 layers, and the output
     ASSERT_EQ(found.tensors.size(), inputs.size());
@@ -106,7 +110,9 @@ TEST_F(Calibrate, OtherWindowsGiveOtherSums) {
   const CalibrateOptions options{.tokens = 8 * kSequence, .sequence = kSequence, .seed = 3};
   CalibrateOptions other = options;
   other.seed = 4;
-  const auto squares = [&](const CalibrateOptions& o) { return collect_imatrix(source, corpus_, o, {}).find(Role::ffn_down, 1)->sum_squares; };
+  const auto squares = [&](const CalibrateOptions& o) {
+    return collect_imatrix(source, corpus_, o, {}).find(Role::ffn_down, 1)->sum_squares;
+  };
   EXPECT_EQ(squares(options), squares(options));
   EXPECT_NE(squares(options), squares(other));
 }
@@ -183,10 +189,13 @@ TEST_F(Calibrate, Refusals) {
   };
   const CalibrateOptions right{.tokens = 4 * kSequence, .sequence = kSequence};
   EXPECT_EQ(refusal(corpus_, right, core::ErrorKind::input), "accepted");
-  EXPECT_NE(refusal(random_corpus(kSequence - 1, 320), right, core::ErrorKind::input).find("some.txt: calibration needs at least one window of 64"), std::string::npos);
-  EXPECT_NE(refusal(corpus_, {.tokens = kSequence - 1, .sequence = kSequence}, core::ErrorKind::input).find("at least one window"), std::string::npos);
-  for (const CalibrateOptions& wrong : {CalibrateOptions{.tokens = 0}, CalibrateOptions{.sequence = 0}, CalibrateOptions{.tokens = -1}, CalibrateOptions{.sequence = -5}})
-    EXPECT_NE(refusal(corpus_, wrong, core::ErrorKind::usage).find("must be positive"), std::string::npos);
+  const CalibrateOptions few{.tokens = kSequence - 1, .sequence = kSequence};
+  EXPECT_NE(refusal(random_corpus(kSequence - 1, 320), right, core::ErrorKind::input).find("some.txt: calibration needs at least one window of 64"),
+            std::string::npos);
+  EXPECT_NE(refusal(corpus_, few, core::ErrorKind::input).find("at least one window"), std::string::npos);
+  const CalibrateOptions wrong[] = {{.tokens = 0}, {.tokens = -1}, {.tokens = kSequence, .sequence = 0}, {.tokens = kSequence, .sequence = -5}};
+  for (const CalibrateOptions& options : wrong)
+    EXPECT_NE(refusal(corpus_, options, core::ErrorKind::usage).find("must be positive"), std::string::npos);
   for (const std::int32_t id : {-1, 320}) {
     data::Corpus foreign = corpus_;
     for (std::size_t i = 0; i < foreign.tokens.size(); i += kSequence / 2) foreign.tokens[i] = id;

@@ -45,7 +45,8 @@ TEST(JsonInput, CountsOnlyBracketsOutsideStrings) {
 }
 
 TEST(JsonInput, RefusesBrokenTextNamingThePlace) {
-  for (const char* text : {"", "{", "[1,]", "nul", "[1] x", "\"\xC3(\"", "]]]]", "\"open", "\"\\"}) EXPECT_EQ(refusal(text).find("a.json:1: not JSON at byte "), 0u) << text;
+  for (const char* text : {"", "{", "[1,]", "nul", "[1] x", "\"\xC3(\"", "]]]]", "\"open", "\"\\"})
+    EXPECT_EQ(refusal(text).find("a.json:1: not JSON at byte "), 0u) << text;
   EXPECT_EQ(refusal("[\n\n1,,]").find("a.json:3: not JSON at byte 6"), 0u) << refusal("[\n\n1,,]");
   EXPECT_NE(refusal("1e999").find("number overflow"), std::string::npos);
   EXPECT_LT(refusal("\"" + std::string(100000, 'x')).size(), 300u);

@@ -21,12 +21,14 @@ constexpr double kTolerance = 1e-5;
 
 struct Fixture {
   support::TempDir dir;
-  support::TinyOptions options{.hidden = 32, .layers = 2, .kv_groups = 1, .q_per_kv = 2, .head_dim = 8, .ffn = 40};
-  model::Transformer model = model::Transformer::load(checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("model"), options)), {});
+  support::TinyOptions options{.hidden = 32, .layers = 2, .kv_groups = 1, .q_per_kv = 2, .head_dim = 8, .ffn = 40, .vocab = 320};
+  std::string directory = support::write_tiny_llama(dir.file("model"), options);
+  model::Transformer model = model::Transformer::load(checkpoint::Checkpoint::open(directory), {});
   Tensor windows = [this] {
     Tensor ids = torch::empty({kWindows, kSequence}, torch::kInt64);
     core::Rng rng(2);
-    for (std::int64_t i = 0; i < ids.numel(); ++i) ids.data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(options.vocab)));
+    auto* id = ids.data_ptr<std::int64_t>();
+    for (std::int64_t i = 0; i < ids.numel(); ++i) id[i] = static_cast<std::int64_t>(rng.below(320));
     return ids;
   }();
 };
@@ -36,14 +38,18 @@ std::map<std::pair<std::string, int>, Tensor> values_by_hand(const Fixture& f, c
   const torch::InferenceMode inference;
   model::Transformer model = f.model;
   std::map<std::pair<std::string, int>, std::vector<Tensor>> seen;
-  model.set_tap([&](const char* point, int layer, const Tensor& value) { seen[{point, layer}].push_back(value.flatten(0, 1).to(torch::kFloat64)); });
+  model.set_tap([&](const char* point, int layer, const Tensor& value) {
+    seen[{point, layer}].push_back(value.flatten(0, 1).to(torch::kFloat64));
+  });
   for (const Tensor& window : windows.split(1)) model.hidden(window);
   std::map<std::pair<std::string, int>, Tensor> out;
   for (const auto& [key, rows] : seen) out[key] = torch::cat(rows);
   return out;
 }
 
-double relative(const Tensor& found, const Tensor& expected) { return ((found - expected).abs() / expected.abs()).max().item<double>(); }
+double relative(const Tensor& found, const Tensor& expected) {
+  return ((found - expected).abs() / expected.abs()).max().item<double>();
+}
 double gram_error(const Tensor& found, const Tensor& x) {
   const Tensor expected = x.t().matmul(x), norm = expected.diagonal().sqrt();
   return ((found - expected).abs() / norm.outer(norm)).max().item<double>();
@@ -74,7 +80,8 @@ TEST(Statistics, EqualThoseMadeByHand) {
       hidden_abs += values.at({point, l}).abs().sum(0);
       hidden_squares += values.at({point, l}).square().sum(0);
     }
-    const double cosine = torch::cosine_similarity(values.at({"layer_in", l}), values.at({"layer_out", l}), -1).mean().item<double>();
+    const Tensor in = values.at({"layer_in", l}), out = values.at({"layer_out", l});
+    const double cosine = torch::cosine_similarity(in, out, -1).mean().item<double>();
     EXPECT_NEAR(s.block_influence, 1 - cosine, 1e-5);
     EXPECT_GT(s.block_influence, 0.01);
   }
