@@ -38,6 +38,11 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
   return out;
 }
 
+double weight_of(const arch::TensorRef& t, const arch::ModelDims& dims) {
+  const bool gives_logits = t.spec->role == arch::Role::output || (t.spec->role == arch::Role::token_embd && dims.tied);
+  return gives_logits ? 2.0 * static_cast<double>(dims.n_layers()) : 1.0;
+}
+
 std::int64_t padded_bytes(const arch::TensorRef& t, format::FormatId format) { return (plan::tensor_bytes(t, format) + 31) / 32 * 32; }
 
 // Tensor data as it lies in the file, every tensor padded to GGUF's alignment.
@@ -86,10 +91,11 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
     }
     const quant::TensorStatistics& weights = statistics != nullptr ? *statistics : plain;
     const std::vector<float> zeros(rows.size(), 0.0f);
+    const double weight = weight_of(t, source.dims());
     const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
     for (format::FormatId id : choice.formats) {
       const auto bytes = quant::round_matrix(rows, n, t.cols, id, statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics, pool);
-      choice.error.push_back(quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id), n, t.cols, weights) / energy);
+      choice.error.push_back(weight * quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id), n, t.cols, weights) / energy);
     }
     choices.push_back(std::move(choice));
     if (progress) progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});

@@ -75,6 +75,13 @@ TEST_F(Budget, BelowFourBitsMixesQ2_0WithLargerFormats) {
   EXPECT_GT(more, 0);
 }
 
+// Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits after the FFN's.
+TEST_F(Budget, TheOutputMatrixIsSpared) {
+  const plan::QuantPlan plan = plan_data(parameters * 275 / 800);
+  EXPECT_GE(format::info(plan.format_of(Role::token_embd, -1)).bits_per_weight(), 4.0);
+  EXPECT_EQ(plan.format_of(Role::ffn_up, 0), FormatId::q2_0);
+}
+
 TEST_F(Budget, WholeFileIncludesTheHeader) {
   BudgetOptions options{.target_bytes = parameters * 5 / 8, .threads = 2};
   const plan::QuantPlan plan = plan_for_budget(source, options, {}, {});
