@@ -122,6 +122,7 @@ TEST(Export, FileTypeOfMixes) {
   for (const auto& [name, type] : expected) EXPECT_EQ(file_type(source, mix(source, name)), type) << name;
 }
 
+// Every mix, and every rounding of one mix of each kind (tests/quant rounds to every format).
 TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
   support::TempDir dir;
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 1, .q_per_kv = 16, .ffn = 256}));
@@ -129,6 +130,7 @@ TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
   int files = 0;
   for (const std::string& name : plan::mix_names())
     for (const quant::Rounding rounding : {quant::Rounding::nearest, quant::Rounding::imatrix, quant::Rounding::gptq}) {
+      if (rounding != quant::Rounding::nearest && name != "q2_0" && name != "q5_1" && name != "q4_k_m") continue;
       ExportOptions options;
       options.rounding = rounding;
       options.imatrix = &imatrix;
@@ -147,7 +149,7 @@ TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
       EXPECT_LT(error, (name == "q2_0" ? 0.2 : 0.01) * energy) << name;  // normal weights: about 15 % with two bits, 0.7 % with four
       ++files;
     }
-  EXPECT_EQ(files, 48);
+  EXPECT_EQ(files, 16 + 2 * 3);
 }
 
 TEST(Export, ScaledRopeWritesItsFactors) {

