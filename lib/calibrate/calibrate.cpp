@@ -5,8 +5,9 @@
 #include <optional>
 #include <string_view>
 
-#include "core/error.h"
+#include "calibrate/windows.h"
 #include "model/functions.h"
+#include "model/gram.h"
 #include "model/transformer.h"
 
 namespace espalier::calibrate {
@@ -16,7 +17,6 @@ using arch::Role;
 using torch::Tensor;
 
 constexpr std::int64_t kBatchTokens = 4096;  // per forward: large enough for full-speed products
-constexpr std::int64_t kGramPanel = 384;     // columns of a panel of the symmetric product
 
 // Sums over the inputs that one tap point sees: sum x^2 per channel, and sum x x^T. Products in float32 per batch, sums in float64.
 class InputSums {
@@ -32,11 +32,7 @@ class InputSums {
     }
     squares_ += x.square().sum(0, false, torch::kFloat64);
     tokens_ += x.size(0);
-    if (!want_gram_) return;
-    for (std::int64_t begin = 0; begin < n; begin += kGramPanel) {  // panels of the upper triangle
-      const std::int64_t end = std::min(n, begin + kGramPanel);
-      gram_.slice(0, begin, end).slice(1, begin) += x.slice(1, begin, end).t().matmul(x.slice(1, begin));
-    }
+    if (want_gram_) gram_ += model::gram(x);
   }
 
   quant::TensorStatistics result() const {
@@ -44,7 +40,7 @@ class InputSums {
     out.tokens = static_cast<double>(tokens_);
     out.sum_squares.assign(squares_.data_ptr<double>(), squares_.data_ptr<double>() + squares_.numel());
     if (want_gram_) {
-      const Tensor full = (gram_.triu() + gram_.triu(1).t()).to(torch::kFloat32).contiguous();
+      const Tensor full = gram_.to(torch::kFloat32).contiguous();
       out.gram = std::make_shared<const std::vector<float>>(full.data_ptr<float>(), full.data_ptr<float>() + full.numel());
     }
     return out;
@@ -69,26 +65,6 @@ const std::vector<Point>& points() {
       {"ffn_act", {Role::ffn_down}},
   };
   return list;
-}
-
-// int64 [n, sequence]
-Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options, std::int64_t vocab) {
-  const auto available = static_cast<std::int64_t>(corpus.tokens.size());
-  ESP_CHECK(options.sequence >= 1 && options.tokens >= 1, usage, "calibration: tokens and sequence must be positive");
-  const std::int64_t n = std::min(options.tokens, available) / options.sequence;
-  ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", options.sequence, " tokens within ", options.tokens,
-            ", the text has ", available);
-  const data::WindowSampler sampler(available, options.sequence, options.seed);
-  Tensor out = torch::empty({n, options.sequence}, torch::kInt64);
-  auto* ids = out.data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t t = 0; t < options.sequence; ++t) {
-      const std::int64_t id = corpus.tokens[static_cast<std::size_t>(sampler.start(i) + t)];
-      ESP_CHECK(id >= 0 && id < vocab, input, corpus.path, ": token id ", id, " is outside the model's vocabulary of ", vocab,
-                "; the text was tokenized for another model");
-      ids[i * options.sequence + t] = id;
-    }
-  return out;
 }
 
 }  // namespace

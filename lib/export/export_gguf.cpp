@@ -55,13 +55,14 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
             missing);
 }
 
-// Rows of the GGUF tensor from rows of the Hugging Face one, in place; `rows` holds whole heads.
-void permute_rows(std::vector<float>& rows, std::int64_t cols, std::int64_t head_dim) {
-  const auto n = static_cast<std::int64_t>(rows.size()) / cols;
-  std::vector<float> out(rows.size());
+// Rows of the GGUF tensor from rows of the Hugging Face one, in place; `rows` holds whole heads, `width` elements a row.
+template <class T>
+void permute_rows(std::vector<T>& rows, std::int64_t width, std::int64_t head_dim) {
+  const auto n = static_cast<std::int64_t>(rows.size()) / width;
+  std::vector<T> out(rows.size());
   for (std::int64_t r = 0; r < n; ++r) {
-    const float* from = rows.data() + arch::rope_unpermuted_row(r, head_dim) * cols;
-    std::copy(from, from + cols, out.data() + r * cols);
+    const T* from = rows.data() + arch::rope_unpermuted_row(r, head_dim) * width;
+    std::copy(from, from + width, out.data() + r * width);
   }
   rows = std::move(out);
 }
@@ -81,6 +82,7 @@ class TensorExporter {
     const bool permuted = t.spec->to_gguf == arch::Transform::rope_permute;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options_);
     const Rounding rounding = statistics == nullptr ? Rounding::nearest : options_.rounding;
+    if (options_.rounded && write_rounded(t, format, permuted)) return;
     const std::int64_t unit = permuted ? std::lcm(quant::kRowChunk, source_.dims().head_dim) : quant::kRowChunk;
     const std::int64_t piece = std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
     for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
@@ -97,6 +99,21 @@ class TensorExporter {
   }
 
  private:
+  bool write_rounded(const arch::TensorRef& t, format::FormatId format, bool permuted) {
+    std::optional<std::vector<std::byte>> bytes;
+    try {
+      bytes = options_.rounded(t.spec->role, t.layer);
+    } catch (const core::Error& e) {
+      core::fail(e.kind(), arch::gguf_name(t.spec->role, t.layer), ": ", e.what());
+    }
+    if (!bytes) return false;
+    ESP_CHECK(static_cast<std::int64_t>(bytes->size()) == format::matrix_bytes(format, t.rows, t.cols), internal, arch::gguf_name(t.spec->role, t.layer), ": ",
+              bytes->size(), " bytes");
+    if (permuted) permute_rows(*bytes, format::matrix_bytes(format, 1, t.cols), source_.dims().head_dim);
+    writer_.write(*bytes);
+    return true;
+  }
+
   const checkpoint::Checkpoint& source_;
   const ExportOptions& options_;
   format::GgufWriter& writer_;

@@ -1,9 +1,13 @@
 // checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, tokenizer and chat template included. Planned bytes == file bytes.
 // Tensors are read, rounded and written in pieces of rows, one at a time.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "core/progress.h"
@@ -18,6 +22,8 @@ struct ExportOptions {
   // without statistics of its own (a tied one has the output's) it is rounded to nearest.
   quant::Rounding rounding = quant::Rounding::nearest;
   const quant::Imatrix* imatrix = nullptr;
+  // When set, asked first for the bytes of every matrix, in file order: the matrix in the plan's format, rows in the source's order.
+  std::function<std::optional<std::vector<std::byte>>(arch::Role, int layer)> rounded;
   std::map<std::string, std::string> provenance;  // extra general.* / espalier.* string metadata (lineage hashes)
   int threads = 0;
 };

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "model/gram.h"
 
 namespace espalier::prune {
 namespace {
@@ -26,20 +27,6 @@ std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n)
   return order;
 }
 
-// a^T a of [n, width], the half above the diagonal's blocks computed only.
-torch::Tensor gram_of(const torch::Tensor& a) {
-  constexpr std::int64_t kBlocks = 4;
-  const std::int64_t width = a.size(1);
-  torch::Tensor out = torch::empty({width, width});
-  for (std::int64_t i = 0; i < kBlocks; ++i) {
-    const std::int64_t begin = width * i / kBlocks, end = width * (i + 1) / kBlocks;
-    const torch::Tensor part = a.narrow(1, begin, end - begin).t().matmul(a.narrow(1, begin, width - begin));
-    out.narrow(0, begin, end - begin).narrow(1, begin, width - begin).copy_(part);
-    if (end < width) out.narrow(0, end, width - end).narrow(1, begin, end - begin).copy_(part.narrow(1, end - begin, width - end).t());
-  }
-  return out;
-}
-
 // What ridge regression and the criteria need of one block's inner activations and targets.
 struct Normal {
   torch::Tensor gram, cross, abs_sum;  // float64, of weighted rows: A^T A, A^T T, sum |a|
@@ -47,7 +34,7 @@ struct Normal {
   void add(const torch::Tensor& activations, const torch::Tensor& before, const torch::Tensor& dense) {
     const torch::Tensor weight = dense.square().mean(-1, true).add(1e-12).rsqrt();
     const torch::Tensor a = (activations * weight).reshape({-1, activations.size(-1)}), t = ((dense - before) * weight).reshape({-1, dense.size(-1)});
-    const torch::Tensor g = gram_of(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
+    const torch::Tensor g = model::gram(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
     gram = gram.defined() ? gram.add_(g) : g;
     cross = cross.defined() ? cross.add_(c) : c;
     abs_sum = abs_sum.defined() ? abs_sum.add_(s) : s;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "calibrate/sequential_rounding.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
@@ -108,9 +109,10 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory, ch
   exporter::ExportOptions options;
   options.rounding = what.rounding;
   options.threads = options_.threads;
+  std::optional<data::Corpus> corpus;
   if (what.rounding != quant::Rounding::nearest) {
-    const data::Corpus corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()));
-    imatrix = calibrate::collect_imatrix(source, corpus, what.calibration, progress_);
+    corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()));
+    imatrix = calibrate::collect_imatrix(source, *corpus, what.calibration, progress_);
     options.imatrix = &imatrix;
   }
   for (const auto& [name, hash] : manifest.inputs) options.provenance["espalier.lineage." + name + ".sha256"] = hash;
@@ -127,6 +129,11 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory, ch
     plan = exporter::plan_for_budget(source, budget, options, progress_);
   }
   core::write_text_file(directory + "/quant-plan.json", plan::to_json(plan));
+  std::optional<calibrate::SequentialRounding> sequential;
+  if (what.rounding == quant::Rounding::gptq) {
+    sequential.emplace(source, plan, imatrix, *corpus, what.calibration, options_.threads);
+    options.rounded = [&](arch::Role role, int layer) { return sequential->rounded(role, layer); };
+  }
   const exporter::ExportResult r = exporter::export_gguf(source, plan, directory + "/model.gguf", options, progress_);
   Json formats;
   for (const auto& [name, n] : r.formats) formats[name] = {{"tensors", n.tensors}, {"parameters", n.parameters}};

@@ -83,7 +83,9 @@ TEST_F(Budget, TheOutputMatrixIsSpared) {
 }
 
 TEST_F(Budget, WholeFileIncludesTheHeader) {
-  BudgetOptions options{.target_bytes = parameters * 5 / 8, .threads = 2};
+  BudgetOptions options;
+  options.target_bytes = parameters * 5 / 8;
+  options.threads = 2;
   const plan::QuantPlan plan = plan_for_budget(source, options, {}, {});
   const ExportResult result = export_gguf(source, plan, dir.file("x.gguf"), {}, {});
   EXPECT_LE(result.file_bytes, options.target_bytes);

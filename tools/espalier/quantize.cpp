@@ -1,6 +1,8 @@
 // espalier quantize MODEL --out FILE.gguf: quantize and export.
+#include <optional>
 #include <sstream>
 
+#include "calibrate/sequential_rounding.h"
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"
@@ -13,7 +15,8 @@ namespace espalier::tool {
 namespace {
 
 struct Flags {
-  std::string model, out, mix, target_bytes, imatrix, rounding = "", compat = "llama.cpp";
+  std::string model, out, mix, target_bytes, imatrix, rounding = "", compat = "llama.cpp", text;
+  calibrate::CalibrateOptions calibration{.tokens = 16384, .gram = true};
   double target_bpw = 0;
   std::vector<std::string> overrides;  // role=format
 };
@@ -41,7 +44,15 @@ void quantize(const Flags& flags, const Common& common) {
     imatrix = quant::read_imatrix(flags.imatrix, source.arch(), source.dims());
     options.imatrix = &imatrix;
   }
-  options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding : flags.imatrix.empty() ? "nearest" : "imatrix");
+  const bool has_text = !flags.text.empty();
+  options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding : has_text ? "gptq" : flags.imatrix.empty() ? "nearest" : "imatrix");
+  std::optional<data::Corpus> corpus;
+  if (has_text) {
+    ESP_CHECK(options.rounding == quant::Rounding::gptq, usage, "quantize: --text is for --rounding gptq; '", flags.rounding, "' takes --imatrix alone");
+    corpus = data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()));
+    if (options.imatrix == nullptr) imatrix = calibrate::collect_imatrix(source, *corpus, flags.calibration, common.progress());
+    options.imatrix = &imatrix;
+  }
   plan::QuantPlan plan;
   if (!flags.mix.empty()) {
     plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, parse_overrides(flags.overrides));
@@ -54,6 +65,11 @@ void quantize(const Flags& flags, const Common& common) {
     budget.overrides = parse_overrides(flags.overrides);
     budget.threads = common.threads;
     plan = exporter::plan_for_budget(source, budget, options, common.progress());
+  }
+  std::optional<calibrate::SequentialRounding> sequential;
+  if (corpus) {
+    sequential.emplace(source, plan, imatrix, *corpus, flags.calibration, common.threads);
+    options.rounded = [&](arch::Role role, int layer) { return sequential->rounded(role, layer); };
   }
   const exporter::ExportResult result = exporter::export_gguf(source, plan, flags.out, options, common.progress());
   nlohmann::ordered_json formats;
@@ -81,9 +97,15 @@ void add_quantize(CLI::App& app, Common& common) {
   verb->add_option("--tensor", flags->overrides, "ROLE=FORMAT, e.g. token_embd=q8_0 (repeatable)");
   verb->add_option("--imatrix", flags->imatrix, "activation statistics from 'espalier calibrate' or llama-imatrix");
   verb->add_option("--rounding", flags->rounding, "nearest, imatrix or gptq")->check(CLI::IsMember({"nearest", "imatrix", "gptq"}));
+  verb->add_option("--text", flags->text, "calibration text: gptq then rounds layer by layer, each knowing what rounding did to the ones before");
+  verb->add_option("--tokens", flags->calibration.tokens, "tokens of --text to read")->check(CLI::PositiveNumber);
   verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")->check(CLI::IsMember({"llama.cpp", "espalier"}));
-  add_common(*verb, common);
-  verb->callback([flags, &common] { quantize(*flags, common); });
+  add_common(*verb, common, true);
+  verb->callback([flags, &common] {
+    apply_device(common);
+    flags->calibration.seed = common.seed;
+    quantize(*flags, common);
+  });
 }
 
 }  // namespace espalier::tool

@@ -1,0 +1,13 @@
+// The calibration windows of a text.
+#pragma once
+#include <torch/types.h>
+
+#include "calibrate/calibrate.h"
+#include "data/corpus.h"
+
+namespace espalier::calibrate {
+
+// int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window or tokenized for another model.
+torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options, std::int64_t vocab);
+
+}  // namespace espalier::calibrate
