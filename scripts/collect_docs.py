@@ -36,6 +36,12 @@ HELD_OUT_SHARE = 0.09
 SALT = "espalier-docs-5"
 OVERLAP = 80            # characters
 
+# SHA-256 of train.txt and heldout.txt where they are known. Another build of the same version may have patched its docstrings.
+KNOWN = {
+    "3.11.2": ("551978fcdbfba565a2a76a2fabd28960de44871e947129ee81c5594e9747f934", "711a06ad93b6668451be1e52e8573ac3e5bbd300d96748e3bb6483c458613aca"),
+    "3.11.7": ("30b90d71e1f66c13ceb5a1f62090598d5a2d8a32c58ee1e29a58cc39688be42b", "0abb2c0b03d48eea48319eb6bdf37ed63f5d31c269529f150729128bebd28258"),
+}
+
 
 def fail(message):
     sys.exit("collect_docs.py: " + message)
@@ -185,11 +191,14 @@ def main():
             "paragraphs": len(paragraphs),
             "groups": sum(held_out(n) == (name == "heldout") for n, _ in groups),
         }
+    found = (report["train"]["sha256"], report["heldout"]["sha256"])
+    report["as_known"] = found == KNOWN[report["python"]] if report["python"] in KNOWN else None
     write(options.out / "docs.json", (json.dumps(report, indent=2, sort_keys=True) + "\n").encode())
     print("Python {python}: {docstrings} docstrings from {files_read} files, {topics} topics".format(**report))
     for name in ("train", "heldout"):
         print("{:8} {bytes:8} bytes {paragraphs:6} paragraphs {groups:4} modules and topics  sha256 {sha256}".format(
             name, **report[name]))
+    print({None: "no known text of this version", True: "the known text of this version", False: "NOT the known text of this version: results will differ"}[report["as_known"]])
     print("{} training paragraphs dropped for overlap with the held-out text".format(dropped))
 
 

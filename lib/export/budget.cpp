@@ -38,9 +38,11 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
   return out;
 }
 
-double weight_of(const arch::TensorRef& t, const arch::ModelDims& dims) {
+// The energy of logits is mostly a shift that all tokens share and softmax ignores; so an output error relative to it looks small, and is
+// counted for each branch. Without statistics the error is relative to the weights' energy, which has no such part.
+double weight_of(const arch::TensorRef& t, const arch::ModelDims& dims, bool has_statistics) {
   const bool gives_logits = t.spec->role == arch::Role::output || (t.spec->role == arch::Role::token_embd && dims.tied);
-  return gives_logits ? 2.0 * static_cast<double>(dims.n_layers()) : 1.0;
+  return gives_logits && has_statistics ? 2.0 * static_cast<double>(dims.n_layers()) : 1.0;
 }
 
 std::int64_t padded_bytes(const arch::TensorRef& t, format::FormatId format) { return (plan::tensor_bytes(t, format) + 31) / 32 * 32; }
@@ -91,7 +93,7 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
     }
     const quant::TensorStatistics& weights = statistics != nullptr ? *statistics : plain;
     const std::vector<float> zeros(rows.size(), 0.0f);
-    const double weight = weight_of(t, source.dims());
+    const double weight = weight_of(t, source.dims(), statistics != nullptr);
     const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
     for (format::FormatId id : choice.formats) {
       const auto bytes = quant::round_matrix(rows, n, t.cols, id, statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics, pool);

@@ -1,7 +1,7 @@
 // "Give me a file of N bytes": one format per tensor, chosen so that the summed output error is least within the budget. The error of
 // (tensor, format) is measured by rounding the tensor (nearest, activation-weighted when an imatrix is given) and weighing the difference
 // with the inputs' second moments, relative to the tensor's output energy. A branch is one of 2 * layers that add up to what reaches the
-// output matrix, so an error of that matrix counts 2 * layers times as much.
+// output matrix, so with an imatrix an error of that matrix counts 2 * layers times as much.
 #pragma once
 #include <cstdint>
 #include <map>

@@ -28,7 +28,7 @@ class LlamaCpp(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.dir = pathlib.Path(cls.folder.name)
         cls.text = cls.dir / "text.txt"
-        cls.text.write_text((tool.docs / "heldout.txt").read_text()[:40000])
+        cls.text.write_text((tool.docs / "heldout.txt").read_text()[:16000])
         cls.train = cls.dir / "train.txt"
         cls.train.write_text((tool.docs / "train.txt").read_text()[:60000])
 
@@ -86,8 +86,8 @@ class LlamaCpp(unittest.TestCase):
     def test_imatrix_and_k_quants(self):
         # rows of 1024 take K blocks; llama-quantize gives the rows of 576 other formats
         directory, f32, imatrix, theirs, ours = (self.dir / n for n in ("k", "k.gguf", "imatrix.gguf", "theirs.gguf", "ours.gguf"))
-        tool.run_json("prune", tool.teacher, "--out", directory, "--text", self.train, "--tokens", 4096, "--sequence", 256, "--ffn", 1024)
-        tool.run_json("calibrate", directory, "--text", self.train, "--tokens", 4096, "--sequence", 256, "--out", imatrix)
+        tool.run_json("prune", tool.teacher, "--out", directory, "--text", self.train, "--tokens", 2048, "--sequence", 256, "--ffn", 1024)
+        tool.run_json("calibrate", directory, "--text", self.train, "--tokens", 2048, "--sequence", 256, "--out", imatrix)
         tool.run_json("quantize", directory, "--out", f32, "--format", "f32")
         llama("llama-quantize", "--imatrix", imatrix, f32, theirs, "Q4_K_M", 2)
         mine = tool.run_json("quantize", directory, "--out", ours, "--format", "q8_0", "--tensor", "ffn_down=q4_k", "--imatrix", imatrix)

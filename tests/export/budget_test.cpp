@@ -77,7 +77,12 @@ TEST_F(Budget, BelowFourBitsMixesQ2_0WithLargerFormats) {
 
 // Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits after the FFN's.
 TEST_F(Budget, TheOutputMatrixIsSpared) {
-  const plan::QuantPlan plan = plan_data(parameters * 275 / 800);
+  quant::Imatrix imatrix;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+    if (!t.is_vector) imatrix.tensors[{t.spec->role, t.layer}] = {.sum_squares = std::vector<double>(static_cast<std::size_t>(t.cols), 1.0), .gram = nullptr, .tokens = 1};
+  BudgetOptions options;
+  options.imatrix = &imatrix;
+  const plan::QuantPlan plan = plan_data(parameters * 275 / 800, options);
   EXPECT_GE(format::info(plan.format_of(Role::token_embd, -1)).bits_per_weight(), 4.0);
   EXPECT_EQ(plan.format_of(Role::ffn_up, 0), FormatId::q2_0);
 }

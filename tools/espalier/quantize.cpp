@@ -2,7 +2,6 @@
 #include <optional>
 #include <sstream>
 
-#include "calibrate/sequential_rounding.h"
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"
@@ -10,13 +9,16 @@
 #include "export/export_gguf.h"
 #include "plan/quant_plan.h"
 #include "verb.h"
+#ifdef ESPALIER_WITH_TRAINING
+#include "calibrate/sequential_rounding.h"
+#endif
 
 namespace espalier::tool {
 namespace {
 
 struct Flags {
   std::string model, out, mix, target_bytes, imatrix, rounding = "", compat = "llama.cpp", text;
-  calibrate::CalibrateOptions calibration{.tokens = 16384, .gram = true};
+  std::int64_t tokens = 16384;
   double target_bpw = 0;
   std::vector<std::string> overrides;  // role=format
 };
@@ -33,6 +35,31 @@ std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::s
   return out;
 }
 
+#ifdef ESPALIER_WITH_TRAINING
+// What calibration text gives: the statistics when no file has them, and rounding layer by layer.
+class CalibrationText {
+ public:
+  CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source)
+      : source_(source), corpus_(data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()))), threads_(common.threads) {
+    options_.tokens = flags.tokens;
+    options_.seed = common.seed;
+    options_.gram = true;
+  }
+  quant::Imatrix statistics(const core::Progress& progress) const { return calibrate::collect_imatrix(source_, corpus_, options_, progress); }
+  void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix, exporter::ExportOptions& options) {
+    rounding_.emplace(source_, plan, imatrix, corpus_, options_, threads_);
+    options.rounded = [this](arch::Role role, int layer) { return rounding_->rounded(role, layer); };
+  }
+
+ private:
+  const checkpoint::Checkpoint& source_;
+  data::Corpus corpus_;
+  int threads_;
+  calibrate::CalibrateOptions options_;
+  std::optional<calibrate::SequentialRounding> rounding_;
+};
+#endif
+
 void quantize(const Flags& flags, const Common& common) {
   const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
   ESP_CHECK(ways == 1, usage, "quantize: give exactly one of --format, --target-bytes and --target-bpw");
@@ -46,13 +73,17 @@ void quantize(const Flags& flags, const Common& common) {
   }
   const bool has_text = !flags.text.empty();
   options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding : has_text ? "gptq" : flags.imatrix.empty() ? "nearest" : "imatrix");
-  std::optional<data::Corpus> corpus;
+#ifdef ESPALIER_WITH_TRAINING
+  std::optional<CalibrationText> text;
   if (has_text) {
     ESP_CHECK(options.rounding == quant::Rounding::gptq, usage, "quantize: --text is for --rounding gptq; '", flags.rounding, "' takes --imatrix alone");
-    corpus = data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()));
-    if (options.imatrix == nullptr) imatrix = calibrate::collect_imatrix(source, *corpus, flags.calibration, common.progress());
+    text.emplace(flags, common, source);
+    if (options.imatrix == nullptr) imatrix = text->statistics(common.progress());
     options.imatrix = &imatrix;
   }
+#else
+  ESP_CHECK(!has_text, unsupported, "quantize: --text needs the training side, which this build does not have; calibrate elsewhere and give --imatrix");
+#endif
   plan::QuantPlan plan;
   if (!flags.mix.empty()) {
     plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, parse_overrides(flags.overrides));
@@ -66,22 +97,20 @@ void quantize(const Flags& flags, const Common& common) {
     budget.threads = common.threads;
     plan = exporter::plan_for_budget(source, budget, options, common.progress());
   }
-  std::optional<calibrate::SequentialRounding> sequential;
-  if (corpus) {
-    sequential.emplace(source, plan, imatrix, *corpus, flags.calibration, common.threads);
-    options.rounded = [&](arch::Role role, int layer) { return sequential->rounded(role, layer); };
-  }
+#ifdef ESPALIER_WITH_TRAINING
+  if (text) text->use(plan, imatrix, options);
+#endif
   const exporter::ExportResult result = exporter::export_gguf(source, plan, flags.out, options, common.progress());
   nlohmann::ordered_json formats;
-  std::ostringstream text;
-  text << flags.out << ": " << core::human_bytes(result.file_bytes) << ", " << core::number(result.bits_per_weight) << " bits per weight\n";
+  std::ostringstream lines;
+  lines << flags.out << ": " << core::human_bytes(result.file_bytes) << ", " << core::number(result.bits_per_weight) << " bits per weight\n";
   for (const auto& [name, count] : result.formats) {
     formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
-    text << "  " << name << ": " << count.tensors << " tensors, " << core::human_count(count.parameters) << " parameters\n";
+    lines << "  " << name << ": " << count.tensors << " tensors, " << core::human_count(count.parameters) << " parameters\n";
   }
   print(common,
         {{"file_bytes", result.file_bytes}, {"planned_bytes", result.planned_bytes}, {"bits_per_weight", result.bits_per_weight}, {"formats", formats}, {"output", flags.out}},
-        text.str());
+        lines.str());
 }
 
 }  // namespace
@@ -98,12 +127,11 @@ void add_quantize(CLI::App& app, Common& common) {
   verb->add_option("--imatrix", flags->imatrix, "activation statistics from 'espalier calibrate' or llama-imatrix");
   verb->add_option("--rounding", flags->rounding, "nearest, imatrix or gptq")->check(CLI::IsMember({"nearest", "imatrix", "gptq"}));
   verb->add_option("--text", flags->text, "calibration text: gptq then rounds layer by layer, each knowing what rounding did to the ones before");
-  verb->add_option("--tokens", flags->calibration.tokens, "tokens of --text to read")->check(CLI::PositiveNumber);
+  verb->add_option("--tokens", flags->tokens, "tokens of --text to read")->check(CLI::PositiveNumber);
   verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")->check(CLI::IsMember({"llama.cpp", "espalier"}));
   add_common(*verb, common, true);
   verb->callback([flags, &common] {
     apply_device(common);
-    flags->calibration.seed = common.seed;
     quantize(*flags, common);
   });
 }
