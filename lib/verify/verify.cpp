@@ -79,7 +79,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options, const
 
   std::vector<EvalModel> models{{gguf, Engine::device}};
   if (!options.student.empty()) models.push_back({options.student, Engine::training});
-  for (const Compared& c : options.compare) models.push_back({c.path, Engine::training});
+  for (const Compared& c : options.compare) models.push_back({c.path, c.path.ends_with(".gguf") ? Engine::device : Engine::training});
   EvalOptions eval{.context = options.context, .protocol = runtime::Protocol::windows, .max_windows = options.max_windows, .spread = true, .engine = Engine::device, .threads = options.threads};
   const std::vector<EvalResult> results = evaluate_all(models, options.teacher, options.text_path, eval, progress);
   const EvalResult& file = results.front();

@@ -11,7 +11,7 @@
 namespace espalier::verify {
 
 struct Compared {
-  std::string name, path;         // a directory or a GGUF (dequantized for the comparison)
+  std::string name, path;         // a directory, or a GGUF, which the device runtime runs as it does the file itself
 };
 struct VerifyOptions {
   std::string teacher;            // --against
