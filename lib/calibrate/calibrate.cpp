@@ -1,7 +1,6 @@
 // The hidden states of all windows advance through one layer at a time, so that memory holds the accumulators of one layer only.
 #include "calibrate/calibrate.h"
 
-#include <algorithm>
 #include <optional>
 #include <string_view>
 
@@ -15,8 +14,6 @@ namespace {
 
 using arch::Role;
 using torch::Tensor;
-
-constexpr std::int64_t kBatchTokens = 4096;  // per forward: large enough for full-speed products
 
 // Sums over the inputs that one tap point sees: sum x^2 per channel, and sum x x^T. Products in float32 per batch, sums in float64.
 class InputSums {
@@ -81,7 +78,7 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
   out.dataset = corpus.path;
 
   std::vector<Tensor> streams;
-  for (const Tensor& batch : windows.split(std::max<std::int64_t>(1, kBatchTokens / options.sequence))) streams.push_back(model.embed(batch));
+  for (const Tensor& batch : split_batches(windows)) streams.push_back(model.embed(batch));
   const auto n_layers = static_cast<int>(model.dims().n_layers());
   for (int l = 0; l < n_layers; ++l) {
     std::vector<std::optional<InputSums>> sums(points().size());

@@ -1,6 +1,5 @@
 #include "calibrate/sequential_rounding.h"
 
-#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -18,8 +17,7 @@ namespace {
 using arch::Role;
 using torch::Tensor;
 
-constexpr std::int64_t kBatchTokens = 4096;  // per forward
-constexpr double kRidge = 5e-2;              // of the mean diagonal of the second moments
+constexpr double kRidge = 5e-2;  // of the mean diagonal of the second moments
 
 // Sums over tokens of b b^T and b t^T: what the correction and the rounding of the readers of b need.
 struct Normal {
@@ -76,13 +74,18 @@ struct SequentialRounding::State {
     const Tensor map = inputs.solve(torch::eye(inputs.gram.size(0), inputs.gram.options()));
     for (const Role role : roles) bytes[role] = round(role, layer, model.weight(role, layer).to(torch::kFloat64).matmul(map), statistics);
   }
-  // attn_output or ffn_down; outputs.cross holds what the block has to add to the stream.
-  void round_writer(int layer, Role role, const Normal& outputs) {
+  // Rounds attn_output or ffn_down, whose inputs activation_of computes from the stream before the block, and takes the rounded stream through it.
+  template <class ActivationOf>
+  void finish_block(int layer, Role role, const std::vector<Tensor>& targets, const ActivationOf& activation_of) {
+    Normal outputs;  // cross: what the block has to add to the stream
+    std::vector<Tensor> activations(approximate.size());
+    for (std::size_t b = 0; b < approximate.size(); ++b) {
+      activations[b] = activation_of(approximate[b]);
+      const Tensor weight = targets[b].square().mean(-1, true).add(1e-12).rsqrt();
+      outputs.add(activations[b] * weight, (targets[b] - approximate[b]) * weight);
+    }
     bytes[role] = round(role, layer, outputs.solve(model.weight(role, layer).to(torch::kFloat64)), outputs.statistics());
-  }
-  static void add_output(Normal& outputs, const Tensor& activation, const Tensor& before, const Tensor& target) {
-    const Tensor weight = target.square().mean(-1, true).add(1e-12).rsqrt();
-    outputs.add(activation * weight, (target - before) * weight);
+    for (std::size_t b = 0; b < approximate.size(); ++b) approximate[b] = approximate[b] + activations[b].matmul(model.weight(role, layer).t());
   }
   Tensor normed(const Tensor& x, Role norm, int layer) const { return model::rms_norm(x, model.weight(norm, layer), model.dims().norm_eps); }
 
@@ -93,34 +96,22 @@ struct SequentialRounding::State {
     const std::size_t batches = exact.size();
     std::vector<Tensor> middle = exact;  // the exact stream after attention
     if (size.kv_groups * size.q_per_kv > 0) {
-      Normal inputs, outputs;
+      Normal inputs;
       for (std::size_t b = 0; b < batches; ++b) {
         inputs.add(normed(approximate[b], Role::attn_norm, l), normed(exact[b], Role::attn_norm, l));
         middle[b] = exact[b] + model.attention_mix(l, exact[b]).matmul(model.weight(Role::attn_output, l).t());
       }
       round_readers(l, {Role::attn_q, Role::attn_k, Role::attn_v}, inputs);
-      std::vector<Tensor> mixes(batches);
-      for (std::size_t b = 0; b < batches; ++b) {
-        mixes[b] = model.attention_mix(l, approximate[b]);
-        add_output(outputs, mixes[b], approximate[b], middle[b]);
-      }
-      round_writer(l, Role::attn_output, outputs);
-      for (std::size_t b = 0; b < batches; ++b) approximate[b] = approximate[b] + mixes[b].matmul(model.weight(Role::attn_output, l).t());
+      finish_block(l, Role::attn_output, middle, [&](const Tensor& x) { return model.attention_mix(l, x); });
     }
     if (size.ffn > 0) {
-      Normal inputs, outputs;
+      Normal inputs;
       for (std::size_t b = 0; b < batches; ++b) {
         inputs.add(normed(approximate[b], Role::ffn_norm, l), normed(middle[b], Role::ffn_norm, l));
         exact[b] = middle[b] + model.ffn_activation(l, middle[b]).matmul(model.weight(Role::ffn_down, l).t());
       }
       round_readers(l, {Role::ffn_gate, Role::ffn_up}, inputs);
-      std::vector<Tensor> activations(batches);
-      for (std::size_t b = 0; b < batches; ++b) {
-        activations[b] = model.ffn_activation(l, approximate[b]);
-        add_output(outputs, activations[b], approximate[b], exact[b]);
-      }
-      round_writer(l, Role::ffn_down, outputs);
-      for (std::size_t b = 0; b < batches; ++b) approximate[b] = approximate[b] + activations[b].matmul(model.weight(Role::ffn_down, l).t());
+      finish_block(l, Role::ffn_down, exact, [&](const Tensor& x) { return model.ffn_activation(l, x); });
     }
     ++next;
   }
@@ -131,8 +122,7 @@ SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source, con
     : state_(new State{plan, imatrix, model::Transformer::load(source, {}), core::ThreadPool(threads), {}, {}, {}, 0, {}}) {
   const torch::InferenceMode inference;
   State& s = *state_;
-  const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
-  const auto batches = windows.split(std::max<std::int64_t>(1, kBatchTokens / options.sequence));
+  const std::vector<Tensor> batches = split_batches(draw_windows(corpus, options, source.dims().vocab));
   for (const Tensor& batch : batches) s.exact.push_back(s.model.embed(batch));
   if (const auto* statistics = imatrix.find(Role::token_embd, -1); statistics != nullptr)
     s.bytes[Role::token_embd] = s.round(Role::token_embd, -1, s.model.weight(Role::token_embd, -1), *statistics);

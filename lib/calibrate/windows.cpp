@@ -27,4 +27,9 @@ Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options,
   return out;
 }
 
+std::vector<Tensor> split_batches(const Tensor& windows) {
+  constexpr std::int64_t kBatchTokens = 4096;
+  return windows.split(std::max<std::int64_t>(1, kBatchTokens / windows.size(1)));
+}
+
 }  // namespace espalier::calibrate

@@ -2,6 +2,8 @@
 #pragma once
 #include <torch/types.h>
 
+#include <vector>
+
 #include "calibrate/calibrate.h"
 #include "data/corpus.h"
 
@@ -9,5 +11,7 @@ namespace espalier::calibrate {
 
 // int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window or tokenized for another model.
 torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options, std::int64_t vocab);
+// What one forward takes: some thousand tokens, enough for full-speed products.
+std::vector<torch::Tensor> split_batches(const torch::Tensor& windows);
 
 }  // namespace espalier::calibrate

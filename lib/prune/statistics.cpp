@@ -2,6 +2,7 @@
 #include "prune/statistics.h"
 
 #include "core/error.h"
+#include "model/gram.h"
 
 namespace espalier::prune {
 namespace {
@@ -9,10 +10,7 @@ namespace {
 constexpr std::int64_t kBatch = 8;  // windows per forward
 
 // X^T X of [.., width] in float32, for adding up in float64.
-torch::Tensor gram_of(const torch::Tensor& x) {
-  const torch::Tensor rows = x.reshape({-1, x.size(-1)});
-  return rows.t().matmul(rows).to(torch::kFloat64);
-}
+torch::Tensor gram_of(const torch::Tensor& x) { return model::gram(x.reshape({-1, x.size(-1)})).to(torch::kFloat64); }
 void add(torch::Tensor& sum, const torch::Tensor& value) { sum = sum.defined() ? sum.add_(value) : value; }
 torch::Tensor over_tokens(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).sum(0, false, torch::kFloat64); }
 
