@@ -54,6 +54,7 @@ std::string_view axis_name(Axis axis) {
 }
 
 std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
+bool is_bias(Role role) { return role_name(role).ends_with("_bias"); }
 std::optional<Role> role_by_name(std::string_view name) {
   for (int i = 0; i < kRoles; ++i)
     if (kRoleNames[i] == name) return static_cast<Role>(i);
@@ -67,9 +68,14 @@ std::string with_layer(std::string_view pattern, int layer) {
 std::string gguf_name(Role role, int layer) { return with_layer(kGgufNames[static_cast<std::size_t>(role)], layer); }
 
 std::span<const Arch* const> all_archs() { return kArchs; }
-const Arch* arch_by_gguf_name(std::string_view name) {
+const Arch* arch_by_name(std::string_view name) {
   for (const Arch* a : kArchs)
     if (a->name == name) return a;
+  return nullptr;
+}
+const Arch* arch_by_gguf_name(std::string_view name) {
+  for (const Arch* a : kArchs)
+    if (a->gguf == name) return a;
   return nullptr;
 }
 const Arch* arch_by_hf_model_type(std::string_view type) {
@@ -78,12 +84,34 @@ const Arch* arch_by_hf_model_type(std::string_view type) {
   return nullptr;
 }
 
+bool present(const TensorSpec& spec, const ModelDims& dims) {
+  switch (spec.present) {
+    case Present::always: return true;
+    case Present::untied: return !dims.tied;
+    case Present::attention_bias: return dims.attention_bias;
+    case Present::output_bias: return dims.output_bias;
+    case Present::mlp_bias: return dims.mlp_bias;
+  }
+  return true;
+}
+bool has_optional(const Arch& arch, Present present) {
+  const auto depends = [&](const TensorSpec& spec) { return spec.present == present; };
+  return std::any_of(arch.model.begin(), arch.model.end(), depends) || std::any_of(arch.layer.begin(), arch.layer.end(), depends);
+}
+bool local_by_default(const Arch& arch, std::int64_t layer) { return arch.window_period != kNoWindow && (layer + 1) % arch.window_period != 0; }
+bool rope_by_default(const Arch& arch, std::int64_t layer) { return arch.no_rope_period == 0 || (layer + 1) % arch.no_rope_period != 0; }
+bool interleaved_in_gguf(const Arch& arch) { return find_spec(arch, Role::attn_q)->to_gguf == Transform::rope_permute; }
+double attention_scale(const ModelDims& dims) {
+  return dims.attention_scale > 0 ? dims.attention_scale : 1 / std::sqrt(static_cast<double>(dims.head_dim));
+}
+
 std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {
   std::vector<TensorRef> out;
   for (const TensorSpec& spec : arch.model)
-    if (!(spec.tied && dims.tied)) out.push_back(make_ref(spec, dims, -1));
+    if (present(spec, dims)) out.push_back(make_ref(spec, dims, -1));
   for (int l = 0; l < static_cast<int>(dims.layers.size()); ++l)
-    for (const TensorSpec& spec : arch.layer) out.push_back(make_ref(spec, dims, l));
+    for (const TensorSpec& spec : arch.layer)
+      if (present(spec, dims)) out.push_back(make_ref(spec, dims, l));
   return out;
 }
 const TensorSpec* find_spec(const Arch& arch, Role role) {
@@ -166,11 +194,12 @@ std::vector<float> rope_frequency_factors(const ModelDims& dims) {
   }
   return out;
 }
-std::vector<double> rope_inverse_frequencies(const ModelDims& dims) {
-  const std::vector<float> factors = rope_frequency_factors(dims);
+std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local) {
+  const bool own_base = local && dims.local_rope_theta > 0;
+  const std::vector<float> factors = own_base ? std::vector<float>{} : rope_frequency_factors(dims);
   std::vector<double> out;
   for (std::int64_t i = 0; i < dims.head_dim / 2; ++i) {
-    const double frequency = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.head_dim));
+    const double frequency = std::pow(own_base ? dims.local_rope_theta : dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.head_dim));
     out.push_back(factors.empty() ? frequency : frequency / static_cast<double>(factors[static_cast<std::size_t>(i)]));
   }
   return out;

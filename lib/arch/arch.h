@@ -15,27 +15,47 @@ namespace espalier::arch {
 
 // What happens to a tensor on the way from the Hugging Face layout to GGUF. rope_permute: the rows of each head go from the
 // half-split order of transformers (i, i + D/2) to the interleaved order of the ggml `llama` architecture (2i, 2i + 1).
-enum class Transform : std::uint8_t { none, rope_permute };
+// plus_one: gains that the Hugging Face layout stores less one (Gemma).
+enum class Transform : std::uint8_t { none, rope_permute, plus_one };
+// When a tensor is there: always, unless ModelDims::tied, or when ModelDims says that the model has such biases.
+enum class Present : std::uint8_t { always, untied, attention_bias, output_bias, mlp_bias };
 
 struct TensorSpec {
   Role role;
   std::string_view hf;  // Hugging Face name, "{L}" = layer index
   Extent rows, cols{};  // cols absent: a vector
   Transform to_gguf = Transform::none;
-  bool tied = false;      // absent when ModelDims::tied
+  Present present = Present::always;
 };
 
-enum class Norm : std::uint8_t { rms };
-enum class Activation : std::uint8_t { silu };
-enum class Rope : std::uint8_t { half_split };  // order of the rotated pairs in the Hugging Face layout
+enum class Norm : std::uint8_t { rms, rms_plus_one };        // plus_one: the gain is the weight of the Hugging Face layout + 1
+enum class Activation : std::uint8_t { silu, gelu_tanh };    // of the gate
+
+// Which layers look at a window: layer l is local when (l + 1) % period != 0, unless config.json lists layer_types.
+constexpr int kNoWindow = 0;              // the family has none
+constexpr int kOnlyListed = 1;            // none by itself
+constexpr int kEveryLayer = 1 << 30;
+// What config.json means by leaving a key out.
+struct Defaults {
+  std::int64_t head_dim = 0;              // 0: hidden / heads
+  std::int64_t positions = 2048, window = 0;
+  double rope_theta = 10000, local_rope_theta = 0;
+  double norm_eps = 1e-6;
+  double attention_softcap = 0, logit_softcap = 0;
+  bool tied = false;
+};
 
 struct Arch {
-  std::string_view name;             // GGUF general.architecture
+  std::string_view name;             // of the family
+  std::string_view gguf;             // general.architecture of its files
   std::string_view hf_model_type;    // config.json model_type
   std::string_view hf_architecture;  // config.json architectures[0]
   Norm norm;
   Activation activation;
-  Rope rope;
+  Defaults defaults;
+  int window_period;
+  int no_rope_period;                 // every so many-th layer has no rotary positions, unless config.json lists them; 0: all have
+  bool scaled_embedding;              // embeddings are multiplied by sqrt(hidden)
   std::span<const TensorSpec> model;  // once
   std::span<const TensorSpec> layer;  // in every layer
 };
@@ -78,10 +98,18 @@ struct TensorRef {
 };
 
 std::span<const Arch* const> all_archs();
-const Arch* arch_by_gguf_name(std::string_view name);        // nullptr: unknown
+const Arch* arch_by_name(std::string_view name);             // nullptr: unknown
+const Arch* arch_by_gguf_name(std::string_view name);        // the first family whose files have that architecture; nullptr: unknown
 const Arch* arch_by_hf_model_type(std::string_view type);    // nullptr: unknown
 
-// Every tensor of the model in file order (model scope first, then layer by layer); tied tensors left out.
+bool present(const TensorSpec& spec, const ModelDims& dims);
+bool has_optional(const Arch& arch, Present present);        // some tensor of the family depends on it
+bool local_by_default(const Arch& arch, std::int64_t layer);
+bool rope_by_default(const Arch& arch, std::int64_t layer);
+// Pairs of the rotary embedding lie side by side in q and k of GGUF files (else half a head apart, as in the Hugging Face layout).
+bool interleaved_in_gguf(const Arch& arch);
+double attention_scale(const ModelDims& dims);
+// Every tensor of the model in file order (model scope first, then layer by layer), without those that are not present.
 std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims);
 const TensorSpec* find_spec(const Arch& arch, Role role);    // nullptr: this architecture has none
 TensorRef tensor_ref(const Arch& arch, const ModelDims& dims, Role role, int layer);
@@ -97,8 +125,9 @@ std::vector<std::int64_t> surviving(const Extent& extent, Axis axis, std::span<c
 std::int64_t rope_permuted_row(std::int64_t hf_row, std::int64_t head_dim);
 std::int64_t rope_unpermuted_row(std::int64_t gguf_row, std::int64_t head_dim);
 
-// Inverse frequencies (D/2) of the rotary embedding, in double, with the scaling of `dims`.
-std::vector<double> rope_inverse_frequencies(const ModelDims& dims);
+// Inverse frequencies (D/2) of the rotary embedding, in double: of global layers with the scaling of `dims`, of local ones with their own base
+// where they have one.
+std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local = false);
 // Divisors of theta per frequency as GGUF's rope_freqs.weight holds them; empty without scaling.
 std::vector<float> rope_frequency_factors(const ModelDims& dims);
 

@@ -10,6 +10,9 @@ namespace espalier::arch {
 
 struct LayerDims {
   std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // 0: the block is absent
+  bool local = false;                                 // attention sees ModelDims::window positions only
+  bool rope = true;                                   // false: attention without positions
+  bool same_sizes(const LayerDims& o) const { return kv_groups == o.kv_groups && q_per_kv == o.q_per_kv && ffn == o.ffn; }
   bool operator==(const LayerDims&) const = default;
 };
 
@@ -28,11 +31,16 @@ struct ModelDims {
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
+  bool attention_bias = false, output_bias = false, mlp_bias = false;  // q, k, v; attn_output; gate, up, down
+  std::int64_t window = 0;       // positions that a local layer sees, its own included; 0: there are no local layers
+  double local_rope_theta = 0;   // of local layers; 0: rope_theta
+  double attention_scale = 0;    // of q . k; 0: 1 / sqrt(head_dim)
+  double attention_softcap = 0, logit_softcap = 0;  // c tanh(x / c); 0: none
 
   std::int64_t n_layers() const { return static_cast<std::int64_t>(layers.size()); }
   bool uniform() const {  // all layers of one size
     for (const LayerDims& l : layers)
-      if (!(l == layers.front())) return false;
+      if (!l.same_sizes(layers.front())) return false;
     return true;
   }
   bool operator==(const ModelDims&) const = default;

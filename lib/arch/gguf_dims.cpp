@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -24,6 +25,9 @@ constexpr std::string_view kRopeLow = "espalier.rope.low_freq_factor";
 constexpr std::string_view kRopeHigh = "espalier.rope.high_freq_factor";
 constexpr std::string_view kRopePositions = "espalier.rope.original_positions";
 
+// Numbers of layers at which stock readers of Gemma files take 1 / sqrt(hidden / heads) for the attention scale (the 27B models).
+constexpr std::int64_t kGemma2Layers = 46, kGemma3Layers = 62;
+
 // "<arch>." + these are read below or do not touch the arithmetic.
 constexpr std::string_view kKnown[] = {
     "block_count",
@@ -45,6 +49,18 @@ constexpr std::string_view kKnown[] = {
     "rope.scale_linear",
     "tensor_data_layout",
 };
+// The same, for families that have windows, a base of their own for local layers, soft-caps.
+constexpr std::string_view kWindowKeys[] = {"attention.sliding_window", "attention.sliding_window_pattern"};
+constexpr std::string_view kLocalBase = "rope.freq_base_swa", kAttentionCap = "attn_logit_softcapping", kLogitCap = "final_logit_softcapping";
+
+bool has_window_keys(const Arch& arch) { return arch.window_period > kOnlyListed && arch.window_period != kEveryLayer; }
+bool knows(const Arch& arch, std::string_view suffix) {
+  if (std::find(std::begin(kKnown), std::end(kKnown), suffix) != std::end(kKnown)) return true;
+  if (suffix == kLocalBase) return arch.defaults.local_rope_theta > 0;
+  if (suffix == kAttentionCap) return arch.defaults.attention_softcap > 0;
+  if (suffix == kLogitCap) return arch.defaults.logit_softcap > 0;
+  return has_window_keys(arch) && std::find(std::begin(kWindowKeys), std::end(kWindowKeys), suffix) != std::end(kWindowKeys);
+}
 
 // Keys that are harmless with one value: the feature they describe is off.
 struct Neutral {
@@ -80,7 +96,7 @@ double shortest(double stored_as_f32) {
 
 class Reader {
  public:
-  Reader(const GgufHeader& header, std::string_view arch) : header_(header), prefix_(std::string(arch) + ".") {}
+  Reader(const GgufHeader& header, const Arch& arch) : header_(header), arch_(arch), prefix_(std::string(arch.gguf) + ".") {}
 
   std::string key(std::string_view suffix) const { return prefix_ + std::string(suffix); }
 
@@ -115,7 +131,7 @@ class Reader {
     for (const auto& [name, value] : header_.metadata()) {
       if (!std::string_view(name).starts_with(prefix_)) continue;
       const std::string_view suffix = std::string_view(name).substr(prefix_.size());
-      if (std::find(std::begin(kKnown), std::end(kKnown), suffix) != std::end(kKnown)) continue;
+      if (knows(arch_, suffix)) continue;
       const auto* neutral = std::find_if(std::begin(kNeutral), std::end(kNeutral), [&](const Neutral& n) { return n.key == suffix; });
       bool is_number = false;
       const double number = as_number(value, is_number);
@@ -145,12 +161,14 @@ class Reader {
   }
 
   const GgufHeader& header_;
+  const Arch& arch_;
   std::string prefix_;
 };
 
 std::string known_archs() {
   std::string out;
-  for (const Arch* a : all_archs()) out += (out.empty() ? "" : ", ") + std::string(a->name);
+  for (const Arch* a : all_archs())
+    if (arch_by_gguf_name(a->gguf) == a) out += (out.empty() ? "" : ", ") + std::string(a->gguf);
   return out;
 }
 
@@ -201,6 +219,33 @@ std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
   return vocab;
 }
 
+// Windows, soft-caps, layers without positions: what a family has beyond Llama.
+void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch, ModelDims& d) {
+  const auto cap = [&](std::string_view suffix, double absent) { return shortest(header.optional_real(read.key(suffix)).value_or(absent)); };
+  if (arch.defaults.attention_softcap > 0) d.attention_softcap = cap(kAttentionCap, 0);
+  if (arch.defaults.logit_softcap > 0) d.logit_softcap = cap(kLogitCap, 0);
+  ESP_CHECK(d.attention_softcap >= 0 && d.logit_softcap >= 0, input, header.path(), ": a soft-cap is negative");
+  const auto layers = static_cast<std::size_t>(d.n_layers());
+  for (std::size_t l = 0; l < layers; ++l) d.layers[l].rope = rope_by_default(arch, static_cast<std::int64_t>(l));
+  if (has_window_keys(arch)) {
+    d.window = read.optional_size("attention.sliding_window", 0, std::int64_t{1} << 31).value_or(0);
+    const GgufValue* pattern = header.find(read.key("attention.sliding_window_pattern"));
+    const auto* listed = pattern != nullptr ? std::get_if<std::shared_ptr<const format::GgufArray>>(&pattern->value) : nullptr;
+    if (listed != nullptr)
+      ESP_CHECK((*listed)->numbers.size() == layers, input, header.path(), ": key '", read.key("attention.sliding_window_pattern"), "' has ",
+                (*listed)->numbers.size(), " entries, expected one for each of ", layers, " layers");
+    else
+      ESP_CHECK(pattern == nullptr, unsupported, header.path(), ": key '", read.key("attention.sliding_window_pattern"), "' is not a list of layers");
+    for (std::size_t l = 0; d.window > 0 && l < layers; ++l)
+      d.layers[l].local = listed != nullptr ? (*listed)->numbers[l] != 0 : local_by_default(arch, static_cast<std::int64_t>(l));
+  }
+  if (arch.defaults.local_rope_theta > 0) {
+    d.local_rope_theta = shortest(header.optional_real(read.key(kLocalBase)).value_or(10000));
+    ESP_CHECK(d.local_rope_theta > 0 && d.local_rope_theta < 1e30, input, header.path(), ": key '", read.key(kLocalBase), "' is ", d.local_rope_theta);
+  }
+  if (const double scale = gguf_attention_scale(arch, d); scale != attention_scale(d)) d.attention_scale = scale;
+}
+
 GgufValue u32(std::int64_t v) { return GgufValue::u32(static_cast<std::uint32_t>(v)); }
 
 GgufValue scalar_or_array(const ModelDims& dims, std::int64_t (*get)(const LayerDims&)) {
@@ -210,14 +255,65 @@ GgufValue scalar_or_array(const ModelDims& dims, std::int64_t (*get)(const Layer
   return same ? u32(values.front()) : GgufValue::i32s(std::move(values));
 }
 
+void write_traits(const Arch& arch, const ModelDims& dims, const std::string& prefix, format::GgufWriter& writer) {
+  const auto real = [&](std::string_view suffix, double v) { writer.set(prefix + std::string(suffix), GgufValue::f32(static_cast<float>(v))); };
+  if (arch.defaults.attention_softcap > 0) real(kAttentionCap, dims.attention_softcap);
+  if (arch.defaults.logit_softcap > 0) real(kLogitCap, dims.logit_softcap);
+  if (arch.defaults.local_rope_theta > 0) real(kLocalBase, dims.local_rope_theta);
+  if (!has_window_keys(arch)) return;
+  writer.set(prefix + "attention.sliding_window", u32(dims.window));
+  std::vector<bool> local;
+  bool usual = true;
+  for (std::size_t l = 0; l < dims.layers.size(); ++l) {
+    local.push_back(dims.layers[l].local);
+    usual = usual && dims.layers[l].local == local_by_default(arch, static_cast<std::int64_t>(l));
+  }
+  if (!usual) writer.set(prefix + "attention.sliding_window_pattern", GgufValue::bools(local));
+}
+
 }  // namespace
+
+double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
+  const bool large = (arch.gguf == "gemma2" && dims.n_layers() == kGemma2Layers) || (arch.gguf == "gemma3" && dims.n_layers() == kGemma3Layers);
+  const LayerDims& first = dims.layers.front();
+  return 1 / std::sqrt(static_cast<double>(large ? dims.hidden / (first.kv_groups * first.q_per_kv) : dims.head_dim));
+}
+
+const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
+  const auto misread = [&](const std::string& what) { core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what); };
+  if (arch.name != arch.gguf) {
+    for (const LayerDims& l : dims.layers)
+      ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name, " as GGUF: attention over a window of ", dims.window, " in a context of ",
+                dims.positions, " positions: the architecture '", arch.gguf, "' of stock readers has no windows; set max_position_embeddings of config.json to ",
+                dims.window, " or less (until there both compute the same)");
+    return gguf_target(*arch_by_gguf_name(arch.gguf), dims);
+  }
+  for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
+    const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
+    if (layer.rope != rope_by_default(arch, l))
+      misread("layer " + std::to_string(l) + " has " + (layer.rope ? "" : "no ") + "rotary positions, but stock readers leave them out in every " +
+              std::to_string(arch.no_rope_period) + "th layer; keep that period when dropping layers");
+    if (layer.local && !has_window_keys(arch)) misread("attention over a window in layer " + std::to_string(l) + ": stock readers of '" + std::string(arch.gguf) + "' have no windows");
+  }
+  // Stock readers of qwen2 take hidden for heads x head_dim; as llama, which has the biases too, nothing is assumed.
+  if (arch.gguf == "qwen2") {
+    const LayerDims& l = dims.layers.front();
+    if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
+  }
+  if (arch.gguf != "llama") {
+    if (dims.output_bias || dims.mlp_bias) misread("stock readers of '" + std::string(arch.gguf) + "' read no biases but those of q, k and v");
+    if (dims.rope_scaling.factor != 1) misread("stock readers of '" + std::string(arch.gguf) + "' read no rope_freqs.weight, so llama3 scaling would be lost");
+  }
+  if (arch.gguf == "gemma2" && !dims.tied) misread("stock readers take the embedding for the output matrix");
+  return arch;
+}
 
 GgufModel read_gguf_model(const GgufHeader& header) {
   GgufModel out;
   const std::string& name = header.text("general.architecture");
   out.arch = arch_by_gguf_name(name);
   ESP_CHECK(out.arch != nullptr, unsupported, header.path(), ": architecture '", name, "' is not one of ", known_archs());
-  const Reader read(header, name);
+  const Reader read(header, *out.arch);
   read.refuse_unknown_keys();
 
   ModelDims& d = out.dims;
@@ -237,14 +333,19 @@ GgufModel read_gguf_model(const GgufHeader& header) {
                       .original_positions = header.integer(kRopePositions)};
   }
   d.tied = header.tensor(gguf_name(Role::output, -1)) == nullptr;
+  const auto has = [&](Role role) { return header.tensor(gguf_name(role, 0)) != nullptr; };
+  d.attention_bias = has_optional(*out.arch, Present::attention_bias) && has(Role::attn_q_bias);
+  d.output_bias = has_optional(*out.arch, Present::output_bias) && has(Role::attn_output_bias);
+  d.mlp_bias = has_optional(*out.arch, Present::mlp_bias) && has(Role::ffn_gate_bias);
+  read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
   return out;
 }
 
 void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWriter& writer) {
   ESP_CHECK(!dims.layers.empty(), internal, "a model without layers");
-  const std::string prefix = std::string(arch.name) + ".";
-  writer.set("general.architecture", GgufValue::string(std::string(arch.name)));
+  const std::string prefix = std::string(arch.gguf) + ".";
+  writer.set("general.architecture", GgufValue::string(std::string(arch.gguf)));
   writer.set(prefix + "block_count", u32(dims.n_layers()));
   writer.set(prefix + "context_length", u32(dims.positions));
   writer.set(prefix + "embedding_length", u32(dims.hidden));
@@ -257,6 +358,7 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
   writer.set(prefix + "rope.dimension_count", u32(dims.head_dim));
   writer.set(prefix + "rope.freq_base", GgufValue::f32(static_cast<float>(dims.rope_theta)));
   writer.set(prefix + "vocab_size", u32(dims.vocab));
+  write_traits(arch, dims, prefix, writer);
   if (dims.rope_scaling.factor != 1) {
     const RopeScaling& s = dims.rope_scaling;
     writer.set(std::string(kRopeFactor), GgufValue::f32(static_cast<float>(s.factor)));

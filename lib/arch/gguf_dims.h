@@ -19,7 +19,13 @@ struct GgufModel {
 // Error(input) for missing or impossible sizes, Error(unsupported) for an architecture or a key we do not compute.
 GgufModel read_gguf_model(const format::GgufHeader& header);
 
-// Sets general.architecture and the "<arch>.*" keys; a quantity that is the same in all layers is written as one number. The caller
+// What stock readers scale attention scores by in a file of these sizes: GGUF has no key for it.
+double gguf_attention_scale(const Arch& arch, const ModelDims& dims);
+// The family whose table describes a GGUF of this model: `arch` itself, or another one that computes the same (mistral and a qwen2 whose
+// heads x head_dim is not hidden are llama). Error(unsupported) when stock readers would compute something else.
+const Arch& gguf_target(const Arch& arch, const ModelDims& dims);
+
+// `arch` as gguf_target() gave it. Sets general.architecture and the "<arch>.*" keys; a quantity that is the same in all layers is written as one number. The caller
 // writes rope_freqs.weight when rope_frequency_factors() is not empty.
 void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWriter& writer);
 

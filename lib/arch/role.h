@@ -22,7 +22,18 @@ namespace espalier::arch {
   ESP_ROLE(ffn_norm,     "blk.{L}.ffn_norm.weight")        \
   ESP_ROLE(ffn_gate,     "blk.{L}.ffn_gate.weight")        \
   ESP_ROLE(ffn_up,       "blk.{L}.ffn_up.weight")          \
-  ESP_ROLE(ffn_down,     "blk.{L}.ffn_down.weight")
+  ESP_ROLE(ffn_down,     "blk.{L}.ffn_down.weight")        \
+  ESP_ROLE(attn_q_bias,      "blk.{L}.attn_q.bias")        \
+  ESP_ROLE(attn_k_bias,      "blk.{L}.attn_k.bias")        \
+  ESP_ROLE(attn_v_bias,      "blk.{L}.attn_v.bias")        \
+  ESP_ROLE(attn_output_bias, "blk.{L}.attn_output.bias")   \
+  ESP_ROLE(ffn_gate_bias,    "blk.{L}.ffn_gate.bias")      \
+  ESP_ROLE(ffn_up_bias,      "blk.{L}.ffn_up.bias")        \
+  ESP_ROLE(ffn_down_bias,    "blk.{L}.ffn_down.bias")      \
+  ESP_ROLE(attn_q_norm,      "blk.{L}.attn_q_norm.weight") \
+  ESP_ROLE(attn_k_norm,      "blk.{L}.attn_k_norm.weight") \
+  ESP_ROLE(attn_post_norm,   "blk.{L}.post_attention_norm.weight") \
+  ESP_ROLE(ffn_post_norm,    "blk.{L}.post_ffw_norm.weight")
 // clang-format on
 
 enum class Role : std::uint8_t {
@@ -34,6 +45,7 @@ enum class Role : std::uint8_t {
 inline constexpr int kRoles = static_cast<int>(Role::count_);
 
 std::string_view role_name(Role role);                     // "attn_q"
+bool is_bias(Role role);                                   // else a vector is a norm's gain
 std::optional<Role> role_by_name(std::string_view name);
 std::string gguf_name(Role role, int layer);               // layer is ignored by model-scope roles
 // Replaces "{L}" in a pattern.

@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "calibrate/windows.h"
-#include "model/functions.h"
 #include "model/gram.h"
 #include "model/transformer.h"
 
@@ -99,7 +98,7 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
   }
   model.set_tap({});
   InputSums final_sums(options.gram);
-  for (const Tensor& x : streams) final_sums.add(model::rms_norm(x, model.weight(Role::output_norm, -1), model.dims().norm_eps));
+  for (const Tensor& x : streams) final_sums.add(model.norm(Role::output_norm, -1, x));
   out.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1), final_sums.result());
   return out;
 }

@@ -6,7 +6,6 @@
 #include "calibrate/windows.h"
 #include "core/error.h"
 #include "core/thread_pool.h"
-#include "model/functions.h"
 #include "model/gram.h"
 #include "model/transformer.h"
 #include "quant/rounding.h"
@@ -74,45 +73,56 @@ struct SequentialRounding::State {
     const Tensor map = inputs.solve(torch::eye(inputs.gram.size(0), inputs.gram.options()));
     for (const Role role : roles) bytes[role] = round(role, layer, model.weight(role, layer).to(torch::kFloat64).matmul(map), statistics);
   }
-  // Rounds attn_output or ffn_down, whose inputs activation_of computes from the stream before the block, and takes the rounded stream through it.
-  template <class ActivationOf>
-  void finish_block(int layer, Role role, const std::vector<Tensor>& targets, const ActivationOf& activation_of) {
-    Normal outputs;  // cross: what the block has to add to the stream
+  // One of the two blocks of a layer: its matrix into the stream, and what its input and output are made of.
+  struct Block {
+    Role matrix, bias, post_norm;
+    Tensor (model::Transformer::*activation)(int, const Tensor&) const;  // from the stream: what the matrix reads
+    Tensor (model::Transformer::*output)(int, const Tensor&) const;      // from that: what is added to the stream
+  };
+  static constexpr Block kAttention{Role::attn_output, Role::attn_output_bias, Role::attn_post_norm, &model::Transformer::attention_mix,
+                                    &model::Transformer::attention_output};
+  static constexpr Block kFfn{Role::ffn_down, Role::ffn_down_bias, Role::ffn_post_norm, &model::Transformer::ffn_activation,
+                              &model::Transformer::ffn_output};
+
+  // Takes the exact stream through the block. Behind a norm of the block's output only the matrix's own products can be aimed at: they are returned.
+  std::vector<Tensor> exact_block(int layer, const Block& block) {
+    std::vector<Tensor> products;
+    for (Tensor& x : exact) {
+      const Tensor activation = (model.*block.activation)(layer, x);
+      if (model.has(block.post_norm, layer)) products.push_back(activation.matmul(model.weight(block.matrix, layer).t()));
+      x = x + (model.*block.output)(layer, activation);
+    }
+    return products;
+  }
+  // Rounds attn_output or ffn_down and takes the rounded stream through the block. Its matrix aims at the exact stream, or at `products`.
+  void finish_block(int layer, const Block& block, const std::vector<Tensor>& products) {
+    Normal outputs;  // cross: what the matrix has to give
     std::vector<Tensor> activations(approximate.size());
     for (std::size_t b = 0; b < approximate.size(); ++b) {
-      activations[b] = activation_of(approximate[b]);
-      const Tensor weight = targets[b].square().mean(-1, true).add(1e-12).rsqrt();
-      outputs.add(activations[b] * weight, (targets[b] - approximate[b]) * weight);
+      activations[b] = (model.*block.activation)(layer, approximate[b]);
+      const Tensor& size = products.empty() ? exact[b] : products[b];
+      const Tensor weight = size.square().mean(-1, true).add(1e-12).rsqrt();
+      Tensor aim = products.empty() ? exact[b] - approximate[b] : products[b];
+      if (products.empty() && model.has(block.bias, layer)) aim = aim - model.weight(block.bias, layer);
+      outputs.add(activations[b] * weight, aim * weight);
     }
-    bytes[role] = round(role, layer, outputs.solve(model.weight(role, layer).to(torch::kFloat64)), outputs.statistics());
-    for (std::size_t b = 0; b < approximate.size(); ++b) approximate[b] = approximate[b] + activations[b].matmul(model.weight(role, layer).t());
+    bytes[block.matrix] = round(block.matrix, layer, outputs.solve(model.weight(block.matrix, layer).to(torch::kFloat64)), outputs.statistics());
+    for (std::size_t b = 0; b < approximate.size(); ++b) approximate[b] = approximate[b] + (model.*block.output)(layer, activations[b]);
   }
-  Tensor normed(const Tensor& x, Role norm, int layer) const { return model::rms_norm(x, model.weight(norm, layer), model.dims().norm_eps); }
+  void round_block(int layer, const Block& block, Role norm, std::initializer_list<Role> readers) {
+    Normal inputs;
+    for (std::size_t b = 0; b < exact.size(); ++b) inputs.add(model.norm(norm, layer, approximate[b]), model.norm(norm, layer, exact[b]));
+    const std::vector<Tensor> products = exact_block(layer, block);
+    round_readers(layer, readers, inputs);
+    finish_block(layer, block, products);
+  }
 
   void advance() {
     const int l = next;
     const auto& size = model.dims().layers[static_cast<std::size_t>(l)];
     bytes.clear();
-    const std::size_t batches = exact.size();
-    std::vector<Tensor> middle = exact;  // the exact stream after attention
-    if (size.kv_groups * size.q_per_kv > 0) {
-      Normal inputs;
-      for (std::size_t b = 0; b < batches; ++b) {
-        inputs.add(normed(approximate[b], Role::attn_norm, l), normed(exact[b], Role::attn_norm, l));
-        middle[b] = exact[b] + model.attention_mix(l, exact[b]).matmul(model.weight(Role::attn_output, l).t());
-      }
-      round_readers(l, {Role::attn_q, Role::attn_k, Role::attn_v}, inputs);
-      finish_block(l, Role::attn_output, middle, [&](const Tensor& x) { return model.attention_mix(l, x); });
-    }
-    if (size.ffn > 0) {
-      Normal inputs;
-      for (std::size_t b = 0; b < batches; ++b) {
-        inputs.add(normed(approximate[b], Role::ffn_norm, l), normed(middle[b], Role::ffn_norm, l));
-        exact[b] = middle[b] + model.ffn_activation(l, middle[b]).matmul(model.weight(Role::ffn_down, l).t());
-      }
-      round_readers(l, {Role::ffn_gate, Role::ffn_up}, inputs);
-      finish_block(l, Role::ffn_down, exact, [&](const Tensor& x) { return model.ffn_activation(l, x); });
-    }
+    if (size.kv_groups * size.q_per_kv > 0) round_block(l, kAttention, Role::attn_norm, {Role::attn_q, Role::attn_k, Role::attn_v});
+    if (size.ffn > 0) round_block(l, kFfn, Role::ffn_norm, {Role::ffn_gate, Role::ffn_up});
     ++next;
   }
 };

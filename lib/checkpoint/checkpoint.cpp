@@ -18,7 +18,8 @@ constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
 void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n, float* out) {
   const format::QuantFormat& f = format::info(t.format);
   const std::int64_t row_bytes = format::matrix_bytes(t.format, 1, t.cols);
-  const std::int64_t unit = t.rope_permuted ? head_dim : 1;
+  const bool permuted = t.transform == arch::Transform::rope_permute;
+  const std::int64_t unit = permuted ? head_dim : 1;
   const std::int64_t window_rows = std::max<std::int64_t>(1, kWindowBytes / (row_bytes * unit)) * unit;
   std::vector<std::byte> bytes;
   for (std::int64_t row = begin; row < begin + n;) {
@@ -28,7 +29,7 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
     bytes.resize(static_cast<std::size_t>((window_end - window_begin) * row_bytes));
     t.file->read(t.offset + static_cast<std::uint64_t>(window_begin * row_bytes), bytes);
     const std::int64_t end = std::min(window_end, begin + n);
-    if (!t.rope_permuted) {
+    if (!permuted) {
       f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols, (end - row) * t.cols);
     } else {
       for (std::int64_t r = row; r < end; ++r)
@@ -38,12 +39,21 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
   }
 }
 
-void read_vector(const StoredTensor& t, std::int64_t begin, std::int64_t n, float* out) {
+void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n, float* out) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
   std::vector<float> values(static_cast<std::size_t>(t.rows));
   t.file->read(t.offset, bytes);
   format::info(t.format).decode(bytes.data(), values.data(), t.rows);
-  std::copy_n(values.begin() + begin, n, out);
+  const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
+  switch (t.transform) {
+    case arch::Transform::none: std::copy_n(values.begin() + begin, n, out); break;
+    case arch::Transform::rope_permute:
+      for (std::int64_t i = 0; i < n; ++i) out[i] = stored(arch::rope_permuted_row(begin + i, head_dim));
+      break;
+    case arch::Transform::plus_one:
+      for (std::int64_t i = 0; i < n; ++i) out[i] = stored(begin + i) - 1.0f;
+      break;
+  }
 }
 
 }  // namespace
@@ -108,7 +118,7 @@ void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, s
             arch::role_name(role), " which has ", t.rows);
   if (n == 0) return;
   if (t.is_vector)
-    read_vector(t, row_begin, n, out);
+    read_vector(t, state_->source.dims.head_dim, row_begin, n, out);
   else
     read_matrix_rows(t, state_->source.dims.head_dim, row_begin, n, out);
 }

@@ -79,6 +79,10 @@ struct ParsedConfig {
   arch::ModelDims dims;
 };
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path);
+// The family that a Hugging Face directory of this model is written as: `arch` itself, or one that computes the same for a llama that
+// transformers refuses by that name (mistral, qwen2). Error(unsupported) when there is none.
+const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims);
+bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims);
 // The reverse, on top of `base` (may be empty): sizes, eps, rope, tie_word_embeddings, torch dtype name, token ids when given.
 std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims, const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer);

@@ -1,5 +1,6 @@
 // Architecture and sizes -> config.json, on top of an existing one: keys that do not depend on sizes survive, in their order.
 // Written from scratch it uses the key style of transformers 4, which transformers 5 reads too.
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
@@ -28,8 +29,49 @@ Json scaling_json(const arch::RopeScaling& s) {
           {"original_max_position_embeddings", s.original_positions}};
 }
 
+// What a family has beyond sizes. Keys that a family does not know are not written.
+void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
+  switch (arch.activation) {
+    case arch::Activation::silu: config["hidden_act"] = "silu"; break;
+    case arch::Activation::gelu_tanh: config["hidden_activation"] = "gelu_pytorch_tanh"; break;
+  }
+  if (arch::has_optional(arch, arch::Present::attention_bias)) config["attention_bias"] = dims.attention_bias;
+  if (arch::has_optional(arch, arch::Present::mlp_bias)) config["mlp_bias"] = dims.mlp_bias;
+  if (arch.scaled_embedding) {
+    const double scale = arch::attention_scale(dims);
+    config["query_pre_attn_scalar"] = std::llround(1 / (scale * scale));
+    const auto cap = [](double c) { return c > 0 ? Json(c) : Json(nullptr); };
+    config["attn_logit_softcapping"] = cap(dims.attention_softcap);
+    config["final_logit_softcapping"] = cap(dims.logit_softcap);
+  }
+  std::vector<std::string> types;
+  std::vector<int> with_rope;
+  bool any_local = false;
+  for (const arch::LayerDims& l : dims.layers) {
+    types.push_back(l.local ? "sliding_attention" : "full_attention");
+    with_rope.push_back(l.rope ? 1 : 0);
+    any_local = any_local || l.local;
+  }
+  const bool listed = arch.window_period != arch::kNoWindow && arch.window_period != arch::kEveryLayer;
+  if (config.contains("layer_types") || listed) config["layer_types"] = types;
+  if (arch.window_period != arch::kNoWindow) config["sliding_window"] = any_local ? Json(dims.window) : Json(nullptr);
+  if (arch.window_period == arch::kOnlyListed) config["use_sliding_window"] = any_local;
+  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern", "max_window_layers"}) config.erase(key);  // layer_types says it
+  if (arch.no_rope_period > 0) config["no_rope_layers"] = with_rope;
+}
+
 void set_rope(Json& config, const arch::ModelDims& dims) {
   const bool scaled = dims.rope_scaling.factor != 1;
+  if (dims.local_rope_theta > 0 && config.contains("rope_parameters")) {
+    const auto with_base = [](Json parameters, double theta) {
+      parameters["rope_theta"] = theta;
+      return parameters;
+    };
+    config["rope_parameters"] = {{"full_attention", with_base(scaled ? scaling_json(dims.rope_scaling) : Json{{"rope_type", "default"}}, dims.rope_theta)},
+                                 {"sliding_attention", with_base(Json{{"rope_type", "default"}}, dims.local_rope_theta)}};
+    for (const char* key : {"rope_theta", "rope_scaling", "rope_local_base_freq"}) config.erase(key);
+    return;
+  }
   if (config.contains("rope_parameters") && config["rope_parameters"].is_object()) {
     Json parameters = scaled ? scaling_json(dims.rope_scaling) : Json{{"rope_type", "default"}};
     parameters["rope_theta"] = dims.rope_theta;
@@ -39,22 +81,52 @@ void set_rope(Json& config, const arch::ModelDims& dims) {
     return;
   }
   config["rope_theta"] = dims.rope_theta;
+  if (dims.local_rope_theta > 0) config["rope_local_base_freq"] = dims.local_rope_theta;
   config["rope_scaling"] = scaled ? scaling_json(dims.rope_scaling) : Json(nullptr);
 }
 
 }  // namespace
 
-std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims, const std::string& base, format::FormatId dtype,
-                           const text::TokenizerData* tokenizer) {
+const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims) {
   ESP_CHECK(!dims.layers.empty(), unsupported, "a model without layers cannot be written as a Hugging Face directory");
   ESP_CHECK(dims.uniform(), unsupported, "layers of unequal size cannot be written as a Hugging Face directory: the ", arch.hf_model_type,
             " architecture has one size for all layers; choose equal sizes in every layer");
+  const std::int64_t heads = dims.layers.front().kv_groups * dims.layers.front().q_per_kv;
+  ESP_CHECK(heads > 0 && dims.layers.front().ffn > 0, unsupported, "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
+            arch.hf_model_type);
+  // What a file of architecture llama can be without being a LlamaForCausalLM: biases of q, k and v alone make a qwen2.
+  if (arch.name == "llama" && dims.attention_bias != dims.output_bias) {
+    ESP_CHECK(dims.attention_bias && !dims.mlp_bias, unsupported, "a llama with some of the biases has no Hugging Face form");
+    return *arch::arch_by_name("qwen2");
+  }
+  if (dims.hidden % heads == 0) return arch;
+  // transformers refuses such configs of these families, although head_dim is stated; mistral without windows computes what llama does.
+  if (arch.name == "llama" && !dims.attention_bias && !dims.mlp_bias) return *arch::arch_by_name("mistral");
+  ESP_CHECK(arch.name != "llama" && !arch.scaled_embedding, unsupported, "hidden ", dims.hidden, " is not a multiple of ", heads,
+            " heads: transformers refuses such a ", arch.hf_model_type, "; choose a multiple");
+  return arch;
+}
+
+bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims) {
+  try {
+    static_cast<void>(hf_target(arch, dims));
+    return true;
+  } catch (const core::Error&) {
+    return false;
+  }
+}
+
+std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& dims, const std::string& base, format::FormatId dtype,
+                           const text::TokenizerData* tokenizer) {
+  const arch::Arch& arch = hf_target(family, dims);
   Json config = Json::object();
   if (!base.empty()) {
     config = format::parse_json<Json>(base, "base config.json");
     ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
   }
   const arch::LayerDims& layer = dims.layers.front();
+  if (arch.name != family.name)
+    for (const char* key : {"attention_bias", "mlp_bias", "pretraining_tp", "is_llama_config", "rope_interleaved"}) config.erase(key);
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;
@@ -65,12 +137,11 @@ std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims, 
   config["num_key_value_heads"] = layer.kv_groups;
   config["head_dim"] = dims.head_dim;
   config["max_position_embeddings"] = dims.positions;
-  config["hidden_act"] = "silu";
+  set_traits(config, arch, dims);
   config["rms_norm_eps"] = dims.norm_eps;
   set_rope(config, dims);
   config["tie_word_embeddings"] = dims.tied;
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
-  if (config.contains("layer_types")) config["layer_types"] = Json(std::vector<std::string>(dims.layers.size(), "full_attention"));
   if (tokenizer != nullptr) {
     const auto fill = [&](const char* key, const std::optional<std::int32_t>& id) {
       if (id && (!config.contains(key) || config[key].is_null())) config[key] = *id;

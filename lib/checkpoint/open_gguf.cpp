@@ -23,6 +23,7 @@ void locate_tensors(Source& source, const format::GgufHeader& header, Problems& 
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
     const std::string name = arch::gguf_name(ref.spec->role, ref.layer);
     expected.insert(name);
+    if (ref.elements() == 0) continue;  // an absent block
     const format::GgufTensor* stored = header.tensor(name);
     if (stored == nullptr) {
       problems.input("tensor \"", name, "\" is missing");
@@ -35,9 +36,8 @@ void locate_tensors(Source& source, const format::GgufHeader& header, Problems& 
       problems.input("tensor \"", name, "\" has shape ", shape_text(stored->ne), ", expected ", shape_text(want));
       continue;
     }
-    source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(), stored->offset,  stored->format,
-                                                   ref.rows,               ref.cols,        ref.is_vector,
-                                                   ref.spec->to_gguf == arch::Transform::rope_permute};
+    source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(), stored->offset, stored->format,    ref.rows,
+                                                   ref.cols,               ref.is_vector,  ref.spec->to_gguf};
   }
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)
@@ -102,7 +102,7 @@ Source open_gguf(const std::string& path) {
   source.name = header->optional_text("general.name").value_or(std::filesystem::path(path).stem().string());
   source.has_tokenizer = header->find("tokenizer.ggml.model") != nullptr;
   source.load_tokenizer = [header] { return text::tokenizer_from_gguf(*header); };
-  if (source.dims.uniform() && !source.dims.layers.empty()) {
+  if (has_hf_form(*source.arch, source.dims)) {
     const text::TokenizerData ids = special_ids(*header);
     source.hf_config = make_hf_config(*source.arch, source.dims, "", format::FormatId::f32, &ids);
   }

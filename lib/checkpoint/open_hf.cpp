@@ -25,7 +25,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 bool ignorable(const std::string& name, const arch::Arch& arch, const arch::ModelDims& dims) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;
   for (const arch::TensorSpec& spec : arch.model)
-    if (spec.tied && dims.tied && name == spec.hf) return true;
+    if (spec.present == arch::Present::untied && dims.tied && name == spec.hf) return true;
   return false;
 }
 
@@ -45,7 +45,8 @@ void locate_tensors(Source& source, Problems& problems) {
       problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ", shape_text(want));
       continue;
     }
-    source.tensors[{ref.spec->role, ref.layer}] = {&set.shard(stored->shard), stored->offset, stored->dtype, ref.rows, ref.cols, ref.is_vector, false};
+    source.tensors[{ref.spec->role, ref.layer}] = {&set.shard(stored->shard), stored->offset, stored->dtype, ref.rows, ref.cols, ref.is_vector,
+                                                   arch::Transform::none};
   }
   for (const format::SafeTensor& tensor : set.tensors())
     if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))

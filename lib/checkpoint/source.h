@@ -23,7 +23,7 @@ struct StoredTensor {
   format::FormatId format = format::FormatId::f32;
   std::int64_t rows = 0, cols = 0;  // Hugging Face layout; a vector has cols 1
   bool is_vector = false;
-  bool rope_permuted = false;       // rows of each head are in the order of GGUF
+  arch::Transform transform = arch::Transform::none;  // what was done to the Hugging Face layout, to be undone by reading
 };
 
 struct Source {

@@ -31,6 +31,14 @@ void multiply_into(Tensor& out, const Tensor& a, const Tensor& b) {
   }
 }
 
+// x -> c tanh(x / c); returns the derivative by x, which the gradient is multiplied by.
+Tensor soft_cap(Tensor& logits, double cap) {
+  const Tensor t = logits.div_(cap).tanh_();
+  const Tensor slope = 1.0 - t.square();
+  logits.mul_(cap);
+  return slope;
+}
+
 struct Sums {
   double kl = 0, ce = 0;
 };
@@ -104,11 +112,14 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
       teacher = teacher_buffer.narrow(0, 0, rows);
       multiply_into(teacher, teacher_hidden.narrow(0, begin, rows), teacher_output.t());
     }
+    if (distills && in.teacher_softcap > 0) soft_cap(teacher, in.teacher_softcap);
+    const Tensor slope = in.student_softcap > 0 ? soft_cap(student, in.student_softcap) : Tensor();
     const Sums sums = distills && !loss.fused ? autograd_rows(student, teacher, chunk_targets, loss, in)
                                               : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
     out.kl_sum += sums.kl;
     out.ce_sum += sums.ce;
 
+    if (slope.defined()) student.mul_(slope);
     const Tensor gradient = cast(student, in.matmul_dtype);
     if (in.hidden_gradient) {
       Tensor target_rows = out.hidden_gradient.narrow(0, begin, rows);

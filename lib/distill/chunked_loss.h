@@ -16,6 +16,7 @@ struct ChunkedLossInput {
   torch::Tensor teacher_output;  // [V, Ht]
   torch::Tensor targets;         // int64 [n], -1 = not scored (mask)
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
+  double student_softcap = 0, teacher_softcap = 0;  // logits are c tanh(x / c); 0: x
   std::string loss = "forward_kl";
   bool output_gradient = true;   // accumulate into student_output.grad()
   bool hidden_gradient = true;

@@ -105,6 +105,8 @@ class Run {
     const Tensor hidden = student_.hidden(batch.ids).flatten(0, 1);
     in.student_hidden = hidden.detach();
     in.student_output = student_.output_weight();
+    in.student_softcap = student_.dims().logit_softcap;
+    in.teacher_softcap = teacher_ ? teacher_->dims().logit_softcap : 0;
     in.output_gradient = in.student_output.requires_grad();
     in.targets = batch.targets.flatten();
     in.kl_weight = options_.kl_weight;

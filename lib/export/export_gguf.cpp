@@ -1,10 +1,12 @@
 #include "export/export_gguf.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <numeric>
 #include <span>
 
+#include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/thread_pool.h"
@@ -70,16 +72,30 @@ void permute_rows(std::vector<T>& rows, std::int64_t width, std::int64_t head_di
 class TensorExporter {
  public:
   TensorExporter(const checkpoint::Checkpoint& source, const ExportOptions& options, format::GgufWriter& writer)
-      : source_(source), options_(options), writer_(writer), pool_(options.threads) {}
+      : source_(source),
+        target_(arch::gguf_target(source.arch(), source.dims())),
+        options_(options),
+        writer_(writer),
+        pool_(options.threads),
+        query_factor_(static_cast<float>(arch::attention_scale(source.dims()) / arch::gguf_attention_scale(target_, source.dims()))) {
+    if (std::fabs(query_factor_ - 1.0f) < 1e-6f) query_factor_ = 1;
+    ESP_CHECK(query_factor_ == 1 || !options.rounded || query_factor_role() == arch::Role::attn_q_norm, unsupported, source.path(),
+              ": the attention scale has to be folded into q, which rounding layer by layer does not do; quantize without --text");
+  }
 
   void write(const arch::TensorRef& t, format::FormatId format) {
     const arch::Role role = t.spec->role;
+    const arch::Transform transform = arch::find_spec(target_, role)->to_gguf;
     if (t.is_vector) {
-      const std::vector<float> values = source_.read(role, t.layer);
+      std::vector<float> values = source_.read(role, t.layer);
+      if (transform == arch::Transform::rope_permute) permute_rows(values, 1, source_.dims().head_dim);
+      if (transform == arch::Transform::plus_one)
+        for (float& v : values) v += 1.0f;
+      fold(role, values);
       writer_.write(quant::round_matrix(values, 1, t.rows, format, Rounding::nearest, nullptr, pool_));
       return;
     }
-    const bool permuted = t.spec->to_gguf == arch::Transform::rope_permute;
+    const bool permuted = transform == arch::Transform::rope_permute;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options_);
     const Rounding rounding = statistics == nullptr ? Rounding::nearest : options_.rounding;
     if (options_.rounded && write_rounded(t, format, permuted)) return;
@@ -90,6 +106,7 @@ class TensorExporter {
       std::vector<float> rows(static_cast<std::size_t>(n * t.cols));
       source_.read_rows(role, t.layer, begin, n, rows.data());
       if (permuted) permute_rows(rows, t.cols, source_.dims().head_dim);
+      fold(role, rows);
       try {
         writer_.write(quant::round_matrix(rows, n, t.cols, format, rounding, statistics, pool_, &cache_));
       } catch (const core::Error& e) {
@@ -99,6 +116,13 @@ class TensorExporter {
   }
 
  private:
+  // Where stock readers scale attention otherwise, q makes up for it: the gain of its norm, or else its rows.
+  arch::Role query_factor_role() const { return arch::find_spec(target_, arch::Role::attn_q_norm) != nullptr ? arch::Role::attn_q_norm : arch::Role::attn_q; }
+  void fold(arch::Role role, std::vector<float>& values) const {
+    if (query_factor_ == 1) return;
+    if (role != query_factor_role() && !(role == arch::Role::attn_q_bias && query_factor_role() == arch::Role::attn_q)) return;
+    for (float& v : values) v *= query_factor_;
+  }
   bool write_rounded(const arch::TensorRef& t, format::FormatId format, bool permuted) {
     std::optional<std::vector<std::byte>> bytes;
     try {
@@ -115,9 +139,11 @@ class TensorExporter {
   }
 
   const checkpoint::Checkpoint& source_;
+  const arch::Arch& target_;
   const ExportOptions& options_;
   format::GgufWriter& writer_;
   core::ThreadPool pool_;
+  float query_factor_;
   quant::FactorCache cache_;
 };
 

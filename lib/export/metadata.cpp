@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "arch/gguf_dims.h"
 #include "core/error.h"
 
 namespace espalier::exporter {
@@ -67,7 +68,7 @@ text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_
 void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options, format::GgufWriter& writer) {
   const arch::Arch& arch = source.arch();
   const arch::ModelDims& dims = source.dims();
-  checkpoint::dims_to_gguf(arch, dims, writer);
+  checkpoint::dims_to_gguf(arch::gguf_target(arch, dims), dims, writer);
   writer.set("general.type", GgufValue::string("model"));
   if (!source.name().empty()) writer.set("general.name", GgufValue::string(source.name()));
   writer.set("general.file_type", GgufValue::u32(file_type(source, plan)));

@@ -42,6 +42,7 @@ struct GgufValue {
   static GgufValue strings(std::vector<std::string> v);
   static GgufValue i32s(std::vector<std::int32_t> v);
   static GgufValue f32s(std::vector<float> v);
+  static GgufValue bools(const std::vector<bool>& v);
 };
 struct GgufArray {
   GgufType type = GgufType::u32;       // of the elements; arrays of arrays are refused

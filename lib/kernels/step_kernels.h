@@ -10,16 +10,24 @@ struct StepKernels {
   void (*rms_norm)(const float* x, const float* gain, float eps, std::int64_t n, float* out);
   // Rotates pairs of one head in place: interleaved (x[2i], x[2i+1]) by angles with cosines c[i], sines s[i], i < n/2.
   void (*rope_interleaved)(float* x, const float* c, const float* s, std::int64_t n);
+  // The same of pairs half a head apart: (x[i], x[i + n / 2]).
+  void (*rope_half_split)(float* x, const float* c, const float* s, std::int64_t n);
   // out[i] = silu(gate[i]) * up[i]
   void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
+  // out[i] = gelu(gate[i]) * up[i], gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))  (Hendrycks, Gimpel 2016, arXiv 1606.08415)
+  void (*gelu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
+  // x[i] = cap tanh(scale x[i] / cap)
+  void (*soft_cap)(float* x, float scale, float cap, std::int64_t n);
   void (*add)(const float* x, std::int64_t n, float* inout);
   // Attention of `n_queries` query vectors q[n_queries][head_dim] (stride ldq) that share one KV head, over cached positions:
   // query j sees keys [0, visible[j]). K and V rows are `kv_stride` elements apart, in F32 or F16.
-  // scores: scratch of n_queries * max(visible) floats. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v.
+  // scores: scratch of n_queries * max(visible) floats. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v; with cap > 0 the
+  // scaled scores go through cap tanh(. / cap) first.
   void (*attention_f32)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const float* k, const float* v,
-                        std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out, std::int64_t ldo);
+                        std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo);
   void (*attention_f16)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const std::uint16_t* k,
-                        const std::uint16_t* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out, std::int64_t ldo);
+                        const std::uint16_t* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out,
+                        std::int64_t ldo);
   void (*to_f16)(const float* x, std::int64_t n, std::uint16_t* out);
 };
 

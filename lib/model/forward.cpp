@@ -2,6 +2,9 @@
 // Positions always start at 0 and attention is causal over the whole window; no cache, no padding.
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cmath>
+#include <limits>
+
 #include "core/error.h"
 #include "model/attention.h"
 #include "model/functions.h"
@@ -13,15 +16,6 @@ using arch::Role;
 using torch::Tensor;
 
 namespace {
-
-// LibTorch's own kernel where products are computed in bfloat16, which ours does not do.
-Tensor attend(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD, torch::ScalarType dtype) {
-  if (dtype == torch::kFloat32) return causal_attention(q_BTND, k_BTKD, v_BTKD);
-  const Tensor mix_BNTD = at::scaled_dot_product_attention(q_BTND.to(dtype).transpose(1, 2), k_BTKD.to(dtype).transpose(1, 2),
-                                                           v_BTKD.to(dtype).transpose(1, 2), {}, 0.0, /*is_causal=*/true, std::nullopt,
-                                                           /*enable_gqa=*/q_BTND.size(2) != k_BTKD.size(2));
-  return mix_BNTD.transpose(1, 2).to(torch::kFloat32);
-}
 
 // Runs one layer without a graph and once more, with one, when its gradient is asked for.
 struct Recomputed : torch::autograd::Function<Recomputed> {
@@ -47,43 +41,103 @@ void Transformer::tap(const char* point, int layer, const Tensor& value) const {
   if (tap_) tap_(point, layer, value);
 }
 
-std::pair<Tensor, Tensor> Transformer::rope_tables(std::int64_t positions) const {
-  if (!rope_cos_.defined() || rope_cos_.size(0) < positions) {
+std::pair<Tensor, Tensor> Transformer::rope_tables(int layer, std::int64_t positions) const {
+  Rotation& r = dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_ : global_;
+  if (!r.cosine.defined() || r.cosine.size(0) < positions) {
     torch::NoGradGuard no_grad;
-    const Tensor angles = torch::outer(torch::arange(positions, torch::kFloat64), inverse_frequencies_);
-    rope_cos_ = angles.cos().to(torch::kFloat32).contiguous();
-    rope_sin_ = angles.sin().to(torch::kFloat32).contiguous();
+    const Tensor angles = torch::outer(torch::arange(positions, torch::kFloat64), r.inverse_frequencies);
+    r.cosine = angles.cos().to(torch::kFloat32).contiguous();
+    r.sine = angles.sin().to(torch::kFloat32).contiguous();
   }
-  return {rope_cos_.narrow(0, 0, positions), rope_sin_.narrow(0, 0, positions)};
+  return {r.cosine.narrow(0, 0, positions), r.sine.narrow(0, 0, positions)};
+}
+
+Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
+  const Tensor& stored = weight(role, layer);
+  switch (arch_->norm) {
+    case arch::Norm::rms: return rms_norm(x, stored, dims_.norm_eps);
+    case arch::Norm::rms_plus_one: return rms_norm(x, stored + 1.0, dims_.norm_eps);
+  }
+  return x;
+}
+
+Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) const {
+  const Tensor y = model::linear(x, weight(matrix, layer), options_.matmul_dtype);
+  return has(bias, layer) ? y + weight(bias, layer) : y;
 }
 
 Tensor Transformer::embed(const Tensor& ids_BT) const {
   ESP_CHECK(ids_BT.dim() == 2, internal, "token ids are a [batch, tokens] matrix");
-  return embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
+  const Tensor rows = embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
+  return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;
+}
+
+// softmax(scale q k^T, with the layer's soft-cap and window) v. The plain case has a kernel of our own, in bfloat16 LibTorch's; a soft-cap, or a
+// window shorter than the text, is computed with the scores written out.
+Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD) const {
+  const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
+  const std::int64_t T = q_BTND.size(1), D = q_BTND.size(3), groups = q_BTND.size(2) / k_BTKD.size(2);
+  const double scale = arch::attention_scale(dims_), usual = 1 / std::sqrt(static_cast<double>(D));
+  if (dims_.attention_softcap == 0 && !(local && dims_.window < T)) {
+    const Tensor q = scale == usual ? q_BTND : q_BTND * (scale / usual);
+    if (options_.matmul_dtype == torch::kFloat32) return causal_attention(q, k_BTKD, v_BTKD);
+    const torch::ScalarType dtype = options_.matmul_dtype;
+    const Tensor mix_BNTD = at::scaled_dot_product_attention(q.to(dtype).transpose(1, 2), k_BTKD.to(dtype).transpose(1, 2), v_BTKD.to(dtype).transpose(1, 2), {},
+                                                             0.0, /*is_causal=*/true, std::nullopt, /*enable_gqa=*/groups != 1);
+    return mix_BNTD.transpose(1, 2).to(torch::kFloat32);
+  }
+  const auto heads_first = [&](const Tensor& x) { return x.repeat_interleave(groups, 2).transpose(1, 2); };
+  Tensor scores = torch::matmul(q_BTND.transpose(1, 2), heads_first(k_BTKD).transpose(2, 3)) * scale;
+  if (dims_.attention_softcap > 0) scores = torch::tanh(scores / dims_.attention_softcap) * dims_.attention_softcap;
+  const Tensor distance = torch::arange(T).unsqueeze(1) - torch::arange(T).unsqueeze(0);
+  const Tensor hidden = local ? (distance < 0).logical_or(distance >= dims_.window) : distance < 0;
+  const Tensor shares = torch::softmax(scores.masked_fill(hidden, -std::numeric_limits<float>::infinity()), -1);
+  return torch::matmul(shares, heads_first(v_BTKD)).transpose(1, 2);
 }
 
 Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups, N = K * size.q_per_kv;
-  const Tensor h = rms_norm(x_BTH, weight(Role::attn_norm, index), dims_.norm_eps);
+  const Tensor h = norm(Role::attn_norm, index, x_BTH);
   tap("attn_in", index, h);
-  const auto mul = [&](Role role) { return linear(h, weight(role, index), options_.matmul_dtype); };
-  const auto [cosine, sine] = rope_tables(T);
-  const Tensor q_BTND = rotate(mul(Role::attn_q).view({B, T, N, D}), cosine, sine);
-  const Tensor k_BTKD = rotate(mul(Role::attn_k).view({B, T, K, D}), cosine, sine);
-  const Tensor v_BTKD = mul(Role::attn_v).view({B, T, K, D});
-  const Tensor mix = attend(q_BTND, k_BTKD, v_BTKD, options_.matmul_dtype).reshape({B, T, N * D});
+  Tensor q_BTND = linear(Role::attn_q, Role::attn_q_bias, index, h).view({B, T, N, D});
+  Tensor k_BTKD = linear(Role::attn_k, Role::attn_k_bias, index, h).view({B, T, K, D});
+  const Tensor v_BTKD = linear(Role::attn_v, Role::attn_v_bias, index, h).view({B, T, K, D});
+  if (has(Role::attn_q_norm, index)) {
+    q_BTND = norm(Role::attn_q_norm, index, q_BTND);
+    k_BTKD = norm(Role::attn_k_norm, index, k_BTKD);
+  }
+  if (size.rope) {
+    const auto [cosine, sine] = rope_tables(index, T);
+    q_BTND = rotate(q_BTND, cosine, sine);
+    k_BTKD = rotate(k_BTKD, cosine, sine);
+  }
+  const Tensor mix = attend(index, q_BTND, k_BTKD, v_BTKD).reshape({B, T, N * D});
   tap("attn_mix", index, mix);
   return mix;
 }
 
+Tensor Transformer::attention_output(int index, const Tensor& mix) const {
+  const Tensor out = linear(Role::attn_output, Role::attn_output_bias, index, mix);
+  return has(Role::attn_post_norm, index) ? norm(Role::attn_post_norm, index, out) : out;
+}
+
 Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
-  const Tensor h = rms_norm(x_BTH, weight(Role::ffn_norm, index), dims_.norm_eps);
+  const Tensor h = norm(Role::ffn_norm, index, x_BTH);
   tap("ffn_in", index, h);
-  const auto mul = [&](Role role) { return linear(h, weight(role, index), options_.matmul_dtype); };
-  const Tensor act = swiglu(mul(Role::ffn_gate), mul(Role::ffn_up));
+  const Tensor gate = linear(Role::ffn_gate, Role::ffn_gate_bias, index, h), up = linear(Role::ffn_up, Role::ffn_up_bias, index, h);
+  Tensor act;
+  switch (arch_->activation) {
+    case arch::Activation::silu: act = swiglu(gate, up); break;
+    case arch::Activation::gelu_tanh: act = torch::gelu(gate, "tanh") * up; break;
+  }
   tap("ffn_act", index, act);
   return act;
+}
+
+Tensor Transformer::ffn_output(int index, const Tensor& activation) const {
+  const Tensor out = linear(Role::ffn_down, Role::ffn_down_bias, index, activation);
+  return has(Role::ffn_post_norm, index) ? norm(Role::ffn_post_norm, index, out) : out;
 }
 
 Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
@@ -91,12 +145,12 @@ Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
   Tensor x = x_BTH;
   tap("layer_in", index, x);
   if (size.kv_groups * size.q_per_kv > 0) {
-    const Tensor out = linear(attention_mix(index, x), weight(Role::attn_output, index), options_.matmul_dtype);
+    const Tensor out = attention_output(index, attention_mix(index, x));
     tap("attn_out", index, out);
     x = x + out;
   }
   if (size.ffn > 0) {
-    const Tensor out = linear(ffn_activation(index, x), weight(Role::ffn_down, index), options_.matmul_dtype);
+    const Tensor out = ffn_output(index, ffn_activation(index, x));
     tap("ffn_out", index, out);
     x = x + out;
   }
@@ -111,13 +165,16 @@ Tensor Transformer::hidden(const Tensor& ids_BT) const {
   if (recompute && !x.requires_grad()) x = x.detach().requires_grad_(true);
   for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l)
     x = recompute ? Recomputed::apply(x, this, static_cast<std::int64_t>(l)) : layer(l, x);
-  x = rms_norm(x, weight(Role::output_norm, -1), dims_.norm_eps);
+  x = norm(Role::output_norm, -1, x);
   tap("output_norm", -1, x);
   return x;
 }
 
 Tensor Transformer::output_weight() const { return weight(dims_.tied ? Role::token_embd : Role::output, -1); }
 
-Tensor Transformer::logits(const Tensor& hidden_BTH) const { return linear(hidden_BTH, output_weight(), options_.matmul_dtype); }
+Tensor Transformer::logits(const Tensor& hidden_BTH) const {
+  const Tensor out = model::linear(hidden_BTH, output_weight(), options_.matmul_dtype);
+  return dims_.logit_softcap > 0 ? torch::tanh(out / dims_.logit_softcap) * dims_.logit_softcap : out;
+}
 
 }  // namespace espalier::model

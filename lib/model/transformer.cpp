@@ -26,7 +26,8 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, co
     Tensor value = torch::zeros(shape(ref), torch::kFloat32);
     weights_.emplace(std::pair(ref.spec->role, ref.layer), value.set_requires_grad(options.trainable));
   }
-  inverse_frequencies_ = torch::tensor(arch::rope_inverse_frequencies(dims), torch::kFloat64);
+  global_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);
+  local_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, true), torch::kFloat64);
 }
 
 Transformer Transformer::load(const checkpoint::Checkpoint& source, const TransformerOptions& options) {
@@ -46,7 +47,8 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
     const Tensor& value = model.weight(ref.spec->role, ref.layer);
     float* out = static_cast<float*>(value.data_ptr());
     const double spread = ref.is_vector ? 0.1 : 1.2 / std::sqrt(static_cast<double>(ref.cols));
-    for (std::int64_t i = 0; i < value.numel(); ++i) out[i] = static_cast<float>((ref.is_vector ? 1.0 : 0.0) + spread * rng.normal());
+    const double mean = ref.is_vector && arch.norm == arch::Norm::rms && !arch::is_bias(ref.spec->role) ? 1.0 : 0.0;
+    for (std::int64_t i = 0; i < value.numel(); ++i) out[i] = static_cast<float>(mean + spread * rng.normal());
   }
   return model;
 }

@@ -69,7 +69,11 @@ arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before)
   for (std::size_t i = 0; i < plan.keep_layers.size(); ++i) {
     const arch::LayerDims& layer = before.layers.at(static_cast<std::size_t>(plan.keep_layers[i]));
     const LayerSelection& selection = plan.layers.at(i);
-    after.layers.push_back({kept(selection.kv_groups, layer.kv_groups), kept(selection.q_per_kv, layer.q_per_kv), kept(selection.ffn, layer.ffn)});
+    after.layers.push_back({.kv_groups = kept(selection.kv_groups, layer.kv_groups),
+                            .q_per_kv = kept(selection.q_per_kv, layer.q_per_kv),
+                            .ffn = kept(selection.ffn, layer.ffn),
+                            .local = layer.local,
+                            .rope = layer.rope});
   }
   return after;
 }

@@ -98,7 +98,11 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch, const
     check_size("--q-per-kv", *target.q_per_kv, source.q_per_kv, 1);
     layer.q_per_kv = *target.q_per_kv;
   }
-  std::fill(after.layers.begin(), after.layers.end(), layer);
+  for (arch::LayerDims& l : after.layers) {
+    l.kv_groups = layer.kv_groups;
+    l.q_per_kv = layer.q_per_kv;
+    l.ffn = layer.ffn;
+  }
   if (target.parameters) {
     ESP_CHECK(*target.parameters >= 1, usage, "--parameters ", *target.parameters, ": expected at least 1");
     meet_parameters(target, arch, after);

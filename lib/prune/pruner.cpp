@@ -70,6 +70,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     decision.dims = plan::resolve(options.target, source.arch(), before);
   }
   const arch::ModelDims& after = decision.dims;
+  static_cast<void>(checkpoint::hf_target(source.arch(), after));  // refuses before anything is computed
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options);
   const model::Transformer dense = model::Transformer::load(source, {});

@@ -30,10 +30,10 @@ std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n)
 // What ridge regression and the criteria need of one block's inner activations and targets.
 struct Normal {
   torch::Tensor gram, cross, abs_sum;  // float64, of weighted rows: A^T A, A^T T, sum |a|
-  // activations [.., width], the residual stream before the block [.., H], the dense stream to reach [.., H]
-  void add(const torch::Tensor& activations, const torch::Tensor& before, const torch::Tensor& dense) {
-    const torch::Tensor weight = dense.square().mean(-1, true).add(1e-12).rsqrt();
-    const torch::Tensor a = (activations * weight).reshape({-1, activations.size(-1)}), t = ((dense - before) * weight).reshape({-1, dense.size(-1)});
+  // activations [.., width], what the consumer is to make of them [.., H], and what that is measured against [.., H]
+  void add(const torch::Tensor& activations, const torch::Tensor& aim, const torch::Tensor& size) {
+    const torch::Tensor weight = size.square().mean(-1, true).add(1e-12).rsqrt();
+    const torch::Tensor a = (activations * weight).reshape({-1, activations.size(-1)}), t = (aim * weight).reshape({-1, aim.size(-1)});
     const torch::Tensor g = model::gram(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
     gram = gram.defined() ? gram.add_(g) : g;
     cross = cross.defined() ? cross.add_(c) : c;
@@ -73,18 +73,37 @@ class Sequence {
  private:
   torch::Tensor on_hidden(const torch::Tensor& t, int dim) const { return in_.hidden ? t.index_select(dim, as_index(*in_.hidden)) : t; }
 
-  // The dense stream of every batch through the next layer; `mid` receives the stream after attention when wanted.
-  void advance_dense(std::vector<torch::Tensor>* mid = nullptr) {
+  // What the dense model shows of one layer, per batch: the stream after attention, and, where a norm stands between the matrices and the stream,
+  // the products of attn_output and ffn_down themselves.
+  struct DenseLayer {
+    std::vector<torch::Tensor> mid, attention_products, ffn_products;
+  };
+  // The dense stream of every batch through the next layer.
+  void advance_dense(DenseLayer* seen = nullptr) {
     for (torch::Tensor& x : dense_streams_) {
       torch::Tensor attention;
+      const auto products = [&](Role matrix, Role norm, const torch::Tensor& input, std::vector<torch::Tensor>& out) {
+        if (dense_.has(norm, dense_at_)) out.push_back(on_hidden(input.matmul(dense_.weight(matrix, dense_at_).t()), -1));
+      };
       dense_.set_tap([&](const char* point, int, const torch::Tensor& value) {
-        if (std::string_view(point) == "attn_out") attention = value;
+        const std::string_view name(point);
+        if (name == "attn_out") attention = value;
+        if (seen != nullptr && name == "attn_mix") products(Role::attn_output, Role::attn_post_norm, value, seen->attention_products);
+        if (seen != nullptr && name == "ffn_act") products(Role::ffn_down, Role::ffn_post_norm, value, seen->ffn_products);
       });
       const torch::Tensor y = dense_.layer(dense_at_, x);
-      if (mid != nullptr) mid->push_back(on_hidden(x + attention, -1));
+      if (seen != nullptr) seen->mid.push_back(on_hidden(x + attention, -1));
       x = y;
     }
     ++dense_at_;
+  }
+
+  // Adds batch b of a block to the equations: its matrix aims at the dense stream, or at its own dense products behind which a norm follows.
+  static void add_equations(Normal& normal, const model::Transformer& layer, Role bias, const torch::Tensor& activations, const torch::Tensor& before,
+                            const torch::Tensor& dense, const std::vector<torch::Tensor>& products, std::size_t b) {
+    if (!products.empty()) return normal.add(activations, products[b], products[b]);
+    const torch::Tensor aim = dense - before;
+    normal.add(activations, layer.has(bias, 0) ? aim - layer.weight(bias, 0) : aim, dense);
   }
 
   // A model of this one layer with the hidden selection applied, all of its KV groups and the full ffn.
@@ -98,6 +117,7 @@ class Sequence {
     dims.layers = {full};
     model::Transformer out(dense_.arch(), dims, {});
     for (const arch::TensorSpec& spec : dense_.arch().layer) {
+      if (!arch::present(spec, d)) continue;
       torch::Tensor w = dense_.weight(spec.role, source);
       const auto kept = [&](const auto& axes) { return as_index(arch::surviving(axes, Axis::hidden, *in_.hidden, d, &full)); };
       if (in_.hidden && touches(spec.rows, Axis::hidden)) w = w.index_select(0, kept(spec.rows));
@@ -125,10 +145,10 @@ class Sequence {
     const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
     const bool refit = in_.compensation == Compensation::least_squares;
     plan::LayerSelection selection;
-    // Dense targets: `mid`, the stream after this layer's attention, and dense_streams_, the stream where the next kept layer begins.
-    std::vector<torch::Tensor> mid;
+    // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where the next kept layer begins.
+    DenseLayer seen;
     const bool cut_groups = in_.kv_groups < full.kv_groups;
-    advance_dense(&mid);
+    advance_dense(&seen);
     while (dense_at_ < next) advance_dense();
 
     model::Transformer layer = probe(source);
@@ -137,7 +157,8 @@ class Sequence {
     torch::Tensor output = layer.weight(Role::attn_output, 0);
     if (cut_groups || (refit && drifted_)) {
       Normal normal;
-      for (std::size_t b = 0; b < pruned_streams_.size(); ++b) normal.add(mixes[b], pruned_streams_[b], mid[b]);
+      for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
+        add_equations(normal, layer, Role::attn_output_bias, mixes[b], pruned_streams_[b], seen.mid[b], seen.attention_products, b);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
         selection.kv_groups = top(scores(layer, normal, channels, Role::attn_output, Axis::kv_groups), in_.kv_groups);
@@ -151,13 +172,14 @@ class Sequence {
       }
     }
 
+    layer.weight(Role::attn_output, 0) = output;
     Normal normal;
     std::vector<torch::Tensor> before_ffn(pruned_streams_.size()), activations(pruned_streams_.size());
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-      before_ffn[b] = pruned_streams_[b] + mixes[b].matmul(output.t());
+      before_ffn[b] = pruned_streams_[b] + layer.attention_output(0, mixes[b]);
       mixes[b].reset();
       activations[b] = layer.ffn_activation(0, before_ffn[b]);
-      normal.add(activations[b], before_ffn[b], on_hidden(dense_streams_[b], -1));
+      add_equations(normal, layer, Role::ffn_down_bias, activations[b], before_ffn[b], on_hidden(dense_streams_[b], -1), seen.ffn_products, b);
     }
     torch::Tensor down = layer.weight(Role::ffn_down, 0);
     torch::Tensor channels = torch::arange(full.ffn, torch::kInt64);
@@ -172,9 +194,10 @@ class Sequence {
     } else {
       down = down.index_select(1, channels);
     }
+    layer.weight(Role::ffn_down, 0) = down;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       const torch::Tensor kept = in_.ffn < full.ffn ? activations[b].index_select(-1, channels) : activations[b];
-      pruned_streams_[b] = before_ffn[b] + kept.matmul(down.t());
+      pruned_streams_[b] = before_ffn[b] + layer.ffn_output(0, kept);
     }
     return selection;
   }

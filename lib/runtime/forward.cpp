@@ -1,4 +1,5 @@
-// x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(silu(gate) * up)(ffn_norm(x)); logits.
+// x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(act(gate) * up)(ffn_norm(x)); logits. Biases, norms
+// over heads and over what a block adds, soft-caps and windows where the model has them.
 //
 // Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All buffers are row-major with one row a
 // token. Threads split rows of weights (in linear()), tokens, or attention heads; each value is computed by one thread in one order.
@@ -6,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace espalier::runtime {
 namespace {
@@ -54,6 +56,7 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
       table_(table),
       steps_(kernels::steps(table)),
       pool_(pool),
+      interleaved_(arch::interleaved_in_gguf(*weights.arch)),
       max_tokens_(tokens_at_a_time(weights.dims, cache.context())),
       activations_(max_tokens_, std::max({weights.dims.hidden, max_heads(weights.dims) * weights.dims.head_dim, max_ffn(weights.dims)})) {
   const arch::ModelDims& d = weights.dims;
@@ -67,8 +70,10 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
   v_TKD_ = Buffer<float>(n * max_groups(d) * d.head_dim);
   gate_TF_ = Buffer<float>(n * max_ffn(d));
   up_TF_ = Buffer<float>(n * max_ffn(d));
-  cos_TD_ = Buffer<float>(n * d.head_dim / 2);
-  sin_TD_ = Buffer<float>(n * d.head_dim / 2);
+  for (Rotation* r : {&global_, &local_}) {
+    r->cos_TD = Buffer<float>(n * d.head_dim / 2);
+    r->sin_TD = Buffer<float>(n * d.head_dim / 2);
+  }
   scores_ = Buffer<float>(pool.size() * kQueryBlock * cache.context());
 }
 
@@ -103,11 +108,13 @@ void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_neede
 
 void Forward::logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap) {
   const std::int64_t H = weights_.dims.hidden;
-  norm(x_TH_.data(), weights_.output_norm_H, first, first + n);
+  norm(x_TH_.data(), weights_.output_norm_H, first, first + n, normed_TH_.data());
   const float* normed = normed_TH_.data() + first * H;
   if (tap != nullptr) (*tap)("output_norm", -1, {normed, static_cast<std::size_t>(n * H)}, n);
   activations_.set(normed, n, H);
   linear(weights_.output, out_TV);
+  const float cap = static_cast<float>(weights_.dims.logit_softcap);
+  if (cap > 0) each_token(0, n, [&](std::int64_t t) { steps_.soft_cap(out_TV + t * weights_.dims.vocab, 1, cap, weights_.dims.vocab); });
 }
 
 void Forward::embed(const Step& step) {
@@ -115,16 +122,20 @@ void Forward::embed(const Step& step) {
   each_token(0, step.n, [&](std::int64_t t) { weights_.embed(step.tokens[static_cast<std::size_t>(t)], x_TH_.data() + t * H); });
 }
 
-// Cosines and sines for the positions of this run; the same in all layers.
+// Cosines and sines for the positions of this run; the same in all layers of a kind.
 void Forward::rotations(const Step& step) {
   const std::int64_t half = weights_.dims.head_dim / 2;
-  each_token(0, step.n, [&](std::int64_t t) {
-    for (std::int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(step.position + t) * weights_.inverse_frequencies[static_cast<std::size_t>(i)];
-      cos_TD_.data()[t * half + i] = static_cast<float>(std::cos(angle));
-      sin_TD_.data()[t * half + i] = static_cast<float>(std::sin(angle));
-    }
-  });
+  const auto fill = [&](Rotation& out, const std::vector<double>& frequencies) {
+    each_token(0, step.n, [&](std::int64_t t) {
+      for (std::int64_t i = 0; i < half; ++i) {
+        const double angle = static_cast<double>(step.position + t) * frequencies[static_cast<std::size_t>(i)];
+        out.cos_TD.data()[t * half + i] = static_cast<float>(std::cos(angle));
+        out.sin_TD.data()[t * half + i] = static_cast<float>(std::sin(angle));
+      }
+    });
+  };
+  fill(global_, weights_.inverse_frequencies);
+  if (weights_.dims.local_rope_theta > 0) fill(local_, weights_.local_inverse_frequencies);
 }
 
 void Forward::attention(const Step& step, int layer, std::int64_t from) {
@@ -135,7 +146,7 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   const std::int64_t K = dims.kv_groups, N = K * dims.q_per_kv;
   const std::int64_t n = step.n;
 
-  norm(x_TH_.data(), w.attn_norm_H, 0, n);
+  norm(x_TH_.data(), w.attn_norm_H, 0, n, normed_TH_.data());
   step.report("attn_in", layer, normed_TH_.data(), n, H);
 
   activations_.set(normed_TH_.data(), n, H);
@@ -144,15 +155,26 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   if (from > 0 && from < n) activations_.set(normed_TH_.data() + from * H, n - from, H);
   if (from < n) linear(w.q, q_TND_.data() + from * N * D);
 
+  add_bias(w.k_bias, 0, n, k_TKD_.data());
+  add_bias(w.v_bias, 0, n, v_TKD_.data());
+  add_bias(w.q_bias, from, n, q_TND_.data());
+
+  const Rotation& turn = dims.local && weights_.dims.local_rope_theta > 0 ? local_ : global_;
+  const auto rope = interleaved_ ? steps_.rope_interleaved : steps_.rope_half_split;
+  const float eps = static_cast<float>(weights_.dims.norm_eps);
   each_token(0, n, [&](std::int64_t t) {
-    const float *c = cos_TD_.data() + t * half, *s = sin_TD_.data() + t * half;
+    const float *c = turn.cos_TD.data() + t * half, *s = turn.sin_TD.data() + t * half;
+    const auto place = [&](float* head, const std::vector<float>& gain_D) {
+      if (!gain_D.empty()) steps_.rms_norm(head, gain_D.data(), eps, D, head);
+      if (dims.rope) rope(head, c, s, D);
+    };
     for (std::int64_t g = 0; g < K; ++g) {
       float* k = k_TKD_.data() + (t * K + g) * D;
-      steps_.rope_interleaved(k, c, s, D);
+      place(k, w.k_norm_D);
       cache_.store(layer, g, step.position + t, k, v_TKD_.data() + (t * K + g) * D, steps_);
     }
     if (t < from) return;
-    for (std::int64_t head = 0; head < N; ++head) steps_.rope_interleaved(q_TND_.data() + (t * N + head) * D, c, s, D);
+    for (std::int64_t head = 0; head < N; ++head) place(q_TND_.data() + (t * N + head) * D, w.q_norm_D);
   });
   if (from == n) return;
   attend(step, layer, from);
@@ -160,17 +182,18 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
 
   activations_.set(mix_TND_.data() + from * N * D, n - from, N * D);
   linear(w.attn_out, branch_TH_.data() + from * H);
+  add_branch(w.attn_out_bias, w.attn_post_norm_H, from, n);
   step.report("attn_out", layer, branch_TH_.data(), n, H);
-  each_token(from, n, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
 }
 
-// mix = softmax(q k^T / sqrt(D)) v for tokens [from, T), in items that workers take one after another: one head and a block of
+// mix = softmax(scale q k^T) v for tokens [from, T), in items that workers take one after another: one head and a block of
 // queries, or, for a single token, all heads of one group.
 void Forward::attend(const Step& step, int layer, std::int64_t from) {
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
   const std::int64_t D = weights_.dims.head_dim, N = dims.kv_groups * dims.q_per_kv;
   const std::int64_t n = step.n - from;
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
+  const float scale = static_cast<float>(arch::attention_scale(weights_.dims)), cap = static_cast<float>(weights_.dims.attention_softcap);
+  const std::int64_t window = dims.local ? weights_.dims.window : std::numeric_limits<std::int64_t>::max();
   const bool whole_groups = n == 1 && dims.q_per_kv <= kQueryBlock;
   const std::int64_t lanes = whole_groups ? dims.kv_groups : N;
   const std::int64_t blocks = (n + kQueryBlock - 1) / kQueryBlock;
@@ -184,8 +207,23 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
     std::int64_t visible[kQueryBlock];
     for (std::int64_t j = 0; j < n_queries; ++j) visible[j] = step.position + first + (whole_groups ? 0 : j) + 1;
     const std::int64_t stride = whole_groups ? D : N * D;
-    cache_.attend(layer, head / dims.q_per_kv, q_TND_.data() + (first * N + head) * D, stride, visible, n_queries, scale,
-                  scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + (first * N + head) * D, stride, steps_);
+    const auto run = [&](std::int64_t begin, std::int64_t first_seen, std::int64_t count) {
+      const std::int64_t at = (first * N + head) * D + begin * stride;
+      cache_.attend(layer, head / dims.q_per_kv, first_seen, q_TND_.data() + at, stride, visible + begin, count, scale, cap,
+                    scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + at, stride, steps_);
+    };
+    const bool same_start = visible[n_queries - 1] <= window || visible[0] == visible[n_queries - 1];
+    if (same_start) {
+      const std::int64_t hidden = std::max<std::int64_t>(0, visible[0] - window);
+      for (std::int64_t j = 0; hidden > 0 && j < n_queries; ++j) visible[j] -= hidden;
+      run(0, hidden, n_queries);
+    } else {  // every query's window begins elsewhere
+      for (std::int64_t j = 0; j < n_queries; ++j) {
+        const std::int64_t hidden = std::max<std::int64_t>(0, visible[j] - window);
+        visible[j] -= hidden;
+        run(j, hidden, 1);
+      }
+    }
   };
 
   const std::int64_t items = lanes * blocks;
@@ -205,30 +243,52 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   const std::int64_t n = step.n;
   if (F == 0 || from == n) return;
 
-  norm(x_TH_.data(), w.ffn_norm_H, from, n);
+  norm(x_TH_.data(), w.ffn_norm_H, from, n, normed_TH_.data());
   step.report("ffn_in", layer, normed_TH_.data(), n, H);
 
   float *gate = gate_TF_.data() + from * F, *up = up_TF_.data() + from * F;
   activations_.set(normed_TH_.data() + from * H, n - from, H);
   linear(w.gate, gate);
   linear(w.up, up);
+  add_bias(w.gate_bias, from, n, gate_TF_.data());
+  add_bias(w.up_bias, from, n, up_TF_.data());
+  const auto gated = [&](std::int64_t begin, std::int64_t end) {
+    switch (weights_.arch->activation) {
+      case arch::Activation::silu: return steps_.silu_mul(gate + begin, up + begin, end - begin, gate + begin);
+      case arch::Activation::gelu_tanh: return steps_.gelu_mul(gate + begin, up + begin, end - begin, gate + begin);
+    }
+  };
   const std::int64_t values = (n - from) * F;
   if (values < kSerialWork / 4)
-    steps_.silu_mul(gate, up, values, gate);
+    gated(0, values);
   else  // shares of whole cache lines: a value's arithmetic does not depend on where a share begins
-    pool_.split(values, 64, [&](std::int64_t begin, std::int64_t end) { steps_.silu_mul(gate + begin, up + begin, end - begin, gate + begin); });
+    pool_.split(values, 64, gated);
   step.report("ffn_act", layer, gate_TF_.data(), n, F);
 
   activations_.set(gate, n - from, F);
   linear(w.down, branch_TH_.data() + from * H);
+  add_branch(w.down_bias, w.ffn_post_norm_H, from, n);
   step.report("ffn_out", layer, branch_TH_.data(), n, H);
-  each_token(from, n, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
 }
 
-void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to) {
+void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to, float* out_TH) {
   const std::int64_t H = weights_.dims.hidden;
   const float eps = static_cast<float>(weights_.dims.norm_eps);
-  each_token(from, to, [&](std::int64_t t) { steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, normed_TH_.data() + t * H); });
+  each_token(from, to, [&](std::int64_t t) { steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, out_TH + t * H); });
+}
+
+// y [T, width of the bias]
+void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y) {
+  const auto width = static_cast<std::int64_t>(bias.size());
+  if (width > 0) each_token(from, to, [&](std::int64_t t) { steps_.add(bias.data(), width, y + t * width); });
+}
+
+// x += post_norm(branch + bias)
+void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to) {
+  const std::int64_t H = weights_.dims.hidden;
+  add_bias(bias_H, from, to, branch_TH_.data());
+  if (!post_norm_H.empty()) norm(branch_TH_.data(), post_norm_H, from, to, branch_TH_.data());
+  each_token(from, to, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
 }
 
 // y = activations W^T, rows of y without gaps.

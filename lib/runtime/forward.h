@@ -33,8 +33,10 @@ class Forward {
   void attention(const Step& step, int layer, std::int64_t from);
   void attend(const Step& step, int layer, std::int64_t from);
   void feed_forward(const Step& step, int layer, std::int64_t from);
-  void norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to);
+  void norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to, float* out_TH);
   void linear(const kernels::Matrix& w, float* y);
+  void add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y);
+  void add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to);
   template <typename F>
   void each_token(std::int64_t from, std::int64_t to, F&& f);
 
@@ -44,13 +46,17 @@ class Forward {
   const kernels::StepKernels& steps_;
   core::ThreadPool& pool_;
 
+  bool interleaved_;                     // the rotary pairs of q and k
   std::int64_t max_tokens_;
   kernels::Activations activations_;
   Buffer<float> x_TH_;                   // the residual stream
   Buffer<float> normed_TH_, branch_TH_;  // input and output of a block
   Buffer<float> q_TND_, k_TKD_, v_TKD_, mix_TND_;
   Buffer<float> gate_TF_, up_TF_;
-  Buffer<float> cos_TD_, sin_TD_;        // [T, D/2] of the tokens at hand
+  struct Rotation {
+    Buffer<float> cos_TD, sin_TD;        // [T, D/2] of the tokens at hand
+  };
+  Rotation global_, local_;              // local: of layers with a window, when their base differs
   Buffer<float> scores_;                 // one block of queries a worker
   std::atomic<std::int64_t> next_item_{0};
 };

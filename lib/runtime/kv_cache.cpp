@@ -38,14 +38,15 @@ void KvCache::store(int layer, std::int64_t group, std::int64_t position, const 
   }
 }
 
-void KvCache::attend(int layer, std::int64_t group, const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, float scale,
-                     float* scores, float* out, std::int64_t ldo, const kernels::StepKernels& steps) const noexcept {
+void KvCache::attend(int layer, std::int64_t group, std::int64_t first, const float* q, std::int64_t ldq, const std::int64_t* visible,
+                     std::int64_t n_queries, float scale, float cap, float* scores, float* out, std::int64_t ldo,
+                     const kernels::StepKernels& steps) const noexcept {
   const Layer& l = layers_[static_cast<std::size_t>(layer)];
-  const std::int64_t at = offset(group, 0);
+  const std::int64_t at = offset(group, first);
   if (half_)
-    steps.attention_f16(q, ldq, visible, n_queries, l.k16.data() + at, l.v16.data() + at, head_dim_, head_dim_, scale, scores, out, ldo);
+    steps.attention_f16(q, ldq, visible, n_queries, l.k16.data() + at, l.v16.data() + at, head_dim_, head_dim_, scale, cap, scores, out, ldo);
   else
-    steps.attention_f32(q, ldq, visible, n_queries, l.k32.data() + at, l.v32.data() + at, head_dim_, head_dim_, scale, scores, out, ldo);
+    steps.attention_f32(q, ldq, visible, n_queries, l.k32.data() + at, l.v32.data() + at, head_dim_, head_dim_, scale, cap, scores, out, ldo);
 }
 
 }  // namespace espalier::runtime

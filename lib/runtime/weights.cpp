@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <sstream>
@@ -56,7 +57,7 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
   if (problems.empty()) return;
 
   std::ostringstream text;
-  text << header.path() << ": the tensors do not fit architecture '" << model.arch->name << "' (" << problems.size() << " problems):";
+  text << header.path() << ": the tensors do not fit architecture '" << model.arch->gguf << "' (" << problems.size() << " problems):";
   for (std::size_t i = 0; i < std::min(problems.size(), kListed); ++i) text << "\n  " << problems[i];
   if (problems.size() > kListed) text << "\n  and " << problems.size() - kListed << " more";
   core::fail(core::ErrorKind::input, text.str());
@@ -118,7 +119,7 @@ class Loader {
   }
   std::vector<float> vector(Role role, int layer) {
     const format::GgufTensor* tensor = index_.find(role, layer);
-    if (tensor == nullptr) return {};
+    if (tensor == nullptr) return {};  // checked before: only for what the model does not have
     std::vector<float> out(static_cast<std::size_t>(tensor->cols()));
     format::info(tensor->format).decode(bytes(*tensor).data(), out.data(), tensor->cols());
     bytes_per_token += static_cast<std::int64_t>(tensor->bytes);
@@ -165,10 +166,13 @@ std::vector<double> inverse_frequencies(const arch::GgufModel& model, const std:
 void Weights::embed(std::int32_t token, float* out_H) const noexcept {
   if (dims.tied) {
     output.decode_row(token, out_H);
-    return;
+  } else {
+    const std::uint64_t row_bytes = token_embd.bytes / static_cast<std::uint64_t>(dims.vocab);
+    format::info(token_embd.format).decode(file.bytes().data() + token_embd.offset + static_cast<std::uint64_t>(token) * row_bytes, out_H, dims.hidden);
   }
-  const std::uint64_t row_bytes = token_embd.bytes / static_cast<std::uint64_t>(dims.vocab);
-  format::info(token_embd.format).decode(file.bytes().data() + token_embd.offset + static_cast<std::uint64_t>(token) * row_bytes, out_H, dims.hidden);
+  if (!arch->scaled_embedding) return;
+  const float scale = std::sqrt(static_cast<float>(dims.hidden));
+  for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] *= scale;
 }
 
 Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool) {
@@ -177,12 +181,24 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
   ESP_CHECK(w.file.bytes().size() >= index.end, input, path, ": the file became shorter while it was opened");
   Loader load(index, w, table, pool);
   w.inverse_frequencies = inverse_frequencies(index.model, index.model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
+  w.local_inverse_frequencies = w.dims.local_rope_theta > 0 ? arch::rope_inverse_frequencies(w.dims, true) : w.inverse_frequencies;
   w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
   w.output_norm_H = load.vector(Role::output_norm, -1);
   for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) {
     w.layers.push_back({.attn_norm_H = load.vector(Role::attn_norm, l),
                         .ffn_norm_H = load.vector(Role::ffn_norm, l),
+                        .attn_post_norm_H = load.vector(Role::attn_post_norm, l),
+                        .ffn_post_norm_H = load.vector(Role::ffn_post_norm, l),
+                        .q_norm_D = load.vector(Role::attn_q_norm, l),
+                        .k_norm_D = load.vector(Role::attn_k_norm, l),
+                        .q_bias = load.vector(Role::attn_q_bias, l),
+                        .k_bias = load.vector(Role::attn_k_bias, l),
+                        .v_bias = load.vector(Role::attn_v_bias, l),
+                        .attn_out_bias = load.vector(Role::attn_output_bias, l),
+                        .gate_bias = load.vector(Role::ffn_gate_bias, l),
+                        .up_bias = load.vector(Role::ffn_up_bias, l),
+                        .down_bias = load.vector(Role::ffn_down_bias, l),
                         .q = load.matrix(Role::attn_q, l),
                         .k = load.matrix(Role::attn_k, l),
                         .v = load.matrix(Role::attn_v, l),

@@ -16,10 +16,13 @@
 
 namespace espalier::runtime {
 
-// Legend: T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. Rows of q and k come in the interleaved order of
-// the rotary pairs, as GGUF has them.
+// Legend: T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. Rows of q and k come in GGUF's order of the rotary
+// pairs. Vectors that the model has not are empty.
 struct LayerWeights {
   std::vector<float> attn_norm_H, ffn_norm_H;
+  std::vector<float> attn_post_norm_H, ffn_post_norm_H;    // over what a block adds to the stream
+  std::vector<float> q_norm_D, k_norm_D;                   // over each head
+  std::vector<float> q_bias, k_bias, v_bias, attn_out_bias, gate_bias, up_bias, down_bias;  // as long as the matrix has rows
   kernels::Matrix q;          // [N*D, H]
   kernels::Matrix k, v;       // [K*D, H]
   kernels::Matrix attn_out;   // [H, N*D]
@@ -36,7 +39,8 @@ struct Weights {
   std::vector<float> output_norm_H{};
   kernels::Matrix output{};                 // [V, H]; token_embd when tied
   format::GgufTensor token_embd{};          // rows are decoded from the file unless tied
-  std::vector<double> inverse_frequencies{};  // [D/2] radians per position
+  std::vector<double> inverse_frequencies{};        // [D/2] radians per position
+  std::vector<double> local_inverse_frequencies{};  // the same of layers with a window
   std::int64_t bytes_per_token = 0;         // read to decode one token
 
   // Embedding of one token; token in [0, V).

@@ -2,6 +2,7 @@
 #include "surgery/surgery.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "checkpoint/vocabulary.h"
@@ -61,6 +62,17 @@ Cut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, 
   return cut;
 }
 
+// Where embeddings are multiplied by sqrt(hidden), fewer channels mean a smaller factor: the embedding makes up for it, and, where it is
+// the output matrix too, the final norm's gain (stored less one) takes it back.
+void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::ModelDims& after, arch::Role role, std::vector<float>& values) {
+  if (!source.arch().scaled_embedding || after.hidden == source.dims().hidden) return;
+  const float factor = std::sqrt(static_cast<float>(source.dims().hidden) / static_cast<float>(after.hidden));
+  if (role == arch::Role::token_embd)
+    for (float& v : values) v *= factor;
+  if (role == arch::Role::output_norm && after.tied)
+    for (float& v : values) v = (1.0f + v) / factor - 1.0f;
+}
+
 // Calls write(rows) with consecutive pieces of the cut tensor.
 template <typename Write>
 void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& write) {
@@ -84,7 +96,7 @@ void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& wr
       else
         for (const std::int64_t col : cut.cols) piece.push_back(row[col]);
     }
-    write(std::span<const float>(piece));
+    write(piece);
   }
 }
 
@@ -94,7 +106,7 @@ std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::
   const Cut cut = make_cut(source, plan, role, source_layer);
   std::vector<float> out;
   out.reserve(cut.rows.size() * cut.cols.size());
-  stream_cut(source, cut, [&](std::span<const float> rows) { out.insert(out.end(), rows.begin(), rows.end()); });
+  stream_cut(source, cut, [&](const std::vector<float>& rows) { out.insert(out.end(), rows.begin(), rows.end()); });
   return out;
 }
 
@@ -132,7 +144,8 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
       writer.write_rows(role, t.layer, replaced);
       written += t.elements();
     } else {
-      stream_cut(source, make_cut(source, plan, role, source_layer), [&](std::span<const float> rows) {
+      stream_cut(source, make_cut(source, plan, role, source_layer), [&](std::vector<float>& rows) {
+        keep_embedding_scale(source, after, role, rows);
         writer.write_rows(role, t.layer, rows);
         written += static_cast<std::int64_t>(rows.size());
       });

@@ -1,35 +1,61 @@
 #!/usr/bin/env python3
-"""Golden values of the training-side model: tiny random Llama checkpoints and the logits transformers gives for them.
+"""Golden values of the training-side model: tiny random checkpoints of every family and the logits transformers gives for them.
 
-Writes tests/golden/model_<name>/ (config.json, model.safetensors, golden.json) for a tied and an untied model, both with grouped
-queries and odd sizes. The logits must have a standard deviation of at least 0.8, and each negative control (another RoPE base, q rows
-in another order, one MLP zeroed) must move them by more than 0.05: a test that accepts those would prove nothing.
+Writes tests/golden/model_<name>/ (config.json, model.safetensors, golden.json): two of each family, with grouped queries (7:1 in one), head
+sizes that are not hidden / heads, odd vocabularies, tied and untied, windows shorter than the text. The logits must have a standard
+deviation of at least 0.8, and each negative control (another RoPE base, q rows in another order, one MLP zeroed) must move them by more
+than 0.05: a test that accepts those would prove nothing.
 
 Command: python scripts/golden/model.py    (torch 2.13.0, transformers 5, safetensors; versions are stored in golden.json)
 """
 import copy, json, pathlib
 import torch, transformers
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
+A = dict(hidden_size=28, num_attention_heads=7, num_key_value_heads=1, head_dim=6, intermediate_size=36, vocab_size=61, num_hidden_layers=3,
+         max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=None)
+B = dict(A, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=10, intermediate_size=44, vocab_size=75, num_hidden_layers=2)
+GEMMA_LAYERS = dict(num_hidden_layers=7, sliding_window=7)
 MODELS = {
-    "tied": dict(hidden_size=36, num_attention_heads=6, num_key_value_heads=2, head_dim=6, intermediate_size=52, vocab_size=97,
-                 num_hidden_layers=3, tie_word_embeddings=True, rms_norm_eps=1e-5, rope_theta=10000.0),
-    "untied": dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=1, head_dim=8, intermediate_size=44, vocab_size=61,
-                   num_hidden_layers=2, tie_word_embeddings=False, rms_norm_eps=1e-6, rope_theta=500.0),
+    "tied": ("Llama", dict(A, hidden_size=36, num_attention_heads=6, num_key_value_heads=2, intermediate_size=52, vocab_size=97, tie_word_embeddings=True,
+                           rms_norm_eps=1e-5, rope_theta=10000.0)),
+    "untied": ("Llama", dict(A, hidden_size=40, num_attention_heads=5, head_dim=8, intermediate_size=44, num_hidden_layers=2, tie_word_embeddings=False,
+                             rms_norm_eps=1e-6, rope_theta=500.0)),
+    "llama_biases": ("Llama", dict(A, attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
+    "mistral_window": ("Mistral", dict(A, sliding_window=7, tie_word_embeddings=False, rms_norm_eps=1e-5)),
+    "mistral_full": ("Mistral", dict(B, sliding_window=None, tie_word_embeddings=True, hidden_size=30)),
+    "smollm3_a": ("SmolLM3", dict(A, num_hidden_layers=4, tie_word_embeddings=True, head_dim=None, hidden_size=42)),
+    "smollm3_b": ("SmolLM3", dict(B, no_rope_layers=[0, 1], tie_word_embeddings=False, head_dim=None, hidden_size=40)),
+    "qwen2_a": ("Qwen2", dict(A, tie_word_embeddings=True)),
+    "qwen2_b": ("Qwen2", dict(B, tie_word_embeddings=False, use_sliding_window=True, sliding_window=6, max_window_layers=1)),
+    "qwen3_a": ("Qwen3", dict(A, tie_word_embeddings=True)),
+    "qwen3_b": ("Qwen3", dict(B, tie_word_embeddings=False, attention_bias=True)),
+    "gemma2_a": ("Gemma2", dict(A, tie_word_embeddings=True, query_pre_attn_scalar=6, sliding_window=7, attn_logit_softcapping=2.0, final_logit_softcapping=5.0)),
+    "gemma2_b": ("Gemma2", dict(B, tie_word_embeddings=True, query_pre_attn_scalar=13, sliding_window=40)),
+    "gemma3_a": ("Gemma3", dict(A, tie_word_embeddings=True, query_pre_attn_scalar=6, **GEMMA_LAYERS)),
+    "gemma3_b": ("Gemma3", dict(B, tie_word_embeddings=False, query_pre_attn_scalar=12, sliding_window=5, layer_types=["full_attention", "sliding_attention"])),
 }
 
 
-def build(settings, seed):
-    config = LlamaConfig(**settings, max_position_embeddings=128, attention_bias=False, mlp_bias=False, bos_token_id=1, eos_token_id=2)
+def classes(family):
+    config = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
+    return getattr(transformers, config), getattr(transformers, f"{family}ForCausalLM")
+
+
+def build(family, settings, seed):
+    config_class, model_class = classes(family)
+    settings = {k: v for k, v in settings.items() if not (k == "head_dim" and v is None)}
+    config = config_class(**settings)
     config.dtype = "float32"
+    config._attn_implementation = "eager"
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(config).float().eval()
+    model = model_class(config).float().eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.dim() == 1:
-                p.copy_(1 + 0.2 * torch.randn_like(p))
+            if p.dim() == 1:  # gains around what leaves the value alone; biases around nothing
+                middle = 0.0 if name.endswith("bias") or family.startswith("Gemma") else 1.0
+                p.copy_(middle + 0.2 * torch.randn_like(p))
             else:
                 p.copy_(torch.randn_like(p) * 1.4 / p.shape[1] ** 0.5)
     return config, model
@@ -40,13 +66,16 @@ def logits(model, ids):
         return model(torch.tensor(ids)).logits
 
 
+def scaled_bases(parameters):
+    if "rope_theta" in parameters:
+        return dict(parameters, rope_theta=parameters["rope_theta"] * 3)
+    return {kind: dict(value, rope_theta=value["rope_theta"] * 3) for kind, value in parameters.items()}
+
+
 def controls(config, model, ids):
     other_base = copy.deepcopy(config)
-    if getattr(other_base, "rope_parameters", None):
-        other_base.rope_parameters = dict(other_base.rope_parameters, rope_theta=config.rope_parameters["rope_theta"] * 3)
-    else:
-        other_base.rope_theta *= 3
-    rebased = LlamaForCausalLM(other_base).float().eval()
+    other_base.rope_parameters = scaled_bases(config.rope_parameters)
+    rebased = type(model)(other_base).float().eval()
     rebased.load_state_dict(model.state_dict())
     shuffled = copy.deepcopy(model)
     silent = copy.deepcopy(model)
@@ -57,16 +86,16 @@ def controls(config, model, ids):
     return {"rope_base": logits(rebased, ids), "q_rows": logits(shuffled, ids), "zero_mlp": logits(silent, ids)}
 
 
-for seed, (name, settings) in enumerate(MODELS.items(), 1):
-    config, model = build(settings, seed)
+for seed, (name, (family, settings)) in enumerate(MODELS.items(), 1):
+    config, model = build(family, settings, seed)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, settings["vocab_size"], (2, 23), generator=generator).tolist()
     expected = logits(model, ids)
-    assert expected.std() >= 0.8, expected.std()
+    assert expected.std() >= 0.8, (name, expected.std())
     distances = {}
     for control, wrong in controls(config, model, ids).items():
         distances[control] = (wrong - expected).abs().max().item()
-        assert distances[control] > 0.05, (control, distances)
+        assert distances[control] > 0.05, (name, control, distances)
     out = ROOT / f"model_{name}"
     out.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(out)

@@ -26,10 +26,12 @@ ModelDims smol() {
 }
 
 TEST(Arch, LookupsFindEveryFamily) {
-  ASSERT_EQ(all_archs().size(), 1u);
+  ASSERT_EQ(all_archs().size(), 7u);
   for (const Arch* a : all_archs()) {
-    EXPECT_EQ(arch_by_gguf_name(a->name), a);
+    EXPECT_EQ(arch_by_name(a->name), a);
     EXPECT_EQ(arch_by_hf_model_type(a->hf_model_type), a);
+    ASSERT_NE(arch_by_gguf_name(a->gguf), nullptr);
+    EXPECT_EQ(arch_by_gguf_name(a->gguf)->gguf, a->gguf);
   }
   EXPECT_EQ(arch_by_gguf_name("Llama"), nullptr);
   EXPECT_EQ(arch_by_hf_model_type(""), nullptr);
@@ -105,7 +107,7 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
           }
           EXPECT_EQ(surviving(extent, axis, keep, d, layer), expected) << spec.hf << " " << axis_name(axis);
         }
-  EXPECT_EQ(checked, 23);
+  EXPECT_EQ(checked, 31);
   // Concatenated runs: rows of q then k, as a fused tensor has them.
   const Extent fused{{{Axis::kv_groups, Axis::q_per_kv}, {Axis::kv_groups}}};
   EXPECT_EQ(length(fused, d, layer), 9);

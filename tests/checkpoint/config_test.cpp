@@ -92,8 +92,8 @@ const Broken kBroken[] = {
     {"theta negative", [](Json& j) { j["rope_theta"] = -1.0; }, core::ErrorKind::input, "\"rope_theta\""},
     {"thetas contradict", [](Json& j) { j["rope_parameters"] = {{"rope_theta", 5.0}}; }, core::ErrorKind::input, "rope_parameters.rope_theta"},
     {"gelu", [](Json& j) { j["hidden_act"] = "gelu"; }, core::ErrorKind::unsupported, "\"hidden_act\" is \"gelu\""},
-    {"attention bias", [](Json& j) { j["attention_bias"] = true; }, core::ErrorKind::unsupported, "\"attention_bias\""},
-    {"mlp bias", [](Json& j) { j["mlp_bias"] = true; }, core::ErrorKind::unsupported, "\"mlp_bias\""},
+    {"bias as number", [](Json& j) { j["attention_bias"] = 1; }, core::ErrorKind::input, "\"attention_bias\""},
+    {"a bias of another family", [](Json& j) { j["model_type"] = "mistral"; j["mlp_bias"] = true; }, core::ErrorKind::unsupported, "\"mlp_bias\""},
     {"interleaved rope", [](Json& j) { j["rope_interleaved"] = true; }, core::ErrorKind::unsupported, "\"rope_interleaved\""},
     {"sliding window", [](Json& j) { j["sliding_window"] = 4096; }, core::ErrorKind::unsupported, "\"sliding_window\""},
     {"window layers", [](Json& j) { j["layer_types"] = {"sliding_attention"}; }, core::ErrorKind::unsupported, "\"layer_types\""},
@@ -127,7 +127,7 @@ TEST(Config, RefusesByName) {
 TEST(Config, ListsEverythingAtOnce) {
   Json json = good();
   json.erase("vocab_size");
-  json["mlp_bias"] = true;
+  json["use_qk_norm"] = true;
   json["logits_scaling"] = 2;
   try {
     parse(json);
@@ -136,7 +136,7 @@ TEST(Config, ListsEverythingAtOnce) {
     const std::string text = error.what();
     EXPECT_EQ(error.kind(), core::ErrorKind::input);
     EXPECT_NE(text.find("3 problems"), std::string::npos) << text;
-    for (const char* key : {"vocab_size", "mlp_bias", "logits_scaling"}) EXPECT_NE(text.find(key), std::string::npos) << text;
+    for (const char* key : {"vocab_size", "use_qk_norm", "logits_scaling"}) EXPECT_NE(text.find(key), std::string::npos) << text;
   }
 }
 

@@ -76,6 +76,42 @@ TEST_P(Steps, Rope) {
   }
 }
 
+TEST_P(Steps, RopeOfHalves) {
+  for (std::int64_t n : {2, 4, 6, 8, 14, 16, 18, 32, 34, 64, 128}) {
+    Poisoned x(n, 1), c(n / 2), s(n / 2);
+    std::vector<double> expected(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n / 2; ++i) {
+      const double angle = 0.37 * static_cast<double>(i + 1);
+      c.data()[i] = static_cast<float>(std::cos(angle));
+      s.data()[i] = static_cast<float>(std::sin(angle));
+      const double a = x[i], b = x[i + n / 2];
+      expected[i] = a * c[i] - b * s[i];
+      expected[i + n / 2] = a * s[i] + b * c[i];
+    }
+    steps().rope_half_split(x.data(), c.data(), s.data(), n);
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_NEAR(x[i], expected[i], 4 * kEps * 4) << n << " " << i;
+    x.expect_untouched_around();
+  }
+}
+
+TEST_P(Steps, GeluMulAndSoftCap) {
+  for (std::int64_t n : kLengths) {
+    Poisoned gate(n, 1, 6), up(n, 2), out(n, 3);
+    steps().gelu_mul(gate.data(), up.data(), n, out.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double g = gate[i], expected = 0.5 * g * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (g + 0.044715 * g * g * g))) * up[i];
+      // 1 + tanh cancels for negative g: an absolute error of a few eps of g * up.
+      ASSERT_NEAR(out[i], expected, 1e-6 * std::abs(expected) + 8 * kEps * std::abs(g * static_cast<double>(up[i]))) << g;
+    }
+    out.expect_untouched_around();
+    Poisoned x(n, 4, 40);
+    const Poisoned before = x;
+    steps().soft_cap(x.data(), 0.5f, 7, n);
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_NEAR(x[i], 7 * std::tanh(0.5 * before[i] / 7), 7 * 8 * kEps) << before[i];
+    x.expect_untouched_around();
+  }
+}
+
 TEST_P(Steps, SiluMulWithinAMillionth) {
   for (std::int64_t n : kLengths) {
     Poisoned gate(n, 1, 8), up(n, 2), out(n, 3);
@@ -122,6 +158,7 @@ TEST_P(Steps, AddAndHalves) {
 
 struct AttentionCase {
   std::int64_t head_dim, stride, n_queries, positions;
+  float cap = 0;
 };
 
 // visible[j] runs from (sometimes) 0 up to all positions. K and V of the positions past the last visible one are NaN.
@@ -152,7 +189,7 @@ void check_attention(Kernel kernel, const AttentionCase& c) {
   for (std::int64_t j = 0; j < c.n_queries; ++j) visible[j] = c.positions * (j + 1) / c.n_queries;
   Poisoned scores(c.n_queries * c.positions, 4);
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  kernel(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(), c.stride, c.head_dim, scale, scores.data(), out.data(), ldo);
+  kernel(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(), c.stride, c.head_dim, scale, c.cap, scores.data(), out.data(), ldo);
   scores.expect_untouched_around();
   out.expect_untouched_around();
   for (std::int64_t j = 0; j < c.n_queries; ++j) {
@@ -164,7 +201,7 @@ void check_attention(Kernel kernel, const AttentionCase& c) {
         dot += q[j * ldq + d] * value(k[p * c.stride + d]);
         terms += std::abs(q[j * ldq + d] * value(k[p * c.stride + d]));
       }
-      weight[p] = dot * scale;
+      weight[p] = c.cap > 0 ? c.cap * std::tanh(dot * scale / c.cap) : dot * scale;
       most = std::max(most, weight[p]);
       size = std::max(size, terms * scale);
     }
@@ -187,7 +224,7 @@ TEST_P(Steps, Attention) {
   for (std::int64_t head_dim : {8, 20, 64, 80, 128, 136, 256})
     for (std::int64_t n_queries : {1, 3, 8})
       for (std::int64_t positions : {1, 2, 5, 15, 16, 17, 33, 70}) {
-        const AttentionCase c{head_dim, head_dim * 2 + 1, n_queries, positions};
+        const AttentionCase c{head_dim, head_dim * 2 + 1, n_queries, positions, positions % 2 ? 0.0f : 1.5f};
         check_attention<float>(steps().attention_f32, c);
         check_attention<std::uint16_t>(steps().attention_f16, c);
         if (HasFatalFailure()) return;
@@ -204,7 +241,7 @@ TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {
       k[p * head_dim + d] = static_cast<float>(p) - 10;
       v[p * head_dim + d] = static_cast<float>(p);
     }
-  steps().attention_f32(q.data(), head_dim, &positions, 1, k.data(), v.data(), head_dim, head_dim, 1.0f, scores.data(), out.data(), head_dim);
+  steps().attention_f32(q.data(), head_dim, &positions, 1, k.data(), v.data(), head_dim, head_dim, 1.0f, 0, scores.data(), out.data(), head_dim);
   for (float x : out) EXPECT_EQ(x, 19.0f);  // the last position takes all
 }
 

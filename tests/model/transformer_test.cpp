@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"
 
+#include "support/golden_models.h"
 #include "support/temp_dir.h"
 
 namespace espalier::model {
@@ -19,25 +18,18 @@ using arch::Role;
 using checkpoint::Checkpoint;
 using torch::Tensor;
 
-struct Golden {
-  std::string directory;
-  nlohmann::json json;
+struct Golden : support::GoldenModel {
   Tensor ids, logits;
 };
 Golden golden(const std::string& name) {
-  Golden g;
-  g.directory = std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_" + name;
-  g.json = nlohmann::json::parse(std::ifstream(g.directory + "/golden.json"));
-  std::vector<std::int64_t> ids;
-  std::vector<float> logits;
-  for (const auto& row : g.json["ids"])
-    for (const auto& id : row) ids.push_back(id.get<std::int64_t>());
-  for (const auto& batch : g.json["logits"])
-    for (const auto& row : batch)
-      for (const auto& v : row) logits.push_back(v.get<float>());
-  const auto B = static_cast<std::int64_t>(g.json["ids"].size()), T = static_cast<std::int64_t>(ids.size()) / B;
-  g.ids = torch::tensor(ids, torch::kInt64).view({B, T});
-  g.logits = torch::tensor(logits).view({B, T, -1});
+  Golden g{support::golden_model(name), {}, {}};
+  const auto B = static_cast<std::int64_t>(g.sequences.size());
+  for (const auto& sequence : g.sequences) {
+    const Tensor row = torch::tensor(std::vector<std::int64_t>(sequence.begin(), sequence.end()), torch::kInt64);
+    g.ids = g.ids.defined() ? torch::cat({g.ids, row}) : row;
+  }
+  g.ids = g.ids.view({B, -1});
+  g.logits = torch::tensor(g.values).view({B, g.ids.size(1), -1});
   return g;
 }
 double distance(const Tensor& a, const Tensor& b) { return (a - b).abs().max().item<double>(); }
@@ -68,6 +60,7 @@ TEST_P(GoldenLogits, NegativeControlsAreSeen) {
   const Checkpoint source = Checkpoint::open(g.directory);
   arch::ModelDims dims = source.dims();
   dims.rope_theta *= 3;
+  dims.local_rope_theta *= 3;
   Transformer rebased(source.arch(), dims, {});
   Transformer shuffled = Transformer::load(source, {});
   Transformer silent = Transformer::load(source, {});
@@ -77,7 +70,7 @@ TEST_P(GoldenLogits, NegativeControlsAreSeen) {
   silent.weight(Role::ffn_down, static_cast<int>(dims.n_layers()) - 1).zero_();
   // The same distances as transformers measured, so the controls do the same thing in both.
   const auto expect = [&](const Transformer& wrong, const char* control) {
-    const double expected = g.json["control_distances"][control].get<double>();
+    const double expected = g.control_distances.at(control);
     EXPECT_NEAR(distance(wrong.forward(g.ids), g.logits), expected, 1e-3 * expected) << control;
   };
   expect(rebased, "rope_base");
@@ -96,7 +89,7 @@ TEST_P(GoldenLogits, SavedAndLoadedIsTheSame) {
   EXPECT_TRUE(copy.dims() == model.dims());
   EXPECT_TRUE(torch::equal(copy.forward(g.ids), model.forward(g.ids)));
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenLogits, testing::Values("tied", "untied"));
+INSTANTIATE_TEST_SUITE_P(Models, GoldenLogits, testing::ValuesIn(support::kGoldenModels), [](const auto& test) { return std::string(test.param); });
 
 TEST(Transformer, LayersMayDifferAndLackBlocks) {
   torch::NoGradGuard no_grad;

@@ -77,7 +77,7 @@ inline void add_positions_some(const float* weight, std::int64_t positions, cons
 
 template <typename Float>
 void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const typename Float::Stored* k,
-               const typename Float::Stored* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out,
+               const typename Float::Stored* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out,
                std::int64_t ldo) {
   std::int64_t n = 0;
   for (std::int64_t j = 0; j < n_queries; ++j) n = visible[j] > n ? visible[j] : n;
@@ -98,7 +98,8 @@ void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, st
     }
   }
   for (std::int64_t j = 0; j < n_queries; ++j) {
-    if (visible[j] > 0) softmax(scores + j * n, visible[j], scale);
+    if (visible[j] > 0 && cap > 0) soft_cap(scores + j * n, scale, cap, visible[j]);
+    if (visible[j] > 0) softmax(scores + j * n, visible[j], cap > 0 ? 1.0f : scale);
     for (std::int64_t d = 0; d < head_dim; d += V::kLanes) store_some(out + j * ldo + d, V::zero(), head_dim - d);
   }
   for (std::int64_t p = 0; p < n; p += kTilePositions) {

@@ -57,6 +57,40 @@ void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   }
 }
 
+void rope_half_split(float* x, const float* c, const float* s, std::int64_t n) {
+  const std::int64_t half = n / 2;
+  std::int64_t i = 0;
+  for (; i + V::kLanes <= half; i += V::kLanes) {
+    const V::F a = V::load(x + i), b = V::load(x + half + i), cosine = V::load(c + i), sine = V::load(s + i);
+    V::store(x + i, V::sub(V::mul(a, cosine), V::mul(b, sine)));
+    V::store(x + half + i, V::fma(b, cosine, V::mul(a, sine)));
+  }
+  for (; i < half; ++i) {
+    const float a = x[i], b = x[half + i];
+    x[i] = a * c[i] - b * s[i];
+    x[half + i] = a * s[i] + b * c[i];
+  }
+}
+
+// gelu(x) = x / (1 + e^(-2 z)), z = sqrt(2 / pi) (x + 0.044715 x^3)
+void gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  const V::F one = V::set1(1.0f), linear = V::set1(-1.59576912f), cubic = V::set1(-0.0713548163f);
+  for (std::int64_t i = 0; i < n; i += V::kLanes) {
+    const V::F g = load_some(gate + i, n - i);
+    const V::F e = exponential(V::mul(g, V::fma(V::mul(g, g), cubic, linear)));
+    store_some(out + i, V::mul(V::div(g, V::add(one, e)), load_some(up + i, n - i)), n - i);
+  }
+}
+
+// tanh(y) = 1 - 2 / (e^(2 y) + 1)
+void soft_cap(float* x, float scale, float cap, std::int64_t n) {
+  const V::F factor = V::set1(2 * scale / cap), one = V::set1(1.0f), minus_two = V::set1(-2.0f), size = V::set1(cap);
+  for (std::int64_t i = 0; i < n; i += V::kLanes) {
+    const V::F e = exponential(V::mul(load_some(x + i, n - i), factor));
+    store_some(x + i, V::mul(size, V::add(one, V::div(minus_two, V::add(e, one)))), n - i);
+  }
+}
+
 void add(const float* x, std::int64_t n, float* inout) {
   for (std::int64_t i = 0; i < n; i += V::kLanes) store_some(inout + i, V::add(load_some(inout + i, n - i), load_some(x + i, n - i)), n - i);
 }

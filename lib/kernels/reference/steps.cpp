@@ -23,8 +23,28 @@ void rope_interleaved(float* x, const float* c, const float* s, std::int64_t n) 
   }
 }
 
+void rope_half_split(float* x, const float* c, const float* s, std::int64_t n) {
+  const std::int64_t half = n / 2;
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float a = x[i], b = x[i + half];
+    x[i] = a * c[i] - b * s[i];
+    x[i + half] = a * s[i] + b * c[i];
+  }
+}
+
 void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float g = gate[i];
+    out[i] = 0.5f * g * (1.0f + std::tanh(0.797884561f * (g + 0.044715f * g * g * g))) * up[i];
+  }
+}
+
+void soft_cap(float* x, float scale, float cap, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) x[i] = cap * std::tanh(x[i] * scale / cap);
 }
 
 void add(const float* x, std::int64_t n, float* inout) {
@@ -36,7 +56,7 @@ float to_float(std::uint16_t x) { return core::half_to_float(x); }
 
 template <typename T>
 void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const T* k, const T* v,
-               std::int64_t kv_stride, std::int64_t head_dim, float scale, float* scores, float* out, std::int64_t ldo) {
+               std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo) {
   for (std::int64_t j = 0; j < n_queries; ++j) {
     float* o = out + j * ldo;
     std::fill(o, o + head_dim, 0.0f);
@@ -46,6 +66,7 @@ void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, st
       float dot = 0;
       for (std::int64_t d = 0; d < head_dim; ++d) dot += q[j * ldq + d] * to_float(k[p * kv_stride + d]);
       scores[p] = dot * scale;
+      if (cap > 0) scores[p] = cap * std::tanh(scores[p] / cap);
       largest = std::max(largest, scores[p]);
     }
     double sum = 0;
@@ -69,7 +90,10 @@ void to_f16(const float* x, std::int64_t n, std::uint16_t* out) {
 void fill_steps(StepKernels& steps) {
   steps = {.rms_norm = rms_norm,
            .rope_interleaved = rope_interleaved,
+           .rope_half_split = rope_half_split,
            .silu_mul = silu_mul,
+           .gelu_mul = gelu_mul,
+           .soft_cap = soft_cap,
            .add = add,
            .attention_f32 = attention<float>,
            .attention_f16 = attention<std::uint16_t>,

@@ -1,0 +1,12 @@
+// Extents that the families' tables share: V vocab, H hidden, F ffn, D head_dim, Q all query heads, K all key (or value) heads.
+#pragma once
+#include "arch/arch.h"
+
+namespace espalier::arch {
+
+inline constexpr Extent V{{{Axis::vocab}}}, H{{{Axis::hidden}}}, F{{{Axis::ffn}}}, D{{{Axis::head_dim}}};
+inline constexpr Extent Q{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim}}};
+inline constexpr Extent K{{{Axis::kv_groups, Axis::head_dim}}};
+inline constexpr Extent kVector{};  // columns of a vector
+
+}  // namespace espalier::arch

@@ -1,0 +1,49 @@
+// Gemma 2: RMSNorm (gain 1 + weight) before and after each block, GELU gate, embeddings times sqrt(hidden), every other layer over a window,
+// soft-capped attention scores and logits. Source of names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H, kVector, plus_one},
+    {Role::output,      "lm_head.weight",            V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,      "model.layers.{L}.input_layernorm.weight",            H, kVector, plus_one},
+    {Role::attn_q,         "model.layers.{L}.self_attn.q_proj.weight",           Q, H},
+    {Role::attn_k,         "model.layers.{L}.self_attn.k_proj.weight",           K, H},
+    {Role::attn_v,         "model.layers.{L}.self_attn.v_proj.weight",           K, H},
+    {Role::attn_output,    "model.layers.{L}.self_attn.o_proj.weight",           H, Q},
+    {Role::attn_post_norm, "model.layers.{L}.post_attention_layernorm.weight",   H, kVector, plus_one},
+    {Role::ffn_norm,       "model.layers.{L}.pre_feedforward_layernorm.weight",  H, kVector, plus_one},
+    {Role::ffn_gate,       "model.layers.{L}.mlp.gate_proj.weight",              F, H},
+    {Role::ffn_up,         "model.layers.{L}.mlp.up_proj.weight",                F, H},
+    {Role::ffn_down,       "model.layers.{L}.mlp.down_proj.weight",              H, F},
+    {Role::ffn_post_norm,  "model.layers.{L}.post_feedforward_layernorm.weight", H, kVector, plus_one},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_gemma2;
+constexpr Arch k_gemma2{.name = "gemma2",
+                        .gguf = "gemma2",
+                        .hf_model_type = "gemma2",
+                        .hf_architecture = "Gemma2ForCausalLM",
+                        .norm = Norm::rms_plus_one,
+                        .activation = Activation::gelu_tanh,
+                        .defaults = {.head_dim = 256, .positions = 8192, .window = 4096, .attention_softcap = 50, .logit_softcap = 30, .tied = true},
+                        .window_period = 2,
+                        .no_rope_period = 0,
+                        .scaled_embedding = true,
+                        .model = kModel,
+                        .layer = kLayer};
+static_assert(sound(k_gemma2));
+
+}  // namespace espalier::arch

@@ -1,0 +1,51 @@
+// Gemma 3, text: Gemma 2's blocks with an RMSNorm over each head of q and k instead of soft-caps; five of six layers over a window with a rotary
+// base of their own. Source of names: Hugging Face Gemma3ForCausalLM; GGUF: general.architecture "gemma3".
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H, kVector, plus_one},
+    {Role::output,      "lm_head.weight",            V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,      "model.layers.{L}.input_layernorm.weight",            H, kVector, plus_one},
+    {Role::attn_q,         "model.layers.{L}.self_attn.q_proj.weight",           Q, H},
+    {Role::attn_k,         "model.layers.{L}.self_attn.k_proj.weight",           K, H},
+    {Role::attn_v,         "model.layers.{L}.self_attn.v_proj.weight",           K, H},
+    {Role::attn_q_norm,    "model.layers.{L}.self_attn.q_norm.weight",           D, kVector, plus_one},
+    {Role::attn_k_norm,    "model.layers.{L}.self_attn.k_norm.weight",           D, kVector, plus_one},
+    {Role::attn_output,    "model.layers.{L}.self_attn.o_proj.weight",           H, Q},
+    {Role::attn_post_norm, "model.layers.{L}.post_attention_layernorm.weight",   H, kVector, plus_one},
+    {Role::ffn_norm,       "model.layers.{L}.pre_feedforward_layernorm.weight",  H, kVector, plus_one},
+    {Role::ffn_gate,       "model.layers.{L}.mlp.gate_proj.weight",              F, H},
+    {Role::ffn_up,         "model.layers.{L}.mlp.up_proj.weight",                F, H},
+    {Role::ffn_down,       "model.layers.{L}.mlp.down_proj.weight",              H, F},
+    {Role::ffn_post_norm,  "model.layers.{L}.post_feedforward_layernorm.weight", H, kVector, plus_one},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_gemma3;
+constexpr Arch k_gemma3{.name = "gemma3",
+                        .gguf = "gemma3",
+                        .hf_model_type = "gemma3_text",
+                        .hf_architecture = "Gemma3ForCausalLM",
+                        .norm = Norm::rms_plus_one,
+                        .activation = Activation::gelu_tanh,
+                        .defaults = {.head_dim = 256, .positions = 131072, .window = 4096, .rope_theta = 1000000, .local_rope_theta = 10000, .tied = true},
+                        .window_period = 6,
+                        .no_rope_period = 0,
+                        .scaled_embedding = true,
+                        .model = kModel,
+                        .layer = kLayer};
+static_assert(sound(k_gemma3));
+
+}  // namespace espalier::arch

@@ -1,0 +1,47 @@
+// Mistral 7B, Mistral-NeMo and what was pruned from them (Minitron-8B): Llama's blocks, head_dim of its own, in v0.1 attention over a window in every layer.
+// Source of names: Hugging Face MistralForCausalLM; GGUF: general.architecture "llama", which has no windows.
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H},
+    {Role::output,      "lm_head.weight",            V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,   "model.layers.{L}.input_layernorm.weight",          H},
+    {Role::attn_q,      "model.layers.{L}.self_attn.q_proj.weight",         Q, H, rope_permute},
+    {Role::attn_k,      "model.layers.{L}.self_attn.k_proj.weight",         K, H, rope_permute},
+    {Role::attn_v,      "model.layers.{L}.self_attn.v_proj.weight",         K, H},
+    {Role::attn_output, "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
+    {Role::ffn_norm,    "model.layers.{L}.post_attention_layernorm.weight", H},
+    {Role::ffn_gate,    "model.layers.{L}.mlp.gate_proj.weight",            F, H},
+    {Role::ffn_up,      "model.layers.{L}.mlp.up_proj.weight",              F, H},
+    {Role::ffn_down,    "model.layers.{L}.mlp.down_proj.weight",            H, F},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_mistral;
+constexpr Arch k_mistral{.name = "mistral",
+                         .gguf = "llama",
+                         .hf_model_type = "mistral",
+                         .hf_architecture = "MistralForCausalLM",
+                         .norm = Norm::rms,
+                         .activation = Activation::silu,
+                         .defaults = {.positions = 131072, .window = 4096},
+                         .window_period = kEveryLayer,
+                         .no_rope_period = 0,
+                         .scaled_embedding = false,
+                         .model = kModel,
+                         .layer = kLayer};
+static_assert(sound(k_mistral));
+
+}  // namespace espalier::arch

@@ -1,0 +1,50 @@
+// Qwen2, Qwen2.5: Llama's blocks with biases of q, k and v.
+// Source of names: Hugging Face Qwen2ForCausalLM; GGUF: general.architecture "qwen2".
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H},
+    {Role::output,      "lm_head.weight",            V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,   "model.layers.{L}.input_layernorm.weight",          H},
+    {Role::attn_q,      "model.layers.{L}.self_attn.q_proj.weight",         Q, H},
+    {Role::attn_k,      "model.layers.{L}.self_attn.k_proj.weight",         K, H},
+    {Role::attn_v,      "model.layers.{L}.self_attn.v_proj.weight",         K, H},
+    {Role::attn_q_bias, "model.layers.{L}.self_attn.q_proj.bias",           Q},
+    {Role::attn_k_bias, "model.layers.{L}.self_attn.k_proj.bias",           K},
+    {Role::attn_v_bias, "model.layers.{L}.self_attn.v_proj.bias",           K},
+    {Role::attn_output, "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
+    {Role::ffn_norm,    "model.layers.{L}.post_attention_layernorm.weight", H},
+    {Role::ffn_gate,    "model.layers.{L}.mlp.gate_proj.weight",            F, H},
+    {Role::ffn_up,      "model.layers.{L}.mlp.up_proj.weight",              F, H},
+    {Role::ffn_down,    "model.layers.{L}.mlp.down_proj.weight",            H, F},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_qwen2;
+constexpr Arch k_qwen2{.name = "qwen2",
+                       .gguf = "qwen2",
+                       .hf_model_type = "qwen2",
+                       .hf_architecture = "Qwen2ForCausalLM",
+                       .norm = Norm::rms,
+                       .activation = Activation::silu,
+                       .defaults = {.positions = 32768, .window = 4096},
+                       .window_period = kOnlyListed,
+                       .no_rope_period = 0,
+                       .scaled_embedding = false,
+                       .model = kModel,
+                       .layer = kLayer};
+static_assert(sound(k_qwen2));
+
+}  // namespace espalier::arch

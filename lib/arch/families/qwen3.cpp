@@ -1,0 +1,53 @@
+// Qwen3: Llama's blocks, every head of q and k through an RMSNorm before it is turned, head_dim of its own.
+// Source of names: Hugging Face Qwen3ForCausalLM; GGUF: general.architecture "qwen3".
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H},
+    {Role::output,      "lm_head.weight",            V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",          H},
+    {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",         Q, H},
+    {Role::attn_k,           "model.layers.{L}.self_attn.k_proj.weight",         K, H},
+    {Role::attn_v,           "model.layers.{L}.self_attn.v_proj.weight",         K, H},
+    {Role::attn_q_bias,      "model.layers.{L}.self_attn.q_proj.bias",           Q, kVector, none, attention_bias},
+    {Role::attn_k_bias,      "model.layers.{L}.self_attn.k_proj.bias",           K, kVector, none, attention_bias},
+    {Role::attn_v_bias,      "model.layers.{L}.self_attn.v_proj.bias",           K, kVector, none, attention_bias},
+    {Role::attn_q_norm,      "model.layers.{L}.self_attn.q_norm.weight",         D},
+    {Role::attn_k_norm,      "model.layers.{L}.self_attn.k_norm.weight",         D},
+    {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
+    {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",           H, kVector, none, output_bias},
+    {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight", H},
+    {Role::ffn_gate,         "model.layers.{L}.mlp.gate_proj.weight",            F, H},
+    {Role::ffn_up,           "model.layers.{L}.mlp.up_proj.weight",              F, H},
+    {Role::ffn_down,         "model.layers.{L}.mlp.down_proj.weight",            H, F},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_qwen3;
+constexpr Arch k_qwen3{.name = "qwen3",
+                       .gguf = "qwen3",
+                       .hf_model_type = "qwen3",
+                       .hf_architecture = "Qwen3ForCausalLM",
+                       .norm = Norm::rms,
+                       .activation = Activation::silu,
+                       .defaults = {.head_dim = 128, .positions = 32768, .window = 4096},
+                       .window_period = kOnlyListed,
+                       .no_rope_period = 0,
+                       .scaled_embedding = false,
+                       .model = kModel,
+                       .layer = kLayer};
+static_assert(sound(k_qwen3));
+
+}  // namespace espalier::arch

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF and finds the perplexity we find; what
+is left after pruning each axis loads in transformers, which finds our perplexity, and in llama.cpp again."""
+import math
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+import tool
+
+LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
+CONTEXT = 64
+A = dict(hidden_size=128, num_attention_heads=8, num_key_value_heads=2, head_dim=32, intermediate_size=192, num_hidden_layers=3, max_position_embeddings=256,
+         bos_token_id=0, eos_token_id=0, pad_token_id=None)
+SEVEN = dict(A, hidden_size=224, num_attention_heads=7, num_key_value_heads=1, intermediate_size=160)
+# name: (transformers' prefix, settings, axes that pruning may cut)
+WIDTHS = [["--ffn", 96], ["--layers", 2]]
+ALL = [*WIDTHS, ["--kv-groups", 1], ["--hidden", 96]]
+MODELS = {
+    "llama": ("Llama", dict(A, tie_word_embeddings=True), ALL),
+    "llama_seven": ("Llama", dict(SEVEN, tie_word_embeddings=True), [["--hidden", 160]]),  # not a multiple of its heads: leaves as mistral
+    "llama_biases": ("Llama", dict(SEVEN, tie_word_embeddings=False, attention_bias=True, mlp_bias=True), WIDTHS),
+    "mistral": ("Mistral", dict(A, sliding_window=None, tie_word_embeddings=False), ALL),
+    "mistral_wide_heads": ("Mistral", dict(SEVEN, sliding_window=None, head_dim=64, tie_word_embeddings=True), [*WIDTHS, ["--hidden", 160]]),
+    "smollm3": ("SmolLM3", dict(A, num_hidden_layers=4, hidden_size=256, tie_word_embeddings=True), [["--ffn", 96], ["--kv-groups", 1], ["--hidden", 192]]),
+    "qwen2": ("Qwen2", dict(A, head_dim=16, tie_word_embeddings=True), ALL),
+    "qwen2_wide_heads": ("Qwen2", dict(SEVEN, head_dim=64, tie_word_embeddings=False), [*WIDTHS, ["--hidden", 160]]),
+    "qwen3": ("Qwen3", dict(A, tie_word_embeddings=True), ALL),
+    "qwen3_seven": ("Qwen3", dict(SEVEN, tie_word_embeddings=False), [*WIDTHS, ["--hidden", 160]]),
+    "gemma2": ("Gemma2", dict(A, tie_word_embeddings=True, query_pre_attn_scalar=32, sliding_window=24), ALL),
+    "gemma2_folded": ("Gemma2", dict(SEVEN, tie_word_embeddings=True, query_pre_attn_scalar=20, sliding_window=512), [*WIDTHS, ["--hidden", 112]]),
+    "gemma3": ("Gemma3", dict(A, num_hidden_layers=7, tie_word_embeddings=True, query_pre_attn_scalar=32, sliding_window=24), ALL),
+    "gemma3_listed": ("Gemma3", dict(SEVEN, tie_word_embeddings=True, query_pre_attn_scalar=48, sliding_window=16,
+                                     layer_types=["full_attention", "sliding_attention", "full_attention"]), [*WIDTHS, ["--hidden", 112]]),
+}
+
+
+class Families(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        assert (LLAMA / "llama-perplexity").is_file(), f"{LLAMA}: no llama-perplexity; scripts/llama_cpp.sh builds it"
+        torch.set_num_threads(2)
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.dir = pathlib.Path(cls.folder.name)
+        words = (tool.docs / "train.txt").read_text()
+        cls.train, cls.text = cls.dir / "train.txt", cls.dir / "text.txt"
+        cls.train.write_text(words[:40000])
+        cls.text.write_text((tool.docs / "heldout.txt").read_text()[:6000])
+        bpe = Tokenizer(models.BPE())
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bpe.decoder = decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        bpe.train_from_iterator([words[:60000]], trainers.BpeTrainer(vocab_size=499, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False))
+        cls.tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+        cls.ids = torch.tensor(bpe.encode(cls.text.read_text().removesuffix("\n")).ids)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def build(self, name):
+        family, settings, _ = MODELS[name]
+        config_class = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")
+        config = config_class(vocab_size=499, **settings)
+        torch.manual_seed(len(name))
+        model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
+        with torch.no_grad():
+            for key, p in model.named_parameters():
+                if p.dim() == 1:
+                    p.copy_((0.0 if key.endswith("bias") or family.startswith("Gemma") else 1.0) + 0.2 * torch.randn_like(p))
+                else:
+                    p.copy_(torch.randn_like(p) * 1.4 / p.shape[1] ** 0.5)
+            self.assertGreater(model(self.ids[None, :CONTEXT]).logits.std().item(), 0.8)
+        directory = self.dir / name
+        model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+        return directory
+
+    def theirs(self, directory):
+        """transformers' perplexity by our protocol "windows"."""
+        model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for begin in range(0, 4 * CONTEXT, CONTEXT):
+                window = self.ids[begin:begin + CONTEXT]
+                logits = model(window[None]).logits[0, :-1].double()
+                total += torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum").item()
+                count += CONTEXT - 1
+        return math.exp(total / count)
+
+    def directory_agrees(self, directory):
+        ours = tool.run_json("eval", directory, "--text", self.text, "--context", CONTEXT, "--windows", 4)["perplexity"]
+        self.assertLess(abs(ours / self.theirs(directory) - 1), 1e-4, str(directory))
+
+    def file_agrees(self, directory, fmt, tolerance):
+        file = directory.parent / f"{directory.name}.{fmt}.gguf"
+        tool.run_json("quantize", directory, "--out", file, "--format", fmt)
+        done = subprocess.run([str(LLAMA / "llama-perplexity"), "-m", str(file), "-f", str(self.text), "-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT), "-t", "2",
+                               "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", "0", "--no-warmup"], capture_output=True, text=True, errors="replace", timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        theirs = float(re.search(r"Final estimate: PPL = ([0-9.]+)", done.stdout + done.stderr)[1])
+        ours = tool.run_json("perplexity", file, "--text", self.text, "--context", CONTEXT, "--protocol", "llama.cpp", program=tool.espalier_run)["perplexity"]
+        self.assertLess(abs(ours / theirs - 1), tolerance, (str(file), ours, theirs))
+        file.unlink()
+
+    def test_every_family(self):
+        self.assertEqual(len(MODELS), 14)
+        for name, (family, _, axes) in MODELS.items():
+            # llama.cpp's GELU reads a table of F16 values
+            exact = 1e-3 if family.startswith("Gemma") else 1e-4
+            with self.subTest(name):
+                directory = self.build(name)
+                self.directory_agrees(directory)
+                self.file_agrees(directory, "f32", exact)
+                self.file_agrees(directory, "q8_0", 5e-3)
+            for cut in axes:
+                with self.subTest(f"{name} {cut}"):
+                    pruned = self.dir / f"{name}-pruned"
+                    tool.run_json("prune", directory, "--out", pruned, "--text", self.train, "--tokens", 2048, "--sequence", CONTEXT, *cut)
+                    self.directory_agrees(pruned)
+                    self.file_agrees(pruned, "f32", exact)
+
+
+if __name__ == "__main__":
+    tool.main()
