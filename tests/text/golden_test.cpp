@@ -8,7 +8,7 @@
 namespace espalier::text {
 namespace {
 
-constexpr std::size_t kTexts = 26;
+constexpr std::size_t kTexts = 27;
 
 class Golden : public testing::TestWithParam<std::string> {
  protected:
@@ -39,7 +39,7 @@ TEST_P(Golden, DecodesAsTokenizersDoes) {
 
 TEST_P(Golden, PiecesAreTheText) {
   const Tokenizer tokenizer(data());
-  const bool prefixed = tokenizer.data().kind == TokenizerKind::spm;
+  const bool prefixed = tokenizer.data().add_space_prefix;
   int whole = 0;
   for (const auto& [name, text] : stress_texts()) {
     std::string bytes = prefixed && !text.empty() ? " " : "";
@@ -91,8 +91,8 @@ TEST_P(Golden, OtherRulesGiveOtherIds) {
     std::reverse(changed.merges.begin(), changed.merges.end());
     EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 2) << "other order of merges";
   } else {
-    changed.add_space_prefix = false;
-    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 10) << "no space in front";
+    changed.add_space_prefix = !changed.add_space_prefix;
+    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 10) << "a space in front or none";
     changed = data();
     for (float& score : changed.scores) score = -score;
     EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 5) << "scores turned round";
@@ -107,23 +107,74 @@ std::string printable(const testing::TestParamInfo<std::string>& info) {
 INSTANTIATE_TEST_SUITE_P(Fixtures, Golden, testing::ValuesIn(fixture_names()), printable);
 
 TEST(Fixtures, AllAreThere) {
-  EXPECT_EQ(fixture_names().size(), 6u);
+  EXPECT_EQ(fixture_names().size(), 10u);
   EXPECT_EQ(stress_texts().size(), kTexts);
 }
 
 // The one flag each fixture is there for.
 TEST(Fixtures, HaveWhatTheyAreMadeFor) {
   const auto data = [](const char* name) { return tokenizer_from_hf(fixture_directory(name)); };
-  EXPECT_EQ(data("gpt-2").pre, "gpt-2");
-  EXPECT_EQ(data("smollm").pre, "smollm");
-  EXPECT_EQ(data("llama-bpe").pre, "llama-bpe");
-  EXPECT_EQ(data("qwen2").pre, "qwen2");
+  for (const char* name : {"gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "tekken", "gpt-4o"}) EXPECT_EQ(data(name).pre, name);
   EXPECT_TRUE(data("llama-bpe").ignore_merges);
   EXPECT_TRUE(data("llama-bpe").add_bos);
   EXPECT_TRUE(data("qwen2").nfc);
   EXPECT_EQ(data("gpt-2").rules.size(), 2u);
+  EXPECT_TRUE(data("tekken").ignore_merges);
+  EXPECT_FALSE(data("gemma").add_space_prefix);
   EXPECT_EQ(data("spm").space_rule, SpaceRule::every_segment);
   EXPECT_EQ(data("metaspace").space_rule, SpaceRule::metaspace_first);
+}
+
+// Of the pre-tokenizers with one pattern, the one that merges as the model does.
+TEST(PreTokenizers, AreChosenByIgnoreMergesToo) {
+  const support::TempDir directory;
+  nlohmann::json json = read_json(fixture_directory("llama-bpe") + "/tokenizer.json");
+  json["model"]["ignore_merges"] = false;
+  core::write_text_file(directory.file("tokenizer.json"), json.dump());
+  const TokenizerData data = tokenizer_from_hf(directory.path());
+  EXPECT_EQ(data.pre, "smaug-bpe");
+  EXPECT_FALSE(through_gguf(data).ignore_merges);
+  EXPECT_EQ(through_gguf(data).pre, "smaug-bpe");
+  json = read_json(fixture_directory("qwen2") + "/tokenizer.json");
+  json["model"]["ignore_merges"] = true;  // no entry has this pattern and this flag: it travels beside the name
+  core::write_text_file(directory.file("tokenizer.json"), json.dump());
+  EXPECT_EQ(tokenizer_from_hf(directory.path()).pre, "qwen2");
+  EXPECT_TRUE(through_gguf(tokenizer_from_hf(directory.path())).ignore_merges);
+}
+
+// llama.cpp looks for user-defined tokens in the text as it was given and prints them as they are.
+TEST(Gemma, UserDefinedRunsAreSpacesInGguf) {
+  const TokenizerData data = tokenizer_from_hf(fixture_directory("gemma"));
+  const support::TempDir directory;
+  {
+    format::GgufWriter writer(directory.file("vocabulary.gguf"));
+    tokenizer_to_gguf(data, writer);
+    writer.begin();
+    writer.finish();
+  }
+  const format::GgufHeader header = format::GgufHeader::read(core::FileReader(directory.file("vocabulary.gguf")));
+  EXPECT_EQ(header.optional_boolean("tokenizer.ggml.add_space_prefix"), false);
+  const std::vector<std::string>& written = header.array("tokenizer.ggml.tokens").strings;
+  int spaced = 0;
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    if (written[i] == data.tokens[i]) continue;
+    EXPECT_EQ(written[i], std::string(data.tokens[i].size() / 3, ' '));
+    ++spaced;
+  }
+  EXPECT_EQ(spaced, 7);
+  EXPECT_EQ(tokenizer_from_gguf(header).tokens, data.tokens);
+}
+
+// Runs of one character grow to the longest there is, whether the token is an added one or not, and then begin anew.
+TEST(Gemma, RunsGrowFromTheLeft) {
+  const Tokenizer tokenizer(tokenizer_from_hf(fixture_directory("gemma")));
+  const auto lengths = [&](const std::string& text) {
+    std::vector<std::size_t> out;
+    for (const std::int32_t id : tokenizer.encode(text, false, false)) out.push_back(tokenizer.piece(id).size());
+    return out;
+  };
+  EXPECT_EQ(lengths(std::string(37, ' ')), (std::vector<std::size_t>{16, 16, 5}));
+  EXPECT_EQ(lengths(std::string(5, '\t')), (std::vector<std::size_t>{4, 1}));
 }
 
 TEST(SentencePiece, GivesTheSameIds) {
