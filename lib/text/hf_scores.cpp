@@ -1,13 +1,12 @@
 // Scores that rank tokens as the merge list of a tokenizer.json does, for lists that scores can express: grouped by the token made, and
 // with every split of a token that has one. That is what converters make of a SentencePiece model whose scores differ.
 //
-// Where scores are equal, converters order merges by the length of the left part, longest first. Such a stretch is understood when all
-// its tokens are runs of one character (Gemma's "\n\n", "\n\n\n", ...): in a text, the first pair then grows to the longest run there is before
-// another pair merges, which is what equal scores mean too (leftmost first), provided that no length is missing.
+// Where scores are equal, converters order merges by the lengths of the left and the right part, longest first. Such a stretch is understood when all
+// its tokens are runs of one character (Gemma's "\n\n", "\n\n\n", ...): what a run of text has become is then never longer than what is left of
+// it, so that the leftmost pair that merges, which equal scores prefer, is one with the longest left part.
 #include <cstdint>
-#include <map>
-#include <set>
 #include <unordered_set>
+#include <utility>
 
 #include "core/error.h"
 #include "text/hf_files.h"
@@ -92,20 +91,14 @@ class Scoring {
   }
 
   void check_runs(std::size_t begin, std::size_t end) const {
-    std::map<std::string_view, std::set<std::size_t>> lengths;
-    std::size_t last = SIZE_MAX;
+    std::pair<std::size_t, std::size_t> last(SIZE_MAX, SIZE_MAX);
     for (std::size_t i = begin; i < end; ++i) {
       const std::string_view token = data_.tokens[index(merges_[i].result)];
       const std::size_t unit = code_point_at(token, 0).length;
-      const std::size_t left = data_.tokens[index(merges_[i].left)].size() / unit;
-      ESP_CHECK(left <= last && !ranked_[index(merges_[i].result)], unsupported, where_, "[", i, "] makes ", name(merges_[i].result),
+      const std::pair lengths(data_.tokens[index(merges_[i].left)].size() / unit, data_.tokens[index(merges_[i].right)].size() / unit);
+      ESP_CHECK(lengths <= last && !ranked_[index(merges_[i].result)], unsupported, where_, "[", i, "] makes ", name(merges_[i].result),
                 " again after other tokens, and not in the order of equal scores");
-      last = left;
-      lengths[token.substr(0, unit)].insert(token.size() / unit);
-    }
-    for (const auto& [character, set] : lengths) {
-      ESP_CHECK(*set.rbegin() == set.size() + 1, unsupported, where_, "[", begin, "]: runs of ", shown(character), " have equal scores, but of the lengths 2 to ",
-                *set.rbegin(), " only ", set.size(), " are there");
+      last = lengths;
     }
   }
 
@@ -142,7 +135,7 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   scoring.score(merged);
   for (const Merge& merge : merges_from_scores(data, ids)) {
     const std::size_t result = at(merge.result);
-    if (scoring.made()[result]) continue;
+    if (scoring.made()[result] || data.types[result] == TokenType::unused) continue;
     // It could be made and is not.
     ESP_CHECK(data.types[result] == TokenType::normal, unsupported, where, " does not make ", scoring.name(merge.result),
               ", an added token with U+2581 that could be made of others");

@@ -165,6 +165,54 @@ TEST(Gemma, UserDefinedRunsAreSpacesInGguf) {
   EXPECT_EQ(tokenizer_from_gguf(header).tokens, data.tokens);
 }
 
+// Merge lists in the order of equal scores, with lengths missing, against the definition: the pair of the best place in the list, leftmost.
+TEST(Gemma, RunsOfSomeLengthsMergeAsTheirListSays) {
+  const nlohmann::json fixture = read_json(fixture_directory("gemma") + "/tokenizer.json");
+  int compared = 0;
+  for (unsigned set = 1; set < 128; ++set) {
+    const auto present = [set](std::size_t length) { return length == 1 || (length <= 8 && (set >> (length - 2) & 1) != 0); };
+    nlohmann::json json = fixture;
+    nlohmann::json &vocab = json["model"]["vocab"], &merges = json["model"]["merges"];
+    merges = nlohmann::json::array();
+    json["added_tokens"] = nlohmann::json::array();
+    for (std::size_t length = 1; length <= 8; ++length) {
+      const std::string run(length, '~');
+      if (present(length) && !vocab.contains(run)) vocab[run] = vocab.size();
+      if (!present(length)) vocab.erase(run);
+    }
+    std::vector<std::pair<std::size_t, std::size_t>> list;
+    for (std::size_t left = 8; left > 0; --left) {
+      for (std::size_t right = 8; right > 0; --right) {
+        if (!present(left) || !present(right) || left + right > 8 || !present(left + right)) continue;
+        list.emplace_back(left, right);
+        merges.push_back({std::string(left, '~'), std::string(right, '~')});
+      }
+    }
+    const support::TempDir directory;
+    json["post_processor"] = nullptr;
+    core::write_text_file(directory.file("tokenizer.json"), json.dump());
+    const Tokenizer tokenizer(tokenizer_from_hf(directory.path()));
+    for (std::size_t n = 1; n < 20; ++n) {
+      std::vector<std::size_t> parts(n, 1), ours;
+      for (std::size_t k = 0; k < list.size();) {
+        const auto same = [&](std::size_t a, std::size_t b) { return a == list[k].first && b == list[k].second; };
+        const auto at = std::adjacent_find(parts.begin(), parts.end(), same);
+        if (at == parts.end()) {
+          ++k;
+          continue;
+        }
+        *at += *(at + 1);
+        parts.erase(at + 1);
+        k = 0;
+      }
+      for (const std::int32_t id : tokenizer.encode(std::string(n, '~'), false, false)) ours.push_back(tokenizer.piece(id).size());
+      ASSERT_EQ(ours, parts) << "set " << set << ", " << n << " characters";
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, 127 * 19);
+}
+
 // Runs of one character grow to the longest there is, whether the token is an added one or not, and then begin anew.
 TEST(Gemma, RunsGrowFromTheLeft) {
   const Tokenizer tokenizer(tokenizer_from_hf(fixture_directory("gemma")));
