@@ -41,7 +41,8 @@ void take_pieces(SentencePieceModel& model, const std::string& path, TokenizerDa
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     Piece& piece = model.pieces[i];
     const auto id = static_cast<std::int32_t>(i);
-    ESP_CHECK(piece.type != TokenType::unused, unsupported, path, ": piece ", i, " (", shown(piece.text), ") is of type unused, which is not supported");
+    ESP_CHECK(piece.type != TokenType::unused, unsupported, path, ": piece ", i, " (", shown(piece.text),
+              ") is of type unused, which is not supported");
     if (piece.type == TokenType::user_defined) data.rules.push_back({.id = id, .normalized = true, .bare = true});
     if (piece.type == TokenType::unknown) {
       ESP_CHECK(!data.unk, input, path, ": pieces ", *data.unk, " and ", i, " are both of type unknown");

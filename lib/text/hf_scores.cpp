@@ -133,17 +133,21 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   }
   Scoring scoring(merges, where, data);
   scoring.score(merged);
-  for (const Merge& merge : merges_from_scores(data, ids)) {
+  const std::vector<Merge> implied = merges_from_scores(data, ids);
+  for (const Merge& merge : implied) {
     const std::size_t result = at(merge.result);
-    if (scoring.made()[result] || data.types[result] == TokenType::unused) continue;
+    if (scoring.made()[result]) continue;
     // It could be made and is not.
-    ESP_CHECK(data.types[result] == TokenType::normal, unsupported, where, " does not make ", scoring.name(merge.result),
+    ESP_CHECK(data.types[result] != TokenType::user_defined, unsupported, where, " does not make ", scoring.name(merge.result),
               ", an added token with U+2581 that could be made of others");
     data.types[result] = TokenType::unused;
   }
-  for (const Merge& merge : merges_from_scores(data, ids)) {
+  const auto unused = [&](std::int32_t id) { return data.types[at(id)] == TokenType::unused; };
+  for (const Merge& merge : implied) {
+    if (unused(merge.left) || unused(merge.right) || unused(merge.result)) continue;
     ESP_CHECK(listed.count(pair_of(merge)) != 0, unsupported, where, " makes ", scoring.name(merge.result), ", but not of ",
-              scoring.name(merge.left), " and ", scoring.name(merge.right), "; only merge lists that scores can express are supported with byte_fallback");
+              scoring.name(merge.left), " and ", scoring.name(merge.right),
+              "; only merge lists that scores can express are supported with byte_fallback");
   }
 }
 

@@ -113,7 +113,11 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
             " and ", kOwn, "rule_flags have different lengths");
   const std::vector<std::int32_t> id = integers(header, kOwn + "rule_ids", *ids), flag = integers(header, kOwn + "rule_flags", *flags);
   for (std::size_t i = 0; i < id.size(); ++i) {
-    data.rules.push_back({.id = id[i], .lstrip = (flag[i] & 1) != 0, .rstrip = (flag[i] & 2) != 0, .normalized = (flag[i] & 4) != 0, .bare = (flag[i] & 8) != 0});
+    data.rules.push_back({.id = id[i],
+                          .lstrip = (flag[i] & 1) != 0,
+                          .rstrip = (flag[i] & 2) != 0,
+                          .normalized = (flag[i] & 4) != 0,
+                          .bare = (flag[i] & 8) != 0});
   }
 }
 
