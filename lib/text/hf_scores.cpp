@@ -123,8 +123,12 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   const std::vector<Merge> all = resolve_merges(probe, ids, where);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Merge& merge = all[i];
-    // A user-defined token is found before anything merges, so none is made, and nothing is made of one.
-    const auto found_before = [&](std::int32_t id) { return data.types[at(id)] == TokenType::user_defined && !merged[at(id)]; };
+    // Added tokens are found before anything merges, so none is made, and nothing is made of one. (Where control tokens are to stay text,
+    // they are not made by merging either.)
+    const auto found_before = [&](std::int32_t id) {
+      const TokenType type = data.types[at(id)];
+      return !merged[at(id)] && (type == TokenType::user_defined || type == TokenType::control || type == TokenType::unknown);
+    };
     if (found_before(merge.left) || found_before(merge.right) || found_before(merge.result)) continue;
     ESP_CHECK(merged[at(merge.result)], unsupported, where, "[", i, "] makes ", shown(data.tokens[at(merge.result)]),
               ", which is not an ordinary token");

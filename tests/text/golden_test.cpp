@@ -165,6 +165,24 @@ TEST(Gemma, UserDefinedRunsAreSpacesInGguf) {
   EXPECT_EQ(tokenizer_from_gguf(header).tokens, data.tokens);
 }
 
+// Converters list every split of every piece, of special ones too; text that is not parsed for them never becomes one.
+TEST(Gemma, MergesOfSpecialTokensAreNotUsed) {
+  const support::TempDir directory;
+  nlohmann::json json = read_json(fixture_directory("gemma") + "/tokenizer.json");
+  nlohmann::json &vocab = json["model"]["vocab"], &merges = json["model"]["merges"];
+  for (const char* part : {"<p", "<pa", "d>", "<pad>x"}) {
+    if (!vocab.contains(part)) vocab[part] = vocab.size() + 10;
+  }
+  for (const auto& [left, right] : {std::pair{"<pa", "d>"}, {"<pad>", "x"}}) merges.insert(merges.begin(), nlohmann::json::array({left, right}));
+  core::write_text_file(directory.file("tokenizer.json"), json.dump());
+  const Tokenizer tokenizer(tokenizer_from_hf(directory.path()));
+  const auto plain = tokenizer.encode("<pad>x", false, false), parsed = tokenizer.encode("<pad>x", false, true);
+  EXPECT_EQ(std::count(plain.begin(), plain.end(), 0), 0);
+  EXPECT_EQ(tokenizer.decode(plain), "<pad>x");
+  ASSERT_EQ(parsed.size(), 2u);
+  EXPECT_EQ(parsed.front(), 0);  // <pad>
+}
+
 // Merge lists in the order of equal scores, with lengths missing, against the definition: the pair of the best place in the list, leftmost.
 TEST(Gemma, RunsOfSomeLengthsMergeAsTheirListSays) {
   const nlohmann::json fixture = read_json(fixture_directory("gemma") + "/tokenizer.json");
