@@ -8,8 +8,6 @@
 namespace espalier::text {
 namespace {
 
-const char* const kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
 // The steps of a component: a Sequence's (under `list_key`, not nested), a single one, or none.
 std::vector<JsonPlace> steps_of(const JsonPlace& root, const char* component, const char* list_key) {
   std::vector<JsonPlace> steps;
@@ -38,7 +36,7 @@ void check_byte_level(const JsonPlace& step) {
 }
 
 // pre_tokenizer of byte-level BPE -> name.
-std::string byte_level_name(const std::vector<JsonPlace>& steps) {
+std::string byte_level_name(const std::vector<JsonPlace>& steps, bool ignore_merges) {
   const JsonPlace& last = steps.back();
   check_byte_level(last);
   const bool own_regex = last.flag("use_regex", true);
@@ -51,13 +49,13 @@ std::string byte_level_name(const std::vector<JsonPlace>& steps) {
   }
   if (!is_type(first, "Split") || own_regex) unsupported(first, "before ByteLevel is not a pre-tokenizer that is known");
   const std::string pattern = first.at("pattern").text_or("Regex", "");
-  if (first.text_or("behavior", "") != "Isolated" || first.flag("invert", false)) {
-    unsupported(first, "has behavior '" + first.text_or("behavior", "") + "'; known is Isolated, not inverted");
+  // The patterns known match all of a text, so that removing what lies between matches removes nothing.
+  const std::string behavior = first.text_or("behavior", "");
+  const bool inverted = first.flag("invert", false);
+  if (!(behavior == "Isolated" && !inverted) && !(behavior == "Removed" && inverted)) {
+    unsupported(first, "has behavior '" + behavior + "'" + (inverted ? ", inverted" : "") + "; known are Isolated, and Removed inverted");
   }
-  if (pattern == kGpt2Pattern) return "gpt-2";
-  for (const PreSpec& spec : pre_specs()) {
-    if (!spec.hf_pattern.empty() && spec.hf_pattern == pattern) return spec.name;
-  }
+  if (const PreSpec* spec = find_pre_spec_by_pattern(pattern, ignore_merges)) return spec->name;
   unsupported(first, "has a regular expression that is not known: " + pattern.substr(0, 200) + "; known are those of " + known_pre_names());
 }
 
@@ -68,7 +66,7 @@ HfPipeline read_byte_level(const std::vector<JsonPlace>& normalizers, const std:
     if (!is_type(step, "NFC")) unsupported(step, "is not a normalizer known for byte-level BPE (NFC or none)");
     data.nfc = true;
   }
-  data.pre = byte_level_name(steps);
+  data.pre = byte_level_name(steps, data.ignore_merges);
   if (data.pre == "gpt-2" && data.nfc) data.pre = "olmo";
   return {.has_normalizer = data.nfc};
 }

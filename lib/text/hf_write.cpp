@@ -30,6 +30,8 @@ bool is_added(TokenType type) {
 
 Ordered added_token(const TokenizerData& data, std::int32_t id) {
   const AddedRule rule = rule_for(data, id);
+  ESP_CHECK(!rule.bare || !data.add_space_prefix, unsupported, "token ", id, " (", shown(token_text(data, id)),
+            ") is a user-defined piece of SentencePiece, and a space is put in front of text: tokenizer.json has no way to say both");
   return {{"content", token_text(data, id)},
           {"single_word", false},
           {"lstrip", rule.lstrip},
@@ -234,9 +236,11 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
   check_tokenizer(data, "tokenizer to be written to " + directory);
   HfFiles files;
   std::optional<TokenizerData> read;
-  if (!data.hf_tokenizer_json.empty()) {
+  if (!data.hf_tokenizer_json.empty() || !data.hf_tokenizer_model.empty()) {
     files = {.directory = directory,
              .tokenizer_json = data.hf_tokenizer_json,
+             .from_model = data.hf_tokenizer_json.empty(),
+             .tokenizer_model = data.hf_tokenizer_model,
              .tokenizer_config = data.hf_tokenizer_config,
              .special_tokens_map = data.hf_special_tokens_map};
     read = parse_hf(files);
@@ -259,6 +263,8 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     }
   };
   write("tokenizer.json", files.tokenizer_json);
+  write("tokenizer.model", files.from_model ? files.tokenizer_model : "");
+  write("added_tokens.json", "");  // what it said is in the others
   write("tokenizer_config.json", files.tokenizer_config);
   write("special_tokens_map.json", files.special_tokens_map);
   write("chat_template.jinja", files.chat_template);

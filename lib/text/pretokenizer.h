@@ -12,6 +12,9 @@
 
 namespace espalier::text {
 
+// GPT-2's words, which tokenizer.json's ByteLevel cuts by itself when it is told to use its regex.
+inline constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
 // What a name in GGUF's tokenizer.ggml.pre stands for.
 struct PreSpec {
   std::string name;         // canonical
@@ -24,6 +27,8 @@ struct PreSpec {
 // nullptr when the name is unknown. Aliases resolve to the canonical entry.
 const PreSpec* find_pre_spec(std::string_view name);
 const std::vector<PreSpec>& pre_specs();
+// The entry of a tokenizer.json's Split pattern; of several, the one that agrees with the model's ignore_merges. nullptr when unknown.
+const PreSpec* find_pre_spec_by_pattern(std::string_view pattern, bool ignore_merges);
 // Names for messages: "gpt-2, smollm, ...".
 std::string known_pre_names();
 

@@ -22,17 +22,6 @@ namespace {
 constexpr std::size_t kCacheFromBytes = 1024;  // shorter text does not repay a cache of words
 constexpr std::size_t kCachedWordBytes = 64;
 
-std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
-  std::string out;
-  out.reserve(text.size());
-  std::size_t position = 0;
-  for (std::size_t hit = text.find(from); hit != std::string_view::npos; hit = text.find(from, position)) {
-    out.append(text.substr(position, hit - position)).append(to);
-    position = hit + from.size();
-  }
-  return out.append(text.substr(position));
-}
-
 // Buffers of one encode() call.
 struct Work {
   std::vector<std::int32_t> ids;
@@ -53,7 +42,7 @@ struct Tokenizer::State {
   std::optional<PreTokenizer> pre;
   std::unordered_map<std::string_view, std::int32_t> whole_words;  // with ignore_merges: bytes of normal tokens
   // spm
-  std::unordered_map<std::string_view, std::int32_t> characters;  // normal tokens of one code point
+  std::unordered_map<std::string_view, std::int32_t> characters;  // merged tokens of one code point
   bool cut_before_space = false;  // no token has a space behind something else, so merges never cross such a place
 
   explicit State(TokenizerData source);
@@ -100,6 +89,7 @@ void Tokenizer::State::prepare_bpe(const TokenIds& ids) {
 
 void Tokenizer::State::prepare_spm(const TokenIds& ids) {
   merges = MergeTable(merges_from_scores(data, ids));
+  const std::vector<bool> merged = merged_tokens(data);
   cut_before_space = true;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const std::string& token = data.tokens[i];
@@ -112,7 +102,7 @@ void Tokenizer::State::prepare_spm(const TokenIds& ids) {
       const bool text = type == TokenType::normal || type == TokenType::user_defined;
       pieces[i] = text ? replace_all(token, kSpaceSymbol, " ") : token;
     }
-    if (type != TokenType::normal) continue;
+    if (!merged[i]) continue;
     if (code_point_at(token, 0).length == token.size()) characters.emplace(token, static_cast<std::int32_t>(i));
     for (std::size_t at = token.find(kSpaceSymbol, 1); at != std::string::npos; at = token.find(kSpaceSymbol, at + 1)) {
       if (at < kSpaceSymbol.size() || std::string_view(token).substr(at - kSpaceSymbol.size(), kSpaceSymbol.size()) != kSpaceSymbol) {
@@ -132,7 +122,9 @@ void Tokenizer::State::prepare_added() {
     if (type != TokenType::control && type != TokenType::user_defined && type != TokenType::unknown) continue;
     const auto id = static_cast<std::int32_t>(i);
     const std::string& content = data.tokens[i];
-    if (!rule_of.empty() && rule_of[i].normalized) {
+    if (!rule_of.empty() && rule_of[i].bare) {
+      normalized_tokens.insert(content, id);
+    } else if (!rule_of.empty() && rule_of[i].normalized) {
       const std::string normal = normalize(content);
       normalized_tokens.insert(normal, id);
       pieces[i] = data.kind == TokenizerKind::spm ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it

@@ -1,5 +1,5 @@
-// Tokenizers: byte-level BPE (GPT-2 style) and SPM (Llama-2 style BPE over scores with byte fallback), and the data they are made of,
-// which travels through every stage and into GGUF and Hugging Face directories.
+// Tokenizers: byte-level BPE (GPT-2 style) and SPM (SentencePiece BPE over scores with byte fallback, as Llama 2 and Gemma have it), and the
+// data they are made of, which travels through every stage and into GGUF and Hugging Face directories.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -18,7 +18,7 @@ enum class TokenType : std::int32_t { normal = 1, unknown = 2, control = 3, user
 
 // How an spm tokenizer with add_space_prefix puts the space in front of text.
 enum class SpaceRule : std::uint8_t {
-  every_segment,     // before the text and behind every added token, always (SentencePiece's, and llama.cpp's only one)
+  every_segment,     // before the text and behind every added token not looked for after normalization, always (llama.cpp's only one)
   metaspace_always,  // the same, unless there is a space already
   metaspace_first,   // before the text only, unless there is a space already
 };
@@ -27,6 +27,7 @@ struct AddedRule {
   std::int32_t id = 0;
   bool lstrip = false, rstrip = false;  // takes the white space before / behind it along
   bool normalized = false;              // is looked for after normalization, and normalized itself
+  bool bare = false;                    // normalized, but no space is put in front of its text (SentencePiece's user-defined pieces)
   bool operator==(const AddedRule&) const = default;
 };
 
@@ -37,7 +38,7 @@ struct TokenizerData {
   std::vector<TokenType> types;
   std::vector<float> scores;        // spm only
   std::vector<std::string> merges;  // byte_bpe only: "left right", best first
-  std::string pre;                  // GGUF tokenizer.ggml.pre: smollm gpt-2 llama-bpe qwen2 default ...
+  std::string pre;                  // GGUF tokenizer.ggml.pre: smollm gpt-2 llama-bpe qwen2 tekken default ...
   std::optional<std::int32_t> bos, eos, unk, pad;
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = true;     // spm
@@ -47,8 +48,9 @@ struct TokenizerData {
   std::vector<AddedRule> rules;
   std::string chat_template;        // Jinja source; empty = none
   // The original files when they came from a Hugging Face directory, written back unchanged as long as the tokens and merges above are
-  // those of tokenizer.json (unused tokens at the end aside); otherwise new files are made.
+  // those of tokenizer.json or tokenizer.model (unused tokens at the end aside); otherwise new files are made.
   std::string hf_tokenizer_json;
+  std::string hf_tokenizer_model;   // bytes; only when there was no tokenizer.json
   std::string hf_tokenizer_config;
   std::string hf_special_tokens_map;
 };
@@ -64,8 +66,9 @@ void pad_vocabulary(TokenizerData& data, std::int64_t n);
 TokenizerData tokenizer_from_gguf(const format::GgufHeader& header);
 void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
 // Hugging Face directory <-> data: tokenizer.json (+ tokenizer_config.json, special_tokens_map.json, chat_template.jinja) is read; the
-// pre-tokenizer is recognised by its structure and regex, and refused by name when none of ours matches. Writing makes files that
-// AutoTokenizer loads, from scratch when the data came from GGUF.
+// pre-tokenizer is recognised by its structure and regex, and refused by name when none of ours matches. Without tokenizer.json, a
+// SentencePiece tokenizer.model (BPE with byte fallback and no normalization) is read with what the other files add to it; its ids are
+// then libsentencepiece's. Writing makes files that AutoTokenizer loads, from scratch when the data came from GGUF.
 TokenizerData tokenizer_from_hf(const std::string& directory);
 bool hf_directory_has_tokenizer(const std::string& directory);
 void tokenizer_to_hf(const TokenizerData& data, const std::string& directory);

@@ -1,10 +1,13 @@
 // tokenizer.* metadata of GGUF <-> TokenizerData.
 #include <cmath>
 #include <limits>
+#include <unordered_set>
 
 #include "core/error.h"
 #include "text/pretokenizer.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
+#include "text/vocabulary.h"
 
 namespace espalier::text {
 namespace {
@@ -66,6 +69,34 @@ void read_types(const GgufHeader& header, TokenizerData& data) {
   for (const std::int32_t type : integers(header, key, *array)) data.types.push_back(static_cast<TokenType>(type));
 }
 
+// llama.cpp looks for user-defined tokens in the text as it was given and prints them as they are, so that in a GGUF their U+2581 are
+// spaces; which ones were is kept beside them.
+std::vector<std::string> spaced_tokens(const TokenizerData& data, std::vector<std::int32_t>& spaced) {
+  std::vector<std::string> tokens = data.tokens;
+  if (data.kind == TokenizerKind::byte_bpe) return tokens;
+  const std::unordered_set<std::string_view> taken(data.tokens.begin(), data.tokens.end());
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (data.types[i] != TokenType::user_defined || tokens[i].find(kSpaceSymbol) == std::string::npos) continue;
+    const std::string text = replace_all(tokens[i], kSpaceSymbol, " ");
+    if (text.find(' ') == std::string::npos || tokens[i].find(' ') != std::string::npos || taken.count(text) != 0) continue;
+    tokens[i] = text;
+    spaced.push_back(static_cast<std::int32_t>(i));
+  }
+  return tokens;
+}
+
+void restore_spaced_tokens(const GgufHeader& header, TokenizerData& data) {
+  const std::string key = kOwn + "spaced_ids";
+  const GgufArray* array = header.optional_array(key);
+  if (array == nullptr) return;
+  for (const std::int32_t id : integers(header, key, *array)) {
+    ESP_CHECK(id >= 0 && static_cast<std::size_t>(id) < data.tokens.size(), input, place(header, key), " has ", id,
+              ", outside the vocabulary of ", data.tokens.size(), " tokens");
+    std::string& token = data.tokens[static_cast<std::size_t>(id)];
+    token = replace_all(token, " ", kSpaceSymbol);
+  }
+}
+
 void read_own_keys(const GgufHeader& header, TokenizerData& data) {
   data.nfc = header.optional_boolean(kOwn + "nfc").value_or(data.nfc);
   data.ignore_merges = header.optional_boolean(kOwn + "ignore_merges").value_or(data.ignore_merges);
@@ -74,6 +105,7 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
               "', expected metaspace_always or metaspace_first");
     data.space_rule = *rule == "metaspace_always" ? SpaceRule::metaspace_always : SpaceRule::metaspace_first;
   }
+  restore_spaced_tokens(header, data);
   const GgufArray* ids = header.optional_array(kOwn + "rule_ids");
   const GgufArray* flags = header.optional_array(kOwn + "rule_flags");
   if (ids == nullptr && flags == nullptr) return;
@@ -81,7 +113,11 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
             " and ", kOwn, "rule_flags have different lengths");
   const std::vector<std::int32_t> id = integers(header, kOwn + "rule_ids", *ids), flag = integers(header, kOwn + "rule_flags", *flags);
   for (std::size_t i = 0; i < id.size(); ++i) {
-    data.rules.push_back({.id = id[i], .lstrip = (flag[i] & 1) != 0, .rstrip = (flag[i] & 2) != 0, .normalized = (flag[i] & 4) != 0});
+    data.rules.push_back({.id = id[i],
+                          .lstrip = (flag[i] & 1) != 0,
+                          .rstrip = (flag[i] & 2) != 0,
+                          .normalized = (flag[i] & 4) != 0,
+                          .bare = (flag[i] & 8) != 0});
   }
 }
 
@@ -137,7 +173,9 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   const bool bpe = data.kind == TokenizerKind::byte_bpe;
   writer.set(kPrefix + "model", GgufValue::string(bpe ? "gpt2" : "llama"));
   writer.set(kPrefix + "pre", GgufValue::string(data.pre));
-  writer.set(kPrefix + "tokens", GgufValue::strings(data.tokens));
+  std::vector<std::int32_t> spaced;
+  writer.set(kPrefix + "tokens", GgufValue::strings(spaced_tokens(data, spaced)));
+  if (!spaced.empty()) writer.set(kOwn + "spaced_ids", GgufValue::i32s(std::move(spaced)));
   std::vector<std::int32_t> types;
   types.reserve(data.types.size());
   for (const TokenType type : data.types) types.push_back(static_cast<std::int32_t>(type));
@@ -172,7 +210,7 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   std::vector<std::int32_t> ids, flags;
   for (const AddedRule& rule : data.rules) {
     ids.push_back(rule.id);
-    flags.push_back((rule.lstrip ? 1 : 0) | (rule.rstrip ? 2 : 0) | (rule.normalized ? 4 : 0));
+    flags.push_back((rule.lstrip ? 1 : 0) | (rule.rstrip ? 2 : 0) | (rule.normalized ? 4 : 0) | (rule.bare ? 8 : 0));
   }
   writer.set(kOwn + "rule_ids", GgufValue::i32s(std::move(ids)));
   writer.set(kOwn + "rule_flags", GgufValue::i32s(std::move(flags)));

@@ -165,4 +165,15 @@ std::size_t trailing_space_bytes(std::string_view text) {
   return text.size() - end;
 }
 
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  out.reserve(text.size());
+  std::size_t position = 0;
+  for (std::size_t hit = text.find(from); hit != std::string_view::npos; hit = text.find(from, position)) {
+    out.append(text.substr(position, hit - position)).append(to);
+    position = hit + from.size();
+  }
+  return out.append(text.substr(position));
+}
+
 }  // namespace espalier::text

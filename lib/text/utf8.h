@@ -24,5 +24,7 @@ std::string to_nfc(std::string_view text);
 // Length in bytes of the white space (Unicode White_Space) that begins or ends the text.
 std::size_t leading_space_bytes(std::string_view text);
 std::size_t trailing_space_bytes(std::string_view text);
+// `from` must not be empty.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
 }  // namespace espalier::text

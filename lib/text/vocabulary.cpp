@@ -104,28 +104,58 @@ std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids
   return merges;
 }
 
+std::vector<bool> merged_tokens(const TokenizerData& data) {
+  std::vector<bool> merged(data.tokens.size());
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    const bool spaced = data.types[i] == TokenType::user_defined && data.tokens[i].find(kSpaceSymbol) != std::string::npos;
+    merged[i] = data.types[i] == TokenType::normal || spaced;
+  }
+  for (const AddedRule& rule : data.rules) {
+    if (rule.normalized) merged[static_cast<std::size_t>(rule.id)] = false;
+  }
+  return merged;
+}
+
+std::size_t count_code_points(std::string_view text) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < text.size(); i += code_point_at(text, i).length) ++n;
+  return n;
+}
+
 std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds& ids) {
+  const std::vector<bool> merged = merged_tokens(data);
   std::vector<float> scores;
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
-    if (data.types[i] == TokenType::normal) scores.push_back(data.scores[i]);
+    if (merged[i]) scores.push_back(data.scores[i]);
   }
   std::sort(scores.begin(), scores.end(), std::greater<>());
   scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
-  std::vector<Merge> merges;
+  struct Ranked {
+    Merge merge;
+    std::size_t left, right;  // code points
+  };
+  std::vector<Ranked> found;
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
-    if (data.types[i] != TokenType::normal) continue;
+    if (!merged[i]) continue;
     const std::string_view token = data.tokens[i];
     const auto better = std::lower_bound(scores.begin(), scores.end(), data.scores[i], std::greater<>());
     const auto rank = static_cast<std::uint32_t>(better - scores.begin());
-    for (std::size_t cut = code_point_at(token, 0).length; cut < token.size(); cut += code_point_at(token, cut).length) {
+    const std::size_t n = count_code_points(token);
+    std::size_t left_length = 1;
+    for (std::size_t cut = code_point_at(token, 0).length; cut < token.size(); cut += code_point_at(token, cut).length, ++left_length) {
       const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
       if (left == ids.end() || right == ids.end()) continue;
-      if (data.types[static_cast<std::size_t>(left->second)] != TokenType::normal) continue;
-      if (data.types[static_cast<std::size_t>(right->second)] != TokenType::normal) continue;
-      merges.push_back({left->second, right->second, rank, static_cast<std::int32_t>(i)});
+      if (!merged[static_cast<std::size_t>(left->second)] || !merged[static_cast<std::size_t>(right->second)]) continue;
+      found.push_back({{left->second, right->second, rank, static_cast<std::int32_t>(i)}, left_length, n - left_length});
     }
   }
-  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+  std::stable_sort(found.begin(), found.end(), [](const Ranked& a, const Ranked& b) {
+    if (a.merge.rank != b.merge.rank) return a.merge.rank < b.merge.rank;
+    return a.left != b.left ? a.left > b.left : a.right > b.right;
+  });
+  std::vector<Merge> merges;
+  merges.reserve(found.size());
+  for (const Ranked& ranked : found) merges.push_back(ranked.merge);
   return merges;
 }
 

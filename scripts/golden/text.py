@@ -4,15 +4,18 @@
 Writes
   tests/golden/text_stress.json        named texts as hexadecimal bytes (some are broken UTF-8)
   tests/golden/text_<name>/            tokenizer.json, tokenizer_config.json and golden.json for
-    gpt-2 smollm llama-bpe qwen2       byte-level BPE of ~600 tokens, trained on the texts below
-    spm metaspace                      SentencePiece BPE with byte fallback, as `transformers` would convert it
+    gpt-2 smollm llama-bpe qwen2 qwen35 tekken gpt-4o    byte-level BPE of ~600 tokens, trained on the texts below
+    spm metaspace gemma                SentencePiece BPE with byte fallback, as `transformers` would convert it
   tests/golden/text_spm/pieces.json    the SentencePiece model itself: pieces, scores, types, and sentencepiece's ids
+  tests/golden/text_model-<name>/      tokenizer.model, tokenizer_config.json and golden.json (sentencepiece's ids) for
+    llama gemma                        the models that spm and gemma are converted from
+    unigram plain                      small models that are refused
 golden.json: for each text the ids with added tokens left as text ("plain"), parsed ("parsed"), and the text decoded from the latter
 ("decoded", hexadecimal). Broken UTF-8 is read with errors="replace".
 
 Command: python scripts/golden/text.py    (versions are stored in golden.json)
 """
-import importlib.metadata, json, pathlib, random, tempfile
+import importlib.metadata, io, json, pathlib, random
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -20,6 +23,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+REST = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEKKEN = rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*|\p{{N}}|{REST}"
+SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+GPT4O = rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{SHORT}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{SHORT}|\p{{N}}{{1,3}}|{REST}"
+PATTERNS = {"llama-bpe": LLAMA3, "qwen2": QWEN2, "qwen35": QWEN35, "tekken": TEKKEN, "gpt-4o": GPT4O}
+WHOLE_WORDS = ("llama-bpe", "tekken")
 VOCAB = 600
 
 TEXTS = {
@@ -45,6 +57,9 @@ TEXTS = {
     "repeated": "a" * 70 + " " * 33 + "ab" * 40 + "\n" * 17 + "the " * 20 + "!" * 19 + "é" * 12,
     "urls": "https://example.org/a_b-c/?q=1&r=%20#top mailto:me@x.io C:\\dir\\file.txt",
 }
+CASES = {  # neither trained on nor mixed
+    "cases": "camelCase HTTPServer iPhone XMLHttpRequest ǅelo ΑΒΓδε ПРИвет ALLCAPS'S McDonald's I'LL we'Ve a/b//c/\n/d +/\r\n ʰʷa \u0301É\u0301e\u0301Xy \u1c89\u1c8aA a\ua7daB",
+}
 BROKEN = {
     "broken_lone": b"a\x80b\xbf\xffc\xfe\xc0\xaf",
     "broken_truncated": b"\xe4\xbd\xa0\xe4\xbd caf\xc3 \xf0\x9f\xa6",
@@ -60,6 +75,7 @@ def stress():
     rng = random.Random(20)
     parts = [text[i:i + rng.randint(1, 9)] for text in TEXTS.values() for i in range(0, len(text), 7)]
     texts["mixture"] = "".join(rng.choice(parts) for _ in range(420)).encode()
+    texts.update((name, text.encode()) for name, text in CASES.items())
     return texts
 
 
@@ -69,16 +85,17 @@ def training_text():
 
 
 def byte_level(name):
-    regex = {"llama-bpe": LLAMA3, "qwen2": QWEN2}.get(name)
-    tokenizer = Tokenizer(models.BPE(ignore_merges=name == "llama-bpe"))
+    regex = PATTERNS.get(name)
+    tokenizer = Tokenizer(models.BPE(ignore_merges=name in WHOLE_WORDS))
     byte = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
     if name == "smollm":
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte])
     elif regex:
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(regex), "isolated"), byte])
+        split = pre_tokenizers.Split(Regex(regex), "removed", invert=True) if name == "gpt-4o" else pre_tokenizers.Split(Regex(regex), "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte])
     else:
         tokenizer.pre_tokenizer = byte
-    if name == "qwen2":
+    if name in ("qwen2", "qwen35"):
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -89,7 +106,7 @@ def byte_level(name):
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     if name != "smollm":
         tokenizer.add_special_tokens(special)
-    if name == "llama-bpe":
+    if name in WHOLE_WORDS:
         tokenizer.post_processor = processors.Sequence([
             processors.ByteLevel(trim_offsets=False),
             processors.TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))])])
@@ -97,32 +114,47 @@ def byte_level(name):
         tokenizer.add_special_tokens([AddedToken("<|left|>", lstrip=True), AddedToken("<|right|>", rstrip=True)])
         tokenizer.add_tokens([AddedToken("<tool>", normalized=True), AddedToken("\u2126", normalized=True), AddedToken("    ", normalized=False)])
     data = json.loads(tokenizer.to_str())
-    if name == "llama-bpe":  # tokens that no merge makes any more: only ignore_merges finds them
+    if name in WHOLE_WORDS:  # tokens that no merge makes any more: only ignore_merges finds them
         data["model"]["merges"] = data["model"]["merges"][:-60]
     return data
 
 
-def train_pieces(directory):
-    source = directory / "corpus.txt"
-    source.write_text("\n".join(line for text in training_text() for line in text.splitlines() if line))
+RUNS = ["\n" * n for n in range(1, 9)] + ["\u2581" * n for n in range(2, 17)] + ["\t" * n for n in range(2, 5)]
+LLAMA = {"allow_whitespace_only_pieces": True}
+GEMMA = {"allow_whitespace_only_pieces": True, "add_dummy_prefix": False, "user_defined_symbols": RUNS + ["<tool>", "<table>"],
+         "control_symbols": ["<|left|>"], "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3, "bos_piece": "<bos>", "eos_piece": "<eos>"}
+
+
+def train_pieces(vocab_size=560, **settings):
+    """A SentencePiece model as bytes."""
+    lines = [line for text in training_text() for line in text.splitlines() if line]
+    out = io.BytesIO()
+    settings = {"model_type": "bpe", "byte_fallback": True, "split_digits": True, "normalization_rule_name": "identity",
+                "remove_extra_whitespaces": False, "character_coverage": 0.98, **settings}
     sentencepiece.SentencePieceTrainer.train(
-        input=str(source), model_prefix=str(directory / "spm"), vocab_size=560, model_type="bpe", byte_fallback=True, split_digits=True,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, character_coverage=0.98, num_threads=1,
-        allow_whitespace_only_pieces=True, minloglevel=2)
-    model = sentencepiece.SentencePieceProcessor(model_file=str(directory / "spm.model"))
+        sentence_iterator=iter(lines), model_writer=out, vocab_size=vocab_size, num_threads=1, minloglevel=2, **settings)
+    return out.getvalue()
+
+
+def read_pieces(raw):
+    model = sentencepiece.SentencePieceProcessor(model_proto=raw)
     kind = lambda i: 2 if model.is_unknown(i) else 3 if model.is_control(i) else 6 if model.is_byte(i) else 1
     ids = range(model.get_piece_size())
     return model, {"pieces": [model.id_to_piece(i) for i in ids], "scores": [model.get_score(i) for i in ids], "types": [kind(i) for i in ids]}
 
 
-def convert_pieces(pieces, metaspace):
-    """What transformers' converter makes of a SentencePiece BPE model: merges are all splits into two pieces, by score."""
+def merges_of(pieces, order):
     vocab = {piece: i for i, piece in enumerate(pieces["pieces"])}
     merges = []
     for piece, score in zip(pieces["pieces"], pieces["scores"]):
         local = [(piece[:i], piece[i:], score) for i in range(1, len(piece)) if piece[:i] in vocab and piece[i:] in vocab]
         merges += sorted(local, key=lambda m: (vocab[m[0]], vocab[m[1]]))
-    merges = [(a, b) for a, b, _ in sorted(merges, key=lambda m: m[2], reverse=True)]
+    return vocab, [(a, b) for a, b, _ in sorted(merges, key=order, reverse=True)]
+
+
+def convert_pieces(pieces, metaspace):
+    """What transformers' converter makes of a SentencePiece BPE model: merges are all splits into two pieces, by score."""
+    vocab, merges = merges_of(pieces, lambda m: m[2])
     tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     if metaspace:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
@@ -136,16 +168,38 @@ def convert_pieces(pieces, metaspace):
     return json.loads(tokenizer.to_str())
 
 
+def convert_gemma(pieces):
+    """The same for Gemma: no space in front, user-defined pieces as added tokens, equal scores by the lengths of the parts."""
+    vocab, merges = merges_of(pieces, lambda m: (m[2], len(m[0]), len(m[1])))
+    tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<pad>", "<eos>", "<bos>", "<unk>", "<|left|>")])
+    # Some of the runs are added tokens, others ordinary ones: published files have either.
+    added = ["\n" * n for n in range(1, 5)] + ["\u2581" * n for n in range(2, 9)] + ["<tool>", "<table>"]
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in added])
+    tokenizer.add_tokens([AddedToken("<|right|>", rstrip=True, normalized=True)])
+    return json.loads(tokenizer.to_str())
+
+
 def config(name, data):
     known = {t["content"] for t in data["added_tokens"]}
-    end = "<|endoftext|>" if "<|endoftext|>" in known else "</s>"
+    end = next(t for t in ("<|endoftext|>", "</s>", "<eos>") if t in known)
     out = {"eos_token": end, "tokenizer_class": "PreTrainedTokenizerFast",
            "chat_template": "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"}
-    if name == "llama-bpe":
+    if name in WHOLE_WORDS:
         out["bos_token"] = {"__type": "AddedToken", "content": "<|endoftext|>", "special": True}
     if "<s>" in known:
         out.update(bos_token="<s>", unk_token="<unk>", add_bos_token=True, add_eos_token=False)
+    if name == "gemma":
+        out.update(bos_token="<bos>", pad_token="<pad>", unk_token="<unk>")
     return out
+
+
+def versions():
+    return {"command": "python scripts/golden/text.py", "versions": {p: importlib.metadata.version(p) for p in ("tokenizers", "sentencepiece")}}
 
 
 def golden(data, texts):
@@ -158,8 +212,7 @@ def golden(data, texts):
         tokenizer.encode_special_tokens = False
         parsed = tokenizer.encode(text).ids
         out[name] = {"plain": plain, "parsed": parsed, "decoded": tokenizer.decode(parsed, skip_special_tokens=True).encode().hex()}
-    versions = {p: importlib.metadata.version(p) for p in ("tokenizers", "sentencepiece")}
-    return {"command": "python scripts/golden/text.py", "versions": versions, "texts": out}
+    return {**versions(), "texts": out}
 
 
 def write(path, value):
@@ -170,11 +223,23 @@ def write(path, value):
 def main():
     texts = stress()
     write(ROOT / "text_stress.json", {name: raw.hex() for name, raw in texts.items()})
-    with tempfile.TemporaryDirectory() as directory:
-        model, pieces = train_pieces(pathlib.Path(directory))
-        pieces["ids"] = {name: model.encode(raw.decode(errors="replace")) for name, raw in texts.items()}
-    built = {name: byte_level(name) for name in ("gpt-2", "smollm", "llama-bpe", "qwen2")}
+    raw = {"llama": train_pieces(**LLAMA), "gemma": train_pieces(600, **GEMMA)}
+    for name, data in raw.items():
+        folder = ROOT / f"text_model-{name}"
+        model, _ = read_pieces(data)
+        ids = {text: model.encode(bytes_.decode(errors="replace")) for text, bytes_ in texts.items()}
+        write(folder / "golden.json", {**versions(), "ids": ids, "decoded": {text: model.decode(i).encode().hex() for text, i in ids.items()}})
+        write(folder / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", "add_bos_token": name == "gemma"})
+    raw["unigram"] = train_pieces(480, model_type="unigram", hard_vocab_limit=False)
+    raw["plain"] = train_pieces(260, byte_fallback=False)
+    for name, data in raw.items():
+        (ROOT / f"text_model-{name}").mkdir(exist_ok=True)
+        (ROOT / f"text_model-{name}" / "tokenizer.model").write_bytes(data)
+    model, pieces = read_pieces(raw["llama"])
+    pieces["ids"] = {name: model.encode(text.decode(errors="replace")) for name, text in texts.items()}
+    built = {name: byte_level(name) for name in ("gpt-2", "smollm", *PATTERNS)}
     built["spm"], built["metaspace"] = convert_pieces(pieces, False), convert_pieces(pieces, True)
+    built["gemma"] = convert_gemma(read_pieces(raw["gemma"])[1])
     for name, data in built.items():
         folder = ROOT / f"text_{name}"
         write(folder / "tokenizer.json", data)

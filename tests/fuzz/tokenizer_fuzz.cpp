@@ -1,5 +1,6 @@
 // Any bytes as a tokenizer or as text. The first byte says what the rest is:
 //   'j'  tokenizer.json, and behind a zero byte tokenizer_config.json      'g'  a GGUF file
+//   'm'  tokenizer.model
 //   'b'  text for a byte-level BPE tokenizer                              's'  text for an SPM tokenizer
 // Files are read or refused with an Error; what is read must encode and decode. Text must come back from its ids.
 #include <cstdint>
@@ -42,6 +43,14 @@ void read_gguf(std::string_view bytes) {
   static espalier::support::MemoryFile memory;
   memory.assign(bytes);
   use(tokenizer_from_gguf(espalier::format::GgufHeader::read(espalier::core::FileReader(memory.path()))));
+}
+
+void read_model(std::string_view bytes) {
+  HfFiles files;
+  files.directory = "fuzz";
+  files.from_model = true;
+  files.tokenizer_model = std::string(bytes);
+  use(parse_hf(files));
 }
 
 TokenizerData with_bytes(TokenizerKind kind) {
@@ -96,6 +105,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     switch (data[0]) {
       case 'j': read_json_files(bytes); break;
       case 'g': read_gguf(bytes); break;
+      case 'm': read_model(bytes); break;
       case 'b': encode_text(TokenizerKind::byte_bpe, bytes); break;
       case 's': encode_text(TokenizerKind::spm, bytes); break;
       default: break;

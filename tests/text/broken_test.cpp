@@ -52,6 +52,16 @@ void leave_out_one_split(Json& json) {
   }
 }
 
+// All merges that make eight spaces, which are an added token.
+void leave_out_longest_run(Json& json) {
+  const std::string run = "\u2581\u2581\u2581\u2581\u2581\u2581\u2581\u2581";
+  Json kept = Json::array();
+  for (const Json& merge : json["model"]["merges"]) {
+    if (merge[0].get<std::string>() + merge[1].get<std::string>() != run) kept.push_back(merge);
+  }
+  json["model"]["merges"] = kept;
+}
+
 TEST(Broken, TokenizerJson) {
   const auto in = ErrorKind::input, un = ErrorKind::unsupported;
   const std::vector<BrokenJson> cases = {
@@ -93,10 +103,12 @@ TEST(Broken, TokenizerJson) {
       {"merges_are_not_scores", "spm", leave_out_one_split, un, "only merge lists that scores can express"},
       {"merges_in_disorder", "spm", [](Json& j) { j["model"]["merges"].push_back(j["model"]["merges"][0]); }, in, "was there before"},
       {"spm_normalizer", "spm", [](Json& j) { j["normalizer"]["normalizers"][0] = {{"type", "NFKC"}}; }, un, "NFKC"},
+      {"runs_out_of_order", "gemma", [](Json& j) { std::swap(j["model"]["merges"][0], j["model"]["merges"][40]); }, un, "again after other tokens"},
+      {"added_token_not_made", "gemma", leave_out_longest_run, un, "an added token with U+2581"},
       {"metaspace_splits", "metaspace", [](Json& j) { j["pre_tokenizer"]["split"] = true; }, un, "Metaspace"},
       {"no_byte_fallback", "spm", [](Json& j) { j["model"]["byte_fallback"] = false; }, un, "byte_fallback"},
   };
-  EXPECT_EQ(cases.size(), 40u);
+  EXPECT_EQ(cases.size(), 42u);
   for (const BrokenJson& broken : cases) {
     const support::TempDir directory;
     Json json = read_json(fixture_directory(broken.fixture) + "/tokenizer.json");
@@ -214,9 +226,10 @@ TEST(Broken, GgufMetadata) {
       {"extra_spaces_removed", "spm", "tokenizer.ggml.remove_extra_whitespaces", GgufValue::boolean(true), un},
       {"rules_uneven", "gpt-2", "espalier.tokenizer.rule_flags", GgufValue::i32s({1}), in},
       {"rule_out_of_range", "gpt-2", "espalier.tokenizer.rule_ids", GgufValue::i32s({1, 1 << 20}), in},
+      {"spaced_out_of_range", "gemma", "espalier.tokenizer.spaced_ids", GgufValue::i32s({1 << 20}), in},
       {"space_rule_unknown", "metaspace", "espalier.tokenizer.space_rule", GgufValue::string("last"), un},
   };
-  EXPECT_EQ(cases.size(), 26u);
+  EXPECT_EQ(cases.size(), 27u);
   for (const BrokenGguf& broken : cases) {
     const support::TempDir directory;
     const TokenizerData data = tokenizer_from_hf(fixture_directory(broken.fixture));

@@ -15,7 +15,7 @@
 namespace espalier::text {
 
 inline const std::vector<std::string>& fixture_names() {
-  static const std::vector<std::string> names = {"gpt-2", "smollm", "llama-bpe", "qwen2", "spm", "metaspace"};
+  static const std::vector<std::string> names = {"gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "tekken", "gpt-4o", "spm", "metaspace", "gemma"};
   return names;
 }
 inline std::string golden_path(const std::string& name) { return std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/" + name; }
@@ -64,6 +64,7 @@ inline TokenizerData through_gguf(const TokenizerData& data) {
 // The data without the files they came from, so that Hugging Face files are made from scratch.
 inline TokenizerData without_files(TokenizerData data) {
   data.hf_tokenizer_json.clear();
+  data.hf_tokenizer_model.clear();
   data.hf_tokenizer_config.clear();
   data.hf_special_tokens_map.clear();
   return data;

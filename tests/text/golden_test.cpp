@@ -8,7 +8,7 @@
 namespace espalier::text {
 namespace {
 
-constexpr std::size_t kTexts = 26;
+constexpr std::size_t kTexts = 27;
 
 class Golden : public testing::TestWithParam<std::string> {
  protected:
@@ -39,7 +39,7 @@ TEST_P(Golden, DecodesAsTokenizersDoes) {
 
 TEST_P(Golden, PiecesAreTheText) {
   const Tokenizer tokenizer(data());
-  const bool prefixed = tokenizer.data().kind == TokenizerKind::spm;
+  const bool prefixed = tokenizer.data().add_space_prefix;
   int whole = 0;
   for (const auto& [name, text] : stress_texts()) {
     std::string bytes = prefixed && !text.empty() ? " " : "";
@@ -91,8 +91,8 @@ TEST_P(Golden, OtherRulesGiveOtherIds) {
     std::reverse(changed.merges.begin(), changed.merges.end());
     EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 2) << "other order of merges";
   } else {
-    changed.add_space_prefix = false;
-    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 10) << "no space in front";
+    changed.add_space_prefix = !changed.add_space_prefix;
+    EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 10) << "a space in front or none";
     changed = data();
     for (float& score : changed.scores) score = -score;
     EXPECT_GT(count_differences(Tokenizer(changed), GetParam(), ""), 5) << "scores turned round";
@@ -107,23 +107,140 @@ std::string printable(const testing::TestParamInfo<std::string>& info) {
 INSTANTIATE_TEST_SUITE_P(Fixtures, Golden, testing::ValuesIn(fixture_names()), printable);
 
 TEST(Fixtures, AllAreThere) {
-  EXPECT_EQ(fixture_names().size(), 6u);
+  EXPECT_EQ(fixture_names().size(), 10u);
   EXPECT_EQ(stress_texts().size(), kTexts);
 }
 
 // The one flag each fixture is there for.
 TEST(Fixtures, HaveWhatTheyAreMadeFor) {
   const auto data = [](const char* name) { return tokenizer_from_hf(fixture_directory(name)); };
-  EXPECT_EQ(data("gpt-2").pre, "gpt-2");
-  EXPECT_EQ(data("smollm").pre, "smollm");
-  EXPECT_EQ(data("llama-bpe").pre, "llama-bpe");
-  EXPECT_EQ(data("qwen2").pre, "qwen2");
+  for (const char* name : {"gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "tekken", "gpt-4o"}) EXPECT_EQ(data(name).pre, name);
   EXPECT_TRUE(data("llama-bpe").ignore_merges);
   EXPECT_TRUE(data("llama-bpe").add_bos);
   EXPECT_TRUE(data("qwen2").nfc);
   EXPECT_EQ(data("gpt-2").rules.size(), 2u);
+  EXPECT_TRUE(data("tekken").ignore_merges);
+  EXPECT_FALSE(data("gemma").add_space_prefix);
   EXPECT_EQ(data("spm").space_rule, SpaceRule::every_segment);
   EXPECT_EQ(data("metaspace").space_rule, SpaceRule::metaspace_first);
+}
+
+// Of the pre-tokenizers with one pattern, the one that merges as the model does.
+TEST(PreTokenizers, AreChosenByIgnoreMergesToo) {
+  const support::TempDir directory;
+  nlohmann::json json = read_json(fixture_directory("llama-bpe") + "/tokenizer.json");
+  json["model"]["ignore_merges"] = false;
+  core::write_text_file(directory.file("tokenizer.json"), json.dump());
+  const TokenizerData data = tokenizer_from_hf(directory.path());
+  EXPECT_EQ(data.pre, "smaug-bpe");
+  EXPECT_FALSE(through_gguf(data).ignore_merges);
+  EXPECT_EQ(through_gguf(data).pre, "smaug-bpe");
+  json = read_json(fixture_directory("qwen2") + "/tokenizer.json");
+  json["model"]["ignore_merges"] = true;  // no entry has this pattern and this flag: it travels beside the name
+  core::write_text_file(directory.file("tokenizer.json"), json.dump());
+  EXPECT_EQ(tokenizer_from_hf(directory.path()).pre, "qwen2");
+  EXPECT_TRUE(through_gguf(tokenizer_from_hf(directory.path())).ignore_merges);
+}
+
+// llama.cpp looks for user-defined tokens in the text as it was given and prints them as they are.
+TEST(Gemma, UserDefinedRunsAreSpacesInGguf) {
+  const TokenizerData data = tokenizer_from_hf(fixture_directory("gemma"));
+  const support::TempDir directory;
+  {
+    format::GgufWriter writer(directory.file("vocabulary.gguf"));
+    tokenizer_to_gguf(data, writer);
+    writer.begin();
+    writer.finish();
+  }
+  const format::GgufHeader header = format::GgufHeader::read(core::FileReader(directory.file("vocabulary.gguf")));
+  EXPECT_EQ(header.optional_boolean("tokenizer.ggml.add_space_prefix"), false);
+  const std::vector<std::string>& written = header.array("tokenizer.ggml.tokens").strings;
+  int spaced = 0;
+  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+    if (written[i] == data.tokens[i]) continue;
+    EXPECT_EQ(written[i], std::string(data.tokens[i].size() / 3, ' '));
+    ++spaced;
+  }
+  EXPECT_EQ(spaced, 7);
+  EXPECT_EQ(tokenizer_from_gguf(header).tokens, data.tokens);
+}
+
+// Converters list every split of every piece, of special ones too; text that is not parsed for them never becomes one.
+TEST(Gemma, MergesOfSpecialTokensAreNotUsed) {
+  const support::TempDir directory;
+  nlohmann::json json = read_json(fixture_directory("gemma") + "/tokenizer.json");
+  nlohmann::json &vocab = json["model"]["vocab"], &merges = json["model"]["merges"];
+  for (const char* part : {"<p", "<pa", "d>", "<pad>x"}) {
+    if (!vocab.contains(part)) vocab[part] = vocab.size() + 10;
+  }
+  for (const auto& [left, right] : {std::pair{"<pa", "d>"}, {"<pad>", "x"}}) merges.insert(merges.begin(), nlohmann::json::array({left, right}));
+  core::write_text_file(directory.file("tokenizer.json"), json.dump());
+  const Tokenizer tokenizer(tokenizer_from_hf(directory.path()));
+  const auto plain = tokenizer.encode("<pad>x", false, false), parsed = tokenizer.encode("<pad>x", false, true);
+  EXPECT_EQ(std::count(plain.begin(), plain.end(), 0), 0);
+  EXPECT_EQ(tokenizer.decode(plain), "<pad>x");
+  ASSERT_EQ(parsed.size(), 2u);
+  EXPECT_EQ(parsed.front(), 0);  // <pad>
+}
+
+// Merge lists in the order of equal scores, with lengths missing, against the definition: the pair of the best place in the list, leftmost.
+TEST(Gemma, RunsOfSomeLengthsMergeAsTheirListSays) {
+  const nlohmann::json fixture = read_json(fixture_directory("gemma") + "/tokenizer.json");
+  int compared = 0;
+  for (unsigned set = 1; set < 128; ++set) {
+    const auto present = [set](std::size_t length) { return length == 1 || (length <= 8 && (set >> (length - 2) & 1) != 0); };
+    nlohmann::json json = fixture;
+    nlohmann::json &vocab = json["model"]["vocab"], &merges = json["model"]["merges"];
+    merges = nlohmann::json::array();
+    json["added_tokens"] = nlohmann::json::array();
+    for (std::size_t length = 1; length <= 8; ++length) {
+      const std::string run(length, '~');
+      if (present(length) && !vocab.contains(run)) vocab[run] = vocab.size();
+      if (!present(length)) vocab.erase(run);
+    }
+    std::vector<std::pair<std::size_t, std::size_t>> list;
+    for (std::size_t left = 8; left > 0; --left) {
+      for (std::size_t right = 8; right > 0; --right) {
+        if (!present(left) || !present(right) || left + right > 8 || !present(left + right)) continue;
+        list.emplace_back(left, right);
+        merges.push_back({std::string(left, '~'), std::string(right, '~')});
+      }
+    }
+    const support::TempDir directory;
+    json["post_processor"] = nullptr;
+    core::write_text_file(directory.file("tokenizer.json"), json.dump());
+    const Tokenizer tokenizer(tokenizer_from_hf(directory.path()));
+    for (std::size_t n = 1; n < 20; ++n) {
+      std::vector<std::size_t> parts(n, 1), ours;
+      for (std::size_t k = 0; k < list.size();) {
+        const auto same = [&](std::size_t a, std::size_t b) { return a == list[k].first && b == list[k].second; };
+        const auto at = std::adjacent_find(parts.begin(), parts.end(), same);
+        if (at == parts.end()) {
+          ++k;
+          continue;
+        }
+        *at += *(at + 1);
+        parts.erase(at + 1);
+        k = 0;
+      }
+      for (const std::int32_t id : tokenizer.encode(std::string(n, '~'), false, false)) ours.push_back(tokenizer.piece(id).size());
+      ASSERT_EQ(ours, parts) << "set " << set << ", " << n << " characters";
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, 127 * 19);
+}
+
+// Runs of one character grow to the longest there is, whether the token is an added one or not, and then begin anew.
+TEST(Gemma, RunsGrowFromTheLeft) {
+  const Tokenizer tokenizer(tokenizer_from_hf(fixture_directory("gemma")));
+  const auto lengths = [&](const std::string& text) {
+    std::vector<std::size_t> out;
+    for (const std::int32_t id : tokenizer.encode(text, false, false)) out.push_back(tokenizer.piece(id).size());
+    return out;
+  };
+  EXPECT_EQ(lengths(std::string(37, ' ')), (std::vector<std::size_t>{16, 16, 5}));
+  EXPECT_EQ(lengths(std::string(5, '\t')), (std::vector<std::size_t>{4, 1}));
 }
 
 TEST(SentencePiece, GivesTheSameIds) {

@@ -188,10 +188,16 @@ TEST(PreTokenizer, LettersAndDigitsNewerThanUnicode14) {
 }
 
 TEST(PreTokenizer, KnowsItsNames) {
-  EXPECT_EQ(pre_specs().size(), 5u);
+  EXPECT_EQ(pre_specs().size(), 9u);
   EXPECT_EQ(find_pre_spec("nonsense"), nullptr);
   EXPECT_EQ(find_pre_spec("default"), nullptr);
   EXPECT_EQ(find_pre_spec("llama3"), find_pre_spec("llama-bpe"));
+  for (const PreSpec& spec : pre_specs()) {
+    if (spec.hf_pattern.empty()) continue;
+    EXPECT_EQ(find_pre_spec_by_pattern(spec.hf_pattern, spec.ignore_merges), &spec) << spec.name;
+  }
+  EXPECT_EQ(find_pre_spec_by_pattern(kGpt2Pattern, false), find_pre_spec("gpt-2"));
+  EXPECT_EQ(find_pre_spec_by_pattern("\\w+", false), nullptr);
 }
 
 TEST(PreTokenizer, HostileTextTakesLittleTime) {

@@ -94,6 +94,23 @@ TEST(RealTokenizer, Phi3) {
   check_real(data, true);
 }
 
+// Ids as `sentencepiece` gives them.
+TEST(RealTokenizer, MistralModel) {
+  const std::string path = shared_path("tokenizers/mistral_v1.model");
+  ESP_NEED_FILE(path);
+  const support::TempDir directory;
+  core::write_text_file(directory.file("tokenizer.model"), core::read_text_file(path));
+  const TokenizerData data = tokenizer_from_hf(directory.path());
+  EXPECT_EQ(data.kind, TokenizerKind::spm);
+  EXPECT_EQ(data.tokens.size(), 32000u);
+  EXPECT_TRUE(data.add_bos);
+  const Tokenizer tokenizer(data);
+  EXPECT_EQ(tokenizer.encode("Hello world, it's 2024!", false), (std::vector<std::int32_t>{22557, 1526, 28725, 378, 28742, 28713, 28705, 28750, 28734, 28750, 28781, 28808}));
+  EXPECT_EQ(tokenizer.encode("  two  spaces \n\ttab \xF0\x9F\xA6\x99 caf\xC3\xA9", false),
+            (std::vector<std::int32_t>{259, 989, 28705, 10599, 28705, 13, 12, 4252, 28705, 243, 162, 169, 156, 28345}));
+  check_real(data, true);
+}
+
 TEST(RealTokenizer, GptNeoX) {
   const std::string path = shared_path("tokenizers/gptneox_20B_tokenizer.json");
   ESP_NEED_FILE(path);

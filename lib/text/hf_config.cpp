@@ -1,0 +1,119 @@
+// What the small files beside a vocabulary say: named tokens, BOS and EOS around a text, chat template (tokenizer_config.json and
+// special_tokens_map.json), and what came from a GGUF (tokenizer_gguf.json).
+#include "core/error.h"
+#include "format/json_input.h"
+#include "text/hf_files.h"
+#include "text/vocabulary.h"
+
+namespace espalier::text {
+namespace {
+
+// "<s>" or {"content": "<s>", ...}; empty when absent.
+std::string named_token(const JsonPlace& root, const char* key) {
+  if (!root.has(key)) return "";
+  const JsonPlace value = root.at(key);
+  return value.value().is_string() ? value.text() : value.at("content").text();
+}
+
+std::string chat_template_of(const JsonPlace& config) {
+  if (!config.has("chat_template")) return "";
+  const JsonPlace value = config.at("chat_template");
+  if (value.value().is_string()) return value.text();
+  value.array();
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    if (value.at(i).at("name").text() == "default") return value.at(i).at("template").text();
+  }
+  core::fail(core::ErrorKind::unsupported, value.where(), " has ", value.size(), " named templates, none of them 'default'");
+}
+
+// Whether BOS and EOS go around a text. transformers rebuilds the post-processor when the configuration has one of the two flags; else
+// tokenizer.json's stands. With a tokenizer.model alone, BOS is added unless the configuration says otherwise.
+void add_around(const JsonPlace& config, const JsonPlace* root, TokenizerData& data) {
+  const bool by_config = config.value().contains("add_bos_token") || config.value().contains("add_eos_token");
+  if (root == nullptr || by_config || !root->has("post_processor")) {
+    data.add_bos = config.flag("add_bos_token", root == nullptr) && data.bos.has_value();
+    data.add_eos = config.flag("add_eos_token", false) && data.eos.has_value();
+  }
+  if (root == nullptr) return;
+  const HfTemplate around = read_post_processor(*root);
+  if (by_config || !root->has("post_processor")) return;
+  const auto take = [&](const std::optional<std::int32_t>& id, std::optional<std::int32_t>& named, const char* name) {
+    if (!id) return false;
+    ESP_CHECK(!named || *named == *id, unsupported, root->where(), " post_processor adds token ", *id, " where the ", name, " token is ",
+              *named);
+    named = id;
+    return true;
+  };
+  data.add_bos = take(around.before, data.bos, "BOS");
+  data.add_eos = take(around.after, data.eos, "EOS");
+}
+
+Json parse_if_present(const std::string& text, const std::string& path) {
+  return text.empty() ? Json::object() : format::parse_json<Json>(text, path);
+}
+
+}  // namespace
+
+void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& data) {
+  const std::string tokens_file = root != nullptr ? "tokenizer.json" : "tokenizer.model";
+  const std::string config_path = files.directory + "/tokenizer_config.json", map_path = files.directory + "/special_tokens_map.json";
+  const Json config_json = parse_if_present(files.tokenizer_config, config_path);
+  const Json map_json = parse_if_present(files.special_tokens_map, map_path);
+  const JsonPlace config(config_json, config_path + ":"), map(map_json, map_path + ":");
+  const TokenIds ids = index_tokens(data, files.directory + "/" + tokens_file + ": model.vocab");
+  const auto find = [&](const char* key, std::optional<std::int32_t>& slot) {
+    for (const JsonPlace* source : {&config, &map}) {
+      const std::string name = named_token(*source, key);
+      if (name.empty()) continue;
+      const auto found = ids.find(name);
+      ESP_CHECK(found != ids.end(), input, source->where(), " ", key, " is ", shown(name), ", which ", tokens_file, " does not have");
+      slot = found->second;
+      return;
+    }
+  };
+  find("bos_token", data.bos);
+  find("eos_token", data.eos);
+  find("unk_token", data.unk);
+  find("pad_token", data.pad);
+
+  // transformers would add such tokens behind those of tokenizer.json.
+  if (config.has("added_tokens_decoder")) {
+    for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
+      const std::string content = JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
+      ESP_CHECK(ids.count(content) != 0, unsupported, config.where(), " added_tokens_decoder.", id, " is ", shown(content), ", which ",
+                tokens_file, " does not have");
+    }
+  }
+  add_around(config, root, data);
+  data.chat_template = files.chat_template.empty() ? chat_template_of(config) : files.chat_template;
+}
+
+void apply_extra(const HfFiles& files, TokenizerData& data) {
+  if (files.gguf_extra.empty()) return;
+  const std::string path = files.directory + "/tokenizer_gguf.json";
+  const Json json = format::parse_json<Json>(files.gguf_extra, path);
+  const JsonPlace root(json, path + ":");
+  if (root.has("pre")) data.pre = root.at("pre").text();
+  if (root.has("types")) {
+    const JsonPlace types = root.at("types");
+    data.types.clear();
+    for (std::size_t i = 0; i < types.array().size(); ++i) {
+      const std::int64_t type = types.at(i).integer();
+      ESP_CHECK(type >= 1 && type <= 6, input, types.at(i).where(), " is ", type, ", expected 1 to 6");
+      data.types.push_back(static_cast<TokenType>(type));
+    }
+  }
+  if (root.has("scores")) {
+    const JsonPlace scores = root.at("scores");
+    data.scores.clear();
+    for (const Json& score : scores.array()) {
+      ESP_CHECK(score.is_number(), input, scores.where(), " has an entry that is no number");
+      data.scores.push_back(score.get<float>());
+    }
+  }
+  const std::size_t n = data.tokens.size();
+  ESP_CHECK(data.types.size() == n && (data.kind == TokenizerKind::byte_bpe || data.scores.size() == n), input, path, ": ",
+            data.types.size(), " types and ", data.scores.size(), " scores for the ", n, " tokens of the vocabulary");
+}
+
+}  // namespace espalier::text

@@ -1,0 +1,46 @@
+// A SentencePiece model file (tokenizer.model): what of it tokenizing needs. Kudo, Richardson 2018 (arXiv 1808.06226).
+//
+//   message ModelProto
+//     1  piece*            message: 1 text, 2 score (float), 3 type (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte)
+//     2  trainer settings  message: 3 model type, 24 spaces behind words, 35 byte fallback, 45 46 47 48 texts of unknown, BOS, EOS, padding
+//     3  normalizer        message: 1 name, 2 precompiled character map, 3 dummy prefix, 4 extra white space removed, 5 spaces escaped
+//     5  denormalizer      message like 3
+//
+// Unknown fields are skipped, as the format wants it. Reading does not judge what is supported.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace espalier::text {
+
+enum class PieceModel : std::int32_t { unigram = 1, bpe = 2, word = 3, character = 4 };
+
+struct Piece {
+  std::string text;
+  float score = 0.0f;
+  TokenType type = TokenType::normal;
+};
+
+// Values are SentencePiece's where the file says nothing.
+struct SentencePieceModel {
+  std::vector<Piece> pieces;
+  PieceModel model = PieceModel::unigram;
+  bool byte_fallback = false;
+  bool spaces_behind_words = false;
+  std::string unknown = "<unk>", bos = "<s>", eos = "</s>", padding = "<pad>";
+  std::string normalization;            // name: identity, nmt_nfkc, ...
+  bool has_character_map = false;       // text is mapped before anything else: every normalization but identity
+  bool has_output_character_map = false;
+  bool add_dummy_prefix = true;         // a space in front of text
+  bool remove_extra_whitespaces = true;
+  bool escape_whitespaces = true;       // spaces become U+2581
+};
+
+// Error(input) naming `path` and the byte for whatever is not such a message. At most 2^24 pieces, none of them without text.
+SentencePieceModel parse_sentencepiece(std::string_view bytes, const std::string& path);
+
+}  // namespace espalier::text
