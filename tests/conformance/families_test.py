@@ -4,11 +4,11 @@ is left after pruning each axis loads in transformers, which finds our perplexit
 import math
 import os
 import pathlib
-import re
 import subprocess
 import tempfile
 import unittest
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -20,9 +20,14 @@ CONTEXT = 64
 A = dict(hidden_size=128, num_attention_heads=8, num_key_value_heads=2, head_dim=32, intermediate_size=192, num_hidden_layers=3, max_position_embeddings=256,
          bos_token_id=0, eos_token_id=0, pad_token_id=None)
 SEVEN = dict(A, hidden_size=224, num_attention_heads=7, num_key_value_heads=1, intermediate_size=160)
+GPT2 = dict(n_embd=128, n_head=8, n_layer=3, n_inner=192, n_positions=256, bos_token_id=0, eos_token_id=0)
+LONG = dict(type="longrope", short_factor=[1.0, 1.0, 1.1, 1.1, 1.2, 1.2, 1.3, 1.4], long_factor=[1.0, 1.1, 1.5, 2.5, 4.0, 6.0, 9.0, 12.0])
+SHORT = {key: value if key == "type" else value[:6] for key, value in LONG.items()}
+PHI3 = dict(A, head_dim=16, original_max_position_embeddings=32, rope_scaling=LONG)  # shorter than the text: the long divisors
 # name: (transformers' prefix, settings, axes that pruning may cut)
 WIDTHS = [["--ffn", 96], ["--layers", 2]]
 ALL = [*WIDTHS, ["--kv-groups", 1], ["--hidden", 96]]
+THINNER = ["--hidden", 96, "--kv-groups", 6]  # both in proportion, where readers take heads x head_dim for hidden
 MODELS = {
     "llama": ("Llama", dict(A, tie_word_embeddings=True), ALL),
     "llama_seven": ("Llama", dict(SEVEN, tie_word_embeddings=True), [["--hidden", 160]]),  # not a multiple of its heads: leaves as mistral
@@ -39,6 +44,13 @@ MODELS = {
     "gemma3": ("Gemma3", dict(A, num_hidden_layers=7, tie_word_embeddings=True, query_pre_attn_scalar=32, sliding_window=24), ALL),
     "gemma3_listed": ("Gemma3", dict(SEVEN, tie_word_embeddings=True, query_pre_attn_scalar=48, sliding_window=16,
                                      layer_types=["full_attention", "sliding_attention", "full_attention"]), WIDTHS),
+    "phi3": ("Phi3", dict(PHI3, num_key_value_heads=8, tie_word_embeddings=True), [*WIDTHS, THINNER]),
+    "phi3_partial": ("Phi3", dict(PHI3, tie_word_embeddings=False, partial_rotary_factor=0.75, original_max_position_embeddings=64, rope_scaling=SHORT), WIDTHS),
+    "phi3_plain": ("Phi3", dict(SEVEN, tie_word_embeddings=False, sliding_window=512), WIDTHS),
+    "nemotron": ("Nemotron", dict(A, head_dim=16, num_key_value_heads=8, tie_word_embeddings=False), [*WIDTHS, THINNER]),
+    "nemotron_seven": ("Nemotron", dict(SEVEN, tie_word_embeddings=False, partial_rotary_factor=0.25, attention_bias=True, mlp_bias=True), WIDTHS),
+    "gpt2": ("GPT2", dict(GPT2, tie_word_embeddings=True), [*WIDTHS, THINNER]),
+    "gpt2_seven": ("GPT2", dict(GPT2, n_embd=224, n_head=7, n_inner=None, tie_word_embeddings=False), WIDTHS),
 }
 
 
@@ -70,13 +82,17 @@ class Families(unittest.TestCase):
         config_class = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")
         config = config_class(vocab_size=499, **settings)
         torch.manual_seed(len(name))
-        model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
+        model = getattr(transformers, "GPT2LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM")(config).float().eval()
         with torch.no_grad():
             for key, p in model.named_parameters():
                 if p.dim() == 1:
-                    p.copy_((0.0 if key.endswith("bias") or family.startswith("Gemma") else 1.0) + 0.2 * torch.randn_like(p))
+                    p.copy_((0.0 if key.endswith("bias") or family.startswith(("Gemma", "Nemotron")) else 1.0) + 0.2 * torch.randn_like(p))
                 else:
-                    p.copy_(torch.randn_like(p) * 1.4 / p.shape[1] ** 0.5)
+                    p.copy_(torch.randn_like(p) * 1.4 / p.shape[0 if ".c_" in key else 1] ** 0.5)  # Conv1D is stored columns first
+            # Logits of a spread that 16 nats hold, so that llama-perplexity cuts none of them off.
+            gain = 1.2 / model(self.ids[None, :CONTEXT]).logits.std()
+            shift = 1.0 if family.startswith("Gemma") else 0.0  # Gemma stores gains less one
+            model.model.norm.weight.copy_((model.model.norm.weight + shift) * gain - shift)
             self.assertGreater(model(self.ids[None, :CONTEXT]).logits.std().item(), 0.8)
         directory = self.dir / name
         model.save_pretrained(directory)
@@ -100,15 +116,25 @@ class Families(unittest.TestCase):
         self.assertLess(abs(ours / self.theirs(directory) - 1), 1e-4, str(directory))
 
     def llama_perplexity(self, file):
-        command = [str(LLAMA / "llama-perplexity"), "-m", str(file), "-f", str(self.text), "-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT), "-t", "2", "-ctk", "f32",
-                   "-ctv", "f32", "-fa", "off", "-ngl", "0", "--no-warmup"]
-        for _ in range(20):  # the program's log is written by a thread that a short run's exit often outruns
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
-            self.assertEqual(done.returncode, 0, done.stderr[-2000:])
-            final = re.search(r"Final estimate: PPL = ([0-9.]+)", done.stdout + done.stderr)
-            if final:
-                return float(final[1])
-        self.fail(f"{file}: llama-perplexity never printed its estimate: {done.stderr[-1000:]}")
+        """From the log-probabilities llama-perplexity saves (16 bits each over at most 16 nats, so within 2e-4 nats a token): a short run's exit
+        outruns the thread that prints the estimate."""
+        saved = file.with_suffix(".logits")
+        done = subprocess.run([str(LLAMA / "llama-perplexity"), "-m", str(file), "-f", str(self.text), "-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT), "-t", "2",
+                               "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", "0", "--no-warmup", "--kl-divergence-base", str(saved)],
+                              capture_output=True, text=True, errors="replace", timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        data = saved.read_bytes()
+        saved.unlink()
+        self.assertEqual(data[:8], b"_logits_")
+        n_ctx, vocab, chunks = np.frombuffer(data, np.int32, 3, 8)
+        self.assertEqual(n_ctx, CONTEXT)
+        tokens = np.frombuffer(data, np.int32, n_ctx * chunks, 20).reshape(chunks, n_ctx)
+        first, width = n_ctx // 2, 2 * ((vocab + 1) // 2) + 4  # the second half of each window is scored
+        rows = np.frombuffer(data, np.uint16, offset=20 + 4 * n_ctx * chunks).reshape(chunks, n_ctx - 1 - first, width)
+        scale, least = rows[..., :2].copy().view(np.float32), rows[..., 2:4].copy().view(np.float32)
+        log_probabilities = rows[..., 4:4 + vocab].astype(np.float64) * scale + least
+        picked = np.take_along_axis(log_probabilities, tokens[:, first + 1:, None].astype(np.int64), -1)
+        return math.exp(-picked.mean())
 
     def file_agrees(self, directory, fmt, tolerance):
         file = directory.parent / f"{directory.name}.{fmt}.gguf"
@@ -119,10 +145,10 @@ class Families(unittest.TestCase):
         file.unlink()
 
     def test_every_family(self):
-        self.assertEqual(len(MODELS), 14)
+        self.assertEqual(len(MODELS), 21)
         for name, (family, _, axes) in MODELS.items():
             # llama.cpp's GELU reads a table of F16 values
-            exact = 1e-3 if family.startswith("Gemma") else 1e-4
+            exact = 1e-3 if family.startswith(("Gemma", "GPT2")) else 1e-4
             with self.subTest(name):
                 directory = self.build(name)
                 self.directory_agrees(directory)
