@@ -37,6 +37,13 @@ TensorRef make_ref(const TensorSpec& spec, const ModelDims& dims, int layer) {
   return {&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l), absent(spec.cols)};
 }
 
+std::vector<Role> those_of(const Arch& arch, std::initializer_list<Role> roles) {
+  std::vector<Role> out;
+  for (const Role role : roles)
+    if (find_spec(arch, role) != nullptr) out.push_back(role);
+  return out;
+}
+
 }  // namespace
 
 std::string_view axis_name(Axis axis) {
@@ -55,6 +62,14 @@ std::string_view axis_name(Axis axis) {
 
 std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
 bool is_bias(Role role) { return role_name(role).ends_with("_bias"); }
+Role norm_bias(Role gain) {
+  switch (gain) {
+    case Role::attn_norm: return Role::attn_norm_bias;
+    case Role::ffn_norm: return Role::ffn_norm_bias;
+    case Role::output_norm: return Role::output_norm_bias;
+    default: core::fail(core::ErrorKind::internal, "no bias goes with ", role_name(gain));
+  }
+}
 std::optional<Role> role_by_name(std::string_view name) {
   for (int i = 0; i < kRoles; ++i)
     if (kRoleNames[i] == name) return static_cast<Role>(i);
@@ -99,8 +114,14 @@ bool has_optional(const Arch& arch, Present present) {
   return std::any_of(arch.model.begin(), arch.model.end(), depends) || std::any_of(arch.layer.begin(), arch.layer.end(), depends);
 }
 bool local_by_default(const Arch& arch, std::int64_t layer) { return arch.window_period != kNoWindow && (layer + 1) % arch.window_period != 0; }
-bool rope_by_default(const Arch& arch, std::int64_t layer) { return arch.no_rope_period == 0 || (layer + 1) % arch.no_rope_period != 0; }
-bool interleaved_in_gguf(const Arch& arch) { return find_spec(arch, Role::attn_q)->to_gguf == Transform::rope_permute; }
+bool rope_by_default(const Arch& arch, std::int64_t layer) {
+  return !learned_positions(arch) && (arch.no_rope_period == 0 || (layer + 1) % arch.no_rope_period != 0);
+}
+bool interleaved_in_gguf(const Arch& arch) { return find_spec(arch, attention_inputs(arch).front())->to_gguf == Transform::rope_permute; }
+std::vector<Role> attention_inputs(const Arch& arch) { return those_of(arch, {Role::attn_q, Role::attn_k, Role::attn_v, Role::attn_qkv}); }
+std::vector<Role> ffn_inputs(const Arch& arch) { return those_of(arch, {Role::ffn_gate, Role::ffn_up, Role::ffn_gate_up}); }
+bool has_gate(const Arch& arch) { return find_spec(arch, Role::ffn_gate) != nullptr || find_spec(arch, Role::ffn_gate_up) != nullptr; }
+bool learned_positions(const Arch& arch) { return find_spec(arch, Role::pos_embd) != nullptr; }
 double attention_scale(const ModelDims& dims) {
   return dims.attention_scale > 0 ? dims.attention_scale : 1 / std::sqrt(static_cast<double>(dims.head_dim));
 }
@@ -180,8 +201,8 @@ std::vector<float> rope_frequency_factors(const ModelDims& dims) {
   std::vector<float> out;
   const double low_wavelength = static_cast<double>(s.original_positions) / s.low_freq_factor;
   const double high_wavelength = static_cast<double>(s.original_positions) / s.high_freq_factor;
-  for (std::int64_t i = 0; i < dims.head_dim / 2; ++i) {
-    const double frequency = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.head_dim));
+  for (std::int64_t i = 0; i < dims.rotated() / 2; ++i) {
+    const double frequency = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
     const double wavelength = 2 * std::numbers::pi / frequency;
     if (wavelength < high_wavelength) {
       out.push_back(1.0f);
@@ -194,12 +215,25 @@ std::vector<float> rope_frequency_factors(const ModelDims& dims) {
   }
   return out;
 }
-std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local) {
+double long_rope_attention_factor(double factor, std::int64_t original_positions) {
+  return factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_positions)));
+}
+std::vector<RopeTensor> rope_tensors(const ModelDims& dims) {
+  if (dims.long_rope.used()) return {{Role::rope_factors_long, dims.long_rope.long_factors}, {Role::rope_factors_short, dims.long_rope.short_factors}};
+  std::vector<float> factors = rope_frequency_factors(dims);
+  if (factors.empty()) return {};
+  return {{Role::rope_freqs, std::move(factors)}};
+}
+std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local, bool beyond) {
   const bool own_base = local && dims.local_rope_theta > 0;
-  const std::vector<float> factors = own_base ? std::vector<float>{} : rope_frequency_factors(dims);
+  std::vector<float> factors;
+  if (dims.long_rope.used())
+    factors = beyond ? dims.long_rope.long_factors : dims.long_rope.short_factors;
+  else if (!own_base)
+    factors = rope_frequency_factors(dims);
   std::vector<double> out;
-  for (std::int64_t i = 0; i < dims.head_dim / 2; ++i) {
-    const double frequency = std::pow(own_base ? dims.local_rope_theta : dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.head_dim));
+  for (std::int64_t i = 0; i < dims.rotated() / 2; ++i) {
+    const double frequency = std::pow(own_base ? dims.local_rope_theta : dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
     out.push_back(factors.empty() ? frequency : frequency / static_cast<double>(factors[static_cast<std::size_t>(i)]));
   }
   return out;

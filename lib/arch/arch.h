@@ -15,8 +15,9 @@ namespace espalier::arch {
 
 // What happens to a tensor on the way from the Hugging Face layout to GGUF. rope_permute: the rows of each head go from the
 // half-split order of transformers (i, i + D/2) to the interleaved order of the ggml `llama` architecture (2i, 2i + 1).
-// plus_one: gains that the Hugging Face layout stores less one (Gemma).
-enum class Transform : std::uint8_t { none, rope_permute, plus_one };
+// plus_one: gains that the Hugging Face layout stores less one (Gemma, Nemotron). transpose: a matrix that Hugging Face files alone store
+// columns first (GPT-2's Conv1D); rows and columns of the table, and of every tensor in memory, are those of GGUF.
+enum class Transform : std::uint8_t { none, rope_permute, plus_one, transpose };
 // When a tensor is there: always, unless ModelDims::tied, or when ModelDims says that the model has such biases.
 enum class Present : std::uint8_t { always, untied, attention_bias, output_bias, mlp_bias };
 
@@ -28,8 +29,16 @@ struct TensorSpec {
   Present present = Present::always;
 };
 
-enum class Norm : std::uint8_t { rms, rms_plus_one };        // plus_one: the gain is the weight of the Hugging Face layout + 1
-enum class Activation : std::uint8_t { silu, gelu_tanh };    // of the gate
+// plus_one: the gain is the weight of the Hugging Face layout + 1. layer: mean taken off, and a bias.
+enum class Norm : std::uint8_t { rms, rms_plus_one, layer, layer_plus_one };
+// swiglu and geglu: silu or gelu of the gate, times up; the others of up itself, there is no gate. gelu: by tanh.
+enum class Activation : std::uint8_t { swiglu, geglu, relu_squared, gelu };
+
+// What config.json calls the sizes. Empty: the family has no such key.
+struct ConfigKeys {
+  std::string_view hidden = "hidden_size", ffn = "intermediate_size", layers = "num_hidden_layers", heads = "num_attention_heads";
+  std::string_view groups = "num_key_value_heads", head_dim = "head_dim", positions = "max_position_embeddings", norm_eps = "rms_norm_eps";
+};
 
 // Which layers look at a window: layer l is local when (l + 1) % period != 0, unless config.json lists layer_types.
 constexpr int kNoWindow = 0;              // the family has none
@@ -42,6 +51,7 @@ struct Defaults {
   double rope_theta = 10000, local_rope_theta = 0;
   double norm_eps = 1e-6;
   double attention_softcap = 0, logit_softcap = 0;
+  double partial_rotary = 0;              // share of a head that positions turn; 0: all of it, and there is no such key
   bool tied = false;
 };
 
@@ -56,6 +66,10 @@ struct Arch {
   int window_period;
   int no_rope_period;                 // every so many-th layer has no rotary positions, unless config.json lists them; 0: all have
   bool scaled_embedding;              // embeddings are multiplied by sqrt(hidden)
+  bool heads_fill_hidden = false;     // stock readers of GGUF take heads x head_dim for hidden
+  bool long_rope = false;             // may have LongRoPE's divisors
+  ConfigKeys keys = {};
+  std::string_view optional_prefix = {};  // of Hugging Face names, which some files leave out
   std::span<const TensorSpec> model;  // once
   std::span<const TensorSpec> layer;  // in every layer
 };
@@ -108,6 +122,11 @@ bool local_by_default(const Arch& arch, std::int64_t layer);
 bool rope_by_default(const Arch& arch, std::int64_t layer);
 // Pairs of the rotary embedding lie side by side in q and k of GGUF files (else half a head apart, as in the Hugging Face layout).
 bool interleaved_in_gguf(const Arch& arch);
+// The matrices that read the normed stream: of attention (q, k, v or all in one), and of the FFN (gate and up, one or both in one).
+std::vector<Role> attention_inputs(const Arch& arch);
+std::vector<Role> ffn_inputs(const Arch& arch);
+bool has_gate(const Arch& arch);
+bool learned_positions(const Arch& arch);                    // a table of positions added to the embeddings, no rotation
 double attention_scale(const ModelDims& dims);
 // Every tensor of the model in file order (model scope first, then layer by layer), without those that are not present.
 std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims);
@@ -125,10 +144,19 @@ std::vector<std::int64_t> surviving(const Extent& extent, Axis axis, std::span<c
 std::int64_t rope_permuted_row(std::int64_t hf_row, std::int64_t head_dim);
 std::int64_t rope_unpermuted_row(std::int64_t gguf_row, std::int64_t head_dim);
 
-// Inverse frequencies (D/2) of the rotary embedding, in double: of global layers with the scaling of `dims`, of local ones with their own base
-// where they have one.
-std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local = false);
+// Inverse frequencies (half of the values turned) of the rotary embedding, in double: of global layers with the scaling of `dims`, of local ones
+// with their own base where they have one. `beyond`: for a text longer than LongRoPE's original context.
+std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local = false, bool beyond = false);
 // Divisors of theta per frequency as GGUF's rope_freqs.weight holds them; empty without scaling.
 std::vector<float> rope_frequency_factors(const ModelDims& dims);
+// LongRoPE's factor on cosines and sines where config.json states none: sqrt(1 + ln(factor) / ln(original positions)), at least 1; `factor` is
+// how many times longer the context became.
+double long_rope_attention_factor(double factor, std::int64_t original_positions);
+// The tensors that a GGUF holds beside those of the table, in file order.
+struct RopeTensor {
+  Role role;
+  std::vector<float> values;
+};
+std::vector<RopeTensor> rope_tensors(const ModelDims& dims);
 
 }  // namespace espalier::arch

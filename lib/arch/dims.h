@@ -23,6 +23,16 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
+// LongRoPE (Ding et al. 2024, arXiv 2402.13753): every frequency has a divisor for texts of at most original_positions and one for longer
+// ones; cosines and sines are multiplied by attention_factor. Without divisors: none.
+struct LongRope {
+  std::vector<float> short_factors, long_factors;  // rotary_dim / 2 each
+  std::int64_t original_positions = 0;
+  double attention_factor = 1;
+  bool used() const { return !short_factors.empty(); }
+  bool operator==(const LongRope&) const = default;
+};
+
 struct ModelDims {
   std::int64_t vocab = 0, hidden = 0, head_dim = 0;
   std::int64_t positions = 0;  // context length
@@ -31,12 +41,15 @@ struct ModelDims {
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
+  LongRope long_rope;
+  std::int64_t rotary_dim = 0;   // the first values of a head, which positions turn; 0: all
   bool attention_bias = false, output_bias = false, mlp_bias = false;  // q, k, v; attn_output; gate, up, down
   std::int64_t window = 0;       // positions that a local layer sees, its own included; 0: there are no local layers
   double local_rope_theta = 0;   // of local layers; 0: rope_theta
   double attention_scale = 0;    // of q . k; 0: 1 / sqrt(head_dim)
   double attention_softcap = 0, logit_softcap = 0;  // c tanh(x / c); 0: none
 
+  std::int64_t rotated() const { return rotary_dim > 0 ? rotary_dim : head_dim; }
   std::int64_t n_layers() const { return static_cast<std::int64_t>(layers.size()); }
   bool uniform() const {  // all layers of one size
     for (const LayerDims& l : layers)

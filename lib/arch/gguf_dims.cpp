@@ -7,6 +7,7 @@
 #include <system_error>
 #include <vector>
 
+#include "arch/gguf_windows.h"
 #include "core/error.h"
 
 namespace espalier::arch {
@@ -25,9 +26,6 @@ constexpr std::string_view kRopeLow = "espalier.rope.low_freq_factor";
 constexpr std::string_view kRopeHigh = "espalier.rope.high_freq_factor";
 constexpr std::string_view kRopePositions = "espalier.rope.original_positions";
 
-// Numbers of layers at which stock readers of Gemma files take 1 / sqrt(hidden / heads) for the attention scale (the 27B models).
-constexpr std::int64_t kGemma2Layers = 46, kGemma3Layers = 62;
-
 // "<arch>." + these are read below or do not touch the arithmetic.
 constexpr std::string_view kKnown[] = {
     "block_count",
@@ -39,7 +37,6 @@ constexpr std::string_view kKnown[] = {
     "attention.head_count_kv",
     "attention.key_length",
     "attention.value_length",
-    "attention.layer_norm_rms_epsilon",
     "rope.dimension_count",
     "rope.freq_base",
     "rope.scaling.type",
@@ -52,9 +49,21 @@ constexpr std::string_view kKnown[] = {
 // The same, for families that have windows, a base of their own for local layers, soft-caps.
 constexpr std::string_view kWindowKeys[] = {"attention.sliding_window", "attention.sliding_window_pattern"};
 constexpr std::string_view kLocalBase = "rope.freq_base_swa", kAttentionCap = "attn_logit_softcapping", kLogitCap = "final_logit_softcapping";
+constexpr std::string_view kWindow = "attention.sliding_window", kLongRopeFactor = "rope.scaling.attn_factor", kLongRopeContext = "rope.scaling.original_context_length";
 
-bool has_window_keys(const Arch& arch) { return arch.window_period > kOnlyListed && arch.window_period != kEveryLayer; }
+std::string_view norm_eps_suffix(const Arch& arch) {
+  switch (arch.norm) {
+    case Norm::rms:
+    case Norm::rms_plus_one: return "attention.layer_norm_rms_epsilon";
+    case Norm::layer:
+    case Norm::layer_plus_one: return "attention.layer_norm_epsilon";
+  }
+  return {};
+}
 bool knows(const Arch& arch, std::string_view suffix) {
+  if (suffix == norm_eps_suffix(arch)) return true;
+  if (suffix == kLongRopeFactor) return arch.long_rope;
+  if (suffix == kWindow && states_window(arch)) return true;
   if (std::find(std::begin(kKnown), std::end(kKnown), suffix) != std::end(kKnown)) return true;
   if (suffix == kLocalBase) return arch.defaults.local_rope_theta > 0;
   if (suffix == kAttentionCap) return arch.defaults.attention_softcap > 0;
@@ -198,13 +207,42 @@ std::int64_t read_head_dim(const GgufHeader& header, const Reader& read, const M
               " hidden values do not split into ", heads, " heads");
     head_dim = dims.hidden / heads;
   }
-  ESP_CHECK(head_dim % 2 == 0, unsupported, header.path(), ": heads of ", head_dim, " values, rotary embedding wants an even number");
-  for (const std::string_view suffix : {"attention.value_length", "rope.dimension_count"}) {
-    const auto length = read.optional_size(suffix, 1, kMaxSize);
-    ESP_CHECK(!length || *length == head_dim, unsupported, header.path(), ": key '", read.key(suffix), "' is ", *length, ", expected the head size ",
-              head_dim);
-  }
+  const auto length = read.optional_size("attention.value_length", 1, kMaxSize);
+  ESP_CHECK(!length || *length == head_dim, unsupported, header.path(), ": key '", read.key("attention.value_length"), "' is ", *length,
+            ", expected the head size ", head_dim);
   return head_dim;
+}
+
+// How much of a head positions turn, and LongRoPE but for the divisors, which are tensors.
+void read_rotation(const GgufHeader& header, const Reader& read, const Arch& arch, GgufModel& model) {
+  ModelDims& d = model.dims;
+  const auto rotated = read.optional_size("rope.dimension_count", 1, kMaxSize);
+  if (learned_positions(arch)) {
+    ESP_CHECK(!rotated, unsupported, header.path(), ": key '", read.key("rope.dimension_count"), "' in an architecture without rotary embedding");
+    return;
+  }
+  ESP_CHECK(d.head_dim % 2 == 0, unsupported, header.path(), ": heads of ", d.head_dim, " values, rotary embedding wants an even number");
+  if (arch.defaults.partial_rotary > 0 && rotated && *rotated != d.head_dim) {
+    ESP_CHECK(*rotated < d.head_dim && *rotated % 2 == 0, input, header.path(), ": key '", read.key("rope.dimension_count"), "' is ", *rotated,
+              ", expected an even number of at most ", d.head_dim);
+    d.rotary_dim = *rotated;
+  } else {
+    ESP_CHECK(!rotated || *rotated == d.head_dim, unsupported, header.path(), ": key '", read.key("rope.dimension_count"), "' is ", *rotated,
+              ", expected the head size ", d.head_dim);
+  }
+  const auto has = [&](Role role) { return header.tensor(gguf_name(role, -1)) != nullptr; };
+  model.long_factors = arch.long_rope && has(Role::rope_factors_long);
+  if (!model.long_factors) {
+    const double factor = header.optional_real(read.key(kLongRopeFactor)).value_or(1);
+    ESP_CHECK(factor == 1, unsupported, header.path(), ": key '", read.key(kLongRopeFactor), "' is ", factor, " but there is no ",
+              gguf_name(Role::rope_factors_long, -1));
+    return;
+  }
+  ESP_CHECK(has(Role::rope_factors_short), input, header.path(), ": tensor '", gguf_name(Role::rope_factors_short, -1), "' is missing");
+  d.long_rope.original_positions = read.optional_size(kLongRopeContext, 1, std::int64_t{1} << 31).value_or(d.positions);
+  d.long_rope.attention_factor = shortest(header.optional_real(read.key(kLongRopeFactor)).value_or(1));
+  ESP_CHECK(d.long_rope.attention_factor > 0 && d.long_rope.attention_factor < 1e6, input, header.path(), ": key '", read.key(kLongRopeFactor), "' is ",
+            d.long_rope.attention_factor);
 }
 
 std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
@@ -239,6 +277,10 @@ void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch,
     for (std::size_t l = 0; d.window > 0 && l < layers; ++l)
       d.layers[l].local = listed != nullptr ? (*listed)->numbers[l] != 0 : local_by_default(arch, static_cast<std::int64_t>(l));
   }
+  if (states_window(arch)) {
+    d.window = read.optional_size(kWindow, 0, std::int64_t{1} << 31).value_or(0);
+    for (std::size_t l = 0; l < layers; ++l) d.layers[l].local = d.window > 0;
+  }
   if (arch.defaults.local_rope_theta > 0) {
     d.local_rope_theta = shortest(header.optional_real(read.key(kLocalBase)).value_or(10000));
     ESP_CHECK(d.local_rope_theta > 0 && d.local_rope_theta < 1e30, input, header.path(), ": key '", read.key(kLocalBase), "' is ", d.local_rope_theta);
@@ -260,6 +302,11 @@ void write_traits(const Arch& arch, const ModelDims& dims, const std::string& pr
   if (arch.defaults.attention_softcap > 0) real(kAttentionCap, dims.attention_softcap);
   if (arch.defaults.logit_softcap > 0) real(kLogitCap, dims.logit_softcap);
   if (arch.defaults.local_rope_theta > 0) real(kLocalBase, dims.local_rope_theta);
+  if (states_window(arch)) writer.set(prefix + std::string(kWindow), u32(dims.window));
+  if (dims.long_rope.used()) {
+    real(kLongRopeFactor, dims.long_rope.attention_factor);
+    writer.set(prefix + std::string(kLongRopeContext), u32(dims.long_rope.original_positions));
+  }
   if (!has_window_keys(arch)) return;
   writer.set(prefix + "attention.sliding_window", u32(dims.window));
   std::vector<bool> local;
@@ -272,41 +319,6 @@ void write_traits(const Arch& arch, const ModelDims& dims, const std::string& pr
 }
 
 }  // namespace
-
-double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
-  const bool large = (arch.gguf == "gemma2" && dims.n_layers() == kGemma2Layers) || (arch.gguf == "gemma3" && dims.n_layers() == kGemma3Layers);
-  const LayerDims& first = dims.layers.front();
-  return 1 / std::sqrt(static_cast<double>(large ? dims.hidden / (first.kv_groups * first.q_per_kv) : dims.head_dim));
-}
-
-const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
-  const auto misread = [&](const std::string& what) { core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what); };
-  if (arch.name != arch.gguf) {
-    for (const LayerDims& l : dims.layers)
-      ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name, " as GGUF: attention over a window of ", dims.window, " in a context of ",
-                dims.positions, " positions: the architecture '", arch.gguf, "' of stock readers has no windows; set max_position_embeddings of config.json to ",
-                dims.window, " or less (until there both compute the same)");
-    return gguf_target(*arch_by_gguf_name(arch.gguf), dims);
-  }
-  for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
-    const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
-    if (layer.rope != rope_by_default(arch, l))
-      misread("layer " + std::to_string(l) + " has " + (layer.rope ? "" : "no ") + "rotary positions, but stock readers leave them out in every " +
-              std::to_string(arch.no_rope_period) + "th layer; keep that period when dropping layers");
-    if (layer.local && !has_window_keys(arch)) misread("attention over a window in layer " + std::to_string(l) + ": stock readers of '" + std::string(arch.gguf) + "' have no windows");
-  }
-  // Stock readers of qwen2 take hidden for heads x head_dim; as llama, which has the biases too, nothing is assumed.
-  if (arch.gguf == "qwen2") {
-    const LayerDims& l = dims.layers.front();
-    if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
-  }
-  if (arch.gguf != "llama") {
-    if (dims.output_bias || dims.mlp_bias) misread("stock readers of '" + std::string(arch.gguf) + "' read no biases but those of q, k and v");
-    if (dims.rope_scaling.factor != 1) misread("stock readers of '" + std::string(arch.gguf) + "' read no rope_freqs.weight, so llama3 scaling would be lost");
-  }
-  if (arch.gguf == "gemma2" && !dims.tied) misread("stock readers take the embedding for the output matrix");
-  return arch;
-}
 
 GgufModel read_gguf_model(const GgufHeader& header) {
   GgufModel out;
@@ -322,9 +334,10 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   d.layers = read_layers(header, read, read.size("block_count", 1, kMaxLayers));
   d.head_dim = read_head_dim(header, read, d);
   d.vocab = read_vocab(header, read);
-  d.norm_eps = shortest(header.real(read.key("attention.layer_norm_rms_epsilon")));
+  const std::string eps_key = read.key(norm_eps_suffix(*out.arch));
+  d.norm_eps = shortest(header.real(eps_key));
   d.rope_theta = shortest(header.optional_real(read.key("rope.freq_base")).value_or(10000));
-  ESP_CHECK(d.norm_eps >= 0 && d.norm_eps < 1, input, header.path(), ": key '", read.key("attention.layer_norm_rms_epsilon"), "' is ", d.norm_eps);
+  ESP_CHECK(d.norm_eps >= 0 && d.norm_eps < 1, input, header.path(), ": key '", eps_key, "' is ", d.norm_eps);
   ESP_CHECK(d.rope_theta > 0 && d.rope_theta < 1e30, input, header.path(), ": key '", read.key("rope.freq_base"), "' is ", d.rope_theta);
   if (const auto factor = header.optional_real(kRopeFactor)) {
     d.rope_scaling = {.factor = shortest(*factor),
@@ -336,7 +349,8 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   const auto has = [&](Role role) { return header.tensor(gguf_name(role, 0)) != nullptr; };
   d.attention_bias = has_optional(*out.arch, Present::attention_bias) && has(Role::attn_q_bias);
   d.output_bias = has_optional(*out.arch, Present::output_bias) && has(Role::attn_output_bias);
-  d.mlp_bias = has_optional(*out.arch, Present::mlp_bias) && has(Role::ffn_gate_bias);
+  d.mlp_bias = has_optional(*out.arch, Present::mlp_bias) && has(Role::ffn_down_bias);
+  read_rotation(header, read, *out.arch, out);
   read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
   return out;
@@ -354,9 +368,11 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
   writer.set(prefix + "attention.head_count_kv", scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups; }));
   writer.set(prefix + "attention.key_length", u32(dims.head_dim));
   writer.set(prefix + "attention.value_length", u32(dims.head_dim));
-  writer.set(prefix + "attention.layer_norm_rms_epsilon", GgufValue::f32(static_cast<float>(dims.norm_eps)));
-  writer.set(prefix + "rope.dimension_count", u32(dims.head_dim));
-  writer.set(prefix + "rope.freq_base", GgufValue::f32(static_cast<float>(dims.rope_theta)));
+  writer.set(prefix + std::string(norm_eps_suffix(arch)), GgufValue::f32(static_cast<float>(dims.norm_eps)));
+  if (!learned_positions(arch)) {
+    writer.set(prefix + "rope.dimension_count", u32(dims.rotated()));
+    writer.set(prefix + "rope.freq_base", GgufValue::f32(static_cast<float>(dims.rope_theta)));
+  }
   writer.set(prefix + "vocab_size", u32(dims.vocab));
   write_traits(arch, dims, prefix, writer);
   if (dims.rope_scaling.factor != 1) {

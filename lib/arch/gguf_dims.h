@@ -14,6 +14,7 @@ struct GgufModel {
   const Arch* arch = nullptr;
   ModelDims dims;             // rope_scaling is set only when the file carries our own keys for it
   bool rope_factors = false;  // rope_freqs.weight is present: theta's divisors are that tensor's values
+  bool long_factors = false;  // rope_factors_long.weight is present: the divisors of dims.long_rope are that tensor's and its brother's values
 };
 
 // Error(input) for missing or impossible sizes, Error(unsupported) for an architecture or a key we do not compute.
@@ -26,7 +27,7 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims);
 const Arch& gguf_target(const Arch& arch, const ModelDims& dims);
 
 // `arch` as gguf_target() gave it. Sets general.architecture and the "<arch>.*" keys; a quantity that is the same in all layers is written as one number. The caller
-// writes rope_freqs.weight when rope_frequency_factors() is not empty.
+// writes the rope_tensors().
 void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWriter& writer);
 
 }  // namespace espalier::arch

@@ -1,4 +1,5 @@
-// What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index).
+// What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index). One name has two roles, which no family has
+// both of: GGUF calls gate and up in one tensor what it calls up by itself.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -14,18 +15,24 @@ namespace espalier::arch {
   ESP_ROLE(output_norm,  "output_norm.weight")             \
   ESP_ROLE(output,       "output.weight")                  \
   ESP_ROLE(rope_freqs,   "rope_freqs.weight")              \
+  ESP_ROLE(rope_factors_long,  "rope_factors_long.weight") \
+  ESP_ROLE(rope_factors_short, "rope_factors_short.weight") \
+  ESP_ROLE(pos_embd,     "position_embd.weight")           \
   ESP_ROLE(attn_norm,    "blk.{L}.attn_norm.weight")       \
   ESP_ROLE(attn_q,       "blk.{L}.attn_q.weight")          \
   ESP_ROLE(attn_k,       "blk.{L}.attn_k.weight")          \
   ESP_ROLE(attn_v,       "blk.{L}.attn_v.weight")          \
+  ESP_ROLE(attn_qkv,     "blk.{L}.attn_qkv.weight")        \
   ESP_ROLE(attn_output,  "blk.{L}.attn_output.weight")     \
   ESP_ROLE(ffn_norm,     "blk.{L}.ffn_norm.weight")        \
   ESP_ROLE(ffn_gate,     "blk.{L}.ffn_gate.weight")        \
   ESP_ROLE(ffn_up,       "blk.{L}.ffn_up.weight")          \
+  ESP_ROLE(ffn_gate_up,  "blk.{L}.ffn_up.weight")          \
   ESP_ROLE(ffn_down,     "blk.{L}.ffn_down.weight")        \
   ESP_ROLE(attn_q_bias,      "blk.{L}.attn_q.bias")        \
   ESP_ROLE(attn_k_bias,      "blk.{L}.attn_k.bias")        \
   ESP_ROLE(attn_v_bias,      "blk.{L}.attn_v.bias")        \
+  ESP_ROLE(attn_qkv_bias,    "blk.{L}.attn_qkv.bias")      \
   ESP_ROLE(attn_output_bias, "blk.{L}.attn_output.bias")   \
   ESP_ROLE(ffn_gate_bias,    "blk.{L}.ffn_gate.bias")      \
   ESP_ROLE(ffn_up_bias,      "blk.{L}.ffn_up.bias")        \
@@ -33,7 +40,10 @@ namespace espalier::arch {
   ESP_ROLE(attn_q_norm,      "blk.{L}.attn_q_norm.weight") \
   ESP_ROLE(attn_k_norm,      "blk.{L}.attn_k_norm.weight") \
   ESP_ROLE(attn_post_norm,   "blk.{L}.post_attention_norm.weight") \
-  ESP_ROLE(ffn_post_norm,    "blk.{L}.post_ffw_norm.weight")
+  ESP_ROLE(ffn_post_norm,    "blk.{L}.post_ffw_norm.weight") \
+  ESP_ROLE(output_norm_bias, "output_norm.bias")           \
+  ESP_ROLE(attn_norm_bias,   "blk.{L}.attn_norm.bias")     \
+  ESP_ROLE(ffn_norm_bias,    "blk.{L}.ffn_norm.bias")
 // clang-format on
 
 enum class Role : std::uint8_t {
@@ -46,6 +56,7 @@ inline constexpr int kRoles = static_cast<int>(Role::count_);
 
 std::string_view role_name(Role role);                     // "attn_q"
 bool is_bias(Role role);                                   // else a vector is a norm's gain
+Role norm_bias(Role gain);                                 // the bias that goes with a LayerNorm's gain; Error(internal): it has none
 std::optional<Role> role_by_name(std::string_view name);
 std::string gguf_name(Role role, int layer);               // layer is ignored by model-scope roles
 // Replaces "{L}" in a pattern.

@@ -53,14 +53,8 @@ struct Point {
   std::string_view name;
   std::vector<Role> readers;
 };
-const std::vector<Point>& points() {
-  static const std::vector<Point> list = {
-      {"attn_in", {Role::attn_q, Role::attn_k, Role::attn_v}},
-      {"attn_mix", {Role::attn_output}},
-      {"ffn_in", {Role::ffn_gate, Role::ffn_up}},
-      {"ffn_act", {Role::ffn_down}},
-  };
-  return list;
+std::vector<Point> tap_points(const arch::Arch& arch) {
+  return {{"attn_in", arch::attention_inputs(arch)}, {"attn_mix", {Role::attn_output}}, {"ffn_in", arch::ffn_inputs(arch)}, {"ffn_act", {Role::ffn_down}}};
 }
 
 }  // namespace
@@ -79,11 +73,12 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
   std::vector<Tensor> streams;
   for (const Tensor& batch : split_batches(windows)) streams.push_back(model.embed(batch));
   const auto n_layers = static_cast<int>(model.dims().n_layers());
+  const std::vector<Point> points = tap_points(source.arch());
   for (int l = 0; l < n_layers; ++l) {
-    std::vector<std::optional<InputSums>> sums(points().size());
+    std::vector<std::optional<InputSums>> sums(points.size());
     model.set_tap([&](const char* point, int, const Tensor& value) {
-      for (std::size_t i = 0; i < points().size(); ++i) {
-        if (points()[i].name != point) continue;
+      for (std::size_t i = 0; i < points.size(); ++i) {
+        if (points[i].name != point) continue;
         if (!sums[i]) sums[i].emplace(options.gram);
         sums[i]->add(value);
       }
@@ -92,7 +87,7 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
     for (std::size_t i = 0; i < sums.size(); ++i) {
       if (!sums[i]) continue;  // the layer has no such block
       const quant::TensorStatistics statistics = sums[i]->result();
-      for (const Role role : points()[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
+      for (const Role role : points[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
     }
     if (progress) progress({.stage = "calibrate", .done = l + 1, .total = n_layers, .unit = "layers", .detail = ""});
   }

@@ -67,8 +67,8 @@ struct SequentialRounding::State {
     return out;
   }
 
-  // q, k, v or gate, up; inputs.cross holds the exact inputs. W' of each is W times one matrix that maps rounded inputs to exact ones.
-  void round_readers(int layer, std::initializer_list<Role> roles, const Normal& inputs) {
+  // The matrices that read the normed stream; inputs.cross holds the exact inputs. W' of each is W times one matrix that maps rounded inputs to exact ones.
+  void round_readers(int layer, const std::vector<Role>& roles, const Normal& inputs) {
     const quant::TensorStatistics statistics = inputs.statistics();
     const Tensor map = inputs.solve(torch::eye(inputs.gram.size(0), inputs.gram.options()));
     for (const Role role : roles) bytes[role] = round(role, layer, model.weight(role, layer).to(torch::kFloat64).matmul(map), statistics);
@@ -109,7 +109,7 @@ struct SequentialRounding::State {
     bytes[block.matrix] = round(block.matrix, layer, outputs.solve(model.weight(block.matrix, layer).to(torch::kFloat64)), outputs.statistics());
     for (std::size_t b = 0; b < approximate.size(); ++b) approximate[b] = approximate[b] + (model.*block.output)(layer, activations[b]);
   }
-  void round_block(int layer, const Block& block, Role norm, std::initializer_list<Role> readers) {
+  void round_block(int layer, const Block& block, Role norm, const std::vector<Role>& readers) {
     Normal inputs;
     for (std::size_t b = 0; b < exact.size(); ++b) inputs.add(model.norm(norm, layer, approximate[b]), model.norm(norm, layer, exact[b]));
     const std::vector<Tensor> products = exact_block(layer, block);
@@ -121,8 +121,8 @@ struct SequentialRounding::State {
     const int l = next;
     const auto& size = model.dims().layers[static_cast<std::size_t>(l)];
     bytes.clear();
-    if (size.kv_groups * size.q_per_kv > 0) round_block(l, kAttention, Role::attn_norm, {Role::attn_q, Role::attn_k, Role::attn_v});
-    if (size.ffn > 0) round_block(l, kFfn, Role::ffn_norm, {Role::ffn_gate, Role::ffn_up});
+    if (size.kv_groups * size.q_per_kv > 0) round_block(l, kAttention, Role::attn_norm, arch::attention_inputs(model.arch()));
+    if (size.ffn > 0) round_block(l, kFfn, Role::ffn_norm, arch::ffn_inputs(model.arch()));
     ++next;
   }
 };

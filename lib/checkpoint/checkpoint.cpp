@@ -39,6 +39,27 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
   }
 }
 
+// The same of a matrix stored columns first: a float format, so that a value is where its index says. Whole columns where much of them is
+// wanted, else a piece of each.
+void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_t n, float* out) {
+  const format::QuantFormat& f = format::info(t.format);
+  const std::int64_t value_bytes = format::matrix_bytes(t.format, 1, 1);
+  const bool pieces = n < t.rows / 8;
+  const std::int64_t at = pieces ? begin : 0, width = pieces ? n : t.rows;
+  const std::int64_t columns = pieces ? 1 : std::max<std::int64_t>(1, kWindowBytes / (width * value_bytes));
+  std::vector<std::byte> bytes;
+  std::vector<float> values;
+  for (std::int64_t c = 0; c < t.cols; c += columns) {
+    const std::int64_t m = std::min(columns, t.cols - c);
+    bytes.resize(static_cast<std::size_t>(m * width * value_bytes));
+    values.resize(static_cast<std::size_t>(m * width));
+    t.file->read(t.offset + static_cast<std::uint64_t>((c * t.rows + at) * value_bytes), bytes);
+    f.decode(bytes.data(), values.data(), m * width);
+    for (std::int64_t r = 0; r < n; ++r)
+      for (std::int64_t j = 0; j < m; ++j) out[r * t.cols + c + j] = values[static_cast<std::size_t>(j * width + begin - at + r)];
+  }
+}
+
 void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n, float* out) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
   std::vector<float> values(static_cast<std::size_t>(t.rows));
@@ -46,6 +67,7 @@ void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begi
   format::info(t.format).decode(bytes.data(), values.data(), t.rows);
   const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   switch (t.transform) {
+    case arch::Transform::transpose:  // of matrices only
     case arch::Transform::none: std::copy_n(values.begin() + begin, n, out); break;
     case arch::Transform::rope_permute:
       for (std::int64_t i = 0; i < n; ++i) out[i] = stored(arch::rope_permuted_row(begin + i, head_dim));
@@ -105,7 +127,7 @@ const std::string& Checkpoint::hf_generation_config() const { return state_->sou
 const std::string& Checkpoint::name() const { return state_->source.name; }
 
 const text::TokenizerData& Checkpoint::tokenizer() const {
-  ESP_CHECK(has_tokenizer(), input, path(), ": there is no tokenizer (tokenizer.json, or tokenizer.ggml.* in a GGUF)");
+  ESP_CHECK(has_tokenizer(), input, path(), ": there is no tokenizer (tokenizer.json or tokenizer.model, or tokenizer.ggml.* in a GGUF)");
   std::call_once(state_->tokenizer_once, [this] { state_->tokenizer = state_->source.load_tokenizer(); });
   return state_->tokenizer;
 }
@@ -119,6 +141,8 @@ void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, s
   if (n == 0) return;
   if (t.is_vector)
     read_vector(t, state_->source.dims.head_dim, row_begin, n, out);
+  else if (t.transform == arch::Transform::transpose)
+    read_transposed_rows(t, row_begin, n, out);
   else
     read_matrix_rows(t, state_->source.dims.head_dim, row_begin, n, out);
 }

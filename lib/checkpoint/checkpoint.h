@@ -1,5 +1,6 @@
 // A model on disk, whatever it is stored as: a Hugging Face directory (config.json + safetensors + tokenizer) or a GGUF file. Tensors
-// are addressed by (Role, layer) and always come in the Hugging Face layout and row order (a GGUF's permuted rows are put back);
+// are addressed by (Role, layer) and always come as the architecture's table has them, rows in the Hugging Face order (a GGUF's permuted rows
+// are put back, matrices that Hugging Face files store columns first are turned);
 // values are read a tensor, or some rows, at a time through pread. Opening reads headers only and lists everything that is wrong
 // (unknown model_type or traits, missing, extra or misshapen tensors) in one Error.
 #pragma once
@@ -77,6 +78,7 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory, c
 struct ParsedConfig {
   const arch::Arch* arch;
   arch::ModelDims dims;
+  bool long_factors = false;  // of a GGUF: the divisors of dims.long_rope are still to be read from its tensors
 };
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path);
 // The family that a Hugging Face directory of this model is written as: `arch` itself, or one that computes the same for a llama that

@@ -32,8 +32,10 @@ Json scaling_json(const arch::RopeScaling& s) {
 // What a family has beyond sizes. Keys that a family does not know are not written.
 void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
   switch (arch.activation) {
-    case arch::Activation::silu: config["hidden_act"] = "silu"; break;
-    case arch::Activation::gelu_tanh: config["hidden_activation"] = "gelu_pytorch_tanh"; break;
+    case arch::Activation::swiglu: config["hidden_act"] = "silu"; break;
+    case arch::Activation::relu_squared: config["hidden_act"] = "relu2"; break;
+    case arch::Activation::gelu: config["activation_function"] = "gelu_new"; break;
+    case arch::Activation::geglu: config["hidden_activation"] = "gelu_pytorch_tanh"; break;
   }
   if (arch::has_optional(arch, arch::Present::attention_bias)) config["attention_bias"] = dims.attention_bias;
   if (arch::has_optional(arch, arch::Present::mlp_bias)) config["mlp_bias"] = dims.mlp_bias;
@@ -60,8 +62,23 @@ void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dim
   if (arch.no_rope_period > 0) config["no_rope_layers"] = with_rope;
 }
 
-void set_rope(Json& config, const arch::ModelDims& dims) {
-  const bool scaled = dims.rope_scaling.factor != 1;
+Json long_rope_json(const arch::ModelDims& dims) {
+  const arch::LongRope& r = dims.long_rope;
+  // Exactly these three keys are what transformers 4 accepts.
+  Json out{{"type", "longrope"}, {"short_factor", r.short_factors}, {"long_factor", r.long_factors}};
+  const double usual = arch::long_rope_attention_factor(static_cast<double>(dims.positions) / static_cast<double>(r.original_positions), r.original_positions);
+  if (std::fabs(r.attention_factor / usual - 1) > 1e-6) out["attention_factor"] = r.attention_factor;
+  return out;
+}
+
+void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
+  if (arch::learned_positions(arch)) return;
+  const bool scaled = dims.rope_scaling.factor != 1, partial = arch.defaults.partial_rotary > 0;
+  const double head = static_cast<double>(dims.head_dim);
+  double share = static_cast<double>(dims.rotated()) / head;
+  if (static_cast<std::int64_t>(head * share) < dims.rotated()) share = std::nextafter(share, 1.0);  // readers cut off what is behind the point
+  const Json scaling = dims.long_rope.used() ? long_rope_json(dims) : scaled ? scaling_json(dims.rope_scaling) : Json(nullptr);
+  if (dims.long_rope.used()) config["original_max_position_embeddings"] = dims.long_rope.original_positions;
   if (dims.local_rope_theta > 0 && config.contains("rope_parameters")) {
     const auto with_base = [](Json parameters, double theta) {
       parameters["rope_theta"] = theta;
@@ -73,8 +90,11 @@ void set_rope(Json& config, const arch::ModelDims& dims) {
     return;
   }
   if (config.contains("rope_parameters") && config["rope_parameters"].is_object()) {
-    Json parameters = scaled ? scaling_json(dims.rope_scaling) : Json{{"rope_type", "default"}};
+    Json parameters = scaling.is_null() ? Json{{"rope_type", "default"}} : scaling;
     parameters["rope_theta"] = dims.rope_theta;
+    if (parameters.contains("type")) parameters["rope_type"] = parameters["type"];
+    if (partial) parameters["partial_rotary_factor"] = share;
+    if (config.contains("partial_rotary_factor")) config["partial_rotary_factor"] = share;
     config["rope_parameters"] = parameters;
     if (config.contains("rope_theta")) config["rope_theta"] = dims.rope_theta;
     config.erase("rope_scaling");
@@ -82,7 +102,8 @@ void set_rope(Json& config, const arch::ModelDims& dims) {
   }
   config["rope_theta"] = dims.rope_theta;
   if (dims.local_rope_theta > 0) config["rope_local_base_freq"] = dims.local_rope_theta;
-  config["rope_scaling"] = scaled ? scaling_json(dims.rope_scaling) : Json(nullptr);
+  if (partial) config["partial_rotary_factor"] = share;
+  config["rope_scaling"] = scaling;
 }
 
 }  // namespace
@@ -99,6 +120,14 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
     ESP_CHECK(dims.attention_bias && !dims.mlp_bias, unsupported, "a llama with some of the biases has no Hugging Face form");
     return *arch::arch_by_name("qwen2");
   }
+  ESP_CHECK(!arch::has_optional(arch, arch::Present::output_bias) || dims.attention_bias == dims.output_bias, unsupported, "a ", arch.hf_model_type,
+            " with some of the attention's biases has no Hugging Face form");
+  const bool divides = heads * dims.head_dim == dims.hidden;
+  ESP_CHECK(divides || !arch.keys.head_dim.empty(), unsupported, "hidden ", dims.hidden, " is not ", heads, " heads of ", dims.head_dim, " values, and ",
+            arch.hf_model_type, " has no other sizes of heads; cut kv_groups and hidden in proportion");
+  ESP_CHECK(divides || !dims.long_rope.used(), unsupported, "hidden ", dims.hidden, " is not ", heads, " heads of ", dims.head_dim,
+            " values: transformers refuses LongRoPE's divisors then; cut kv_groups and hidden in proportion");
+  ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front().q_per_kv == 1, unsupported, arch.hf_model_type, " has no groups of heads");
   if (dims.hidden % heads == 0) return arch;
   // transformers refuses such configs of these families, although head_dim is stated; mistral without windows computes what llama does.
   if (arch.name == "llama" && !dims.attention_bias && !dims.mlp_bias) return *arch::arch_by_name("mistral");
@@ -130,16 +159,20 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& dims
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;
-  config["hidden_size"] = dims.hidden;
-  config["intermediate_size"] = layer.ffn;
-  config["num_hidden_layers"] = dims.n_layers();
-  config["num_attention_heads"] = layer.kv_groups * layer.q_per_kv;
-  config["num_key_value_heads"] = layer.kv_groups;
-  config["head_dim"] = dims.head_dim;
-  config["max_position_embeddings"] = dims.positions;
+  const auto set = [&](std::string_view key, const auto& value) {
+    if (!key.empty()) config[std::string(key)] = value;
+  };
+  set(arch.keys.hidden, dims.hidden);
+  set(arch.keys.ffn, layer.ffn);
+  set(arch.keys.layers, dims.n_layers());
+  set(arch.keys.heads, layer.kv_groups * layer.q_per_kv);
+  set(arch.keys.groups, layer.kv_groups);
+  set(arch.keys.head_dim, dims.head_dim);
+  set(arch.keys.positions, dims.positions);
   set_traits(config, arch, dims);
-  config["rms_norm_eps"] = dims.norm_eps;
-  set_rope(config, dims);
+  set(arch.keys.norm_eps, dims.norm_eps);
+  config.erase("auto_map");  // the code it names is not carried along, and was only accepted because transformers has it
+  set_rope(config, arch, dims);
   config["tie_word_embeddings"] = dims.tied;
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
   if (tokenizer != nullptr) {

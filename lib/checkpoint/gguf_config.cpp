@@ -16,7 +16,7 @@ ParsedConfig dims_from_gguf(const format::GgufHeader& header) {
                 std::isfinite(s.high_freq_factor) && s.high_freq_factor > s.low_freq_factor && s.original_positions > 0,
             input, header.path(), ": keys espalier.rope.*: impossible scaling: factor ", s.factor, ", low ", s.low_freq_factor, ", high ",
             s.high_freq_factor, ", original positions ", s.original_positions);
-  return {model.arch, model.dims};
+  return {model.arch, model.dims, model.long_factors};
 }
 
 }  // namespace espalier::checkpoint

@@ -1,5 +1,5 @@
-// Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in its shape and nothing else, except
-// rope_freqs.weight, which is checked against (or turned into) the RoPE scaling and regenerated on export.
+// Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in its shape and nothing else, except what
+// is regenerated on export: rope_freqs.weight, which is checked against (or turned into) the RoPE scaling, and LongRoPE's divisors.
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -20,6 +20,8 @@ std::string shape_text(const std::vector<std::int64_t>& ne) {
 
 void locate_tensors(Source& source, const format::GgufHeader& header, Problems& problems) {
   std::set<std::string, std::less<>> expected{arch::gguf_name(arch::Role::rope_freqs, -1)};
+  if (source.arch->long_rope)
+    for (const arch::Role role : {arch::Role::rope_factors_long, arch::Role::rope_factors_short}) expected.insert(arch::gguf_name(role, -1));
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
     const std::string name = arch::gguf_name(ref.spec->role, ref.layer);
     expected.insert(name);
@@ -37,7 +39,8 @@ void locate_tensors(Source& source, const format::GgufHeader& header, Problems& 
       continue;
     }
     source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(), stored->offset, stored->format,    ref.rows,
-                                                   ref.cols,               ref.is_vector,  ref.spec->to_gguf};
+                                                   ref.cols,               ref.is_vector,
+                                                   ref.spec->to_gguf == arch::Transform::transpose ? arch::Transform::none : ref.spec->to_gguf};
   }
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)
@@ -47,7 +50,7 @@ void locate_tensors(Source& source, const format::GgufHeader& header, Problems& 
 void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems& problems) {
   const format::GgufTensor* tensor = header.tensor(arch::gguf_name(arch::Role::rope_freqs, -1));
   if (tensor == nullptr) return;
-  const std::int64_t half = source.dims.head_dim / 2;
+  const std::int64_t half = source.dims.rotated() / 2;
   if (tensor->format != format::FormatId::f32 || tensor->cols() != half || tensor->rows() != 1) {
     problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne), ", expected ", half, " float32 values");
     return;
@@ -64,6 +67,24 @@ void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems
     source.dims.rope_scaling = *scaling;
   else
     problems.unsupported("tensor \"", tensor->name, "\" holds frequency factors that no known RoPE scaling (llama3) regenerates");
+}
+
+// Divisors of LongRoPE, of which the metadata said that they are there.
+void read_long_factors(Source& source, const format::GgufHeader& header, Problems& problems) {
+  const auto read = [&](arch::Role role, std::vector<float>& out) {
+    const format::GgufTensor* tensor = header.tensor(arch::gguf_name(role, -1));
+    const std::int64_t half = source.dims.rotated() / 2;
+    if (tensor->format != format::FormatId::f32 || tensor->cols() != half || tensor->rows() != 1) {
+      problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne), ", expected ", half, " float32 values");
+      return;
+    }
+    out.resize(static_cast<std::size_t>(half));
+    source.gguf_file->read(tensor->offset, std::as_writable_bytes(std::span(out)));
+    for (const float v : out)
+      if (!(v > 0)) return problems.input("tensor \"", tensor->name, "\" has the divisor ", v, ", expected positive numbers");
+  };
+  read(arch::Role::rope_factors_long, source.dims.long_rope.long_factors);
+  read(arch::Role::rope_factors_short, source.dims.long_rope.short_factors);
 }
 
 text::TokenizerData special_ids(const format::GgufHeader& header) {
@@ -97,6 +118,7 @@ Source open_gguf(const std::string& path) {
   Problems problems(path);
   locate_tensors(source, *header, problems);
   check_rope_freqs(source, *header, problems);
+  if (parsed.long_factors) read_long_factors(source, *header, problems);
   problems.raise();
 
   source.name = header->optional_text("general.name").value_or(std::filesystem::path(path).stem().string());

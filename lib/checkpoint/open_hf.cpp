@@ -20,10 +20,11 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-// Tensors of released checkpoints that transformers does not load either: position buffers of old versions, and the copy of the
+// Tensors of released checkpoints that transformers does not load either: position and mask buffers of old versions, and the copy of the
 // embedding that some tools save although it is tied.
 bool ignorable(const std::string& name, const arch::Arch& arch, const arch::ModelDims& dims) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;
+  if (arch::learned_positions(arch) && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))) return true;
   for (const arch::TensorSpec& spec : arch.model)
     if (spec.present == arch::Present::untied && dims.tied && name == spec.hf) return true;
   return false;
@@ -32,21 +33,25 @@ bool ignorable(const std::string& name, const arch::Arch& arch, const arch::Mode
 void locate_tensors(Source& source, Problems& problems) {
   const format::SafetensorsSet& set = *source.safetensors;
   std::set<std::string, std::less<>> expected;
+  const std::string prefix(source.arch->optional_prefix), embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
+  const bool bare = !prefix.empty() && set.find(embedding) == nullptr && set.find(embedding.substr(prefix.size())) != nullptr;
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
-    const std::string name = arch::with_layer(ref.spec->hf, ref.layer);
+    std::string name = arch::with_layer(ref.spec->hf, ref.layer);
+    if (bare && name.starts_with(prefix)) name = name.substr(prefix.size());
     expected.insert(name);
     const format::SafeTensor* stored = set.find(name);
     if (stored == nullptr) {
       problems.input("tensor \"", name, "\" is missing");
       continue;
     }
-    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{ref.rows} : std::vector{ref.rows, ref.cols};
+    const bool transposed = ref.spec->to_gguf == arch::Transform::transpose;
+    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{ref.rows} : transposed ? std::vector{ref.cols, ref.rows} : std::vector{ref.rows, ref.cols};
     if (stored->shape != want) {
       problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ", shape_text(want));
       continue;
     }
     source.tensors[{ref.spec->role, ref.layer}] = {&set.shard(stored->shard), stored->offset, stored->dtype, ref.rows, ref.cols, ref.is_vector,
-                                                   arch::Transform::none};
+                                                   transposed ? arch::Transform::transpose : arch::Transform::none};
   }
   for (const format::SafeTensor& tensor : set.tensors())
     if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))

@@ -21,9 +21,9 @@ struct StoredTensor {
   const core::FileReader* file = nullptr;
   std::uint64_t offset = 0;
   format::FormatId format = format::FormatId::f32;
-  std::int64_t rows = 0, cols = 0;  // Hugging Face layout; a vector has cols 1
+  std::int64_t rows = 0, cols = 0;  // of the architecture's table; a vector has cols 1
   bool is_vector = false;
-  arch::Transform transform = arch::Transform::none;  // what was done to the Hugging Face layout, to be undone by reading
+  arch::Transform transform = arch::Transform::none;  // how the file differs from the table, to be undone by reading
 };
 
 struct Source {

@@ -63,9 +63,20 @@ struct CheckpointWriter::State {
   std::int64_t done = 0;  // values of the current tensor
   std::unique_ptr<format::SafetensorsWriter> weights;
   std::vector<std::byte> encoded;
+  std::vector<float> turning;  // rows so far of a matrix that is stored columns first
   bool finished = false;
 
   std::string name(std::size_t i) const { return arch::with_layer(tensors[i].spec->hf, tensors[i].layer); }
+  void encode(std::span<const float> values) {
+    const format::QuantFormat& f = format::info(dtype);
+    constexpr std::size_t kPiece = std::size_t{4} << 20;
+    for (std::size_t i = 0; i < values.size(); i += kPiece) {
+      const std::size_t m = std::min(kPiece, values.size() - i);
+      encoded.resize(m * static_cast<std::size_t>(f.block_bytes));
+      f.encode(values.data() + i, nullptr, encoded.data(), static_cast<std::int64_t>(m));
+      weights->write(encoded);
+    }
+  }
   void skip_complete() {
     while (current < tensors.size() && done == tensors[current].elements()) {
       ++current;
@@ -101,7 +112,8 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
     s.weights->set_metadata("format", "pt");
     for (std::size_t i = 0; i < s.tensors.size(); ++i) {
       const arch::TensorRef& t = s.tensors[i];
-      s.weights->add_tensor(s.name(i), s.dtype, t.is_vector ? std::vector{t.rows} : std::vector{t.rows, t.cols});
+      const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
+      s.weights->add_tensor(s.name(i), s.dtype, t.is_vector ? std::vector{t.rows} : transposed ? std::vector{t.cols, t.rows} : std::vector{t.rows, t.cols});
     }
     core::require_free_disk(directory, s.weights->data_bytes() + tokenizer_bytes(tokenizer) + (std::uint64_t{1} << 20));
     if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, s.staging);
@@ -139,13 +151,17 @@ void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const fl
     ESP_CHECK(std::fabs(value) <= largest, input, s.directory, ": tensor ", s.name(s.current), ", row ", (s.done + i) / t.cols, ": value ", value,
               std::isfinite(value) ? " does not fit f16; use bf16 or f32" : " is not finite");
   }
-  const format::QuantFormat& f = format::info(s.dtype);
-  constexpr std::int64_t kPiece = std::int64_t{4} << 20;
-  for (std::int64_t i = 0; i < n; i += kPiece) {
-    const std::int64_t m = std::min(kPiece, n - i);
-    s.encoded.resize(static_cast<std::size_t>(m * f.block_bytes));
-    f.encode(rows.data() + i, nullptr, s.encoded.data(), m);
-    s.weights->write(s.encoded);
+  if (t.spec->to_gguf != arch::Transform::transpose) {
+    s.encode(rows);
+  } else {
+    s.turning.insert(s.turning.end(), rows.begin(), rows.end());
+    if (static_cast<std::int64_t>(s.turning.size()) == t.elements()) {
+      std::vector<float> turned(s.turning.size());
+      for (std::int64_t r = 0; r < t.rows; ++r)
+        for (std::int64_t c = 0; c < t.cols; ++c) turned[static_cast<std::size_t>(c * t.rows + r)] = s.turning[static_cast<std::size_t>(r * t.cols + c)];
+      s.turning.clear();
+      s.encode(turned);
+    }
   }
   s.done += n;
   s.skip_complete();

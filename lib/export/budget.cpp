@@ -28,6 +28,10 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
       if (f.id == it->second) out.push_back(f.id);
       continue;
     }
+    if (t.spec->role == arch::Role::pos_embd) {  // as the mixes have it
+      if (f.id == format::FormatId::f32) out.push_back(f.id);
+      continue;
+    }
     const bool wanted = budget.candidates.empty() ? !f.is_float() : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) != budget.candidates.end();
     if (wanted && fits(f, t)) out.push_back(f.id);
   }

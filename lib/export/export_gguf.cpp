@@ -166,7 +166,7 @@ ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::Quant
   result.planned_bytes = static_cast<std::int64_t>(writer.planned_bytes());
   result.bits_per_weight = plan::bits_per_weight(source.arch(), source.dims(), plan);
   writer.begin();  // checks free disk
-  if (const std::vector<float> factors = arch::rope_frequency_factors(source.dims()); !factors.empty()) writer.write(std::as_bytes(std::span(factors)));
+  for (const arch::RopeTensor& t : arch::rope_tensors(source.dims())) writer.write(std::as_bytes(std::span(t.values)));
   TensorExporter exporter(source, options, writer);
   std::int64_t done = 0;
   for (const arch::TensorRef& t : tensors) {

@@ -85,8 +85,8 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, 
               " must begin with \"general.\" or \"espalier.\"");
     writer.set(key, GgufValue::string(value));
   }
-  if (const std::vector<float> factors = arch::rope_frequency_factors(dims); !factors.empty())
-    writer.add_tensor(arch::gguf_name(arch::Role::rope_freqs, -1), {static_cast<std::int64_t>(factors.size())}, FormatId::f32);
+  for (const arch::RopeTensor& t : arch::rope_tensors(dims))
+    writer.add_tensor(arch::gguf_name(t.role, -1), {static_cast<std::int64_t>(t.values.size())}, FormatId::f32);
   for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
     if (t.elements() == 0) continue;  // an absent block
     const FormatId format = plan.format_of(t.spec->role, t.layer);

@@ -8,6 +8,8 @@ namespace espalier::kernels {
 struct StepKernels {
   // out = x / sqrt(mean(x^2) + eps) * gain
   void (*rms_norm)(const float* x, const float* gain, float eps, std::int64_t n, float* out);
+  // out = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * gain + bias
+  void (*layer_norm)(const float* x, const float* gain, const float* bias, float eps, std::int64_t n, float* out);
   // Rotates pairs of one head in place: interleaved (x[2i], x[2i+1]) by angles with cosines c[i], sines s[i], i < n/2.
   void (*rope_interleaved)(float* x, const float* c, const float* s, std::int64_t n);
   // The same of pairs half a head apart: (x[i], x[i + n / 2]).
@@ -16,6 +18,9 @@ struct StepKernels {
   void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
   // out[i] = gelu(gate[i]) * up[i], gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))  (Hendrycks, Gimpel 2016, arXiv 1606.08415)
   void (*gelu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
+  // The same gelu of x[i] in place, without a factor; and max(x[i], 0)^2.
+  void (*gelu)(std::int64_t n, float* inout);
+  void (*relu_squared)(std::int64_t n, float* inout);
   // x[i] = cap tanh(scale x[i] / cap)
   void (*soft_cap)(float* x, float scale, float cap, std::int64_t n);
   void (*add)(const float* x, std::int64_t n, float* inout);

@@ -42,12 +42,13 @@ void Transformer::tap(const char* point, int layer, const Tensor& value) const {
 }
 
 std::pair<Tensor, Tensor> Transformer::rope_tables(int layer, std::int64_t positions) const {
-  Rotation& r = dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_ : global_;
+  const bool beyond = dims_.long_rope.used() && positions > dims_.long_rope.original_positions;
+  Rotation& r = beyond ? beyond_ : dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_ : global_;
   if (!r.cosine.defined() || r.cosine.size(0) < positions) {
     torch::NoGradGuard no_grad;
     const Tensor angles = torch::outer(torch::arange(positions, torch::kFloat64), r.inverse_frequencies);
-    r.cosine = angles.cos().to(torch::kFloat32).contiguous();
-    r.sine = angles.sin().to(torch::kFloat32).contiguous();
+    r.cosine = (angles.cos() * dims_.long_rope.attention_factor).to(torch::kFloat32).contiguous();
+    r.sine = (angles.sin() * dims_.long_rope.attention_factor).to(torch::kFloat32).contiguous();
   }
   return {r.cosine.narrow(0, 0, positions), r.sine.narrow(0, 0, positions)};
 }
@@ -57,6 +58,8 @@ Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
   switch (arch_->norm) {
     case arch::Norm::rms: return rms_norm(x, stored, dims_.norm_eps);
     case arch::Norm::rms_plus_one: return rms_norm(x, stored + 1.0, dims_.norm_eps);
+    case arch::Norm::layer: return torch::layer_norm(x, {x.size(-1)}, stored, weight(arch::norm_bias(role), layer), dims_.norm_eps);
+    case arch::Norm::layer_plus_one: return torch::layer_norm(x, {x.size(-1)}, stored + 1.0, weight(arch::norm_bias(role), layer), dims_.norm_eps);
   }
   return x;
 }
@@ -68,7 +71,11 @@ Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) c
 
 Tensor Transformer::embed(const Tensor& ids_BT) const {
   ESP_CHECK(ids_BT.dim() == 2, internal, "token ids are a [batch, tokens] matrix");
-  const Tensor rows = embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
+  Tensor rows = embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
+  if (arch::learned_positions(*arch_)) {
+    ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1), " tokens: the model has learned ", dims_.positions, " positions and knows no others");
+    rows = rows + weight(Role::pos_embd, -1).narrow(0, 0, ids_BT.size(1));
+  }
   return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;
 }
 
@@ -100,9 +107,17 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups, N = K * size.q_per_kv;
   const Tensor h = norm(Role::attn_norm, index, x_BTH);
   tap("attn_in", index, h);
-  Tensor q_BTND = linear(Role::attn_q, Role::attn_q_bias, index, h).view({B, T, N, D});
-  Tensor k_BTKD = linear(Role::attn_k, Role::attn_k_bias, index, h).view({B, T, K, D});
-  const Tensor v_BTKD = linear(Role::attn_v, Role::attn_v_bias, index, h).view({B, T, K, D});
+  Tensor q_BTND, k_BTKD, v_BTKD;
+  if (has(Role::attn_qkv, index)) {
+    const Tensor qkv = linear(Role::attn_qkv, Role::attn_qkv_bias, index, h);
+    q_BTND = qkv.narrow(-1, 0, N * D).unflatten(-1, {N, D});
+    k_BTKD = qkv.narrow(-1, N * D, K * D).unflatten(-1, {K, D});
+    v_BTKD = qkv.narrow(-1, (N + K) * D, K * D).unflatten(-1, {K, D});
+  } else {
+    q_BTND = linear(Role::attn_q, Role::attn_q_bias, index, h).view({B, T, N, D});
+    k_BTKD = linear(Role::attn_k, Role::attn_k_bias, index, h).view({B, T, K, D});
+    v_BTKD = linear(Role::attn_v, Role::attn_v_bias, index, h).view({B, T, K, D});
+  }
   if (has(Role::attn_q_norm, index)) {
     q_BTND = norm(Role::attn_q_norm, index, q_BTND);
     k_BTKD = norm(Role::attn_k_norm, index, k_BTKD);
@@ -125,11 +140,22 @@ Tensor Transformer::attention_output(int index, const Tensor& mix) const {
 Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
   const Tensor h = norm(Role::ffn_norm, index, x_BTH);
   tap("ffn_in", index, h);
-  const Tensor gate = linear(Role::ffn_gate, Role::ffn_gate_bias, index, h), up = linear(Role::ffn_up, Role::ffn_up_bias, index, h);
+  Tensor gate, up;  // without a gate: up alone
+  if (has(Role::ffn_gate_up, index)) {
+    const Tensor both = model::linear(h, weight(Role::ffn_gate_up, index), options_.matmul_dtype);
+    const std::int64_t F = both.size(-1) / 2;
+    gate = both.narrow(-1, 0, F);
+    up = both.narrow(-1, F, F);
+  } else {
+    if (has(Role::ffn_gate, index)) gate = linear(Role::ffn_gate, Role::ffn_gate_bias, index, h);
+    up = linear(Role::ffn_up, Role::ffn_up_bias, index, h);
+  }
   Tensor act;
   switch (arch_->activation) {
-    case arch::Activation::silu: act = swiglu(gate, up); break;
-    case arch::Activation::gelu_tanh: act = torch::gelu(gate, "tanh") * up; break;
+    case arch::Activation::swiglu: act = swiglu(gate, up); break;
+    case arch::Activation::geglu: act = torch::gelu(gate, "tanh") * up; break;
+    case arch::Activation::relu_squared: act = torch::relu(up).square(); break;
+    case arch::Activation::gelu: act = torch::gelu(up, "tanh"); break;
   }
   tap("ffn_act", index, act);
   return act;

@@ -164,24 +164,26 @@ struct SwiGlu : Function<SwiGlu> {
 // -- rotary embedding: `direction` 1 turns forward, -1 back (which is the backward pass, a rotation being orthogonal)
 
 ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const float* sine, float direction, float* y, std::int64_t heads,
-                                    std::int64_t half) {
-  for (std::int64_t n = 0; n < heads; ++n, x += 2 * half, y += 2 * half)
+                                    std::int64_t width, std::int64_t half) {
+  for (std::int64_t n = 0; n < heads; ++n, x += width, y += width) {
+    for (std::int64_t i = 2 * half; i < width; ++i) y[i] = x[i];
     for (std::int64_t i = 0; i < half; ++i) {
       const float a = x[i], b = x[i + half], c = cosine[i], s = direction * sine[i];
       y[i] = a * c - b * s;
       y[i + half] = b * c + a * s;
     }
+  }
 }
 
 Tensor rotate_values(const Tensor& x_BTND, const Tensor& cosine, const Tensor& sine, float direction) {
   const Tensor x = x_BTND.contiguous();
   Tensor y = torch::empty_like(x);
-  const std::int64_t t = x.size(1), n = x.size(2), d = x.size(3), half = d / 2;
+  const std::int64_t t = x.size(1), n = x.size(2), d = x.size(3), half = cosine.size(1);
   const float *px = x.const_data_ptr<float>(), *pc = cosine.const_data_ptr<float>(), *ps = sine.const_data_ptr<float>();
   float* py = y.mutable_data_ptr<float>();
   at::parallel_for(0, x.size(0) * t, grain(n * d), [&](std::int64_t b, std::int64_t e) {
     for (std::int64_t r = b; r < e; ++r)
-      rotate_heads(px + r * n * d, pc + r % t * half, ps + r % t * half, direction, py + r * n * d, n, half);
+      rotate_heads(px + r * n * d, pc + r % t * half, ps + r % t * half, direction, py + r * n * d, n, d, half);
   });
   return y;
 }
@@ -273,8 +275,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   return needs_graph({&gate, &up}) ? SwiGlu::apply(gate, up) : swiglu_forward(gate, up);
 }
-Tensor rotate(const Tensor& x_BTND, const Tensor& cos_TD2, const Tensor& sin_TD2) {
-  return needs_graph({&x_BTND}) ? Rotate::apply(x_BTND, cos_TD2, sin_TD2) : rotate_values(x_BTND, cos_TD2, sin_TD2, 1.0f);
+Tensor rotate(const Tensor& x_BTND, const Tensor& cos_TR2, const Tensor& sin_TR2) {
+  return needs_graph({&x_BTND}) ? Rotate::apply(x_BTND, cos_TR2, sin_TR2) : rotate_values(x_BTND, cos_TR2, sin_TR2, 1.0f);
 }
 Tensor embed_rows(const Tensor& ids, const Tensor& weight) {
   return needs_graph({&weight}) ? Embedding::apply(ids, weight) : at::embedding(weight, ids);

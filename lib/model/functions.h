@@ -14,8 +14,9 @@ torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, doub
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, torch::ScalarType dtype);
 // silu(gate) * up
 torch::Tensor swiglu(const torch::Tensor& gate, const torch::Tensor& up);
-// Rotary embedding in half-split order: pairs (i, i + D/2) of the last dimension turned by the angle of their position.
-torch::Tensor rotate(const torch::Tensor& x_BTND, const torch::Tensor& cos_TD2, const torch::Tensor& sin_TD2);
+// Rotary embedding in half-split order: pairs (i, i + R/2) of the first R values of the last dimension turned by the angle of their position,
+// the others left alone. R is twice the width of cosines and sines.
+torch::Tensor rotate(const torch::Tensor& x_BTND, const torch::Tensor& cos_TR2, const torch::Tensor& sin_TR2);
 // Rows of weight [V, H] by id.
 torch::Tensor embed_rows(const torch::Tensor& ids, const torch::Tensor& weight);
 

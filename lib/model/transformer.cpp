@@ -28,6 +28,7 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, co
   }
   global_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);
   local_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, true), torch::kFloat64);
+  beyond_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false, true), torch::kFloat64);
 }
 
 Transformer Transformer::load(const checkpoint::Checkpoint& source, const TransformerOptions& options) {
@@ -47,7 +48,7 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
     const Tensor& value = model.weight(ref.spec->role, ref.layer);
     float* out = static_cast<float*>(value.data_ptr());
     const double spread = ref.is_vector ? 0.1 : 1.2 / std::sqrt(static_cast<double>(ref.cols));
-    const double mean = ref.is_vector && arch.norm == arch::Norm::rms && !arch::is_bias(ref.spec->role) ? 1.0 : 0.0;
+    const double mean = ref.is_vector && (arch.norm == arch::Norm::rms || arch.norm == arch::Norm::layer) && !arch::is_bias(ref.spec->role) ? 1.0 : 0.0;
     for (std::int64_t i = 0; i < value.numel(); ++i) out[i] = static_cast<float>(mean + spread * rng.normal());
   }
   return model;

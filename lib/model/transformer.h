@@ -44,7 +44,7 @@ class Transformer {
   torch::Tensor attention_output(int index, const torch::Tensor& mix) const;           // -> BTH, what the block adds to the stream
   torch::Tensor ffn_activation(int index, const torch::Tensor& x_BTH) const;           // -> BTF, what ffn_down of the layer reads
   torch::Tensor ffn_output(int index, const torch::Tensor& activation) const;          // -> BTH, what the block adds to the stream
-  torch::Tensor norm(arch::Role role, int layer, const torch::Tensor& x) const;        // RMSNorm over the last dimension with that role's gain
+  torch::Tensor norm(arch::Role role, int layer, const torch::Tensor& x) const;        // over the last dimension with that role's gain
   torch::Tensor hidden(const torch::Tensor& ids_BT) const;                             // -> BTH after the final norm
   torch::Tensor output_weight() const;                                                 // [V, H] (token_embd when tied)
   torch::Tensor logits(const torch::Tensor& hidden_BTH) const;                         // -> BTV
@@ -52,7 +52,7 @@ class Transformer {
 
   // Activation taps: called with the tap point, the layer, and the tensor (B, T, width) during layer()/hidden(). The points, per layer:
   // attn_in (after attn_norm: input of q, k, v), attn_mix (input of attn_output), attn_out (output of attn_output, before the residual),
-  // ffn_in (after ffn_norm), ffn_act (input of ffn_down: act(gate) * up), ffn_out (before the residual), layer_in, layer_out; layer -1: output_norm.
+  // ffn_in (after ffn_norm), ffn_act (input of ffn_down: act(gate) * up, or act(up)), ffn_out (before the residual), layer_in, layer_out; layer -1: output_norm.
   // attn_out and ffn_out are what is added to the stream: behind the bias and the block's own norm where there are such.
   using Tap = std::function<void(const char* point, int layer, const torch::Tensor& value)>;
   void set_tap(Tap tap) { tap_ = std::move(tap); }
@@ -60,7 +60,7 @@ class Transformer {
  private:
   void tap(const char* point, int layer, const torch::Tensor& value) const;
   torch::Tensor linear(arch::Role matrix, arch::Role bias, int layer, const torch::Tensor& x) const;  // without a bias where there is none
-  std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;  // cos, sin: [positions, D/2]
+  std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;  // cos, sin: [positions, R/2]
   torch::Tensor attend(int layer, const torch::Tensor& q_BTND, const torch::Tensor& k_BTKD, const torch::Tensor& v_BTKD) const;
 
   const arch::Arch* arch_;
@@ -68,10 +68,11 @@ class Transformer {
   TransformerOptions options_;
   std::map<std::pair<arch::Role, int>, torch::Tensor> weights_;
   struct Rotation {
-    torch::Tensor inverse_frequencies;  // [D/2] double
-    torch::Tensor cosine, sine;         // [positions, D/2], as many as were asked for so far; computed in double
+    torch::Tensor inverse_frequencies;  // [R/2] double; R: how much of a head is turned
+    torch::Tensor cosine, sine;         // [positions, R/2], as many as were asked for so far; computed in double
   };
-  mutable Rotation global_, local_;  // of layers that see everything, and of those with a window
+  // Of layers that see everything, of those with a window, and of all in a text longer than LongRoPE's original context.
+  mutable Rotation global_, local_, beyond_;
   Tap tap_;
 };
 

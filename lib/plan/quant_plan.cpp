@@ -1,5 +1,6 @@
 // Named mixes, overrides, sizes and JSON of quantization plans. What the mixes do was read off the files llama-quantize writes:
-// the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m / *_k_s some layers' attn_v and ffn_down get more bits.
+// the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m / *_k_s some layers' attn_v and ffn_down get more bits, in *_k_m every
+// layer's q, k and v where they are one matrix. A table of positions is added to the stream and stays F32 beside block formats.
 #include "plan/quant_plan.h"
 
 #include <algorithm>
@@ -20,14 +21,14 @@ using format::FormatId;
 // The `k` mixes: base format everywhere; `more` for attn_v and ffn_down of the layers that `promoted` names.
 struct KMix {
   std::string_view name;
-  FormatId base, more;
+  FormatId base, more, fused;
   bool medium;  // k_m: first eighth, last eighth and every third in between; k_s: the first layers only
 };
 constexpr KMix kMixes[] = {
-    {"q4_k_m", FormatId::q4_k, FormatId::q6_k, true},
-    {"q4_k_s", FormatId::q4_k, FormatId::q5_k, false},
-    {"q5_k_m", FormatId::q5_k, FormatId::q6_k, true},
-    {"q5_k_s", FormatId::q5_k, FormatId::q5_k, false},
+    {"q4_k_m", FormatId::q4_k, FormatId::q6_k, FormatId::q5_k, true},
+    {"q4_k_s", FormatId::q4_k, FormatId::q5_k, FormatId::q4_k, false},
+    {"q5_k_m", FormatId::q5_k, FormatId::q6_k, FormatId::q6_k, true},
+    {"q5_k_s", FormatId::q5_k, FormatId::q5_k, FormatId::q5_k, false},
 };
 
 bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
@@ -40,7 +41,7 @@ FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor, const arc
   const Role role = tensor.spec->role;
   if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
   if ((role == Role::attn_v || role == Role::ffn_down) && promoted(mix, role, tensor.layer, dims.n_layers())) return mix.more;
-  return mix.base;
+  return role == Role::attn_qkv ? mix.fused : mix.base;
 }
 
 // The format an override asks for: "role.layer" before "role".
@@ -166,6 +167,7 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
     FormatId format = FormatId::f32;
     if (!t.is_vector) {
       format = k != nullptr ? format_in_mix(*k, t, dims) : *uniform;
+      if (t.spec->role == Role::pos_embd && !format::info(format).is_float()) format = FormatId::f32;
       if (const auto wanted = override_for(overrides, t.spec->role, t.layer)) format = *wanted;
     }
     plan.tensors.push_back({t.spec->role, t.layer, format});

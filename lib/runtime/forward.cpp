@@ -1,5 +1,5 @@
 // x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(act(gate) * up)(ffn_norm(x)); logits. Biases, norms
-// over heads and over what a block adds, soft-caps and windows where the model has them.
+// over heads and over what a block adds, soft-caps and windows where the model has them; an FFN without a gate is ffn_down(act(up)).
 //
 // Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All buffers are row-major with one row a
 // token. Threads split rows of weights (in linear()), tokens, or attention heads; each value is computed by one thread in one order.
@@ -71,8 +71,8 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
   gate_TF_ = Buffer<float>(n * max_ffn(d));
   up_TF_ = Buffer<float>(n * max_ffn(d));
   for (Rotation* r : {&global_, &local_}) {
-    r->cos_TD = Buffer<float>(n * d.head_dim / 2);
-    r->sin_TD = Buffer<float>(n * d.head_dim / 2);
+    r->cos_TR = Buffer<float>(n * d.head_dim / 2);
+    r->sin_TR = Buffer<float>(n * d.head_dim / 2);
   }
   scores_ = Buffer<float>(pool.size() * kQueryBlock * cache.context());
 }
@@ -108,7 +108,7 @@ void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_neede
 
 void Forward::logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap) {
   const std::int64_t H = weights_.dims.hidden;
-  norm(x_TH_.data(), weights_.output_norm_H, first, first + n, normed_TH_.data());
+  norm(x_TH_.data(), weights_.output_norm_H, weights_.output_norm_bias_H, first, first + n, normed_TH_.data());
   const float* normed = normed_TH_.data() + first * H;
   if (tap != nullptr) (*tap)("output_norm", -1, {normed, static_cast<std::size_t>(n * H)}, n);
   activations_.set(normed, n, H);
@@ -119,22 +119,26 @@ void Forward::logits(std::int64_t first, std::int64_t n, float* out_TV, const Se
 
 void Forward::embed(const Step& step) {
   const std::int64_t H = weights_.dims.hidden;
-  each_token(0, step.n, [&](std::int64_t t) { weights_.embed(step.tokens[static_cast<std::size_t>(t)], x_TH_.data() + t * H); });
+  each_token(0, step.n, [&](std::int64_t t) { weights_.embed(step.tokens[static_cast<std::size_t>(t)], step.position + t, x_TH_.data() + t * H); });
 }
 
 // Cosines and sines for the positions of this run; the same in all layers of a kind.
 void Forward::rotations(const Step& step) {
-  const std::int64_t half = weights_.dims.head_dim / 2;
+  const std::int64_t half = weights_.dims.rotated() / 2;
+  const arch::LongRope& stretched = weights_.dims.long_rope;
   const auto fill = [&](Rotation& out, const std::vector<double>& frequencies) {
     each_token(0, step.n, [&](std::int64_t t) {
       for (std::int64_t i = 0; i < half; ++i) {
         const double angle = static_cast<double>(step.position + t) * frequencies[static_cast<std::size_t>(i)];
-        out.cos_TD.data()[t * half + i] = static_cast<float>(std::cos(angle));
-        out.sin_TD.data()[t * half + i] = static_cast<float>(std::sin(angle));
+        out.cos_TR.data()[t * half + i] = static_cast<float>(std::cos(angle) * stretched.attention_factor);
+        out.sin_TR.data()[t * half + i] = static_cast<float>(std::sin(angle) * stretched.attention_factor);
       }
     });
   };
-  fill(global_, weights_.inverse_frequencies);
+  if (arch::learned_positions(*weights_.arch)) return;
+  // One choice for the life of the cache: keys turned one way would not fit queries turned another.
+  const bool beyond = stretched.used() && cache_.context() > stretched.original_positions;
+  fill(global_, beyond ? weights_.beyond_inverse_frequencies : weights_.inverse_frequencies);
   if (weights_.dims.local_rope_theta > 0) fill(local_, weights_.local_inverse_frequencies);
 }
 
@@ -142,11 +146,11 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
   if (dims.kv_groups == 0) return;
-  const std::int64_t H = weights_.dims.hidden, D = weights_.dims.head_dim, half = D / 2;
+  const std::int64_t H = weights_.dims.hidden, D = weights_.dims.head_dim, R = weights_.dims.rotated();
   const std::int64_t K = dims.kv_groups, N = K * dims.q_per_kv;
   const std::int64_t n = step.n;
 
-  norm(x_TH_.data(), w.attn_norm_H, 0, n, normed_TH_.data());
+  norm(x_TH_.data(), w.attn_norm_H, w.attn_norm_bias_H, 0, n, normed_TH_.data());
   step.report("attn_in", layer, normed_TH_.data(), n, H);
 
   activations_.set(normed_TH_.data(), n, H);
@@ -163,10 +167,10 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   const auto rope = interleaved_ ? steps_.rope_interleaved : steps_.rope_half_split;
   const float eps = static_cast<float>(weights_.dims.norm_eps);
   each_token(0, n, [&](std::int64_t t) {
-    const float *c = turn.cos_TD.data() + t * half, *s = turn.sin_TD.data() + t * half;
+    const float *c = turn.cos_TR.data() + t * (R / 2), *s = turn.sin_TR.data() + t * (R / 2);
     const auto place = [&](float* head, const std::vector<float>& gain_D) {
       if (!gain_D.empty()) steps_.rms_norm(head, gain_D.data(), eps, D, head);
-      if (dims.rope) rope(head, c, s, D);
+      if (dims.rope) rope(head, c, s, R);
     };
     for (std::int64_t g = 0; g < K; ++g) {
       float* k = k_TKD_.data() + (t * K + g) * D;
@@ -243,38 +247,51 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   const std::int64_t n = step.n;
   if (F == 0 || from == n) return;
 
-  norm(x_TH_.data(), w.ffn_norm_H, from, n, normed_TH_.data());
+  norm(x_TH_.data(), w.ffn_norm_H, w.ffn_norm_bias_H, from, n, normed_TH_.data());
   step.report("ffn_in", layer, normed_TH_.data(), n, H);
 
   float *gate = gate_TF_.data() + from * F, *up = up_TF_.data() + from * F;
   activations_.set(normed_TH_.data() + from * H, n - from, H);
-  linear(w.gate, gate);
+  if (arch::has_gate(*weights_.arch)) {
+    linear(w.gate, gate);
+    add_bias(w.gate_bias, from, n, gate_TF_.data());
+  }
   linear(w.up, up);
-  add_bias(w.gate_bias, from, n, gate_TF_.data());
   add_bias(w.up_bias, from, n, up_TF_.data());
-  const auto gated = [&](std::int64_t begin, std::int64_t end) {
+  // The result is where the factor up was.
+  const auto activate = [&](std::int64_t begin, std::int64_t end) {
     switch (weights_.arch->activation) {
-      case arch::Activation::silu: return steps_.silu_mul(gate + begin, up + begin, end - begin, gate + begin);
-      case arch::Activation::gelu_tanh: return steps_.gelu_mul(gate + begin, up + begin, end - begin, gate + begin);
+      case arch::Activation::swiglu: return steps_.silu_mul(gate + begin, up + begin, end - begin, up + begin);
+      case arch::Activation::geglu: return steps_.gelu_mul(gate + begin, up + begin, end - begin, up + begin);
+      case arch::Activation::relu_squared: return steps_.relu_squared(end - begin, up + begin);
+      case arch::Activation::gelu: return steps_.gelu(end - begin, up + begin);
     }
   };
   const std::int64_t values = (n - from) * F;
   if (values < kSerialWork / 4)
-    gated(0, values);
+    activate(0, values);
   else  // shares of whole cache lines: a value's arithmetic does not depend on where a share begins
-    pool_.split(values, 64, gated);
-  step.report("ffn_act", layer, gate_TF_.data(), n, F);
+    pool_.split(values, 64, activate);
+  step.report("ffn_act", layer, up_TF_.data(), n, F);
 
-  activations_.set(gate, n - from, F);
+  activations_.set(up, n - from, F);
   linear(w.down, branch_TH_.data() + from * H);
   add_branch(w.down_bias, w.ffn_post_norm_H, from, n);
   step.report("ffn_out", layer, branch_TH_.data(), n, H);
 }
 
-void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to, float* out_TH) {
+void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H, std::int64_t from, std::int64_t to, float* out_TH) {
   const std::int64_t H = weights_.dims.hidden;
   const float eps = static_cast<float>(weights_.dims.norm_eps);
-  each_token(from, to, [&](std::int64_t t) { steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, out_TH + t * H); });
+  each_token(from, to, [&](std::int64_t t) {
+    switch (weights_.arch->norm) {
+      case arch::Norm::rms:
+      case arch::Norm::rms_plus_one:  // gains of a file are whole
+        return steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, out_TH + t * H);
+      case arch::Norm::layer:
+      case arch::Norm::layer_plus_one: return steps_.layer_norm(x_TH + t * H, gain_H.data(), bias_H.data(), eps, H, out_TH + t * H);
+    }
+  });
 }
 
 // y [T, width of the bias]
@@ -287,7 +304,7 @@ void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::i
 void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to) {
   const std::int64_t H = weights_.dims.hidden;
   add_bias(bias_H, from, to, branch_TH_.data());
-  if (!post_norm_H.empty()) norm(branch_TH_.data(), post_norm_H, from, to, branch_TH_.data());
+  if (!post_norm_H.empty()) norm(branch_TH_.data(), post_norm_H, {}, from, to, branch_TH_.data());
   each_token(from, to, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
 }
 

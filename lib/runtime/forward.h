@@ -33,7 +33,7 @@ class Forward {
   void attention(const Step& step, int layer, std::int64_t from);
   void attend(const Step& step, int layer, std::int64_t from);
   void feed_forward(const Step& step, int layer, std::int64_t from);
-  void norm(const float* x_TH, const std::vector<float>& gain_H, std::int64_t from, std::int64_t to, float* out_TH);
+  void norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H, std::int64_t from, std::int64_t to, float* out_TH);
   void linear(const kernels::Matrix& w, float* y);
   void add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y);
   void add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to);
@@ -54,7 +54,7 @@ class Forward {
   Buffer<float> q_TND_, k_TKD_, v_TKD_, mix_TND_;
   Buffer<float> gate_TF_, up_TF_;
   struct Rotation {
-    Buffer<float> cos_TD, sin_TD;        // [T, D/2] of the tokens at hand
+    Buffer<float> cos_TR, sin_TR;        // [T, R/2] of the tokens at hand; R: how much of a head is turned
   };
   Rotation global_, local_;              // local: of layers with a window, when their base differs
   Buffer<float> scores_;                 // one block of queries a worker

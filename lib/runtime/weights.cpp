@@ -45,13 +45,16 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
     else if (tensor->ne != expected_shape(ref))
       problems.push_back("tensor '" + name + "' has the shape " + shape_text(tensor->ne) + ", expected " + shape_text(expected_shape(ref)));
   }
-  if (model.rope_factors) {
-    const std::string name = arch::gguf_name(Role::rope_freqs, -1);
+  const auto divisors = [&](Role role) {
+    const std::string name = arch::gguf_name(role, -1);
     expected.insert(name);
-    const std::vector<std::int64_t> shape{model.dims.head_dim / 2};
+    const std::vector<std::int64_t> shape{model.dims.rotated() / 2};
     if (header.tensor(name)->ne != shape)
       problems.push_back("tensor '" + name + "' has the shape " + shape_text(header.tensor(name)->ne) + ", expected " + shape_text(shape));
-  }
+  };
+  if (model.rope_factors) divisors(Role::rope_freqs);
+  if (model.long_factors)
+    for (const Role role : {Role::rope_factors_long, Role::rope_factors_short}) divisors(role);
   for (const format::GgufTensor& tensor : header.tensors())
     if (!expected.contains(tensor.name)) problems.push_back("tensor '" + tensor.name + "' is not part of the architecture");
   if (problems.empty()) return;
@@ -109,26 +112,40 @@ class Loader {
       : index_(index), weights_(weights), table_(table), pool_(pool) {}
 
   kernels::Matrix matrix(Role role, int layer) {
-    const format::GgufTensor* tensor = index_.find(role, layer);
-    if (tensor == nullptr) return {};  // checked before: only for a block that the layer does not have
-    const auto source = readable_past_the_end(bytes(*tensor));
-    kernels::Matrix out(table_, tensor->format, source, tensor->rows(), tensor->cols(), pool_);
+    const format::GgufTensor* tensor = find(role, layer);
+    return tensor != nullptr ? rows(role, layer, 0, tensor->rows()) : kernels::Matrix{};  // checked before: only for what the layer does not have
+  }
+  kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
+    const format::GgufTensor* tensor = find(role, layer);
+    if (tensor == nullptr || n == 0) return {};
+    const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
+    const auto source = readable_past_the_end(bytes(*tensor).subspan(static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
+    kernels::Matrix out(table_, tensor->format, source, n, tensor->cols(), pool_);
     if (out.owns_packed_copy()) drop_pages(source);
     bytes_per_token += out.gguf_bytes();
     return out;
   }
   std::vector<float> vector(Role role, int layer) {
-    const format::GgufTensor* tensor = index_.find(role, layer);
-    if (tensor == nullptr) return {};  // checked before: only for what the model does not have
-    std::vector<float> out(static_cast<std::size_t>(tensor->cols()));
-    format::info(tensor->format).decode(bytes(*tensor).data(), out.data(), tensor->cols());
-    bytes_per_token += static_cast<std::int64_t>(tensor->bytes);
+    std::vector<float> out = values(role, layer);
+    const format::GgufTensor* tensor = find(role, layer);
+    if (tensor != nullptr) bytes_per_token += static_cast<std::int64_t>(tensor->bytes);
+    return out;
+  }
+  // All values of a tensor; none where the model does not have it, which was checked before.
+  std::vector<float> values(Role role, int layer) {
+    const format::GgufTensor* tensor = find(role, layer);
+    if (tensor == nullptr) return {};
+    std::vector<float> out(static_cast<std::size_t>(tensor->cols() * tensor->rows()));
+    format::info(tensor->format).decode(bytes(*tensor).data(), out.data(), tensor->cols() * tensor->rows());
     return out;
   }
 
   std::int64_t bytes_per_token = 0;
 
  private:
+  // Two roles share a name: only one of them is the family's.
+  const format::GgufTensor* find(Role role, int layer) const { return arch::find_spec(*weights_.arch, role) != nullptr || !shared(role) ? index_.find(role, layer) : nullptr; }
+  static bool shared(Role role) { return role == Role::ffn_up || role == Role::ffn_gate_up; }
   std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
     return weights_.file.bytes().subspan(tensor.offset, tensor.bytes);
   }
@@ -161,15 +178,75 @@ std::vector<double> inverse_frequencies(const arch::GgufModel& model, const std:
   return out;
 }
 
+// One layer. q, k and v, and gate and up, are tensors or rows of one.
+LayerWeights load_layer(Loader& load, const Weights& w, int l) {
+  const arch::LayerDims& dims = w.dims.layers[static_cast<std::size_t>(l)];
+  LayerWeights out{.attn_norm_H = load.vector(Role::attn_norm, l),
+                   .ffn_norm_H = load.vector(Role::ffn_norm, l),
+                   .attn_norm_bias_H = load.vector(Role::attn_norm_bias, l),
+                   .ffn_norm_bias_H = load.vector(Role::ffn_norm_bias, l),
+                   .attn_post_norm_H = load.vector(Role::attn_post_norm, l),
+                   .ffn_post_norm_H = load.vector(Role::ffn_post_norm, l),
+                   .q_norm_D = load.vector(Role::attn_q_norm, l),
+                   .k_norm_D = load.vector(Role::attn_k_norm, l),
+                   .q_bias = load.vector(Role::attn_q_bias, l),
+                   .k_bias = load.vector(Role::attn_k_bias, l),
+                   .v_bias = load.vector(Role::attn_v_bias, l),
+                   .attn_out_bias = load.vector(Role::attn_output_bias, l),
+                   .gate_bias = load.vector(Role::ffn_gate_bias, l),
+                   .up_bias = load.vector(Role::ffn_up_bias, l),
+                   .down_bias = load.vector(Role::ffn_down_bias, l),
+                   .q = load.matrix(Role::attn_q, l),
+                   .k = load.matrix(Role::attn_k, l),
+                   .v = load.matrix(Role::attn_v, l),
+                   .attn_out = load.matrix(Role::attn_output, l),
+                   .gate = load.matrix(Role::ffn_gate, l),
+                   .up = load.matrix(Role::ffn_up, l),
+                   .down = load.matrix(Role::ffn_down, l)};
+  if (arch::find_spec(*w.arch, Role::attn_qkv) != nullptr) {
+    const std::int64_t K = dims.kv_groups * w.dims.head_dim, Q = K * dims.q_per_kv;
+    out.q = load.rows(Role::attn_qkv, l, 0, Q);
+    out.k = load.rows(Role::attn_qkv, l, Q, K);
+    out.v = load.rows(Role::attn_qkv, l, Q + K, K);
+    if (const std::vector<float> bias = load.vector(Role::attn_qkv_bias, l); !bias.empty()) {
+      out.q_bias.assign(bias.begin(), bias.begin() + Q);
+      out.k_bias.assign(bias.begin() + Q, bias.begin() + Q + K);
+      out.v_bias.assign(bias.begin() + Q + K, bias.end());
+    }
+  }
+  if (arch::find_spec(*w.arch, Role::ffn_gate_up) != nullptr) {
+    out.gate = load.rows(Role::ffn_gate_up, l, 0, dims.ffn);
+    out.up = load.rows(Role::ffn_gate_up, l, dims.ffn, dims.ffn);
+  }
+  return out;
+}
+
+void load_frequencies(Loader& load, const arch::GgufModel& model, const std::string& path, Weights& w) {
+  if (model.long_factors) {
+    w.dims.long_rope.long_factors = load.vector(Role::rope_factors_long, -1);
+    w.dims.long_rope.short_factors = load.vector(Role::rope_factors_short, -1);
+    for (const auto* factors : {&w.dims.long_rope.long_factors, &w.dims.long_rope.short_factors})
+      for (const float f : *factors) ESP_CHECK(f > 0, input, path, ": a divisor in rope_factors_long or _short.weight is ", f, ", expected positive numbers");
+    w.inverse_frequencies = arch::rope_inverse_frequencies(w.dims);
+    w.beyond_inverse_frequencies = arch::rope_inverse_frequencies(w.dims, false, true);
+  } else {
+    w.inverse_frequencies = inverse_frequencies(model, model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
+    w.beyond_inverse_frequencies = w.inverse_frequencies;
+  }
+  w.local_inverse_frequencies = w.dims.local_rope_theta > 0 ? arch::rope_inverse_frequencies(w.dims, true) : w.inverse_frequencies;
+}
+
 }  // namespace
 
-void Weights::embed(std::int32_t token, float* out_H) const noexcept {
+void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) const noexcept {
   if (dims.tied) {
     output.decode_row(token, out_H);
   } else {
     const std::uint64_t row_bytes = token_embd.bytes / static_cast<std::uint64_t>(dims.vocab);
     format::info(token_embd.format).decode(file.bytes().data() + token_embd.offset + static_cast<std::uint64_t>(token) * row_bytes, out_H, dims.hidden);
   }
+  if (!positions_PH.empty())
+    for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] += positions_PH[static_cast<std::size_t>(position * dims.hidden + i)];
   if (!arch->scaled_embedding) return;
   const float scale = std::sqrt(static_cast<float>(dims.hidden));
   for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] *= scale;
@@ -180,33 +257,13 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
   Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
   ESP_CHECK(w.file.bytes().size() >= index.end, input, path, ": the file became shorter while it was opened");
   Loader load(index, w, table, pool);
-  w.inverse_frequencies = inverse_frequencies(index.model, index.model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
-  w.local_inverse_frequencies = w.dims.local_rope_theta > 0 ? arch::rope_inverse_frequencies(w.dims, true) : w.inverse_frequencies;
+  load_frequencies(load, index.model, path, w);
   w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
   w.output_norm_H = load.vector(Role::output_norm, -1);
-  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) {
-    w.layers.push_back({.attn_norm_H = load.vector(Role::attn_norm, l),
-                        .ffn_norm_H = load.vector(Role::ffn_norm, l),
-                        .attn_post_norm_H = load.vector(Role::attn_post_norm, l),
-                        .ffn_post_norm_H = load.vector(Role::ffn_post_norm, l),
-                        .q_norm_D = load.vector(Role::attn_q_norm, l),
-                        .k_norm_D = load.vector(Role::attn_k_norm, l),
-                        .q_bias = load.vector(Role::attn_q_bias, l),
-                        .k_bias = load.vector(Role::attn_k_bias, l),
-                        .v_bias = load.vector(Role::attn_v_bias, l),
-                        .attn_out_bias = load.vector(Role::attn_output_bias, l),
-                        .gate_bias = load.vector(Role::ffn_gate_bias, l),
-                        .up_bias = load.vector(Role::ffn_up_bias, l),
-                        .down_bias = load.vector(Role::ffn_down_bias, l),
-                        .q = load.matrix(Role::attn_q, l),
-                        .k = load.matrix(Role::attn_k, l),
-                        .v = load.matrix(Role::attn_v, l),
-                        .attn_out = load.matrix(Role::attn_output, l),
-                        .gate = load.matrix(Role::ffn_gate, l),
-                        .up = load.matrix(Role::ffn_up, l),
-                        .down = load.matrix(Role::ffn_down, l)});
-  }
+  w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
+  w.positions_PH = load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
+  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) w.layers.push_back(load_layer(load, w, l));
   w.bytes_per_token = load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
   return w;
 }

@@ -1,5 +1,6 @@
 // The weights of one GGUF, ready to multiply: the file is mapped, every tensor's name and shape is checked against the architecture
-// (all problems reported at once), and matrices are packed for the ISA where that pays. Pages of the mapping whose matrix was packed
+// (all problems reported at once), and matrices are packed for the ISA where that pays. Matrices that share a tensor are loaded as the rows
+// they have in it, so that the forward pass need not know of such tensors. Pages of the mapping whose matrix was packed
 // are given back, so that a model is in memory once.
 #pragma once
 #include <cstddef>
@@ -16,17 +17,17 @@
 
 namespace espalier::runtime {
 
-// Legend: T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. Rows of q and k come in GGUF's order of the rotary
+// Legend: T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim, R how much of a head positions turn, P positions. Rows of q and k come in GGUF's order of the rotary
 // pairs. Vectors that the model has not are empty.
 struct LayerWeights {
-  std::vector<float> attn_norm_H, ffn_norm_H;
+  std::vector<float> attn_norm_H, ffn_norm_H, attn_norm_bias_H, ffn_norm_bias_H;
   std::vector<float> attn_post_norm_H, ffn_post_norm_H;    // over what a block adds to the stream
   std::vector<float> q_norm_D, k_norm_D;                   // over each head
   std::vector<float> q_bias, k_bias, v_bias, attn_out_bias, gate_bias, up_bias, down_bias;  // as long as the matrix has rows
   kernels::Matrix q;          // [N*D, H]
   kernels::Matrix k, v;       // [K*D, H]
   kernels::Matrix attn_out;   // [H, N*D]
-  kernels::Matrix gate, up;   // [F, H]
+  kernels::Matrix gate, up;   // [F, H]; without a gate: up alone
   kernels::Matrix down;       // [H, F]
 };
 
@@ -36,15 +37,17 @@ struct Weights {
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;
   std::vector<LayerWeights> layers{};
-  std::vector<float> output_norm_H{};
+  std::vector<float> output_norm_H{}, output_norm_bias_H{};
+  std::vector<float> positions_PH{};        // learned; empty where positions are turned
   kernels::Matrix output{};                 // [V, H]; token_embd when tied
   format::GgufTensor token_embd{};          // rows are decoded from the file unless tied
-  std::vector<double> inverse_frequencies{};        // [D/2] radians per position
-  std::vector<double> local_inverse_frequencies{};  // the same of layers with a window
+  std::vector<double> inverse_frequencies{};         // [R/2] radians per position
+  std::vector<double> local_inverse_frequencies{};   // the same of layers with a window
+  std::vector<double> beyond_inverse_frequencies{};  // the same for a context longer than LongRoPE's original one
   std::int64_t bytes_per_token = 0;         // read to decode one token
 
-  // Embedding of one token; token in [0, V).
-  void embed(std::int32_t token, float* out_H) const noexcept;
+  // Embedding of one token at a position; token in [0, V), position in [0, P).
+  void embed(std::int32_t token, std::int64_t position, float* out_H) const noexcept;
 };
 
 Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool);

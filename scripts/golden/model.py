@@ -2,13 +2,14 @@
 """Golden values of the training-side model: tiny random checkpoints of every family and the logits transformers gives for them.
 
 Writes tests/golden/model_<name>/ (config.json, model.safetensors, golden.json): two of each family, with grouped queries (7:1 in one), head
-sizes that are not hidden / heads, odd vocabularies, tied and untied, windows shorter than the text. The logits must have a standard
-deviation of at least 0.8, and each negative control (another RoPE base, q rows in another order, one MLP zeroed) must move them by more
+sizes that are not hidden / heads, odd vocabularies, tied and untied, windows shorter than the text, texts on either side of LongRoPE's
+original context. The logits must have a standard
+deviation of at least 0.8, and each negative control (another RoPE base or positions in another order, q rows in another order, one MLP zeroed) must move them by more
 than 0.05: a test that accepts those would prove nothing.
 
-Command: python scripts/golden/model.py    (torch 2.13.0, transformers 5, safetensors; versions are stored in golden.json)
+Command: python scripts/golden/model.py [name ...]    (torch 2.13.0, transformers 5, safetensors; versions are stored in golden.json)
 """
-import copy, json, pathlib
+import copy, json, pathlib, sys
 import torch, transformers
 from safetensors.torch import save_file
 
@@ -35,12 +36,22 @@ MODELS = {
     "gemma2_b": ("Gemma2", dict(B, tie_word_embeddings=True, query_pre_attn_scalar=13, sliding_window=40)),
     "gemma3_a": ("Gemma3", dict(A, tie_word_embeddings=True, query_pre_attn_scalar=6, **GEMMA_LAYERS)),
     "gemma3_b": ("Gemma3", dict(B, tie_word_embeddings=False, query_pre_attn_scalar=12, sliding_window=5, layer_types=["full_attention", "sliding_attention"])),
+    "phi3_a": ("Phi3", dict(A, hidden_size=42, tie_word_embeddings=True, original_max_position_embeddings=16,
+                            rope_scaling=dict(type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.2, 2.5, 7.0]))),
+    "phi3_b": ("Phi3", dict(B, head_dim=8, tie_word_embeddings=False, original_max_position_embeddings=64, partial_rotary_factor=0.75,
+                            rope_scaling=dict(type="longrope", short_factor=[1.05, 1.4, 1.9], long_factor=[1.2, 2.5, 7.0]))),
+    "phi3_window": ("Phi3", dict(A, hidden_size=42, tie_word_embeddings=False, sliding_window=7)),
+    "nemotron_a": ("Nemotron", dict(A, hidden_size=56, head_dim=8, tie_word_embeddings=False)),
+    "nemotron_b": ("Nemotron", dict(B, hidden_size=40, tie_word_embeddings=False, partial_rotary_factor=0.6, attention_bias=True, mlp_bias=True)),
+    "gpt2_a": ("GPT2", dict(vocab_size=61, n_embd=42, n_head=7, n_layer=3, n_inner=36, n_positions=128, bos_token_id=1, eos_token_id=2,
+                            tie_word_embeddings=True)),
+    "gpt2_b": ("GPT2", dict(vocab_size=75, n_embd=35, n_head=5, n_layer=2, n_positions=64, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False)),
 }
 
 
 def classes(family):
     config = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
-    return getattr(transformers, config), getattr(transformers, f"{family}ForCausalLM")
+    return getattr(transformers, config), getattr(transformers, "GPT2LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM")
 
 
 def build(family, settings, seed):
@@ -54,10 +65,10 @@ def build(family, settings, seed):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.dim() == 1:  # gains around what leaves the value alone; biases around nothing
-                middle = 0.0 if name.endswith("bias") or family.startswith("Gemma") else 1.0
+                middle = 0.0 if name.endswith("bias") or family.startswith(("Gemma", "Nemotron")) else 1.0
                 p.copy_(middle + 0.2 * torch.randn_like(p))
             else:
-                p.copy_(torch.randn_like(p) * 1.4 / p.shape[1] ** 0.5)
+                p.copy_(torch.randn_like(p) * 1.4 / p.shape[0 if ".c_" in name else 1] ** 0.5)  # Conv1D is stored columns first
     return config, model
 
 
@@ -72,34 +83,57 @@ def scaled_bases(parameters):
     return {kind: dict(value, rope_theta=value["rope_theta"] * 3) for kind, value in parameters.items()}
 
 
-def controls(config, model, ids):
+def rows_of_q(family, model):
+    """[rows, inputs], a view."""
+    if family == "GPT2":
+        return model.transformer.h[0].attn.c_attn.weight[:, :model.config.n_embd].t()
+    attention = model.model.layers[0].self_attn
+    if family == "Phi3":
+        return attention.qkv_proj.weight[:model.config.num_attention_heads * attention.head_dim]
+    return attention.q_proj.weight
+
+
+def controls(family, config, model, ids):
+    shuffled, silent, displaced = copy.deepcopy(model), copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        q = rows_of_q(family, shuffled)
+        q.copy_(q.flip(0))
+        (silent.transformer.h[-1].mlp.c_proj if family == "GPT2" else silent.model.layers[-1].mlp.down_proj).weight.zero_()
+        if family == "GPT2":
+            displaced.transformer.wpe.weight.copy_(displaced.transformer.wpe.weight.flip(0))
+            return {"positions": logits(displaced, ids), "q_rows": logits(shuffled, ids), "zero_mlp": logits(silent, ids)}
     other_base = copy.deepcopy(config)
     other_base.rope_parameters = scaled_bases(config.rope_parameters)
     rebased = type(model)(other_base).float().eval()
     rebased.load_state_dict(model.state_dict())
-    shuffled = copy.deepcopy(model)
-    silent = copy.deepcopy(model)
-    with torch.no_grad():
-        q = shuffled.model.layers[0].self_attn.q_proj.weight
-        q.copy_(q.flip(0))
-        silent.model.layers[-1].mlp.down_proj.weight.zero_()
     return {"rope_base": logits(rebased, ids), "q_rows": logits(shuffled, ids), "zero_mlp": logits(silent, ids)}
 
 
+def as_published_first(state, config):
+    """GPT-2's names without their prefix, and the mask buffers, as the files of 2019 have them."""
+    out = {key.removeprefix("transformer."): value for key, value in state.items()}
+    mask = torch.ones(config.n_positions, config.n_positions).tril()[None, None]
+    return dict(out, **{f"h.{l}.attn.bias": mask.clone() for l in range(config.n_layer)})
+
+
 for seed, (name, (family, settings)) in enumerate(MODELS.items(), 1):
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        continue
     config, model = build(family, settings, seed)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, settings["vocab_size"], (2, 23), generator=generator).tolist()
     expected = logits(model, ids)
     assert expected.std() >= 0.8, (name, expected.std())
     distances = {}
-    for control, wrong in controls(config, model, ids).items():
+    for control, wrong in controls(family, config, model, ids).items():
         distances[control] = (wrong - expected).abs().max().item()
         assert distances[control] > 0.05, (name, control, distances)
     out = ROOT / f"model_{name}"
     out.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(out)
     state = {k: v.contiguous() for k, v in model.state_dict().items() if not (settings["tie_word_embeddings"] and k == "lm_head.weight")}
+    if name == "gpt2_b":
+        state = as_published_first(state, config)
     save_file(state, str(out / "model.safetensors"), metadata={"format": "pt"})
     rows = [[[float("%.9g" % v) for v in row] for row in batch] for batch in expected.tolist()]
     (out / "golden.json").write_text(json.dumps({

@@ -26,7 +26,7 @@ ModelDims smol() {
 }
 
 TEST(Arch, LookupsFindEveryFamily) {
-  ASSERT_EQ(all_archs().size(), 7u);
+  ASSERT_EQ(all_archs().size(), 10u);
   for (const Arch* a : all_archs()) {
     EXPECT_EQ(arch_by_name(a->name), a);
     EXPECT_EQ(arch_by_hf_model_type(a->hf_model_type), a);
@@ -37,14 +37,20 @@ TEST(Arch, LookupsFindEveryFamily) {
   EXPECT_EQ(arch_by_hf_model_type(""), nullptr);
 }
 
-TEST(Arch, RolesAndNamesAreOneToOne) {
+TEST(Arch, RolesAndNamesAreOneToOneInEveryFamily) {
   std::set<std::string> names;
   for (int i = 0; i < kRoles; ++i) {
     const Role role = static_cast<Role>(i);
     EXPECT_EQ(role_by_name(role_name(role)), role);
     names.insert(gguf_name(role, 7));
   }
-  EXPECT_EQ(names.size(), static_cast<std::size_t>(kRoles));
+  EXPECT_EQ(names.size(), static_cast<std::size_t>(kRoles) - 1);  // gate and up in one have the name of up
+  EXPECT_EQ(gguf_name(Role::ffn_gate_up, 7), gguf_name(Role::ffn_up, 7));
+  for (const Arch* a : all_archs()) {
+    std::set<std::string> own;
+    for (const TensorSpec& spec : a->layer) own.insert(gguf_name(spec.role, 7));
+    EXPECT_EQ(own.size(), a->layer.size()) << a->name;
+  }
   EXPECT_EQ(role_by_name("attn"), std::nullopt);
   EXPECT_EQ(gguf_name(Role::ffn_down, 12), "blk.12.ffn_down.weight");
   EXPECT_EQ(gguf_name(Role::output_norm, 12), "output_norm.weight");
@@ -114,6 +120,20 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
   EXPECT_EQ(surviving(fused, Axis::kv_groups, Indices{1}, d, layer), (Indices{2, 3, 7}));
 }
 
+TEST(Arch, ReadersOfTheStream) {
+  using Roles = std::vector<Role>;
+  EXPECT_EQ(attention_inputs(*arch_by_name("llama")), (Roles{Role::attn_q, Role::attn_k, Role::attn_v}));
+  EXPECT_EQ(ffn_inputs(*arch_by_name("llama")), (Roles{Role::ffn_gate, Role::ffn_up}));
+  EXPECT_EQ(attention_inputs(*arch_by_name("phi3")), Roles{Role::attn_qkv});
+  EXPECT_EQ(ffn_inputs(*arch_by_name("phi3")), Roles{Role::ffn_gate_up});
+  EXPECT_EQ(ffn_inputs(*arch_by_name("gpt2")), Roles{Role::ffn_up});
+  EXPECT_TRUE(has_gate(*arch_by_name("phi3")));
+  EXPECT_FALSE(has_gate(*arch_by_name("nemotron")));
+  EXPECT_EQ(norm_bias(Role::ffn_norm), Role::ffn_norm_bias);
+  EXPECT_THROW(norm_bias(Role::attn_q_norm), core::Error);
+  for (const Arch* a : all_archs()) EXPECT_EQ(has_gate(*a), a->activation == Activation::swiglu || a->activation == Activation::geglu) << a->name;
+}
+
 TEST(Arch, RowOrdersAreInverse) {
   std::set<std::int64_t> seen;
   for (std::int64_t row = 0; row < 3 * 8; ++row) {
@@ -144,6 +164,30 @@ TEST(Arch, RotaryFrequencies) {
   EXPECT_EQ(factors.back(), 8);
   EXPECT_GT(std::count_if(factors.begin(), factors.end(), [](float f) { return f > 1 && f < 8; }), 0);
   EXPECT_DOUBLE_EQ(rope_inverse_frequencies(d).back(), plain.back() / 8);
+}
+
+TEST(Arch, FrequenciesOfPartOfAHead) {
+  ModelDims d = smol();
+  d.rotary_dim = 48;
+  const std::vector<double> part = rope_inverse_frequencies(d);
+  ASSERT_EQ(part.size(), 24u);
+  EXPECT_NEAR(part[12], 1 / std::sqrt(10000.0), 1e-15);  // halfway through what is turned
+}
+
+TEST(Arch, LongRopeHasDivisorsOnBothSidesOfItsContext) {
+  ModelDims d = smol();
+  d.head_dim = 4;
+  const std::vector<double> plain = rope_inverse_frequencies(d);
+  EXPECT_TRUE(rope_tensors(d).empty());
+  d.long_rope = {.short_factors = {1, 2}, .long_factors = {4, 8}, .original_positions = 4096, .attention_factor = 1.19};
+  EXPECT_EQ(rope_inverse_frequencies(d), (std::vector<double>{plain[0], plain[1] / 2}));
+  EXPECT_EQ(rope_inverse_frequencies(d, false, true), (std::vector<double>{plain[0] / 4, plain[1] / 8}));
+  const std::vector<RopeTensor> stored = rope_tensors(d);
+  ASSERT_EQ(stored.size(), 2u);
+  EXPECT_EQ(stored[0].role, Role::rope_factors_long);
+  EXPECT_EQ(stored[1].values, d.long_rope.short_factors);
+  EXPECT_NEAR(long_rope_attention_factor(32, 4096), 1.190238, 1e-6);  // Phi-3.5-mini
+  EXPECT_EQ(long_rope_attention_factor(0.5, 4096), 1);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/error.h"
 #include "support/temp_dir.h"
 
 namespace espalier::arch {
@@ -12,9 +13,9 @@ const Arch& llama() { return *arch_by_gguf_name("llama"); }
 
 // Writes dims alone, with the named tensors (one value each); reads them back.
 GgufModel through_file(const support::TempDir& dir, const ModelDims& dims, const std::vector<std::string>& tensors,
-                       void (*edit)(format::GgufWriter&) = nullptr) {
+                       void (*edit)(format::GgufWriter&) = nullptr, const Arch& arch = llama()) {
   format::GgufWriter writer(dir.file("d.gguf"));
-  write_gguf_model(llama(), dims, writer);
+  write_gguf_model(arch, dims, writer);
   if (edit != nullptr) edit(writer);
   for (const std::string& name : tensors) writer.add_tensor(name, {1}, format::FormatId::f32);
   writer.begin();
@@ -51,6 +52,68 @@ TEST(GgufDims, RoundTrip) {
   const GgufModel scaled = through_file(dir, d, {"rope_freqs.weight"});
   EXPECT_EQ(scaled.dims, d);
   EXPECT_TRUE(scaled.rope_factors);
+}
+
+TEST(GgufDims, LongRopeAndPartialRotation) {
+  support::TempDir dir;
+  const Arch& phi3 = *arch_by_name("phi3");
+  ModelDims d = some_dims();
+  d.rotary_dim = 48;
+  d.window = 262144;
+  for (LayerDims& l : d.layers) l.local = true;
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, phi3).dims, d);
+  d.long_rope = {.short_factors = {1}, .long_factors = {2}, .original_positions = 4096, .attention_factor = 1.19};
+  const GgufModel stretched = through_file(dir, d, {"output.weight", "rope_factors_long.weight", "rope_factors_short.weight"}, nullptr, phi3);
+  EXPECT_TRUE(stretched.long_factors);
+  d.long_rope.short_factors = d.long_rope.long_factors = {};  // tensors, which metadata does not hold
+  EXPECT_EQ(stretched.dims, d);
+  d.long_rope.short_factors = {1};
+  EXPECT_THROW(through_file(dir, d, {"output.weight", "rope_factors_long.weight"}, nullptr, phi3), core::Error);  // one without the other
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, nullptr, phi3), core::Error);                              // a factor without divisors
+}
+
+TEST(GgufDims, LayerNormsAndLearnedPositionsHaveTheirOwnKeys) {
+  support::TempDir dir;
+  ModelDims d = some_dims();
+  d.rope_theta = 10000;
+  for (LayerDims& l : d.layers) {
+    l.q_per_kv = 1;
+    l.rope = false;
+  }
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, *arch_by_name("gpt2")).dims, d);
+  const auto header = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
+  EXPECT_NE(header.find("gpt2.attention.layer_norm_epsilon"), nullptr);
+  EXPECT_EQ(header.find("gpt2.rope.freq_base"), nullptr);
+  const auto rotated = [](format::GgufWriter& w) { w.set("gpt2.rope.dimension_count", format::GgufValue::u32(64)); };
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, rotated, *arch_by_name("gpt2")), core::Error);
+}
+
+// What stock readers would misread is refused by name.
+TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
+  const auto refusal = [](const char* arch, const ModelDims& d) -> std::string {
+    try {
+      gguf_target(*arch_by_name(arch), d);
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
+      return e.what();
+    }
+    return "";
+  };
+  ModelDims d = some_dims();
+  EXPECT_EQ(refusal("phi3", d), "");
+  EXPECT_EQ(refusal("nemotron", d), "");
+  d.tied = true;
+  EXPECT_EQ(refusal("phi3", d), "");
+  EXPECT_NE(refusal("nemotron", d).find("output matrix"), std::string::npos);
+  d = some_dims();
+  d.head_dim = 48;
+  for (const char* family : {"phi3", "nemotron"}) EXPECT_NE(refusal(family, d).find("heads x head_dim"), std::string::npos) << family;
+  d = some_dims();
+  for (LayerDims& l : d.layers) l.local = true;
+  d.window = 2047;
+  EXPECT_NE(refusal("phi3", d).find("max_position_embeddings"), std::string::npos);
+  d.positions = 2047;
+  EXPECT_EQ(refusal("phi3", d), "");
 }
 
 TEST(GgufDims, OneNumberWhenLayersAgree) {

@@ -303,5 +303,22 @@ TEST(Checkpoint, GgufOfUnequalLayersOpens) {
   EXPECT_FALSE(fs::exists(dir.file("out")));
 }
 
+// GPT-2's matrices lie columns first in its directories: one row at a time, a few, and all of them are the same values.
+TEST(Checkpoint, RowsOfMatricesStoredColumnsFirst) {
+  const Checkpoint source = Checkpoint::open(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_gpt2_a");
+  int matrices = 0;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    if (t.spec->to_gguf != arch::Transform::transpose) continue;
+    ++matrices;
+    const std::vector<float> whole = source.read(t.spec->role, t.layer);
+    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{3}, t.rows - 2}) {
+      std::vector<float> some(static_cast<std::size_t>(n * t.cols));
+      source.read_rows(t.spec->role, t.layer, 2, n, some.data());
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin() + 2 * t.cols)) << n << " rows of " << arch::gguf_name(t.spec->role, t.layer);
+    }
+  }
+  EXPECT_EQ(matrices, 3 * 4);
+}
+
 }  // namespace
 }  // namespace espalier::checkpoint

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
@@ -66,6 +67,100 @@ TEST(Config, BothStylesOfRopeAgree) {
   EXPECT_EQ(parse(four), parse(five));
   EXPECT_EQ(parse(five).rope_scaling, (arch::RopeScaling{32, 1, 4, 8192}));
   EXPECT_EQ(parse(five).rope_theta, 100000);
+}
+
+Json phi() {
+  return Json::parse(R"({
+    "architectures": ["Phi3ForCausalLM"], "auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}, "embd_pdrop": 0.0, "hidden_act": "silu",
+    "hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 131072, "model_type": "phi3", "num_attention_heads": 8,
+    "num_hidden_layers": 2, "num_key_value_heads": 4, "original_max_position_embeddings": 4096, "partial_rotary_factor": 0.75, "rms_norm_eps": 1e-05,
+    "rope_scaling": {"type": "su", "short_factor": [1.0, 1.5, 2.0], "long_factor": [4.0, 8.0, 16.5]}, "rope_theta": 10000.0,
+    "sliding_window": 262144, "tie_word_embeddings": true, "vocab_size": 100})");
+}
+
+TEST(Config, LongRopeAndPartialRotationInBothStyles) {
+  const arch::ModelDims dims = parse(phi());
+  EXPECT_EQ(dims.rotary_dim, 6);
+  EXPECT_EQ(dims.long_rope.long_factors, (std::vector<float>{4, 8, 16.5f}));
+  EXPECT_EQ(dims.long_rope.original_positions, 4096);
+  EXPECT_NEAR(dims.long_rope.attention_factor, 1.190238, 1e-6);
+  EXPECT_EQ(dims.window, 262144);
+  Json five = phi();
+  five["rope_parameters"] = five["rope_scaling"];
+  for (const char* key : {"rope_scaling", "rope_theta", "partial_rotary_factor"}) five.erase(key);
+  five["rope_parameters"].erase("type");
+  five["rope_parameters"]["rope_type"] = "longrope";
+  five["rope_parameters"]["rope_theta"] = 10000.0;
+  five["rope_parameters"]["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(parse(five), dims);
+  Json stated = phi();
+  stated["rope_scaling"]["attention_factor"] = 1.5;
+  EXPECT_EQ(parse(stated).long_rope.attention_factor, 1.5);
+  for (const Json& base : {phi(), five, stated, Json::object()}) {
+    const arch::ModelDims written = base.empty() ? dims : parse(base);
+    const std::string text = make_hf_config(*arch::arch_by_name("phi3"), written, base.empty() ? "" : base.dump(), format::FormatId::f32, nullptr);
+    EXPECT_EQ(parse_hf_config(text, "written").dims, written) << text;
+    EXPECT_EQ(text.find("auto_map"), std::string::npos);  // names code that is not carried along
+  }
+}
+
+TEST(Config, LongRopeIsRefusedWhereItDoesNotFit) {
+  const auto refusal = [](Json json) -> std::string {
+    try {
+      parse(json);
+    } catch (const core::Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  Json json = phi();
+  json["rope_scaling"]["long_factor"] = {4.0, 8.0};
+  EXPECT_NE(refusal(json).find("long_factor"), std::string::npos);
+  json["rope_scaling"]["long_factor"] = {4.0, 8.0, -1.0};
+  EXPECT_NE(refusal(json).find("rope_scaling.long_factor"), std::string::npos);
+  json = phi();
+  json["rope_scaling"]["type"] = "yarn";
+  EXPECT_NE(refusal(json).find("yarn"), std::string::npos);
+  json = phi();
+  json["partial_rotary_factor"] = 0.6;  // 4.8 of 8 values: 4, an even number, but not as many as there are divisors
+  EXPECT_NE(refusal(json).find("half of the values turned"), std::string::npos);
+  json["partial_rotary_factor"] = 1.5;
+  EXPECT_NE(refusal(json).find("partial_rotary_factor"), std::string::npos);
+  json = phi();
+  json["auto_map"]["AutoModelForCausalLM"] = "modeling_other.OtherForCausalLM";
+  EXPECT_NE(refusal(json).find("auto_map"), std::string::npos);
+  json = phi();
+  json["lm_head_bias"] = true;
+  EXPECT_NE(refusal(json).find("lm_head_bias"), std::string::npos);
+  Json llama = good();
+  llama["rope_scaling"] = phi()["rope_scaling"];
+  EXPECT_NE(refusal(llama).find("\"su\""), std::string::npos);
+  llama = good();
+  llama["partial_rotary_factor"] = 0.5;
+  EXPECT_NE(refusal(llama).find("partial_rotary_factor"), std::string::npos);
+}
+
+TEST(Config, Gpt2HasKeysOfItsOwn) {
+  const Json json = Json::parse(R"({"model_type": "gpt2", "activation_function": "gelu_new", "attn_pdrop": 0.1, "layer_norm_epsilon": 1e-05, "n_ctx": 64,
+    "n_embd": 40, "n_head": 5, "n_layer": 3, "n_positions": 64, "summary_type": "cls_index", "vocab_size": 101})");
+  const arch::ModelDims dims = parse(json);
+  EXPECT_EQ(dims.hidden, 40);
+  EXPECT_EQ(dims.head_dim, 8);
+  EXPECT_EQ(dims.positions, 64);
+  EXPECT_TRUE(dims.tied);
+  ASSERT_EQ(dims.n_layers(), 3);
+  EXPECT_TRUE(dims.layers[0].same_sizes({5, 1, 160}));
+  EXPECT_FALSE(dims.layers[0].rope);
+  const arch::Arch& gpt2 = *arch::arch_by_name("gpt2");
+  for (const std::string& base : {json.dump(), std::string()}) EXPECT_EQ(parse_hf_config(make_hf_config(gpt2, dims, base, format::FormatId::f32, nullptr), "written").dims, dims);
+  arch::ModelDims thinner = dims;
+  thinner.hidden = 32;  // no longer its heads
+  EXPECT_THROW(make_hf_config(gpt2, thinner, "", format::FormatId::f32, nullptr), core::Error);
+  for (const auto& [key, value] : std::map<std::string, Json>{{"activation_function", "relu"}, {"scale_attn_by_inverse_layer_idx", true}, {"rope_theta", 10000.0}}) {
+    Json other = json;
+    other[key] = value;
+    EXPECT_THROW(parse(other), core::Error) << key;
+  }
 }
 
 struct Broken {

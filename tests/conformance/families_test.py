@@ -91,8 +91,11 @@ class Families(unittest.TestCase):
                     p.copy_(torch.randn_like(p) * 1.4 / p.shape[0 if ".c_" in key else 1] ** 0.5)  # Conv1D is stored columns first
             # Logits of a spread that 16 nats hold, so that llama-perplexity cuts none of them off.
             gain = 1.2 / model(self.ids[None, :CONTEXT]).logits.std()
-            shift = 1.0 if family.startswith("Gemma") else 0.0  # Gemma stores gains less one
-            model.model.norm.weight.copy_((model.model.norm.weight + shift) * gain - shift)
+            shift = 1.0 if family.startswith(("Gemma", "Nemotron")) else 0.0  # these store gains less one
+            last = model.transformer.ln_f if family == "GPT2" else model.model.norm
+            last.weight.copy_((last.weight + shift) * gain - shift)
+            if getattr(last, "bias", None) is not None:
+                last.bias.mul_(gain)
             self.assertGreater(model(self.ids[None, :CONTEXT]).logits.std().item(), 0.8)
         directory = self.dir / name
         model.save_pretrained(directory)

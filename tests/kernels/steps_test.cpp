@@ -58,6 +58,48 @@ TEST_P(Steps, RmsNorm) {
   }
 }
 
+// A mean many times the deviation: a variance taken as mean(x^2) - mean(x)^2 would lose it.
+TEST_P(Steps, LayerNorm) {
+  for (std::int64_t n : kLengths)
+    for (const float offset : {0.0f, 100.0f}) {
+      Poisoned x(n, 1), gain(n, 2), bias(n, 4), out(n, 3);
+      for (std::int64_t i = 0; i < n; ++i) x.data()[i] += offset;
+      steps().layer_norm(x.data(), gain.data(), bias.data(), 1e-5f, n, out.data());
+      double sum = 0, squares = 0;
+      for (std::int64_t i = 0; i < n; ++i) sum += x[i];
+      const double mean = sum / static_cast<double>(n);
+      for (std::int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+      const double deviation = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+      for (std::int64_t i = 0; i < n; ++i) {
+        const double expected = (x[i] - mean) / deviation * gain[i] + bias[i];
+        // The mean's rounding, in units of the deviation, and a few roundings of the result.
+        const double mean_error = (2 + std::sqrt(n)) * kEps * (std::abs(mean) + 1) / deviation * std::abs(gain[i]);
+        ASSERT_NEAR(out[i], expected, mean_error + (12 + std::sqrt(n)) * kEps * (std::abs(expected) + std::abs(bias[i]))) << n << " " << offset;
+      }
+      out.expect_untouched_around();
+    }
+}
+
+TEST_P(Steps, GeluAndReluSquaredInPlace) {
+  for (std::int64_t n : kLengths) {
+    Poisoned x(n, 1, 6), factor(n, 2), product(n, 3), y(n, 4, 3);
+    const Poisoned before = x, y_before = y;
+    for (std::int64_t i = 0; i < n; ++i) factor.data()[i] = 1;
+    steps().gelu_mul(x.data(), factor.data(), n, product.data());
+    steps().gelu(n, x.data());
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(x[i], product[i]) << before[i];
+    x.expect_untouched_around();
+    steps().relu_squared(n, y.data());
+    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], y_before[i] > 0 ? y_before[i] * y_before[i] : 0.0f);
+    y.expect_untouched_around();
+  }
+  float bad[] = {kNaN, -std::numeric_limits<float>::infinity(), -0.0f};
+  steps().relu_squared(3, bad);
+  EXPECT_TRUE(std::isnan(bad[0]));
+  EXPECT_EQ(bad[1], 0.0f);
+  EXPECT_EQ(bad[2], 0.0f);
+}
+
 TEST_P(Steps, Rope) {
   for (std::int64_t n : {2, 4, 6, 8, 14, 16, 18, 32, 34, 64, 128}) {
     Poisoned x(n, 1), c(n / 2), s(n / 2);

@@ -73,6 +73,16 @@ TEST(Functions, RotateTurnsPairsAndItsBackwardTurnsBack) {
             return torch::cat({a * cc - b * ss, b * cc + a * ss}, 3);
           });
 }
+TEST(Functions, RotateLeavesTheRestOfAHeadAlone) {
+  torch::manual_seed(6);
+  const Tensor angle = torch::randn({7, 3});
+  const Tensor c = angle.cos(), s = angle.sin();
+  compare({leaf({2, 7, 3, 9})}, [&](auto& v) { return rotate(v[0], c, s); },
+          [&](auto& v) {
+            const Tensor a = v[0].narrow(3, 0, 3), b = v[0].narrow(3, 3, 3), rest = v[0].narrow(3, 6, 3), cc = c.view({1, 7, 1, 3}), ss = s.view({1, 7, 1, 3});
+            return torch::cat({a * cc - b * ss, b * cc + a * ss, rest}, 3);
+          });
+}
 // Odd lengths, several blocks of queries, groups of one and of several heads.
 TEST(Functions, CausalAttention) {
   torch::manual_seed(8);

@@ -65,7 +65,9 @@ TEST_P(GoldenLogits, NegativeControlsAreSeen) {
   Transformer shuffled = Transformer::load(source, {});
   Transformer silent = Transformer::load(source, {});
   for (const auto& [key, value] : shuffled.weights()) rebased.weight(key.first, key.second).copy_(value);
-  Tensor& q = shuffled.weight(Role::attn_q, 0);
+  const bool learned = arch::learned_positions(source.arch());
+  if (learned) rebased.weight(Role::pos_embd, -1).copy_(rebased.weight(Role::pos_embd, -1).flip(0));
+  Tensor q = shuffled.weight(arch::attention_inputs(source.arch()).front(), 0).narrow(0, 0, dims.layers[0].kv_groups * dims.layers[0].q_per_kv * dims.head_dim);
   q.copy_(q.flip(0));
   silent.weight(Role::ffn_down, static_cast<int>(dims.n_layers()) - 1).zero_();
   // The same distances as transformers measured, so the controls do the same thing in both.
@@ -73,7 +75,7 @@ TEST_P(GoldenLogits, NegativeControlsAreSeen) {
     const double expected = g.control_distances.at(control);
     EXPECT_NEAR(distance(wrong.forward(g.ids), g.logits), expected, 1e-3 * expected) << control;
   };
-  expect(rebased, "rope_base");
+  expect(rebased, learned ? "positions" : "rope_base");
   expect(shuffled, "q_rows");
   expect(silent, "zero_mlp");
 }

@@ -81,7 +81,7 @@ TEST(Weights, AllProblemsAtOnce) {
     named(tensors, "blk.0.attn_k.weight").ne = {32, 32};
     named(tensors, "blk.0.ffn_down.weight").ne = {32, 48};
     named(tensors, "output_norm.weight").name = "outputnorm.weight";
-    tensors.push_back({"blk.0.attn_q.bias", {32}});
+    tensors.push_back({"blk.0.attn_sinks.weight", {32}});
   });
   expect_error([&] { Session(path, {}); }, ErrorKind::input,
                {path, "5 problems", "'blk.0.attn_k.weight' has the shape [32, 32], expected [32, 16]",

@@ -8,13 +8,14 @@
 namespace espalier::support {
 
 inline constexpr const char* kGoldenModels[] = {"tied",     "untied",  "llama_biases", "mistral_window", "mistral_full", "smollm3_a", "smollm3_b", "qwen2_a",
-                                                "qwen2_b",  "qwen3_a", "qwen3_b",      "gemma2_a",       "gemma2_b",     "gemma3_a",  "gemma3_b"};
+                                                "qwen2_b",  "qwen3_a", "qwen3_b",      "gemma2_a",       "gemma2_b",     "gemma3_a",  "gemma3_b",
+                                                "phi3_a",   "phi3_b",  "phi3_window",  "nemotron_a",     "nemotron_b",   "gpt2_a",    "gpt2_b"};
 
 struct GoldenModel {
   std::string directory;
   std::vector<std::vector<std::int32_t>> sequences;  // of one length
   std::vector<float> values;                         // logits [sequences, tokens, V]
-  std::map<std::string, double> control_distances;   // largest change of a logit by rope_base, q_rows, zero_mlp
+  std::map<std::string, double> control_distances;   // largest change of a logit by rope_base or positions, q_rows, zero_mlp
 };
 GoldenModel golden_model(const std::string& name);
 

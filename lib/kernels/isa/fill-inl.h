@@ -15,10 +15,13 @@ void fill_table(KernelTable& table) {
   table.quantize_per_32 = quantize_per_32;
   table.quantize_per_256 = quantize_per_256;
   table.steps = {.rms_norm = rms_norm,
+                 .layer_norm = layer_norm,
                  .rope_interleaved = rope_interleaved,
                  .rope_half_split = rope_half_split,
                  .silu_mul = silu_mul,
                  .gelu_mul = gelu_mul,
+                 .gelu = gelu,
+                 .relu_squared = relu_squared,
                  .soft_cap = soft_cap,
                  .add = add,
                  .attention_f32 = attention<FloatF32>,

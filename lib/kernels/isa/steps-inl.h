@@ -36,6 +36,33 @@ void rms_norm(const float* x, const float* gain, float eps, std::int64_t n, floa
     store_some(out + i, V::mul(V::mul(load_some(x + i, n - i), scale), load_some(gain + i, n - i)), n - i);
 }
 
+// Sum of (x - from)^power over n values, power 1 or 2.
+template <int kPower>
+float sum_of_powers(const float* x, float from, std::int64_t n) {
+  const V::F middle = V::set1(from);
+  V::F sum[2] = {V::zero(), V::zero()};
+  const auto add = [&](V::F& total, V::F a) { total = kPower == 2 ? V::fma(a, a, total) : V::add(total, a); };
+  std::int64_t i = 0;
+  for (; i + 2 * V::kLanes <= n; i += 2 * V::kLanes) {
+    add(sum[0], V::sub(V::load(x + i), middle));
+    add(sum[1], V::sub(V::load(x + i + V::kLanes), middle));
+  }
+  for (; i + V::kLanes <= n; i += V::kLanes) add(sum[0], V::sub(V::load(x + i), middle));
+  float total = V::sum(V::add(sum[0], sum[1]));
+  for (; i < n; ++i) total += kPower == 2 ? (x[i] - from) * (x[i] - from) : x[i] - from;
+  return total;
+}
+
+void layer_norm(const float* x, const float* gain, const float* bias, float eps, std::int64_t n, float* out) {
+  const float mean = sum_of_powers<1>(x, 0.0f, n) / static_cast<float>(n);
+  const float variance = sum_of_powers<2>(x, mean, n) / static_cast<float>(n);
+  const V::F scale = V::set1(1.0f / __builtin_sqrtf(variance + eps)), middle = V::set1(mean);
+  for (std::int64_t i = 0; i < n; i += V::kLanes) {
+    const V::F normed = V::mul(V::sub(load_some(x + i, n - i), middle), scale);
+    store_some(out + i, V::fma(normed, load_some(gain + i, n - i), load_some(bias + i, n - i)), n - i);
+  }
+}
+
 void rope_interleaved(float* x, const float* c, const float* s, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + V::kLanes <= n; i += V::kLanes) {
@@ -73,12 +100,25 @@ void rope_half_split(float* x, const float* c, const float* s, std::int64_t n) {
 }
 
 // gelu(x) = x / (1 + e^(-2 z)), z = sqrt(2 / pi) (x + 0.044715 x^3)
+inline V::F gelu_of(V::F x) {
+  const V::F linear = V::set1(-1.59576912f), cubic = V::set1(-0.0713548163f);
+  return V::div(x, V::add(V::set1(1.0f), exponential(V::mul(x, V::fma(V::mul(x, x), cubic, linear)))));
+}
+
 void gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
-  const V::F one = V::set1(1.0f), linear = V::set1(-1.59576912f), cubic = V::set1(-0.0713548163f);
+  for (std::int64_t i = 0; i < n; i += V::kLanes)
+    store_some(out + i, V::mul(gelu_of(load_some(gate + i, n - i)), load_some(up + i, n - i)), n - i);
+}
+
+void gelu(std::int64_t n, float* inout) {
+  for (std::int64_t i = 0; i < n; i += V::kLanes) store_some(inout + i, gelu_of(load_some(inout + i, n - i)), n - i);
+}
+
+// max returns its second operand when one is NaN: NaN stays NaN.
+void relu_squared(std::int64_t n, float* inout) {
   for (std::int64_t i = 0; i < n; i += V::kLanes) {
-    const V::F g = load_some(gate + i, n - i);
-    const V::F e = exponential(V::mul(g, V::fma(V::mul(g, g), cubic, linear)));
-    store_some(out + i, V::mul(V::div(g, V::add(one, e)), load_some(up + i, n - i)), n - i);
+    const V::F x = V::max(V::zero(), load_some(inout + i, n - i));
+    store_some(inout + i, V::mul(x, x), n - i);
   }
 }
 

@@ -1,0 +1,62 @@
+// GPT-2 (124M to 1.5B): LayerNorm and biases everywhere, a learned table of positions, q, k and v in one matrix, GELU without a gate, matrices
+// stored columns first. Source of names: Hugging Face GPT2LMHeadModel; GGUF: general.architecture "gpt2".
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,       "transformer.wte.weight",  V, H},
+    {Role::pos_embd,         "transformer.wpe.weight",  P, H},
+    {Role::output_norm,      "transformer.ln_f.weight", H},
+    {Role::output_norm_bias, "transformer.ln_f.bias",   H},
+    {Role::output,           "lm_head.weight",          V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,        "transformer.h.{L}.ln_1.weight",        H},
+    {Role::attn_norm_bias,   "transformer.h.{L}.ln_1.bias",          H},
+    {Role::attn_qkv,         "transformer.h.{L}.attn.c_attn.weight", QKV, H, transpose},
+    {Role::attn_qkv_bias,    "transformer.h.{L}.attn.c_attn.bias",   QKV},
+    {Role::attn_output,      "transformer.h.{L}.attn.c_proj.weight", H, Q, transpose},
+    {Role::attn_output_bias, "transformer.h.{L}.attn.c_proj.bias",   H},
+    {Role::ffn_norm,         "transformer.h.{L}.ln_2.weight",        H},
+    {Role::ffn_norm_bias,    "transformer.h.{L}.ln_2.bias",          H},
+    {Role::ffn_up,           "transformer.h.{L}.mlp.c_fc.weight",    F, H, transpose},
+    {Role::ffn_up_bias,      "transformer.h.{L}.mlp.c_fc.bias",      F},
+    {Role::ffn_down,         "transformer.h.{L}.mlp.c_proj.weight",  H, F, transpose},
+    {Role::ffn_down_bias,    "transformer.h.{L}.mlp.c_proj.bias",    H},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_gpt2;
+constexpr Arch k_gpt2{.name = "gpt2",
+                      .gguf = "gpt2",
+                      .hf_model_type = "gpt2",
+                      .hf_architecture = "GPT2LMHeadModel",
+                      .norm = Norm::layer,
+                      .activation = Activation::gelu,
+                      .defaults = {.positions = 1024, .norm_eps = 1e-5, .tied = true},
+                      .window_period = kNoWindow,
+                      .no_rope_period = 0,
+                      .scaled_embedding = false,
+                      .heads_fill_hidden = true,
+                      .keys = {.hidden = "n_embd",
+                               .ffn = "n_inner",
+                               .layers = "n_layer",
+                               .heads = "n_head",
+                               .groups = {},
+                               .head_dim = {},
+                               .positions = "n_positions",
+                               .norm_eps = "layer_norm_epsilon"},
+                      .optional_prefix = "transformer.",
+                      .model = kModel,
+                      .layer = kLayer};
+static_assert(sound(k_gpt2));
+
+}  // namespace espalier::arch

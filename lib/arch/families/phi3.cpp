@@ -1,0 +1,46 @@
+// Phi-3, Phi-3.5 and Phi-4-mini: Llama's blocks with q, k and v in one matrix and gate and up in another, LongRoPE, in Phi-4-mini positions on
+// three quarters of a head. Source of names: Hugging Face Phi3ForCausalLM; GGUF: general.architecture "phi3", whose readers compute no windows.
+#include "arch/families/extents.h"
+
+namespace espalier::arch {
+namespace {
+
+using enum Transform;
+using enum Present;
+
+// clang-format off
+constexpr TensorSpec kModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H},
+    {Role::output,      "lm_head.weight",            V, H, none, untied},
+};
+constexpr TensorSpec kLayer[] = {
+    {Role::attn_norm,   "model.layers.{L}.input_layernorm.weight",          H},
+    {Role::attn_qkv,    "model.layers.{L}.self_attn.qkv_proj.weight",       QKV, H},
+    {Role::attn_output, "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
+    {Role::ffn_norm,    "model.layers.{L}.post_attention_layernorm.weight", H},
+    {Role::ffn_gate_up, "model.layers.{L}.mlp.gate_up_proj.weight",         GateUp, H},
+    {Role::ffn_down,    "model.layers.{L}.mlp.down_proj.weight",            H, F},
+};
+// clang-format on
+
+}  // namespace
+
+extern const Arch k_phi3;
+constexpr Arch k_phi3{.name = "phi3",
+                      .gguf = "phi3",
+                      .hf_model_type = "phi3",
+                      .hf_architecture = "Phi3ForCausalLM",
+                      .norm = Norm::rms,
+                      .activation = Activation::swiglu,
+                      .defaults = {.positions = 4096, .norm_eps = 1e-5, .partial_rotary = 1},
+                      .window_period = kEveryLayer,
+                      .no_rope_period = 0,
+                      .scaled_embedding = false,
+                      .heads_fill_hidden = true,
+                      .long_rope = true,
+                      .model = kModel,
+                      .layer = kLayer};
+static_assert(sound(k_phi3));
+
+}  // namespace espalier::arch
