@@ -1,4 +1,4 @@
-// Extents that the families' tables share: V vocab, H hidden, F ffn, D head_dim, Q all query heads, K all key (or value) heads,
+// What the families' tables share. Extents: V vocab, H hidden, F ffn, D head_dim, Q all query heads, K all key (or value) heads,
 // QKV and GateUp several of them in one tensor, P positions.
 #pragma once
 #include "arch/arch.h"
@@ -11,5 +11,14 @@ inline constexpr Extent K{{{Axis::kv_groups, Axis::head_dim}}};
 inline constexpr Extent QKV{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim}, {Axis::kv_groups, Axis::head_dim}, {Axis::kv_groups, Axis::head_dim}}};
 inline constexpr Extent GateUp{{{Axis::ffn}, {Axis::ffn}}}, P{{{Axis::positions}}};
 inline constexpr Extent kVector{};  // columns of a vector
+
+// Model-scope tensors of every family that is named like Llama and stores its gains as they are.
+// clang-format off
+inline constexpr TensorSpec kDecoderModel[] = {
+    {Role::token_embd,  "model.embed_tokens.weight", V, H},
+    {Role::output_norm, "model.norm.weight",         H},
+    {Role::output,      "lm_head.weight",            V, H, Transform::none, Present::untied},
+};
+// clang-format on
 
 }  // namespace espalier::arch

@@ -9,11 +9,6 @@ using enum Transform;
 using enum Present;
 
 // clang-format off
-constexpr TensorSpec kModel[] = {
-    {Role::token_embd,  "model.embed_tokens.weight", V, H},
-    {Role::output_norm, "model.norm.weight",         H},
-    {Role::output,      "lm_head.weight",            V, H, none, untied},
-};
 constexpr TensorSpec kLayer[] = {
     {Role::attn_norm,   "model.layers.{L}.input_layernorm.weight",          H},
     {Role::attn_qkv,    "model.layers.{L}.self_attn.qkv_proj.weight",       QKV, H},
@@ -39,7 +34,7 @@ constexpr Arch k_phi3{.name = "phi3",
                       .scaled_embedding = false,
                       .heads_fill_hidden = true,
                       .long_rope = true,
-                      .model = kModel,
+                      .model = kDecoderModel,
                       .layer = kLayer};
 static_assert(sound(k_phi3));
 

@@ -9,11 +9,6 @@ using enum Transform;
 using enum Present;
 
 // clang-format off
-constexpr TensorSpec kModel[] = {
-    {Role::token_embd,  "model.embed_tokens.weight", V, H},
-    {Role::output_norm, "model.norm.weight",         H},
-    {Role::output,      "lm_head.weight",            V, H, none, untied},
-};
 constexpr TensorSpec kLayer[] = {
     {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",          H},
     {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",         Q, H},
@@ -46,7 +41,7 @@ constexpr Arch k_qwen3{.name = "qwen3",
                        .window_period = kOnlyListed,
                        .no_rope_period = 0,
                        .scaled_embedding = false,
-                       .model = kModel,
+                       .model = kDecoderModel,
                        .layer = kLayer};
 static_assert(sound(k_qwen3));
 

@@ -9,11 +9,6 @@ using enum Transform;
 using enum Present;
 
 // clang-format off
-constexpr TensorSpec kModel[] = {
-    {Role::token_embd,  "model.embed_tokens.weight", V, H},
-    {Role::output_norm, "model.norm.weight",         H},
-    {Role::output,      "lm_head.weight",            V, H, none, untied},
-};
 constexpr TensorSpec kLayer[] = {
     {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",          H},
     {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",         Q, H, rope_permute},
@@ -47,7 +42,7 @@ constexpr Arch k_smollm3{.name = "smollm3",
                          .window_period = kOnlyListed,
                          .no_rope_period = 4,
                          .scaled_embedding = false,
-                         .model = kModel,
+                         .model = kDecoderModel,
                          .layer = kLayer};
 static_assert(sound(k_smollm3));
 
