@@ -63,7 +63,7 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                const core::Progress& progress) {
   const torch::InferenceMode inference;
   const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
-  model::Transformer model = model::Transformer::load(source, {});
+  model::Transformer model = model::Transformer::open(source);
   quant::Imatrix out;
   out.tokens = windows.numel();
   out.sequence = options.sequence;
@@ -83,7 +83,9 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
         sums[i]->add(value);
       }
     });
+    model.bring(l);
     for (Tensor& x : streams) x = model.layer(l, x);
+    model.drop(l);
     for (std::size_t i = 0; i < sums.size(); ++i) {
       if (!sums[i]) continue;  // the layer has no such block
       const quant::TensorStatistics statistics = sums[i]->result();

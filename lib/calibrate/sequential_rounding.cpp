@@ -50,7 +50,7 @@ struct Normal {
 struct SequentialRounding::State {
   const plan::QuantPlan& plan;
   const quant::Imatrix& imatrix;
-  model::Transformer model;  // layers before `next` hold rounded weights
+  model::Transformer model;  // holds the weights of one layer at a time
   core::ThreadPool pool;
   quant::FactorCache cache;
   std::vector<Tensor> exact, approximate;  // residual streams [B, T, H]
@@ -63,7 +63,7 @@ struct SequentialRounding::State {
     const auto n = static_cast<std::size_t>(w.numel());
     std::vector<std::byte> out = quant::round_matrix({w.data_ptr<float>(), n}, w.size(0), w.size(1), format, quant::Rounding::gptq, &statistics, pool, &cache);
     const std::vector<float> values = quant::decode_matrix(out, w.size(0), w.size(1), format);
-    model.weight(role, layer) = torch::from_blob(const_cast<float*>(values.data()), w.sizes(), torch::kFloat32).clone();
+    model.set_weight(role, layer, torch::from_blob(const_cast<float*>(values.data()), w.sizes(), torch::kFloat32).clone());
     return out;
   }
 
@@ -121,21 +121,23 @@ struct SequentialRounding::State {
     const int l = next;
     const auto& size = model.dims().layers[static_cast<std::size_t>(l)];
     bytes.clear();
+    model.bring(l);
     if (size.kv_groups * size.q_per_kv > 0) round_block(l, kAttention, Role::attn_norm, arch::attention_inputs(model.arch()));
     if (size.ffn > 0) round_block(l, kFfn, Role::ffn_norm, arch::ffn_inputs(model.arch()));
+    model.drop(l);
     ++next;
   }
 };
 
 SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
                                        const data::Corpus& corpus, const CalibrateOptions& options, int threads)
-    : state_(new State{plan, imatrix, model::Transformer::load(source, {}), core::ThreadPool(threads), {}, {}, {}, 0, {}}) {
+    : state_(new State{plan, imatrix, model::Transformer::open(source), core::ThreadPool(threads), {}, {}, {}, 0, {}}) {
   const torch::InferenceMode inference;
   State& s = *state_;
   const std::vector<Tensor> batches = split_batches(draw_windows(corpus, options, source.dims().vocab));
   for (const Tensor& batch : batches) s.exact.push_back(s.model.embed(batch));
   if (const auto* statistics = imatrix.find(Role::token_embd, -1); statistics != nullptr)
-    s.bytes[Role::token_embd] = s.round(Role::token_embd, -1, s.model.weight(Role::token_embd, -1), *statistics);
+    s.bytes[Role::token_embd] = s.round(Role::token_embd, -1, s.model.rows(Role::token_embd, -1, 0, source.dims().vocab), *statistics);
   for (const Tensor& batch : batches) s.approximate.push_back(s.model.embed(batch));
 }
 SequentialRounding::~SequentialRounding() = default;
@@ -146,7 +148,7 @@ std::optional<std::vector<std::byte>> SequentialRounding::rounded(Role role, int
   if (layer < 0 && role != Role::token_embd) {
     const auto* statistics = s.imatrix.find(role, -1);
     if (statistics == nullptr) return std::nullopt;
-    return s.round(role, -1, s.model.weight(role, -1), *statistics);
+    return s.round(role, -1, s.model.rows(role, -1, 0, s.model.dims().vocab), *statistics);
   }
   while (layer >= s.next) s.advance();
   const auto it = s.bytes.find(role);

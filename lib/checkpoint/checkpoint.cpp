@@ -134,6 +134,16 @@ const text::TokenizerData& Checkpoint::tokenizer() const {
 
 format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const { return state_->tensor(role, layer).format; }
 
+format::FormatId Checkpoint::float_format() const {
+  std::optional<format::FormatId> all;
+  for (const auto& [key, tensor] : state_->source.tensors) {
+    if (tensor.is_vector) continue;
+    if (all && *all != tensor.format) return format::FormatId::f32;
+    all = tensor.format;
+  }
+  return all == format::FormatId::f16 || all == format::FormatId::bf16 ? *all : format::FormatId::f32;
+}
+
 void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n, float* out) const {
   const StoredTensor& t = state_->tensor(role, layer);
   ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal, "rows ", row_begin, " + ", n, " of ",

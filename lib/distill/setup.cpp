@@ -22,8 +22,8 @@ void check_options(const TrainOptions& o, bool has_teacher) {
   ESP_CHECK(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.epsilon > 0 && o.weight_decay >= 0 && o.clip_norm >= 0, usage,
             "beta1 ", o.beta1, ", beta2 ", o.beta2, ", epsilon ", o.epsilon, ", weight_decay ", o.weight_decay, ", clip_norm ", o.clip_norm,
             ": out of range");
-  ESP_CHECK(o.temperature > 0 && o.kl_weight >= 0 && o.ce_weight >= 0 && o.vocab_chunk >= 0, usage, "temperature ", o.temperature, ", kl_weight ",
-            o.kl_weight, ", ce_weight ", o.ce_weight, ", vocab_chunk ", o.vocab_chunk, ": out of range");
+  ESP_CHECK(o.temperature > 0 && o.kl_weight >= 0 && o.ce_weight >= 0 && o.vocab_chunk >= 0 && o.tokens_at_once > 0, usage, "temperature ", o.temperature, ", kl_weight ",
+            o.kl_weight, ", ce_weight ", o.ce_weight, ", vocab_chunk ", o.vocab_chunk, ", tokens_at_once ", o.tokens_at_once, ": out of range");
   ESP_CHECK(o.ce_weight > 0 || (has_teacher && o.kl_weight > 0), usage, "nothing to train for: ",
             has_teacher ? "kl_weight and ce_weight are 0" : "there is no teacher and ce_weight is 0");
   static_cast<void>(loss_by_name(o.loss));
@@ -45,7 +45,7 @@ Json options_json(const TrainOptions& o, torch::ScalarType dtype) {
               {"learning_rate", o.learning_rate}, {"final_learning_rate_ratio", o.final_learning_rate_ratio}, {"warmup_ratio", o.warmup_ratio},
               {"beta1", o.beta1}, {"beta2", o.beta2}, {"epsilon", o.epsilon}, {"weight_decay", o.weight_decay}, {"clip_norm", o.clip_norm},
               {"kl_weight", o.kl_weight}, {"ce_weight", o.ce_weight}, {"temperature", o.temperature}, {"loss", o.loss},
-              {"precision", dtype == torch::kFloat32 ? "float32" : "bfloat16"}, {"vocab_chunk", o.vocab_chunk},
+              {"precision", dtype == torch::kFloat32 ? "float32" : "bfloat16"}, {"vocab_chunk", o.vocab_chunk}, {"tokens_at_once", o.tokens_at_once},
               {"train_embeddings", o.train_embeddings}, {"seed", o.seed}};
 }
 

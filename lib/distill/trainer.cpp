@@ -1,9 +1,10 @@
-// The training loop. Sums of losses and gradients over the micro-batches of a step are divided once, by the number of scored tokens, in
+// The training loop. Sums of losses and gradients over the passes of a step are divided once, by the number of scored tokens, in
 // the optimizer's pass. Steps are a pure function of (parameters, moments, step), which is what a checkpoint holds.
 #include "distill/trainer.h"
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -93,9 +94,9 @@ class Run {
   const Transformer& student() const { return student_; }
 
  private:
-  // Adds the gradients of one micro-batch; returns its sums.
-  ChunkedLoss accumulate(std::int64_t first_window) {
-    const Batch batch = make_batch(setup_.corpus, sampler_, first_window, options_.batch, options_.sequence);
+  // Adds the gradients of some windows; returns their sums.
+  ChunkedLoss accumulate(std::int64_t first_window, std::int64_t windows) {
+    const Batch batch = make_batch(setup_.corpus, sampler_, first_window, windows, options_.sequence);
     ChunkedLossInput in;
     if (teacher_ && options_.kl_weight > 0) {
       torch::NoGradGuard no_grad;
@@ -123,8 +124,9 @@ class Run {
   StepMetrics step() {
     ChunkedLoss sum;
     const std::int64_t number = state_.step + 1;
-    for (std::int64_t a = 0; a < options_.accumulation; ++a) {
-      const ChunkedLoss part = accumulate((state_.step * options_.accumulation + a) * options_.batch);
+    const std::int64_t windows = options_.batch * options_.accumulation, at_once = windows_at_once(options_);
+    for (std::int64_t w = 0; w < windows; w += at_once) {
+      const ChunkedLoss part = accumulate(state_.step * windows + w, std::min(at_once, windows - w));
       sum.loss_sum += part.loss_sum;
       sum.kl_sum += part.kl_sum;
       sum.ce_sum += part.ce_sum;
@@ -200,6 +202,10 @@ TrainState starting_point(const Setup& setup, const TrainInput& input) {
 }
 
 }  // namespace
+
+std::int64_t windows_at_once(const TrainOptions& options) {
+  return std::min(options.batch * options.accumulation, std::max<std::int64_t>(1, options.tokens_at_once / options.sequence));
+}
 
 TrainResult distill(const TrainInput& input, const TrainOptions& options, const core::Progress& progress) {
   try {

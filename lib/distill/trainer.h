@@ -21,6 +21,7 @@ struct TrainOptions {
   std::uint64_t seed = 0;
   std::int64_t checkpoint_every = 25;    // optimizer steps
   std::string precision = "auto";        // auto | float32 | bfloat16 matmuls
+  std::int64_t tokens_at_once = 512;     // of a pass forward and back (whole windows, at least one): activations of so many tokens are kept. More is no faster.
   std::int64_t vocab_chunk = 0;          // tokens whose logits over the vocabulary exist at a time; 0: chosen
   bool train_embeddings = true;          // false: token_embd (and a tied output) stays as it is
 };
@@ -43,6 +44,9 @@ struct TrainResult {
 // tokens_per_second), manifest.json. While running, out/checkpoint/ holds the state to resume from. Without `resume` an unfinished or
 // finished run in `out` is started over.
 TrainResult distill(const TrainInput& input, const TrainOptions& options, const core::Progress& progress);
+
+// Windows of one pass forward and back.
+std::int64_t windows_at_once(const TrainOptions& options);
 
 // Options from a YAML or recipe fragment are validated by lib/recipe; names and defaults live here.
 

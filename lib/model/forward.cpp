@@ -69,9 +69,18 @@ Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) c
   return has(bias, layer) ? y + weight(bias, layer) : y;
 }
 
+Tensor Transformer::embeddings(const Tensor& ids_BT) const {
+  if (has(Role::token_embd, -1)) return embed_rows(ids_BT, weight(Role::token_embd, -1));
+  const Tensor ids = ids_BT.contiguous();
+  const Tensor out = torch::empty({ids.size(0), ids.size(1), dims_.hidden}, torch::kFloat32);
+  for (std::int64_t i = 0; i < ids.numel(); ++i)
+    source_->read_rows(Role::token_embd, -1, ids.const_data_ptr<std::int64_t>()[i], 1, out.mutable_data_ptr<float>() + i * dims_.hidden);
+  return out;
+}
+
 Tensor Transformer::embed(const Tensor& ids_BT) const {
   ESP_CHECK(ids_BT.dim() == 2, internal, "token ids are a [batch, tokens] matrix");
-  Tensor rows = embed_rows(ids_BT.to(torch::kInt64), weight(Role::token_embd, -1));
+  Tensor rows = embeddings(ids_BT.to(torch::kInt64));
   if (arch::learned_positions(*arch_)) {
     ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1), " tokens: the model has learned ", dims_.positions, " positions and knows no others");
     rows = rows + weight(Role::pos_embd, -1).narrow(0, 0, ids_BT.size(1));

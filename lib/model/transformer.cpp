@@ -18,14 +18,17 @@ std::vector<std::int64_t> shape(const TensorRef& ref) {
 }
 }  // namespace
 
-Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options)
-    : arch_(&arch), dims_(dims), options_(options) {
-  ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16, usage,
-            "matrix products are computed in float32 or bfloat16, not ", torch::toString(options.matmul_dtype));
+Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options) : Transformer(arch, dims, options, nullptr) {
   for (const TensorRef& ref : arch::tensors(arch, dims)) {
     Tensor value = torch::zeros(shape(ref), torch::kFloat32);
     weights_.emplace(std::pair(ref.spec->role, ref.layer), value.set_requires_grad(options.trainable));
   }
+}
+
+Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, const checkpoint::Checkpoint* source)
+    : arch_(&arch), dims_(dims), options_(options), source_(source) {
+  ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16, usage,
+            "matrix products are computed in float32 or bfloat16, not ", torch::toString(options.matmul_dtype));
   global_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);
   local_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, true), torch::kFloat64);
   beyond_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false, true), torch::kFloat64);
@@ -38,6 +41,34 @@ Transformer Transformer::load(const checkpoint::Checkpoint& source, const Transf
     if (value.numel() > 0) source.read_rows(ref.spec->role, ref.layer, 0, ref.rows, static_cast<float*>(value.data_ptr()));
   }
   return model;
+}
+
+void Transformer::read(const TensorRef& ref) {
+  const Tensor value = torch::empty(shape(ref), torch::kFloat32);
+  if (value.numel() > 0) source_->read_rows(ref.spec->role, ref.layer, 0, ref.rows, static_cast<float*>(value.data_ptr()));
+  weights_.insert_or_assign({ref.spec->role, ref.layer}, value);
+}
+
+Transformer Transformer::open(const checkpoint::Checkpoint& source) {
+  Transformer model(source.arch(), source.dims(), {}, &source);
+  for (const TensorRef& ref : arch::tensors(source.arch(), source.dims()))
+    if (ref.layer < 0 && !touches(ref.spec->rows, arch::Axis::vocab)) model.read(ref);
+  return model;
+}
+void Transformer::bring(int layer) {
+  if (source_ == nullptr) return;
+  for (const arch::TensorSpec& spec : arch_->layer)
+    if (arch::present(spec, dims_) && !has(spec.role, layer)) read(arch::tensor_ref(*arch_, dims_, spec.role, layer));
+}
+void Transformer::drop(int layer) {
+  if (source_ != nullptr) std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
+}
+
+Tensor Transformer::rows(Role role, int layer, std::int64_t begin, std::int64_t n) const {
+  if (source_ == nullptr || has(role, layer)) return weight(role, layer).narrow(0, begin, n);
+  const Tensor out = torch::empty({n, arch::tensor_ref(*arch_, dims_, role, layer).cols}, torch::kFloat32);
+  source_->read_rows(role, layer, begin, n, static_cast<float*>(out.data_ptr()));
+  return out;
 }
 
 Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, std::uint64_t seed) {

@@ -28,13 +28,20 @@ class Transformer {
   // Seeded normal weights with logits of standard deviation about 1, for tests and benchmarks.
   static Transformer random(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, std::uint64_t seed);
   static Transformer load(const checkpoint::Checkpoint& source, const TransformerOptions& options);
+  // For models larger than memory: of the weights only the small ones of model scope are read. A layer is there between bring() and drop(), the
+  // matrices of the vocabulary never; `source` has to outlive the model.
+  static Transformer open(const checkpoint::Checkpoint& source);
+  void bring(int layer);  // reads what is not there; nothing to do in a model that was loaded
+  void drop(int layer);   // frees what bring() read
   void save(const std::string& directory, const checkpoint::Checkpoint& like, const checkpoint::WriteOptions& options) const;
 
   const arch::Arch& arch() const { return *arch_; }
   const arch::ModelDims& dims() const { return dims_; }
   bool has(arch::Role role, int layer) const { return weights_.contains({role, layer}); }
+  torch::Tensor rows(arch::Role role, int layer, std::int64_t begin, std::int64_t n) const;  // of a matrix, in memory or not
   torch::Tensor& weight(arch::Role role, int layer);              // [rows, cols] or [rows]; layer -1 for model scope
   const torch::Tensor& weight(arch::Role role, int layer) const;
+  void set_weight(arch::Role role, int layer, torch::Tensor value) { weights_.insert_or_assign({role, layer}, std::move(value)); }
   std::vector<torch::Tensor> parameters() const;                  // in the order of arch::tensors()
   const std::map<std::pair<arch::Role, int>, torch::Tensor>& weights() const { return weights_; }
 
@@ -58,6 +65,9 @@ class Transformer {
   void set_tap(Tap tap) { tap_ = std::move(tap); }
 
  private:
+  Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, const checkpoint::Checkpoint* source);
+  void read(const arch::TensorRef& ref);
+  torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
   void tap(const char* point, int layer, const torch::Tensor& value) const;
   torch::Tensor linear(arch::Role matrix, arch::Role bias, int layer, const torch::Tensor& x) const;  // without a bias where there is none
   std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;  // cos, sin: [positions, R/2]
@@ -67,6 +77,7 @@ class Transformer {
   arch::ModelDims dims_;
   TransformerOptions options_;
   std::map<std::pair<arch::Role, int>, torch::Tensor> weights_;
+  const checkpoint::Checkpoint* source_ = nullptr;  // of a model whose weights come and go
   struct Rotation {
     torch::Tensor inverse_frequencies;  // [R/2] double; R: how much of a head is turned
     torch::Tensor cosine, sine;         // [positions, R/2], as many as were asked for so far; computed in double

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/safetensors.h"
+#include "plan/memory.h"
 #include "prune/criterion.h"
 #include "prune/sequential.h"
 #include "surgery/surgery.h"
@@ -73,7 +74,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   static_cast<void>(checkpoint::hf_target(source.arch(), after));  // refuses before anything is computed
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options);
-  const model::Transformer dense = model::Transformer::load(source, {});
+  const model::Transformer dense = model::Transformer::open(source);
 
   const bool cut_width = after.layers[0].ffn != before.layers[0].ffn || after.layers[0].kv_groups != before.layers[0].kv_groups;
   const bool cut_hidden = after.hidden != before.hidden;
@@ -118,10 +119,15 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   };
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
-  out.parameters_after = surgery::prune_checkpoint(source, plan, directory, {}, replacement, progress);
+  out.parameters_after = surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
   core::write_text_file(directory + "/importance.json", importance_json(statistics, plan, before, after));
   out.plan = std::move(plan);
   return out;
+}
+
+std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims, std::int64_t calibration_tokens, Compensation compensation) {
+  const bool sequential = compensation == Compensation::least_squares;
+  return plan::layer_stage_memory(arch, dims, {.tokens = calibration_tokens, .streams = sequential ? 5 : 1, .moments = sequential});
 }
 
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path, const std::string& criterion_name, const std::string& out_path,
@@ -131,22 +137,24 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   options.text_path = text_path;
   options.calibration = calibration;
   const Calibration text = load_calibration(source, options);
-  const model::Transformer dense = model::Transformer::load(source, {});
+  const model::Transformer dense = model::Transformer::open(source);
   std::set<Statistic> wanted = criterion.needs;
   wanted.insert(Statistic::block_influence);
-  const Statistics statistics = collect(dense, text.windows, wanted, progress);
   torch::InferenceMode inference;
-  std::vector<std::pair<std::string, std::vector<float>>> rows;
+  std::vector<std::pair<std::string, std::vector<float>>> of_layers, rows;
+  const Statistics statistics = collect(dense, text.windows, wanted, progress, [&](const model::Transformer& model, const Statistics& so_far, int l) {
+    for (const Axis axis : {Axis::ffn, Axis::kv_groups}) {
+      const std::vector<double> values = criterion.score({model, so_far}, axis, l);
+      of_layers.emplace_back(std::string(arch::axis_name(axis)) + "." + std::to_string(l), std::vector<float>(values.begin(), values.end()));
+    }
+  });
   const auto add = [&](const std::string& name, const std::vector<double>& values) { rows.emplace_back(name, std::vector<float>(values.begin(), values.end())); };
   std::vector<double> influence;
   for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
   add("layers", influence);
   const bool has_hidden = !criterion.needs.contains(Statistic::ffn_gram);  // obs scores blocks, not the residual stream
   if (has_hidden) add("hidden", criterion.score({dense, statistics}, Axis::hidden, -1));
-  for (int l = 0; l < source.dims().n_layers(); ++l) {
-    add("ffn." + std::to_string(l), criterion.score({dense, statistics}, Axis::ffn, l));
-    add("kv_groups." + std::to_string(l), criterion.score({dense, statistics}, Axis::kv_groups, l));
-  }
+  rows.insert(rows.end(), of_layers.begin(), of_layers.end());
   format::SafetensorsWriter writer(out_path);
   writer.set_metadata("criterion", criterion_name);
   writer.set_metadata("tokens", std::to_string(statistics.tokens));

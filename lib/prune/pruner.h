@@ -22,7 +22,7 @@ struct PruneOptions {
   std::string text_path;                 // calibration text
   std::string held_out_path;             // not empty: refused when it overlaps the calibration text
   CalibrationOptions calibration;
-  int sequential_groups = 0;             // layers are pruned in this many groups, each seeing its pruned predecessors (0: one layer a group)
+  checkpoint::WriteOptions write = {};
   std::uint64_t seed = 0;
 };
 struct PruneResult {
@@ -30,6 +30,8 @@ struct PruneResult {
   std::int64_t parameters_before = 0, parameters_after = 0;
 };
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress);
+
+std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims, std::int64_t calibration_tokens, Compensation compensation);
 
 // (name, source) of every criterion, in the order of criteria.inc.
 std::vector<std::pair<std::string, std::string>> criterion_names();

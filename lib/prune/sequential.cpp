@@ -13,7 +13,7 @@ using arch::Axis;
 using arch::Role;
 
 constexpr std::int64_t kBatch = 8;     // windows per forward
-constexpr double kRidge = 1e-2;        // of the mean diagonal of the Gram matrix
+constexpr double kRidge = 5e-2;        // of the mean diagonal of the Gram matrix
 
 torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
 
@@ -27,13 +27,16 @@ std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n)
   return order;
 }
 
-// What ridge regression and the criteria need of one block's inner activations and targets.
+// What ridge regression and the criteria need of a matrix's inputs and of what it is to make of them.
 struct Normal {
   torch::Tensor gram, cross, abs_sum;  // float64, of weighted rows: A^T A, A^T T, sum |a|
   // activations [.., width], what the consumer is to make of them [.., H], and what that is measured against [.., H]
   void add(const torch::Tensor& activations, const torch::Tensor& aim, const torch::Tensor& size) {
     const torch::Tensor weight = size.square().mean(-1, true).add(1e-12).rsqrt();
-    const torch::Tensor a = (activations * weight).reshape({-1, activations.size(-1)}), t = (aim * weight).reshape({-1, aim.size(-1)});
+    add(activations * weight, aim * weight);
+  }
+  void add(const torch::Tensor& inputs, const torch::Tensor& aim) {
+    const torch::Tensor a = inputs.reshape({-1, inputs.size(-1)}), t = aim.reshape({-1, aim.size(-1)});
     const torch::Tensor g = model::gram(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
     gram = gram.defined() ? gram.add_(g) : g;
     cross = cross.defined() ? cross.add_(c) : c;
@@ -74,12 +77,13 @@ class Sequence {
   torch::Tensor on_hidden(const torch::Tensor& t, int dim) const { return in_.hidden ? t.index_select(dim, as_index(*in_.hidden)) : t; }
 
   // What the dense model shows of one layer, per batch: the stream after attention, and, where a norm stands between the matrices and the stream,
-  // the products of attn_output and ffn_down themselves.
+  // the products of attn_output and ffn_down themselves; and the normed stream that the other matrices read.
   struct DenseLayer {
-    std::vector<torch::Tensor> mid, attention_products, ffn_products;
+    std::vector<torch::Tensor> mid, attention_products, ffn_products, attention_in, ffn_in;
   };
   // The dense stream of every batch through the next layer.
   void advance_dense(DenseLayer* seen = nullptr) {
+    dense_.bring(dense_at_);
     for (torch::Tensor& x : dense_streams_) {
       torch::Tensor attention;
       const auto products = [&](Role matrix, Role norm, const torch::Tensor& input, std::vector<torch::Tensor>& out) {
@@ -88,6 +92,8 @@ class Sequence {
       dense_.set_tap([&](const char* point, int, const torch::Tensor& value) {
         const std::string_view name(point);
         if (name == "attn_out") attention = value;
+        if (seen != nullptr && name == "attn_in") seen->attention_in.push_back(value);
+        if (seen != nullptr && name == "ffn_in") seen->ffn_in.push_back(value);
         if (seen != nullptr && name == "attn_mix") products(Role::attn_output, Role::attn_post_norm, value, seen->attention_products);
         if (seen != nullptr && name == "ffn_act") products(Role::ffn_down, Role::ffn_post_norm, value, seen->ffn_products);
       });
@@ -95,6 +101,7 @@ class Sequence {
       if (seen != nullptr) seen->mid.push_back(on_hidden(x + attention, -1));
       x = y;
     }
+    if (seen == nullptr) dense_.drop(dense_at_);
     ++dense_at_;
   }
 
@@ -104,6 +111,27 @@ class Sequence {
     if (!products.empty()) return normal.add(activations, products[b], products[b]);
     const torch::Tensor aim = dense - before;
     normal.add(activations, layer.has(bias, 0) ? aim - layer.weight(bias, 0) : aim, dense);
+  }
+
+  // The matrices that read the normed pruned stream are refitted to what the dense ones make of the dense stream: each becomes W M, where M maps
+  // pruned inputs to dense ones, M = argmin sum_t || x_t - M a_t ||^2 + lambda || M - I_S ||^2.
+  void refit_readers(model::Transformer& layer, int source, Role norm, const std::vector<Role>& readers, const std::vector<torch::Tensor>& streams,
+                     const std::vector<torch::Tensor>& dense_inputs) const {
+    Normal normal;
+    for (std::size_t b = 0; b < streams.size(); ++b) normal.add(layer.norm(norm, 0, streams[b]), dense_inputs[b]);
+    const std::int64_t width = normal.gram.size(0);
+    const torch::Tensor map = normal.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), torch::arange(width, torch::kInt64));
+    for (const Role role : readers) layer.weight(role, 0) = dense_.weight(role, source).matmul(map);
+  }
+  // What was refitted leaves with the rows that stay.
+  void take_readers(const model::Transformer& layer, int source, const std::vector<Role>& readers, Axis axis, const plan::Selection& kept, SequentialResult& out) const {
+    const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
+    for (const Role role : readers) {
+      torch::Tensor w = layer.weight(role, 0);
+      const arch::Extent& rows = arch::find_spec(dense_.arch(), role)->rows;
+      if (kept && touches(rows, axis)) w = w.index_select(0, as_index(arch::surviving(rows, axis, *kept, dense_.dims(), &full)));
+      out.replaced[{role, source}] = w;
+    }
   }
 
   // A model of this one layer with the hidden selection applied, all of its KV groups and the full ffn.
@@ -152,10 +180,14 @@ class Sequence {
     while (dense_at_ < next) advance_dense();
 
     model::Transformer layer = probe(source);
+    const bool refit_attention = refit && (drifted_ || in_.hidden);
+    const std::vector<Role> attention_readers = arch::attention_inputs(dense_.arch()), ffn_readers = arch::ffn_inputs(dense_.arch());
+    if (refit_attention) refit_readers(layer, source, Role::attn_norm, attention_readers, pruned_streams_, seen.attention_in);
+    seen.attention_in.clear();
     std::vector<torch::Tensor> mixes(pruned_streams_.size());
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) mixes[b] = layer.attention_mix(0, pruned_streams_[b]);
     torch::Tensor output = layer.weight(Role::attn_output, 0);
-    if (cut_groups || (refit && drifted_)) {
+    if (cut_groups || refit_attention) {
       Normal normal;
       for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
         add_equations(normal, layer, Role::attn_output_bias, mixes[b], pruned_streams_[b], seen.mid[b], seen.attention_products, b);
@@ -172,12 +204,19 @@ class Sequence {
       }
     }
 
+    if (refit_attention) take_readers(layer, source, attention_readers, Axis::kv_groups, selection.kv_groups, out);
+
     layer.weight(Role::attn_output, 0) = output;
-    Normal normal;
     std::vector<torch::Tensor> before_ffn(pruned_streams_.size()), activations(pruned_streams_.size());
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       before_ffn[b] = pruned_streams_[b] + layer.attention_output(0, mixes[b]);
       mixes[b].reset();
+    }
+    const bool refit_ffn = refit && drifted_;
+    if (refit_ffn) refit_readers(layer, source, Role::ffn_norm, ffn_readers, before_ffn, seen.ffn_in);
+    seen.ffn_in.clear();
+    Normal normal;
+    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       activations[b] = layer.ffn_activation(0, before_ffn[b]);
       add_equations(normal, layer, Role::ffn_down_bias, activations[b], before_ffn[b], on_hidden(dense_streams_[b], -1), seen.ffn_products, b);
     }
@@ -194,7 +233,9 @@ class Sequence {
     } else {
       down = down.index_select(1, channels);
     }
+    if (refit_ffn) take_readers(layer, source, ffn_readers, Axis::ffn, selection.ffn, out);
     layer.weight(Role::ffn_down, 0) = down;
+    dense_.drop(source);
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       const torch::Tensor kept = in_.ffn < full.ffn ? activations[b].index_select(-1, channels) : activations[b];
       pruned_streams_[b] = before_ffn[b] + layer.ffn_output(0, kept);
@@ -204,7 +245,7 @@ class Sequence {
 
   const SequentialInput& in_;
   const core::Progress& progress_;
-  model::Transformer dense_;
+  model::Transformer dense_;  // of whose layers one is in memory when it was opened instead of loaded
   int dense_at_ = 0;       // layers the dense streams have gone through
   bool drifted_ = false;   // the pruned stream differs from the dense one
   std::vector<torch::Tensor> dense_streams_, pruned_streams_;  // [batch, T, H] each

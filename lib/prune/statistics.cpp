@@ -30,7 +30,8 @@ torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationO
   return out;
 }
 
-Statistics collect(const model::Transformer& source, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress) {
+Statistics collect(const model::Transformer& source, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress,
+                   const LayerDone& done) {
   torch::InferenceMode inference;
   model::Transformer model = source;  // shares the weights; its tap is this function's own
   const bool moments = wanted.contains(Statistic::channel_moments);
@@ -40,6 +41,7 @@ Statistics collect(const model::Transformer& source, const torch::Tensor& window
   for (const torch::Tensor& batch : windows.split(kBatch)) streams.push_back(model.embed(batch));
   const std::int64_t n_layers = model.dims().n_layers();
   for (int l = 0; l < n_layers; ++l) {
+    model.bring(l);
     LayerStatistics s;
     double cosine = 0;
     model.set_tap([&](const char* point, int, const torch::Tensor& value) {
@@ -64,6 +66,11 @@ Statistics collect(const model::Transformer& source, const torch::Tensor& window
     }
     s.block_influence = 1.0 - cosine / static_cast<double>(out.tokens);
     out.layers.push_back(std::move(s));
+    if (done) {
+      done(model, out, l);
+      out.layers.back().ffn_gram = out.layers.back().attn_gram = torch::Tensor();
+    }
+    model.drop(l);
     if (progress) progress({"statistics", l + 1, n_layers, "layers", ""});
   }
   return out;

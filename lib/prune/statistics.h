@@ -2,6 +2,7 @@
 // layer's weights and the activations of the calibration windows).
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,7 +34,11 @@ struct Statistics {
   torch::Tensor hidden_abs, hidden_squares;  // [H], summed over the normed inputs of all blocks
 };
 
+// Called when the statistics of a layer are complete, while its weights are in memory; the layer's second moments are gone afterwards.
+using LayerDone = std::function<void(const model::Transformer& model, const Statistics& statistics, int layer)>;
+
 torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationOptions& options);  // int64 [n, sequence]
-Statistics collect(const model::Transformer& model, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress);
+Statistics collect(const model::Transformer& model, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress,
+                   const LayerDone& done = {});
 
 }  // namespace espalier::prune

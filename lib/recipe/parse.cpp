@@ -189,6 +189,7 @@ Recipe parse_recipe(const std::string& path) {
   recipe.seed = static_cast<std::uint64_t>(map.count("seed").value_or(0));
   map.required_text("teacher");
   recipe.teacher = map.path_of("teacher");
+  recipe.teacher_shape = map.path_of("teacher_shape");
   auto text = map.map("text");
   if (!text) map.refuse("text", "the training and held-out texts are missing: text: {train: FILE, held_out: FILE}");
   text->required_text("train");

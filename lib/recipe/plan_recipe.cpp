@@ -4,7 +4,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
+#include "arch/gguf_dims.h"
 #include "export/budget.h"
+#include "plan/memory.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
 
@@ -21,11 +23,18 @@ struct Shape {
 
 class Planner {
  public:
-  explicit Planner(const Recipe& recipe) : recipe_(recipe), teacher_(checkpoint::Checkpoint::open(recipe.teacher)) {
+  explicit Planner(const Recipe& recipe) : from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
+        teacher_(checkpoint::Checkpoint::open(from_shape_ ? recipe.teacher_shape : recipe.teacher, /*need_tensors=*/!from_shape_)) {
     shapes_["teacher"] = {&teacher_.arch(), teacher_.dims()};
-    for (const std::string& text : {recipe.train_text, recipe.held_out_text})
-      ESP_CHECK(text.empty() || std::filesystem::is_regular_file(text), input, recipe.path, ": text ", text, " does not exist");
+    if (from_shape_) missing_.push_back(recipe.teacher);
+    for (const std::string& text : {recipe.train_text, recipe.held_out_text}) {
+      if (text.empty() || std::filesystem::is_regular_file(text)) continue;
+      ESP_CHECK(from_shape_, input, recipe.path, ": text ", text, " does not exist");
+      missing_.push_back(text);
+    }
   }
+  // What `run` will want and is not there; not empty only where the plan is made from the teacher's shape alone.
+  const std::vector<std::string>& missing() const { return missing_; }
   Json stage(const Stage& s) {
     Json out{{"name", s.name}, {"kind", s.kind()}};
     std::visit([&](const auto& what) { predict(s, what, out); }, s.what);
@@ -33,7 +42,10 @@ class Planner {
   }
 
  private:
-  // float32 weights of one layer and of the embeddings, the hidden states of the calibration windows twice, Gram matrices of one layer.
+  static bool exists(const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored);
+  }
   void predict(const Stage& s, const PruneStage& what, Json& out) {
     const Shape& before = shapes_.at(what.from);
     Shape after = before;
@@ -43,14 +55,15 @@ class Planner {
       after.dims = plan::resolve(what.options.target, *before.arch, before.dims);
     out["parameters"] = after.parameters();
     out["bytes"] = after.parameters() * 4;
-    out["peak_memory_bytes"] = before.parameters() * 8 + what.options.calibration.tokens * before.dims.hidden * 8 + (std::int64_t{512} << 20);
+    out["peak_memory_bytes"] = prune::peak_memory(*before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
     out["disk_bytes"] = out["bytes"];
+    static_cast<void>(checkpoint::hf_target(*after.arch, after.dims));  // refuses what transformers would not load
     shapes_[s.name] = after;
   }
   // Teacher weights, student weights with gradient and two moments, activations kept for the backward pass.
   void predict(const Stage& s, const DistillStage& what, Json& out) {
     const Shape& student = shapes_.at(what.from);
-    const std::int64_t p = student.parameters(), tokens = what.options.batch * what.options.sequence;
+    const std::int64_t p = student.parameters(), tokens = distill::windows_at_once(what.options) * what.options.sequence;
     std::int64_t per_token = 0;
     for (const arch::LayerDims& l : student.dims.layers) per_token += 8 * student.dims.hidden + 4 * l.ffn + 3 * l.kv_groups * (l.q_per_kv + 2) * student.dims.head_dim;
     out["parameters"] = p;
@@ -76,8 +89,11 @@ class Planner {
       out["bytes"] = plan::tensor_data_bytes(*shape.arch, shape.dims, plan);
     }
     bytes_[s.name] = out["bytes"].get<std::int64_t>();
-    out["peak_memory_bytes"] = shape.parameters() * 8 + (std::int64_t{512} << 20);
+    const bool looks = what.rounding != quant::Rounding::nearest;
+    out["peak_memory_bytes"] = looks ? plan::layer_stage_memory(*shape.arch, shape.dims, {.tokens = what.calibration.tokens, .streams = 2, .moments = true})
+                                     : plan::file_stage_memory(*shape.arch, shape.dims);
     out["disk_bytes"] = out["bytes"];
+    static_cast<void>(arch::gguf_target(*shape.arch, shape.dims));  // refuses what stock readers would compute otherwise
     shapes_[s.name] = shape;
   }
   void predict(const Stage&, const VerifyStage& what, Json& out) {
@@ -91,8 +107,9 @@ class Planner {
     out["bytes"] = nullptr;
   }
 
-  const Recipe& recipe_;
+  bool from_shape_;
   checkpoint::Checkpoint teacher_;
+  std::vector<std::string> missing_;
   std::map<std::string, Shape> shapes_;
   std::map<std::string, std::int64_t> bytes_;
 };
@@ -110,7 +127,7 @@ Json plan_recipe(const std::string& path) {
       throw core::Error(e.kind(), s.place + ": stage '" + s.name + "': " + e.what());
     }
   }
-  return {{"recipe", recipe.name}, {"stages", stages}};
+  return {{"recipe", recipe.name}, {"missing", planner.missing()}, {"stages", stages}};
 }
 
 }  // namespace espalier::recipe

@@ -58,6 +58,7 @@ struct Recipe {
   std::string path, name, text;  // text: the file
   std::uint64_t seed = 0;
   std::string teacher, train_text, held_out_text;
+  std::string teacher_shape;     // a config.json that `plan` takes the sizes from while the teacher is not there
   std::optional<std::string> train_sha256, held_out_sha256;  // when the recipe states them, checked before anything runs
   std::vector<Stage> stages;     // in order; a stage may only need earlier ones
   const Stage* find(const std::string& stage_name) const;

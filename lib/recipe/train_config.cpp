@@ -36,6 +36,7 @@ distill::TrainOptions read_train_options(YamlMap& map) {
   take(map, "ce_weight", o.ce_weight, 0, 1e3);
   take(map, "temperature", o.temperature, 1e-3, 1e3);
   take(map, "checkpoint_every", o.checkpoint_every, 1);
+  take(map, "tokens_at_once", o.tokens_at_once, 1);
   take(map, "vocab_chunk", o.vocab_chunk, 0);
   if (const auto v = map.text("loss")) o.loss = *v;
   if (const auto v = map.text("precision")) {

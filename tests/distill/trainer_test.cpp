@@ -121,14 +121,16 @@ TEST_F(Trainer, StepsAreRoundedUpAndWholeRunsRepeatByteForByte) {
   EXPECT_NE(weights(input_.out), weights(again.out)) << "another seed sees other windows";
 }
 
-TEST_F(Trainer, AccumulationIsTheSameAsALargerBatch) {
+TEST_F(Trainer, WindowsOneByOneAreTheSameAsAllAtOnce) {
   options_.tokens = 3 * 8 * 32;
   options_.batch = 8;
+  options_.tokens_at_once = 8 * 32;
   const TrainResult whole = distill(input_, options_, {});
   TrainInput parts = input_;
   parts.out = temp_.file("parts");
-  options_.batch = 1;
-  options_.accumulation = 8;
+  options_.batch = 2;
+  options_.accumulation = 4;
+  options_.tokens_at_once = 1;
   const TrainResult cut = distill(parts, options_, {});
   EXPECT_EQ(whole.steps, cut.steps);
   EXPECT_NEAR(whole.loss_first, cut.loss_first, 1e-5 * whole.loss_first);

@@ -91,6 +91,22 @@ TEST_P(GoldenLogits, SavedAndLoadedIsTheSame) {
   EXPECT_TRUE(copy.dims() == model.dims());
   EXPECT_TRUE(torch::equal(copy.forward(g.ids), model.forward(g.ids)));
 }
+TEST_P(GoldenLogits, ALayerAtATimeIsTheSame) {
+  torch::NoGradGuard no_grad;
+  const Golden g = golden(GetParam());
+  const Checkpoint source = Checkpoint::open(g.directory);
+  const Transformer whole = Transformer::load(source, {});
+  Transformer model = Transformer::open(source);
+  Tensor x = model.embed(g.ids);
+  for (int l = 0; l < static_cast<int>(source.dims().n_layers()); ++l) {
+    model.bring(l);
+    x = model.layer(l, x);
+    model.drop(l);
+    EXPECT_FALSE(model.has(Role::ffn_down, l));
+  }
+  EXPECT_TRUE(torch::equal(model.norm(Role::output_norm, -1, x), whole.hidden(g.ids)));
+  EXPECT_TRUE(torch::equal(model.rows(Role::token_embd, -1, 3, 5), whole.rows(Role::token_embd, -1, 3, 5)));
+}
 INSTANTIATE_TEST_SUITE_P(Models, GoldenLogits, testing::ValuesIn(support::kGoldenModels), [](const auto& test) { return std::string(test.param); });
 
 TEST(Transformer, LayersMayDifferAndLackBlocks) {

@@ -2,6 +2,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"
+#include "plan/memory.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -17,14 +18,16 @@ void add_import(CLI::App& app, Common& common) {
   verb->add_option("--dtype", flags->dtype, "f32, f16 or bf16")->check(CLI::IsMember({"f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common);
+  add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     const auto source = checkpoint::Checkpoint::open(flags->model);
     checkpoint::WriteOptions options;
     options.dtype = *format::format_by_name(flags->dtype);
     options.max_shard_bytes = static_cast<std::uint64_t>(core::parse_bytes(flags->shard, "--shard-bytes"));
+    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), common.max_ram_bytes(), "no import needs less");
     checkpoint::import_checkpoint(source, flags->out, options, common.progress());
     const std::int64_t parameters = arch::parameters(source.arch(), source.dims());
-    print(common, {{"architecture", source.arch().name}, {"parameters", parameters}, {"output", flags->out}},
+    print(common, {{"architecture", source.arch().name}, {"parameters", parameters}, {"output", flags->out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
           flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " + core::human_count(parameters) + " parameters\n");
   });
 }

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
+#include "plan/memory.h"
 #include "plan/prune_plan.h"
 #include "surgery/surgery.h"
 #include "verb.h"
@@ -16,7 +17,7 @@ namespace espalier::tool {
 namespace {
 
 struct Flags {
-  std::string model, out, criterion = "activation", text, held_out, plan, parameters, compensate = "least_squares";
+  std::string model, out, criterion = "activation", text, held_out, plan, parameters, compensate = "least_squares", dtype = "auto", shard = "5GB";
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
   std::int64_t tokens = 65536, sequence = 512;
 };
@@ -29,11 +30,21 @@ void print_result(const Common& common, const Flags& flags, std::int64_t before,
         text.str());
 }
 
+// auto: what all matrices of the source are stored in when that is a float format, else f32.
+checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Checkpoint& source) {
+  checkpoint::WriteOptions out;
+  out.dtype = flags.dtype == "auto" ? source.float_format() : *format::format_by_name(flags.dtype);
+  out.max_shard_bytes = static_cast<std::uint64_t>(core::parse_bytes(flags.shard, "--shard-bytes"));
+  return out;
+}
+
 void prune(const Flags& flags, const Common& common) {
   const auto source = checkpoint::Checkpoint::open(flags.model);
+  const checkpoint::WriteOptions write = write_options(flags, source);
   if (!flags.plan.empty() && flags.text.empty()) {
     const plan::PrunePlan plan = plan::prune_plan_from_json(core::read_text_file(flags.plan), source.dims(), flags.plan);
-    const std::int64_t after = surgery::prune_checkpoint(source, plan, flags.out, {}, {}, common.progress());
+    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), common.max_ram_bytes(), "no pruning needs less");
+    const std::int64_t after = surgery::prune_checkpoint(source, plan, flags.out, write, {}, common.progress());
     print_result(common, flags, arch::parameters(source.arch(), source.dims()), after);
     return;
   }
@@ -47,6 +58,9 @@ void prune(const Flags& flags, const Common& common) {
   options.criterion = flags.criterion;
   options.compensation = flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
   ESP_CHECK(!flags.text.empty(), usage, "prune: --text FILE is needed to score (or give --plan plan.json)");
+  options.write = write;
+  plan::require_memory(prune::peak_memory(source.arch(), source.dims(), flags.tokens, options.compensation), common.max_ram_bytes(),
+                       "give fewer --tokens, or a --plan that was made elsewhere");
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
@@ -79,7 +93,10 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--parameters", flags->parameters, "at most so many parameters, e.g. 92M: sizes are chosen");
   verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
   verb->add_option("--compensate", flags->compensate, "none or least_squares")->check(CLI::IsMember({"none", "least_squares"}));
+  verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
+  verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
+  add_max_ram(*verb, common);
   verb->callback([flags, &common] { prune(*flags, common); });
 }
 

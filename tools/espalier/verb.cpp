@@ -71,6 +71,11 @@ void add_common(CLI::App& app, Common& common, bool training) {
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
 }
 
+void add_max_ram(CLI::App& app, Common& common) {
+  app.add_option("--max-ram", common.max_ram, "refuse to begin when more memory would be needed, e.g. 4GiB");
+}
+std::int64_t Common::max_ram_bytes() const { return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram"); }
+
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {
   if (common.json)
     std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";

@@ -16,15 +16,18 @@ struct Common {
   bool json = false, quiet = false;
   int threads = 0;
   std::uint64_t seed = 0;
-  std::string device = "auto";
+  std::string device = "auto", max_ram;
   std::string program_directory;  // where this program lies; espalier-run lies beside it
 
   core::Progress progress() const;   // a bar on a terminal, plain lines otherwise, nothing with --quiet
   std::string device_program() const;
+  std::int64_t max_ram_bytes() const;  // 0: no limit
 };
 
 // Adds --json --quiet --threads --seed (and --device for training verbs).
 void add_common(CLI::App& app, Common& common, bool training = false);
+// Adds --max-ram: a verb that would need more refuses to begin.
+void add_max_ram(CLI::App& app, Common& common);
 // Prints `result` as one JSON object with --json, else `readable`.
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 // LibTorch's thread count follows --threads (training verbs call it first); cpu only unless --device cuda and a CUDA build.

@@ -1,5 +1,7 @@
 #include "prune/criteria/common.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace espalier::prune {
@@ -19,7 +21,12 @@ std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int 
 }
 
 torch::Tensor hidden_weight_squares(const CriterionInput& input) {
-  return input.model.weight(arch::Role::token_embd, -1).to(torch::kFloat64).square().sum(0);
+  constexpr std::int64_t kRows = 8192;
+  const arch::ModelDims& dims = input.model.dims();
+  torch::Tensor sum = torch::zeros({dims.hidden}, torch::kFloat64);
+  for (std::int64_t row = 0; row < dims.vocab; row += kRows)
+    sum += input.model.rows(arch::Role::token_embd, -1, row, std::min(kRows, dims.vocab - row)).square().sum(0, false, torch::kFloat64);
+  return sum;
 }
 
 const LayerStatistics& layer_statistics(const CriterionInput& input, int layer) { return input.statistics.layers.at(static_cast<std::size_t>(layer)); }
