@@ -13,7 +13,7 @@ using arch::Axis;
 using arch::Role;
 
 constexpr std::int64_t kBatch = 8;     // windows per forward
-constexpr double kRidge = 5e-2;        // of the mean diagonal of the Gram matrix
+constexpr double kRidge = 2e-1;        // of the mean diagonal of the Gram matrix; 1e-2 follows the calibration text too closely: perplexity elsewhere is 4 % higher
 
 torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
 
