@@ -3,8 +3,10 @@
 //   W' = argmin  sum_t || d_t - u_t - W' a_t ||^2 / rms(d_t)^2 + lambda || W' - W_S ||^2
 // a: kept channels, u: the residual stream before the block, d: the dense model's stream where the block ends. The norm that reads the stream
 // divides by its RMS, hence the weight: without it the first position, whose RMS is a hundred times the others', would decide alone. A layer
-// that precedes dropped layers is fitted to the dense stream after them, so it takes over what it can of their work.
-// Memory: the model, both streams and one layer's ffn activations of all calibration tokens: 4 * tokens * (2 H + F) bytes.
+// that precedes dropped layers is fitted to the dense stream after them, so it takes over what it can of their work. The matrices that read the
+// stream (q, k, v, gate, up) are refitted as well, W' = W M, where M maps the pruned model's normed inputs to the dense model's by ridge regression.
+// The ridge of all of them is large: what is fitted to one text closely is worse on every other.
+// Memory: one layer of each model, both streams and one layer's inputs and activations of all calibration tokens: 4 * tokens * (7 H + F) bytes.
 #pragma once
 #include <map>
 #include <utility>

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF and finds the perplexity we find; what
-is left after pruning each axis loads in transformers, which finds our perplexity, and in llama.cpp again."""
+"""Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF, gives the distributions that
+transformers gives and finds the perplexity we find; what is left after pruning each axis loads in transformers, which finds our perplexity, and in
+llama.cpp again."""
 import math
 import os
 import pathlib
@@ -119,9 +120,9 @@ class Families(unittest.TestCase):
         ours = tool.run_json("eval", directory, "--text", self.text, "--context", CONTEXT, "--windows", 4)["perplexity"]
         self.assertLess(abs(ours / self.theirs(directory) - 1), 1e-4, str(directory))
 
-    def llama_perplexity(self, file):
-        """From the log-probabilities llama-perplexity saves (16 bits each over at most 16 nats, so within 2e-4 nats a token): a short run's exit
-        outruns the thread that prints the estimate."""
+    def llama_log_probabilities(self, file):
+        """Tokens [windows, context] and the log-probabilities of the second half of each window's positions but the last, as llama-perplexity saves them (16 bits
+        each over at most 16 nats, so within 2e-4 nats): a short run's exit outruns the thread that prints its estimate."""
         saved = file.with_suffix(".logits")
         done = subprocess.run([str(LLAMA / "llama-perplexity"), "-m", str(file), "-f", str(self.text), "-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT), "-t", "2",
                                "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", "0", "--no-warmup", "--kl-divergence-base", str(saved)],
@@ -136,14 +137,23 @@ class Families(unittest.TestCase):
         first, width = n_ctx // 2, 2 * ((vocab + 1) // 2) + 4  # the second half of each window is scored
         rows = np.frombuffer(data, np.uint16, offset=20 + 4 * n_ctx * chunks).reshape(chunks, n_ctx - 1 - first, width)
         scale, least = rows[..., :2].copy().view(np.float32), rows[..., 2:4].copy().view(np.float32)
-        log_probabilities = rows[..., 4:4 + vocab].astype(np.float64) * scale + least
-        picked = np.take_along_axis(log_probabilities, tokens[:, first + 1:, None].astype(np.int64), -1)
-        return math.exp(-picked.mean())
+        return torch.tensor(tokens.astype(np.int64)), torch.tensor(rows[..., 4:4 + vocab].astype(np.float64) * scale + least)
 
-    def file_agrees(self, directory, fmt, tolerance):
+    def divergence(self, directory, tokens, log_probabilities):
+        """Mean KL of llama.cpp's distributions from those of transformers in float32."""
+        model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+        with torch.no_grad():
+            reference = torch.log_softmax(model(tokens).logits[:, CONTEXT // 2:-1].double(), -1)
+        return (reference.exp() * (reference - torch.log_softmax(log_probabilities, -1))).sum(-1).mean().item()
+
+    def file_agrees(self, directory, fmt, tolerance, most):
         file = directory.parent / f"{directory.name}.{fmt}.gguf"
         tool.run_json("quantize", directory, "--out", file, "--format", fmt)
-        theirs = self.llama_perplexity(file)
+        tokens, log_probabilities = self.llama_log_probabilities(file)
+        divergence = self.divergence(directory, tokens, log_probabilities)
+        print(f"{directory.name} {fmt}: mean KL {divergence:.2e}", flush=True)
+        self.assertLess(divergence, most, str(file))
+        theirs = math.exp(-log_probabilities.gather(-1, tokens[:, CONTEXT // 2 + 1:, None]).mean().item())
         ours = tool.run_json("perplexity", file, "--text", self.text, "--context", CONTEXT, "--protocol", "llama.cpp", program=tool.espalier_run)["perplexity"]
         self.assertLess(abs(ours / theirs - 1), tolerance, (str(file), ours, theirs))
         file.unlink()
@@ -152,18 +162,19 @@ class Families(unittest.TestCase):
         self.assertEqual(len(MODELS), 21)
         for name, (family, _, axes) in MODELS.items():
             # llama.cpp's GELU reads a table of F16 values
-            exact = 1e-3 if family.startswith(("Gemma", "GPT2")) else 1e-4
+            gelu = family.startswith(("Gemma", "GPT2"))
+            exact, same = (1e-3, 1e-5) if gelu else (1e-4, 1e-6)
             with self.subTest(name):
                 directory = self.build(name)
                 self.directory_agrees(directory)
-                self.file_agrees(directory, "f32", exact)
-                self.file_agrees(directory, "q8_0", 5e-3)
+                self.file_agrees(directory, "f32", exact, same)
+                self.file_agrees(directory, "q8_0", 5e-3, 1e-3)
             for cut in axes:
                 with self.subTest(f"{name} {cut}"):
                     pruned = self.dir / f"{directory.name}-pruned"
                     tool.run_json("prune", directory, "--out", pruned, "--text", self.train, "--tokens", 2048, "--sequence", CONTEXT, *cut)
                     self.directory_agrees(pruned)
-                    self.file_agrees(pruned, "f32", exact)
+                    self.file_agrees(pruned, "f32", exact, same)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "core/units.h"
 #include "export/budget.h"
 #include "export/export_gguf.h"
+#include "plan/memory.h"
 #include "plan/quant_plan.h"
 #include "verb.h"
 #ifdef ESPALIER_WITH_TRAINING
@@ -64,6 +65,9 @@ void quantize(const Flags& flags, const Common& common) {
   const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
   ESP_CHECK(ways == 1, usage, "quantize: give exactly one of --format, --target-bytes and --target-bpw");
   const auto source = checkpoint::Checkpoint::open(flags.model);
+  const plan::LayerStage looking{.tokens = flags.tokens, .streams = 2, .moments = true};
+  plan::require_memory(flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims()) : plan::layer_stage_memory(source.arch(), source.dims(), looking),
+                       common.max_ram_bytes(), flags.text.empty() ? "no quantization needs less" : "give fewer --tokens, or an --imatrix instead of --text");
   quant::Imatrix imatrix;
   exporter::ExportOptions options;
   options.threads = common.threads;
@@ -109,7 +113,8 @@ void quantize(const Flags& flags, const Common& common) {
     lines << "  " << name << ": " << count.tensors << " tensors, " << core::human_count(count.parameters) << " parameters\n";
   }
   print(common,
-        {{"file_bytes", result.file_bytes}, {"planned_bytes", result.planned_bytes}, {"bits_per_weight", result.bits_per_weight}, {"formats", formats}, {"output", flags.out}},
+        {{"file_bytes", result.file_bytes}, {"planned_bytes", result.planned_bytes}, {"bits_per_weight", result.bits_per_weight}, {"formats", formats}, {"output", flags.out},
+         {"peak_rss_bytes", core::peak_rss_bytes()}},
         lines.str());
 }
 
@@ -130,6 +135,7 @@ void add_quantize(CLI::App& app, Common& common) {
   verb->add_option("--tokens", flags->tokens, "tokens of --text to read")->check(CLI::PositiveNumber);
   verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")->check(CLI::IsMember({"llama.cpp", "espalier"}));
   add_common(*verb, common, true);
+  add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     apply_device(common);
     quantize(*flags, common);

@@ -2,6 +2,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"
+#include "plan/memory.h"
 #include "prune/pruner.h"
 #include "verb.h"
 
@@ -23,6 +24,7 @@ void add_score(CLI::App& app, Common& common) {
   verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
   verb->add_flag("--list", flags->list, "list the criteria");
   add_common(*verb, common, true);
+  add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     if (flags->list) {
       nlohmann::ordered_json names = nlohmann::ordered_json::array();
@@ -37,6 +39,8 @@ void add_score(CLI::App& app, Common& common) {
     ESP_CHECK(!flags->model.empty() && !flags->text.empty() && !flags->out.empty(), usage, "score: MODEL, --text and --out are needed (or --list)");
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
+    plan::require_memory(plan::layer_stage_memory(source.arch(), source.dims(), {.tokens = flags->tokens, .streams = 1, .moments = true}), common.max_ram_bytes(),
+                         "give fewer --tokens");
     const prune::ScoreResult result = prune::score(source, flags->text, flags->criterion, flags->out,
                                                    {.tokens = flags->tokens, .sequence = flags->sequence, .seed = common.seed}, common.progress());
     print(common, {{"criterion", result.criterion}, {"tokens", result.tokens}, {"axes", result.axes}, {"peak_rss_bytes", core::peak_rss_bytes()}, {"output", flags->out}},
