@@ -63,7 +63,8 @@ class CalibrationText {
 void quantize(const Flags& flags, const Common& common) {
   const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
   ESP_CHECK(ways == 1, usage, "quantize: give exactly one of --format, --target-bytes and --target-bpw");
-  const auto source = checkpoint::Checkpoint::open(flags.model);
+  auto source = checkpoint::Checkpoint::open(flags.model);
+  source.fill_absent_blocks();
   quant::Imatrix imatrix;
   exporter::ExportOptions options;
   options.threads = common.threads;

@@ -4,8 +4,10 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 
+#include "checkpoint/modeling.h"
 #include "core/units.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "model/device.h"
@@ -69,6 +71,12 @@ void add_common(CLI::App& app, Common& common, bool training) {
   app.add_option("--threads", common.threads, "threads (0: all processors)")->check(CLI::Range(0, 1024));
   app.add_option("--seed", common.seed, "seed of everything random");
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
+}
+
+std::string code_note(const std::string& directory) {
+  std::error_code unreadable;
+  if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";
+  return std::string("transformers has no such family: ") + checkpoint::kModelingFile + " is in the directory, load it with trust_remote_code=True\n";
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {

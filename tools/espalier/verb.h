@@ -26,6 +26,8 @@ struct Common {
 // Adds --json --quiet --threads --seed (and --device for training verbs).
 void add_common(CLI::App& app, Common& common, bool training = false);
 // Prints `result` as one JSON object with --json, else `readable`.
+// Says that the directory just written needs trust_remote_code, where it holds a modeling file of ours; else nothing.
+std::string code_note(const std::string& directory);
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 // LibTorch's thread count follows --threads (training verbs call it first); cpu only unless --device cuda and a CUDA build.
 void apply_device(const Common& common);
