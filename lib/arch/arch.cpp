@@ -95,7 +95,7 @@ const Arch* arch_by_gguf_name(std::string_view name) {
 }
 const Arch* arch_by_hf_model_type(std::string_view type) {
   for (const Arch* a : kArchs)
-    if (a->hf_model_type == type) return a;
+    if (a->hf_model_type == type || (!type.empty() && a->other_model_type == type)) return a;
   return nullptr;
 }
 
@@ -108,6 +108,25 @@ bool present(const TensorSpec& spec, const ModelDims& dims) {
     case Present::mlp_bias: return dims.mlp_bias;
   }
   return true;
+}
+bool in_absent_block(Role role, const LayerDims& layer) {
+  const std::string_view name = role_name(role);
+  return (layer.kv_groups * layer.q_per_kv == 0 && name.starts_with("attn_")) || (layer.ffn == 0 && name.starts_with("ffn_"));
+}
+const Arch* as_deci(const Arch& arch, const ModelDims& dims) {
+  const Arch* deci = arch_by_name("deci");
+  const bool plain = arch.norm == deci->norm && arch.activation == deci->activation && !arch.scaled_embedding && !learned_positions(arch) && dims.rotated() == dims.head_dim &&
+                     !dims.long_rope.used() && dims.attention_softcap == 0 && dims.logit_softcap == 0 &&
+                     std::fabs(attention_scale(dims) * std::sqrt(static_cast<double>(dims.head_dim)) - 1) < 1e-9;
+  const auto alike = [&](const TensorSpec& spec) {
+    const TensorSpec* other = find_spec(*deci, spec.role);
+    return other != nullptr && other->hf == spec.hf;
+  };
+  const auto usual = [&](const LayerDims& l) { return l.rope && (!l.local || dims.window >= dims.positions); };
+  return plain && std::all_of(arch.model.begin(), arch.model.end(), alike) && std::all_of(arch.layer.begin(), arch.layer.end(), alike) &&
+                 std::all_of(dims.layers.begin(), dims.layers.end(), usual)
+             ? deci
+             : nullptr;
 }
 bool has_optional(const Arch& arch, Present present) {
   const auto depends = [&](const TensorSpec& spec) { return spec.present == present; };
@@ -132,7 +151,7 @@ std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {
     if (present(spec, dims)) out.push_back(make_ref(spec, dims, -1));
   for (int l = 0; l < static_cast<int>(dims.layers.size()); ++l)
     for (const TensorSpec& spec : arch.layer)
-      if (present(spec, dims)) out.push_back(make_ref(spec, dims, l));
+      if (present(spec, dims) && !in_absent_block(spec.role, dims.layers[static_cast<std::size_t>(l)])) out.push_back(make_ref(spec, dims, l));
   return out;
 }
 const TensorSpec* find_spec(const Arch& arch, Role role) {

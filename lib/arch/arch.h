@@ -23,7 +23,7 @@ enum class Present : std::uint8_t { always, untied, attention_bias, output_bias,
 
 struct TensorSpec {
   Role role;
-  std::string_view hf;  // Hugging Face name, "{L}" = layer index
+  std::string_view hf;  // Hugging Face name, "{L}" = layer index; neighbours of one name are the rows of one tensor, one below the other
   Extent rows, cols{};  // cols absent: a vector
   Transform to_gguf = Transform::none;
   Present present = Present::always;
@@ -68,6 +68,9 @@ struct Arch {
   bool scaled_embedding;              // embeddings are multiplied by sqrt(hidden)
   bool heads_fill_hidden = false;     // stock readers of GGUF take heads x head_dim for hidden
   bool long_rope = false;             // may have LongRoPE's divisors
+  bool unequal_layers = false;        // config.json has sizes for every layer; its directories carry a modeling file, because transformers has no such family
+  bool absent_blocks = false;         // a layer may be without attention or FFN
+  std::string_view other_model_type = {};  // config.json model_type of an older style
   ConfigKeys keys = {};
   std::string_view optional_prefix = {};  // of Hugging Face names, which some files leave out
   std::span<const TensorSpec> model;  // once
@@ -117,6 +120,10 @@ const Arch* arch_by_gguf_name(std::string_view name);        // the first family
 const Arch* arch_by_hf_model_type(std::string_view type);    // nullptr: unknown
 
 bool present(const TensorSpec& spec, const ModelDims& dims);
+// Of attention that the layer does not have, or of such an FFN; the norm before it included.
+bool in_absent_block(Role role, const LayerDims& layer);
+// The family `deci`, whose layers may differ and lack blocks, where it computes what `arch` does with such sizes; else nullptr.
+const Arch* as_deci(const Arch& arch, const ModelDims& dims);
 bool has_optional(const Arch& arch, Present present);        // some tensor of the family depends on it
 bool local_by_default(const Arch& arch, std::int64_t layer);
 bool rope_by_default(const Arch& arch, std::int64_t layer);

@@ -56,6 +56,11 @@ struct ModelDims {
       if (!l.same_sizes(layers.front())) return false;
     return true;
   }
+  bool absent_blocks() const {  // some layer is without attention or FFN
+    for (const LayerDims& l : layers)
+      if (l.kv_groups * l.q_per_kv == 0 || l.ffn == 0) return true;
+    return false;
+  }
   bool operator==(const ModelDims&) const = default;
 };
 

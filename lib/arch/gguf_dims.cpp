@@ -181,13 +181,17 @@ std::string known_archs() {
   return out;
 }
 
-std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read, std::int64_t n_layers) {
+std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read, const Arch& arch, std::int64_t n_layers) {
   const auto heads = read.per_layer("attention.head_count", n_layers);
   const bool grouped = header.find(read.key("attention.head_count_kv")) != nullptr;
   const auto groups = grouped ? read.per_layer("attention.head_count_kv", n_layers) : heads;
   const auto ffn = read.per_layer("feed_forward_length", n_layers);
   std::vector<LayerDims> out;
   for (std::size_t l = 0; l < heads.size(); ++l) {
+    ESP_CHECK(arch.gguf != "deci" || groups[l] > 0 || heads[l] == 0, unsupported, header.path(), ": layer ", l, " has ", heads[l],
+              " heads and no key-value heads: attention replaced by a linear map is not computed");
+    ESP_CHECK(arch.gguf != "deci" || ffn[l] > 0 || heads[l] == 0, unsupported, header.path(), ": layer ", l,
+              " has attention but no FFN: stock readers forget its attention; write the FFN with a few channels of zeros");
     ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0), input, header.path(), ": layer ", l, " has ",
               heads[l], " heads and ", groups[l], " key-value heads, expected a multiple");
     out.push_back({.kv_groups = groups[l], .q_per_kv = groups[l] == 0 ? 0 : heads[l] / groups[l], .ffn = ffn[l]});
@@ -331,7 +335,7 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   ModelDims& d = out.dims;
   d.hidden = read.size("embedding_length", 1, kMaxSize);
   d.positions = read.size("context_length", 1, std::int64_t{1} << 31);
-  d.layers = read_layers(header, read, read.size("block_count", 1, kMaxLayers));
+  d.layers = read_layers(header, read, *out.arch, read.size("block_count", 1, kMaxLayers));
   d.head_dim = read_head_dim(header, read, d);
   d.vocab = read_vocab(header, read);
   const std::string eps_key = read.key(norm_eps_suffix(*out.arch));
@@ -346,7 +350,11 @@ GgufModel read_gguf_model(const GgufHeader& header) {
                       .original_positions = header.integer(kRopePositions)};
   }
   d.tied = header.tensor(gguf_name(Role::output, -1)) == nullptr;
-  const auto has = [&](Role role) { return header.tensor(gguf_name(role, 0)) != nullptr; };
+  const auto has = [&](Role role) {  // in the first layer that has the block
+    for (std::int64_t l = 0; l < d.n_layers(); ++l)
+      if (!in_absent_block(role, d.layers[static_cast<std::size_t>(l)])) return header.tensor(gguf_name(role, static_cast<int>(l))) != nullptr;
+    return false;
+  };
   d.attention_bias = has_optional(*out.arch, Present::attention_bias) && has(Role::attn_q_bias);
   d.output_bias = has_optional(*out.arch, Present::output_bias) && has(Role::attn_output_bias);
   d.mlp_bias = has_optional(*out.arch, Present::mlp_bias) && has(Role::ffn_down_bias);

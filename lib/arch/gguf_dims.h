@@ -26,6 +26,11 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims);
 // heads x head_dim is not hidden are llama). Error(unsupported) when stock readers would compute something else.
 const Arch& gguf_target(const Arch& arch, const ModelDims& dims);
 
+// The sizes that a GGUF of architecture `target` is written with: stock readers of `deci` take the size of heads from layer 0 and forget the
+// attention of a layer without FFN (and which tokens are asked for, when it is the last), so absent blocks they would stumble over are there
+// with a few channels, to be filled with zeros.
+ModelDims gguf_sizes(const Arch& target, const ModelDims& dims);
+
 // `arch` as gguf_target() gave it. Sets general.architecture and the "<arch>.*" keys; a quantity that is the same in all layers is written as one number. The caller
 // writes the rope_tensors().
 void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWriter& writer);

@@ -1,5 +1,6 @@
 // Which GGUF architecture stock readers compute a model as, and what they would misread.
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "arch/gguf_dims.h"
@@ -11,6 +12,8 @@ namespace {
 
 // Numbers of layers at which stock readers of Gemma files take 1 / sqrt(hidden / heads) for the attention scale (the 27B models).
 constexpr std::int64_t kGemma2Layers = 46, kGemma3Layers = 62;
+// Channels of a block that is there for the sake of readers: whole blocks of every format.
+constexpr std::int64_t kFiller = 256;
 
 }  // namespace
 
@@ -22,6 +25,12 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
 
 const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
   const auto misread = [&](const std::string& what) { core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what); };
+  if (!arch.unequal_layers && (!dims.uniform() || dims.absent_blocks())) {
+    const Arch* deci = as_deci(arch, dims);
+    if (deci == nullptr)
+      misread("layers of unequal size: stock readers of '" + std::string(arch.gguf) + "' have one size for all layers, and those of 'deci' compute Llama's blocks only");
+    return gguf_target(*deci, dims);
+  }
   if (arch.name != arch.gguf) {
     for (const LayerDims& l : dims.layers)
       ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name, " as GGUF: attention over a window of ", dims.window, " in a context of ",
@@ -31,6 +40,8 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
   }
   for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
     const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
+    if (!arch.absent_blocks && (layer.kv_groups * layer.q_per_kv == 0 || layer.ffn == 0))
+      misread("layer " + std::to_string(l) + " has no " + (layer.ffn == 0 ? "FFN" : "attention") + ", but stock readers want both in every layer");
     if (arch.heads_fill_hidden && layer.kv_groups * layer.q_per_kv * dims.head_dim != dims.hidden)
       misread("layer " + std::to_string(l) + " has " + std::to_string(layer.kv_groups * layer.q_per_kv) + " heads of " + std::to_string(dims.head_dim) +
               " values and hidden is " + std::to_string(dims.hidden) + ", but stock readers take heads x head_dim for hidden; cut kv_groups and hidden in proportion");
@@ -47,13 +58,26 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
     const LayerDims& l = dims.layers.front();
     if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
   }
-  if (arch.gguf != "llama") {
+  if (arch.gguf != "llama" && arch.gguf != "deci") {
     if ((dims.output_bias || dims.mlp_bias) && arch.gguf != "nemotron") misread("stock readers of '" + std::string(arch.gguf) + "' read no biases but those of q, k and v");
     if (dims.rope_scaling.factor != 1) misread("stock readers of '" + std::string(arch.gguf) + "' read no rope_freqs.weight, so llama3 scaling would be lost");
   }
   if (arch.gguf == "nemotron" && dims.tied) misread("stock readers want an output matrix beside the embedding");
-  if (arch.gguf == "gemma2" && !dims.tied) misread("stock readers take the embedding for the output matrix");
+  if ((arch.gguf == "gemma2" || arch.gguf == "openelm") && !dims.tied) misread("stock readers take the embedding for the output matrix");
   return arch;
+}
+
+ModelDims gguf_sizes(const Arch& target, const ModelDims& dims) {
+  ModelDims out = dims;
+  if (target.gguf != "deci") return out;
+  LayerDims& first = out.layers.front();
+  if (first.kv_groups * first.q_per_kv == 0) {
+    first.kv_groups = 1;
+    first.q_per_kv = kFiller / std::gcd(kFiller, dims.head_dim);
+  }
+  for (LayerDims& l : out.layers)
+    if (l.ffn == 0 && (l.kv_groups > 0 || &l == &out.layers.back())) l.ffn = kFiller;
+  return out;
 }
 
 }  // namespace espalier::arch

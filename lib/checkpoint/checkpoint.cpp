@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "arch/gguf_dims.h"
 #include "checkpoint/source.h"
 #include "core/error.h"
 #include "hash/sha256.h"
@@ -116,6 +117,19 @@ Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
   return checkpoint;
 }
 
+void Checkpoint::fill_absent_blocks() {
+  Source& source = state_->source;
+  const arch::Arch& target = arch::gguf_target(*source.arch, source.dims);
+  const arch::ModelDims whole = arch::gguf_sizes(target, source.dims);
+  for (const arch::TensorRef& ref : arch::tensors(*source.arch, whole)) {
+    if (ref.layer < 0 || !arch::in_absent_block(ref.spec->role, source.dims.layers[static_cast<std::size_t>(ref.layer)])) continue;
+    const bool gain = ref.is_vector && !arch::is_bias(ref.spec->role);
+    source.tensors[{ref.spec->role, ref.layer}] = {.rows = ref.rows, .cols = ref.cols, .is_vector = ref.is_vector, .filler = gain ? 1.0f : 0.0f};
+  }
+  source.dims = whole;
+}
+bool Checkpoint::filled(arch::Role role, int layer) const { return state_->tensor(role, layer).file == nullptr; }
+
 const std::string& Checkpoint::path() const { return state_->source.path; }
 const arch::Arch& Checkpoint::arch() const { return *state_->source.arch; }
 const arch::ModelDims& Checkpoint::dims() const { return state_->source.dims; }
@@ -137,7 +151,7 @@ format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const { r
 format::FormatId Checkpoint::float_format() const {
   std::optional<format::FormatId> all;
   for (const auto& [key, tensor] : state_->source.tensors) {
-    if (tensor.is_vector) continue;
+    if (tensor.is_vector || tensor.file == nullptr) continue;
     if (all && *all != tensor.format) return format::FormatId::f32;
     all = tensor.format;
   }
@@ -149,7 +163,9 @@ void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, s
   ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal, "rows ", row_begin, " + ", n, " of ",
             arch::role_name(role), " which has ", t.rows);
   if (n == 0) return;
-  if (t.is_vector)
+  if (t.file == nullptr)
+    std::fill_n(out, n * t.cols, t.filler);
+  else if (t.is_vector)
     read_vector(t, state_->source.dims.head_dim, row_begin, n, out);
   else if (t.transform == arch::Transform::transpose)
     read_transposed_rows(t, row_begin, n, out);

@@ -27,6 +27,11 @@ class Checkpoint {
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
 
+  // Before a GGUF is made of it: blocks that stock readers want where the model has none (arch::gguf_sizes) are there from now on, with zeros for
+  // matrices. The model computes what it did.
+  void fill_absent_blocks();
+  bool filled(arch::Role role, int layer) const;    // not the model's own: it came by fill_absent_blocks()
+
   const std::string& path() const;
   const arch::Arch& arch() const;
   const arch::ModelDims& dims() const;
@@ -86,6 +91,8 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
 // transformers refuses by that name (mistral, qwen2). Error(unsupported) when there is none.
 const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims);
 bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims);
+// A directory of this model holds code of ours for transformers, which must be told trust_remote_code=True.
+bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims);
 // The reverse, on top of `base` (may be empty): sizes, eps, rope, tie_word_embeddings, torch dtype name, token ids when given.
 std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims, const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer);

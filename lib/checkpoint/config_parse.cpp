@@ -6,6 +6,7 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/config_layers.h"
 #include "checkpoint/config_reader.h"
 #include "checkpoint/config_rope.h"
 #include "core/error.h"
@@ -102,7 +103,8 @@ void parse_own_code(ConfigReader& config, const arch::Arch& arch) {
   const json* map = config.find("auto_map");
   if (map == nullptr) return;
   const json* causal = map->is_object() && map->contains("AutoModelForCausalLM") ? &map->at("AutoModelForCausalLM") : nullptr;
-  if (causal != nullptr && causal->is_string() && causal->get<std::string>().ends_with("." + std::string(arch.hf_architecture))) return;
+  const std::string tail = std::string(".").append(arch.hf_architecture);
+  if (causal != nullptr && causal->is_string() && causal->get<std::string>().ends_with(tail)) return;
   config.refuse("auto_map", "the model carries its own code");
 }
 
@@ -128,6 +130,7 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   };
   dims.attention_bias = bias("attention_bias", arch::Present::attention_bias);
   dims.output_bias = dims.attention_bias && arch::has_optional(arch, arch::Present::output_bias);
+  if (arch.absent_blocks) dims.output_bias = config.boolean("attention_output_bias", dims.output_bias);  // ours: qkv may have biases alone
   dims.mlp_bias = bias("mlp_bias", arch::Present::mlp_bias);
   for (const char* key : {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
                           "tie_encoder_decoder", "use_bidirectional_attention", "lm_head_bias"})
@@ -157,7 +160,9 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   const std::string hidden_key(arch.keys.hidden), heads_key(arch.keys.heads), groups_key(arch.keys.groups), head_dim_key(arch.keys.head_dim);
   dims.hidden = config.size(hidden_key, kMaxWidth);
   const bool usual_ffn = arch.activation == arch::Activation::gelu;  // GPT-2: four times hidden where it is not stated
-  const std::int64_t ffn = config.size(std::string(arch.keys.ffn), kMaxWidth, usual_ffn ? std::optional(4 * dims.hidden) : std::nullopt);
+  const bool in_blocks = arch.unequal_layers && config.find("block_configs") != nullptr;
+  const std::int64_t ffn =
+      config.size(std::string(arch.keys.ffn), kMaxWidth, usual_ffn ? std::optional(4 * dims.hidden) : in_blocks ? std::optional(std::int64_t{1}) : std::nullopt);
   const std::int64_t layers = config.size(std::string(arch.keys.layers), kMaxLayers);
   const std::int64_t heads = config.size(heads_key, kMaxWidth);
   const std::int64_t groups = groups_key.empty() ? heads : config.size(groups_key, kMaxWidth, heads);
@@ -179,6 +184,7 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   dims.norm_eps = config.positive(std::string(arch.keys.norm_eps), arch.defaults.norm_eps);
   dims.tied = config.boolean("tie_word_embeddings", arch.defaults.tied);
   if (problems.empty()) dims.layers.assign(static_cast<std::size_t>(layers), arch::LayerDims{groups, heads / groups, ffn});
+  if (arch.absent_blocks && problems.empty()) parse_deci_layers(config, problems, dims, heads);
   return dims;
 }
 
@@ -196,11 +202,14 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
   parsed.arch = arch::arch_by_hf_model_type(type->get<std::string>());
   if (parsed.arch == nullptr) {  // the keys of an unknown family say nothing: stop here
     std::string known;
-    for (const arch::Arch* a : arch::all_archs()) known += (known.empty() ? "" : ", ") + std::string(a->hf_model_type);
+    for (const arch::Arch* a : arch::all_archs())
+      for (const std::string_view name : {a->hf_model_type, a->other_model_type})
+        if (!name.empty()) known += (known.empty() ? "" : ", ") + std::string(name);
     core::fail(core::ErrorKind::unsupported, path, ": model_type ", ConfigReader::shown(*type), " is not supported; supported: ", known);
   }
-  parsed.dims = parse_sizes(config, problems, *parsed.arch);
-  parse_rope(config, problems, *parsed.arch, parsed.dims);
+  const bool openelm = parsed.arch->keys.hidden == "model_dim";
+  parsed.dims = openelm ? parse_openelm(config, problems, *parsed.arch) : parse_sizes(config, problems, *parsed.arch);
+  if (!openelm) parse_rope(config, problems, *parsed.arch, parsed.dims);
   check_traits(config, problems, *parsed.arch, parsed.dims);
   config.refuse_unknown(harmless_keys());
   problems.raise();

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/config_layers.h"
+#include "checkpoint/modeling.h"
 #include "core/error.h"
 #include "format/json_input.h"
 
@@ -110,6 +112,14 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
 
 const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims) {
   ESP_CHECK(!dims.layers.empty(), unsupported, "a model without layers cannot be written as a Hugging Face directory");
+  if (arch.unequal_layers) {
+    ESP_CHECK(arch.absent_blocks || !dims.absent_blocks(), unsupported, "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
+              arch.hf_model_type);
+    ESP_CHECK(arch.absent_blocks || dims.rope_scaling.factor == 1, unsupported, "a ", arch.hf_model_type, " with scaled positions has no Hugging Face form");
+    return arch;
+  }
+  const bool unequal = !dims.uniform() || dims.absent_blocks();
+  if (const arch::Arch* deci = unequal ? arch::as_deci(arch, dims) : nullptr) return *deci;
   ESP_CHECK(dims.uniform(), unsupported, "layers of unequal size cannot be written as a Hugging Face directory: the ", arch.hf_model_type,
             " architecture has one size for all layers; choose equal sizes in every layer");
   const std::int64_t heads = dims.layers.front().kv_groups * dims.layers.front().q_per_kv;
@@ -145,6 +155,8 @@ bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims) {
   }
 }
 
+bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims) { return hf_target(arch, dims).unequal_layers; }
+
 std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& dims, const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer) {
   const arch::Arch& arch = hf_target(family, dims);
@@ -169,10 +181,22 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& dims
   set(arch.keys.groups, layer.kv_groups);
   set(arch.keys.head_dim, dims.head_dim);
   set(arch.keys.positions, dims.positions);
-  set_traits(config, arch, dims);
+  const bool openelm = arch.keys.hidden == "model_dim";
+  if (openelm)
+    set_openelm(config, dims);
+  else
+    set_traits(config, arch, dims);
   set(arch.keys.norm_eps, dims.norm_eps);
-  config.erase("auto_map");  // the code it names is not carried along, and was only accepted because transformers has it
-  set_rope(config, arch, dims);
+  config.erase("auto_map");  // the code it names is not carried along, and was only accepted because transformers, or our own file, has it
+  if (arch.unequal_layers) {
+    const std::string file = std::string(kModelingFile, std::string_view(kModelingFile).find('.')), model(arch.hf_architecture);
+    config["auto_map"] = {{"AutoConfig", file + "." + model.substr(0, model.find("For")) + "Config"}, {"AutoModelForCausalLM", file + "." + model}};
+  }
+  if (arch.absent_blocks) {
+    set_deci_layers(config, dims);
+    if (dims.output_bias != dims.attention_bias) config["attention_output_bias"] = dims.output_bias;
+  }
+  if (!openelm) set_rope(config, arch, dims);
   config["tie_word_embeddings"] = dims.tied;
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
   if (tokenizer != nullptr) {

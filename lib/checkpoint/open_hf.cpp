@@ -35,7 +35,11 @@ void locate_tensors(Source& source, Problems& problems) {
   std::set<std::string, std::less<>> expected;
   const std::string prefix(source.arch->optional_prefix), embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
   const bool bare = !prefix.empty() && set.find(embedding) == nullptr && set.find(embedding.substr(prefix.size())) != nullptr;
-  for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
+  const std::vector<arch::TensorRef> refs = arch::tensors(*source.arch, source.dims);
+  for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
+    const arch::TensorRef& ref = refs[i];
+    std::int64_t rows = 0;  // of all that lie in this tensor
+    for (next = i; next < refs.size() && refs[next].layer == ref.layer && refs[next].spec->hf == ref.spec->hf; ++next) rows += refs[next].rows;
     std::string name = arch::with_layer(ref.spec->hf, ref.layer);
     if (bare && name.starts_with(prefix)) name = name.substr(prefix.size());
     expected.insert(name);
@@ -45,13 +49,18 @@ void locate_tensors(Source& source, Problems& problems) {
       continue;
     }
     const bool transposed = ref.spec->to_gguf == arch::Transform::transpose;
-    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{ref.rows} : transposed ? std::vector{ref.cols, ref.rows} : std::vector{ref.rows, ref.cols};
+    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{rows} : transposed ? std::vector{ref.cols, rows} : std::vector{rows, ref.cols};
     if (stored->shape != want) {
       problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ", shape_text(want));
       continue;
     }
-    source.tensors[{ref.spec->role, ref.layer}] = {&set.shard(stored->shard), stored->offset, stored->dtype, ref.rows, ref.cols, ref.is_vector,
-                                                   transposed ? arch::Transform::transpose : arch::Transform::none};
+    std::uint64_t offset = stored->offset;
+    for (std::size_t j = i; j < next; ++j) {
+      const arch::TensorRef& part = refs[j];
+      source.tensors[{part.spec->role, part.layer}] = {&set.shard(stored->shard), offset, stored->dtype, part.rows, part.cols, part.is_vector,
+                                                       transposed ? arch::Transform::transpose : arch::Transform::none};
+      offset += static_cast<std::uint64_t>(format::matrix_bytes(stored->dtype, part.rows, part.cols));
+    }
   }
   for (const format::SafeTensor& tensor : set.tensors())
     if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))

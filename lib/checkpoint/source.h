@@ -18,12 +18,13 @@
 namespace espalier::checkpoint {
 
 struct StoredTensor {
-  const core::FileReader* file = nullptr;
+  const core::FileReader* file = nullptr;  // nullptr: not in a file, every value is `filler`
   std::uint64_t offset = 0;
   format::FormatId format = format::FormatId::f32;
   std::int64_t rows = 0, cols = 0;  // of the architecture's table; a vector has cols 1
   bool is_vector = false;
   arch::Transform transform = arch::Transform::none;  // how the file differs from the table, to be undone by reading
+  float filler = 0;
 };
 
 struct Source {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/modeling.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "format/safetensors.h"
@@ -21,7 +22,7 @@ namespace fs = std::filesystem;
 bool belongs_to_model(const std::string& name) {
   static const char* const names[] = {"config.json",         "generation_config.json",  "tokenizer.json", "tokenizer_config.json",
                                       "tokenizer.model",     "special_tokens_map.json", "vocab.json",     "merges.txt",
-                                      "added_tokens.json",   "chat_template.jinja",     "chat_template.json", "plan.json",
+                                      "added_tokens.json",   "chat_template.jinja",     "chat_template.json", "plan.json", kModelingFile,
                                       "manifest.json",       "model.safetensors.index.json"};
   if (std::find(std::begin(names), std::end(names), name) != std::end(names)) return true;
   return name == "model.safetensors" || (name.starts_with("model-") && name.ends_with(".safetensors"));
@@ -113,13 +114,16 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
     for (std::size_t i = 0; i < s.tensors.size(); ++i) {
       const arch::TensorRef& t = s.tensors[i];
       const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
-      s.weights->add_tensor(s.name(i), s.dtype, t.is_vector ? std::vector{t.rows} : transposed ? std::vector{t.cols, t.rows} : std::vector{t.rows, t.cols});
+      std::int64_t rows = t.rows;  // of all that go into this tensor, one below the other
+      while (i + 1 < s.tensors.size() && s.tensors[i + 1].layer == t.layer && s.tensors[i + 1].spec->hf == t.spec->hf) rows += s.tensors[++i].rows;
+      s.weights->add_tensor(s.name(i), s.dtype, t.is_vector ? std::vector{rows} : transposed ? std::vector{t.cols, rows} : std::vector{rows, t.cols});
     }
     core::require_free_disk(directory, s.weights->data_bytes() + tokenizer_bytes(tokenizer) + (std::uint64_t{1} << 20));
     if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, s.staging);
     const std::string generation = !generation_config.empty() || tokenizer == nullptr ? generation_config : generation_config_from(*tokenizer);
     if (!generation.empty()) core::write_text_file(s.staging + "/generation_config.json", generation);
     core::write_text_file(s.staging + "/config.json", config);
+    if (carries_code(arch, dims)) core::write_text_file(s.staging + "/" + kModelingFile, std::string(modeling_file()));
     s.weights->begin();
     s.skip_complete();
   } catch (...) {

@@ -43,7 +43,7 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
   std::string missing;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     const format::FormatId format = plan.format_of(t.spec->role, t.layer);
-    if (t.is_vector || format::info(format).is_float()) continue;
+    if (t.is_vector || format::info(format).is_float() || source.filled(t.spec->role, t.layer)) continue;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options);
     if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;
     if (statistics == nullptr)

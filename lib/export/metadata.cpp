@@ -68,7 +68,9 @@ text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_
 void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options, format::GgufWriter& writer) {
   const arch::Arch& arch = source.arch();
   const arch::ModelDims& dims = source.dims();
-  checkpoint::dims_to_gguf(arch::gguf_target(arch, dims), dims, writer);
+  const arch::Arch& target = arch::gguf_target(arch, dims);
+  ESP_CHECK(arch::gguf_sizes(target, dims) == dims, internal, source.path(), ": absent blocks that stock readers want are to be filled before the export");
+  checkpoint::dims_to_gguf(target, dims, writer);
   writer.set("general.type", GgufValue::string("model"));
   if (!source.name().empty()) writer.set("general.name", GgufValue::string(source.name()));
   writer.set("general.file_type", GgufValue::u32(file_type(source, plan)));

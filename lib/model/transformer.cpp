@@ -57,8 +57,8 @@ Transformer Transformer::open(const checkpoint::Checkpoint& source) {
 }
 void Transformer::bring(int layer) {
   if (source_ == nullptr) return;
-  for (const arch::TensorSpec& spec : arch_->layer)
-    if (arch::present(spec, dims_) && !has(spec.role, layer)) read(arch::tensor_ref(*arch_, dims_, spec.role, layer));
+  for (const TensorRef& ref : arch::tensors(*arch_, dims_))
+    if (ref.layer == layer && !has(ref.spec->role, layer)) read(ref);
 }
 void Transformer::drop(int layer) {
   if (source_ != nullptr) std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });

@@ -11,7 +11,8 @@ namespace {
 
 void check_selection(const Selection& selection, std::int64_t size, const std::string& where, const std::string& axis) {
   if (!selection) return;
-  ESP_CHECK(!selection->empty() || size == 0, input, where, ": ", axis, ": nothing is kept");
+  const bool whole_block = axis.ends_with("kv_groups") || axis.ends_with("ffn");  // a layer may do without attention, or FFN
+  ESP_CHECK(!selection->empty() || size == 0 || whole_block, input, where, ": ", axis, ": nothing is kept");
   std::int64_t previous = -1;
   for (const std::int64_t index : *selection) {
     ESP_CHECK(index >= 0 && index < size, input, where, ": ", axis, ": index ", index, " is out of range, there are ", size);
@@ -74,6 +75,7 @@ arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before)
                             .ffn = kept(selection.ffn, layer.ffn),
                             .local = layer.local,
                             .rope = layer.rope});
+    if (after.layers.back().kv_groups == 0) after.layers.back().q_per_kv = 0;
   }
   return after;
 }

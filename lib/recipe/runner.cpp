@@ -104,7 +104,8 @@ void Runner::execute(const DistillStage& what, const std::string& directory, che
 
 void Runner::execute(const QuantizeStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
   const std::string model = model_of(what.from);
-  const auto source = checkpoint::Checkpoint::open(model);
+  auto source = checkpoint::Checkpoint::open(model);
+  source.fill_absent_blocks();
   quant::Imatrix imatrix;
   exporter::ExportOptions options;
   options.rounding = what.rounding;

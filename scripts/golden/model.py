@@ -13,10 +13,17 @@ import copy, json, pathlib, sys
 import torch, transformers
 from safetensors.torch import save_file
 
-ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
+TESTS = pathlib.Path(__file__).resolve().parents[2] / "tests"
+sys.path.insert(0, str(TESTS / "support"))
+from unequal_reference import Reference
+
+ROOT = TESTS / "golden"
 A = dict(hidden_size=28, num_attention_heads=7, num_key_value_heads=1, head_dim=6, intermediate_size=36, vocab_size=61, num_hidden_layers=3,
          max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=None)
 B = dict(A, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=10, intermediate_size=44, vocab_size=75, num_hidden_layers=2)
+DECI = dict(architectures=["DeciLMForCausalLM"], hidden_act="silu", max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0)
+OPENELM = dict(model_type="openelm", architectures=["OpenELMForCausalLM"], activation_fn_name="swish", ffn_with_glu=True, normalization_layer_name="rms_norm",
+               normalize_qk_projections=True, max_context_length=128, rope_max_length=256, rope_freq_constant=10000)
 GEMMA_LAYERS = dict(num_hidden_layers=7, sliding_window=7)
 MODELS = {
     "tied": ("Llama", dict(A, hidden_size=36, num_attention_heads=6, num_key_value_heads=2, intermediate_size=52, vocab_size=97, tie_word_embeddings=True,
@@ -46,6 +53,30 @@ MODELS = {
     "gpt2_a": ("GPT2", dict(vocab_size=61, n_embd=42, n_head=7, n_layer=3, n_inner=36, n_positions=128, bos_token_id=1, eos_token_id=2,
                             tie_word_embeddings=True)),
     "gpt2_b": ("GPT2", dict(vocab_size=75, n_embd=35, n_head=5, n_layer=2, n_positions=64, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False)),
+}
+
+
+def block(group, width, **keys):
+    """A layer of nemotron-nas; 0: absent. `width`: a multiplier, or an int, the width itself."""
+    attention = dict(n_heads_in_group=group or None, no_op=not group, replace_with_linear=False, **keys)
+    ffn = dict(ffn_mult=float(width) if isinstance(width, float) else None, no_op=not width, replace_with_linear=False)
+    return dict(attention=attention, ffn=dict(ffn, intermediate_size=width) if width and isinstance(width, int) else ffn)
+
+
+# Families that transformers does not have, judged by tests/support/unequal_reference.py.
+UNEQUAL = {
+    "deci_a": dict(DECI, model_type="nemotron-nas", hidden_size=40, num_attention_heads=7, num_key_value_heads=None, head_dim=6, intermediate_size=None, vocab_size=61,
+                   num_hidden_layers=6, tie_word_embeddings=True,
+                   rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32),
+                   block_configs=[block(0, 36), block(7, 0), block(1, 44), block(2, 0, num_attention_heads=4), block(0, 0), block(7, 2.0)]),
+    "deci_b": dict(DECI, model_type="nemotron-nas", hidden_size=32, num_attention_heads=4, num_key_value_heads=None, head_dim=10, intermediate_size=None, vocab_size=75,
+                   num_hidden_layers=3, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, block_configs=[block(2, 44), block(0, 20), block(4, 0)]),
+    "deci_c": dict(DECI, model_type="deci", hidden_size=48, num_attention_heads=6, num_key_value_heads_per_layer=[1, 3, 6], intermediate_size=52, vocab_size=97,
+                   num_hidden_layers=3, tie_word_embeddings=False),
+    "openelm_a": dict(OPENELM, model_dim=28, num_transformer_layers=3, num_query_heads=[7, 14, 4], num_kv_heads=[1, 2, 4], head_dim=6, vocab_size=61,
+                      ffn_multipliers=[0.5, 1.7, 2.2], ffn_dim_divisor=4, num_gqa_groups=7, qkv_multipliers=[0.5, 1.0], share_input_output_layers=True),
+    "openelm_b": dict(OPENELM, model_dim=32, num_transformer_layers=2, num_query_heads=[6, 2], num_kv_heads=[3, 1], head_dim=10, vocab_size=75,
+                      ffn_multipliers=[0.97, 1.3], ffn_dim_divisor=1, num_gqa_groups=2, qkv_multipliers=[0.5, 1.0], share_input_output_layers=False),
 }
 
 
@@ -116,27 +147,44 @@ def as_published_first(state, config):
     return dict(out, **{f"h.{l}.attn.bias": mask.clone() for l in range(config.n_layer)})
 
 
-for seed, (name, (family, settings)) in enumerate(MODELS.items(), 1):
-    if sys.argv[1:] and name not in sys.argv[1:]:
-        continue
-    config, model = build(family, settings, seed)
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, settings["vocab_size"], (2, 23), generator=generator).tolist()
-    expected = logits(model, ids)
+def write(name, ids, expected, wrongs, save):
     assert expected.std() >= 0.8, (name, expected.std())
     distances = {}
-    for control, wrong in controls(family, config, model, ids).items():
+    for control, wrong in wrongs.items():
         distances[control] = (wrong - expected).abs().max().item()
         assert distances[control] > 0.05, (name, control, distances)
     out = ROOT / f"model_{name}"
     out.mkdir(parents=True, exist_ok=True)
-    model.config.save_pretrained(out)
-    state = {k: v.contiguous() for k, v in model.state_dict().items() if not (settings["tie_word_embeddings"] and k == "lm_head.weight")}
-    if name == "gpt2_b":
-        state = as_published_first(state, config)
-    save_file(state, str(out / "model.safetensors"), metadata={"format": "pt"})
+    save(out)
     rows = [[[float("%.9g" % v) for v in row] for row in batch] for batch in expected.tolist()]
     (out / "golden.json").write_text(json.dumps({
         "command": "python scripts/golden/model.py", "torch": torch.__version__, "transformers": transformers.__version__,
         "ids": ids, "logits": rows, "control_distances": distances}) + "\n")
     print(name, "std", expected.std().item(), distances)
+
+
+def some_ids(vocab, seed):
+    return torch.randint(0, vocab, (2, 23), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+for seed, (name, (family, settings)) in enumerate(MODELS.items(), 1):
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        continue
+    config, model = build(family, settings, seed)
+    ids = some_ids(settings["vocab_size"], seed)
+
+    def save(out):
+        model.config.save_pretrained(out)
+        state = {k: v.contiguous() for k, v in model.state_dict().items() if not (settings["tie_word_embeddings"] and k == "lm_head.weight")}
+        if name == "gpt2_b":
+            state = as_published_first(state, config)
+        save_file(state, str(out / "model.safetensors"), metadata={"format": "pt"})
+
+    write(name, ids, logits(model, ids), controls(family, config, model, ids), save)
+
+for seed, (name, config) in enumerate(UNEQUAL.items(), 101):
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        continue
+    torch.manual_seed(seed)
+    model, ids = Reference.random(config), some_ids(config["vocab_size"], seed)
+    write(name, ids, logits(model, ids), model.controls(torch.tensor(ids)), model.save)

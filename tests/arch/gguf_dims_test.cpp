@@ -116,6 +116,44 @@ TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
   EXPECT_EQ(refusal("phi3", d), "");
 }
 
+// Layers of unequal size leave as deci where its readers compute the same, with the blocks they need filled.
+TEST(GgufDims, UnequalLayers) {
+  ModelDims d = some_dims();
+  const LayerDims whole = d.layers.front();
+  for (const char* family : {"llama", "mistral", "qwen2"}) EXPECT_NE(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
+  d.layers[1].ffn = 96;
+  for (const char* family : {"llama", "mistral", "qwen2", "deci"}) EXPECT_EQ(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
+  for (const char* family : {"qwen3", "gemma2", "gemma3", "phi3", "nemotron", "gpt2"}) EXPECT_THROW(gguf_target(*arch_by_name(family), d), core::Error) << family;
+  const Arch &deci = *arch_by_name("deci"), &openelm = *arch_by_name("openelm");
+  EXPECT_EQ(gguf_sizes(deci, d), d);
+  ModelDims odd = d;
+  odd.layers[0].rope = false;
+  EXPECT_THROW(gguf_target(*arch_by_name("llama"), odd), core::Error);
+
+  d.layers = {{0, 0, 96}, {0, 0, 0}, {3, 3, 0}, {2, 1, 64}, {0, 0, 0}};
+  d.head_dim = 48;
+  EXPECT_EQ(gguf_sizes(deci, d).layers, (std::vector<LayerDims>{{1, 16, 96}, {0, 0, 0}, {3, 3, 256}, {2, 1, 64}, {0, 0, 256}}));
+  d.tied = true;
+  EXPECT_THROW(gguf_target(openelm, d), core::Error);
+  d.layers = {whole, {1, 4, 96}};
+  EXPECT_EQ(&gguf_target(openelm, d), &openelm);
+  d.tied = false;
+  EXPECT_THROW(gguf_target(openelm, d), core::Error);
+}
+
+// What stock readers of deci would compute otherwise than it says is not read either.
+TEST(GgufDims, DeciFilesThatReadersMistake) {
+  support::TempDir dir;
+  ModelDims d = some_dims();
+  const Arch& deci = *arch_by_name("deci");
+  d.layers = {{3, 3, 1536}, {0, 0, 0}, {0, 0, 96}};
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, deci).dims, d);
+  const auto linear = [](format::GgufWriter& w) { w.set("deci.attention.head_count", format::GgufValue::i32s({9, 9, 0})); };
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, linear, deci), core::Error);
+  d.layers[1] = {3, 3, 0};
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, nullptr, deci), core::Error);
+}
+
 TEST(GgufDims, OneNumberWhenLayersAgree) {
   support::TempDir dir;
   ModelDims d = some_dims();

@@ -19,7 +19,7 @@ const Published kPublished[] = {
     {"qwen2.5-0.5b", 494032768},      {"qwen2.5-7b", 7615616512},   {"qwen3-0.6b", 596049920},       {"gemma-2-2b", 2614341888},
     {"gemma-3-1b", 999885952},        {"smollm3-3b", 3075098624},   {"mistral-nemo-minitron-8b", 8414105600},
     {"llama-3.1-minitron-4b-width", 4512746496}, {"llama-3.1-minitron-4b-depth", 4540469248},
-    {"phi-3.5-mini", 3821079552},     {"gpt2", 124439808}, {"gpt2-xl", 1557611200},
+    {"phi-3.5-mini", 3821079552},     {"gpt2", 124439808},         {"gpt2-xl", 1557611200},         {"openelm-270m", 271527168},
 };
 
 TEST(Published, ParameterCounts) {

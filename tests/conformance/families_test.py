@@ -2,10 +2,12 @@
 """Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF, gives the distributions that
 transformers gives and finds the perplexity we find; what is left after pruning each axis loads in transformers, which finds our perplexity, and in
 llama.cpp again."""
+import json
 import math
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -15,6 +17,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import tool
+
+sys.path.insert(0, str(tool.source / "tests/support"))
+from unequal_reference import Reference
 
 LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
 CONTEXT = 64
@@ -54,6 +59,45 @@ MODELS = {
     "gpt2": ("GPT2", dict(GPT2, tie_word_embeddings=True), [*WIDTHS, THINNER]),
     "gpt2_seven": ("GPT2", dict(GPT2, n_embd=224, n_head=7, n_inner=None, tie_word_embeddings=False), WIDTHS),
 }
+
+
+def block(group, width, **keys):
+    attention = dict(n_heads_in_group=group or None, no_op=not group, replace_with_linear=False, **keys)
+    return dict(attention=attention, ffn=dict(ffn_mult=None, intermediate_size=width or None, no_op=not width, replace_with_linear=False))
+
+
+DECI = dict(model_type="nemotron-nas", hidden_act="silu", max_position_embeddings=256, rms_norm_eps=1e-5, rope_theta=10000.0, vocab_size=499, hidden_size=128,
+            num_attention_heads=7, num_key_value_heads=None, head_dim=32, intermediate_size=None)
+OPENELM = dict(model_type="openelm", activation_fn_name="swish", ffn_with_glu=True, normalization_layer_name="rms_norm", normalize_qk_projections=True, vocab_size=499,
+               max_context_length=256, rope_max_length=512, rope_freq_constant=10000, share_input_output_layers=True)
+PUBLISHED_DECI = dict(DECI, model_type="deci", num_attention_heads=8, num_key_value_heads_per_layer=[2, 8, 4], intermediate_size=192, num_hidden_layers=3)
+# Families that transformers does not have, with plans of what pruning keeps in each layer (a number n: the first n).
+UNEQUAL = {
+    "deci_absent": (dict(DECI, num_hidden_layers=5, tie_word_embeddings=True, block_configs=[block(0, 192), block(7, 0), block(1, 160), block(0, 0), block(7, 96)]),
+                    [{"keep_layers": [0, 1, 2, 4], "layers": [{"ffn": 64}, {}, {"kv_groups": 3, "ffn": 96}, {}]},
+                     {"hidden": 96, "keep_layers": [0, 2, 4], "layers": [{}, {}, {}]}]),
+    "deci_last": (dict(DECI, num_hidden_layers=3, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+                       block_configs=[block(7, 64), block(2, 160, num_attention_heads=4), block(7, 0)]),
+                  [{"keep_layers": [0, 1], "layers": [{"ffn": 32}, {"q_per_kv": 1}]}]),
+    "deci_published": (dict(PUBLISHED_DECI, tie_word_embeddings=False), [{"keep_layers": [0, 1, 2], "layers": [{}, {"kv_groups": 0}, {"ffn": 0}]}]),
+    "openelm": (dict(OPENELM, model_dim=128, num_transformer_layers=3, num_query_heads=[7, 14, 4], num_kv_heads=[1, 2, 4], head_dim=32, ffn_multipliers=[0.5, 1.25, 1.5],
+                     ffn_dim_divisor=32), [{"keep_layers": [0, 2], "layers": [{"ffn": 32}, {"kv_groups": 3}]}]),
+    "openelm_narrow": (dict(OPENELM, model_dim=96, num_transformer_layers=2, num_query_heads=[6, 2], num_kv_heads=[3, 1], head_dim=64, ffn_multipliers=[1.0, 2.0],
+                            ffn_dim_divisor=32), [{"hidden": 64, "keep_layers": [0, 1], "layers": [{}, {"ffn": 96}]}]),
+}
+# What unequal pruning makes of families that transformers has.
+MADE_UNEQUAL = {"llama": [{"keep_layers": [0, 1, 2], "layers": [{"ffn": 64}, {"kv_groups": 1}, {"ffn": 128, "q_per_kv": 3}]},
+                          {"keep_layers": [0, 1, 2], "layers": [{"kv_groups": 0}, {"ffn": 0}, {"kv_groups": 1, "ffn": 0}]}],
+                "qwen2": [{"hidden": 96, "keep_layers": [0, 2], "layers": [{"ffn": 64}, {"kv_groups": 1}]}],
+                "mistral": [{"keep_layers": [0, 1, 2], "layers": [{}, {}, {"kv_groups": 0, "ffn": 32}]}]}
+
+
+def written_out(plan):
+    """The plan as the tool reads it: numbers become lists of what is kept."""
+    def indices(n):
+        return list(range(n))
+    layers = [{axis: indices(n) for axis, n in layer.items()} for layer in plan["layers"]]
+    return dict(plan, layers=layers, **({"hidden": indices(plan["hidden"])} if "hidden" in plan else {}))
 
 
 class Families(unittest.TestCase):
@@ -104,9 +148,22 @@ class Families(unittest.TestCase):
         self.tokenizer.save_pretrained(directory)
         return directory
 
-    def theirs(self, directory):
-        """transformers' perplexity by our protocol "windows"."""
-        model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    def build_unequal(self, name):
+        torch.manual_seed(len(name))
+        model = Reference.random(UNEQUAL[name][0])
+        last = model.state["transformer.norm.weight" if model.openelm else "model.norm.weight"]
+        last.mul_(1.2 / model(self.ids[None, :CONTEXT]).logits.std())
+        self.assertGreater(model(self.ids[None, :CONTEXT]).logits.std().item(), 0.8)
+        directory = self.dir / name
+        model.save(directory)
+        self.tokenizer.save_pretrained(directory)
+        return directory
+
+    def theirs(self, directory, model=None):
+        """transformers' perplexity by our protocol "windows", or that of `model`."""
+        if model is None:
+            own_code = (directory / "modeling_espalier.py").exists()
+            model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager", trust_remote_code=own_code).eval()
         total, count = 0.0, 0
         with torch.no_grad():
             for begin in range(0, 4 * CONTEXT, CONTEXT):
@@ -116,9 +173,29 @@ class Families(unittest.TestCase):
                 count += CONTEXT - 1
         return math.exp(total / count)
 
-    def directory_agrees(self, directory):
+    def perplexity_agrees(self, directory, theirs):
         ours = tool.run_json("eval", directory, "--text", self.text, "--context", CONTEXT, "--windows", 4)["perplexity"]
-        self.assertLess(abs(ours / self.theirs(directory) - 1), 1e-4, str(directory))
+        self.assertLess(abs(ours / theirs - 1), 1e-4, str(directory))
+
+    def prune_by_plan(self, directory, plan):
+        pruned, file = self.dir / f"{directory.name}-planned", self.dir / "plan.json"
+        file.write_text(json.dumps(written_out(plan)))
+        done = tool.run("prune", directory, "--out", pruned, "--plan", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("trust_remote_code", done.stdout)
+        self.perplexity_agrees(pruned, self.theirs(pruned))
+        self.perplexity_agrees(pruned, self.theirs(pruned, Reference.open(pruned)))
+        return pruned
+
+    def generation_agrees(self, directory):
+        """What the cache holds does not change what is generated."""
+        model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, trust_remote_code=True).eval()
+        begin = self.ids[None, :9]
+        with_cache, without = (model.generate(begin, max_new_tokens=8, do_sample=False, use_cache=cache, eos_token_id=None, pad_token_id=0) for cache in (True, False))
+        self.assertEqual(with_cache.tolist(), without.tolist())
+
+    def directory_agrees(self, directory):
+        self.perplexity_agrees(directory, self.theirs(directory))
 
     def llama_log_probabilities(self, file):
         """Tokens [windows, context] and the log-probabilities of the second half of each window's positions but the last, as llama-perplexity saves them (16 bits
@@ -140,10 +217,14 @@ class Families(unittest.TestCase):
         return torch.tensor(tokens.astype(np.int64)), torch.tensor(rows[..., 4:4 + vocab].astype(np.float64) * scale + least)
 
     def divergence(self, directory, tokens, log_probabilities):
-        """Mean KL of llama.cpp's distributions from those of transformers in float32."""
-        model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+        """Mean KL of llama.cpp's distributions from those of transformers in float32, or of the reference where transformers has no such family."""
+        if json.loads((directory / "config.json").read_text())["model_type"] in ("deci", "nemotron-nas", "openelm"):
+            model = Reference.open(directory)
+        else:
+            model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
         with torch.no_grad():
-            reference = torch.log_softmax(model(tokens).logits[:, CONTEXT // 2:-1].double(), -1)
+            logits = torch.cat([model(window[None]).logits for window in tokens])
+            reference = torch.log_softmax(logits[:, CONTEXT // 2:-1].double(), -1)
         return (reference.exp() * (reference - torch.log_softmax(log_probabilities, -1))).sum(-1).mean().item()
 
     def file_agrees(self, directory, fmt, tolerance, most):
@@ -175,6 +256,30 @@ class Families(unittest.TestCase):
                     tool.run_json("prune", directory, "--out", pruned, "--text", self.train, "--tokens", 2048, "--sequence", CONTEXT, *cut)
                     self.directory_agrees(pruned)
                     self.file_agrees(pruned, "f32", exact, same)
+
+    def test_unequal_families(self):
+        self.assertEqual(len(UNEQUAL), 5)
+        for name, (_, plans) in UNEQUAL.items():
+            with self.subTest(name):
+                directory = self.build_unequal(name)
+                self.perplexity_agrees(directory, self.theirs(directory, Reference.open(directory)))
+                self.file_agrees(directory, "f32", 1e-4, 1e-6)
+                self.file_agrees(directory, "q8_0", 5e-3, 1e-3)
+            for plan in plans:
+                with self.subTest(f"{name} {plan}"):
+                    pruned = self.prune_by_plan(directory, plan)
+                    self.generation_agrees(pruned)
+                    self.file_agrees(pruned, "f32", 1e-4, 1e-6)
+
+    def test_unequal_pruning(self):
+        for name, plans in MADE_UNEQUAL.items():
+            directory = self.build(name)
+            for plan in plans:
+                with self.subTest(f"{name} {plan}"):
+                    pruned = self.prune_by_plan(directory, plan)
+                    self.generation_agrees(pruned)
+                    self.file_agrees(pruned, "f32", 1e-4, 1e-6)
+                    self.file_agrees(pruned, "q8_0", 5e-3, 1e-3)
 
 
 if __name__ == "__main__":

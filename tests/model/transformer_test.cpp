@@ -67,9 +67,13 @@ TEST_P(GoldenLogits, NegativeControlsAreSeen) {
   for (const auto& [key, value] : shuffled.weights()) rebased.weight(key.first, key.second).copy_(value);
   const bool learned = arch::learned_positions(source.arch());
   if (learned) rebased.weight(Role::pos_embd, -1).copy_(rebased.weight(Role::pos_embd, -1).flip(0));
-  Tensor q = shuffled.weight(arch::attention_inputs(source.arch()).front(), 0).narrow(0, 0, dims.layers[0].kv_groups * dims.layers[0].q_per_kv * dims.head_dim);
+  std::size_t first = 0, last = dims.layers.size() - 1;  // with attention, with an FFN
+  while (dims.layers[first].kv_groups == 0) ++first;
+  while (dims.layers[last].ffn == 0) --last;
+  Tensor q = shuffled.weight(arch::attention_inputs(source.arch()).front(), static_cast<int>(first))
+                 .narrow(0, 0, dims.layers[first].kv_groups * dims.layers[first].q_per_kv * dims.head_dim);
   q.copy_(q.flip(0));
-  silent.weight(Role::ffn_down, static_cast<int>(dims.n_layers()) - 1).zero_();
+  silent.weight(Role::ffn_down, static_cast<int>(last)).zero_();
   // The same distances as transformers measured, so the controls do the same thing in both.
   const auto expect = [&](const Transformer& wrong, const char* control) {
     const double expected = g.control_distances.at(control);

@@ -124,7 +124,7 @@ TEST(PrunePlan, RefusesBrokenJsonNamingThePlace) {
       {R"({"keep_layers": [0], "layers": []})", "one entry for each of the 1"},
       {R"({"keep_layers": [0], "layers": [3]})", "layers[0]"},
       {R"({"keep_layers": [0], "layers": [{"ffn": [96]}]})", "layers[0].ffn: index 96"},
-      {R"({"keep_layers": [0], "layers": [{"ffn": []}]})", "layer 0: ffn: nothing is kept"},
+      {R"({"keep_layers": [0], "layers": [{"q_per_kv": []}]})", "layer 0: q_per_kv: nothing is kept"},
       {R"({"keep_layers": [0], "layers": [{"kv_group": [0]}]})", "unknown key \"layers[0].kv_group\""},
       {R"({"keep_layers": [0], "layers": [{"kv_groups": "none"}]})", "layers[0].kv_groups"},
       {R"({"keep_layers": [0], "hidden": [64]})", "hidden: index 64"},

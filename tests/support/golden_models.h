@@ -1,4 +1,5 @@
-// The tiny checkpoints of tests/golden/model_* with what transformers computes from them (scripts/golden/model.py): two of each family and more.
+// The tiny checkpoints of tests/golden/model_* with what transformers, or where it has no such family a reference of our own, computes from them
+// (scripts/golden/model.py): two of each family and more.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -9,7 +10,8 @@ namespace espalier::support {
 
 inline constexpr const char* kGoldenModels[] = {"tied",     "untied",  "llama_biases", "mistral_window", "mistral_full", "smollm3_a", "smollm3_b", "qwen2_a",
                                                 "qwen2_b",  "qwen3_a", "qwen3_b",      "gemma2_a",       "gemma2_b",     "gemma3_a",  "gemma3_b",
-                                                "phi3_a",   "phi3_b",  "phi3_window",  "nemotron_a",     "nemotron_b",   "gpt2_a",    "gpt2_b"};
+                                                "phi3_a",   "phi3_b",  "phi3_window",  "nemotron_a",     "nemotron_b",   "gpt2_a",    "gpt2_b",
+                                                "deci_a",  "deci_b",  "deci_c",       "openelm_a",      "openelm_b"};
 
 struct GoldenModel {
   std::string directory;

@@ -25,9 +25,11 @@ const std::map<std::string, std::string> kRefused = {{"mistral_window", "window 
                                                      {"smollm3_b", "rotary positions"},
                                                      {"qwen2_b", "window in layer 1"},
                                                      {"qwen3_b", "no biases but those of q, k and v"},
-                                                     {"phi3_window", "window in layer 0"}};
+                                                     {"phi3_window", "window in layer 0"},
+                                                     {"openelm_b", "take the embedding for the output matrix"}};
 
-void write_f32(const Checkpoint& source, const std::string& path) {
+void write_f32(Checkpoint source, const std::string& path) {
+  source.fill_absent_blocks();
   exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), path, {}, {});
 }
 
@@ -45,12 +47,11 @@ class Families : public testing::TestWithParam<const char*> {};
 
 TEST_P(Families, DeviceLogitsEqualTransformers) {
   const support::GoldenModel golden = support::golden_model(GetParam());
-  const Checkpoint source = Checkpoint::open(golden.directory);
   support::TempDir temp;
   const std::string path = temp.file("model.gguf");
   if (const auto refused = kRefused.find(GetParam()); refused != kRefused.end()) {
     try {
-      write_f32(source, path);
+      write_f32(Checkpoint::open(golden.directory), path);
       FAIL() << "exported";
     } catch (const core::Error& e) {
       EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
@@ -58,7 +59,7 @@ TEST_P(Families, DeviceLogitsEqualTransformers) {
     }
     return;
   }
-  write_f32(source, path);
+  write_f32(Checkpoint::open(golden.directory), path);
   const double tolerance = 1e-4 * deviation(golden.values);
   int isas = 0;
   for (const std::string_view isa : kernels::isa_names()) {
@@ -100,7 +101,7 @@ TEST_P(Families, GgufToDirectoryToGgufIsTheIdentity) {
   checkpoint::import_checkpoint(read, directory, {.dtype = format::FormatId::f32}, {});
   const Checkpoint again = Checkpoint::open(directory);
   EXPECT_EQ(again.dims().layers, read.dims().layers);
-  write_f32(again, second);
+  write_f32(Checkpoint::open(directory), second);
   const auto tensors = [](const std::string& path) {
     const core::FileReader file(path);
     std::map<std::string, std::vector<std::byte>> out;

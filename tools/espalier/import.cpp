@@ -28,7 +28,7 @@ void add_import(CLI::App& app, Common& common) {
     checkpoint::import_checkpoint(source, flags->out, options, common.progress());
     const std::int64_t parameters = arch::parameters(source.arch(), source.dims());
     print(common, {{"architecture", source.arch().name}, {"parameters", parameters}, {"output", flags->out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
-          flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " + core::human_count(parameters) + " parameters\n");
+          flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " + core::human_count(parameters) + " parameters\n" + code_note(flags->out));
   });
 }
 

@@ -24,7 +24,7 @@ struct Flags {
 
 void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after) {
   std::ostringstream text;
-  text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after) << " parameters\n";
+  text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after) << " parameters\n" << code_note(flags.out);
   print(common,
         {{"parameters_before", before}, {"parameters_after", after}, {"plan", flags.out + "/plan.json"}, {"output", flags.out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
         text.str());

@@ -64,7 +64,8 @@ class CalibrationText {
 void quantize(const Flags& flags, const Common& common) {
   const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
   ESP_CHECK(ways == 1, usage, "quantize: give exactly one of --format, --target-bytes and --target-bpw");
-  const auto source = checkpoint::Checkpoint::open(flags.model);
+  auto source = checkpoint::Checkpoint::open(flags.model);
+  source.fill_absent_blocks();
   const plan::LayerStage looking{.tokens = flags.tokens, .streams = 2, .moments = true};
   plan::require_memory(flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims()) : plan::layer_stage_memory(source.arch(), source.dims(), looking),
                        common.max_ram_bytes(), flags.text.empty() ? "no quantization needs less" : "give fewer --tokens, or an --imatrix instead of --text");

@@ -29,6 +29,8 @@ void add_common(CLI::App& app, Common& common, bool training = false);
 // Adds --max-ram: a verb that would need more refuses to begin.
 void add_max_ram(CLI::App& app, Common& common);
 // Prints `result` as one JSON object with --json, else `readable`.
+// Says that the directory just written needs trust_remote_code, where it holds a modeling file of ours; else nothing.
+std::string code_note(const std::string& directory);
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 // LibTorch's thread count follows --threads (training verbs call it first); cpu only unless --device cuda and a CUDA build.
 void apply_device(const Common& common);

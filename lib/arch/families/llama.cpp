@@ -1,35 +1,8 @@
 // Llama 1/2/3, SmolLM2, TinyLlama: RMSNorm before each block, SwiGLU, full rotary position embedding, grouped-query attention.
 // Source of names: Hugging Face LlamaForCausalLM; GGUF: general.architecture "llama".
-#include "arch/families/extents.h"
+#include "arch/families/llama_layer.h"
 
 namespace espalier::arch {
-namespace {
-
-using enum Transform;
-using enum Present;
-
-// clang-format off
-constexpr TensorSpec kLayer[] = {
-    {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",          H},
-    {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",         Q, H, rope_permute},
-    {Role::attn_k,           "model.layers.{L}.self_attn.k_proj.weight",         K, H, rope_permute},
-    {Role::attn_v,           "model.layers.{L}.self_attn.v_proj.weight",         K, H},
-    {Role::attn_q_bias,      "model.layers.{L}.self_attn.q_proj.bias",           Q, kVector, rope_permute, attention_bias},
-    {Role::attn_k_bias,      "model.layers.{L}.self_attn.k_proj.bias",           K, kVector, rope_permute, attention_bias},
-    {Role::attn_v_bias,      "model.layers.{L}.self_attn.v_proj.bias",           K, kVector, none, attention_bias},
-    {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
-    {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",           H, kVector, none, output_bias},
-    {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight", H},
-    {Role::ffn_gate,         "model.layers.{L}.mlp.gate_proj.weight",            F, H},
-    {Role::ffn_up,           "model.layers.{L}.mlp.up_proj.weight",              F, H},
-    {Role::ffn_down,         "model.layers.{L}.mlp.down_proj.weight",            H, F},
-    {Role::ffn_gate_bias,    "model.layers.{L}.mlp.gate_proj.bias",              F, kVector, none, mlp_bias},
-    {Role::ffn_up_bias,      "model.layers.{L}.mlp.up_proj.bias",                F, kVector, none, mlp_bias},
-    {Role::ffn_down_bias,    "model.layers.{L}.mlp.down_proj.bias",              H, kVector, none, mlp_bias},
-};
-// clang-format on
-
-}  // namespace
 
 extern const Arch k_llama;
 constexpr Arch k_llama{.name = "llama",
@@ -43,7 +16,7 @@ constexpr Arch k_llama{.name = "llama",
                        .no_rope_period = 0,
                        .scaled_embedding = false,
                        .model = kDecoderModel,
-                       .layer = kLayer};
+                       .layer = kLlamaLayer};
 static_assert(sound(k_llama));
 
 }  // namespace espalier::arch

@@ -1,0 +1,14 @@
+#include "checkpoint/modeling.h"
+
+namespace espalier::checkpoint {
+namespace {
+
+constexpr unsigned char kBytes[] = {
+#include "checkpoint/modeling_espalier.inc"
+};
+
+}  // namespace
+
+std::string_view modeling_file() { return {reinterpret_cast<const char*>(kBytes), sizeof kBytes}; }
+
+}  // namespace espalier::checkpoint
