@@ -197,7 +197,7 @@ TEST(Surgery, ReplacementsAreWrittenAndChecked) {
 // Layers of other sizes, one without FFN and one without attention: what is kept is the source's, and the directory is read back.
 TEST(Surgery, LayersMayBecomeUnequal) {
   const TempDir dir;
-  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf")));
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), {.layers = 3}));
   plan::PrunePlan plan = plan::keep_all(source.dims());
   plan.layers[0].ffn = iota(32);
   plan.layers[1].ffn = Indices{};
