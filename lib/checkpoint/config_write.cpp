@@ -157,9 +157,12 @@ bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims) {
 
 bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims) { return hf_target(arch, dims).unequal_layers; }
 
-std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& dims, const std::string& base, format::FormatId dtype,
+std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& family_dims, const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer) {
-  const arch::Arch& arch = hf_target(family, dims);
+  const arch::Arch& arch = hf_target(family, family_dims);
+  arch::ModelDims dims = family_dims;
+  const arch::TensorSpec* bias = arch::find_spec(family, arch::Role::attn_q_bias);
+  if (arch.absent_blocks && bias != nullptr && arch::present(*bias, dims)) dims.attention_bias = true;  // qwen2 has them without saying so
   Json config = Json::object();
   if (!base.empty()) {
     config = format::parse_json<Json>(base, "base config.json");

@@ -82,6 +82,9 @@ TEST(ConfigLayers, UnequalLayersOfOtherFamilies) {
   dims.attention_bias = true;  // of q, k and v alone
   const arch::Arch& deci = *arch::arch_by_name("deci");
   EXPECT_EQ(parse_hf_config(make_hf_config(deci, dims, "", format::FormatId::f32, nullptr), "written").dims, dims);
+  dims.attention_bias = false;  // qwen2 has them whatever this says
+  const arch::ModelDims read = parse_hf_config(make_hf_config(*arch::arch_by_name("qwen2"), dims, "", format::FormatId::f32, nullptr), "written").dims;
+  EXPECT_TRUE(read.attention_bias && !read.output_bias);
   EXPECT_TRUE(carries_code(*arch::arch_by_name("llama"), dims));
 }
 

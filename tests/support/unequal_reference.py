@@ -41,7 +41,9 @@ class Reference:
         self.hidden = config["model_dim" if self.openelm else "hidden_size"]
         self.head_dim = config.get("head_dim") or self.hidden // config["num_attention_heads"]
         self.tied = config["share_input_output_layers" if self.openelm else "tie_word_embeddings"]
-        self.base = config["rope_freq_constant" if self.openelm else "rope_theta"]
+        rope = config.get("rope_parameters") or config  # as transformers 5 writes it, or older ones
+        self.base = config["rope_freq_constant"] if self.openelm else rope["rope_theta"]
+        self.scaling = rope if rope.get("rope_type") == "llama3" else config.get("rope_scaling")
         self.eps = 1e-6 if self.openelm else config["rms_norm_eps"]
         self.sizes = list((openelm_sizes if self.openelm else deci_sizes if "block_configs" in config else older_deci_sizes)(config))
 
@@ -104,7 +106,7 @@ class Reference:
         """[tokens, head_dim]: value i and value i + half are a complex number."""
         half = self.head_dim // 2
         speed = torch.tensor([self.base ** (-2 * i / self.head_dim) for i in range(half)], dtype=torch.float64)
-        scaling = self.config.get("rope_scaling")
+        scaling = self.scaling
         if scaling:
             for i in range(half):
                 length = 2 * math.pi / speed[i].item()
@@ -164,11 +166,10 @@ class Reference:
         """Logits of models that are wrong in one thing."""
         first = next(l for l, (n, _, _) in enumerate(self.sizes) if n)
         last = max(l for l, (_, _, f) in enumerate(self.sizes) if f)
-        config = copy.deepcopy(self.config)
-        config["rope_freq_constant" if self.openelm else "rope_theta"] = self.base * 3
-        shuffled, silent = copy.deepcopy(self), copy.deepcopy(self)
+        shuffled, silent, rebased = copy.deepcopy(self), copy.deepcopy(self), copy.deepcopy(self)
+        rebased.base *= 3
         name = f"transformer.layers.{first}.attn.qkv_proj.weight" if self.openelm else f"model.layers.{first}.self_attn.q_proj.weight"
         rows = self.sizes[first][0] * self.head_dim
         shuffled.state[name] = torch.cat([self.state[name][:rows].flip(0), self.state[name][rows:]])
         silent.state[f"transformer.layers.{last}.ffn.proj_2.weight" if self.openelm else f"model.layers.{last}.mlp.down_proj.weight"].zero_()
-        return {"rope_base": Reference(config, self.state)(ids).logits, "q_rows": shuffled(ids).logits, "zero_mlp": silent(ids).logits}
+        return {"rope_base": rebased(ids).logits, "q_rows": shuffled(ids).logits, "zero_mlp": silent(ids).logits}
