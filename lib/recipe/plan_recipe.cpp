@@ -75,25 +75,26 @@ class Planner {
   void predict(const Stage& s, const QuantizeStage& what, Json& out) {
     const Shape& shape = shapes_.at(what.from);
     out["parameters"] = shape.parameters();
+    // Refuses what stock readers would compute otherwise; blocks that are there for their sake are counted.
+    const arch::ModelDims written = arch::gguf_sizes(arch::gguf_target(*shape.arch, shape.dims), shape.dims);
     if (what.format.empty()) {
       const std::int64_t budget = what.target_bytes ? *what.target_bytes : bytes_.at(what.no_larger_than);
       exporter::BudgetOptions options;
       options.overrides = what.overrides;
       for (const std::string& name : what.candidates) options.candidates.push_back(*format::format_by_name(name));
-      const std::int64_t smallest = exporter::smallest_data_bytes(*shape.arch, shape.dims, options);
+      const std::int64_t smallest = exporter::smallest_data_bytes(*shape.arch, written, options);
       ESP_CHECK(smallest <= budget, unsupported, "no choice of formats fits in ", core::human_bytes(budget), ": the tensors alone need ",
                 core::human_bytes(smallest), "; prune further or allow smaller formats");
       out["bytes"] = budget;
     } else {
-      const plan::QuantPlan plan = plan::quant_plan(*shape.arch, shape.dims, what.format, what.overrides);
-      out["bytes"] = plan::tensor_data_bytes(*shape.arch, shape.dims, plan);
+      const plan::QuantPlan plan = plan::quant_plan(*shape.arch, written, what.format, what.overrides);
+      out["bytes"] = plan::tensor_data_bytes(*shape.arch, written, plan);
     }
     bytes_[s.name] = out["bytes"].get<std::int64_t>();
     const bool looks = what.rounding != quant::Rounding::nearest;
     out["peak_memory_bytes"] = looks ? plan::layer_stage_memory(*shape.arch, shape.dims, {.tokens = what.calibration.tokens, .streams = 2, .moments = true})
                                      : plan::file_stage_memory(*shape.arch, shape.dims);
     out["disk_bytes"] = out["bytes"];
-    static_cast<void>(arch::gguf_target(*shape.arch, shape.dims));  // refuses what stock readers would compute otherwise
     shapes_[s.name] = shape;
   }
   void predict(const Stage&, const VerifyStage& what, Json& out) {
