@@ -42,7 +42,8 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t token
 }
 
 PerplexityResult perplexity(Session& session, std::string_view text, std::int64_t context, Protocol protocol, std::int64_t max_windows,
-                            const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress) {
+                            const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress,
+                            const std::function<void(std::span<const float> logits)>& scored) {
   ESP_CHECK(context <= session.context(), usage, "--context ", context, ": the session holds ", session.context(), " positions");
   const std::vector<PerplexityWindow> windows = perplexity_windows(session.tokenizer(), text, context, protocol, max_windows);
   PerplexityResult result;
@@ -55,6 +56,7 @@ PerplexityResult perplexity(Session& session, std::string_view text, std::int64_
     session.prefill_scored(read, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {
       total += negative_log_likelihood(logits, window.tokens[static_cast<std::size_t>(index) + 1]);
       ++result.tokens;
+      if (scored) scored(logits);
     });
     result.mean_nll = total / static_cast<double>(result.tokens);
     result.perplexity = std::exp(result.mean_nll);

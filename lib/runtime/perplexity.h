@@ -31,7 +31,9 @@ struct PerplexityResult {
 };
 // -log softmax(logits)[token], in double.
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token);
+// `scored`: called with the logits [vocab] behind every scored prediction, in order.
 PerplexityResult perplexity(Session& session, std::string_view text, std::int64_t context, Protocol protocol, std::int64_t max_windows = 0,
-                            const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress = {});
+                            const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress = {},
+                            const std::function<void(std::span<const float> logits)>& scored = {});
 
 }  // namespace espalier::runtime

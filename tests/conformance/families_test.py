@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF, gives the distributions that
-transformers gives and finds the perplexity we find; what is left after pruning each axis loads in transformers, which finds our perplexity, and in
+transformers and our runtime give and finds the perplexity we find; what is left after pruning each axis loads in transformers, which finds our perplexity, and in
 llama.cpp again."""
 import json
 import math
@@ -216,27 +216,33 @@ class Families(unittest.TestCase):
         scale, least = rows[..., :2].copy().view(np.float32), rows[..., 2:4].copy().view(np.float32)
         return torch.tensor(tokens.astype(np.int64)), torch.tensor(rows[..., 4:4 + vocab].astype(np.float64) * scale + least)
 
-    def divergence(self, directory, tokens, log_probabilities):
-        """Mean KL of llama.cpp's distributions from those of transformers in float32, or of the reference where transformers has no such family."""
+    def reference(self, directory, tokens):
+        """Distributions of transformers in float32, or of the reference where transformers has no such family."""
         if json.loads((directory / "config.json").read_text())["model_type"] in ("deci", "nemotron-nas", "openelm"):
             model = Reference.open(directory)
         else:
             model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
         with torch.no_grad():
             logits = torch.cat([model(window[None]).logits for window in tokens])
-            reference = torch.log_softmax(logits[:, CONTEXT // 2:-1].double(), -1)
-        return (reference.exp() * (reference - torch.log_softmax(log_probabilities, -1))).sum(-1).mean().item()
+        return torch.log_softmax(logits[:, CONTEXT // 2:-1].double(), -1)
 
     def file_agrees(self, directory, fmt, tolerance, most):
+        """llama.cpp reads what we wrote as we read it ourselves (both round activations where weights are), and in F32 as transformers reads the directory."""
         file = directory.parent / f"{directory.name}.{fmt}.gguf"
         tool.run_json("quantize", directory, "--out", file, "--format", fmt)
         tokens, log_probabilities = self.llama_log_probabilities(file)
-        divergence = self.divergence(directory, tokens, log_probabilities)
-        print(f"{directory.name} {fmt}: mean KL {divergence:.2e}", flush=True)
-        self.assertLess(divergence, most, str(file))
+        rows = file.with_suffix(".rows")
+        result = tool.run_json("perplexity", file, "--text", self.text, "--context", CONTEXT, "--protocol", "llama.cpp", "--kv", "f32", "--logits", rows, program=tool.espalier_run)
+        judged = {"ours": torch.log_softmax(torch.from_file(str(rows), size=log_probabilities.numel()).view(log_probabilities.shape).double(), -1)}
+        if fmt == "f32":
+            judged["reference"] = self.reference(directory, tokens)
+        for name, expected in judged.items():
+            divergence = (expected.exp() * (expected - torch.log_softmax(log_probabilities, -1))).sum(-1).mean().item()
+            print(f"{directory.name} {fmt}: mean KL of llama.cpp from {name} {divergence:.2e}", flush=True)
+            self.assertLess(divergence, most, str(file))
+        rows.unlink()
         theirs = math.exp(-log_probabilities.gather(-1, tokens[:, CONTEXT // 2 + 1:, None]).mean().item())
-        ours = tool.run_json("perplexity", file, "--text", self.text, "--context", CONTEXT, "--protocol", "llama.cpp", program=tool.espalier_run)["perplexity"]
-        self.assertLess(abs(ours / theirs - 1), tolerance, (str(file), ours, theirs))
+        self.assertLess(abs(result["perplexity"] / theirs - 1), tolerance, (str(file), result["perplexity"], theirs))
         file.unlink()
 
     def test_every_family(self):

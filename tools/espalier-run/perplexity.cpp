@@ -13,7 +13,7 @@ namespace espalier::tool {
 namespace {
 
 struct Flags {
-  std::string text, protocol = "windows";
+  std::string text, protocol = "windows", logits;
   std::int64_t context = 512, windows = 0;
 };
 
@@ -34,7 +34,14 @@ void run(const Common& common, const Flags& flags) {
     shown = now;
     std::cerr << "perplexity: " << done << " of " << total << " windows  " << core::number(so_far) << "\n";
   };
-  const runtime::PerplexityResult result = runtime::perplexity(session, text, flags.context, protocol, flags.windows, progress);
+  std::unique_ptr<core::AtomicFile> rows;
+  std::function<void(std::span<const float>)> scored;
+  if (!flags.logits.empty()) {
+    rows = std::make_unique<core::AtomicFile>(flags.logits);
+    scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
+  }
+  const runtime::PerplexityResult result = runtime::perplexity(session, text, flags.context, protocol, flags.windows, progress, scored);
+  if (rows) rows->commit();
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   print(common,
         {{"perplexity", result.perplexity},
@@ -57,6 +64,7 @@ void add_perplexity(CLI::App& app, Common& common) {
   verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
   verb->add_option("--protocol", flags->protocol, "windows or llama.cpp: which predictions are scored")->capture_default_str();
   verb->add_option("--windows", flags->windows, "read at most so many windows (0: all)")->check(CLI::NonNegativeNumber);
+  verb->add_option("--logits", flags->logits, "file to write: the logits of every scored prediction, float32 [tokens, vocab]");
   verb->callback([&common, flags] { run(common, *flags); });
 }
 
