@@ -6,7 +6,7 @@
 #include "calibrate/windows.h"
 #include "core/error.h"
 #include "core/thread_pool.h"
-#include "model/gram.h"
+#include "model/ridge.h"
 #include "model/transformer.h"
 #include "quant/rounding.h"
 
@@ -18,32 +18,16 @@ using torch::Tensor;
 
 constexpr double kRidge = 5e-2;  // of the mean diagonal of the second moments
 
-// Sums over tokens of b b^T and b t^T: what the correction and the rounding of the readers of b need.
-struct Normal {
-  Tensor gram, cross;  // float64 [n, n], [n, m]
-  double tokens = 0;
-  void add(const Tensor& b_BTN, const Tensor& t_BTM) {
-    const Tensor b = b_BTN.reshape({-1, b_BTN.size(-1)});
-    const Tensor g = model::gram(b).to(torch::kFloat64), c = b.t().matmul(t_BTM.reshape({b.size(0), -1})).to(torch::kFloat64);
-    gram = gram.defined() ? gram.add_(g) : g;
-    cross = cross.defined() ? cross.add_(c) : c;
-    tokens += static_cast<double>(b.size(0));
-  }
-  // (cross^T + lambda W) (gram + lambda I)^-1 for the prior W [m, n]; float64 [m, n]
-  Tensor solve(const Tensor& prior) const {
-    const double lambda = kRidge * gram.diagonal().mean().item<double>() + 1e-30;
-    const Tensor damped = gram + lambda * torch::eye(gram.size(0), gram.options());
-    return torch::cholesky_solve(cross + lambda * prior.t(), torch::linalg_cholesky(damped)).t();
-  }
-  quant::TensorStatistics statistics() const {
-    quant::TensorStatistics out;
-    out.tokens = tokens;
-    const Tensor squares = gram.diagonal().contiguous(), single = gram.to(torch::kFloat32).contiguous();
-    out.sum_squares.assign(squares.data_ptr<double>(), squares.data_ptr<double>() + squares.numel());
-    out.gram = std::make_shared<const std::vector<float>>(single.data_ptr<float>(), single.data_ptr<float>() + single.numel());
-    return out;
-  }
-};
+using model::RidgeSums;
+
+quant::TensorStatistics statistics_of(const RidgeSums& sums) {
+  quant::TensorStatistics out;
+  out.tokens = static_cast<double>(sums.tokens);
+  const Tensor squares = sums.gram.diagonal().contiguous(), single = sums.gram.to(torch::kFloat32).contiguous();
+  out.sum_squares.assign(squares.data_ptr<double>(), squares.data_ptr<double>() + squares.numel());
+  out.gram = std::make_shared<const std::vector<float>>(single.data_ptr<float>(), single.data_ptr<float>() + single.numel());
+  return out;
+}
 
 }  // namespace
 
@@ -68,9 +52,9 @@ struct SequentialRounding::State {
   }
 
   // The matrices that read the normed stream; inputs.cross holds the exact inputs. W' of each is W times one matrix that maps rounded inputs to exact ones.
-  void round_readers(int layer, const std::vector<Role>& roles, const Normal& inputs) {
-    const quant::TensorStatistics statistics = inputs.statistics();
-    const Tensor map = inputs.solve(torch::eye(inputs.gram.size(0), inputs.gram.options()));
+  void round_readers(int layer, const std::vector<Role>& roles, const RidgeSums& inputs) {
+    const quant::TensorStatistics statistics = statistics_of(inputs);
+    const Tensor map = inputs.solve(torch::eye(inputs.gram.size(0), inputs.gram.options()), kRidge);
     for (const Role role : roles) bytes[role] = round(role, layer, model.weight(role, layer).to(torch::kFloat64).matmul(map), statistics);
   }
   // One of the two blocks of a layer: its matrix into the stream, and what its input and output are made of.
@@ -96,21 +80,21 @@ struct SequentialRounding::State {
   }
   // Rounds attn_output or ffn_down and takes the rounded stream through the block. Its matrix aims at the exact stream, or at `products`.
   void finish_block(int layer, const Block& block, const std::vector<Tensor>& products) {
-    Normal outputs;  // cross: what the matrix has to give
+    RidgeSums outputs;  // cross: what the matrix has to give
     std::vector<Tensor> activations(approximate.size());
     for (std::size_t b = 0; b < approximate.size(); ++b) {
       activations[b] = (model.*block.activation)(layer, approximate[b]);
       const Tensor& size = products.empty() ? exact[b] : products[b];
-      const Tensor weight = size.square().mean(-1, true).add(1e-12).rsqrt();
+      const Tensor weight = model::inverse_rms(size);
       Tensor aim = products.empty() ? exact[b] - approximate[b] : products[b];
       if (products.empty() && model.has(block.bias, layer)) aim = aim - model.weight(block.bias, layer);
       outputs.add(activations[b] * weight, aim * weight);
     }
-    bytes[block.matrix] = round(block.matrix, layer, outputs.solve(model.weight(block.matrix, layer).to(torch::kFloat64)), outputs.statistics());
+    bytes[block.matrix] = round(block.matrix, layer, outputs.solve(model.weight(block.matrix, layer), kRidge), statistics_of(outputs));
     for (std::size_t b = 0; b < approximate.size(); ++b) approximate[b] = approximate[b] + (model.*block.output)(layer, activations[b]);
   }
   void round_block(int layer, const Block& block, Role norm, const std::vector<Role>& readers) {
-    Normal inputs;
+    RidgeSums inputs;
     for (std::size_t b = 0; b < exact.size(); ++b) inputs.add(model.norm(norm, layer, approximate[b]), model.norm(norm, layer, exact[b]));
     const std::vector<Tensor> products = exact_block(layer, block);
     round_readers(layer, readers, inputs);

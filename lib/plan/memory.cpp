@@ -1,6 +1,7 @@
 #include "plan/memory.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -12,14 +13,9 @@ constexpr std::int64_t kProgram = std::int64_t{384} << 20;  // code, LibTorch an
 constexpr std::int64_t kWindows = std::int64_t{384} << 20;  // bytes read, values decoded, values encoded
 
 std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) {
-  std::int64_t largest = 0;
-  for (int l = 0; l < static_cast<int>(dims.n_layers()); ++l) {
-    std::int64_t n = 0;
-    for (const arch::TensorSpec& spec : arch.layer)
-      if (arch::present(spec, dims)) n += arch::tensor_ref(arch, dims, spec.role, l).elements();
-    largest = std::max(largest, n);
-  }
-  return largest;
+  std::vector<std::int64_t> elements(dims.layers.size() + 1);  // first: of model scope
+  for (const arch::TensorRef& t : arch::tensors(arch, dims)) elements[static_cast<std::size_t>(t.layer + 1)] += t.elements();
+  return *std::max_element(elements.begin() + 1, elements.end());
 }
 
 }  // namespace

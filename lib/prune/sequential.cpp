@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "model/gram.h"
+#include "model/ridge.h"
 
 namespace espalier::prune {
 namespace {
@@ -27,30 +27,22 @@ std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n)
   return order;
 }
 
-// What ridge regression and the criteria need of a matrix's inputs and of what it is to make of them.
-struct Normal {
-  torch::Tensor gram, cross, abs_sum;  // float64, of weighted rows: A^T A, A^T T, sum |a|
+// What ridge regression and the criteria need of the inner activations of a block.
+struct Normal : model::RidgeSums {
+  torch::Tensor abs_sum;  // float64: sum |a| over weighted rows
   // activations [.., width], what the consumer is to make of them [.., H], and what that is measured against [.., H]
   void add(const torch::Tensor& activations, const torch::Tensor& aim, const torch::Tensor& size) {
-    const torch::Tensor weight = size.square().mean(-1, true).add(1e-12).rsqrt();
-    add(activations * weight, aim * weight);
-  }
-  void add(const torch::Tensor& inputs, const torch::Tensor& aim) {
-    const torch::Tensor a = inputs.reshape({-1, inputs.size(-1)}), t = aim.reshape({-1, aim.size(-1)});
-    const torch::Tensor g = model::gram(a).to(torch::kFloat64), c = a.t().matmul(t).to(torch::kFloat64), s = a.abs().sum(0, false, torch::kFloat64);
-    gram = gram.defined() ? gram.add_(g) : g;
-    cross = cross.defined() ? cross.add_(c) : c;
+    const torch::Tensor weight = model::inverse_rms(size), a = activations * weight;
+    RidgeSums::add(a, aim * weight);
+    const torch::Tensor s = a.reshape({-1, a.size(-1)}).abs().sum(0, false, torch::kFloat64);
     abs_sum = abs_sum.defined() ? abs_sum.add_(s) : s;
   }
-  // [H, |S|]: (C_S + lambda W_S) (G_SS + lambda I)^-1
-  torch::Tensor solve(const torch::Tensor& weights, const torch::Tensor& channels) const {
-    const torch::Tensor g = gram.index_select(0, channels).index_select(1, channels), w = weights.index_select(1, channels).to(torch::kFloat64);
-    const double lambda = kRidge * g.diagonal().mean().item<double>() + 1e-30;
-    const torch::Tensor damped = g + lambda * torch::eye(g.size(0), g.options());
-    const torch::Tensor right = cross.index_select(0, channels) + lambda * w.t();
-    return torch::cholesky_solve(right, torch::linalg_cholesky(damped)).t().to(torch::kFloat32).contiguous();
-  }
 };
+
+// [H, |S|]: the consumer's weights for the channels kept.
+torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights, const torch::Tensor& channels) {
+  return sums.of(channels).solve(weights.index_select(1, channels), kRidge).to(torch::kFloat32).contiguous();
+}
 
 // One-layer models: the pruned stream goes through them while the layer is being cut.
 class Sequence {
@@ -117,10 +109,9 @@ class Sequence {
   // pruned inputs to dense ones, M = argmin sum_t || x_t - M a_t ||^2 + lambda || M - I_S ||^2.
   void refit_readers(model::Transformer& layer, int source, Role norm, const std::vector<Role>& readers, const std::vector<torch::Tensor>& streams,
                      const std::vector<torch::Tensor>& dense_inputs) const {
-    Normal normal;
-    for (std::size_t b = 0; b < streams.size(); ++b) normal.add(layer.norm(norm, 0, streams[b]), dense_inputs[b]);
-    const std::int64_t width = normal.gram.size(0);
-    const torch::Tensor map = normal.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), torch::arange(width, torch::kInt64));
+    model::RidgeSums sums;
+    for (std::size_t b = 0; b < streams.size(); ++b) sums.add(layer.norm(norm, 0, streams[b]), dense_inputs[b]);
+    const torch::Tensor map = sums.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), kRidge).to(torch::kFloat32).contiguous();
     for (const Role role : readers) layer.weight(role, 0) = dense_.weight(role, source).matmul(map);
   }
   // What was refitted leaves with the rows that stay.
@@ -165,13 +156,13 @@ class Sequence {
     (axis == Axis::ffn ? s.ffn_squares : s.attn_squares) = normal.gram.diagonal();
     (axis == Axis::ffn ? s.ffn_abs : s.attn_abs) = normal.abs_sum;
     model::Transformer fitted = layer;
-    if (in_.compensation == Compensation::least_squares) fitted.weight(consumer, 0) = normal.solve(layer.weight(consumer, 0), all);
+    if (in_.compensation == Compensation::least_squares) fitted.weight(consumer, 0) = refit(normal, layer.weight(consumer, 0), all);
     return in_.criterion.score({fitted, statistics}, axis, 0);
   }
 
   plan::LayerSelection cut_layer(int source, int next, SequentialResult& out) {
     const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
-    const bool refit = in_.compensation == Compensation::least_squares;
+    const bool fits = in_.compensation == Compensation::least_squares;
     plan::LayerSelection selection;
     // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where the next kept layer begins.
     DenseLayer seen;
@@ -180,7 +171,7 @@ class Sequence {
     while (dense_at_ < next) advance_dense();
 
     model::Transformer layer = probe(source);
-    const bool refit_attention = refit && (drifted_ || in_.hidden);
+    const bool refit_attention = fits && (drifted_ || in_.hidden);
     const std::vector<Role> attention_readers = arch::attention_inputs(dense_.arch()), ffn_readers = arch::ffn_inputs(dense_.arch());
     if (refit_attention) refit_readers(layer, source, Role::attn_norm, attention_readers, pruned_streams_, seen.attention_in);
     seen.attention_in.clear();
@@ -197,8 +188,8 @@ class Sequence {
         channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *selection.kv_groups, dense_.dims(), &full));
         for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);  // heads do not see each other
       }
-      output = refit ? normal.solve(output, channels) : output.index_select(1, channels);
-      if (refit) {
+      output = fits ? refit(normal, output, channels) : output.index_select(1, channels);
+      if (fits) {
         out.replaced[{Role::attn_output, source}] = output;
         drifted_ = true;
       }
@@ -212,7 +203,7 @@ class Sequence {
       before_ffn[b] = pruned_streams_[b] + layer.attention_output(0, mixes[b]);
       mixes[b].reset();
     }
-    const bool refit_ffn = refit && drifted_;
+    const bool refit_ffn = fits && drifted_;
     if (refit_ffn) refit_readers(layer, source, Role::ffn_norm, ffn_readers, before_ffn, seen.ffn_in);
     seen.ffn_in.clear();
     Normal normal;
@@ -226,8 +217,8 @@ class Sequence {
       selection.ffn = top(scores(layer, normal, channels, Role::ffn_down, Axis::ffn), in_.ffn);
       channels = as_index(*selection.ffn);
     }
-    if (refit && (in_.ffn < full.ffn || next > source + 1 || drifted_)) {
-      down = normal.solve(down, channels);
+    if (fits && (in_.ffn < full.ffn || next > source + 1 || drifted_)) {
+      down = refit(normal, down, channels);
       out.replaced[{Role::ffn_down, source}] = down;
       drifted_ = true;
     } else {

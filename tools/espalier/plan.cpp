@@ -15,7 +15,7 @@ void add_plan(CLI::App& app, Common& common) {
   verb->callback([path, &common] {
     const nlohmann::ordered_json plan = recipe::plan_recipe(*path);
     std::ostringstream text;
-    for (const auto& path : plan.at("missing")) text << "not there yet: " << path.get<std::string>() << "\n";
+    for (const auto& missing : plan.at("missing")) text << "not there yet: " << missing.get<std::string>() << "\n";
     for (const auto& stage : plan.at("stages")) {
       text << stage.at("name").get<std::string>() << " (" << stage.at("kind").get<std::string>() << ")";
       for (const char* key : {"parameters", "bytes", "peak_memory_bytes", "disk_bytes"})
