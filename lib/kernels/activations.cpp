@@ -42,6 +42,10 @@ Activations::~Activations() = default;
 Activations::Activations(Activations&&) noexcept = default;
 Activations& Activations::operator=(Activations&&) noexcept = default;
 
+std::int64_t Activations::bytes() const {
+  return state_->max_tokens * chunks_of(state_->max_cols) * static_cast<std::int64_t>(sizeof(ChunkPer32) + sizeof(ChunkPer256));
+}
+
 void Activations::set(const float* x, std::int64_t n, std::int64_t cols) noexcept {
   State& s = *state_;
   ESP_ASSERT(n >= 0 && n <= s.max_tokens && cols >= 0 && cols <= s.max_cols);

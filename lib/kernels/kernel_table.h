@@ -68,6 +68,10 @@ struct KernelTable {
   void (*quantize_per_32)(const float* x, std::int64_t n, ChunkPer32* out);
   void (*quantize_per_256)(const float* x, std::int64_t n, ChunkPer256* out);
   StepKernels steps;
+  // What the ISA does at best (peaks.h): int8 multiply-adds out of the first-level cache, returning their number; loading all of
+  // p[0, bytes), a multiple of 512.
+  std::int64_t (*multiply_int8)(std::int64_t rounds);
+  void (*read_bytes)(const unsigned char* p, std::int64_t bytes);
 };
 
 void fill_reference(KernelTable& table);

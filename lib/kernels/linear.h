@@ -55,6 +55,7 @@ class Activations {
   Activations& operator=(Activations&&) noexcept;
   // Takes x[n, cols] (row-major, contiguous; must stay valid while multiplied). Quantized forms are made on demand by linear().
   void set(const float* x, std::int64_t n, std::int64_t cols) noexcept;
+  std::int64_t bytes() const;  // of all forms together
 
   struct State;
   State& state() { return *state_; }

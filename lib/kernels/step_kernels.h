@@ -5,6 +5,20 @@
 
 namespace espalier::kernels {
 
+// How the key or value of one head and position is kept: as numbers, or in blocks of 32 as GGUF's Q8_0 and Q4_0 have them.
+enum KvFormat : std::uint8_t { kv_f32, kv_f16, kv_q8_0, kv_q4_0, kKvFormats };
+
+struct KvKernels {
+  // x[n] -> the bytes of one row; n is whole blocks.
+  void (*store)(const float* x, std::int64_t n, void* out);
+  // Attention of `n_queries` query vectors q[n_queries][head_dim] (stride ldq) that share one KV head, over cached positions: query j
+  // sees keys [0, visible[j]). Rows of K and V are `stride` bytes apart.
+  // scores: scratch of n_queries * max(visible) floats. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v; with cap > 0 the
+  // scaled scores go through cap tanh(. / cap) first.
+  void (*attention)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const void* k, const void* v,
+                    std::int64_t stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo);
+};
+
 struct StepKernels {
   // out = x / sqrt(mean(x^2) + eps) * gain
   void (*rms_norm)(const float* x, const float* gain, float eps, std::int64_t n, float* out);
@@ -24,16 +38,7 @@ struct StepKernels {
   // x[i] = cap tanh(scale x[i] / cap)
   void (*soft_cap)(float* x, float scale, float cap, std::int64_t n);
   void (*add)(const float* x, std::int64_t n, float* inout);
-  // Attention of `n_queries` query vectors q[n_queries][head_dim] (stride ldq) that share one KV head, over cached positions:
-  // query j sees keys [0, visible[j]). K and V rows are `kv_stride` elements apart, in F32 or F16.
-  // scores: scratch of n_queries * max(visible) floats. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v; with cap > 0 the
-  // scaled scores go through cap tanh(. / cap) first.
-  void (*attention_f32)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const float* k, const float* v,
-                        std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo);
-  void (*attention_f16)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const std::uint16_t* k,
-                        const std::uint16_t* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out,
-                        std::int64_t ldo);
-  void (*to_f16)(const float* x, std::int64_t n, std::uint16_t* out);
+  KvKernels kv[kKvFormats];  // index: KvFormat
 };
 
 }  // namespace espalier::kernels

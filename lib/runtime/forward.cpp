@@ -77,6 +77,14 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
   scores_ = Buffer<float>(pool.size() * kQueryBlock * cache.context());
 }
 
+std::int64_t Forward::scratch_bytes() const {
+  std::int64_t sum = activations_.bytes();
+  for (const Buffer<float>* b : {&x_TH_, &normed_TH_, &branch_TH_, &q_TND_, &k_TKD_, &v_TKD_, &mix_TND_, &gate_TF_, &up_TF_, &global_.cos_TR, &global_.sin_TR,
+                                 &local_.cos_TR, &local_.sin_TR, &scores_})
+    sum += b->bytes();
+  return sum;
+}
+
 // f(t) for tokens [from, to); a single token stays on the calling thread.
 template <typename F>
 void Forward::each_token(std::int64_t from, std::int64_t to, F&& f) {

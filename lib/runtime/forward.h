@@ -20,6 +20,7 @@ class Forward {
   Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table, core::ThreadPool& pool);
 
   std::int64_t max_tokens() const { return max_tokens_; }
+  std::int64_t scratch_bytes() const;  // of all buffers, once a prefill has used them
   // Appends tokens (at most max_tokens(), ids in range, room in the cache) and computes the residual stream of those from
   // `first_needed` on: logits() may ask for them. tap may be null; it sees every token, whatever is needed.
   void run(std::span<const std::int32_t> tokens, std::int64_t first_needed, const Session::Tap* tap);

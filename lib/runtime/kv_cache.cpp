@@ -1,41 +1,73 @@
 #include "runtime/kv_cache.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 namespace espalier::runtime {
+namespace {
 
-KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptions::KvType type)
-    : context_(context), head_dim_(dims.head_dim), half_(type == SessionOptions::KvType::f16) {
+struct Format {
+  kernels::KvFormat kernel;
+  const char* name;
+  std::int64_t block, block_bytes;
+};
+constexpr Format kFormats[] = {{kernels::kv_f32, "f32", 1, 4}, {kernels::kv_f16, "f16", 1, 2}, {kernels::kv_q8_0, "q8_0", 32, 34}, {kernels::kv_q4_0, "q4_0", 32, 18}};
+static_assert(std::size(kFormats) == kernels::kKvFormats);
+
+constexpr std::int64_t kDropEvery = 256;  // positions
+
+}  // namespace
+
+KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptions::KvType type) : context_(context), head_dim_(dims.head_dim) {
+  const Format& f = kFormats[static_cast<std::size_t>(type)];
+  ESP_CHECK(head_dim_ % f.block == 0, unsupported, "--kv ", f.name, ": heads of ", head_dim_, " values are no whole blocks of ", f.block, "; use f16");
+  format_ = f.kernel;
+  row_bytes_ = head_dim_ / f.block * f.block_bytes;
   for (const arch::LayerDims& l : dims.layers) {
-    const std::int64_t n = l.kv_groups * context * dims.head_dim;
-    Layer layer;
-    if (half_) {
-      layer.k16 = Buffer<std::uint16_t>(n);
-      layer.v16 = Buffer<std::uint16_t>(n);
-    } else {
-      layer.k32 = Buffer<float>(n);
-      layer.v32 = Buffer<float>(n);
-    }
-    layers_.push_back(std::move(layer));
-    values_per_token_ += 2 * l.kv_groups * dims.head_dim;
+    const std::int64_t bytes = l.kv_groups * context * row_bytes_;
+    layers_.push_back({.k = Buffer<unsigned char>(bytes), .v = Buffer<unsigned char>(bytes), .groups = l.kv_groups, .window = l.local ? dims.window : 0});
+    rows_per_token_ += 2 * l.kv_groups;
   }
 }
 
-std::int64_t KvCache::bytes_per_token() const {
-  return values_per_token_ * static_cast<std::int64_t>(half_ ? sizeof(std::uint16_t) : sizeof(float));
+std::int64_t KvCache::bytes_per_token() const { return rows_per_token_ * row_bytes_; }
+
+void KvCache::clear() { position_ = dropped_ = 0; }
+
+void KvCache::advance(std::int64_t n) noexcept {
+  position_ += n;
+  if (position_ - dropped_ < 2 * kDropEvery) return;
+  std::int64_t left = 0;  // the furthest of the windows' ends
+  for (Layer& layer : layers_) {
+    if (layer.window == 0 || position_ - layer.window < dropped_ + kDropEvery) continue;
+    // Positions a little behind the window stay, for a caller that takes back its last tokens.
+    const std::int64_t end = position_ - layer.window - kDropEvery / 2;
+    drop(layer, dropped_, end);
+    left = left == 0 ? end : std::min(left, end);
+  }
+  if (left > 0) dropped_ = left;
+}
+
+// Gives back the pages that lie wholly in positions [begin, end) of a group.
+void KvCache::drop(Layer& layer, std::int64_t begin, std::int64_t end) noexcept {
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  for (std::int64_t g = 0; g < layer.groups; ++g)
+    for (Buffer<unsigned char>* buffer : {&layer.k, &layer.v}) {
+      // The page in which the last drop ended can go now, unless the group begins in it.
+      const auto at = [&](std::int64_t position) { return reinterpret_cast<std::uintptr_t>(buffer->data() + offset(g, position)); };
+      const std::uintptr_t first = std::max(at(begin) / page * page, (at(0) + page - 1) / page * page), last = at(end) / page * page;
+      if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    }
 }
 
 void KvCache::store(int layer, std::int64_t group, std::int64_t position, const float* k_D, const float* v_D,
                     const kernels::StepKernels& steps) noexcept {
   Layer& l = layers_[static_cast<std::size_t>(layer)];
   const std::int64_t at = offset(group, position);
-  if (half_) {
-    steps.to_f16(k_D, head_dim_, l.k16.data() + at);
-    steps.to_f16(v_D, head_dim_, l.v16.data() + at);
-  } else {
-    std::copy_n(k_D, head_dim_, l.k32.data() + at);
-    std::copy_n(v_D, head_dim_, l.v32.data() + at);
-  }
+  steps.kv[format_].store(k_D, head_dim_, l.k.data() + at);
+  steps.kv[format_].store(v_D, head_dim_, l.v.data() + at);
 }
 
 void KvCache::attend(int layer, std::int64_t group, std::int64_t first, const float* q, std::int64_t ldq, const std::int64_t* visible,
@@ -43,10 +75,7 @@ void KvCache::attend(int layer, std::int64_t group, std::int64_t first, const fl
                      const kernels::StepKernels& steps) const noexcept {
   const Layer& l = layers_[static_cast<std::size_t>(layer)];
   const std::int64_t at = offset(group, first);
-  if (half_)
-    steps.attention_f16(q, ldq, visible, n_queries, l.k16.data() + at, l.v16.data() + at, head_dim_, head_dim_, scale, cap, scores, out, ldo);
-  else
-    steps.attention_f32(q, ldq, visible, n_queries, l.k32.data() + at, l.v32.data() + at, head_dim_, head_dim_, scale, cap, scores, out, ldo);
+  steps.kv[format_].attention(q, ldq, visible, n_queries, l.k.data() + at, l.v.data() + at, row_bytes_, head_dim_, scale, cap, scores, out, ldo);
 }
 
 }  // namespace espalier::runtime

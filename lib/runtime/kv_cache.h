@@ -1,5 +1,6 @@
-// Keys (after rotation) and values of every position seen, in F32 or F16. One layer holds [K, context, D] of each, so that one head
-// reads a contiguous run. Writing different positions or groups from several threads is safe; so is reading while nobody writes.
+// Keys (after rotation) and values of every position seen, as numbers or in blocks (kernels/step_kernels.h). One layer holds [K, context]
+// rows of D values of each, so that one head reads a contiguous run. Pages are taken as positions come, and given back where a window
+// has left them behind. Writing different positions or groups from several threads is safe; so is reading while nobody writes.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -13,13 +14,15 @@ namespace espalier::runtime {
 
 class KvCache {
  public:
+  // Error(unsupported) when heads are no whole blocks of the type.
   KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptions::KvType type);
 
   std::int64_t context() const { return context_; }
   std::int64_t position() const { return position_; }  // tokens held
-  void advance(std::int64_t n) { position_ += n; }
-  void clear() { position_ = 0; }
+  void advance(std::int64_t n) noexcept;
+  void clear();
   std::int64_t bytes_per_token() const;
+  std::int64_t bytes() const { return bytes_per_token() * context_; }  // when it is full and no layer has a window
 
   void store(int layer, std::int64_t group, std::int64_t position, const float* k_D, const float* v_D, const kernels::StepKernels& steps) noexcept;
   // The attention of kernels/step_kernels.h on one group of one layer; visible[j] counts positions from `first` on.
@@ -28,13 +31,16 @@ class KvCache {
 
  private:
   struct Layer {
-    Buffer<float> k32, v32;          // [K, context, D], one pair of the two in use
-    Buffer<std::uint16_t> k16, v16;
+    Buffer<unsigned char> k, v;  // [K, context] rows
+    std::int64_t groups = 0;
+    std::int64_t window = 0;     // positions that the next token sees; 0: all
   };
-  std::int64_t offset(std::int64_t group, std::int64_t position) const { return (group * context_ + position) * head_dim_; }
+  std::int64_t offset(std::int64_t group, std::int64_t position) const { return (group * context_ + position) * row_bytes_; }
+  void drop(Layer& layer, std::int64_t begin, std::int64_t end) noexcept;
 
-  std::int64_t context_, head_dim_, position_ = 0, values_per_token_ = 0;
-  bool half_;
+  kernels::KvFormat format_;
+  std::int64_t context_, head_dim_, row_bytes_, position_ = 0, rows_per_token_ = 0;
+  std::int64_t dropped_ = 0;  // positions that all windows have left, as of the last time pages were given back
   std::vector<Layer> layers_;
 };
 

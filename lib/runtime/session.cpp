@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
+#include "core/units.h"
+#include "kernels/peaks.h"
 #include "runtime/forward.h"
 #include "runtime/kv_cache.h"
 #include "runtime/weights.h"
@@ -26,6 +28,7 @@ std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims, con
 struct Session::State {
   State(const std::string& gguf_path, const SessionOptions& options)
       : path(gguf_path),
+        bytes_before(core::peak_rss_bytes()),
         table(kernels::select_isa(options.isa)),
         pool(options.threads),
         weights(load_weights(path, table, pool)),
@@ -59,6 +62,7 @@ struct Session::State {
   }
 
   std::string path;
+  std::int64_t bytes_before;  // of the process, before anything was loaded
   const kernels::KernelTable& table;
   core::ThreadPool pool;
   Weights weights;
@@ -92,6 +96,26 @@ std::int64_t Session::context() const { return state_->cache.context(); }
 std::int64_t Session::position() const { return state_->cache.position(); }
 std::int64_t Session::weight_bytes_per_token() const { return state_->weights.bytes_per_token; }
 std::int64_t Session::kv_bytes_per_token() const { return state_->cache.bytes_per_token(); }
+
+std::int64_t Session::predicted_peak_bytes() const {
+  const State& s = *state_;
+  return s.bytes_before + s.weights.bytes_per_token + s.cache.bytes() + s.forward.scratch_bytes() + s.logits_V.bytes();
+}
+std::int64_t Session::layer_macs_per_token() const {
+  std::int64_t sum = 0;
+  for (const LayerWeights& l : state_->weights.layers)
+    for (const kernels::Matrix* m : {&l.q, &l.k, &l.v, &l.attn_out, &l.gate, &l.up, &l.down}) sum += m->rows() * m->cols();
+  return sum;
+}
+Session::Peaks Session::measure_peaks() {
+  Peaks out{.read_bytes_per_second = {}, .int8_macs_per_second = kernels::int8_peak(state_->table, state_->pool)};
+  try {
+    out.read_bytes_per_second = kernels::read_bandwidth(state_->table, state_->pool);
+  } catch (const core::Error& error) {
+    if (error.kind() != core::ErrorKind::unsupported) throw;
+  }
+  return out;
+}
 
 void Session::reset() { state_->cache.clear(); }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,7 +19,7 @@ struct SessionOptions {
   int threads = 0;               // 0: all
   std::int64_t context = 0;      // positions in the KV cache; 0: the model's context length, at most 4096
   std::string isa = {};               // "": $ESPALIER_ISA or the best the CPU has; "reference", "avx2", ...: Error(unsupported) if it cannot
-  enum class KvType : std::uint8_t { f32, f16 } kv = KvType::f16;
+  enum class KvType : std::uint8_t { f32, f16, q8_0, q4_0 } kv = KvType::f16;  // of the KV cache; blocks of 32 values for the last two
 };
 
 class Session {
@@ -37,6 +38,15 @@ class Session {
   std::int64_t position() const;                 // tokens in the KV cache
   std::int64_t weight_bytes_per_token() const;   // weight bytes read to decode one token
   std::int64_t kv_bytes_per_token() const;
+  std::int64_t predicted_peak_bytes() const;     // resident memory of the process once the context is full
+  std::int64_t layer_macs_per_token() const;     // multiply-adds of all matrices but the output's, which prefill computes once
+
+  // What the machine does at best with this session's ISA and threads (kernels/peaks.h); no bandwidth where memory is short.
+  struct Peaks {
+    std::optional<double> read_bytes_per_second;
+    double int8_macs_per_second = 0;
+  };
+  Peaks measure_peaks();
 
   void reset();                                  // empties the KV cache
   // Appends tokens; logits of the last one, valid until the next call: [vocab]. Error(usage) when the context is full.

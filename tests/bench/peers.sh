@@ -32,7 +32,7 @@ fi
 echo "CPU: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), processors $first, load $(cut -d' ' -f1 /proc/loadavg) at the start"
 echo "$pairs pairs, prefill of $prompt tokens, decode of $generate tokens, $threads threads; medians (minimum), tokens/s"
 echo
-echo "| file | bytes | test | llama.cpp | espalier-run | ratio | GB/s |"
+echo "| file | bytes | test | llama.cpp | espalier-run | ratio | of what the machine does |"
 echo "|---|---|---|---|---|---|---|"
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
@@ -47,12 +47,13 @@ for file in $files; do
   python3 - "$results" "$file" "$pairs" <<'PYTHON'
 import json, os, statistics, sys
 folder, file, pairs = sys.argv[1], sys.argv[2], int(sys.argv[3])
-theirs, ours, gb = {"prefill": [], "decode": []}, {"prefill": [], "decode": []}, []
+theirs, ours, share = {"prefill": [], "decode": []}, {"prefill": [], "decode": []}, {"prefill": [], "decode": []}
 for i in range(pairs):
     for test in json.load(open(f"{folder}/llama.{i}")):
         theirs["prefill" if test["n_prompt"] else "decode"].append(test["avg_ts"])
     mine = json.load(open(f"{folder}/ours.{i}"))
-    gb.append(mine["read_gb_per_second"])
+    share["decode"].append((mine["read_gb_per_second"], mine["read_bandwidth_gb_per_second"] or float("nan"), "GB/s read"))
+    share["prefill"].append((mine["prefill_gmac_per_second"], mine["int8_peak_gmac_per_second"], "int8 GMAC/s"))
     for test in ours:
         ours[test].append(mine[f"{test}_tokens_per_second"])
 show = lambda v: f"{statistics.median(v):.2f} ({min(v):.2f})"
@@ -60,7 +61,8 @@ for test in ours:
     if not theirs[test] or not any(ours[test]):
         continue
     ratio = statistics.median(ours[test]) / statistics.median(theirs[test])
-    speed = f"{statistics.median(gb):.1f}" if test == "decode" else ""
+    did, could = (statistics.median(column) for column in list(zip(*share[test]))[:2])
+    speed = f"{did:.1f} of {could:.1f} {share[test][0][2]} ({100 * did / could:.0f} %)"
     print(f"| {os.path.basename(file)} | {os.path.getsize(file)} | {test} | {show(theirs[test])} | {show(ours[test])} | {ratio:.2f} | {speed} |")
 PYTHON
 done

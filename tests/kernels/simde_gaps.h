@@ -52,6 +52,9 @@ ESP_GAP(esp_mm512_cvtps_epi32, simde__m512)
 ESP_GAP(esp_mm512_cvtepu16_epi32, simde__m256i)
   return map<simde__m512i, std::uint16_t, std::uint32_t, 16>(from, [](std::uint16_t x) { return std::uint32_t{x}; });
 }
+ESP_GAP(esp_mm512_cvtepi8_epi32, simde__m128i)
+  return map<simde__m512i, std::int8_t, std::int32_t, 16>(from, [](std::int8_t x) { return std::int32_t{x}; });
+}
 ESP_GAP(esp_mm512_cvtepu32_epi64, simde__m256i)
   return map<simde__m512i, std::uint32_t, std::uint64_t, 8>(from, [](std::uint32_t x) { return std::uint64_t{x}; });
 }
@@ -68,6 +71,7 @@ inline simde__m512i esp_mm512_srai_epi32(simde__m512i from, int n) {
 #define _mm512_cvtps_ph esp_mm512_cvtps_ph
 #define _mm512_cvtepi32_ps esp_mm512_cvtepi32_ps
 #define _mm512_cvtps_epi32 esp_mm512_cvtps_epi32
+#define _mm512_cvtepi8_epi32 esp_mm512_cvtepi8_epi32
 #define _mm512_cvtepu16_epi32 esp_mm512_cvtepu16_epi32
 #define _mm512_cvtepu32_epi64 esp_mm512_cvtepu32_epi64
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32

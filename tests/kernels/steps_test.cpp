@@ -184,54 +184,90 @@ TEST_P(Steps, SiluOverItsWholeRange) {
   EXPECT_TRUE(std::isinf(result[1]));
 }
 
-TEST_P(Steps, AddAndHalves) {
+TEST_P(Steps, Add) {
   for (std::int64_t n : kLengths) {
     Poisoned x(n, 1), y(n, 2);
     const Poisoned before = y;
     steps().add(x.data(), n, y.data());
     for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], x[i] + before[i]);
     y.expect_untouched_around();
-    std::vector<std::uint16_t> half(static_cast<std::size_t>(n) + 1, 0xABCD);
-    steps().to_f16(x.data(), n, half.data());
-    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(half[i], core::float_to_half(x[i]));
-    EXPECT_EQ(half[n], 0xABCD);
+  }
+}
+
+// ---- keys and values
+struct KvType {
+  KvFormat format;
+  format::FormatId stored;
+};
+constexpr KvType kKvTypes[] = {{kv_f32, format::FormatId::f32}, {kv_f16, format::FormatId::f16}, {kv_q8_0, format::FormatId::q8_0}, {kv_q4_0, format::FormatId::q4_0}};
+static_assert(std::size(kKvTypes) == kKvFormats);
+
+std::int64_t row_bytes(KvType type, std::int64_t n) { return format::matrix_bytes(type.stored, 1, n); }
+std::vector<float> decoded(KvType type, const std::byte* row, std::int64_t n) {
+  std::vector<float> out(static_cast<std::size_t>(n));
+  format::info(type.stored).decode(row, out.data(), n);
+  return out;
+}
+
+TEST_P(Steps, StoresKeysAndValues) {
+  const StepKernels& reference = kernels::steps(select_isa("reference"));
+  for (const KvType type : kKvTypes) {
+    const std::int64_t block = format::info(type.stored).block;
+    for (std::int64_t n : {std::int64_t{1}, std::int64_t{7}, std::int64_t{31}, std::int64_t{32}, std::int64_t{96}, std::int64_t{128}}) {
+      if (n % block != 0) continue;
+      Poisoned x(n, 5);
+      if (n == 96) std::fill(x.data(), x.data() + 32, 0.0f);
+      std::vector<std::byte> out(static_cast<std::size_t>(row_bytes(type, n)) + 1, std::byte{0xAB}), expected = out;
+      steps().kv[type.format].store(x.data(), n, out.data());
+      reference.kv[type.format].store(x.data(), n, expected.data());
+      EXPECT_EQ(out, expected) << n;  // to the bit, and nothing behind
+      EXPECT_EQ(out.back(), std::byte{0xAB});
+      const std::vector<float> back = decoded(type, out.data(), n);
+      for (std::int64_t i = 0; i < n; ++i) {
+        float most = 0;
+        for (std::int64_t j = i / block * block; j < std::min(n, i / block * block + block); ++j) most = std::max(most, std::abs(x[j]));
+        // Half a step of the block, and the 2^-11 that the F16 scale (or value) is off; 4 bits have no level 8, opposite the extreme.
+        const double step = type.format == kv_q8_0 ? most / 127.0 : type.format == kv_q4_0 ? most / 8.0 : 0;
+        const double bound = (type.format == kv_q4_0 ? 1.0 : 0.5) * step + (type.format == kv_f32 ? 0 : most / 2048);
+        ASSERT_NEAR(back[static_cast<std::size_t>(i)], x[i], bound * 1.001) << n << " " << i;
+      }
+    }
+    std::vector<float> bad(32, 1.0f);
+    bad[5] = kNaN;
+    std::vector<std::byte> out(static_cast<std::size_t>(row_bytes(type, 32)));
+    steps().kv[type.format].store(bad.data(), 32, out.data());
+    EXPECT_TRUE(std::isnan(decoded(type, out.data(), 32)[5]));
   }
 }
 
 struct AttentionCase {
-  std::int64_t head_dim, stride, n_queries, positions;
+  std::int64_t head_dim, n_queries, positions;
   float cap = 0;
 };
 
-// visible[j] runs from (sometimes) 0 up to all positions. K and V of the positions past the last visible one are NaN.
-template <typename T, typename Kernel>
-void check_attention(Kernel kernel, const AttentionCase& c) {
-  SCOPED_TRACE("head_dim " + std::to_string(c.head_dim) + " queries " + std::to_string(c.n_queries) + " positions " + std::to_string(c.positions));
-  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5;
+// visible[j] runs from (sometimes) 0 up to all positions. Bytes of K and V that no visible position has would be NaN as numbers.
+void check_attention(const StepKernels& steps, KvType type, const AttentionCase& c) {
+  SCOPED_TRACE("type " + std::to_string(type.format) + " head_dim " + std::to_string(c.head_dim) + " queries " + std::to_string(c.n_queries) + " positions " +
+               std::to_string(c.positions));
+  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5, stride = 2 * row_bytes(type, c.head_dim) + 2;
   Poisoned q(c.n_queries * ldq, 1), out(c.n_queries * ldo, 2);
   const Poisoned out_before = out;
-  std::vector<T> k(static_cast<std::size_t>((c.positions + 20) * c.stride)), v = k;
+  std::vector<std::byte> k(static_cast<std::size_t>((c.positions + 20) * stride), std::byte{0xFF}), v = k;
+  std::vector<std::vector<float>> keys, values;
   core::Rng rng(3, 0);
-  for (std::size_t i = 0; i < k.size(); ++i) {
-    const bool past = static_cast<std::int64_t>(i) >= c.positions * c.stride || static_cast<std::int64_t>(i) % c.stride >= c.head_dim;
-    const float a = past ? kNaN : static_cast<float>(rng.normal()), b = past ? kNaN : static_cast<float>(rng.normal());
-    if constexpr (sizeof(T) == 2) {
-      k[i] = core::float_to_half(a);
-      v[i] = core::float_to_half(b);
-    } else {
-      k[i] = a;
-      v[i] = b;
+  for (std::int64_t p = 0; p < c.positions; ++p)
+    for (const auto& [bytes, numbers] : {std::pair{&k, &keys}, std::pair{&v, &values}}) {
+      std::vector<float> row(static_cast<std::size_t>(c.head_dim));
+      for (float& x : row) x = static_cast<float>(rng.normal());
+      steps.kv[type.format].store(row.data(), c.head_dim, bytes->data() + p * stride);
+      numbers->push_back(decoded(type, bytes->data() + p * stride, c.head_dim));
     }
-  }
-  const auto value = [](T x) -> double {
-    if constexpr (sizeof(T) == 2) return core::half_to_float(x);
-    return x;
-  };
   std::vector<std::int64_t> visible(static_cast<std::size_t>(c.n_queries));
   for (std::int64_t j = 0; j < c.n_queries; ++j) visible[j] = c.positions * (j + 1) / c.n_queries;
   Poisoned scores(c.n_queries * c.positions, 4);
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  kernel(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(), c.stride, c.head_dim, scale, c.cap, scores.data(), out.data(), ldo);
+  steps.kv[type.format].attention(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(), stride, c.head_dim, scale, c.cap, scores.data(), out.data(),
+                                  ldo);
   scores.expect_untouched_around();
   out.expect_untouched_around();
   for (std::int64_t j = 0; j < c.n_queries; ++j) {
@@ -240,8 +276,8 @@ void check_attention(Kernel kernel, const AttentionCase& c) {
     for (std::int64_t p = 0; p < visible[j]; ++p) {
       double dot = 0, terms = 0;
       for (std::int64_t d = 0; d < c.head_dim; ++d) {
-        dot += q[j * ldq + d] * value(k[p * c.stride + d]);
-        terms += std::abs(q[j * ldq + d] * value(k[p * c.stride + d]));
+        dot += q[j * ldq + d] * keys[p][d];
+        terms += std::abs(q[j * ldq + d] * keys[p][d]);
       }
       weight[p] = c.cap > 0 ? c.cap * std::tanh(dot * scale / c.cap) : dot * scale;
       most = std::max(most, weight[p]);
@@ -251,8 +287,8 @@ void check_attention(Kernel kernel, const AttentionCase& c) {
     for (std::int64_t d = 0; d < c.head_dim; ++d) {
       double expected = 0, terms = 0;
       for (std::int64_t p = 0; p < visible[j]; ++p) {
-        expected += weight[p] / sum * value(v[p * c.stride + d]);
-        terms += std::abs(weight[p] / sum * value(v[p * c.stride + d]));
+        expected += weight[p] / sum * values[p][d];
+        terms += std::abs(weight[p] / sum * values[p][d]);
       }
       // An error of the exponent of size * eps * few is a relative error of the weight; plus the exponential's own and the sums'.
       ASSERT_NEAR(out[j * ldo + d], expected, (16 * size * kEps + 1e-6 + 64 * kEps) * terms + 1e-30) << "query " << j << " dim " << d;
@@ -263,16 +299,15 @@ void check_attention(Kernel kernel, const AttentionCase& c) {
 
 TEST_P(Steps, Attention) {
   int cases = 0;
-  for (std::int64_t head_dim : {8, 20, 64, 80, 128, 136, 256})
+  for (std::int64_t head_dim : {8, 20, 64, 80, 96, 128, 136, 256})
     for (std::int64_t n_queries : {1, 3, 8})
       for (std::int64_t positions : {1, 2, 5, 15, 16, 17, 33, 70}) {
-        const AttentionCase c{head_dim, head_dim * 2 + 1, n_queries, positions, positions % 2 ? 0.0f : 1.5f};
-        check_attention<float>(steps().attention_f32, c);
-        check_attention<std::uint16_t>(steps().attention_f16, c);
+        for (const KvType type : kKvTypes)
+          if (head_dim % format::info(type.stored).block == 0) check_attention(steps(), type, {head_dim, n_queries, positions, positions % 2 ? 0.0f : 1.5f});
         if (HasFatalFailure()) return;
         ++cases;
       }
-  EXPECT_EQ(cases, 7 * 3 * 8);
+  EXPECT_EQ(cases, 8 * 3 * 8);
 }
 
 TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {
@@ -283,7 +318,7 @@ TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {
       k[p * head_dim + d] = static_cast<float>(p) - 10;
       v[p * head_dim + d] = static_cast<float>(p);
     }
-  steps().attention_f32(q.data(), head_dim, &positions, 1, k.data(), v.data(), head_dim, head_dim, 1.0f, 0, scores.data(), out.data(), head_dim);
+  steps().kv[kv_f32].attention(q.data(), head_dim, &positions, 1, k.data(), v.data(), 4 * head_dim, head_dim, 1.0f, 0, scores.data(), out.data(), head_dim);
   for (float x : out) EXPECT_EQ(x, 19.0f);  // the last position takes all
 }
 

@@ -131,9 +131,12 @@ TEST_F(Cli, PerplexityBenchTokenize) {
   const auto llama = json("perplexity " + gguf() + " --text " + text() + " --context 20 --protocol llama.cpp");
   EXPECT_EQ(llama.at("tokens"), 3 * 9);
   const auto bench = json("bench " + gguf() + " --prompt 16 --generate 8 --repeat 2 --threads 2");
-  for (const char* key : {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "read_gb_per_second", "peak_rss_bytes"})
+  for (const char* key : {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "read_gb_per_second", "peak_rss_bytes",
+                          "read_bandwidth_gb_per_second", "int8_peak_gmac_per_second", "prefill_gmac_per_second"})
     EXPECT_GT(bench.at(key), 0) << key;
   EXPECT_TRUE(bench.at("isa").is_string());
+  EXPECT_TRUE(bench.at("decode_joules_per_token").is_null() || bench.at("decode_joules_per_token") > 0);
+  EXPECT_EQ(json("bench " + gguf() + " --prompt 1 --generate 1 --repeat 1 --sustained 0.05").at("sustained_tokens_per_second").size(), 10u);
   EXPECT_EQ(json("bench " + gguf() + " --prompt 4 --generate 4 --repeat 1 --isa reference").at("isa"), "reference");
 }
 

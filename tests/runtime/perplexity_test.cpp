@@ -115,6 +115,11 @@ TEST(Bench, MeasuresWhatWasAsked) {
   EXPECT_NEAR(r.read_gb_per_second, r.decode_tokens_per_second * static_cast<double>(r.weight_bytes_per_token) * 1e-9, 1e-12);
   EXPECT_GT(r.peak_rss_bytes, 1 << 20);
   EXPECT_EQ(o.session->position(), 0);
+  EXPECT_GT(r.read_bandwidth_gb_per_second.value(), 0.01);
+  EXPECT_GT(r.int8_peak_gmac_per_second, 0.01);
+  EXPECT_NEAR(r.prefill_gmac_per_second, r.prefill_tokens_per_second * static_cast<double>(o.session->layer_macs_per_token()) * 1e-9, 1e-12);
+  EXPECT_TRUE(r.sustained_tokens_per_second.empty());
+  EXPECT_EQ(bench(*o.session, {.prompt = 1, .generate = 0, .repeat = 1, .sustained_seconds = 0.02}).sustained_tokens_per_second.size(), 10u);
   EXPECT_EQ(bench(*o.session, {.prompt = 0, .generate = 3, .repeat = 1}).prefill_tokens_per_second, 0);
   EXPECT_EQ(bench(*o.session, {.prompt = 3, .generate = 0, .repeat = 1}).decode_tokens_per_second, 0);
   support::expect_error([&] { bench(*o.session, {.prompt = 30, .generate = 1, .depth = 3}); }, ErrorKind::usage, {"33 tokens", "32"});

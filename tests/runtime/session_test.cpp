@@ -111,11 +111,31 @@ TEST(Session, HalfPrecisionCache) {
   EXPECT_NE(a, b);
 }
 
+// 8 and 4 bits in blocks of 32: coarser, smaller, and the same tokens' logits nearby.
+TEST(Session, CachesInBlocks) {
+  support::TempDir dir;
+  const std::string path = write_model(dir, kQuantizable);
+  const std::int64_t head_dim = kQuantizable.head_dim;
+  Session full(path, {.threads = 1, .kv = SessionOptions::KvType::f32}), eight(path, {.threads = 2, .kv = SessionOptions::KvType::q8_0}),
+      four(path, {.threads = 2, .kv = SessionOptions::KvType::q4_0});
+  const std::int64_t values = full.kv_bytes_per_token() / 4;
+  ASSERT_EQ(head_dim % 32, 0);
+  EXPECT_EQ(eight.kv_bytes_per_token(), values / 32 * 34);
+  EXPECT_EQ(four.kv_bytes_per_token(), values / 32 * 18);
+  const auto tokens = support::random_tokens(50, 300, 4);
+  const auto a = copy(full.prefill(tokens)), b = copy(eight.prefill(tokens)), c = copy(four.prefill(tokens));
+  EXPECT_LT(support::relative_difference(b, a), 0.02);
+  EXPECT_LT(support::relative_difference(c, a), 0.5);  // steps of an eighth of the largest value
+  EXPECT_GT(support::relative_difference(c, a), support::relative_difference(b, a));
+  expect_error([&] { Session(write_model(dir, {}), {.threads = 1, .kv = SessionOptions::KvType::q8_0}); }, core::ErrorKind::unsupported,
+               {"--kv q8_0", "12 values", "f16"});
+}
+
 TEST(Session, DecodeStepDoesNotAllocate) {
   support::TempDir dir;
   for (const auto format : {format::FormatId::f32, format::FormatId::q4_k}) {
     const std::string path = write_model(dir, kQuantizable, format);
-    for (const auto kv : {SessionOptions::KvType::f16, SessionOptions::KvType::f32}) {
+    for (const auto kv : {SessionOptions::KvType::f16, SessionOptions::KvType::f32, SessionOptions::KvType::q8_0, SessionOptions::KvType::q4_0}) {
       Session session(path, {.threads = 2, .kv = kv});
       session.prefill(support::random_tokens(10, 300, 5));
       const std::int64_t before = support::allocation_count();

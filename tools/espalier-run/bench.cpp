@@ -11,6 +11,8 @@
 namespace espalier::tool {
 namespace {
 
+nlohmann::ordered_json or_null(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr); }
+
 void run(const Common& common, runtime::BenchOptions options) {
   options.seed = common.seed;
   runtime::SessionOptions open = session_options(common);
@@ -27,8 +29,21 @@ void run(const Common& common, runtime::BenchOptions options) {
   if (options.generate > 0)
     text << "decode  " << r.decode_tokens_per_second << " tokens/s  (" << options.generate << " tokens, " << r.decode_min << " to " << r.decode_max
          << ")  " << r.read_gb_per_second << " GB/s of weights\n";
+  if (r.read_bandwidth_gb_per_second && options.generate > 0)
+    text << "        " << 100 * r.read_gb_per_second / *r.read_bandwidth_gb_per_second << " % of the " << *r.read_bandwidth_gb_per_second
+         << " GB/s that " << session.threads() << " threads read here\n";
+  if (options.prompt > 0)
+    text << "        " << r.prefill_gmac_per_second << " of the " << r.int8_peak_gmac_per_second << " GMAC/s of int8 dot products that " << session.isa()
+         << " does here\n";
+  if (r.decode_joules_per_token) text << "        " << *r.decode_joules_per_token << " J a token of decode, whole package\n";
+  if (!r.sustained_tokens_per_second.empty()) {
+    text << "sustained for " << options.sustained_seconds << " s:";
+    for (const double speed : r.sustained_tokens_per_second) text << " " << speed;
+    text << " tokens/s\n";
+  }
   text << "weights " << core::human_bytes(r.weight_bytes_per_token) << " a token, KV " << core::human_bytes(r.kv_bytes_per_token)
-       << " a position, peak RSS " << core::human_bytes(r.peak_rss_bytes) << "\n";
+       << " a position, peak RSS " << core::human_bytes(r.peak_rss_bytes) << " (" << core::human_bytes(session.predicted_peak_bytes())
+       << " when all " << session.context() << " positions are taken)\n";
   print(common,
         {{"prefill_tokens_per_second", r.prefill_tokens_per_second},
          {"prefill_min", r.prefill_min},
@@ -39,10 +54,16 @@ void run(const Common& common, runtime::BenchOptions options) {
          {"weight_bytes_per_token", r.weight_bytes_per_token},
          {"kv_bytes_per_token", r.kv_bytes_per_token},
          {"read_gb_per_second", r.read_gb_per_second},
+         {"read_bandwidth_gb_per_second", or_null(r.read_bandwidth_gb_per_second)},
+         {"int8_peak_gmac_per_second", r.int8_peak_gmac_per_second},
+         {"prefill_gmac_per_second", r.prefill_gmac_per_second},
+         {"decode_joules_per_token", or_null(r.decode_joules_per_token)},
+         {"sustained_tokens_per_second", r.sustained_tokens_per_second},
          {"isa", session.isa()},
          {"threads", session.threads()},
          {"context", session.context()},
-         {"peak_rss_bytes", r.peak_rss_bytes}},
+         {"peak_rss_bytes", r.peak_rss_bytes},
+         {"predicted_peak_bytes", session.predicted_peak_bytes()}},
         text.str());
 }
 
@@ -55,6 +76,9 @@ void add_bench(CLI::App& app, Common& common) {
   verb->add_option("--generate", options->generate, "tokens of decode (0: skip)")->check(CLI::NonNegativeNumber)->capture_default_str();
   verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")->check(CLI::NonNegativeNumber)->capture_default_str();
   verb->add_option("--repeat", options->repeat, "rounds; the median counts")->check(CLI::PositiveNumber)->capture_default_str();
+  verb->add_option("--sustained", options->sustained_seconds, "then decode without a pause for so many seconds, to see throttling")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb->add_option("--context", common.context, "positions of the KV cache (0: as many as needed)");
   verb->callback([&common, options] { run(common, *options); });
 }

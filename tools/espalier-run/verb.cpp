@@ -13,14 +13,15 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const
   verb->add_option("--seed", common.seed, "seed of everything random");
   if (runs_model) {
     verb->add_option("--isa", common.isa, "instruction set: reference, avx2, ... (default: $ESPALIER_ISA or the best)");
-    verb->add_option("--kv", common.kv, "type of the KV cache")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();
+    verb->add_option("--kv", common.kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8_0", "q4_0"}))->capture_default_str();
   }
   return verb;
 }
 
 runtime::SessionOptions session_options(const Common& common) {
   using Kv = runtime::SessionOptions::KvType;
-  return {.threads = common.threads, .context = common.context, .isa = common.isa, .kv = common.kv == "f32" ? Kv::f32 : Kv::f16};
+  const Kv kv = common.kv == "f32" ? Kv::f32 : common.kv == "q8_0" ? Kv::q8_0 : common.kv == "q4_0" ? Kv::q4_0 : Kv::f16;
+  return {.threads = common.threads, .context = common.context, .isa = common.isa, .kv = kv};
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {

@@ -1,4 +1,4 @@
-// softmax(q k^T * scale) v for queries that share a KV head. Included inside an unnamed namespace after V, tails-inl.h, steps-inl.h.
+// softmax(q k^T * scale) v for queries that share a KV head. Included inside an unnamed namespace after V, tails-inl.h, steps-inl.h, kv-inl.h.
 //
 // Keys and values come in tiles of 16 positions x 128 dimensions, converted to float once and used by all queries. Scores are kept
 // for all positions, so the softmax is the plain one.
@@ -8,11 +8,12 @@ constexpr std::int64_t kTileDims = 128;
 struct KvTile {
   alignas(64) float value[kTilePositions * kTileDims];  // positions and dimensions that do not exist are 0
 
-  template <typename Float>
-  void load(const typename Float::Stored* source, std::int64_t stride, std::int64_t positions, std::int64_t dims) {
+  // Columns [first, first + dims) of rows that are `stride` bytes apart.
+  template <typename Row>
+  void load(const unsigned char* source, std::int64_t stride, std::int64_t positions, std::int64_t first, std::int64_t dims) {
     for (std::int64_t p = 0; p < kTilePositions; ++p)
       for (std::int64_t d = 0; d < dims; d += V::kLanes)
-        V::store(value + p * kTileDims + d, p < positions ? load_some<Float>(source + p * stride + d, dims - d) : V::zero());
+        V::store(value + p * kTileDims + d, p < positions ? Row::load(source + p * stride, first + d, dims - d) : V::zero());
   }
 };
 
@@ -75,17 +76,18 @@ inline void add_positions_some(const float* weight, std::int64_t positions, cons
   store_some(out, sum, n);
 }
 
-template <typename Float>
-void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const typename Float::Stored* k,
-               const typename Float::Stored* v, std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out,
-               std::int64_t ldo) {
+template <typename Row>
+void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const void* keys, const void* values,
+               std::int64_t stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo) {
+  const auto* k = static_cast<const unsigned char*>(keys);
+  const auto* v = static_cast<const unsigned char*>(values);
   std::int64_t n = 0;
   for (std::int64_t j = 0; j < n_queries; ++j) n = visible[j] > n ? visible[j] : n;
   KvTile tile;
   for (std::int64_t p = 0; p < n; p += kTilePositions) {
     for (std::int64_t d = 0; d < head_dim; d += kTileDims) {
       const std::int64_t dims = smaller(kTileDims, head_dim - d);
-      tile.load<Float>(k + p * kv_stride + d, kv_stride, smaller(kTilePositions, n - p), dims);
+      tile.load<Row>(k + p * stride, stride, smaller(kTilePositions, n - p), d, dims);
       for (std::int64_t j = 0; j < n_queries; ++j) {
         for (std::int64_t i = 0; i < kTilePositions && p + i < visible[j]; i += 4) {
           float four[4];
@@ -105,7 +107,7 @@ void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, st
   for (std::int64_t p = 0; p < n; p += kTilePositions) {
     for (std::int64_t d = 0; d < head_dim; d += kTileDims) {
       const std::int64_t dims = smaller(kTileDims, head_dim - d);
-      tile.load<Float>(v + p * kv_stride + d, kv_stride, smaller(kTilePositions, n - p), dims);
+      tile.load<Row>(v + p * stride, stride, smaller(kTilePositions, n - p), d, dims);
       for (std::int64_t j = 0; j < n_queries; ++j) {
         const std::int64_t positions = smaller(kTilePositions, visible[j] - p);
         const float* weight = scores + j * n + p;

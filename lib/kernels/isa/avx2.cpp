@@ -11,7 +11,10 @@ namespace {
 #include "kernels/isa/quantize-inl.h"
 #include "kernels/isa/float-inl.h"
 #include "kernels/isa/steps-inl.h"
+#include "kernels/isa/kv_q4-inl.h"
+#include "kernels/isa/kv-inl.h"
 #include "kernels/isa/attention-inl.h"
+#include "kernels/isa/peak-inl.h"
 #include "kernels/isa/fill-inl.h"
 }  // namespace
 

@@ -12,7 +12,10 @@ inline V::I dpbusd(V::I sum, V::I u, V::I s) { return _mm512_dpbusd_epi32(sum, u
 #include "kernels/isa/quantize-inl.h"
 #include "kernels/isa/float-inl.h"
 #include "kernels/isa/steps-inl.h"
+#include "kernels/isa/kv_q4-inl.h"
+#include "kernels/isa/kv-inl.h"
 #include "kernels/isa/attention-inl.h"
+#include "kernels/isa/peak-inl.h"
 #include "kernels/isa/fill-inl.h"
 }  // namespace
 

@@ -24,7 +24,10 @@ void fill_table(KernelTable& table) {
                  .relu_squared = relu_squared,
                  .soft_cap = soft_cap,
                  .add = add,
-                 .attention_f32 = attention<FloatF32>,
-                 .attention_f16 = attention<FloatF16>,
-                 .to_f16 = to_f16};
+                 .kv = {{store_kv_f32, attention<KvFloat<FloatF32>>},
+                        {store_kv_f16, attention<KvFloat<FloatF16>>},
+                        {store_kv_q8_0, attention<KvQ8_0>},
+                        {store_kv_q4_0, attention<KvQ4_0>}}};
+  table.multiply_int8 = multiply_int8;
+  table.read_bytes = read_bytes;
 }

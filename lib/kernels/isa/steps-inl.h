@@ -134,16 +134,3 @@ void soft_cap(float* x, float scale, float cap, std::int64_t n) {
 void add(const float* x, std::int64_t n, float* inout) {
   for (std::int64_t i = 0; i < n; i += V::kLanes) store_some(inout + i, V::add(load_some(inout + i, n - i), load_some(x + i, n - i)), n - i);
 }
-
-void to_f16(const float* x, std::int64_t n, std::uint16_t* out) {
-  for (std::int64_t i = 0; i < n; i += V::kLanes) {
-    const V::F v = load_some(x + i, n - i);
-    if (n - i >= V::kLanes) {
-      V::store_f16(out + i, v);
-    } else {
-      alignas(64) std::uint16_t lanes[V::kLanes];
-      V::store_f16(lanes, v);
-      for (std::int64_t j = 0; j < n - i; ++j) out[i + j] = lanes[j];
-    }
-  }
-}

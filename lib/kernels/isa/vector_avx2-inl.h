@@ -15,6 +15,7 @@ struct V {
   static F load_bf16(const void* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))), 16));
   }
+  static F set1_f16(std::uint16_t x) { return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(x))); }
   static void store_f16(std::uint16_t* p, F x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, 0)); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
@@ -68,6 +69,7 @@ struct V {
   template <int kN> static I right32(I a) { return _mm256_srli_epi32(a, kN); }
   template <int kN> static I right32_signed(I a) { return _mm256_srai_epi32(a, kN); }
   template <int kN> static I right16_signed(I a) { return _mm256_srai_epi16(a, kN); }
+  static I load_int8(const void* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }  // 8 bytes
   static I add16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I add32(I a, I b) { return _mm256_add_epi32(a, b); }
   static I mul32(I a, I b) { return _mm256_mullo_epi32(a, b); }

@@ -46,6 +46,7 @@ void fill_reference(KernelTable& table) {
   reference::fill_linear(table);
   reference::fill_quantize(table);
   reference::fill_steps(table.steps);
+  reference::fill_peak(table);
 }
 
 }  // namespace espalier::kernels

@@ -6,9 +6,7 @@
 #include "kernels/reference/reference.h"
 
 namespace espalier::kernels::reference {
-namespace {
 
-// Returns the scale. A group of (nearly) zeros has scale 0; a NaN or infinity gives scale NaN, so that the products say so.
 float quantize_group(const float* x, std::int64_t n, std::int8_t* q) {
   float largest = 0;
   bool finite = true;
@@ -25,6 +23,8 @@ float quantize_group(const float* x, std::int64_t n, std::int8_t* q) {
   for (std::int64_t i = 0; i < n; ++i) q[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
   return scale;
 }
+
+namespace {
 
 void quantize_per_32(const float* x, std::int64_t n, ChunkPer32* out) {
   std::memset(static_cast<void*>(out), 0, sizeof *out);

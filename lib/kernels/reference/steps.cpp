@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/half.h"
 #include "kernels/reference/reference.h"
 
 namespace espalier::kernels::reference {
@@ -67,40 +66,6 @@ void add(const float* x, std::int64_t n, float* inout) {
   for (std::int64_t i = 0; i < n; ++i) inout[i] += x[i];
 }
 
-float to_float(float x) { return x; }
-float to_float(std::uint16_t x) { return core::half_to_float(x); }
-
-template <typename T>
-void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const T* k, const T* v,
-               std::int64_t kv_stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo) {
-  for (std::int64_t j = 0; j < n_queries; ++j) {
-    float* o = out + j * ldo;
-    std::fill(o, o + head_dim, 0.0f);
-    if (visible[j] == 0) continue;
-    float largest = -INFINITY;
-    for (std::int64_t p = 0; p < visible[j]; ++p) {
-      float dot = 0;
-      for (std::int64_t d = 0; d < head_dim; ++d) dot += q[j * ldq + d] * to_float(k[p * kv_stride + d]);
-      scores[p] = dot * scale;
-      if (cap > 0) scores[p] = cap * std::tanh(scores[p] / cap);
-      largest = std::max(largest, scores[p]);
-    }
-    double sum = 0;
-    for (std::int64_t p = 0; p < visible[j]; ++p) {
-      scores[p] = std::exp(scores[p] - largest);
-      sum += static_cast<double>(scores[p]);
-    }
-    for (std::int64_t p = 0; p < visible[j]; ++p)
-      for (std::int64_t d = 0; d < head_dim; ++d) o[d] += scores[p] * to_float(v[p * kv_stride + d]);
-    const float inverse = static_cast<float>(1.0 / sum);
-    for (std::int64_t d = 0; d < head_dim; ++d) o[d] *= inverse;
-  }
-}
-
-void to_f16(const float* x, std::int64_t n, std::uint16_t* out) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = core::float_to_half(x[i]);
-}
-
 }  // namespace
 
 void fill_steps(StepKernels& steps) {
@@ -114,9 +79,8 @@ void fill_steps(StepKernels& steps) {
            .relu_squared = relu_squared,
            .soft_cap = soft_cap,
            .add = add,
-           .attention_f32 = attention<float>,
-           .attention_f16 = attention<std::uint16_t>,
-           .to_f16 = to_f16};
+           .kv = {}};
+  fill_kv(steps.kv);
 }
 
 }  // namespace espalier::kernels::reference
