@@ -122,12 +122,21 @@ inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scal
   return total;
 }
 
+// Asks for `bytes` that matvec will read some blocks later; past the end of a matrix nothing happens.
+constexpr std::int64_t kAhead = 2304;
+template <std::int64_t kBytes>
+inline void prefetch_ahead(const unsigned char* p) {
+#pragma GCC unroll 64
+  for (std::int64_t b = 0; b < kBytes; b += 64) __builtin_prefetch(p + kAhead + b, 0, 3);
+}
+
 template <typename Format>
 inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::Chunk* x, std::int64_t cols) {
   using S = typename Format::Shape;
   V::F y = V::zero();
   if constexpr (S::kSuper) {
     for (std::int64_t c = 0; c < cols; c += kChunk, p += Format::kBytes, ++x) {
+      prefetch_ahead<Format::kBytes>(p);
       V::I scale[S::kScales], pair[S::kPairs];
       V::F d, d2;
       Format::scales(p, scale, pair, &d, &d2);
@@ -148,6 +157,7 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::C
     for (std::int64_t c = 0; c < cols; c += kChunk, ++x) {
       const int n = static_cast<int>(smaller(cols - c, kChunk) / 32);
       for (int j = 0; j < n; p += Format::kBytes) {
+        prefetch_ahead<Format::kBytes>(p);
         const V::F d = Format::scale(p);
 #pragma GCC unroll 2
         for (int part = 0; part < Format::kParts; ++part, ++j) {
