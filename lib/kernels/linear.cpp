@@ -1,7 +1,9 @@
-// One product: activations in the form the kernel wants, then rows in pieces that the threads take as they become free. Which thread
-// computes a row does not change it, so results do not depend on the number of threads or on luck.
+// Products with the same activations at once: the rows of all matrices in one line, cut into a contiguous share for each thread, because
+// memory is read fastest forwards; who is done with its own share takes pieces of the others'. Which thread computes a row does
+// not change it, so results do not depend on the number of threads or on luck.
 #include "kernels/linear.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/error.h"
@@ -11,42 +13,67 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr std::int64_t kGranule = 32;        // rows; a multiple of every interleave, and of the pairs of groups matmul works on
-constexpr std::int64_t kMatmulRows = 64;     // weights of a piece stay in the second-level cache while all tokens pass
+constexpr std::int64_t kGranule = 32;    // rows; a multiple of every interleave, and of the pairs of groups matmul works on
+constexpr std::int64_t kMatmulRows = 64; // weights of a piece stay in the second-level cache while all tokens pass
 constexpr std::int64_t kPiecesPerThread = 8;
+constexpr int kShares = 64;              // more threads share shares
 
-std::int64_t piece_rows(std::int64_t rows, bool matvec, int threads) {
-  if (threads == 1 && matvec) return rows;
-  const std::int64_t even = rows / (threads * kPiecesPerThread) / kGranule * kGranule;
-  const std::int64_t piece = even < kGranule ? kGranule : even;
-  return matvec || piece < kMatmulRows ? piece : kMatmulRows;
-}
+struct alignas(64) Share {
+  std::atomic<std::int64_t> next{0};     // granule
+  std::int64_t end = 0;
+};
+
+std::int64_t granules(const Matrix& w) { return (w.rows() + kGranule - 1) / kGranule; }
 
 }  // namespace
 
-void linear(const KernelTable& table, const Matrix& w, Activations& x, float* y, std::int64_t ldy, core::ThreadPool& pool) noexcept {
-  const Matrix::State& m = w.state();
-  const std::int64_t rows = m.view.rows;
-  ESP_ASSERT(m.table == &table && x.state().cols == m.view.cols && ldy >= rows);
-  const ActivationView in = x.state().view(m.kernel.form, table, pool);
-  if (in.n == 0 || rows == 0) return;
-  const std::int64_t piece = piece_rows(rows, in.n == 1, pool.size());
-  std::atomic<std::int64_t> next{0};
-  auto work = [&](int, int) {
-    while (true) {
-      const std::int64_t begin = next.fetch_add(piece, std::memory_order_relaxed);
-      if (begin >= rows) return;
-      const std::int64_t end = begin + piece < rows ? begin + piece : rows;
-      if (in.n == 1)
-        m.kernel.matvec(m.view, in, begin, end, y);
-      else
-        m.kernel.matmul(m.view, in, begin, end, y, ldy);
+void linear(const KernelTable& table, std::span<const Product> products, Activations& x, core::ThreadPool& pool) noexcept {
+  std::int64_t total = 0;
+  for (const Product& p : products) {
+    ESP_ASSERT(p.w->rows() == 0 || (p.w->state().table == &table && x.state().cols == p.w->cols() && p.ldy >= p.w->rows()));
+    if (p.w->rows() > 0) x.state().view(p.w->state().kernel.form, table, pool);  // quantized before the threads begin
+    total += granules(*p.w);
+  }
+  const std::int64_t n = x.state().n;
+  if (n == 0 || total == 0) return;
+
+  // Rows [begin, end) in granules, which may reach over several matrices.
+  const auto multiply = [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t first = 0;
+    for (const Product& p : products) {
+      const std::int64_t last = first + granules(*p.w);
+      const std::int64_t from = std::max(begin, first), to = std::min(end, last);
+      if (from < to) {
+        const Matrix::State& m = p.w->state();
+        const ActivationView in = x.state().view(m.kernel.form, table, pool);
+        const std::int64_t row = (from - first) * kGranule, row_end = std::min((to - first) * kGranule, m.view.rows);
+        if (n == 1)
+          m.kernel.matvec(m.view, in, row, row_end, p.y);
+        else
+          m.kernel.matmul(m.view, in, row, row_end, p.y, p.ldy);
+      }
+      first = last;
     }
   };
-  if (piece >= rows)
-    work(0, 1);
-  else
-    pool.run(work);
+  const int threads = pool.size();
+  if (threads == 1 && n == 1) {
+    multiply(0, total);
+    return;
+  }
+  const std::int64_t even = std::max<std::int64_t>(1, total / (threads * kPiecesPerThread));
+  const std::int64_t piece = n == 1 ? even : std::min(even, kMatmulRows / kGranule);
+  const int shares = std::min(threads, kShares);
+  Share share[kShares];
+  for (int s = 0; s < shares; ++s) {
+    share[s].next.store(total * s / shares, std::memory_order_relaxed);
+    share[s].end = total * (s + 1) / shares;
+  }
+  pool.run([&](int worker, int) {
+    for (int i = 0; i < shares; ++i) {
+      Share& s = share[(worker + i) % shares];
+      for (std::int64_t begin; (begin = s.next.fetch_add(piece, std::memory_order_relaxed)) < s.end;) multiply(begin, std::min(begin + piece, s.end));
+    }
+  });
 }
 
 }  // namespace espalier::kernels

@@ -64,8 +64,18 @@ class Activations {
   std::unique_ptr<State> state_;
 };
 
-// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T. Does not allocate. n = 1 uses the matvec kernels, larger n the blocked ones.
-void linear(const KernelTable& table, const Matrix& w, Activations& x, float* y, std::int64_t ldy, core::ThreadPool& pool) noexcept;
+// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T for matrices that read the same activations. Does not allocate. n = 1 uses the
+// matvec kernels, larger n the blocked ones.
+struct Product {
+  const Matrix* w;
+  float* y;
+  std::int64_t ldy;
+};
+void linear(const KernelTable& table, std::span<const Product> products, Activations& x, core::ThreadPool& pool) noexcept;
+inline void linear(const KernelTable& table, const Matrix& w, Activations& x, float* y, std::int64_t ldy, core::ThreadPool& pool) noexcept {
+  const Product one{&w, y, ldy};
+  linear(table, {&one, 1}, x, pool);
+}
 
 const StepKernels& steps(const KernelTable& table);
 

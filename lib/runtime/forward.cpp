@@ -120,7 +120,7 @@ void Forward::logits(std::int64_t first, std::int64_t n, float* out_TV, const Se
   const float* normed = normed_TH_.data() + first * H;
   if (tap != nullptr) (*tap)("output_norm", -1, {normed, static_cast<std::size_t>(n * H)}, n);
   activations_.set(normed, n, H);
-  linear(weights_.output, out_TV);
+  linear({{&weights_.output, out_TV}});
   const float cap = static_cast<float>(weights_.dims.logit_softcap);
   if (cap > 0) each_token(0, n, [&](std::int64_t t) { steps_.soft_cap(out_TV + t * weights_.dims.vocab, 1, cap, weights_.dims.vocab); });
 }
@@ -162,10 +162,13 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   step.report("attn_in", layer, normed_TH_.data(), n, H);
 
   activations_.set(normed_TH_.data(), n, H);
-  linear(w.k, k_TKD_.data());
-  linear(w.v, v_TKD_.data());
-  if (from > 0 && from < n) activations_.set(normed_TH_.data() + from * H, n - from, H);
-  if (from < n) linear(w.q, q_TND_.data() + from * N * D);
+  if (from == 0) {
+    linear({{&w.q, q_TND_.data()}, {&w.k, k_TKD_.data()}, {&w.v, v_TKD_.data()}});
+  } else {
+    linear({{&w.k, k_TKD_.data()}, {&w.v, v_TKD_.data()}});
+    if (from < n) activations_.set(normed_TH_.data() + from * H, n - from, H);
+    if (from < n) linear({{&w.q, q_TND_.data() + from * N * D}});
+  }
 
   add_bias(w.k_bias, 0, n, k_TKD_.data());
   add_bias(w.v_bias, 0, n, v_TKD_.data());
@@ -193,7 +196,7 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   step.report("attn_mix", layer, mix_TND_.data(), n, N * D);
 
   activations_.set(mix_TND_.data() + from * N * D, n - from, N * D);
-  linear(w.attn_out, branch_TH_.data() + from * H);
+  linear({{&w.attn_out, branch_TH_.data() + from * H}});
   add_branch(w.attn_out_bias, w.attn_post_norm_H, from, n);
   step.report("attn_out", layer, branch_TH_.data(), n, H);
 }
@@ -260,11 +263,11 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
 
   float *gate = gate_TF_.data() + from * F, *up = up_TF_.data() + from * F;
   activations_.set(normed_TH_.data() + from * H, n - from, H);
-  if (arch::has_gate(*weights_.arch)) {
-    linear(w.gate, gate);
-    add_bias(w.gate_bias, from, n, gate_TF_.data());
-  }
-  linear(w.up, up);
+  if (arch::has_gate(*weights_.arch))
+    linear({{&w.gate, gate}, {&w.up, up}});
+  else
+    linear({{&w.up, up}});
+  add_bias(w.gate_bias, from, n, gate_TF_.data());
   add_bias(w.up_bias, from, n, up_TF_.data());
   // The result is where the factor up was.
   const auto activate = [&](std::int64_t begin, std::int64_t end) {
@@ -283,7 +286,7 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   step.report("ffn_act", layer, up_TF_.data(), n, F);
 
   activations_.set(up, n - from, F);
-  linear(w.down, branch_TH_.data() + from * H);
+  linear({{&w.down, branch_TH_.data() + from * H}});
   add_branch(w.down_bias, w.ffn_post_norm_H, from, n);
   step.report("ffn_out", layer, branch_TH_.data(), n, H);
 }
@@ -316,7 +319,12 @@ void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<flo
   each_token(from, to, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
 }
 
-// y = activations W^T, rows of y without gaps.
-void Forward::linear(const kernels::Matrix& w, float* y) { kernels::linear(table_, w, activations_, y, w.rows(), pool_); }
+// y = activations W^T for each, rows of y without gaps.
+void Forward::linear(std::initializer_list<Product> products) {
+  kernels::Product all[3];
+  std::size_t n = 0;
+  for (const Product& p : products) all[n++] = {p.w, p.y, p.w->rows()};
+  kernels::linear(table_, {all, n}, activations_, pool_);
+}
 
 }  // namespace espalier::runtime

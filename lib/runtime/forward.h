@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 
 #include "core/thread_pool.h"
@@ -35,7 +36,11 @@ class Forward {
   void attend(const Step& step, int layer, std::int64_t from);
   void feed_forward(const Step& step, int layer, std::int64_t from);
   void norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H, std::int64_t from, std::int64_t to, float* out_TH);
-  void linear(const kernels::Matrix& w, float* y);
+  struct Product {
+    const kernels::Matrix* w;
+    float* y;
+  };
+  void linear(std::initializer_list<Product> products);  // at most three
   void add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y);
   void add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to);
   template <typename F>
