@@ -13,7 +13,8 @@ struct Published {
   const char* name;
   std::int64_t parameters;
 };
-// Model cards and safetensors indices (of Gemma 3 4B what is left of 4,300,079,472 without the eyes, of OpenELM 3B what its published shape gives, 3.04B on the card); of the Minitron models papers state 8.4B, 4.5B and 4.5B (arXiv 2408.11796).
+// Model cards and safetensors indices (of Gemma 3 4B what is left of 4,300,079,472 without the eyes; of OpenELM 3B what its published shape gives, 3.04B on
+// the card); of the Minitron models papers state 8.4B, 4.5B and 4.5B (arXiv 2408.11796).
 const Published kPublished[] = {
     {"llama-3.1-8b", 8030261248},     {"llama-3.2-1b", 1235814400}, {"mistral-7b-v0.3", 7248023552}, {"mistral-nemo-12b", 12247782400},
     {"qwen2.5-0.5b", 494032768},      {"qwen2.5-7b", 7615616512},   {"qwen3-0.6b", 596049920},       {"gemma-2-2b", 2614341888},

@@ -25,7 +25,8 @@ void Triples::TearDown() {
     families.insert(family);
     checkpoints.insert(checkpoint);
   }
-  std::cout << side_ << ": " << seen().size() << " triples (family, checkpoint, check) of " << families.size() << " families and " << checkpoints.size() << " checkpoints\n";
+  std::cout << side_ << ": " << seen().size() << " triples (family, checkpoint, check) of " << families.size() << " families and " << checkpoints.size()
+            << " checkpoints\n";
   if (testing::GTEST_FLAG(filter) != "*") return;  // not all of them were asked for
   EXPECT_EQ(seen().size(), expected_) << side_ << ": checks of golden checkpoints that went wrong, came or were lost";
 }
