@@ -253,7 +253,8 @@ std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local, 
   std::vector<double> out;
   for (std::int64_t i = 0; i < dims.rotated() / 2; ++i) {
     const double frequency = std::pow(own_base ? dims.local_rope_theta : dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
-    out.push_back(factors.empty() ? frequency : frequency / static_cast<double>(factors[static_cast<std::size_t>(i)]));
+    const double slower = own_base ? 1 : dims.rope_linear;
+    out.push_back(frequency / slower / (factors.empty() ? 1 : static_cast<double>(factors[static_cast<std::size_t>(i)])));
   }
   return out;
 }

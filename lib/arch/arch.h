@@ -57,6 +57,7 @@ struct Defaults {
 
 struct Arch {
   std::string_view name;             // of the family
+  std::string_view models = {};      // published ones that it covers, for people; empty: the family's name says it
   std::string_view gguf;             // general.architecture of its files
   std::string_view hf_model_type;    // config.json model_type
   std::string_view hf_architecture;  // config.json architectures[0]

@@ -41,6 +41,7 @@ struct ModelDims {
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
+  double rope_linear = 1;        // positions are divided by it (Chen et al. 2023, arXiv 2306.15595), but in local layers with a base of their own; 1: none
   LongRope long_rope;
   std::int64_t rotary_dim = 0;   // the first values of a head, which positions turn; 0: all
   bool attention_bias = false, output_bias = false, mlp_bias = false;  // q, k, v; attn_output; gate, up, down

@@ -148,25 +148,28 @@ class Reader {
       refused += (refused.empty() ? "'" : ", '") + name + "'";
     }
     ESP_CHECK(refused.empty(), unsupported, header_.path(), ": the file asks for computations we do not have, by key ", refused);
-    refuse_rope_scaling();
+  }
+
+  // By what ggml divides positions. Without a type, a factor means this to it; a factor of 0 is none.
+  double linear_scaling() const {
+    const std::string type = header_.optional_text(key("rope.scaling.type")).value_or("linear");
+    const bool divisors = type == "longrope" && arch_.long_rope;  // in tensors
+    ESP_CHECK(type == "none" || type == "linear" || divisors, unsupported, header_.path(), ": key '", key("rope.scaling.type"), "' is '", type,
+              "', expected none or linear (Llama-3 scaling comes as the tensor rope_freqs.weight)");
+    std::string name = key("rope.scaling.factor");
+    if (header_.find(name) == nullptr) name = key("rope.scale_linear");  // of old files
+    double factor = shortest(header_.optional_real(name).value_or(1));
+    if (factor == 0 || type == "none") factor = 1;
+    ESP_CHECK(factor > 0 && factor < 1e6, input, header_.path(), ": key '", name, "' is ", factor, ", expected a positive number below 1e6");
+    ESP_CHECK(factor == 1 || !(divisors || learned_positions(arch_)), unsupported, header_.path(), ": key '", name, "' is ", factor,
+              ": linear rope scaling in such a model is not computed");
+    return factor;
   }
 
  private:
   std::int64_t checked(std::string_view suffix, std::int64_t value, std::int64_t low, std::int64_t high) const {
     ESP_CHECK(value >= low && value <= high, input, header_.path(), ": key '", key(suffix), "' is ", value, ", expected ", low, " to ", high);
     return value;
-  }
-  // Without a type, a factor means linear scaling to ggml.
-  void refuse_rope_scaling() const {
-    const std::string type = header_.optional_text(key("rope.scaling.type")).value_or("");
-    if (type == "none") return;
-    ESP_CHECK(type.empty() || type == "linear", unsupported, header_.path(), ": key '", key("rope.scaling.type"), "' is '", type,
-              "', expected none (Llama-3 scaling comes as the tensor rope_freqs.weight)");
-    for (const std::string_view suffix : {"rope.scaling.factor", "rope.scale_linear"}) {
-      const double factor = header_.optional_real(key(suffix)).value_or(1);
-      ESP_CHECK(factor == 1 || factor == 0, unsupported, header_.path(), ": key '", key(suffix), "' is ", factor,
-                ": linear rope scaling is not computed");
-    }
   }
 
   const GgufHeader& header_;
@@ -343,6 +346,7 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   d.rope_theta = shortest(header.optional_real(read.key("rope.freq_base")).value_or(10000));
   ESP_CHECK(d.norm_eps >= 0 && d.norm_eps < 1, input, header.path(), ": key '", eps_key, "' is ", d.norm_eps);
   ESP_CHECK(d.rope_theta > 0 && d.rope_theta < 1e30, input, header.path(), ": key '", read.key("rope.freq_base"), "' is ", d.rope_theta);
+  d.rope_linear = read.linear_scaling();
   if (const auto factor = header.optional_real(kRopeFactor)) {
     d.rope_scaling = {.factor = shortest(*factor),
                       .low_freq_factor = shortest(header.real(kRopeLow)),
@@ -361,6 +365,8 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   read_rotation(header, read, *out.arch, out);
   read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
+  ESP_CHECK(d.rope_linear == 1 || !(out.rope_factors || out.long_factors), unsupported, header.path(), ": key '", read.key("rope.scaling.factor"), "' is ", d.rope_linear,
+            " beside divisors of frequencies in a tensor: two kinds of rope scaling at once are not computed");
   return out;
 }
 
@@ -380,6 +386,10 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
   if (!learned_positions(arch)) {
     writer.set(prefix + "rope.dimension_count", u32(dims.rotated()));
     writer.set(prefix + "rope.freq_base", GgufValue::f32(static_cast<float>(dims.rope_theta)));
+  }
+  if (dims.rope_linear != 1) {
+    writer.set(prefix + "rope.scaling.type", GgufValue::string("linear"));
+    writer.set(prefix + "rope.scaling.factor", GgufValue::f32(static_cast<float>(dims.rope_linear)));
   }
   writer.set(prefix + "vocab_size", u32(dims.vocab));
   write_traits(arch, dims, prefix, writer);

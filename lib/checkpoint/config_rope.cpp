@@ -53,8 +53,11 @@ void parse_rope_object(const json& object, const std::string& key, Problems& pro
     if (rope.find("factor") != nullptr) keys.factor = rope.positive("factor", std::nullopt);
     if (rope.find("attention_factor") != nullptr) keys.attention_factor = rope.positive("attention_factor", std::nullopt);
     if (rope.find("original_max_position_embeddings") != nullptr) keys.original_positions = rope.size("original_max_position_embeddings", kMaxPositions);
+  } else if (kind == "linear" && !arch.long_rope) {
+    dims.rope_linear = rope.positive("factor", std::nullopt);
+    if (dims.rope_linear >= 1e6) problems.input("key \"", key, ".factor\" is ", dims.rope_linear, ", expected less than 1e6");
   } else if (kind != "default") {
-    problems.unsupported("key \"", key, ".rope_type\" is \"", kind, "\"; supported are \"default\" and ", arch.long_rope ? "\"longrope\"" : "\"llama3\"");
+    problems.unsupported("key \"", key, ".rope_type\" is \"", kind, "\"; supported are \"default\" and ", arch.long_rope ? "\"longrope\"" : "\"llama3\" and \"linear\"");
     return;  // the other keys belong to that type
   }
   // Families with LongRoPE name its context whatever the kind.
@@ -110,7 +113,7 @@ void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch
       arch::ModelDims ignored;
       RopeKeys local_keys;
       parse_rope_object(*local, "rope_parameters.sliding_attention", problems, arch, ignored, local_keys);
-      if (ignored.rope_scaling.factor != 1) problems.unsupported("key \"rope_parameters.sliding_attention\": scaling of local layers is not supported");
+      if (ignored.rope_scaling.factor != 1 || ignored.rope_linear != 1) problems.unsupported("key \"rope_parameters.sliding_attention\": scaling of local layers is not supported");
       dims.local_rope_theta = local_keys.theta.value_or(dims.local_rope_theta);
     }
     kinds.refuse_unknown({});
@@ -118,10 +121,11 @@ void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch
     const std::optional<double> outer = keys.theta;
     const arch::RopeScaling scaling = dims.rope_scaling;
     const arch::LongRope long_rope = dims.long_rope;
+    const double linear = dims.rope_linear;
     const bool had_scaling = config.find("rope_scaling") != nullptr;
     parse_rope_object(*parameters, "rope_parameters", problems, arch, dims, keys);
     if (outer && keys.theta != outer) problems.input("keys \"rope_theta\" and \"rope_parameters.rope_theta\" contradict each other");
-    if (had_scaling && !(scaling == dims.rope_scaling && long_rope == dims.long_rope)) problems.input("keys \"rope_scaling\" and \"rope_parameters\" contradict each other");
+    if (had_scaling && !(scaling == dims.rope_scaling && long_rope == dims.long_rope && linear == dims.rope_linear)) problems.input("keys \"rope_scaling\" and \"rope_parameters\" contradict each other");
   }
   if (outer_partial && keys.partial != outer_partial)
     problems.input("keys \"partial_rotary_factor\" and \"rope_parameters.partial_rotary_factor\" contradict each other");

@@ -75,18 +75,21 @@ Json long_rope_json(const arch::ModelDims& dims) {
 
 void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
   if (arch::learned_positions(arch)) return;
-  const bool scaled = dims.rope_scaling.factor != 1, partial = arch.defaults.partial_rotary > 0;
+  const bool partial = arch.defaults.partial_rotary > 0;
   const double head = static_cast<double>(dims.head_dim);
   double share = static_cast<double>(dims.rotated()) / head;
   if (static_cast<std::int64_t>(head * share) < dims.rotated()) share = std::nextafter(share, 1.0);  // readers cut off what is behind the point
-  const Json scaling = dims.long_rope.used() ? long_rope_json(dims) : scaled ? scaling_json(dims.rope_scaling) : Json(nullptr);
+  Json scaling(nullptr);
+  if (dims.long_rope.used()) scaling = long_rope_json(dims);
+  if (dims.rope_scaling.factor != 1) scaling = scaling_json(dims.rope_scaling);
+  if (dims.rope_linear != 1) scaling = {{"rope_type", "linear"}, {"factor", dims.rope_linear}};
   if (dims.long_rope.used()) config["original_max_position_embeddings"] = dims.long_rope.original_positions;
   if (dims.local_rope_theta > 0 && config.contains("rope_parameters")) {
     const auto with_base = [](Json parameters, double theta) {
       parameters["rope_theta"] = theta;
       return parameters;
     };
-    config["rope_parameters"] = {{"full_attention", with_base(scaled ? scaling_json(dims.rope_scaling) : Json{{"rope_type", "default"}}, dims.rope_theta)},
+    config["rope_parameters"] = {{"full_attention", with_base(scaling.is_null() ? Json{{"rope_type", "default"}} : scaling, dims.rope_theta)},
                                  {"sliding_attention", with_base(Json{{"rope_type", "default"}}, dims.local_rope_theta)}};
     for (const char* key : {"rope_theta", "rope_scaling", "rope_local_base_freq"}) config.erase(key);
     return;
@@ -115,7 +118,7 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
   if (arch.unequal_layers) {
     ESP_CHECK(arch.absent_blocks || !dims.absent_blocks(), unsupported, "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
               arch.hf_model_type);
-    ESP_CHECK(arch.absent_blocks || dims.rope_scaling.factor == 1, unsupported, "a ", arch.hf_model_type, " with scaled positions has no Hugging Face form");
+    ESP_CHECK(arch.absent_blocks || (dims.rope_scaling.factor == 1 && dims.rope_linear == 1), unsupported, "a ", arch.hf_model_type, " with scaled positions has no Hugging Face form");
     return arch;
   }
   const bool unequal = !dims.uniform() || dims.absent_blocks();
@@ -137,6 +140,7 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
             arch.hf_model_type, " has no other sizes of heads; cut kv_groups and hidden in proportion");
   ESP_CHECK(divides || !dims.long_rope.used(), unsupported, "hidden ", dims.hidden, " is not ", heads, " heads of ", dims.head_dim,
             " values: transformers refuses LongRoPE's divisors then; cut kv_groups and hidden in proportion");
+  ESP_CHECK(!arch.long_rope || dims.rope_linear == 1, unsupported, "a ", arch.hf_model_type, " with linearly scaled positions has no Hugging Face form");
   ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front().q_per_kv == 1, unsupported, arch.hf_model_type, " has no groups of heads");
   if (dims.hidden % heads == 0) return arch;
   // transformers refuses such configs of these families, although head_dim is stated; mistral without windows computes what llama does.

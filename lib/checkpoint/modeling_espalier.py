@@ -56,13 +56,15 @@ def rope_settings(config):
     parameters = value(config, "rope_parameters", None) or {}
     scaling = value(config, "rope_scaling", None) or parameters
     theta = value(config, "rope_freq_constant", None) or value(config, "rope_theta", None) or parameters.get("rope_theta", 10000.0)
-    return theta, scaling if scaling.get("rope_type", scaling.get("type", "default")) == "llama3" else None
+    return theta, dict(scaling, rope_type=scaling.get("rope_type", scaling.get("type", "default")))
 
 
 def inverse_frequencies(config, head_dim, device):
     theta, scaling = rope_settings(config)
     frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64, device=device) / head_dim)
-    if scaling is None:
+    if scaling["rope_type"] == "linear":
+        return frequencies / scaling["factor"]
+    if scaling["rope_type"] != "llama3":
         return frequencies
     # Whole turns in the context the model was first trained for: slow frequencies are divided, fast ones kept, the others in between.
     turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)

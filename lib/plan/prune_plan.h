@@ -39,8 +39,13 @@ struct PruneTarget {
   std::optional<std::int64_t> layers = {}, hidden = {}, ffn = {}, kv_groups = {}, q_per_kv = {}, vocab = {}, parameters = {};
   std::int64_t ffn_granule = 32, hidden_granule = 32;
 };
-// Uniform sizes that meet the target; Error(unsupported) naming the nearest legal size when a size is not a multiple of its granule,
-// Error(usage) when a size is larger than the source's.
+// Sizes that meet the target: in every layer what is asked for, or what it has where that is less (nothing, where the block is absent). Which layers
+// stay is decided by scores: the first so many stand for them. Error(unsupported) naming the nearest legal size when a size is not a multiple of its
+// granule, or when parameters cannot be promised; Error(usage) when a size is larger than that of any layer of the source.
 arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch, const arch::ModelDims& before);
+// The sizes that every layer of the source gets, whichever of them stay; `after`: what resolve() gave.
+std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arch::Arch& arch, const arch::ModelDims& before, const arch::ModelDims& after);
+// For people: which layers have less than the target asks for, and keep it. Empty where all layers have one size.
+std::vector<std::string> smaller_layers(const PruneTarget& target, const arch::ModelDims& before);
 
 }  // namespace espalier::plan

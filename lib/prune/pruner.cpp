@@ -62,7 +62,6 @@ struct Decision {
 
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
-  ESP_CHECK(before.uniform(), unsupported, source.path(), ": layers of unequal size cannot be pruned by uniform targets");
   Decision decision;
   if (!options.plan_path.empty()) {
     decision.given = plan::prune_plan_from_json(core::read_text_file(options.plan_path), before, options.plan_path);
@@ -76,10 +75,14 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const Calibration calibration = load_calibration(source, options);
   const model::Transformer dense = model::Transformer::open(source);
 
-  const bool cut_width = after.layers[0].ffn != before.layers[0].ffn || after.layers[0].kv_groups != before.layers[0].kv_groups;
+  const std::vector<arch::LayerDims> sizes = decision.given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after);
+  bool cut_width = false;
+  for (std::size_t l = 0; l < sizes.size(); ++l) {
+    cut_width = cut_width || !sizes[l].same_sizes(before.layers[l]);
+    ESP_CHECK(sizes[l].q_per_kv == before.layers[l].q_per_kv, unsupported, "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
+  }
   const bool cut_hidden = after.hidden != before.hidden;
-  ESP_CHECK(after.layers[0].q_per_kv == before.layers[0].q_per_kv, unsupported, "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
-  ESP_CHECK(after.vocab == before.vocab, unsupported, "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
+  ESP_CHECK(decision.given || after.vocab == before.vocab, unsupported, "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
 
   // Block influence and hidden statistics converge fast.
   constexpr std::int64_t kFewWindows = 16;
@@ -103,8 +106,9 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       plan.hidden = keep_highest(criterion.score({dense, statistics}, Axis::hidden, -1), after.hidden);
     }
     if (cut_width || options.compensation == Compensation::least_squares) {
-      const SequentialInput input{dense, calibration.windows, criterion, options.compensation, plan.keep_layers, plan.hidden, after.layers[0].kv_groups, after.layers[0].q_per_kv,
-                                  after.layers[0].ffn};
+      std::vector<arch::LayerDims> kept;
+      for (const std::int64_t l : plan.keep_layers) kept.push_back(sizes[static_cast<std::size_t>(l)]);
+      const SequentialInput input{dense, calibration.windows, criterion, options.compensation, plan.keep_layers, plan.hidden, kept};
       SequentialResult result = prune_sequentially(input, progress);
       plan.layers = std::move(result.layers);
       replaced = std::move(result.replaced);
@@ -120,7 +124,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
   out.parameters_after = surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
-  core::write_text_file(directory + "/importance.json", importance_json(statistics, plan, before, after));
+  core::write_text_file(directory + "/importance.json", importance_json(statistics, plan, before, plan::dims_after(plan, before)));
+  if (!decision.given) out.notes = plan::smaller_layers(options.target, before);
   out.plan = std::move(plan);
   return out;
 }
@@ -144,6 +149,7 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   std::vector<std::pair<std::string, std::vector<float>>> of_layers, rows;
   const Statistics statistics = collect(dense, text.windows, wanted, progress, [&](const model::Transformer& model, const Statistics& so_far, int l) {
     for (const Axis axis : {Axis::ffn, Axis::kv_groups}) {
+      if (arch::size_of(axis, source.dims(), &source.dims().layers[static_cast<std::size_t>(l)]) == 0) continue;
       const std::vector<double> values = criterion.score({model, so_far}, axis, l);
       of_layers.emplace_back(std::string(arch::axis_name(axis)) + "." + std::to_string(l), std::vector<float>(values.begin(), values.end()));
     }

@@ -28,6 +28,7 @@ struct PruneOptions {
 struct PruneResult {
   plan::PrunePlan plan;
   std::int64_t parameters_before = 0, parameters_after = 0;
+  std::vector<std::string> notes = {};  // for people: layers that had less than was asked for
 };
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress);
 
@@ -41,7 +42,7 @@ struct ScoreResult {
   std::int64_t tokens = 0;
   std::vector<std::string> axes;
 };
-// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size].
+// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size], without those of blocks that a layer does not have.
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path, const std::string& criterion, const std::string& out_path,
                   const CalibrationOptions& calibration, const core::Progress& progress);
 

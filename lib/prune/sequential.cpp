@@ -59,7 +59,8 @@ class Sequence {
     for (std::size_t k = 0; k < in_.keep_layers.size(); ++k) {
       const int source = static_cast<int>(in_.keep_layers[k]);
       while (dense_at_ < source) advance_dense();  // dropped layers before the first kept one
-      out.layers.push_back(cut_layer(source, k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1]) : static_cast<int>(dense_.dims().n_layers()), out));
+      const int next = k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1]) : static_cast<int>(dense_.dims().n_layers());
+      out.layers.push_back(cut_layer(source, next, in_.sizes.at(k), out));
       if (progress_) progress_({"prune", static_cast<std::int64_t>(k + 1), static_cast<std::int64_t>(in_.keep_layers.size()), "layers", ""});
     }
     return out;
@@ -90,7 +91,7 @@ class Sequence {
         if (seen != nullptr && name == "ffn_act") products(Role::ffn_down, Role::ffn_post_norm, value, seen->ffn_products);
       });
       const torch::Tensor y = dense_.layer(dense_at_, x);
-      if (seen != nullptr) seen->mid.push_back(on_hidden(x + attention, -1));
+      if (seen != nullptr) seen->mid.push_back(on_hidden(attention.defined() ? x + attention : x, -1));
       x = y;
     }
     if (seen == nullptr) dense_.drop(dense_at_);
@@ -136,7 +137,7 @@ class Sequence {
     dims.layers = {full};
     model::Transformer out(dense_.arch(), dims, {});
     for (const arch::TensorSpec& spec : dense_.arch().layer) {
-      if (!arch::present(spec, d)) continue;
+      if (!arch::present(spec, d) || arch::in_absent_block(spec.role, full)) continue;
       torch::Tensor w = dense_.weight(spec.role, source);
       const auto kept = [&](const auto& axes) { return as_index(arch::surviving(axes, Axis::hidden, *in_.hidden, d, &full)); };
       if (in_.hidden && touches(spec.rows, Axis::hidden)) w = w.index_select(0, kept(spec.rows));
@@ -160,79 +161,96 @@ class Sequence {
     return in_.criterion.score({fitted, statistics}, axis, 0);
   }
 
-  plan::LayerSelection cut_layer(int source, int next, SequentialResult& out) {
-    const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
-    const bool fits = in_.compensation == Compensation::least_squares;
+  // One layer being cut.
+  struct Cut {
+    model::Transformer layer;
+    int source, next;  // in the dense model: itself, and the kept layer after it
+    const arch::LayerDims &full, &size;
+    DenseLayer seen;
     plan::LayerSelection selection;
+  };
+
+  plan::LayerSelection cut_layer(int source, int next, const arch::LayerDims& size, SequentialResult& out) {
     // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where the next kept layer begins.
     DenseLayer seen;
-    const bool cut_groups = in_.kv_groups < full.kv_groups;
     advance_dense(&seen);
     while (dense_at_ < next) advance_dense();
+    Cut cut{probe(source), source, next, dense_.dims().layers[static_cast<std::size_t>(source)], size, std::move(seen), {}};
+    if (cut.full.kv_groups > 0) cut_attention(cut, out);
+    if (cut.full.ffn > 0) cut_ffn(cut, out);
+    if (next > source + 1) drifted_ = true;
+    dense_.drop(source);
+    return cut.selection;
+  }
 
-    model::Transformer layer = probe(source);
-    const bool refit_attention = fits && (drifted_ || in_.hidden);
-    const std::vector<Role> attention_readers = arch::attention_inputs(dense_.arch()), ffn_readers = arch::ffn_inputs(dense_.arch());
-    if (refit_attention) refit_readers(layer, source, Role::attn_norm, attention_readers, pruned_streams_, seen.attention_in);
-    seen.attention_in.clear();
+  // The pruned streams go from before the layer to behind its attention.
+  void cut_attention(Cut& cut, SequentialResult& out) {
+    const bool cut_groups = cut.size.kv_groups < cut.full.kv_groups, refits = fits() && off();
+    const std::vector<Role> readers = arch::attention_inputs(dense_.arch());
+    if (refits) refit_readers(cut.layer, cut.source, Role::attn_norm, readers, pruned_streams_, cut.seen.attention_in);
+    cut.seen.attention_in.clear();
     std::vector<torch::Tensor> mixes(pruned_streams_.size());
-    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) mixes[b] = layer.attention_mix(0, pruned_streams_[b]);
-    torch::Tensor output = layer.weight(Role::attn_output, 0);
-    if (cut_groups || refit_attention) {
+    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) mixes[b] = cut.layer.attention_mix(0, pruned_streams_[b]);
+    torch::Tensor output = cut.layer.weight(Role::attn_output, 0);
+    if (cut_groups || refits) {
       Normal normal;
       for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
-        add_equations(normal, layer, Role::attn_output_bias, mixes[b], pruned_streams_[b], seen.mid[b], seen.attention_products, b);
+        add_equations(normal, cut.layer, Role::attn_output_bias, mixes[b], pruned_streams_[b], cut.seen.mid[b], cut.seen.attention_products, b);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
-        selection.kv_groups = top(scores(layer, normal, channels, Role::attn_output, Axis::kv_groups), in_.kv_groups);
-        channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *selection.kv_groups, dense_.dims(), &full));
+        cut.selection.kv_groups = top(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups), cut.size.kv_groups);
+        channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *cut.selection.kv_groups, dense_.dims(), &cut.full));
         for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);  // heads do not see each other
       }
-      output = fits ? refit(normal, output, channels) : output.index_select(1, channels);
-      if (fits) {
-        out.replaced[{Role::attn_output, source}] = output;
+      output = fits() ? refit(normal, output, channels) : output.index_select(1, channels);
+      if (fits()) {
+        out.replaced[{Role::attn_output, cut.source}] = output;
         drifted_ = true;
       }
     }
-
-    if (refit_attention) take_readers(layer, source, attention_readers, Axis::kv_groups, selection.kv_groups, out);
-
-    layer.weight(Role::attn_output, 0) = output;
-    std::vector<torch::Tensor> before_ffn(pruned_streams_.size()), activations(pruned_streams_.size());
+    if (refits) take_readers(cut.layer, cut.source, readers, Axis::kv_groups, cut.selection.kv_groups, out);
+    cut.layer.weight(Role::attn_output, 0) = output;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-      before_ffn[b] = pruned_streams_[b] + layer.attention_output(0, mixes[b]);
+      pruned_streams_[b] = pruned_streams_[b] + cut.layer.attention_output(0, mixes[b]);
       mixes[b].reset();
     }
-    const bool refit_ffn = fits && drifted_;
-    if (refit_ffn) refit_readers(layer, source, Role::ffn_norm, ffn_readers, before_ffn, seen.ffn_in);
-    seen.ffn_in.clear();
+  }
+
+  // The pruned streams go from behind the attention to behind the layer.
+  void cut_ffn(Cut& cut, SequentialResult& out) {
+    const bool narrower = cut.size.ffn < cut.full.ffn, refits = fits() && off();
+    const std::vector<Role> readers = arch::ffn_inputs(dense_.arch());
+    if (refits) refit_readers(cut.layer, cut.source, Role::ffn_norm, readers, pruned_streams_, cut.seen.ffn_in);
+    cut.seen.ffn_in.clear();
+    std::vector<torch::Tensor> activations(pruned_streams_.size());
     Normal normal;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-      activations[b] = layer.ffn_activation(0, before_ffn[b]);
-      add_equations(normal, layer, Role::ffn_down_bias, activations[b], before_ffn[b], on_hidden(dense_streams_[b], -1), seen.ffn_products, b);
+      activations[b] = cut.layer.ffn_activation(0, pruned_streams_[b]);
+      add_equations(normal, cut.layer, Role::ffn_down_bias, activations[b], pruned_streams_[b], on_hidden(dense_streams_[b], -1), cut.seen.ffn_products, b);
     }
-    torch::Tensor down = layer.weight(Role::ffn_down, 0);
-    torch::Tensor channels = torch::arange(full.ffn, torch::kInt64);
-    if (in_.ffn < full.ffn) {
-      selection.ffn = top(scores(layer, normal, channels, Role::ffn_down, Axis::ffn), in_.ffn);
-      channels = as_index(*selection.ffn);
+    torch::Tensor down = cut.layer.weight(Role::ffn_down, 0);
+    torch::Tensor channels = torch::arange(cut.full.ffn, torch::kInt64);
+    if (narrower) {
+      cut.selection.ffn = top(scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
+      channels = as_index(*cut.selection.ffn);
     }
-    if (fits && (in_.ffn < full.ffn || next > source + 1 || drifted_)) {
+    if (fits() && (narrower || cut.next > cut.source + 1 || off())) {
       down = refit(normal, down, channels);
-      out.replaced[{Role::ffn_down, source}] = down;
+      out.replaced[{Role::ffn_down, cut.source}] = down;
       drifted_ = true;
     } else {
       down = down.index_select(1, channels);
     }
-    if (refit_ffn) take_readers(layer, source, ffn_readers, Axis::ffn, selection.ffn, out);
-    layer.weight(Role::ffn_down, 0) = down;
-    dense_.drop(source);
+    if (refits) take_readers(cut.layer, cut.source, readers, Axis::ffn, cut.selection.ffn, out);
+    cut.layer.weight(Role::ffn_down, 0) = down;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-      const torch::Tensor kept = in_.ffn < full.ffn ? activations[b].index_select(-1, channels) : activations[b];
-      pruned_streams_[b] = before_ffn[b] + layer.ffn_output(0, kept);
+      const torch::Tensor kept = narrower ? activations[b].index_select(-1, channels) : activations[b];
+      pruned_streams_[b] = pruned_streams_[b] + cut.layer.ffn_output(0, kept);
     }
-    return selection;
   }
+
+  bool fits() const { return in_.compensation == Compensation::least_squares; }
+  bool off() const { return drifted_ || in_.hidden.has_value(); }  // the stream is not the dense one
 
   const SequentialInput& in_;
   const core::Progress& progress_;

@@ -5,7 +5,8 @@
 // divides by its RMS, hence the weight: without it the first position, whose RMS is a hundred times the others', would decide alone. A layer
 // that precedes dropped layers is fitted to the dense stream after them, so it takes over what it can of their work. The matrices that read the
 // stream (q, k, v, gate, up) are refitted as well, W' = W M, where M maps the pruned model's normed inputs to the dense model's by ridge regression.
-// The ridge of all of them is large: what is fitted to one text closely is worse on every other.
+// The ridge of all of them is large: what is fitted to one text closely is worse on every other. Layers may differ in size and lack a block: there the
+// stream goes by.
 // Memory: one layer of each model, both streams and one layer's inputs and activations of all calibration tokens: 4 * tokens * (7 H + F) bytes.
 #pragma once
 #include <map>
@@ -26,7 +27,7 @@ struct SequentialInput {
   Compensation compensation;
   std::vector<std::int64_t> keep_layers;
   plan::Selection hidden;
-  std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // sizes after; q_per_kv must equal the source's when kv_groups are cut too
+  std::vector<arch::LayerDims> sizes;        // of each kept layer, after; q_per_kv as the source has it, an absent block stays absent
 };
 struct SequentialResult {
   std::vector<plan::LayerSelection> layers;                                  // one per kept layer

@@ -53,6 +53,8 @@ class Planner {
       after.dims = plan::dims_after(plan::prune_plan_from_json(core::read_text_file(what.options.plan_path), before.dims, what.options.plan_path), before.dims);
     else
       after.dims = plan::resolve(what.options.target, *before.arch, before.dims);
+    ESP_CHECK(before.dims.uniform() || !what.options.plan_path.empty() || after.dims.n_layers() == before.dims.n_layers(), unsupported, s.name,
+              ": layers of ", what.from, " differ in size and their importance decides which go, so what is left cannot be predicted; give a plan");
     out["parameters"] = after.parameters();
     out["bytes"] = after.parameters() * 4;
     out["peak_memory_bytes"] = prune::peak_memory(*before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);

@@ -4,23 +4,25 @@
 Writes tests/golden/model_<name>/ (config.json, model.safetensors, golden.json): two of each family, with grouped queries (7:1 in one), head
 sizes that are not hidden / heads, odd vocabularies, tied and untied, windows shorter than the text, texts on either side of LongRoPE's
 original context. The logits must have a standard
-deviation of at least 0.8, and each negative control (another RoPE base or positions in another order, q rows in another order, one MLP zeroed) must move them by more
+deviation of at least 0.8, and each negative control (tests/support/wrong_models.py) must move them by more
 than 0.05: a test that accepts those would prove nothing.
 
 Command: python scripts/golden/model.py [name ...]    (torch 2.13.0, transformers 5, safetensors; versions are stored in golden.json)
 """
-import copy, json, pathlib, sys
+import json, pathlib, sys
 import torch, transformers
 from safetensors.torch import save_file
 
 TESTS = pathlib.Path(__file__).resolve().parents[2] / "tests"
 sys.path.insert(0, str(TESTS / "support"))
 from unequal_reference import Reference
+from wrong_models import wrong_models
 
 ROOT = TESTS / "golden"
 A = dict(hidden_size=28, num_attention_heads=7, num_key_value_heads=1, head_dim=6, intermediate_size=36, vocab_size=61, num_hidden_layers=3,
          max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=None)
 B = dict(A, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=10, intermediate_size=44, vocab_size=75, num_hidden_layers=2)
+C = dict(A, hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=8, intermediate_size=40, vocab_size=53, num_hidden_layers=2)
 DECI = dict(architectures=["DeciLMForCausalLM"], hidden_act="silu", max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0)
 OPENELM = dict(model_type="openelm", architectures=["OpenELMForCausalLM"], activation_fn_name="swish", ffn_with_glu=True, normalization_layer_name="rms_norm",
                normalize_qk_projections=True, max_context_length=128, rope_max_length=256, rope_freq_constant=10000)
@@ -53,6 +55,13 @@ MODELS = {
     "gpt2_a": ("GPT2", dict(vocab_size=61, n_embd=42, n_head=7, n_layer=3, n_inner=36, n_positions=128, bos_token_id=1, eos_token_id=2,
                             tie_word_embeddings=True)),
     "gpt2_b": ("GPT2", dict(vocab_size=75, n_embd=35, n_head=5, n_layer=2, n_positions=64, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False)),
+    "gemma3_c": ("Gemma3", dict(A, tie_word_embeddings=True, query_pre_attn_scalar=6, rope_scaling=dict(rope_type="linear", factor=8.0), sliding_window=6,
+                                layer_types=["sliding_attention", "full_attention", "full_attention"])),
+    "llama_linear": ("Llama", dict(C, tie_word_embeddings=False, rope_scaling=dict(rope_type="linear", factor=4.0))),
+    "mistral_c": ("Mistral", dict(C, sliding_window=None, tie_word_embeddings=False)),
+    "smollm3_c": ("SmolLM3", dict(C, num_hidden_layers=4, head_dim=None, hidden_size=48, tie_word_embeddings=False)),
+    "qwen2_c": ("Qwen2", dict(C, hidden_size=48, tie_word_embeddings=False)),
+    "qwen3_c": ("Qwen3", dict(C, tie_word_embeddings=False)),
 }
 
 
@@ -77,6 +86,8 @@ UNEQUAL = {
                       ffn_multipliers=[0.5, 1.7, 2.2], ffn_dim_divisor=4, num_gqa_groups=7, qkv_multipliers=[0.5, 1.0], share_input_output_layers=True),
     "openelm_b": dict(OPENELM, model_dim=32, num_transformer_layers=2, num_query_heads=[6, 2], num_kv_heads=[3, 1], head_dim=10, vocab_size=75,
                       ffn_multipliers=[0.97, 1.3], ffn_dim_divisor=1, num_gqa_groups=2, qkv_multipliers=[0.5, 1.0], share_input_output_layers=False),
+    "openelm_c": dict(OPENELM, model_dim=36, num_transformer_layers=2, num_query_heads=[4, 6], num_kv_heads=[2, 3], head_dim=8, vocab_size=53,
+                      ffn_multipliers=[0.8, 1.5], ffn_dim_divisor=8, num_gqa_groups=2, qkv_multipliers=[0.5, 1.0], share_input_output_layers=True),
 }
 
 
@@ -106,38 +117,6 @@ def build(family, settings, seed):
 def logits(model, ids):
     with torch.no_grad():
         return model(torch.tensor(ids)).logits
-
-
-def scaled_bases(parameters):
-    if "rope_theta" in parameters:
-        return dict(parameters, rope_theta=parameters["rope_theta"] * 3)
-    return {kind: dict(value, rope_theta=value["rope_theta"] * 3) for kind, value in parameters.items()}
-
-
-def rows_of_q(family, model):
-    """[rows, inputs], a view."""
-    if family == "GPT2":
-        return model.transformer.h[0].attn.c_attn.weight[:, :model.config.n_embd].t()
-    attention = model.model.layers[0].self_attn
-    if family == "Phi3":
-        return attention.qkv_proj.weight[:model.config.num_attention_heads * attention.head_dim]
-    return attention.q_proj.weight
-
-
-def controls(family, config, model, ids):
-    shuffled, silent, displaced = copy.deepcopy(model), copy.deepcopy(model), copy.deepcopy(model)
-    with torch.no_grad():
-        q = rows_of_q(family, shuffled)
-        q.copy_(q.flip(0))
-        (silent.transformer.h[-1].mlp.c_proj if family == "GPT2" else silent.model.layers[-1].mlp.down_proj).weight.zero_()
-        if family == "GPT2":
-            displaced.transformer.wpe.weight.copy_(displaced.transformer.wpe.weight.flip(0))
-            return {"positions": logits(displaced, ids), "q_rows": logits(shuffled, ids), "zero_mlp": logits(silent, ids)}
-    other_base = copy.deepcopy(config)
-    other_base.rope_parameters = scaled_bases(config.rope_parameters)
-    rebased = type(model)(other_base).float().eval()
-    rebased.load_state_dict(model.state_dict())
-    return {"rope_base": logits(rebased, ids), "q_rows": logits(shuffled, ids), "zero_mlp": logits(silent, ids)}
 
 
 def as_published_first(state, config):
@@ -180,11 +159,11 @@ for seed, (name, (family, settings)) in enumerate(MODELS.items(), 1):
             state = as_published_first(state, config)
         save_file(state, str(out / "model.safetensors"), metadata={"format": "pt"})
 
-    write(name, ids, logits(model, ids), controls(family, config, model, ids), save)
+    write(name, ids, logits(model, ids), {wrong: logits(other, ids) for wrong, other in wrong_models(model).items()}, save)
 
 for seed, (name, config) in enumerate(UNEQUAL.items(), 101):
     if sys.argv[1:] and name not in sys.argv[1:]:
         continue
     torch.manual_seed(seed)
     model, ids = Reference.random(config), some_ids(config["vocab_size"], seed)
-    write(name, ids, logits(model, ids), model.controls(torch.tensor(ids)), model.save)
+    write(name, ids, logits(model, ids), {wrong: logits(other, ids) for wrong, other in model.wrong().items()}, model.save)

@@ -166,6 +166,20 @@ TEST(Arch, RotaryFrequencies) {
   EXPECT_DOUBLE_EQ(rope_inverse_frequencies(d).back(), plain.back() / 8);
 }
 
+// Position interpolation: every angle is that of a position nearer to the beginning, but in local layers with a base of their own.
+TEST(Arch, LinearScalingDividesPositions) {
+  ModelDims d = smol();
+  const std::vector<double> plain = rope_inverse_frequencies(d);
+  d.rope_linear = 4;
+  for (const bool local : {false, true}) {
+    const std::vector<double> slower = rope_inverse_frequencies(d, local);
+    for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(slower[i], plain[i] / 4);
+  }
+  EXPECT_TRUE(rope_tensors(d).empty());
+  d.local_rope_theta = d.rope_theta;
+  EXPECT_EQ(rope_inverse_frequencies(d, true), plain);
+}
+
 TEST(Arch, FrequenciesOfPartOfAHead) {
   ModelDims d = smol();
   d.rotary_dim = 48;

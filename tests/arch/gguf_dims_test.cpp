@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "support/temp_dir.h"
 
@@ -52,6 +54,46 @@ TEST(GgufDims, RoundTrip) {
   const GgufModel scaled = through_file(dir, d, {"rope_freqs.weight"});
   EXPECT_EQ(scaled.dims, d);
   EXPECT_TRUE(scaled.rope_factors);
+}
+
+TEST(GgufDims, LinearScaling) {
+  support::TempDir dir;
+  using format::GgufValue;
+  const Arch &gemma3 = *arch_by_name("gemma3"), &phi3 = *arch_by_name("phi3"), &gpt2 = *arch_by_name("gpt2");
+  ModelDims d = some_dims();
+  d.rope_linear = 2.5;
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}).dims, d);
+  EXPECT_EQ(format::GgufHeader::read(core::FileReader(dir.file("d.gguf"))).text("llama.rope.scaling.type"), "linear");
+  d.rope_linear = 8;
+  d.local_rope_theta = 10000;
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, gemma3).dims.rope_linear, 8);
+  // Files of others: without a type, by the older key, or switched off.
+  d = some_dims();
+  const auto rope_linear = [&](void (*edit)(format::GgufWriter&)) { return through_file(dir, d, {"output.weight"}, edit).dims.rope_linear; };
+  EXPECT_EQ(rope_linear([](format::GgufWriter& w) { w.set("llama.rope.scaling.factor", GgufValue::f32(4)); }), 4);
+  EXPECT_EQ(rope_linear([](format::GgufWriter& w) { w.set("llama.rope.scale_linear", GgufValue::f32(4)); }), 4);
+  EXPECT_EQ(rope_linear([](format::GgufWriter& w) { w.set("llama.rope.scaling.factor", GgufValue::f32(0)); }), 1);
+  EXPECT_EQ(rope_linear([](format::GgufWriter& w) {
+              w.set("llama.rope.scaling.type", GgufValue::string("none"));
+              w.set("llama.rope.scaling.factor", GgufValue::f32(4));
+            }),
+            1);
+  for (const float bad : {-2.0f, 1e7f, std::nanf("")}) {
+    format::GgufWriter writer(dir.file("bad.gguf"));
+    write_gguf_model(llama(), d, writer);
+    writer.set("llama.rope.scaling.factor", GgufValue::f32(bad));
+    writer.begin();
+    writer.finish();
+    EXPECT_THROW(read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("bad.gguf")))), core::Error) << bad;
+  }
+  d.rope_linear = 4;
+  EXPECT_THROW(through_file(dir, d, {"output.weight", "rope_freqs.weight"}), core::Error);  // two kinds at once
+  const auto longrope = [](format::GgufWriter& w) { w.set("phi3.rope.scaling.type", GgufValue::string("longrope")); };
+  d.rope_linear = 1;
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, longrope, phi3).dims, d);  // what converters write beside the divisors
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, [](format::GgufWriter& w) { w.set("llama.rope.scaling.type", GgufValue::string("longrope")); }), core::Error);
+  for (LayerDims& l : d.layers) l.q_per_kv = 1;
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, [](format::GgufWriter& w) { w.set("gpt2.rope.scaling.factor", GgufValue::f32(4)); }, gpt2), core::Error);
 }
 
 TEST(GgufDims, LongRopeAndPartialRotation) {

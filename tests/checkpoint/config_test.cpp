@@ -69,6 +69,49 @@ TEST(Config, BothStylesOfRopeAgree) {
   EXPECT_EQ(parse(five).rope_theta, 100000);
 }
 
+TEST(Config, LinearScalingOfPositions) {
+  Json four = good(), five = good();
+  four["rope_scaling"] = {{"type", "linear"}, {"factor", 2.5}};
+  five.erase("rope_scaling");
+  five.erase("rope_theta");
+  five["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 2.5}, {"rope_theta", 100000.0}};
+  EXPECT_EQ(parse(four).rope_linear, 2.5);
+  EXPECT_EQ(parse(four), parse(five));
+  EXPECT_EQ(parse(four).rope_scaling, arch::RopeScaling{});
+  for (const Json& config : {four, five}) {
+    const std::string written = make_hf_config(support::llama(), parse(config), config.dump(), format::FormatId::f32, nullptr);
+    EXPECT_EQ(parse_hf_config(written, "written").dims, parse(config)) << written;
+  }
+  five["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
+  EXPECT_THROW(parse(five), core::Error);  // they contradict each other
+}
+
+// Gemma 3 from 4B up: of the layers that see everything, not of those with a window.
+TEST(Config, LinearScalingOfSomeLayers) {
+  Json four = Json::parse(R"({"model_type": "gemma3_text", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0}})");
+  Json five = four;
+  for (const char* key : {"rope_theta", "rope_local_base_freq", "rope_scaling"}) five.erase(key);
+  five["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1000000.0}}},
+                             {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}};
+  const arch::ModelDims dims = parse(four);
+  EXPECT_EQ(dims, parse(five));
+  EXPECT_EQ(dims.rope_linear, 8);
+  EXPECT_DOUBLE_EQ(arch::rope_inverse_frequencies(dims).front(), 0.125);
+  EXPECT_EQ(arch::rope_inverse_frequencies(dims, /*local=*/true).front(), 1);
+  for (const Json& config : {four, five}) {
+    const std::string text = make_hf_config(*arch::arch_by_name("gemma3"), dims, config.dump(), format::FormatId::f32, nullptr);
+    EXPECT_EQ(parse_hf_config(text, "written").dims, dims) << text;
+    const Json written = Json::parse(text), &global = written.contains("rope_parameters") ? written["rope_parameters"]["full_attention"] : written["rope_scaling"];
+    EXPECT_EQ(global["rope_type"], "linear") << text;
+    EXPECT_EQ(global["factor"], 8.0) << text;
+  }
+  five["rope_parameters"]["sliding_attention"]["rope_type"] = "linear";
+  five["rope_parameters"]["sliding_attention"]["factor"] = 2.0;
+  EXPECT_THROW(parse(five), core::Error);
+}
+
 Json phi() {
   return Json::parse(R"({
     "architectures": ["Phi3ForCausalLM"], "auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}, "embd_pdrop": 0.0, "hidden_act": "silu",
@@ -193,7 +236,9 @@ const Broken kBroken[] = {
     {"sliding window", [](Json& j) { j["sliding_window"] = 4096; }, core::ErrorKind::unsupported, "\"sliding_window\""},
     {"window layers", [](Json& j) { j["layer_types"] = {"sliding_attention"}; }, core::ErrorKind::unsupported, "\"layer_types\""},
     {"yarn", [](Json& j) { j["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}}; }, core::ErrorKind::unsupported, "\"yarn\""},
-    {"linear, old key", [](Json& j) { j["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}}; }, core::ErrorKind::unsupported, "\"linear\""},
+    {"dynamic, old key", [](Json& j) { j["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}}; }, core::ErrorKind::unsupported, "\"dynamic\""},
+    {"linear without factor", [](Json& j) { j["rope_scaling"] = {{"rope_type", "linear"}}; }, core::ErrorKind::input, "rope_scaling.factor"},
+    {"linear far out", [](Json& j) { j["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 1e7}}; }, core::ErrorKind::input, "rope_scaling.factor"},
     {"llama3 incomplete", [](Json& j) { j["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}}; }, core::ErrorKind::input, "rope_scaling.low_freq_factor"},
     {"rope as list", [](Json& j) { j["rope_scaling"] = Json::array(); }, core::ErrorKind::input, "\"rope_scaling\""},
     {"partial rotary", [](Json& j) { j["partial_rotary_factor"] = 0.5; }, core::ErrorKind::unsupported, "\"partial_rotary_factor\""},
@@ -204,7 +249,7 @@ const Broken kBroken[] = {
 };
 
 TEST(Config, RefusesByName) {
-  ASSERT_EQ(std::size(kBroken), 30u);
+  ASSERT_EQ(std::size(kBroken), 32u);
   for (const Broken& broken : kBroken) {
     Json json = good();
     broken.edit(json);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF, gives the distributions that
-transformers and our runtime give and finds the perplexity we find; what is left after pruning each axis loads in transformers, which finds our perplexity, and in
-llama.cpp again."""
+transformers and our runtime give and finds the perplexity we find, and none of it is so for models that are wrong in one thing; what is left after pruning each
+axis loads in transformers, which finds our perplexity, and in llama.cpp again. Every triple (family, checkpoint, check) is counted."""
 import json
 import math
 import os
@@ -20,9 +20,12 @@ import tool
 
 sys.path.insert(0, str(tool.source / "tests/support"))
 from unequal_reference import Reference
+from wrong_models import wrong_models
 
 LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
 CONTEXT = 64
+TRIPLES = 779  # of a checkpoint 6 checks and 3 for each thing that is wrong in a model of the same; of what pruning leaves 4, or 6 with Q8_0
+OWN = ("deci", "nemotron-nas", "openelm")  # not in transformers: tests/support/unequal_reference.py
 A = dict(hidden_size=128, num_attention_heads=8, num_key_value_heads=2, head_dim=32, intermediate_size=192, num_hidden_layers=3, max_position_embeddings=256,
          bos_token_id=0, eos_token_id=0, pad_token_id=None)
 SEVEN = dict(A, hidden_size=224, num_attention_heads=7, num_key_value_heads=1, intermediate_size=160)
@@ -38,9 +41,11 @@ MODELS = {
     "llama": ("Llama", dict(A, tie_word_embeddings=True), ALL),
     "llama_seven": ("Llama", dict(SEVEN, tie_word_embeddings=True), [["--hidden", 160]]),  # not a multiple of its heads: leaves as mistral
     "llama_biases": ("Llama", dict(SEVEN, tie_word_embeddings=False, attention_bias=True, mlp_bias=True), WIDTHS),
+    "llama_linear": ("Llama", dict(A, tie_word_embeddings=True, rope_scaling=dict(rope_type="linear", factor=4.0)), [["--ffn", 96]]),
     "mistral": ("Mistral", dict(A, sliding_window=None, tie_word_embeddings=False), ALL),
     "mistral_wide_heads": ("Mistral", dict(SEVEN, sliding_window=None, head_dim=64, tie_word_embeddings=True), [*WIDTHS, ["--hidden", 160]]),
     "smollm3": ("SmolLM3", dict(A, num_hidden_layers=4, hidden_size=256, tie_word_embeddings=True), [["--ffn", 96], ["--kv-groups", 1], ["--hidden", 192]]),
+    "smollm3_seven": ("SmolLM3", dict(SEVEN, num_hidden_layers=4, head_dim=32, tie_word_embeddings=False), [["--ffn", 96]]),
     "qwen2": ("Qwen2", dict(A, head_dim=16, tie_word_embeddings=True), ALL),
     "qwen2_wide_heads": ("Qwen2", dict(SEVEN, head_dim=64, tie_word_embeddings=False), [*WIDTHS, ["--hidden", 160]]),
     "qwen3": ("Qwen3", dict(A, tie_word_embeddings=True), ALL),
@@ -50,6 +55,8 @@ MODELS = {
     "gemma3": ("Gemma3", dict(A, num_hidden_layers=7, tie_word_embeddings=True, query_pre_attn_scalar=32, sliding_window=24), ALL),
     "gemma3_listed": ("Gemma3", dict(SEVEN, tie_word_embeddings=True, query_pre_attn_scalar=48, sliding_window=16,
                                      layer_types=["full_attention", "sliding_attention", "full_attention"]), WIDTHS),
+    "gemma3_linear": ("Gemma3", dict(A, num_hidden_layers=7, tie_word_embeddings=True, query_pre_attn_scalar=32, sliding_window=24,
+                                     rope_scaling=dict(rope_type="linear", factor=8.0)), [["--ffn", 96], ["--layers", 5]]),
     "phi3": ("Phi3", dict(PHI3, num_key_value_heads=8, tie_word_embeddings=True), [*WIDTHS, THINNER]),
     "phi3_partial": ("Phi3", dict(PHI3, tie_word_embeddings=False, partial_rotary_factor=0.75, max_position_embeddings=1024, original_max_position_embeddings=512,
                                   rope_scaling=SHORT), WIDTHS),
@@ -71,23 +78,26 @@ DECI = dict(model_type="nemotron-nas", hidden_act="silu", max_position_embedding
 OPENELM = dict(model_type="openelm", activation_fn_name="swish", ffn_with_glu=True, normalization_layer_name="rms_norm", normalize_qk_projections=True, vocab_size=499,
                max_context_length=256, rope_max_length=512, rope_freq_constant=10000, share_input_output_layers=True)
 PUBLISHED_DECI = dict(DECI, model_type="deci", num_attention_heads=8, num_key_value_heads_per_layer=[2, 8, 4], intermediate_size=192, num_hidden_layers=3)
-# Families that transformers does not have, with plans of what pruning keeps in each layer (a number n: the first n).
+# Families that transformers does not have, with plans of what pruning keeps in each layer (a number n: the first n), and what it is asked to keep at most
+# in every layer.
 UNEQUAL = {
     "deci_absent": (dict(DECI, num_hidden_layers=5, tie_word_embeddings=True, block_configs=[block(0, 192), block(7, 0), block(1, 160), block(0, 0), block(7, 96)]),
                     [{"keep_layers": [0, 1, 2, 4], "layers": [{"ffn": 64}, {}, {"kv_groups": 3, "ffn": 96}, {}]},
-                     {"hidden": 96, "keep_layers": [0, 2, 4], "layers": [{}, {}, {}]}]),
+                     {"hidden": 96, "keep_layers": [0, 2, 4], "layers": [{}, {}, {}]}], [["--ffn", 128], ["--layers", 3, "--hidden", 96]]),
     "deci_last": (dict(DECI, num_hidden_layers=3, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
                        block_configs=[block(7, 64), block(2, 160, num_attention_heads=4), block(7, 0)]),
-                  [{"keep_layers": [0, 1], "layers": [{"ffn": 32}, {"q_per_kv": 1}]}]),
-    "deci_published": (dict(PUBLISHED_DECI, tie_word_embeddings=False), [{"keep_layers": [0, 1, 2], "layers": [{}, {"kv_groups": 0}, {"ffn": 0}]}]),
+                  [{"keep_layers": [0, 1], "layers": [{"ffn": 32}, {"q_per_kv": 1}]}], [["--kv-groups", 1]]),
+    "deci_published": (dict(PUBLISHED_DECI, tie_word_embeddings=False), [{"keep_layers": [0, 1, 2], "layers": [{}, {"kv_groups": 0}, {"ffn": 0}]}],
+                       [["--kv-groups", 3, "--ffn", 96]]),
     "openelm": (dict(OPENELM, model_dim=128, num_transformer_layers=3, num_query_heads=[7, 14, 4], num_kv_heads=[1, 2, 4], head_dim=32, ffn_multipliers=[0.5, 1.25, 1.5],
-                     ffn_dim_divisor=32), [{"keep_layers": [0, 2], "layers": [{"ffn": 32}, {"kv_groups": 3}]}]),
+                     ffn_dim_divisor=32), [{"keep_layers": [0, 2], "layers": [{"ffn": 32}, {"kv_groups": 3}]}], [["--ffn", 96, "--kv-groups", 1], ["--layers", 2]]),
     "openelm_narrow": (dict(OPENELM, model_dim=96, num_transformer_layers=2, num_query_heads=[6, 2], num_kv_heads=[3, 1], head_dim=64, ffn_multipliers=[1.0, 2.0],
-                            ffn_dim_divisor=32), [{"hidden": 64, "keep_layers": [0, 1], "layers": [{}, {"ffn": 96}]}]),
+                            ffn_dim_divisor=32), [{"hidden": 64, "keep_layers": [0, 1], "layers": [{}, {"ffn": 96}]}], [["--hidden", 64]]),
 }
 # What unequal pruning makes of families that transformers has.
 MADE_UNEQUAL = {"llama": [{"keep_layers": [0, 1, 2], "layers": [{"ffn": 64}, {"kv_groups": 1}, {"ffn": 128, "q_per_kv": 3}]},
                           {"keep_layers": [0, 1, 2], "layers": [{"kv_groups": 0}, {"ffn": 0}, {"kv_groups": 1, "ffn": 0}]}],
+                "llama_linear": [{"keep_layers": [0, 1], "layers": [{"ffn": 64}, {"kv_groups": 1}]}],
                 "qwen2": [{"hidden": 96, "keep_layers": [0, 2], "layers": [{"ffn": 64}, {"kv_groups": 1}]}],
                 "mistral": [{"keep_layers": [0, 1, 2], "layers": [{}, {}, {"kv_groups": 0, "ffn": 32}]}]}
 
@@ -118,10 +128,22 @@ class Families(unittest.TestCase):
         bpe.train_from_iterator([words[:60000]], trainers.BpeTrainer(vocab_size=499, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False))
         cls.tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
         cls.ids = torch.tensor(bpe.encode(cls.text.read_text().removesuffix("\n")).ids)
+        cls.triples, cls.whole = set(), set()
 
     @classmethod
     def tearDownClass(cls):
         cls.folder.cleanup()
+        families = {family for family, _, _ in cls.triples}
+        names = {name for _, name, _ in cls.triples}
+        print(f"{len(cls.triples)} triples (family, checkpoint, check) of {len(families)} families and {len(names)} checkpoints", flush=True)
+        if len(cls.whole) == 3:  # every test ran
+            assert len(cls.triples) == TRIPLES, f"{len(cls.triples)} triples, expected {TRIPLES}"
+
+    def passed(self, directory, *checks):
+        """Counts them; `directory` is a checkpoint's or what pruning left of it."""
+        family = json.loads((directory / "config.json").read_text())["model_type"]
+        family = {"deci": "nemotron-nas"}.get(family, family)  # two styles of one family's config
+        self.triples.update((family, directory.name, check) for check in checks)
 
     def build(self, name):
         family, settings, _ = MODELS[name]
@@ -173,12 +195,17 @@ class Families(unittest.TestCase):
                 count += CONTEXT - 1
         return math.exp(total / count)
 
-    def perplexity_agrees(self, directory, theirs):
+    def perplexity_agrees(self, directory, theirs, wrong=None):
+        """Ours is theirs, and not that of wrong models."""
         ours = tool.run_json("eval", directory, "--text", self.text, "--context", CONTEXT, "--windows", 4)["perplexity"]
         self.assertLess(abs(ours / theirs - 1), 1e-4, str(directory))
+        self.passed(directory, "perplexity")
+        for name, model in (wrong or {}).items():
+            self.assertGreater(abs(ours / self.theirs(directory, model) - 1), 1e-4, f"{directory}: {name}")
+            self.passed(directory, f"perplexity, wrong {name}")
 
-    def prune_by_plan(self, directory, plan):
-        pruned, file = self.dir / f"{directory.name}-planned", self.dir / "plan.json"
+    def prune_by_plan(self, directory, plan, index):
+        pruned, file = self.dir / f"{directory.name}-planned{index}", self.dir / "plan.json"
         file.write_text(json.dumps(written_out(plan)))
         done = tool.run("prune", directory, "--out", pruned, "--plan", file)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -194,8 +221,17 @@ class Families(unittest.TestCase):
         with_cache, without = (model.generate(begin, max_new_tokens=8, do_sample=False, use_cache=cache, eos_token_id=None, pad_token_id=0) for cache in (True, False))
         self.assertEqual(with_cache.tolist(), without.tolist())
 
-    def directory_agrees(self, directory):
-        self.perplexity_agrees(directory, self.theirs(directory))
+    def directory_agrees(self, directory, wrong=None):
+        self.perplexity_agrees(directory, self.theirs(directory), wrong)
+
+    def wrong(self, directory):
+        """name: a model that is the directory's but for one thing; at least the three."""
+        if json.loads((directory / "config.json").read_text())["model_type"] in OWN:
+            out = Reference.open(directory).wrong()
+        else:
+            out = wrong_models(transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval())
+        self.assertGreaterEqual(len(out), 3)
+        return out
 
     def llama_log_probabilities(self, file):
         """Tokens [windows, context] and the log-probabilities of the second half of each window's positions but the last, as llama-perplexity saves them (16 bits
@@ -218,16 +254,21 @@ class Families(unittest.TestCase):
 
     def reference(self, directory, tokens):
         """Distributions of transformers in float32, or of the reference where transformers has no such family."""
-        if json.loads((directory / "config.json").read_text())["model_type"] in ("deci", "nemotron-nas", "openelm"):
+        if json.loads((directory / "config.json").read_text())["model_type"] in OWN:
             model = Reference.open(directory)
         else:
             model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+        return self.distributions(model, tokens)
+
+    @staticmethod
+    def distributions(model, tokens):
         with torch.no_grad():
             logits = torch.cat([model(window[None]).logits for window in tokens])
         return torch.log_softmax(logits[:, CONTEXT // 2:-1].double(), -1)
 
-    def file_agrees(self, directory, fmt, tolerance, most):
-        """llama.cpp reads what we wrote as we read it ourselves (both round activations where weights are), and in F32 as transformers reads the directory."""
+    def file_agrees(self, directory, fmt, tolerance, most, wrong=None):
+        """llama.cpp reads what we wrote as we read it ourselves (both round activations where weights are), and in F32 as transformers reads the directory;
+        no wrong model comes as near."""
         file = directory.parent / f"{directory.name}.{fmt}.gguf"
         tool.run_json("quantize", directory, "--out", file, "--format", fmt)
         tokens, log_probabilities = self.llama_log_probabilities(file)
@@ -236,56 +277,81 @@ class Families(unittest.TestCase):
         judged = {"ours": torch.log_softmax(torch.from_file(str(rows), size=log_probabilities.numel()).view(log_probabilities.shape).double(), -1)}
         if fmt == "f32":
             judged["reference"] = self.reference(directory, tokens)
+        read = torch.log_softmax(log_probabilities, -1)
+
+        def divergence(expected):
+            return (expected.exp() * (expected - read)).sum(-1).mean().item()
+
         for name, expected in judged.items():
-            divergence = (expected.exp() * (expected - torch.log_softmax(log_probabilities, -1))).sum(-1).mean().item()
-            print(f"{directory.name} {fmt}: mean KL of llama.cpp from {name} {divergence:.2e}", flush=True)
-            self.assertLess(divergence, most, str(file))
+            far = divergence(expected)
+            print(f"{directory.name} {fmt}: mean KL of llama.cpp from {name} {far:.2e}", flush=True)
+            self.assertLess(far, most, str(file))
+            self.passed(directory, f"{fmt} of llama.cpp and {name}")
+        for name, model in (wrong or {}).items():
+            far = divergence(self.distributions(model, tokens))
+            print(f"{directory.name} {fmt}: mean KL of llama.cpp from wrong {name} {far:.2e}", flush=True)
+            self.assertGreater(far, most, f"{file}: {name}")
+            self.passed(directory, f"{fmt} of llama.cpp, wrong {name}")
         rows.unlink()
         theirs = math.exp(-log_probabilities.gather(-1, tokens[:, CONTEXT // 2 + 1:, None]).mean().item())
         self.assertLess(abs(result["perplexity"] / theirs - 1), tolerance, (str(file), result["perplexity"], theirs))
+        self.passed(directory, f"{fmt} perplexity")
         file.unlink()
 
     def test_every_family(self):
-        self.assertEqual(len(MODELS), 21)
+        self.assertEqual(len(MODELS), 24)
+        families = [family for family, _, _ in MODELS.values()]
+        self.assertTrue(all(families.count(family) >= 2 for family in families), families)
         for name, (family, _, axes) in MODELS.items():
             # llama.cpp's GELU reads a table of F16 values
             gelu = family.startswith(("Gemma", "GPT2"))
             exact, same = (1e-3, 1e-5) if gelu else (1e-4, 1e-6)
             with self.subTest(name):
                 directory = self.build(name)
-                self.directory_agrees(directory)
-                self.file_agrees(directory, "f32", exact, same)
-                self.file_agrees(directory, "q8_0", 5e-3, 1e-3)
+                wrong = self.wrong(directory)
+                self.directory_agrees(directory, wrong)
+                self.file_agrees(directory, "f32", exact, same, wrong)
+                self.file_agrees(directory, "q8_0", 5e-3, 1e-3, wrong)
             for cut in axes:
                 with self.subTest(f"{name} {cut}"):
-                    pruned = self.dir / f"{directory.name}-pruned"
+                    pruned = self.dir / f"{directory.name}-{'-'.join(map(str, cut)).replace('--', '')}"
                     tool.run_json("prune", directory, "--out", pruned, "--text", self.train, "--tokens", 2048, "--sequence", CONTEXT, *cut)
                     self.directory_agrees(pruned)
                     self.file_agrees(pruned, "f32", exact, same)
+        self.whole.add("every")
 
     def test_unequal_families(self):
         self.assertEqual(len(UNEQUAL), 5)
-        for name, (_, plans) in UNEQUAL.items():
+        for name, (_, plans, targets) in UNEQUAL.items():
             with self.subTest(name):
                 directory = self.build_unequal(name)
-                self.perplexity_agrees(directory, self.theirs(directory, Reference.open(directory)))
-                self.file_agrees(directory, "f32", 1e-4, 1e-6)
-                self.file_agrees(directory, "q8_0", 5e-3, 1e-3)
-            for plan in plans:
+                wrong = self.wrong(directory)
+                self.perplexity_agrees(directory, self.theirs(directory, Reference.open(directory)), wrong)
+                self.file_agrees(directory, "f32", 1e-4, 1e-6, wrong)
+                self.file_agrees(directory, "q8_0", 5e-3, 1e-3, wrong)
+            for index, plan in enumerate(plans):
                 with self.subTest(f"{name} {plan}"):
-                    pruned = self.prune_by_plan(directory, plan)
+                    pruned = self.prune_by_plan(directory, plan, index)
                     self.generation_agrees(pruned)
                     self.file_agrees(pruned, "f32", 1e-4, 1e-6)
+            for target in targets:
+                with self.subTest(f"{name} {target}"):
+                    pruned = self.dir / f"{directory.name}-{'-'.join(map(str, target)).replace('--', '')}"
+                    tool.run_json("prune", directory, "--out", pruned, "--text", self.train, "--tokens", 2048, "--sequence", CONTEXT, *target)
+                    self.perplexity_agrees(pruned, self.theirs(pruned))
+                    self.file_agrees(pruned, "f32", 1e-4, 1e-6)
+        self.whole.add("unequal families")
 
     def test_unequal_pruning(self):
         for name, plans in MADE_UNEQUAL.items():
             directory = self.build(name)
-            for plan in plans:
+            for index, plan in enumerate(plans):
                 with self.subTest(f"{name} {plan}"):
-                    pruned = self.prune_by_plan(directory, plan)
+                    pruned = self.prune_by_plan(directory, plan, index)
                     self.generation_agrees(pruned)
                     self.file_agrees(pruned, "f32", 1e-4, 1e-6)
                     self.file_agrees(pruned, "q8_0", 5e-3, 1e-3)
+        self.whole.add("unequal pruning")
 
 
 if __name__ == "__main__":

@@ -214,7 +214,32 @@ TEST(PruneTarget, RefusesWithAHint) {
   EXPECT_NE(refusal({.layers = 30, .ffn = 1536, .parameters = 100'000'000}, core::ErrorKind::unsupported).find("the smallest is"), std::string::npos);
   arch::ModelDims unequal = smol();
   unequal.layers[3].ffn = 512;
-  EXPECT_THROW(resolve({.layers = 3}, support::llama(), unequal), core::Error);
+  EXPECT_THROW(resolve({.layers = 3, .parameters = 100'000'000}, support::llama(), unequal), core::Error);
+  EXPECT_THROW(resolve({.parameters = 60'000'000}, support::llama(), unequal), core::Error);  // layers are not chosen from
+}
+
+TEST(PruneTarget, LayersThatHaveLessKeepIt) {
+  arch::ModelDims unequal = smol();
+  unequal.layers[3].ffn = 512;
+  unequal.layers[7] = {};
+  unequal.layers[9].kv_groups = 1;
+  const arch::ModelDims after = resolve({.ffn = 1024, .kv_groups = 2}, support::llama(), unequal);
+  EXPECT_EQ(after.layers[0], (arch::LayerDims{2, 3, 1024}));
+  EXPECT_EQ(after.layers[3], (arch::LayerDims{2, 3, 512}));
+  EXPECT_EQ(after.layers[7], arch::LayerDims{});
+  EXPECT_EQ(after.layers[9], (arch::LayerDims{1, 3, 1024}));
+  EXPECT_EQ(smaller_layers({.ffn = 1024, .kv_groups = 2}, unequal),
+            (std::vector<std::string>{"ffn 1024: layers 3 have less and keep all of it", "kv_groups 2: layers 9 have less and keep all of it"}));
+  EXPECT_TRUE(smaller_layers({.ffn = 1024, .kv_groups = 2}, smol()).empty());
+  const arch::ModelDims fewer = resolve({.layers = 5, .ffn = 1024}, support::llama(), unequal);
+  EXPECT_EQ(fewer.n_layers(), 5);
+  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer).size(), 30u);
+  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer)[29].ffn, 1024);
+  const arch::ModelDims limited = resolve({.parameters = 110'000'000}, support::llama(), unequal);
+  EXPECT_LE(arch::parameters(support::llama(), limited), 110'000'000);
+  EXPECT_EQ(limited.layers[3].ffn, 512);
+  const arch::ModelDims chosen = resolve({.parameters = 60'000'000}, support::llama(), smol());
+  EXPECT_EQ(resolve_layers({.parameters = 60'000'000}, support::llama(), smol(), chosen), std::vector<arch::LayerDims>(30, chosen.layers.front()));
 }
 
 }  // namespace

@@ -2,67 +2,22 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <functional>
 #include <sstream>
 
 #include "arch/gguf_dims.h"
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "support/cuts.h"
 
 namespace espalier::plan {
 namespace {
 
 using arch::Arch;
 using arch::ModelDims;
-
-// Heads x head_dim is hidden; everything that a family has by itself is there.
-ModelDims whole(const Arch& a) {
-  ModelDims d;
-  d.vocab = 512;
-  d.hidden = 256;
-  d.head_dim = 64;
-  d.positions = 512;
-  const bool no_groups = a.keys.groups.empty();
-  d.layers.assign(8, {.kv_groups = no_groups ? 4 : 2, .q_per_kv = no_groups ? 1 : 2, .ffn = 512});
-  for (std::size_t l = 0; l < d.layers.size(); ++l) {
-    const auto index = static_cast<std::int64_t>(l);
-    d.layers[l].rope = arch::rope_by_default(a, index);
-    d.layers[l].local = a.window_period > arch::kOnlyListed && a.window_period != arch::kEveryLayer && arch::local_by_default(a, index);
-    if (d.layers[l].local) d.window = 64;
-  }
-  d.tied = a.defaults.tied;
-  d.local_rope_theta = a.defaults.local_rope_theta;
-  d.attention_softcap = a.defaults.attention_softcap;
-  d.logit_softcap = a.defaults.logit_softcap;
-  return d;
-}
-
-struct Cut {
-  const char* name;
-  std::function<void(ModelDims&)> apply;
-};
-void groups(ModelDims& d, std::int64_t divisor) {
-  for (arch::LayerDims& l : d.layers) l.kv_groups /= divisor;
-}
-const std::vector<Cut>& cuts() {
-  static const std::vector<Cut> all{
-      {"nothing", [](ModelDims&) {}},
-      {"vocab", [](ModelDims& d) { d.vocab = 400; }},
-      {"ffn", [](ModelDims& d) { for (arch::LayerDims& l : d.layers) l.ffn = 256; }},
-      {"hidden", [](ModelDims& d) { d.hidden = 192; }},
-      {"hidden, no multiple of the heads", [](ModelDims& d) { d.hidden = 202; }},
-      {"kv_groups", [](ModelDims& d) { groups(d, 2); }},
-      {"q_per_kv", [](ModelDims& d) { for (arch::LayerDims& l : d.layers) l.q_per_kv = 1; }},
-      {"hidden and kv_groups in proportion", [](ModelDims& d) { groups(d, 2); d.hidden = 128; }},
-      {"layers, the last one", [](ModelDims& d) { d.layers.pop_back(); }},
-      {"layers, the third", [](ModelDims& d) { d.layers.erase(d.layers.begin() + 2); }},
-      {"ffn of one layer", [](ModelDims& d) { d.layers[1].ffn = 256; }},
-      {"one whole FFN", [](ModelDims& d) { d.layers[1].ffn = 0; }},
-      {"one whole attention", [](ModelDims& d) { d.layers[1].kv_groups = d.layers[1].q_per_kv = 0; }},
-  };
-  return all;
-}
+using support::Cut;
+using support::cuts;
+using support::whole;
 
 std::string outcome(const Arch& a, const std::function<const Arch&()>& target, std::string_view native, std::string_view Arch::* name) {
   static_cast<void>(a);

@@ -3,14 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
+#include "format/safetensors.h"
 #include "prune/sequential.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
+#include "surgery/surgery.h"
 
 namespace espalier::prune {
 namespace {
@@ -120,7 +123,7 @@ TEST(Pruner, AChannelThatNothingConsumesCanGo) {
   torch::NoGradGuard no_grad;
   for (int l = 0; l < 4; ++l)
     for (std::int64_t c : {3, 50, 95}) f.model.weight(Role::ffn_down, l).select(1, c).zero_();
-  const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::none, {0, 1, 2, 3}, std::nullopt, 2, 3, 93};
+  const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::none, {0, 1, 2, 3}, std::nullopt, std::vector<arch::LayerDims>(4, {2, 3, 93})};
   const SequentialResult result = prune_sequentially(input, {});
   ASSERT_EQ(result.layers.size(), 4u);
   EXPECT_TRUE(result.replaced.empty());
@@ -128,6 +131,62 @@ TEST(Pruner, AChannelThatNothingConsumesCanGo) {
     ASSERT_TRUE(l.ffn.has_value());
     for (std::int64_t c : {3, 50, 95}) EXPECT_FALSE(std::binary_search(l.ffn->begin(), l.ffn->end(), c));
   }
+}
+
+// A source whose layers differ and lack blocks: each is cut to what is asked for, or keeps the less it has.
+TEST(Pruner, UnequalSources) {
+  Fixture f;
+  const auto some = [](std::int64_t n) {
+    std::vector<std::int64_t> out(static_cast<std::size_t>(n));
+    std::iota(out.begin(), out.end(), 0);
+    return out;
+  };
+  {
+    const auto uniform = checkpoint::Checkpoint::open(f.directory);
+    plan::PrunePlan plan = plan::keep_all(uniform.dims());
+    plan.layers = {{.ffn = some(80)}, {.ffn = some(32)}, {.kv_groups = some(1), .ffn = some(0)}, {.kv_groups = some(0)}};
+    surgery::prune_checkpoint(uniform, plan, f.dir.file("unequal"), {}, {}, {});
+  }
+  const auto source = checkpoint::Checkpoint::open(f.dir.file("unequal"));
+  ASSERT_EQ(source.arch().name, "deci");
+  std::string words;
+  for (int i = 0; i < 4000; ++i) words += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
+  core::write_text_file(f.dir.file("text.txt"), words);
+  const std::vector<std::int32_t> ids = text::Tokenizer(source.tokenizer()).encode(words);
+  const torch::Tensor windows = torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
+  PruneOptions options;
+  options.target = {.ffn = 64, .kv_groups = 1};
+  options.text_path = f.dir.file("text.txt");
+  options.calibration = {.tokens = 4096, .sequence = 64, .seed = 0};
+  const auto divergence = [&](const char* criterion, Compensation compensation) {
+    options.criterion = criterion;
+    options.compensation = compensation;
+    const std::string out = f.dir.file(std::string(criterion) + (compensation == Compensation::none ? "-cut" : "-fit"));
+    const PruneResult result = prune(source, out, options, {});
+    const auto pruned = checkpoint::Checkpoint::open(out);
+    EXPECT_EQ(pruned.dims().layers, (std::vector<arch::LayerDims>{{1, 3, 64}, {1, 3, 32}, {1, 3, 0}, {0, 0, 64}})) << criterion;
+    EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
+    EXPECT_EQ(result.notes, (std::vector<std::string>{"ffn 64: layers 1 have less and keep all of it"}));
+    const model::Transformer teacher = model::Transformer::load(source, {}), student = model::Transformer::load(pruned, {});
+    torch::InferenceMode inference;
+    const torch::Tensor p = torch::log_softmax(teacher.forward(windows), -1), q = torch::log_softmax(student.forward(windows), -1);
+    return (p.exp() * (p - q)).sum(-1).mean().item<double>();
+  };
+  for (const Criterion* c : all_criteria()) {
+    const std::string name(c->name);
+    EXPECT_LT(divergence(name.c_str(), Compensation::least_squares), divergence(name.c_str(), Compensation::none)) << name;
+    score(source, options.text_path, name, f.dir.file(name + ".safetensors"), options.calibration, {});
+    const auto scores = format::SafetensorsSet::open_file(f.dir.file(name + ".safetensors"));
+    EXPECT_EQ(scores.find("ffn.1")->shape, std::vector<std::int64_t>{32}) << name;
+    EXPECT_EQ(scores.find("ffn.2"), nullptr) << name;
+    EXPECT_EQ(scores.find("kv_groups.3"), nullptr) << name;
+  }
+  options.target.layers = 2;  // their importance decides which
+  options.criterion = "obs";
+  EXPECT_EQ(prune(source, f.dir.file("two"), options, {}).plan.keep_layers.size(), 2u);
+  options.target.hidden = 32;
+  options.criterion = "activation";
+  EXPECT_NO_THROW(prune(source, f.dir.file("thin"), options, {}));
 }
 
 TEST(Pruner, RefusesWhatItCannotDo) {

@@ -48,5 +48,24 @@ TEST_F(PlanRecipe, ABudgetBelowEveryChoiceIsRefusedBeforeAnythingRuns) {
   EXPECT_EQ(plan("  - {name: small, kind: quantize, from: teacher, target_bytes: 400kB}\n").size(), 1u);
 }
 
+// Which of layers that differ in size go is known after scoring; how wide they become is known before.
+TEST_F(PlanRecipe, LayersOfUnequalSizeAreCutButNotDropped) {
+  const auto plan_of = [&](const char* cut) {
+    core::write_text_file(dir.file("u.yaml"), std::string("name: u\nteacher: nowhere\nteacher_shape: ") + ESPALIER_SOURCE_DIR + "/configs/dims/openelm-270m.json\n" +
+                                                  "text: {train: text.txt, held_out: text.txt}\nstages:\n  - {name: less, kind: prune, from: teacher, " + cut +
+                                                  ", criterion: weighted_rms}\n");
+    return plan_recipe(dir.file("u.yaml"))["stages"][0]["parameters"].get<std::int64_t>();
+  };
+  EXPECT_LT(plan_of("ffn: 2048"), 271527168);
+  EXPECT_LT(plan_of("kv_groups: 3"), 271527168);
+  try {
+    plan_of("layers: 12");
+    ADD_FAILURE() << "planned";
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
+    EXPECT_NE(std::string(e.what()).find("give a plan"), std::string::npos) << e.what();
+  }
+}
+
 }  // namespace
 }  // namespace espalier::recipe

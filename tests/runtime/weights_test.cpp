@@ -105,7 +105,7 @@ TEST(Weights, RefusedMetadata) {
       {"experts", set("llama.expert_count", GgufValue::u32(8)), ErrorKind::unsupported, {"llama.expert_count"}},
       {"unknown key", set("llama.attention.magic", GgufValue::f32(1)), ErrorKind::unsupported, {"llama.attention.magic"}},
       {"rope scaling", set("llama.rope.scaling.type", GgufValue::string("yarn")), ErrorKind::unsupported, {"llama.rope.scaling.type", "yarn"}},
-      {"linear rope", set("llama.rope.scaling.factor", GgufValue::f32(2)), ErrorKind::unsupported, {"llama.rope.scaling.factor"}},
+      {"linear rope", set("llama.rope.scaling.factor", GgufValue::f32(-2)), ErrorKind::input, {"llama.rope.scaling.factor"}},
       {"partial rope", set("llama.rope.dimension_count", GgufValue::u32(8)), ErrorKind::unsupported, {"llama.rope.dimension_count", "16"}},
       {"value length", set("llama.attention.value_length", GgufValue::u32(8)), ErrorKind::unsupported, {"llama.attention.value_length"}},
       {"odd heads", set("llama.attention.key_length", GgufValue::u32(15)), ErrorKind::unsupported, {"15"}},

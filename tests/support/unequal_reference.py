@@ -43,7 +43,7 @@ class Reference:
         self.tied = config["share_input_output_layers" if self.openelm else "tie_word_embeddings"]
         rope = config.get("rope_parameters") or config  # as transformers 5 writes it, or older ones
         self.base = config["rope_freq_constant"] if self.openelm else rope["rope_theta"]
-        self.scaling = rope if rope.get("rope_type") == "llama3" else config.get("rope_scaling")
+        self.scaling = rope if rope.get("rope_type", "default") != "default" else config.get("rope_scaling")
         self.eps = 1e-6 if self.openelm else config["rms_norm_eps"]
         self.sizes = list((openelm_sizes if self.openelm else deci_sizes if "block_configs" in config else older_deci_sizes)(config))
 
@@ -107,7 +107,9 @@ class Reference:
         half = self.head_dim // 2
         speed = torch.tensor([self.base ** (-2 * i / self.head_dim) for i in range(half)], dtype=torch.float64)
         scaling = self.scaling
-        if scaling:
+        if scaling and scaling["rope_type"] == "linear":
+            speed /= scaling["factor"]
+        elif scaling:
             for i in range(half):
                 length = 2 * math.pi / speed[i].item()
                 low, high = (scaling["original_max_position_embeddings"] / scaling[key] for key in ("low_freq_factor", "high_freq_factor"))
@@ -162,8 +164,8 @@ class Reference:
         with torch.no_grad():
             return SimpleNamespace(logits=torch.stack([self.sequence(row) for row in ids]))
 
-    def controls(self, ids):
-        """Logits of models that are wrong in one thing."""
+    def wrong(self):
+        """Models that are wrong in one thing."""
         first = next(l for l, (n, _, _) in enumerate(self.sizes) if n)
         last = max(l for l, (_, _, f) in enumerate(self.sizes) if f)
         shuffled, silent, rebased = copy.deepcopy(self), copy.deepcopy(self), copy.deepcopy(self)
@@ -172,4 +174,4 @@ class Reference:
         rows = self.sizes[first][0] * self.head_dim
         shuffled.state[name] = torch.cat([self.state[name][:rows].flip(0), self.state[name][rows:]])
         silent.state[f"transformer.layers.{last}.ffn.proj_2.weight" if self.openelm else f"model.layers.{last}.mlp.down_proj.weight"].zero_()
-        return {"rope_base": rebased(ids).logits, "q_rows": shuffled(ids).logits, "zero_mlp": silent(ids).logits}
+        return {"rope_base": rebased, "q_rows": shuffled, "zero_mlp": silent}

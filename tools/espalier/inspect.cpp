@@ -64,7 +64,8 @@ void add_inspect(CLI::App& app, Common& common) {
                           {"tokens", source.tokenizer().tokens.size()},
                           {"chat_template", !source.tokenizer().chat_template.empty()}};
     std::ostringstream text;
-    text << flags->model << ": " << source.arch().name << ", " << core::human_count(out["parameters"].get<std::int64_t>()) << " parameters ("
+    const std::string covers = source.arch().models.empty() ? "" : " (" + std::string(source.arch().models) + ")";
+    text << flags->model << ": " << source.arch().name << covers << ", " << core::human_count(out["parameters"].get<std::int64_t>()) << " parameters ("
          << core::human_count(out["non_embedding_parameters"].get<std::int64_t>()) << " without embeddings)\n"
          << "  layers " << d.n_layers() << "  hidden " << d.hidden << "  ffn " << join(ffn) << "  kv_groups " << join(groups) << "  q_per_kv " << join(q)
          << "  head_dim " << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "") << "  context " << d.positions << "  KV cache "

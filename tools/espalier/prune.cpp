@@ -22,11 +22,17 @@ struct Flags {
   std::int64_t tokens = 65536, sequence = 512;
 };
 
-void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after) {
+void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after, const std::vector<std::string>& notes = {}) {
   std::ostringstream text;
   text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after) << " parameters\n" << code_note(flags.out);
+  for (const std::string& note : notes) text << "  " << note << "\n";
   print(common,
-        {{"parameters_before", before}, {"parameters_after", after}, {"plan", flags.out + "/plan.json"}, {"output", flags.out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
+        {{"parameters_before", before},
+         {"parameters_after", after},
+         {"plan", flags.out + "/plan.json"},
+         {"output", flags.out},
+         {"peak_rss_bytes", core::peak_rss_bytes()},
+         {"notes", notes}},
         text.str());
 }
 
@@ -66,7 +72,7 @@ void prune(const Flags& flags, const Common& common) {
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
   options.seed = common.seed;
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
-  print_result(common, flags, result.parameters_before, result.parameters_after);
+  print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
 #else
   core::fail(core::ErrorKind::unsupported, "prune: this build has no training side; give --plan plan.json without --text");
 #endif
@@ -86,7 +92,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
   verb->add_option("--layers", flags->layers, "layers to keep");
   verb->add_option("--hidden", flags->hidden, "hidden size to keep");
-  verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer");
+  verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer that has as much");
   verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads");
   verb->add_option("--q-per-kv", flags->q_per_kv, "query heads per KV group to keep");
   verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep");

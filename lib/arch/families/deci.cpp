@@ -7,6 +7,7 @@ namespace espalier::arch {
 
 extern const Arch k_deci;
 constexpr Arch k_deci{.name = "deci",
+                      .models = "DeciLM, Nemotron 49B, 51B, 253B: layers of unequal size, some without attention or FFN",
                       .gguf = "deci",
                       .hf_model_type = "nemotron-nas",
                       .hf_architecture = "DeciLMForCausalLM",

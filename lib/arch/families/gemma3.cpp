@@ -35,6 +35,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_gemma3;
 constexpr Arch k_gemma3{.name = "gemma3",
+                        .models = "text",
                         .gguf = "gemma3",
                         .hf_model_type = "gemma3_text",
                         .hf_architecture = "Gemma3ForCausalLM",

@@ -36,6 +36,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_gpt2;
 constexpr Arch k_gpt2{.name = "gpt2",
+                      .models = "124M to 1.5B",
                       .gguf = "gpt2",
                       .hf_model_type = "gpt2",
                       .hf_architecture = "GPT2LMHeadModel",

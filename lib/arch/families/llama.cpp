@@ -6,6 +6,7 @@ namespace espalier::arch {
 
 extern const Arch k_llama;
 constexpr Arch k_llama{.name = "llama",
+                       .models = "Llama 1 to 3.2, SmolLM2, TinyLlama",
                        .gguf = "llama",
                        .hf_model_type = "llama",
                        .hf_architecture = "LlamaForCausalLM",

@@ -26,6 +26,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_mistral;
 constexpr Arch k_mistral{.name = "mistral",
+                         .models = "7B, NeMo, Minitron-8B",
                          .gguf = "llama",
                          .hf_model_type = "mistral",
                          .hf_architecture = "MistralForCausalLM",

@@ -39,6 +39,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_nemotron;
 constexpr Arch k_nemotron{.name = "nemotron",
+                          .models = "Minitron",
                           .gguf = "nemotron",
                           .hf_model_type = "nemotron",
                           .hf_architecture = "NemotronForCausalLM",

@@ -29,6 +29,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_openelm;
 constexpr Arch k_openelm{.name = "openelm",
+                         .models = "270M to 3B",
                          .gguf = "openelm",
                          .hf_model_type = "openelm",
                          .hf_architecture = "OpenELMForCausalLM",

@@ -23,6 +23,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_phi3;
 constexpr Arch k_phi3{.name = "phi3",
+                      .models = "Phi-3, 3.5-mini, Phi-4-mini",
                       .gguf = "phi3",
                       .hf_model_type = "phi3",
                       .hf_architecture = "Phi3ForCausalLM",

@@ -29,6 +29,7 @@ constexpr TensorSpec kLayer[] = {
 
 extern const Arch k_qwen2;
 constexpr Arch k_qwen2{.name = "qwen2",
+                       .models = "Qwen2, 2.5",
                        .gguf = "qwen2",
                        .hf_model_type = "qwen2",
                        .hf_architecture = "Qwen2ForCausalLM",
