@@ -43,6 +43,15 @@ struct Sums {
   double kl = 0, ce = 0;
 };
 
+Sums total(const std::vector<RowLoss>& rows) {
+  Sums sums;
+  for (const RowLoss& row : rows) {
+    sums.kl += row.kl;
+    sums.ce += row.ce;
+  }
+  return sums;
+}
+
 Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets, const RowWeights& weights) {
   const std::int64_t rows = student.size(0), vocab = student.size(1);
   float* s = student.mutable_data_ptr<float>();
@@ -53,12 +62,24 @@ Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets, const R
     for (std::int64_t r = begin; r < end; ++r)
       each[static_cast<std::size_t>(r)] = row_loss(s + r * vocab, t != nullptr ? t + r * vocab : nullptr, vocab, target[r], weights);
   });
-  Sums sums;
-  for (const RowLoss& row : each) {
-    sums.kl += row.kl;
-    sums.ce += row.ce;
-  }
-  return sums;
+  return total(each);
+}
+
+// `begin`: which of the teacher's rows is the first of these.
+Sums sparse_rows(Tensor& student, const SparseLogits& teacher, std::int64_t begin, const Tensor& targets, const RowWeights& weights) {
+  const std::int64_t rows = student.size(0), vocab = student.size(1), k = teacher.ids.size(1);
+  float* s = student.mutable_data_ptr<float>();
+  const std::int32_t* ids = teacher.ids.const_data_ptr<std::int32_t>() + begin * k;
+  const float* values = teacher.log_probabilities.const_data_ptr<float>() + begin * k;
+  const float* rest = teacher.rest.const_data_ptr<float>() + begin;
+  const std::int64_t* target = targets.const_data_ptr<std::int64_t>();
+  std::vector<RowLoss> each(static_cast<std::size_t>(rows));
+  at::parallel_for(0, rows, 1, [&](std::int64_t first, std::int64_t end) {
+    std::vector<float> scratch(static_cast<std::size_t>(k));
+    for (std::int64_t r = first; r < end; ++r)
+      each[static_cast<std::size_t>(r)] = sparse_row_loss(s + r * vocab, {ids + r * k, values + r * k, k, rest[r]}, scratch.data(), vocab, target[r], weights);
+  });
+  return total(each);
 }
 
 // Writes the gradient over the student's logits.
@@ -79,13 +100,18 @@ Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets
 
 ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
   torch::NoGradGuard no_grad;
-  const bool distills = in.teacher_hidden.defined();
+  const bool distills = in.teacher_hidden.defined(), sparse = in.sparse_teacher.defined();
   const Loss& loss = loss_by_name(in.loss);
   const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1), V = in.student_output.size(0);
   ESP_CHECK(in.targets.size(0) == n && in.targets.scalar_type() == torch::kInt64, internal, "targets are int64, one for each of ", n, " hidden states");
   ESP_CHECK(in.student_output.size(1) == H, internal, "output weights of width ", in.student_output.size(1), " for hidden states of width ", H);
   ESP_CHECK(!distills || (in.teacher_hidden.size(0) == n && in.teacher_output.size(0) == V), internal, "teacher with ", in.teacher_output.size(0),
             " tokens of vocabulary against ", V);
+  ESP_CHECK(!sparse || (!distills && loss.sparse), internal, "a sparse teacher beside a whole one, or for loss ", loss.name, ", which has no sparse form");
+  const SparseLogits& given = in.sparse_teacher;
+  ESP_CHECK(!sparse || (given.ids.size(0) == n && given.log_probabilities.sizes() == given.ids.sizes() && given.rest.numel() == n && given.ids.size(1) <= V &&
+                        given.ids.is_contiguous() && given.log_probabilities.is_contiguous() && given.rest.is_contiguous()),
+            internal, "sparse teacher logits of another shape than ", n, " tokens");
   ESP_CHECK(in.temperature > 0, usage, "temperature ", in.temperature, " is not positive");
   const Tensor targets = in.targets.contiguous();
 
@@ -114,8 +140,9 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
     }
     if (distills && in.teacher_softcap > 0) soft_cap(teacher, in.teacher_softcap);
     const Tensor slope = in.student_softcap > 0 ? soft_cap(student, in.student_softcap) : Tensor();
-    const Sums sums = distills && !loss.fused ? autograd_rows(student, teacher, chunk_targets, loss, in)
-                                              : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
+    const Sums sums = sparse                    ? sparse_rows(student, given, begin, chunk_targets, weights)
+                      : distills && !loss.fused ? autograd_rows(student, teacher, chunk_targets, loss, in)
+                                                : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
     out.kl_sum += sums.kl;
     out.ce_sum += sums.ce;
 
@@ -134,7 +161,7 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
     }
   }
   out.tokens = targets.ge(0).sum().item<std::int64_t>();
-  out.loss_sum = (distills ? in.kl_weight * out.kl_sum : 0.0) + in.ce_weight * out.ce_sum;
+  out.loss_sum = (distills || sparse ? in.kl_weight * out.kl_sum : 0.0) + in.ce_weight * out.ce_sum;
   return out;
 }
 

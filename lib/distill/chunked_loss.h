@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <string>
 
+#include "distill/sparse_logits.h"
+
 namespace espalier::distill {
 
 struct ChunkedLossInput {
@@ -14,6 +16,7 @@ struct ChunkedLossInput {
   torch::Tensor student_output;  // [V, H] parameter
   torch::Tensor teacher_hidden;  // [n, Ht]; undefined = no KL
   torch::Tensor teacher_output;  // [V, Ht]
+  SparseLogits sparse_teacher;   // instead: n rows at `temperature`, for losses with a sparse form
   torch::Tensor targets;         // int64 [n], -1 = not scored (mask)
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
   double student_softcap = 0, teacher_softcap = 0;  // logits are c tanh(x / c); 0: x

@@ -13,6 +13,7 @@ struct Loss {
   // Log-probabilities [n, vocab] of student and teacher -> [n], each >= 0 and 0 when they agree. Differentiable in the student by autograd.
   torch::Tensor (*divergence)(const torch::Tensor& student_log, const torch::Tensor& teacher_log);
   bool fused;  // row_loss.h holds the same formula with its gradient
+  bool sparse = false;  // and one for a teacher known on its likeliest tokens only (sparse_logits.h)
 };
 
 std::span<const Loss* const> all_losses();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "model/vector_math.h"
 
@@ -119,6 +120,16 @@ ESP_VECTOR_CLONES void tempered_gradient(float* student, const float* teacher, s
   }
 }
 
+// x (logits) = c * exp(x - top) + a * exp((x - top) / temperature)
+ESP_VECTOR_CLONES void tempered_sum(float* x, std::int64_t n, float top, float inverse_temperature, float c, float a) {
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Float8 v = load8(x + i) - top;
+    store8(x + i, c * fast_exp(v) + a * fast_exp(v * inverse_temperature));
+  }
+  for (; i < n; ++i) x[i] = c * fast_exp(x[i] - top) + a * fast_exp((x[i] - top) * inverse_temperature);
+}
+
 }  // namespace
 
 RowLoss row_loss(float* student, float* teacher, std::int64_t vocab, std::int64_t target, const RowWeights& weights) {
@@ -155,6 +166,50 @@ RowLoss row_loss(float* student, float* teacher, std::int64_t vocab, std::int64_
     out.kl = static_cast<double>(temperature) * temperature * divergence(tempered);
     tempered_gradient(student, teacher, vocab, top, inverse, f(weights.ce / exps), f(weights.kl * temperature / tempered),
                       f(weights.kl * temperature / t.exps));
+  }
+  student[target] -= weights.ce;
+  return out;
+}
+
+RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch, std::int64_t vocab, std::int64_t target, const RowWeights& weights) {
+  RowLoss out;
+  if (target < 0) {
+    std::fill_n(student, vocab, 0.0f);
+    return out;
+  }
+  const float temperature = weights.temperature, inverse = 1.0f / temperature;
+  const float top = largest(student, vocab), target_logit = student[target];
+  const bool tempered = temperature != 1.0f;
+  const auto f = [](double x) { return static_cast<float>(x); };
+  const double whole = tempered ? exp_sum(student, vocab, top, 1.0f) : 0;  // at temperature 1
+  // Out of the way, so that the rest is summed up itself: 1 minus what is in K would lose a small one.
+  double inside = 0;
+  for (std::int64_t i = 0; i < teacher.k; ++i) {
+    float& logit = student[teacher.ids[i]];
+    scratch[i] = logit;
+    inside += std::exp(static_cast<double>(logit - top) * inverse);
+    logit = -std::numeric_limits<float>::infinity();
+  }
+  const double others = tempered ? exp_sum(student, vocab, top, inverse) : exp_in_place(student, vocab, top);
+  const double exps = inside + others, log_exps = std::log(exps), ones = tempered ? whole : exps;
+  out.ce = std::log(ones) + top - target_logit;
+  for (std::int64_t i = 0; i < teacher.k; ++i) {
+    const double log_p = teacher.log_probabilities[i];
+    out.kl += std::exp(log_p) * (log_p - (static_cast<double>(scratch[i] - top) * inverse - log_exps));
+  }
+  const double rest = teacher.rest;
+  if (rest > 0) out.kl += rest * (std::log(rest) - (std::log(others) - log_exps));
+  out.kl *= static_cast<double>(temperature) * temperature;
+
+  const double ce_scale = weights.ce / ones, kl_scale = weights.kl * temperature / exps, rest_scale = rest > 0 ? weights.kl * temperature * rest / others : 0;
+  if (tempered) {
+    tempered_sum(student, vocab, top, inverse, f(ce_scale), f(kl_scale - rest_scale));
+  } else {
+    scale(student, vocab, f(ce_scale + kl_scale - rest_scale));
+  }
+  for (std::int64_t i = 0; i < teacher.k; ++i) {
+    const double x = static_cast<double>(scratch[i]) - top;
+    student[teacher.ids[i]] = f(ce_scale * std::exp(x) + kl_scale * std::exp(x * inverse) - weights.kl * temperature * std::exp(static_cast<double>(teacher.log_probabilities[i])));
   }
   student[target] -= weights.ce;
   return out;

@@ -1,5 +1,7 @@
 #include "distill/setup.h"
 
+#include <algorithm>
+
 #include "arch/arch.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -62,13 +64,29 @@ void check_tokens(const data::Corpus& corpus, const Checkpoint& student) {
               ", the model has ", student.dims().vocab);
 }
 
+// Loss, temperature, and that every window of the run is there. All epochs have the same ones: the first tells.
+void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus, const TrainOptions& o) {
+  ESP_CHECK(loss_by_name(o.loss).sparse, usage, "loss ", o.loss, " compares the teacher's probability of every token with the student's, ", path, " holds the ", cached.shape().k,
+            " likeliest ones alone; train with loss forward_kl, or with --teacher");
+  ESP_CHECK(cached.shape().temperature == o.temperature, usage, path, ": log-probabilities at temperature ", cached.shape().temperature, ", the training has temperature ",
+            o.temperature, ": the kept ones do not determine another; make another cache, or set `temperature: ", cached.shape().temperature, "`");
+  const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), o.sequence, o.seed);
+  const std::int64_t per_step = o.batch * o.accumulation, steps = (o.tokens + per_step * o.sequence - 1) / (per_step * o.sequence);
+  const std::int64_t needed = std::min(steps * per_step, sampler.windows_per_epoch());
+  for (std::int64_t w = 0; w < needed; ++w)
+    ESP_CHECK(cached.has(cached.on_grid(sampler.start_from_end(w))), input, path, ": holds ", cached.windows(), " windows of ", o.sequence, " tokens, the training reads ", needed,
+              " and window ", w, " of them is not there; cache --tokens ", needed * o.sequence, " with the same seed, or the whole text");
+}
+
 }  // namespace
 
 Setup prepare(const TrainInput& input, const TrainOptions& options) {
-  const bool has_teacher = !input.teacher.empty();
-  check_options(options, has_teacher);
+  const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
+  ESP_CHECK(!(has_teacher && has_cached), usage, "a teacher and cached logits of one: give one of them");
+  check_options(options, has_teacher || has_cached);
   ESP_CHECK(!input.out.empty(), usage, "no output directory given");
-  ESP_CHECK(!core::same_file(input.out, input.student) && !(has_teacher && core::same_file(input.out, input.teacher)), usage, input.out,
+  ESP_CHECK(!core::same_file(input.out, input.student) && !(has_teacher && core::same_file(input.out, input.teacher)) && !(has_cached && core::same_file(input.out, input.cached)),
+            usage, input.out,
             ": the output is an input; choose another directory");
   const torch::ScalarType dtype = matmul_dtype(options.precision);
   Checkpoint student = Checkpoint::open(input.student);
@@ -83,10 +101,20 @@ Setup prepare(const TrainInput& input, const TrainOptions& options) {
   const text::Tokenizer tokenizer(student.tokenizer());
   data::Corpus corpus = data::load_corpus(input.text, tokenizer);
   check_tokens(corpus, student);
+  std::optional<LogitCache> cached;
+  if (has_cached) {
+    cached.emplace(input.cached);
+    cached->require(corpus, student.tokenizer(), student.dims().vocab, options.sequence);
+    check_cached(*cached, input.cached, corpus, options);
+  }
   checkpoint::Manifest manifest;
   manifest.stage = "distill";
   manifest.inputs = {{"student", student.sha256()}, {"text", corpus.sha256}};
   if (teacher) manifest.inputs["teacher"] = teacher->sha256();
+  if (cached) {
+    manifest.inputs["teacher"] = cached->teacher();
+    manifest.inputs["cached"] = cached->shape().run;
+  }
   if (!input.held_out.empty()) {
     const data::Corpus held_out = data::load_corpus(input.held_out, tokenizer);
     data::require_disjoint(corpus, held_out, tokenizer);
@@ -95,7 +123,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options) {
   manifest.options = options_json(options, dtype);
   const std::string run = hash::sha256(Json{{"inputs", manifest.inputs}, {"options", manifest.options}}.dump());
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation;
-  return Setup{std::move(student), std::move(teacher), std::move(corpus), dtype, (options.tokens + per_step - 1) / per_step, per_step,
+  return Setup{std::move(student), std::move(teacher), std::move(cached), std::move(corpus), dtype, (options.tokens + per_step - 1) / per_step, per_step,
                std::move(manifest), run};
 }
 

@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
 #include "data/corpus.h"
+#include "distill/logit_cache.h"
 #include "distill/trainer.h"
 #include "model/transformer.h"
 
@@ -16,6 +17,7 @@ namespace espalier::distill {
 struct Setup {
   checkpoint::Checkpoint student_source;
   std::optional<checkpoint::Checkpoint> teacher_source;
+  std::optional<LogitCache> cached;  // instead of a teacher
   data::Corpus corpus;
   torch::ScalarType matmul_dtype;
   std::int64_t steps, tokens_per_step;
@@ -23,7 +25,8 @@ struct Setup {
   std::string run;                // sha256 of inputs and options
 };
 
-// Refuses (Error): options out of range, unknown loss, teacher and student of different vocabularies, text shorter than a window, text
+// Refuses (Error): options out of range, unknown loss, a loss that cached logits do not determine, logits of another text, tokenizer, sequence or
+// temperature or without the windows that the run draws, teacher and student of different vocabularies, text shorter than a window, text
 // that holds held-out text, an output that is one of the inputs.
 Setup prepare(const TrainInput& input, const TrainOptions& options);
 

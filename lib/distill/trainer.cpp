@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <vector>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -35,19 +36,30 @@ struct Batch {
   Tensor ids, targets;  // int64 [batch, sequence]; target: the next token of the text, -1 at its very end
 };
 
-Batch make_batch(const data::Corpus& corpus, const data::WindowSampler& sampler, std::int64_t first_window, std::int64_t batch, std::int64_t sequence) {
+Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts, std::int64_t sequence) {
+  const auto batch = static_cast<std::int64_t>(starts.size());
   Batch out{torch::empty({batch, sequence}, torch::kInt64), torch::empty({batch, sequence}, torch::kInt64)};
   auto* ids = out.ids.mutable_data_ptr<std::int64_t>();
   auto* targets = out.targets.mutable_data_ptr<std::int64_t>();
   const auto n = static_cast<std::int64_t>(corpus.tokens.size());
-  for (std::int64_t b = 0; b < batch; ++b) {
-    const std::int64_t start = sampler.start_from_end(first_window + b);
+  for (const std::int64_t start : starts) {
     for (std::int64_t i = 0; i < sequence; ++i) {
       *ids++ = corpus.tokens[static_cast<std::size_t>(start + i)];
       *targets++ = start + i + 1 < n ? corpus.tokens[static_cast<std::size_t>(start + i + 1)] : -1;
     }
   }
   return out;
+}
+
+SparseLogits cached_logits(const LogitCache& cached, const std::vector<std::int64_t>& starts) {
+  std::vector<Tensor> ids, values, rest;
+  for (const std::int64_t start : starts) {
+    const SparseLogits window = cached.window(start);
+    ids.push_back(window.ids);
+    values.push_back(window.log_probabilities);
+    rest.push_back(window.rest);
+  }
+  return {torch::cat(ids), torch::cat(values), torch::cat(rest)};
 }
 
 std::string duration(double seconds) {
@@ -96,8 +108,14 @@ class Run {
  private:
   // Adds the gradients of some windows; returns their sums.
   ChunkedLoss accumulate(std::int64_t first_window, std::int64_t windows) {
-    const Batch batch = make_batch(setup_.corpus, sampler_, first_window, windows, options_.sequence);
+    std::vector<std::int64_t> starts;
+    for (std::int64_t w = 0; w < windows; ++w) {
+      const std::int64_t start = sampler_.start_from_end(first_window + w);
+      starts.push_back(setup_.cached ? setup_.cached->on_grid(start) : start);
+    }
+    const Batch batch = make_batch(setup_.corpus, starts, options_.sequence);
     ChunkedLossInput in;
+    if (setup_.cached && options_.kl_weight > 0) in.sparse_teacher = cached_logits(*setup_.cached, starts);
     if (teacher_ && options_.kl_weight > 0) {
       torch::NoGradGuard no_grad;
       in.teacher_hidden = teacher_->hidden(batch.ids).flatten(0, 1);

@@ -1,4 +1,4 @@
-// Knowledge distillation: teacher and student in one process; loss = kl_weight * divergence(teacher, student) + ce_weight * cross-entropy,
+// Knowledge distillation: teacher and student in one process, or the teacher's sparse logits from disk (logit_cache.h); loss = kl_weight * divergence(teacher, student) + ce_weight * cross-entropy,
 // computed in chunks of tokens so that [tokens, vocab] never exists for either model; AdamW; warm-up + cosine; clipping; accumulation;
 // atomic checkpoints. A run killed at any moment and resumed gives the same final bytes as one left alone.
 #pragma once
@@ -28,6 +28,7 @@ struct TrainOptions {
 
 struct TrainInput {
   std::string teacher, student, text;    // paths; teacher "" = cross-entropy only (continued training)
+  std::string cached;                    // instead of a teacher: what cache_logits() made of one on this text
   std::string held_out;                  // not empty: refused when it overlaps the training text
   std::string out;
   bool resume = false;  // go on from out/checkpoint; from the start when there is none; nothing to do when `out` is finished

@@ -1,4 +1,4 @@
-// espalier distill --teacher MODEL --student DIR --text FILE --out DIR: knowledge distillation.
+// espalier distill (--teacher MODEL | --cached DIR) --student DIR --text FILE --out DIR: knowledge distillation.
 #include <sstream>
 
 #include "core/units.h"
@@ -15,7 +15,8 @@ void add_distill(CLI::App& app, Common& common) {
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* verb = app.add_subcommand("distill", "knowledge distillation");
-  verb->add_option("--teacher", flags->input.teacher, "teacher: Hugging Face directory or .gguf (none: cross-entropy only)");
+  CLI::Option* teacher = verb->add_option("--teacher", flags->input.teacher, "teacher: Hugging Face directory or .gguf (none: cross-entropy only)");
+  verb->add_option("--cached", flags->input.cached, "instead of a teacher: its logits, as `espalier cache` left them")->excludes(teacher);
   verb->add_option("--student", flags->input.student, "student directory to start from")->required();
   verb->add_option("--text", flags->input.text, "training text")->required();
   verb->add_option("--held-out", flags->input.held_out, "text that must not occur in the training text");

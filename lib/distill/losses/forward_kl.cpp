@@ -9,6 +9,6 @@ static torch::Tensor divergence(const torch::Tensor& student_log, const torch::T
 }
 
 extern const Loss k_forward_kl;
-const Loss k_forward_kl{"forward_kl", divergence, true};
+const Loss k_forward_kl{"forward_kl", divergence, true, true};
 
 }  // namespace espalier::distill

@@ -1,0 +1,75 @@
+// One file of sparse teacher logits: whole windows of a text, little-endian, every part followed by its SHA-256 (64 hexadecimal digits).
+//
+//   offset  bytes
+//        0      8  "ESPLOGIT"
+//        8      4  u32 version, 1
+//       12      4  u32 V, the vocabulary
+//       16      4  u32 T, tokens of a window
+//       20      4  u32 k, tokens kept of each distribution
+//       24      4  u32 v, bytes of a log-probability: 2 (F16) or 4 (F32)
+//       28      4  u32 threads that computed it
+//       32      8  f64 temperature
+//       40      8  u64 n, windows in this file
+//       48     64  identity of the run: SHA-256 of its inputs and options
+//      112    8 n  u64 for each window: the token of the text at which it starts
+//    + 8 n     64  SHA-256 of all of the above
+//   then n times, each 64 bytes longer than its arrays:
+//          i T k   ids of the kept tokens, i = 2 (u16) for V <= 65536, else 4 (u32); ascending for each token of the window
+//          v T k   their log-probabilities, natural logarithm of softmax(logits / temperature)
+//            4 T   f32 mass of all other tokens
+//             64   SHA-256 of the three arrays
+//
+// Files are data from elsewhere: every count is bounded by the file's size before anything is allocated, every value is checked when it is read.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "distill/sparse_logits.h"
+#include "hash/sha256.h"
+
+namespace espalier::distill {
+
+struct LogitHeader {
+  std::int64_t vocab = 0, sequence = 0, k = 0;
+  int value_bytes = 2, threads = 1;
+  double temperature = 1;
+  std::string run;                    // 64 hexadecimal digits
+  std::vector<std::int64_t> starts;   // of the windows
+
+  std::uint64_t id_bytes() const { return vocab <= 65536 ? 2 : 4; }
+  std::uint64_t window_bytes() const;  // with its hash
+  std::uint64_t file_bytes() const;
+};
+
+// Appears whole, by rename, with commit(); until then nothing of that name is there.
+class LogitFileWriter {
+ public:
+  LogitFileWriter(const std::string& path, const LogitHeader& header);
+  void add(const SparseLogits& windows);  // the next whole windows: [windows * sequence, k]
+  std::string commit();                   // SHA-256 of the file; Error(internal) when windows are missing
+
+ private:
+  void write(const std::string& bytes);
+  LogitHeader header_;
+  core::AtomicFile file_;
+  hash::Sha256 sha256_;
+  std::uint64_t windows_ = 0;
+};
+
+// Thread-safe.
+class LogitFile {
+ public:
+  explicit LogitFile(const std::string& path);  // reads and checks the header; Error(input) with the place
+  const LogitHeader& header() const { return header_; }
+  // One window with the rows scaled to a sum of 1: F16 rounds each probability by up to a thousandth or so of itself.
+  SparseLogits window(std::int64_t index) const;
+
+ private:
+  core::FileReader file_;
+  LogitHeader header_;
+};
+
+}  // namespace espalier::distill
