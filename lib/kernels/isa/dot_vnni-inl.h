@@ -16,6 +16,9 @@ struct Dot {
   static V::I widen_scaled(V::I sum, V::I scale) { return V::mul32(sum, scale); }
 };
 
+template <>
+struct Dot<kCodebookLevels> : Dot<8> {};
+
 // Operands of widen_scaled from a pair of 16-bit scales per lane, and from signed bytes.
 inline V::I scale_low(V::I pair) { return V::iand(pair, V::iset32(0xFFFF)); }
 inline V::I scale_high(V::I pair) { return V::right32<16>(pair); }
