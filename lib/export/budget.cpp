@@ -15,6 +15,12 @@ namespace {
 
 constexpr std::int64_t kSampleRows = 96;
 
+// Formats a budget takes only when its candidates name them: what it chooses without a list stays what it was before they were known.
+constexpr format::FormatId kOnlyByName[] = {format::FormatId::q2_k, format::FormatId::q3_k, format::FormatId::iq4_nl, format::FormatId::iq4_xs};
+bool by_default(const format::QuantFormat& f) {
+  return !f.is_float() && std::find(std::begin(kOnlyByName), std::end(kOnlyByName), f.id) == std::end(kOnlyByName);
+}
+
 bool fits(const format::QuantFormat& f, const arch::TensorRef& t) { return t.cols % f.block == 0; }
 
 std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const BudgetOptions& budget) {
@@ -32,7 +38,7 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
       if (f.id == format::FormatId::f32) out.push_back(f.id);
       continue;
     }
-    const bool wanted = budget.candidates.empty() ? !f.is_float() : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) != budget.candidates.end();
+    const bool wanted = budget.candidates.empty() ? by_default(f) : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) != budget.candidates.end();
     if (wanted && fits(f, t)) out.push_back(f.id);
   }
   // A row length that no block format fits is stored as F16; the plan lists it and its bytes count against the budget.

@@ -20,9 +20,13 @@ std::uint32_t format_file_type(FormatId format) {
     case FormatId::q8_0: return 7;
     case FormatId::q5_0: return 8;
     case FormatId::q5_1: return 9;
+    case FormatId::q2_k: return 10;
+    case FormatId::q3_k: return 11;
     case FormatId::q4_k: return 14;  // its "small" mix: the list has no pure K formats but Q6_K
     case FormatId::q5_k: return 16;
     case FormatId::q6_k: return 18;
+    case FormatId::iq4_nl: return 25;
+    case FormatId::iq4_xs: return 30;
     case FormatId::bf16: return 32;
     case FormatId::q2_0: return 41;
   }
@@ -33,7 +37,7 @@ struct MixType {
   std::string_view name;
   std::uint32_t type;
 };
-constexpr MixType kMixTypes[] = {{"q4_k_s", 14}, {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k_m", 17}};
+constexpr MixType kMixTypes[] = {{"q3_k_m", 12}, {"q4_k_s", 14}, {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k_m", 17}};
 
 }  // namespace
 

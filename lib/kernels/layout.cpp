@@ -14,7 +14,7 @@ using namespace format;  // the block structs
 // One block of one row, taken apart. Only what its format has is used.
 struct Parts {
   std::uint16_t d = 0, m = 0;
-  std::uint8_t scale[16] = {}, min[8] = {};  // Q6_K: scale is signed, same bits
+  std::uint8_t scale[16] = {}, min[8] = {};  // Q2_K Q3_K Q6_K IQ4_XS: the bytes of the block's scales as they are
   std::uint8_t q[kSuperBlock] = {};
 };
 
@@ -132,6 +132,31 @@ Parts read_parts(FormatId id, const unsigned char* p) {
       }
       break;
     }
+    case FormatId::iq4_nl: scaled(load<BlockIQ4_NL>(p)); break;
+    case FormatId::q2_k: {
+      const auto b = load<BlockQ2_K>(p);
+      x.d = b.d;
+      x.m = b.dmin;
+      std::memcpy(x.scale, b.scales, sizeof b.scales);
+      unpack_super_pairs(b.qs, x.q);
+      break;
+    }
+    case FormatId::q3_k: {
+      const auto b = load<BlockQ3_K>(p);
+      x.d = b.d;
+      std::memcpy(x.scale, b.scales, sizeof b.scales);
+      unpack_super_pairs(b.qs, x.q);
+      for (int j = 0; j < kSuperBlock; ++j) x.q[j] = u8(x.q[j] | ((b.hmask[j % 32] >> (j / 32)) & 1) << 2);
+      break;
+    }
+    case FormatId::iq4_xs: {
+      const auto b = load<BlockIQ4_XS>(p);
+      x.d = b.d;
+      x.m = b.scales_h;
+      std::memcpy(x.scale, b.scales_l, sizeof b.scales_l);
+      for (int g = 0; g < 8; ++g) nibbles_from(b.qs + 16 * g, x.q + 32 * g);
+      break;
+    }
     case FormatId::f32: case FormatId::f16: case FormatId::bf16: break;  // never packed
   }
   return x;
@@ -210,6 +235,34 @@ void write_parts(FormatId id, const Parts& x, unsigned char* p) {
       store(b, p);
       break;
     }
+    case FormatId::iq4_nl: {
+      BlockIQ4_NL b{.d = x.d, .qs = {}};
+      nibbles_to(x.q, b.qs);
+      store(b, p);
+      break;
+    }
+    case FormatId::q2_k: {
+      BlockQ2_K b{.scales = {}, .qs = {}, .d = x.d, .dmin = x.m};
+      std::memcpy(b.scales, x.scale, sizeof b.scales);
+      pack_super_pairs(x.q, b.qs);
+      store(b, p);
+      break;
+    }
+    case FormatId::q3_k: {
+      BlockQ3_K b{.hmask = {}, .qs = {}, .scales = {}, .d = x.d};
+      std::memcpy(b.scales, x.scale, sizeof b.scales);
+      pack_super_pairs(x.q, b.qs);
+      for (int j = 0; j < kSuperBlock; ++j) b.hmask[j % 32] = u8(b.hmask[j % 32] | (x.q[j] >> 2) << (j / 32));
+      store(b, p);
+      break;
+    }
+    case FormatId::iq4_xs: {
+      BlockIQ4_XS b{.d = x.d, .scales_h = x.m, .scales_l = {}, .qs = {}};
+      std::memcpy(b.scales_l, x.scale, sizeof b.scales_l);
+      for (int g = 0; g < 8; ++g) nibbles_to(x.q + 32 * g, b.qs + 16 * g);
+      store(b, p);
+      break;
+    }
     case FormatId::f32: case FormatId::f16: case FormatId::bf16: break;
   }
 }
@@ -218,16 +271,19 @@ void write_parts(FormatId id, const Parts& x, unsigned char* p) {
 struct Unit {
   std::int64_t rows;
   int bits, levels;          // levels: 32 columns each
-  bool minimum;
+  bool minimum;              // a second u16 beside d
   int scale_words;
+  bool raw_words;            // scale words are the block's bytes, else the 6-bit pairs of Q4_K and Q5_K
   std::int64_t level_bytes;  // of 32 columns of the group
 
   Unit(FormatId id, std::int64_t interleave) : rows(interleave) {
     const QuantFormat& f = info(id);
     levels = static_cast<int>(f.block / 32);
-    minimum = id == FormatId::q4_1 || id == FormatId::q5_1 || id == FormatId::q4_k || id == FormatId::q5_k;
-    scale_words = id == FormatId::q6_k ? 4 : levels == 8 ? 3 : 0;
-    bits = id == FormatId::q8_0 ? 8 : id == FormatId::q6_k ? 6 : id == FormatId::q5_0 || id == FormatId::q5_1 || id == FormatId::q5_k ? 5 : id == FormatId::q2_0 ? 2 : 4;
+    minimum = id == FormatId::q4_1 || id == FormatId::q5_1 || id == FormatId::q4_k || id == FormatId::q5_k ||
+              id == FormatId::q2_k || id == FormatId::iq4_xs;
+    scale_words = id == FormatId::q6_k || id == FormatId::q2_k ? 4 : id == FormatId::iq4_xs ? 1 : levels == 8 ? 3 : 0;
+    raw_words = id != FormatId::q4_k && id != FormatId::q5_k;
+    bits = id == FormatId::q8_0 ? 8 : id == FormatId::q6_k ? 6 : id == FormatId::q5_0 || id == FormatId::q5_1 || id == FormatId::q5_k ? 5 : id == FormatId::q2_0 || id == FormatId::q2_k ? 2 : id == FormatId::q3_k ? 3 : 4;
     level_bytes = rows * 4 * bits;
   }
   std::int64_t words_at() const { return rows * (minimum ? 4 : 2); }
@@ -244,8 +300,9 @@ void put_levels(const Unit& u, std::int64_t row, const std::uint8_t* q, unsigned
       at[vector * step] = q[j];
       continue;
     }
-    if (u.bits == 2) {
+    if (u.bits <= 3) {
       at[vector * (step / 4)] = u8(at[vector * (step / 4)] | (q[j] & 3) << (step % 4 * 2));
+      if (u.bits == 3) at[vector * 2] = u8(at[vector * 2] | (q[j] >> 2) << step);
       continue;
     }
     at[vector * (step % 4)] = u8(at[vector * (step % 4)] | (q[j] & 15) << (step / 4 * 4));
@@ -263,8 +320,9 @@ void get_levels(const Unit& u, std::int64_t row, const unsigned char* in, std::u
       q[j] = at[vector * step];
       continue;
     }
-    if (u.bits == 2) {
+    if (u.bits <= 3) {
       q[j] = (at[vector * (step / 4)] >> (step % 4 * 2)) & 3;
+      if (u.bits == 3) q[j] = u8(q[j] | ((at[vector * 2] >> step) & 1) << 2);
       continue;
     }
     int level = (at[vector * (step % 4)] >> (step / 4 * 4)) & 15;
@@ -279,9 +337,9 @@ const std::uint8_t* pair_of(const Parts& x, int p) { return p < 4 ? x.scale + 2 
 
 void put_words(const Unit& u, const Parts& x, std::int64_t row, unsigned char* out) {
   std::uint32_t w[4] = {};
-  if (u.scale_words == 4) {
-    for (int i = 0; i < 16; ++i) w[i / 4] |= static_cast<std::uint32_t>(x.scale[i]) << (i % 4 * 8);
-  } else if (u.scale_words == 3) {
+  if (u.raw_words) {
+    for (int i = 0; i < 4 * u.scale_words; ++i) w[i / 4] |= static_cast<std::uint32_t>(x.scale[i]) << (i % 4 * 8);
+  } else {
     for (int half = 0; half < 2; ++half) {
       const auto value = [&](int p) { return static_cast<std::uint32_t>(pair_of(x, p)[half]); };
       for (int k = 0; k < 3; ++k) w[k] |= (value(2 * k) | value(2 * k + 1) << 6) << (16 * half);
@@ -296,9 +354,9 @@ void put_words(const Unit& u, const Parts& x, std::int64_t row, unsigned char* o
 void get_words(const Unit& u, std::int64_t row, const unsigned char* in, Parts& x) {
   std::uint32_t w[4] = {};
   for (int k = 0; k < u.scale_words; ++k) std::memcpy(&w[k], in + u.words_at() + 4 * (k * u.rows + row), 4);
-  if (u.scale_words == 4) {
-    for (int i = 0; i < 16; ++i) x.scale[i] = static_cast<std::uint8_t>(w[i / 4] >> (i % 4 * 8));
-  } else if (u.scale_words == 3) {
+  if (u.raw_words) {
+    for (int i = 0; i < 4 * u.scale_words; ++i) x.scale[i] = static_cast<std::uint8_t>(w[i / 4] >> (i % 4 * 8));
+  } else {
     for (int half = 0; half < 2; ++half) {
       const auto field = [&](int k, int at, std::uint32_t mask) { return (w[k] >> (16 * half + at)) & mask; };
       std::uint32_t value[8];

@@ -25,6 +25,7 @@ struct KMix {
   bool medium;  // k_m: first eighth, last eighth and every third in between; k_s: the first layers only
 };
 constexpr KMix kMixes[] = {
+    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, FormatId::q4_k, true},  // promotes otherwise: q3_k_m_format
     {"q4_k_m", FormatId::q4_k, FormatId::q6_k, FormatId::q5_k, true},
     {"q4_k_s", FormatId::q4_k, FormatId::q5_k, FormatId::q4_k, false},
     {"q5_k_m", FormatId::q5_k, FormatId::q6_k, FormatId::q6_k, true},
@@ -37,9 +38,17 @@ bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_lay
   return layer < (role == Role::attn_v ? std::int64_t{4} : eighth);
 }
 
+// q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer, and Q5_K for the first two attn_v and the first sixteenth of ffn_down.
+FormatId q3_k_m_format(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
+  if (role == Role::attn_v) return layer < 2 ? FormatId::q5_k : mix.more;
+  if (role == Role::ffn_down) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
+  return role == Role::attn_output ? mix.more : role == Role::attn_qkv ? mix.fused : mix.base;
+}
+
 FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor, const arch::ModelDims& dims) {
   const Role role = tensor.spec->role;
   if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
+  if (mix.base == FormatId::q3_k) return q3_k_m_format(mix, role, tensor.layer, dims.n_layers());
   if ((role == Role::attn_v || role == Role::ffn_down) && promoted(mix, role, tensor.layer, dims.n_layers())) return mix.more;
   return role == Role::attn_qkv ? mix.fused : mix.base;
 }

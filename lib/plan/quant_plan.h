@@ -24,7 +24,7 @@ struct QuantPlan {
   format::FormatId format_of(arch::Role role, int layer) const;
 };
 
-// Named mixes: every format name (all matrices in it, vectors f32) and q4_k_m, q4_k_s, q5_k_m, q5_k_s, q3-free subset of llama.cpp's.
+// Named mixes: every format name (all matrices in it, vectors f32) and q3_k_m, q4_k_m, q4_k_s, q5_k_m, q5_k_s, a subset of llama.cpp's.
 // A mix whose formats do not fit is refused (Error unsupported) listing each tensor, its row length and the nearest legal one.
 // `overrides`: role name (or "role.layer") -> format, applied on top, e.g. {"token_embd": q8_0}.
 QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,

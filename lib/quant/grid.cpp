@@ -23,13 +23,15 @@ constexpr Grid kGrids[] = {
     {FormatId::q5_0, 32,  32,  -16,  15, false, false},
     {FormatId::q5_1, 32,  32,    0,  31, true,  false},
     {FormatId::q8_0, 32,  32, -127, 127, false, false},
-    {FormatId::q4_k, 256, 32,    0,  15, true,  true},
-    {FormatId::q5_k, 256, 32,    0,  31, true,  true},
-    {FormatId::q6_k, 256, 16,  -32,  31, false, true},
+    {FormatId::q2_k, 256, 16,    0,   3, true,  true, 0, 15},
+    {FormatId::q3_k, 256, 16,   -4,   3, false, true, -32, 31},
+    {FormatId::q4_k, 256, 32,    0,  15, true,  true, 0, 63},
+    {FormatId::q5_k, 256, 32,    0,  31, true,  true, 0, 63},
+    {FormatId::q6_k, 256, 16,  -32,  31, false, true, -128, 127},
+    {FormatId::iq4_nl, 32,  32, -127, 113, false, false, 0, 0, true},
+    {FormatId::iq4_xs, 256, 32, -127, 113, false, true, -32, 31, true},
 };
 // clang-format on
-
-constexpr int kMaxAffineScale = 63;
 
 int nearest_integer(float v, int low, int high) {
   if (!(v > static_cast<float>(low))) return low;  // NaN too
@@ -48,8 +50,11 @@ SubScale super_scale(const Grid& grid, const GridBlock& block, int scale, int mi
 // The least-squares scale of the values under the weights, in float.
 void fit(const Grid& grid, const float* x, const float* weight, float& step, float& offset) {
   offset = 0;
-  if (grid.affine) {
-    const format::Affine a = format::fit_affine(format::WeightedGroup<32>(x, weight), grid.high, grid.super);
+  if (grid.codebook) {
+    step = format::fit_codebook(format::WeightedGroup<32>(x, weight));
+  } else if (grid.affine) {
+    const format::Affine a = grid.sub == 16 ? format::fit_affine(format::WeightedGroup<16>(x, weight), grid.high, grid.super)
+                                            : format::fit_affine(format::WeightedGroup<32>(x, weight), grid.high, grid.super);
     step = a.scale;
     offset = a.min;
   } else if (grid.sub == 64) {
@@ -127,11 +132,14 @@ void begin_block(const Grid& grid, const float* x, const float* weight, GridBloc
   float uniform[kMaxBlock];
   weight = format::usable_weights(weight, grid.block, uniform);
   if (grid.affine) {
-    const format::AffineSuperBlock fit = format::fit_affine_super_block(x, weight, grid.high);
+    const format::AffineSuperBlock fit = grid.sub == 16 ? format::fit_affine_super_block16(x, weight, grid.high, grid.scale_high)
+                                                        : format::fit_affine_super_block(x, weight, grid.high);
     block.d = fit.d;
     block.dmin = fit.dmin;
+  } else if (grid.codebook) {
+    block.d = format::fit_codebook_super_block(x, weight).d;
   } else {
-    block.d = format::fit_scaled_super_block(x, weight).d;
+    block.d = format::fit_scaled_super_block(x, weight, {-grid.low, -grid.scale_low}).d;
   }
 }
 
@@ -141,9 +149,9 @@ SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, floa
   if (!std::isfinite(offset)) offset = 0;
   if (grid.super) {
     const float id = format::inverse(core::half_to_float(block.d));
-    if (!grid.affine) return super_scale(grid, block, nearest_integer(step * id, -128, 127), 0);
+    if (!grid.affine) return super_scale(grid, block, nearest_integer(step * id, grid.scale_low, grid.scale_high), 0);
     const float im = format::inverse(core::half_to_float(block.dmin));
-    return super_scale(grid, block, nearest_integer(step * id, 0, kMaxAffineScale), nearest_integer(-offset * im, 0, kMaxAffineScale));
+    return super_scale(grid, block, nearest_integer(step * id, 0, grid.scale_high), nearest_integer(-offset * im, 0, grid.scale_high));
   }
   SubScale s;
   s.d = format::scale_bits(step);
@@ -163,11 +171,10 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
   int n = add(out, 0, stored_scale(grid, block, step, offset));
   const SubScale centre = out[0];
   if (grid.super) {
-    const int low = grid.affine ? 0 : -128, high = grid.affine ? kMaxAffineScale : 127;
     for (const int ds : {0, -1, 1})
       for (const int dm : {0, -1, 1}) {
         const int scale = centre.scale + ds, min = centre.min + dm;
-        if (scale < low || scale > high || min < 0 || min > kMaxAffineScale || (!grid.affine && dm != 0)) continue;
+        if (scale < grid.scale_low || scale > grid.scale_high || min < 0 || (grid.affine && min > grid.scale_high) || (!grid.affine && dm != 0)) continue;
         n = add(out, n, super_scale(grid, block, scale, min));
       }
     return n;
@@ -182,7 +189,10 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
 void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
   std::uint8_t q[kMaxBlock];
   const int shift = grid.affine ? 0 : -grid.low;  // stored levels count from 0
-  for (int i = 0; i < grid.block; ++i) q[i] = static_cast<std::uint8_t>(block.level[i] + shift);
+  for (int i = 0; i < grid.block; ++i)
+    q[i] = grid.codebook ? format::codebook_index(static_cast<float>(block.level[i])) : static_cast<std::uint8_t>(block.level[i] + shift);
+  std::int8_t scale[kMaxSubBlocks] = {};
+  for (int s = 0; s < grid.block / grid.sub; ++s) scale[s] = static_cast<std::int8_t>(block.sub[s].scale);
   switch (grid.id) {
     case FormatId::q2_0: {
       format::BlockQ2_0 packed{block.sub[0].d, {}};
@@ -199,6 +209,15 @@ void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
       std::copy(block.level, block.level + format::kBlock32, packed.qs);
       return format::store_block(packed, out, 0);
     }
+    case FormatId::iq4_nl: return pack_simple<format::BlockIQ4_NL>(block, q, out);
+    case FormatId::iq4_xs: return format::store_block(format::pack_iq4_xs(block.d, scale, q), out, 0);
+    case FormatId::q2_k: {
+      format::BlockQ2_K packed{{}, {}, block.d, block.dmin};
+      for (int g = 0; g < format::kScaledGroups; ++g) packed.scales[g] = static_cast<std::uint8_t>(block.sub[g].scale | block.sub[g].min << 4);
+      format::pack_super_pairs(q, packed.qs);
+      return format::store_block(packed, out, 0);
+    }
+    case FormatId::q3_k: return format::store_block(format::pack_q3_k(block.d, scale, q), out, 0);
     case FormatId::q4_k: return pack_affine_super<format::BlockQ4_K>(block, q, out);
     case FormatId::q5_k: return pack_affine_super<format::BlockQ5_K>(block, q, out);
     case FormatId::q6_k: return pack_q6_k(block, q, out);

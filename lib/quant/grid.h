@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "format/blocks/codebook.h"
 #include "format/quant_format.h"
 
 namespace espalier::quant {
@@ -18,6 +19,8 @@ struct Grid {
   int low, high;  // levels
   bool affine;    // has an offset
   bool super;     // K format: integer scales of sub-blocks, times one or two binary16 numbers of the block
+  int scale_low = 0, scale_high = 0;  // of integer scales; mins have the same bounds
+  bool codebook = false;              // levels are the values of format::kCodebook4, not every integer
 };
 const Grid* grid_of(format::FormatId id);  // nullptr for float formats
 
@@ -54,6 +57,7 @@ inline int nearest_level(const Grid& grid, const SubScale& scale, float inverse,
   float v = (x - scale.offset) * inverse;
   v = v > low ? v : low;
   v = v < high ? v : high;
+  if (grid.codebook) return format::kCodebook4[format::codebook_index(v)];
   return static_cast<int>(v + 512.5f) - 512;  // truncation of a positive number; |level| <= 128
 }
 

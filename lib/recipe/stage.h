@@ -29,7 +29,7 @@ struct QuantizeStage {
   std::string format;                        // a mix, or empty with one of the two below
   std::optional<std::int64_t> target_bytes;
   std::string no_larger_than;                // a quantize stage: its file's bytes are the budget
-  std::vector<std::string> candidates;       // formats a budget may choose from; empty: all
+  std::vector<std::string> candidates;       // formats a budget may choose from; empty: its usual ones (export/budget.cpp)
   std::map<std::string, format::FormatId> overrides;
   quant::Rounding rounding = quant::Rounding::gptq;
   calibrate::CalibrateOptions calibration;

@@ -1,27 +1,29 @@
 #!/usr/bin/env python3
 """Golden values of the block formats: what the package `gguf` decodes and encodes, and what llama-quantize makes of the K formats.
 
-Writes tests/golden/format_blocks.json:
+Writes tests/golden/format_blocks.json, or with --file format_blocks_more.json that file (without `input`):
   input      F32 values, 11 super-blocks of 256, among them odd ones (zeros, constants, ramps, outliers, largest value negative)
   formats    for each format
     encoded  gguf.quants.quantize(input), where the package encodes that format
-    peer     the bytes llama-quantize --pure writes for the input (K formats), and its relative RMS error
+    peer     the bytes llama-quantize --pure writes for the input (K and IQ formats), and its relative RMS error
     blocks   random bytes with finite scales; decoded = gguf.quants.dequantize(blocks)
 The package does not know q2_0: its peer bytes are of llama-quantize --pure too, and what its bytes decode to is what llama-quantize makes
 of them when it converts the file to F32.
 All binary data in hexadecimal, little-endian.
 
-Command: python scripts/golden/format.py --llama-quantize PATH    (versions are stored in the file)
+Command: python scripts/golden/format.py --llama-quantize PATH [--file NAME]    (versions are stored in the file)
 """
 import argparse, importlib.metadata, json, pathlib, struct, subprocess, tempfile
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-OUT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden" / "format_blocks.json"
-FORMATS = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k q2_0".split()
+OUT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
+FILES = {"format_blocks.json": "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k q2_0".split(),
+         "format_blocks_more.json": "q2_k q3_k iq4_nl iq4_xs".split()}  # the input is that of the first
 SCALES = {  # byte offsets of binary16 scales in a block, made finite in the random blocks
-    "q8_0": [0], "q4_0": [0], "q5_0": [0], "q4_1": [0, 2], "q5_1": [0, 2], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208], "q2_0": [0]}
+    "q8_0": [0], "q4_0": [0], "q5_0": [0], "q4_1": [0, 2], "q5_1": [0, 2], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208], "q2_0": [0], "q2_k": [80, 82],
+    "q3_k": [108], "iq4_nl": [0], "iq4_xs": [0]}
 Q2_0 = 42  # type number in GGUF, not in the package
 COLS = 256
 
@@ -59,7 +61,7 @@ def llama_quantize(program, x, name, directory):
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-    kind = {"q4_k": "Q4_K_S", "q5_k": "Q5_K_S"}.get(name, name.upper())
+    kind = {"q3_k": "Q3_K_S", "q4_k": "Q4_K_S", "q5_k": "Q5_K_S"}.get(name, name.upper())
     subprocess.run([program, "--pure", str(source), str(target), kind, "1"], check=True, capture_output=True)
     if name == "q2_0":
         begin, size = q2_0_span(target.read_bytes(), x.size)
@@ -109,16 +111,20 @@ def random_blocks(rng, name, count, size):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--llama-quantize", required=True)
-    program = parser.parse_args().llama_quantize
+    parser.add_argument("--file", choices=FILES, default="format_blocks.json")
+    arguments = parser.parse_args()
+    program, out = arguments.llama_quantize, OUT / arguments.file
     rng = np.random.default_rng(20240607)
     x = make_input(rng)
-    golden = {"command": "python scripts/golden/format.py --llama-quantize PATH",
+    golden = {"command": "python scripts/golden/format.py --llama-quantize PATH" + (f" --file {out.name}" if out.name != "format_blocks.json" else ""),
               "versions": {"gguf": importlib.metadata.version("gguf"), "numpy": np.__version__,
                            "llama-quantize": "llama-cpp-python 0.3.36"},
-              "input": x.tobytes().hex(), "formats": {}}
+              "formats": {}}
+    if out.name == "format_blocks.json":
+        golden["input"] = x.tobytes().hex()
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
-        for name in FORMATS:
+        for name in FILES[out.name]:
             if name == "q2_0":
                 block, size, decode = 64, 18, lambda blocks: q2_0_decode(program, blocks, directory)
             else:
@@ -126,7 +132,7 @@ def main():
                 block, size = gguf.GGML_QUANT_SIZES[kind]
                 decode = lambda blocks: gguf.quants.dequantize(blocks.reshape(-1, size) if block > 1 else blocks, kind)
             entry = {}
-            if name.endswith("_k") or name == "q2_0":
+            if name.endswith("_k") or name == "q2_0" or name.startswith("iq"):
                 peer = llama_quantize(program, x, name, directory)
                 decoded = decode(peer).reshape(x.shape)
                 error = float(np.sqrt(np.mean((decoded.astype(np.float64) - x) ** 2)) / np.sqrt(np.mean(x.astype(np.float64) ** 2)))
@@ -139,8 +145,8 @@ def main():
             entry["blocks"] = blocks.tobytes().hex()
             entry["decoded"] = np.ascontiguousarray(decoded, dtype=np.float32).tobytes().hex()
             golden["formats"][name] = entry
-    OUT.write_text(json.dumps(golden, indent=0) + "\n")
-    print(OUT, OUT.stat().st_size, "bytes")
+    out.write_text(json.dumps(golden, indent=0) + "\n")
+    print(out, out.stat().st_size, "bytes")
     print({name: entry["peer"]["relative_rmse"] for name, entry in golden["formats"].items() if "peer" in entry})
 
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "core/error.h"
@@ -73,6 +74,18 @@ TEST_F(Budget, BelowFourBitsMixesQ2_0WithLargerFormats) {
   }
   EXPECT_GT(two, 0);
   EXPECT_GT(more, 0);
+}
+
+TEST_F(Budget, FormatsThatMustBeNamedAreChosenOnlyThen) {
+  const std::vector<FormatId> by_name = {FormatId::q2_k, FormatId::q3_k, FormatId::iq4_nl, FormatId::iq4_xs};
+  const auto among = [&](FormatId f) { return std::find(by_name.begin(), by_name.end(), f) != by_name.end(); };
+  for (const double bits : {2.6, 3.4, 4.3, 4.6})
+    for (const plan::TensorFormat& t : plan_data(static_cast<std::int64_t>(bits / 8 * static_cast<double>(parameters))).tensors) EXPECT_FALSE(among(t.format)) << bits;
+  BudgetOptions options;
+  options.candidates = {FormatId::q2_0, FormatId::iq4_nl};
+  std::int64_t named = 0;
+  for (const plan::TensorFormat& t : plan_data(parameters * 37 / 80, options).tensors) named += t.format == FormatId::iq4_nl;
+  EXPECT_GT(named, 0);
 }
 
 // Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits after the FFN's.

@@ -1,4 +1,4 @@
-// tests/golden/format_blocks.json (scripts/golden/format.py), parsed once.
+// tests/golden/format_blocks.json and format_blocks_more.json (scripts/golden/format.py), parsed once and joined.
 #pragma once
 #include <cstddef>
 #include <cstring>
@@ -11,7 +11,12 @@
 namespace espalier::format {
 
 inline const nlohmann::json& golden_blocks() {
-  static const nlohmann::json golden = nlohmann::json::parse(core::read_text_file(ESPALIER_SOURCE_DIR "/tests/golden/format_blocks.json"));
+  static const nlohmann::json golden = [] {
+    const auto read = [](const char* name) { return nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/tests/golden/") + name)); };
+    nlohmann::json all = read("format_blocks.json");
+    all["formats"].update(read("format_blocks_more.json")["formats"]);
+    return all;
+  }();
   return golden;
 }
 

@@ -16,7 +16,7 @@
 namespace espalier::format {
 namespace {
 
-constexpr int kFormats = 12;
+constexpr int kFormats = 16;
 
 std::vector<std::byte> encode(const QuantFormat& format, const std::vector<float>& x, const float* importance = nullptr) {
   std::vector<std::byte> bytes(x.size() / static_cast<std::size_t>(format.block) * static_cast<std::size_t>(format.block_bytes));
@@ -49,6 +49,10 @@ double expected_error(std::string_view name) {
   if (name == "q4_k") return 0.079;
   if (name == "q4_1") return 0.087;
   if (name == "q4_0") return 0.096;
+  if (name == "iq4_nl") return 0.082;
+  if (name == "iq4_xs") return 0.083;
+  if (name == "q3_k") return 0.17;
+  if (name == "q2_k") return 0.33;
   if (name == "q2_0") return 0.385;
   throw std::runtime_error("a format without an expected error");
 }
@@ -85,6 +89,10 @@ TEST(Formats, TheListIsComplete) {
 
 TEST(Formats, BitsPerWeight) {
   EXPECT_DOUBLE_EQ(info(FormatId::q2_0).bits_per_weight(), 2.25);
+  EXPECT_DOUBLE_EQ(info(FormatId::q2_k).bits_per_weight(), 2.625);
+  EXPECT_DOUBLE_EQ(info(FormatId::q3_k).bits_per_weight(), 3.4375);
+  EXPECT_DOUBLE_EQ(info(FormatId::iq4_nl).bits_per_weight(), 4.5);
+  EXPECT_DOUBLE_EQ(info(FormatId::iq4_xs).bits_per_weight(), 4.25);
   EXPECT_DOUBLE_EQ(info(FormatId::q4_0).bits_per_weight(), 4.5);
   EXPECT_DOUBLE_EQ(info(FormatId::q4_k).bits_per_weight(), 4.5);
   EXPECT_DOUBLE_EQ(info(FormatId::q6_k).bits_per_weight(), 6.5625);

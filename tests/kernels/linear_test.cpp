@@ -111,7 +111,7 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 12);
+  EXPECT_EQ(formats, 16);
 }
 
 TEST_P(EveryIsa, EveryFormatWithManyTokens) {
@@ -146,7 +146,7 @@ TEST_P(EveryIsa, PackedRowsDecodeExactly) {
       }
     }
   }
-  EXPECT_EQ(packed, 9);
+  EXPECT_EQ(packed, 13);
 }
 
 TEST_P(EveryIsa, ThreadsDoNotChangeResults) {

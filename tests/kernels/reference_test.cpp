@@ -54,7 +54,7 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 12);
+  EXPECT_EQ(formats, 16);
 }
 
 TEST(Reference, WrongByteCountIsRefused) {

@@ -87,11 +87,24 @@ TEST(QuantPlan, SmallMixPromotesTheFirstLayers) {
   EXPECT_EQ(plan.format_of(Role::output, -1), FormatId::q6_k);
 }
 
+TEST(QuantPlan, Q3KMPromotesEveryLayerAndTheFirstOnesMore) {
+  const arch::ModelDims d = dims(256, 256, 32);
+  const QuantPlan plan = quant_plan(llama(), d, "Q3_K_M");
+  for (int l = 0; l < 32; ++l) {
+    EXPECT_EQ(plan.format_of(Role::attn_v, l), l < 2 ? FormatId::q5_k : FormatId::q4_k) << l;
+    EXPECT_EQ(plan.format_of(Role::ffn_down, l), l < 2 ? FormatId::q5_k : FormatId::q4_k) << l;
+    EXPECT_EQ(plan.format_of(Role::attn_output, l), FormatId::q4_k);
+    EXPECT_EQ(plan.format_of(Role::attn_q, l), FormatId::q3_k);
+    EXPECT_EQ(plan.format_of(Role::ffn_up, l), FormatId::q3_k);
+  }
+  EXPECT_EQ(plan.format_of(Role::token_embd, -1), FormatId::q6_k);
+}
+
 TEST(QuantPlan, FusedMatricesAndTablesOfPositionsAsLlamaQuantizeHasThem) {
   arch::ModelDims d = dims(256, 256, 8);
   const arch::Arch& gpt2 = *arch::arch_by_name("gpt2");
   for (const auto& [mix, fused] : std::map<std::string, FormatId>{
-           {"q4_k_m", FormatId::q5_k}, {"q4_k_s", FormatId::q4_k}, {"q5_k_m", FormatId::q6_k}, {"q5_k_s", FormatId::q5_k}, {"q8_0", FormatId::q8_0}}) {
+           {"q3_k_m", FormatId::q4_k}, {"q4_k_m", FormatId::q5_k}, {"q4_k_s", FormatId::q4_k}, {"q5_k_m", FormatId::q6_k}, {"q5_k_s", FormatId::q5_k}, {"q8_0", FormatId::q8_0}}) {
     const QuantPlan plan = quant_plan(gpt2, d, mix);
     for (int l = 0; l < 8; ++l) EXPECT_EQ(plan.format_of(Role::attn_qkv, l), fused) << mix;
     EXPECT_EQ(plan.format_of(Role::pos_embd, -1), FormatId::f32) << mix;
@@ -102,7 +115,7 @@ TEST(QuantPlan, FusedMatricesAndTablesOfPositionsAsLlamaQuantizeHasThem) {
 
 TEST(QuantPlan, EveryMixNameIsAccepted) {
   const std::vector<std::string> names = mix_names();
-  EXPECT_EQ(names.size(), format::all_formats().size() + 4);
+  EXPECT_EQ(names.size(), format::all_formats().size() + 5);
   for (const std::string& name : names) EXPECT_EQ(quant_plan(llama(), dims(256, 512, 2), name).tensors.size(), 2u + 2 * 9) << name;
 }
 

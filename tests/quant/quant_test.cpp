@@ -20,7 +20,8 @@ namespace {
 using format::FormatId;
 
 constexpr FormatId kBlockFormats[] = {FormatId::q2_0, FormatId::q4_0, FormatId::q4_1, FormatId::q5_0, FormatId::q5_1,
-                                      FormatId::q8_0, FormatId::q4_k, FormatId::q5_k, FormatId::q6_k};
+                                      FormatId::q8_0, FormatId::q2_k, FormatId::q3_k, FormatId::q4_k, FormatId::q5_k, FormatId::q6_k,
+                                      FormatId::iq4_nl, FormatId::iq4_xs};
 
 std::vector<float> random_matrix(std::int64_t n, std::uint64_t seed, double scale = 0.05) {
   core::Rng rng(seed);
@@ -83,8 +84,8 @@ TEST(Grid, EveryBlockFormatHasOneAndFloatsHaveNone) {
       ++grids;
     }
   }
-  EXPECT_EQ(grids, 9);
-  EXPECT_EQ(std::size(kBlockFormats), 9u);
+  EXPECT_EQ(grids, 13);
+  EXPECT_EQ(std::size(kBlockFormats), 13u);
 }
 
 // Any levels and any scales a sweep may choose decode to exactly the values it computed with.
@@ -105,7 +106,8 @@ TEST(Grid, PackedBytesDecodeToTheValuesOfTheSweep) {
         ASSERT_LE(n, kMaxCandidates);
         block.sub[s] = candidates[rng.below(static_cast<std::uint64_t>(n))];
         for (int i = 0; i < grid.sub; ++i) {
-          const int level = grid.low + static_cast<int>(rng.below(static_cast<std::uint64_t>(grid.high - grid.low + 1)));
+          const int level = grid.codebook ? format::kCodebook4[rng.below(16)]
+                                          : grid.low + static_cast<int>(rng.below(static_cast<std::uint64_t>(grid.high - grid.low + 1)));
           block.level[s * grid.sub + i] = static_cast<std::int8_t>(level);
           expected.push_back(grid_value(block.sub[s], level));
         }
@@ -142,7 +144,7 @@ TEST(Rounding, NearestIsTheFormatsOwnEncoder) {
     EXPECT_EQ(round_matrix(w, 7, 256, f.id, Rounding::nearest, nullptr, pool), expected) << f.name;
     ++formats;
   }
-  EXPECT_EQ(formats, 12);
+  EXPECT_EQ(formats, 16);
 }
 
 TEST(Rounding, OutputErrorIsThatOfTheOutputs) {

@@ -85,7 +85,7 @@ TEST(Parity, EveryFormat) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 12u);
+  EXPECT_EQ(formats, 16u);
 }
 
 // Each control is one mistake a runtime could make; the comparison must see it by far more than the widest tolerance above.

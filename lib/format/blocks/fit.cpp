@@ -38,12 +38,13 @@ struct Candidate {
 };
 
 // Levels by (x - start) * id, then the best scale and min for them, and their error with those levels.
-Candidate solve_affine(const WeightedGroup<32>& group, float start, float id, int highest, bool min_at_most_zero) {
-  float levels[32];
-  nearest_levels<32>(group.x, start, id, highest, levels);
-  const double q1 = lane_sum<32>([&](int i) { return group.w[i] * levels[i]; });
-  const double q2 = lane_sum<32>([&](int i) { return group.w[i] * levels[i] * levels[i]; });
-  const double xq = lane_sum<32>([&](int i) { return group.wx[i] * levels[i]; });
+template <int N>
+Candidate solve_affine(const WeightedGroup<N>& group, float start, float id, int highest, bool min_at_most_zero) {
+  float levels[N];
+  nearest_levels<N>(group.x, start, id, highest, levels);
+  const double q1 = lane_sum<N>([&](int i) { return group.w[i] * levels[i]; });
+  const double q2 = lane_sum<N>([&](int i) { return group.w[i] * levels[i] * levels[i]; });
+  const double xq = lane_sum<N>([&](int i) { return group.wx[i] * levels[i]; });
   const double w = group.sum_w, x1 = group.sum_wx, x2 = group.sum_wxx;
   const double determinant = w * q2 - q1 * q1;
   double scale = 0, min = 0;
@@ -128,7 +129,8 @@ float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, 
   return static_cast<float>(best_sign * best.scale());
 }
 
-Affine fit_affine(const WeightedGroup<32>& group, int highest, bool min_at_most_zero) {
+template <int N>
+Affine fit_affine(const WeightedGroup<N>& group, int highest, bool min_at_most_zero) {
   float low = group.x[0], high = group.x[0];
   for (const float v : group.x) {
     low = std::min(low, v);
@@ -154,6 +156,8 @@ Affine fit_affine(const WeightedGroup<32>& group, int highest, bool min_at_most_
   }
   return best.fit;
 }
+template Affine fit_affine<16>(const WeightedGroup<16>&, int, bool);
+template Affine fit_affine<32>(const WeightedGroup<32>&, int, bool);
 
 const float* usable_weights(const float* importance, int n, float* uniform) {
   if (importance != nullptr && std::any_of(importance, importance + n, [](float w) { return w > 0.0f; })) return importance;

@@ -55,12 +55,13 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest);
 // The same for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), exactly: no other scale has a smaller error.
 float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest);
 
-// x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 32.
+// x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 16 or 32.
 struct Affine {
   float scale = 0.0f;
   float min = 0.0f;
 };
-Affine fit_affine(const WeightedGroup<32>& group, int highest, bool min_at_most_zero);
+template <int N>
+Affine fit_affine(const WeightedGroup<N>& group, int highest, bool min_at_most_zero);
 
 // The weights to use for n values: importance where it has any above 0, else 1 for all (written to `uniform`).
 const float* usable_weights(const float* importance, int n, float* uniform);

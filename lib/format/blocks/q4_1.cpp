@@ -29,7 +29,7 @@ struct Codec {
     return with_scale(x, (*high - *low) / 15.0f, *low);
   }
   static Block searched(const float* x, const float* weight) {
-    const Affine fit = fit_affine({x, weight}, 15, false);
+    const Affine fit = fit_affine<32>({x, weight}, 15, false);
     return with_scale(x, core::half_to_float(scale_bits(fit.scale)), core::half_to_float(scale_bits(fit.min)));
   }
 };

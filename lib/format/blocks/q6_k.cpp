@@ -33,7 +33,7 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
     super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16, weight);
-    const ScaledSuperBlock fit = fit_scaled_super_block(x, weight);
+    const ScaledSuperBlock fit = fit_scaled_super_block(x, weight, kQ6_K);
     BlockQ6_K block{{}, {}, {}, fit.d};
     std::copy(fit.scale, fit.scale + kScaledGroups, block.scales);
     for (int i = 0; i < kSuperBlock; ++i) {

@@ -24,14 +24,14 @@ float choose_levels(const float* x, const float* weight, float scale, float min,
 }
 
 // The best integers near scale and min of one group for the given d and dmin: replaces them and q, returns the error.
-float refine_affine_group(const float* x, const float* weight, int highest, float d, float dmin, std::uint8_t* scale, std::uint8_t* min,
-                          std::uint8_t* q) {
-  constexpr int kGroup = kSuperBlock / kAffineGroups;
+template <int kGroup>
+float refine_affine_group(const float* x, const float* weight, int highest, int top_scale, float d, float dmin, std::uint8_t* scale,
+                          std::uint8_t* min, std::uint8_t* q) {
   const int centre_scale = *scale, centre_min = *min;
   float best = INFINITY, levels[2][kGroup];
   int kept = 0;
-  for (int s = std::max(0, centre_scale - 1); s <= std::min(63, centre_scale + 1); ++s)
-    for (int m = std::max(0, centre_min - 1); m <= std::min(63, centre_min + 1); ++m) {
+  for (int s = std::max(0, centre_scale - 1); s <= std::min(top_scale, centre_scale + 1); ++s)
+    for (int m = std::max(0, centre_min - 1); m <= std::min(top_scale, centre_min + 1); ++m) {
       const float error = choose_levels<kGroup>(x, weight, d * static_cast<float>(s), dmin * static_cast<float>(m), highest, levels[1 - kept]);
       if (!(error < best)) continue;
       best = error;
@@ -44,30 +44,30 @@ float refine_affine_group(const float* x, const float* weight, int highest, floa
   return best;
 }
 
-// The same for one group without min. Levels count from -32: x + 32 s ~ s * (q + 32).
-float refine_scaled_group(const float* x, const float* weight, float d, std::int8_t* scale, std::int8_t* q) {
+// The same for one group without min. Levels count from the lowest, -l: x + l s ~ s * (q + l).
+float refine_scaled_group(const float* x, const float* weight, ScaledRange range, float d, std::int8_t* scale, std::int8_t* q) {
   constexpr int kGroup = kSuperBlock / kScaledGroups;
   const int centre = *scale;
   float best = INFINITY, levels[2][kGroup];
   int kept = 0;
-  for (int s = std::max(-128, centre - 1); s <= std::min(127, centre + 1); ++s) {
+  for (int s = std::max(-range.low_scale, centre - 1); s <= std::min(range.low_scale - 1, centre + 1); ++s) {
     const float step = d * static_cast<float>(s);
-    const float error = choose_levels<kGroup>(x, weight, step, 32.0f * step, 63, levels[1 - kept]);
+    const float error = choose_levels<kGroup>(x, weight, step, static_cast<float>(range.low_level) * step, 2 * range.low_level - 1, levels[1 - kept]);
     if (!(error < best)) continue;
     best = error;
     kept = 1 - kept;
     *scale = static_cast<std::int8_t>(s);
   }
   if (best < INFINITY)
-    for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::int8_t>(static_cast<int>(levels[kept][i]) - 32);
+    for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::int8_t>(static_cast<int>(levels[kept][i]) - range.low_level);
   return best;
 }
 
 // d and dmin of least weighted squared error for the block's integers.
+template <int kGroup>
 void solve_affine_super(const float* x, const float* weight, AffineSuperBlock& block) {
-  constexpr int kGroup = kSuperBlock / kAffineGroups;
   double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;  // a = scale * q, b = -min
-  for (int g = 0; g < kAffineGroups; ++g) {
+  for (int g = 0; g < kSuperBlock / kGroup; ++g) {
     const double b = -static_cast<double>(block.min[g]);
     for (int i = g * kGroup; i < (g + 1) * kGroup; ++i) {
       const double w = weight[i], a = static_cast<double>(block.scale[g] * block.q[i]);
@@ -101,25 +101,24 @@ void solve_scaled_super(const float* x, const float* weight, ScaledSuperBlock& b
   if (aa > 0) block.d = scale_bits(static_cast<float>(ax / aa));
 }
 
-}  // namespace
-
-AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int highest) {
-  constexpr int kGroup = kSuperBlock / kAffineGroups;
-  Affine fits[kAffineGroups];
+template <int kGroup>
+AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int highest, int top) {
+  constexpr int kGroups = kSuperBlock / kGroup;
+  Affine fits[kGroups];
   float top_scale = 0, top_min = 0;
-  for (int g = 0; g < kAffineGroups; ++g) {
-    fits[g] = fit_affine({x + g * kGroup, weight + g * kGroup}, highest, true);
+  for (int g = 0; g < kGroups; ++g) {
+    fits[g] = fit_affine(WeightedGroup<kGroup>(x + g * kGroup, weight + g * kGroup), highest, true);
     top_scale = std::max(top_scale, fits[g].scale);
     top_min = std::max(top_min, -fits[g].min);
   }
   AffineSuperBlock block;
-  block.d = scale_bits(top_scale / 63.0f);
-  block.dmin = scale_bits(top_min / 63.0f);
+  block.d = scale_bits(top_scale / static_cast<float>(top));
+  block.dmin = scale_bits(top_min / static_cast<float>(top));
   {
     const float id = inverse(core::half_to_float(block.d)), idmin = inverse(core::half_to_float(block.dmin));
-    for (int g = 0; g < kAffineGroups; ++g) {
-      block.scale[g] = static_cast<std::uint8_t>(rounded(fits[g].scale * id, 0, 63));
-      block.min[g] = static_cast<std::uint8_t>(rounded(-fits[g].min * idmin, 0, 63));
+    for (int g = 0; g < kGroups; ++g) {
+      block.scale[g] = static_cast<std::uint8_t>(rounded(fits[g].scale * id, 0, top));
+      block.min[g] = static_cast<std::uint8_t>(rounded(-fits[g].min * idmin, 0, top));
     }
   }
   AffineSuperBlock best = block;
@@ -127,26 +126,33 @@ AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int
   for (int round = 0; round < kRounds; ++round) {
     const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
     float error = 0;
-    for (int g = 0; g < kAffineGroups; ++g) {
-      error += refine_affine_group(x + g * kGroup, weight + g * kGroup, highest, d, dmin, &block.scale[g], &block.min[g], block.q + g * kGroup);
+    for (int g = 0; g < kGroups; ++g) {
+      error += refine_affine_group<kGroup>(x + g * kGroup, weight + g * kGroup, highest, top, d, dmin, &block.scale[g], &block.min[g], block.q + g * kGroup);
     }
     if (!(error < best_error)) break;
     best_error = error;
     best = block;
-    solve_affine_super(x, weight, block);
+    solve_affine_super<kGroup>(x, weight, block);
   }
   return best;
 }
 
-ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight) {
+}  // namespace
+
+AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int highest) { return fit_affine_groups<32>(x, weight, highest, 63); }
+AffineSuperBlock fit_affine_super_block16(const float* x, const float* weight, int highest, int top_scale) {
+  return fit_affine_groups<16>(x, weight, highest, top_scale);
+}
+
+ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight, ScaledRange range) {
   constexpr int kGroup = kSuperBlock / kScaledGroups;
   float fits[kScaledGroups];
-  for (int g = 0; g < kScaledGroups; ++g) fits[g] = fit_scale<kGroup>({x + g * kGroup, weight + g * kGroup}, -32, 31);
+  for (int g = 0; g < kScaledGroups; ++g) fits[g] = fit_scale<kGroup>({x + g * kGroup, weight + g * kGroup}, -range.low_level, range.low_level - 1);
   ScaledSuperBlock block;
-  block.d = scale_bits(extreme(fits, kScaledGroups) / -128.0f);
+  block.d = scale_bits(extreme(fits, kScaledGroups) / static_cast<float>(-range.low_scale));
   {
     const float id = inverse(core::half_to_float(block.d));
-    for (int g = 0; g < kScaledGroups; ++g) block.scale[g] = static_cast<std::int8_t>(rounded(fits[g] * id, -128, 127));
+    for (int g = 0; g < kScaledGroups; ++g) block.scale[g] = static_cast<std::int8_t>(rounded(fits[g] * id, -range.low_scale, range.low_scale - 1));
   }
   ScaledSuperBlock best = block;
   float best_error = INFINITY;
@@ -154,7 +160,7 @@ ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight) {
     const float d = core::half_to_float(block.d);
     float error = 0;
     for (int g = 0; g < kScaledGroups; ++g) {
-      error += refine_scaled_group(x + g * kGroup, weight + g * kGroup, d, &block.scale[g], block.q + g * kGroup);
+      error += refine_scaled_group(x + g * kGroup, weight + g * kGroup, range, d, &block.scale[g], block.q + g * kGroup);
     }
     if (!(error < best_error)) break;
     best_error = error;
@@ -194,6 +200,34 @@ void unpack_scales6(const std::uint8_t* packed, std::uint8_t* scale, std::uint8_
     scale[j + 4] = static_cast<std::uint8_t>((packed[j + 8] & 15) | (packed[j] >> 6) << 4);
     min[j + 4] = static_cast<std::uint8_t>((packed[j + 8] >> 4) | (packed[j + 4] >> 6) << 4);
   }
+}
+
+void pack_scales3(const std::int8_t* scale, std::uint8_t* packed) {
+  std::fill(packed, packed + kScales6Bytes, std::uint8_t{0});
+  for (int g = 0; g < kScaledGroups; ++g) {
+    const int stored = scale[g] + 32;
+    packed[g % 8] = static_cast<std::uint8_t>(packed[g % 8] | (stored & 15) << (g / 8 * 4));
+    packed[8 + g % 4] = static_cast<std::uint8_t>(packed[8 + g % 4] | (stored >> 4) << (g / 4 * 2));
+  }
+}
+
+void unpack_scales3(const std::uint8_t* packed, std::int8_t* scale) {
+  for (int g = 0; g < kScaledGroups; ++g) {
+    const int low = (packed[g % 8] >> (g / 8 * 4)) & 15, high = (packed[8 + g % 4] >> (g / 4 * 2)) & 3;
+    scale[g] = static_cast<std::int8_t>((low | high << 4) - 32);
+  }
+}
+
+void pack_super_pairs(const std::uint8_t* q, std::uint8_t* qs) {
+  std::fill(qs, qs + kSuperBlock / 4, std::uint8_t{0});
+  for (int i = 0; i < kSuperBlock; ++i) {
+    std::uint8_t& byte = qs[i / 128 * 32 + i % 32];
+    byte = static_cast<std::uint8_t>(byte | (q[i] & 3) << (i % 128 / 32 * 2));
+  }
+}
+
+void unpack_super_pairs(const std::uint8_t* qs, std::uint8_t* q) {
+  for (int i = 0; i < kSuperBlock; ++i) q[i] = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
 }
 
 }  // namespace espalier::format

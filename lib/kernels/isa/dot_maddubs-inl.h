@@ -23,7 +23,10 @@ struct Dot<8> {
   static V::I first(const W& w, V::I x) { return V::madd16(V::maddubs(w.magnitude, V::apply_sign(x, w)), V::iset32(0x00010001)); }
   static V::I step(V::I sum, const W& w, V::I x) { return V::add32(sum, first(w, x)); }
   static V::I widen(V::I sum) { return sum; }
+  static V::I widen_scaled(V::I sum, V::I scale) { return V::mul32(sum, scale); }  // scale: one 32-bit number a lane
 };
+template <>
+struct Dot<kCodebookLevels> : Dot<8> {};
 
 // Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
 inline V::I dot_int8(V::I sum, V::I u, V::I s) { return V::add32(sum, V::madd16(V::maddubs(u, s), V::iset32(0x00010001))); }

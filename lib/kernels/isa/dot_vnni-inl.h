@@ -19,6 +19,9 @@ struct Dot {
 // Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
 inline V::I dot_int8(V::I sum, V::I u, V::I s) { return dpbusd(sum, u, s); }
 
+template <>
+struct Dot<kCodebookLevels> : Dot<8> {};
+
 // Operands of widen_scaled from a pair of 16-bit scales per lane, and from signed bytes.
 inline V::I scale_low(V::I pair) { return V::iand(pair, V::iset32(0xFFFF)); }
 inline V::I scale_high(V::I pair) { return V::right32<16>(pair); }

@@ -9,9 +9,13 @@ void fill_table(KernelTable& table) {
   fill_quantized<Q4_1>(table.linear[k_q4_1]);
   fill_quantized<Q5_0>(table.linear[k_q5_0]);
   fill_quantized<Q5_1>(table.linear[k_q5_1]);
+  fill_quantized<Q2_K>(table.linear[k_q2_k]);
+  fill_quantized<Q3_K>(table.linear[k_q3_k]);
   fill_quantized<Q4_K>(table.linear[k_q4_k]);
   fill_quantized<Q5_K>(table.linear[k_q5_k]);
   fill_quantized<Q6_K>(table.linear[k_q6_k]);
+  fill_quantized<IQ4_NL>(table.linear[k_iq4_nl]);
+  fill_quantized<IQ4_XS>(table.linear[k_iq4_xs]);
   table.quantize_per_32 = quantize_per_32;
   table.quantize_per_256 = quantize_per_256;
   table.steps = {.rms_norm = rms_norm,

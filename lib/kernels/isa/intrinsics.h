@@ -18,4 +18,5 @@
 #define ESP_ISA_NAME(name) name
 #endif
 
+#include "format/blocks/blocks.h"
 #include "kernels/kernel_table.h"

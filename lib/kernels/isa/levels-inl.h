@@ -1,4 +1,16 @@
 // Interleaved levels of 32 columns (kernels/layout.h) to 8 vectors of bytes. Included inside an unnamed namespace after V.
+
+// In place of a number of bits: 4 bits that choose one of the 16 signed bytes of format::kCodebook4.
+constexpr int kCodebookLevels = 100;
+constexpr int stored_bits(int bits) { return bits == kCodebookLevels ? 4 : bits; }
+
+template <int kStep>
+inline V::I third_bit(V::I high) {  // bit kStep of each byte, moved to bit 2
+  if constexpr (kStep < 2) high = V::left16<2 - kStep>(high);
+  if constexpr (kStep > 2) high = V::right16<kStep - 2>(high);
+  return V::iand(high, V::iset8(0x04));
+}
+
 template <int kStep>
 inline V::I fifth_bit(V::I high) {  // bit kStep of each byte, moved to bit 4
   if constexpr (kStep < 4) high = V::left16<4 - kStep>(high);
@@ -19,10 +31,14 @@ template <int kBits, int kStep>
 inline V::I levels_of_step(const unsigned char* p) {
   if constexpr (kBits == 8) {
     return V::iload(p + kStep * V::kBytes);
-  } else if constexpr (kBits == 2) {
+  } else if constexpr (kBits == kCodebookLevels) {
+    return V::lookup16(format::kCodebook4, levels_of_step<4, kStep>(p));
+  } else if constexpr (kBits == 2 || kBits == 3) {
     V::I four = V::iload(p + kStep / 4 * V::kBytes);
     if constexpr (kStep % 4 > 0) four = V::right16<2 * (kStep % 4)>(four);
-    return V::iand(four, V::iset8(0x03));
+    four = V::iand(four, V::iset8(0x03));
+    if constexpr (kBits == 3) four = V::ior(four, third_bit<kStep>(V::iload(p + 2 * V::kBytes)));
+    return four;
   } else {
     V::I low = V::iload(p + kStep % 4 * V::kBytes);
     if constexpr (kStep >= 4) low = V::right16<4>(low);

@@ -70,6 +70,11 @@ struct V {
   template <int kN> static I right32_signed(I a) { return _mm256_srai_epi32(a, kN); }
   template <int kN> static I right16_signed(I a) { return _mm256_srai_epi16(a, kN); }
   static I load_int8(const void* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }  // 8 bytes
+  static I load_u16(const void* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static I lookup16(const std::int8_t* table, I index) {  // byte = table[index byte], indices 0..15
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
+  }
+  static I sub8(I a, I b) { return _mm256_sub_epi8(a, b); }
   static I add16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I add32(I a, I b) { return _mm256_add_epi32(a, b); }
   static I mul32(I a, I b) { return _mm256_mullo_epi32(a, b); }

@@ -81,6 +81,11 @@ struct V {
   template <int kN> static I right32_signed(I a) { return _mm512_srai_epi32(a, kN); }
   template <int kN> static I right16_signed(I a) { return _mm512_srai_epi16(a, kN); }
   static I load_int8(const void* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }  // 16 bytes
+  static I load_u16(const void* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+  static I lookup16(const std::int8_t* table, I index) {  // byte = table[index byte], indices 0..15
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
+  }
+  static I sub8(I a, I b) { return _mm512_sub_epi8(a, b); }
   static I add16(I a, I b) { return _mm512_add_epi16(a, b); }
   static I add32(I a, I b) { return _mm512_add_epi32(a, b); }
   static I mul32(I a, I b) { return _mm512_mullo_epi32(a, b); }
