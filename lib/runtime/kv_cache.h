@@ -19,6 +19,8 @@ class KvCache {
   std::int64_t position() const { return position_; }  // tokens held
   void advance(std::int64_t n) { position_ += n; }
   void clear() { position_ = 0; }
+  void rewind(std::int64_t position) { position_ = position; }   // earliest_rewind() <= position <= position()
+  std::int64_t earliest_rewind() const { return 0; }             // every position seen is kept
   std::int64_t bytes_per_token() const;
 
   void store(int layer, std::int64_t group, std::int64_t position, const float* k_D, const float* v_D, const kernels::StepKernels& steps) noexcept;
