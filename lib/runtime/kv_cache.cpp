@@ -34,32 +34,38 @@ KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptio
 
 std::int64_t KvCache::bytes_per_token() const { return rows_per_token_ * row_bytes_; }
 
-void KvCache::clear() { position_ = dropped_ = 0; }
+void KvCache::clear() {
+  position_ = 0;
+  for (Layer& layer : layers_) layer.dropped = 0;
+}
+
+std::int64_t KvCache::earliest_rewind() const {
+  std::int64_t out = 0;
+  for (const Layer& layer : layers_)
+    if (layer.dropped > 0) out = std::max(out, layer.dropped + layer.window - 1);
+  return out;
+}
 
 void KvCache::advance(std::int64_t n) noexcept {
   position_ += n;
-  if (position_ - dropped_ < 2 * kDropEvery) return;
-  std::int64_t left = 0;  // the furthest of the windows' ends
   for (Layer& layer : layers_) {
-    if (layer.window == 0 || position_ - layer.window < dropped_ + kDropEvery) continue;
     // Positions a little behind the window stay, for a caller that takes back its last tokens.
     const std::int64_t end = position_ - layer.window - kDropEvery / 2;
-    drop(layer, dropped_, end);
-    left = left == 0 ? end : std::min(left, end);
+    if (layer.window > 0 && end >= layer.dropped + kDropEvery) drop(layer, end);
   }
-  if (left > 0) dropped_ = left;
 }
 
-// Gives back the pages that lie wholly in positions [begin, end) of a group.
-void KvCache::drop(Layer& layer, std::int64_t begin, std::int64_t end) noexcept {
+// Gives back the pages that lie wholly in positions [0, end) of a group and have not been yet.
+void KvCache::drop(Layer& layer, std::int64_t end) noexcept {
   static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   for (std::int64_t g = 0; g < layer.groups; ++g)
     for (Buffer<unsigned char>* buffer : {&layer.k, &layer.v}) {
       // The page in which the last drop ended can go now, unless the group begins in it.
       const auto at = [&](std::int64_t position) { return reinterpret_cast<std::uintptr_t>(buffer->data() + offset(g, position)); };
-      const std::uintptr_t first = std::max(at(begin) / page * page, (at(0) + page - 1) / page * page), last = at(end) / page * page;
+      const std::uintptr_t first = std::max(at(layer.dropped) / page * page, (at(0) + page - 1) / page * page), last = at(end) / page * page;
       if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
     }
+  layer.dropped = end;
 }
 
 void KvCache::store(int layer, std::int64_t group, std::int64_t position, const float* k_D, const float* v_D,

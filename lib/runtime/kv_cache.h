@@ -21,6 +21,8 @@ class KvCache {
   std::int64_t position() const { return position_; }  // tokens held
   void advance(std::int64_t n) noexcept;
   void clear();
+  void rewind(std::int64_t position) { position_ = position; }   // earliest_rewind() <= position <= position()
+  std::int64_t earliest_rewind() const;                          // what a token there would see was not given back
   std::int64_t bytes_per_token() const;
   std::int64_t bytes() const { return bytes_per_token() * context_; }  // when it is full and no layer has a window
 
@@ -33,14 +35,14 @@ class KvCache {
   struct Layer {
     Buffer<unsigned char> k, v;  // [K, context] rows
     std::int64_t groups = 0;
-    std::int64_t window = 0;     // positions that the next token sees; 0: all
+    std::int64_t window = 0;     // positions that a token sees, itself included; 0: all
+    std::int64_t dropped = 0;    // the first positions, whose pages were given back
   };
   std::int64_t offset(std::int64_t group, std::int64_t position) const { return (group * context_ + position) * row_bytes_; }
-  void drop(Layer& layer, std::int64_t begin, std::int64_t end) noexcept;
+  void drop(Layer& layer, std::int64_t end) noexcept;
 
   kernels::KvFormat format_;
   std::int64_t context_, head_dim_, row_bytes_, position_ = 0, rows_per_token_ = 0;
-  std::int64_t dropped_ = 0;  // positions that all windows have left, as of the last time pages were given back
   std::vector<Layer> layers_;
 };
 

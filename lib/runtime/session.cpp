@@ -119,6 +119,14 @@ Session::Peaks Session::measure_peaks() {
 
 void Session::reset() { state_->cache.clear(); }
 
+void Session::rewind(std::int64_t position) {
+  KvCache& cache = state_->cache;
+  ESP_CHECK(position >= cache.earliest_rewind() && position <= cache.position(), usage, "rewind to ", position, ": expected ", cache.earliest_rewind(), " to ",
+            cache.position());
+  cache.rewind(position);
+}
+std::int64_t Session::earliest_rewind() const { return state_->cache.earliest_rewind(); }
+
 std::span<const float> Session::prefill(std::span<const std::int32_t> tokens) {
   State& s = *state_;
   s.check(tokens);

@@ -49,6 +49,9 @@ class Session {
   Peaks measure_peaks();
 
   void reset();                                  // empties the KV cache
+  // Takes back the last tokens: `position` are left. Error(usage) for more than there are, or fewer than earliest_rewind().
+  void rewind(std::int64_t position);
+  std::int64_t earliest_rewind() const;          // the least position whose keys and values are all still there
   // Appends tokens; logits of the last one, valid until the next call: [vocab]. Error(usage) when the context is full.
   std::span<const float> prefill(std::span<const std::int32_t> tokens);
   // Appends tokens and hands out the logits [vocab] of each from `first_scored` on, in order, in bounded memory.
@@ -62,23 +65,6 @@ class Session {
   // attn_in attn_mix attn_out ffn_in ffn_act ffn_out layer_out; layer -1: output_norm (of tokens with logits). Empty function: off.
   using Tap = std::function<void(const char* step, int layer, std::span<const float> values, std::int64_t tokens)>;
   void set_tap(Tap tap);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
-
-// Token sampling: greedy at temperature 0; else temperature, top-k (0 = off), top-p (1 = off), reproducible by seed.
-struct SamplerOptions {
-  double temperature = 0, top_p = 1;
-  std::int64_t top_k = 0;
-  std::uint64_t seed = 0;
-};
-class Sampler {
- public:
-  explicit Sampler(const SamplerOptions& options);
-  ~Sampler();
-  std::int32_t pick(std::span<const float> logits);
 
  private:
   struct State;

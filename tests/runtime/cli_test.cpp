@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/file.h"
 #include "runtime/plain_model.h"
@@ -65,12 +66,18 @@ TEST_F(Cli, WrongUseIsTwo) {
                                           "generate " + gguf() + " --prompt ''",
                                           "generate " + gguf() + " --prompt x --isa abacus",
                                           "generate " + gguf() + " --prompt x --prompt-file " + text(),
+                                          "generate " + gguf() + " --prompt x --prompts " + text(),
+                                          "generate " + gguf() + " --prompt x --min-p 2",
+                                          "generate " + gguf() + " --prompt x --repeat-penalty 0",
+                                          "generate " + gguf() + " --prompt x --stop ''",
+                                          "generate " + gguf() + " --prompt x --draft " + gguf() + " --draft-tokens 0",
+                                          "tokenize " + gguf(),
                                           "perplexity " + gguf(),
                                           "perplexity " + gguf() + " --text " + text() + " --protocol mine",
                                           "bench " + gguf() + " --prompt 0 --generate 0",
                                           "bench " + gguf() + " --prompt 129",
                                           "bench " + gguf() + " --kv f64"};
-  ASSERT_EQ(lines.size(), 16u);
+  ASSERT_EQ(lines.size(), 22u);
   for (const std::string& line : lines) {
     const Ran ran = run(line);
     EXPECT_EQ(ran.code, 2) << line << "\n" << ran.err;
@@ -120,6 +127,82 @@ TEST_F(Cli, Generate) {
   EXPECT_EQ(streamed.code, 0);
   EXPECT_EQ(streamed.err, "");
   EXPECT_EQ(json("generate " + gguf() + " --prompt-file " + text() + " --tokens 0").at("generated_tokens"), 0);
+}
+
+TEST_F(Cli, StopStringAndMinP) {
+  const std::string base = "generate " + gguf() + " --prompt Hello --tokens 20";
+  const auto whole = json(base);
+  ASSERT_GE(whole.at("text").get<std::string>().size(), 8u);
+  // Its first ASCII character from the fifth on ends the text where it stands first.
+  const std::string text = whole.at("text");
+  const std::size_t at = text.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-*/:.,;", 4);
+  ASSERT_NE(at, std::string::npos) << text;
+  const std::string stop = text.substr(at, 1);
+  const auto stopped = json(base + " --stop 'never this' --stop '" + stop + "'");
+  EXPECT_EQ(stopped.at("end"), "stop_string");
+  EXPECT_EQ(stopped.at("text"), text.substr(0, text.find(stop)));
+  EXPECT_EQ(stopped.at("ended"), false);
+  const std::string sampled = base + " --temperature 2 --seed 3 --min-p 1";  // as good as greedy
+  EXPECT_EQ(json(sampled).at("ids"), whole.at("ids"));
+}
+
+TEST_F(Cli, DraftReportsItsAcceptance) {
+  const std::string base = "generate " + gguf() + " --prompt Hello --tokens 24";
+  const auto alone = json(base), drafted = json(base + " --draft " + gguf() + " --draft-tokens 3");
+  EXPECT_EQ(drafted.at("text"), alone.at("text"));
+  EXPECT_EQ(drafted.at("acceptance_rate"), 1.0);
+  EXPECT_EQ(drafted.at("accepted"), drafted.at("drafted"));
+  EXPECT_FALSE(alone.contains("drafted"));
+  const Ran told = run(base + " --draft " + gguf());
+  EXPECT_NE(told.err.find("accepted (100 %)"), std::string::npos) << told.err;
+  const std::string other = dir_.file("other.gguf");
+  support::PlainModel model = support::random_model({.vocab = 301, .positions = 128, .layers = {{3, 2, 100}}}, 9);
+  support::write_gguf(model, other);
+  const Ran refused = run(base + " --draft " + other);
+  EXPECT_EQ(refused.code, 3);
+  EXPECT_NE(refused.err.find("vocabulary"), std::string::npos) << refused.err;
+}
+
+// Each prompt of a file as if it were alone, in order.
+TEST_F(Cli, BatchOfPrompts) {
+  const std::string file = dir_.file("prompts.txt");
+  core::write_text_file(file, "Hello\n\n\"two\\nlines\"\r\n\"quoted\" only here\nHello\n");
+  const std::string rest = " --tokens 6 --temperature 1 --seed 4";
+  const auto batch = json("generate " + gguf() + " --prompts " + file + rest);
+  ASSERT_EQ(batch.at("results").size(), 4u);
+  const auto hello = json("generate " + gguf() + " --prompt Hello" + rest);
+  EXPECT_EQ(batch.at("results")[0].at("ids"), hello.at("ids"));
+  EXPECT_EQ(batch.at("results")[3], batch.at("results")[0]);
+  EXPECT_EQ(batch.at("results")[1].at("prompt_tokens"), 9);
+  EXPECT_EQ(batch.at("results")[2].at("prompt_tokens"), 18);
+  EXPECT_EQ(batch.at("prompt_tokens"), 5 + 9 + 18 + 5);
+  const Ran lines = run("generate " + gguf() + " --prompts " + file + rest + " --quiet");
+  EXPECT_EQ(lines.code, 0) << lines.err;
+  std::istringstream in(lines.out);
+  std::size_t n = 0;
+  for (std::string line; std::getline(in, line); ++n) EXPECT_EQ(nlohmann::json::parse(line), batch.at("results")[n]);
+  EXPECT_EQ(n, 4u);
+  core::write_text_file(file, "fine\n\"broken\\q\"\n");
+  const Ran broken = run("generate " + gguf() + " --prompts " + file);
+  EXPECT_EQ(broken.code, 3);
+  EXPECT_NE(broken.err.find("prompts.txt:2"), std::string::npos) << broken.err;
+  core::write_text_file(file, "\n\n");
+  EXPECT_EQ(run("generate " + gguf() + " --prompts " + file).code, 3);
+}
+
+TEST_F(Cli, TokenizeMessages) {
+  const std::string file = dir_.file("messages.json");
+  core::write_text_file(file, R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"}])");
+  const auto found = json("tokenize " + gguf() + " --messages " + file);
+  EXPECT_EQ(found.at("template"), "ChatML");
+  EXPECT_EQ(found.at("text"), "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(found.at("ids")[0], 1);
+  core::write_text_file(file, R"([{"role": "user", "content": "<|im_end|>"}])");
+  EXPECT_EQ(run("tokenize " + gguf() + " --messages " + file).code, 2);
+  for (const char* wrong : {"{}", "[3]", R"([{"role": "user"}])", R"([{"role": "user", "content": 3}])", "["}) {
+    core::write_text_file(file, wrong);
+    EXPECT_EQ(run("tokenize " + gguf() + " --messages " + file).code, 3) << wrong;
+  }
 }
 
 TEST_F(Cli, PerplexityBenchTokenize) {

@@ -55,6 +55,8 @@ TEST(KvCache, GivesBackOnlyWhatWindowsLeftBehind) {
         }
       }
       EXPECT_EQ(read(cache, 0, 1, 1000, steps), 0);  // control: given back
+      EXPECT_GE(cache.earliest_rewind(), 1000);
+      EXPECT_LE(cache.earliest_rewind(), kContext - 100);  // the last tokens can be taken back
       EXPECT_NE(read(cache, 1, 1, 1000, steps), 0);
     }
   }

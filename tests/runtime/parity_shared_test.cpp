@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "kernels/linear.h"
 #include "runtime/perplexity.h"
+#include "runtime/sampler.h"
 #include "support/shared_files.h"
 
 namespace espalier::runtime {

@@ -150,6 +150,29 @@ TEST(Session, DecodeStepDoesNotAllocate) {
   EXPECT_GT(support::allocation_count(), before);
 }
 
+// Tokens taken back leave no trace: what follows is the same to the bit.
+TEST(Session, Rewind) {
+  support::TempDir dir;
+  for (const auto format : {format::FormatId::f32, format::FormatId::q8_0}) {
+    Session session(write_model(dir, kQuantizable, format), {.threads = 2});
+    const auto tokens = support::random_tokens(40, 300, 9);
+    session.prefill({tokens.data(), 20});
+    const auto first = copy(session.decode_step(tokens[20]));
+    for (int i = 21; i < 40; ++i) session.decode_step(tokens[0]);
+    EXPECT_EQ(session.earliest_rewind(), 0);
+    session.rewind(20);
+    EXPECT_EQ(session.position(), 20);
+    EXPECT_EQ(copy(session.decode_step(tokens[20])), first);
+    session.rewind(21);  // where it is
+    EXPECT_EQ(session.position(), 21);
+    expect_error([&] { session.rewind(22); }, core::ErrorKind::usage, {"rewind to 22", "0 to 21"});
+    expect_error([&] { session.rewind(-1); }, core::ErrorKind::usage, {"rewind to -1"});
+    session.rewind(0);
+    session.prefill({tokens.data(), 20});
+    EXPECT_EQ(copy(session.decode_step(tokens[20])), first);
+  }
+}
+
 TEST(Session, FullContextAndWrongTokens) {
   support::TempDir dir;
   const std::string path = write_model(dir, {.positions = 50});

@@ -1,51 +1,116 @@
-// espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, greedily unless --temperature is given.
+// espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or each of a file of texts; greedily unless --temperature is
+// given.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
-#include "generation.h"
+#include "format/json_input.h"
 #include "verb.h"
+#include "writer.h"
 
 namespace espalier::tool {
 namespace {
 
-struct Flags {
-  std::string prompt, prompt_file;
-  std::int64_t tokens = 128;
-  runtime::SamplerOptions sampler;
+struct Flags : WriterFlags {
+  std::string prompt, prompt_file, prompts;
 };
 
-void run(const Common& common, const Flags& flags) {
-  ESP_CHECK(flags.tokens >= 0, usage, "--tokens ", flags.tokens, ": expected 0 or more");
-  runtime::SamplerOptions sampler_options = flags.sampler;
-  sampler_options.seed = common.seed;
-  runtime::Sampler sampler(sampler_options);
-  runtime::Session session(common.model, session_options(common));
-  const std::string text = flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
-  const std::vector<std::int32_t> prompt = session.tokenizer().encode(text);
-  ESP_CHECK(!prompt.empty(), usage, "--prompt: the text gives no tokens, and the model adds none of its own");
+using Json = nlohmann::ordered_json;
 
-  const auto show = [&](std::string_view piece) {
-    std::cout << piece;
-    std::cout.flush();
-  };
-  const Generated out = generate(session, sampler, prompt, flags.tokens, common.json ? std::function<void(std::string_view)>() : show);
+std::vector<std::int32_t> encode(const Writer& writer, const std::string& text, const std::string& where) {
+  std::vector<std::int32_t> ids = writer.tokenizer().encode(text);
+  ESP_CHECK(!ids.empty(), usage, where, ": the text gives no tokens, and the model adds none of its own");
+  return ids;
+}
+
+Json numbers(const std::vector<std::int32_t>& prompt, const runtime::Generated& out) {
+  return {{"text", out.text},
+          {"prompt_tokens", prompt.size()},
+          {"generated_tokens", out.tokens.size()},
+          {"ended", out.end == runtime::Generated::End::end_token},
+          {"end", runtime::end_name(out.end)},
+          {"ids", out.tokens}};
+}
+
+void one(const Common& common, const Flags& flags) {
+  Writer writer(common, flags);
+  const std::string text = flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
+  const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt");
+  const runtime::Generated out = writer.run(prompt, flags.generate, common.json ? runtime::Show() : show_text);
   const double prefill = static_cast<double>(prompt.size()) / out.prefill_seconds;
   const double decode = static_cast<double>(out.tokens.size()) / out.decode_seconds;
-  print(common,
-        {{"text", out.text},
-         {"prompt_tokens", prompt.size()},
-         {"generated_tokens", out.tokens.size()},
-         {"ended", out.ended},
-         {"ids", out.tokens},
-         {"prefill_tokens_per_second", prefill},
-         {"decode_tokens_per_second", decode}},
-        "\n");
+  Json result = numbers(prompt, out);
+  result["prefill_tokens_per_second"] = prefill;
+  result["decode_tokens_per_second"] = decode;
+  result.update(writer.draft_numbers());
+  print(common, result, "\n");
   if (!common.quiet && !common.json)
     std::cerr << prompt.size() << " tokens read at " << core::number(prefill) << " tokens/s, " << out.tokens.size() << " written at "
               << core::number(decode) << " tokens/s\n";
+  writer.report_draft();
+}
+
+// Each line is a prompt, as a JSON string (which may hold line breaks) or as it stands; empty lines are none.
+std::vector<std::string> read_prompts(const std::string& path) {
+  const std::string text = core::read_text_file(path);
+  std::vector<std::string> out;
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < text.size(); ++number) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.empty()) continue;
+    if (line.size() >= 2 && line.front() == '"' && line.back() == '"') {
+      const Json parsed = format::parse_json<Json>(line, path + ":" + std::to_string(number + 1));
+      line = parsed.get<std::string>();
+    }
+    out.push_back(std::move(line));
+  }
+  ESP_CHECK(!out.empty(), input, path, ": no prompts, expected one a line");
+  return out;
+}
+
+// In order, each as if it were alone: with the same seed and from an empty context.
+void batch(const Common& common, const Flags& flags) {
+  Writer writer(common, flags);
+  std::vector<std::vector<std::int32_t>> prompts;
+  for (const std::string& text : read_prompts(flags.prompts)) {
+    prompts.push_back(encode(writer, text, flags.prompts));
+    ESP_CHECK(static_cast<std::int64_t>(prompts.back().size()) <= writer.session().context(), usage, flags.prompts, ": prompt ", prompts.size(), " has ",
+              prompts.back().size(), " tokens, which do not fit into --context ", writer.session().context());
+  }
+  Json results = Json::array();
+  std::int64_t read = 0, written = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+  for (const std::vector<std::int32_t>& prompt : prompts) {
+    writer.restart();
+    const runtime::Generated out = writer.run(prompt, flags.generate, {});
+    read += static_cast<std::int64_t>(prompt.size());
+    written += static_cast<std::int64_t>(out.tokens.size());
+    prefill_seconds += out.prefill_seconds;
+    decode_seconds += out.decode_seconds;
+    Json result = numbers(prompt, out);
+    if (common.json)
+      results.push_back(std::move(result));
+    else
+      show_text(result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+  const double prefill = static_cast<double>(read) / prefill_seconds, decode = static_cast<double>(written) / decode_seconds;
+  Json result = {{"results", std::move(results)},
+                 {"prompt_tokens", read},
+                 {"generated_tokens", written},
+                 {"prefill_tokens_per_second", prefill},
+                 {"decode_tokens_per_second", decode}};
+  result.update(writer.draft_numbers());
+  if (common.json) print(common, result, "");
+  if (!common.quiet && !common.json)
+    std::cerr << prompts.size() << " prompts: " << read << " tokens read at " << core::number(prefill) << " tokens/s, " << written << " written at "
+              << core::number(decode) << " tokens/s\n";
+  writer.report_draft();
 }
 
 }  // namespace
@@ -54,13 +119,12 @@ void add_generate(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "generate", "continue a text");
   auto flags = std::make_shared<Flags>();
   CLI::Option* prompt = verb->add_option("--prompt", flags->prompt, "text to continue");
-  verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")->excludes(prompt);
-  verb->add_option("--tokens", flags->tokens, "tokens to write at most")->capture_default_str();
-  verb->add_option("--context", common.context, "positions of the KV cache (0: the model's, at most 4096)");
-  verb->add_option("--temperature", flags->sampler.temperature, "0: greedy")->capture_default_str();
-  verb->add_option("--top-k", flags->sampler.top_k, "sample from the K best (0: all)")->capture_default_str();
-  verb->add_option("--top-p", flags->sampler.top_p, "sample from the best that hold this probability")->capture_default_str();
-  verb->callback([&common, flags] { run(common, *flags); });
+  CLI::Option* file = verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")->excludes(prompt);
+  CLI::Option* many = verb->add_option("--prompts", flags->prompts, "file with a text a line, as it is or as a JSON string; prints a line of JSON for each")
+                          ->excludes(prompt)
+                          ->excludes(file);
+  add_writer_options(*verb, common, *flags);
+  verb->callback([&common, flags, many] { many->count() > 0 ? batch(common, *flags) : one(common, *flags); });
 }
 
 }  // namespace espalier::tool
