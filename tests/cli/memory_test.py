@@ -104,9 +104,17 @@ class Memory(unittest.TestCase):
                                   address_space=3 * GIB, activations=1024 * (4 * HIDDEN + FFN) * 4)
         self.assertIn("ffn", result["axes"])
 
+    def test_cache_layer_by_layer(self):
+        corpus = self.path / "cached.txt"
+        corpus.write_text("".join(f"{i} words for the teacher. " for i in range(400)))
+        buffer = 64 << 20
+        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 4096, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
+        self.assertEqual(result["tokens"], 4096)
+
     def test_max_ram(self):
         self.assertEqual(tool.run("quantize", self.model, "--out", self.path / "q.gguf", "--format", "q4_0", "--max-ram", "100MB").returncode, 4)
         self.assertEqual(tool.run("import", self.model, "--out", self.path / "i", "--max-ram", "100MB").returncode, 4)
+        self.assertEqual(tool.run("cache", "--teacher", self.model, "--text", self.model, "--out", self.path / "c", "--max-ram", "100MB").returncode, 4)
 
 
 if __name__ == "__main__":
