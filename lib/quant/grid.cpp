@@ -191,8 +191,8 @@ void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
   const int shift = grid.affine ? 0 : -grid.low;  // stored levels count from 0
   for (int i = 0; i < grid.block; ++i)
     q[i] = grid.codebook ? format::codebook_index(static_cast<float>(block.level[i])) : static_cast<std::uint8_t>(block.level[i] + shift);
-  std::int8_t scale[kMaxSubBlocks] = {};
-  for (int s = 0; s < grid.block / grid.sub; ++s) scale[s] = static_cast<std::int8_t>(block.sub[s].scale);
+  std::int8_t scale[kMaxSubBlocks];
+  for (int s = 0; s < kMaxSubBlocks; ++s) scale[s] = static_cast<std::int8_t>(block.sub[s].scale);
   switch (grid.id) {
     case FormatId::q2_0: {
       format::BlockQ2_0 packed{block.sub[0].d, {}};

@@ -177,7 +177,9 @@ TEST(Surgery, KeptLayersAreRenumberedAndUnchanged) {
   const Checkpoint out = Checkpoint::open(dir.file("out"));
   ASSERT_EQ(out.dims().n_layers(), 2);
   for (const arch::TensorRef& t : arch::tensors(source.arch(), out.dims()))
-    if (t.layer == 1) EXPECT_EQ(out.read(t.spec->role, 1), source.read(t.spec->role, 3)) << t.spec->hf;
+    if (t.layer == 1) {
+      EXPECT_EQ(out.read(t.spec->role, 1), source.read(t.spec->role, 3)) << t.spec->hf;
+    }
 }
 
 TEST(Surgery, ReplacementsAreWrittenAndChecked) {
