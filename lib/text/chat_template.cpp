@@ -31,7 +31,11 @@ bool trims(std::string_view source, std::string_view variable = "content") {
   for (std::size_t at = source.find(variable); at != std::string_view::npos; at = source.find(variable, at + 1)) {
     std::string_view rest = source.substr(at + variable.size());
     while (!rest.empty() && (rest.front() == '\'' || rest.front() == '"' || rest.front() == ']' || rest.front() == ' ')) rest.remove_prefix(1);
-    if (rest.starts_with("| trim") || rest.starts_with("|trim") || rest.starts_with(".strip()")) return true;
+    for (const std::string_view trim : {"| trim", "|trim", ".strip()"}) {
+      if (!rest.starts_with(trim)) continue;
+      rest.remove_prefix(trim.size());
+      if (!trimmed(rest).starts_with("|")) return true;  // else its length is asked for
+    }
   }
   return false;
 }
@@ -74,7 +78,11 @@ struct Named {
   const char* marker;
   const char* name;
 };
-constexpr std::array kRefused = {Named{"## Metadata", "SmolLM3"},         Named{"<|im_sep|>", "Phi-4"},          Named{"<|START_OF_TURN_TOKEN|>", "Command R"},
+// The reasoning models open every answer with a thought.
+constexpr std::array kRefused = {Named{"<|im_start|>assistant\n<think>", "a reasoning model"}, Named{"'<think>\n' }}", "a reasoning model"},
+                                 Named{">>>all", "Functionary"},          Named{"functools", "Firefunction"},    Named{"[BEGIN FINAL", "Apriel"},
+                                 Named{"[INST] <<SYS>>", "FusionNet"},    Named{"true == true", "Vigogne"},
+                                 Named{"## Metadata", "SmolLM3"},         Named{"<|im_sep|>", "Phi-4"},          Named{"<|START_OF_TURN_TOKEN|>", "Command R"},
                                  Named{"[gMASK]", "ChatGLM"},             Named{"<|start_of_role|>", "Granite"}, Named{"<|channel|>", "gpt-oss"},
                                  Named{"<\xEF\xBD\x9CUser\xEF\xBD\x9C>", "DeepSeek"}, Named{"<|turn>", "Gemma 4"}, Named{"<role>", "Ling"},
                                  Named{"<|im_middle|>", "Kimi"},          Named{"<seed:", "Seed-OSS"},           Named{"<|role_start|>", "Megrez"},

@@ -15,7 +15,7 @@ import unittest
 import tool
 
 build, cmake, config = pathlib.Path(sys.argv.pop(1)), sys.argv.pop(1), sys.argv.pop(1)
-MAX_PROGRAM_BYTES = 4_400_000
+MAX_PROGRAM_BYTES = 4 << 20
 PROMPT = "Once upon"
 
 

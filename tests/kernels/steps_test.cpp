@@ -249,7 +249,7 @@ struct AttentionCase {
 void check_attention(const StepKernels& steps, KvType type, const AttentionCase& c) {
   SCOPED_TRACE("type " + std::to_string(type.format) + " head_dim " + std::to_string(c.head_dim) + " queries " + std::to_string(c.n_queries) + " positions " +
                std::to_string(c.positions));
-  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5, stride = 2 * row_bytes(type, c.head_dim) + 2;
+  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5, stride = 2 * row_bytes(type, c.head_dim) + 4;
   Poisoned q(c.n_queries * ldq, 1), out(c.n_queries * ldo, 2);
   const Poisoned out_before = out;
   std::vector<std::byte> k(static_cast<std::size_t>((c.positions + 20) * stride), std::byte{0xFF}), v = k;

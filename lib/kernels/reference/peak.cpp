@@ -14,10 +14,10 @@ std::int64_t multiply_int8(std::int64_t rounds) {
     levels[i] = static_cast<unsigned char>(i % 113);
     values[i] = static_cast<std::int8_t>(i % 127);
   }
-  std::int32_t sum = 0;
+  std::uint32_t sum = 0;  // which may run over
   for (std::int64_t r = 0; r < rounds; ++r) {
     asm volatile("" ::: "memory");
-    for (int i = 0; i < kValues; ++i) sum += levels[i] * values[i];
+    for (int i = 0; i < kValues; ++i) sum += static_cast<std::uint32_t>(levels[i] * values[i]);
     asm volatile("" : "+r"(sum));
   }
   return rounds * kValues;
