@@ -24,7 +24,7 @@ ESPALIER_LLAMA_CPP=$("$root/scripts/llama_cpp.sh" "$cache"); export ESPALIER_LLA
 
 say "building the parsers and the device tower with AddressSanitizer and UBSan"
 cmake --preset asan >/dev/null
-sanitized=(core format arch text kernels runtime checkpoint)
+sanitized=(core format arch text kernels runtime capi checkpoint)
 sanitized_shared=(format text runtime checkpoint)
 cmake --build build-asan --target "${sanitized[@]/%/_test}" "${sanitized_shared[@]/%/_shared_test}" espalier-run -- --quiet
 say "tests under sanitizers"
