@@ -59,13 +59,17 @@ ActivationView Activations::State::view(ActivationForm form, const KernelTable& 
   ActivationView out{.n = n, .cols = cols, .f32 = x, .chunks = nullptr};
   if (form == ActivationForm::q8_per_32) {
     auto* chunks = reinterpret_cast<ChunkPer32*>(per_32.data());
-    if (per_32_by != &table) quantize(*this, table.quantize_per_32, chunks, pool);
-    per_32_by = &table;
+    if (per_32_by != &table) {
+      quantize(*this, table.quantize_per_32, chunks, pool);
+      per_32_by = &table;
+    }
     out.chunks = chunks;
   } else if (form == ActivationForm::q8_per_256) {
     auto* chunks = reinterpret_cast<ChunkPer256*>(per_256.data());
-    if (per_256_by != &table) quantize(*this, table.quantize_per_256, chunks, pool);
-    per_256_by = &table;
+    if (per_256_by != &table) {
+      quantize(*this, table.quantize_per_256, chunks, pool);
+      per_256_by = &table;
+    }
     out.chunks = chunks;
   }
   return out;

@@ -14,7 +14,8 @@ struct Activations::State {
   const KernelTable* per_32_by = nullptr;  // the table that quantized the current values; null: not yet
   const KernelTable* per_256_by = nullptr;
 
-  // The values in the form wanted, quantized now if they are not yet: by the caller when there are few, else by the pool.
+  // The values in the form wanted, quantized now if they are not yet: by the caller when there are few, else by the pool. Only reads
+  // when they are, so that workers may ask too.
   ActivationView view(ActivationForm form, const KernelTable& table, core::ThreadPool& pool) noexcept;
 };
 

@@ -12,9 +12,9 @@
 #include <map>
 
 #include "checkpoint/manifest.h"
-#include "core/rng.h"
 #include "distill/cache_logits.h"
 #include "distill/refused.h"
+#include "distill/sample_text.h"
 #include "distill/trainer.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -24,14 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using torch::Tensor;
-
-std::string sample_text(std::uint64_t seed, int words) {
-  static const char* const kWords[] = {"the ", "model ", "of ", "a ", "small ", "student ", "learns ", "from ", "its ", "teacher. "};
-  core::Rng rng(seed);
-  std::string out;
-  for (int i = 0; i < words; ++i) out += kWords[rng.below(10)];
-  return out;
-}
 
 class Cache : public testing::Test {
  protected:

@@ -14,7 +14,7 @@
 #include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "core/rng.h"
+#include "distill/sample_text.h"
 #include "hash/sha256.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -23,15 +23,6 @@ namespace espalier::distill {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Words of a small vocabulary in random order: a few thousand tokens that a student can learn something about.
-std::string sample_text(std::uint64_t seed, int words) {
-  static const char* const kWords[] = {"the ", "model ", "of ", "a ", "small ", "student ", "learns ", "from ", "its ", "teacher. "};
-  core::Rng rng(seed);
-  std::string out;
-  for (int i = 0; i < words; ++i) out += kWords[rng.below(10)];
-  return out;
-}
 
 class Trainer : public testing::Test {
  protected:
