@@ -99,10 +99,10 @@ function(espalier_add_libraries)
     if(folder MATCHES "${device_tower}")  # what espalier-run does not use of them is left out by the linker
       target_compile_options(esp_${folder} PRIVATE -ffunction-sections -fdata-sections)
     endif()
-    if(folder STREQUAL "arch")  # tables and checks; nothing in it runs twice a second
-      target_compile_options(esp_arch PRIVATE $<$<CONFIG:Release>:-Os>)
-    elseif(folder STREQUAL "text")
-      target_compile_options(esp_text PRIVATE $<$<CONFIG:Release>:-O2>)
+    if(folder MATCHES "^(arch|core)$")  # tables, checks, files; nothing in them takes time
+      target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-Os>)
+    elseif(folder MATCHES "^(text|runtime|capi)$")  # the loops that count are in kernels and format
+      target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O2>)
     endif()
     target_include_directories(esp_${folder} ${scope} ${CMAKE_SOURCE_DIR}/lib)
     target_link_libraries(esp_${folder} ${scope} ${links})

@@ -88,6 +88,7 @@ text::TokenizerData cut_tokenizer(const text::TokenizerData& data, const std::ve
   out.scores.clear();
   out.merges.clear();
   out.hf_tokenizer_json.clear();
+  out.hf_tokenizer_model.clear();
   out.hf_tokenizer_config.clear();
   out.hf_special_tokens_map.clear();
   const std::int64_t size = static_cast<std::int64_t>(data.tokens.size());
@@ -105,7 +106,7 @@ text::TokenizerData cut_tokenizer(const text::TokenizerData& data, const std::ve
               "\" is a byte or a special token and must be kept");
   if (data.kind == text::TokenizerKind::byte_bpe)
     out.merges = cut_merges(data, kept);
-  else
+  else if (data.kind == text::TokenizerKind::spm)
     check_spm_closure(data, all, kept);
 
   const auto move = [&](std::optional<std::int32_t>& id, const char* what) {

@@ -23,7 +23,7 @@ struct HfFiles {
 };
 HfFiles read_hf_files(const std::string& directory);
 TokenizerData parse_hf(const HfFiles& files);
-// tokenizer.json, tokenizer_config.json and special_tokens_map.json made from the data alone.
+// tokenizer.json (unigram: tokenizer.model), tokenizer_config.json and special_tokens_map.json made from the data alone.
 HfFiles build_hf(const TokenizerData& data);
 
 // Of a tokenizer.model and what the other files add to it.

@@ -1,4 +1,4 @@
-// tokenizer.model, and the tokens that added_tokens.json and tokenizer_config.json add to it -> TokenizerData.
+// tokenizer.model (BPE or unigram), and the tokens that added_tokens.json and tokenizer_config.json add to it -> TokenizerData.
 //
 // User-defined pieces are found in text after spaces have become U+2581, longest first, and are never merged with what is around them; so
 // says libsentencepiece. Added tokens of the other files are found in the text as it was given.
@@ -27,21 +27,25 @@ const char* name_of(PieceModel model) {
 }
 
 void require_supported(const SentencePieceModel& model, const std::string& path) {
-  ESP_CHECK(model.model == PieceModel::bpe, unsupported, path, " is a ", name_of(model.model), " model; supported is BPE");
-  ESP_CHECK(!model.has_character_map, unsupported, path, ": its normalization", model.normalization.empty() ? "" : " '" + model.normalization + "'",
-            " maps characters, which is not supported; supported is identity");
+  const bool unigram = model.model == PieceModel::unigram;
+  ESP_CHECK(unigram || model.model == PieceModel::bpe, unsupported, path, " is a ", name_of(model.model), " model; supported are BPE and unigram");
+  ESP_CHECK(unigram || model.character_map.empty(), unsupported, path, ": its normalization", model.normalization.empty() ? "" : " '" + model.normalization + "'",
+            " maps characters, which is not supported for BPE; supported is identity");
   ESP_CHECK(!model.has_output_character_map, unsupported, path, ": its denormalizer maps characters, which is not supported");
-  ESP_CHECK(!model.remove_extra_whitespaces, unsupported, path, ": remove_extra_whitespaces is true, which is not supported");
+  ESP_CHECK(unigram || !model.remove_extra_whitespaces, unsupported, path, ": remove_extra_whitespaces is true, which is not supported for BPE");
   ESP_CHECK(model.escape_whitespaces, unsupported, path, ": escape_whitespaces is false, which is not supported");
   ESP_CHECK(!model.spaces_behind_words, unsupported, path, ": treat_whitespace_as_suffix is true, which is not supported");
-  ESP_CHECK(model.byte_fallback, unsupported, path, ": byte_fallback is false; SPM vocabularies without it are not supported");
+  ESP_CHECK(unigram || model.byte_fallback, unsupported, path, ": byte_fallback is false; SPM vocabularies without it are not supported");
+  const bool has_bytes = std::any_of(model.pieces.begin(), model.pieces.end(), [](const Piece& piece) { return piece.type == TokenType::byte; });
+  ESP_CHECK(!unigram || has_bytes == model.byte_fallback, input, path, ": byte_fallback is ", model.byte_fallback ? "true" : "false", ", but there are ",
+            has_bytes ? "" : "no ", "byte pieces");
 }
 
 void take_pieces(SentencePieceModel& model, const std::string& path, TokenizerData& data) {
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     Piece& piece = model.pieces[i];
     const auto id = static_cast<std::int32_t>(i);
-    ESP_CHECK(piece.type != TokenType::unused, unsupported, path, ": piece ", i, " (", shown(piece.text),
+    ESP_CHECK(piece.type != TokenType::unused || data.kind == TokenizerKind::unigram, unsupported, path, ": piece ", i, " (", shown(piece.text),
               ") is of type unused, which is not supported");
     if (piece.type == TokenType::user_defined) data.rules.push_back({.id = id, .normalized = true, .bare = true});
     if (piece.type == TokenType::unknown) {
@@ -123,8 +127,10 @@ TokenizerData parse_hf_model(const HfFiles& files) {
   SentencePieceModel model = parse_sentencepiece(files.tokenizer_model, path);
   require_supported(model, path);
   TokenizerData data;
-  data.kind = TokenizerKind::spm;
+  data.kind = model.model == PieceModel::unigram ? TokenizerKind::unigram : TokenizerKind::spm;
   data.pre = "default";
+  data.remove_extra_spaces = data.kind == TokenizerKind::unigram && model.remove_extra_whitespaces;
+  data.charsmap = std::move(model.character_map);
   data.add_space_prefix = model.add_dummy_prefix;
   take_pieces(model, path, data);
   add_tokens(files, data);

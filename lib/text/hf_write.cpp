@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "text/hf_files.h"
 #include "text/pretokenizer.h"
+#include "text/sentencepiece_model.h"
 #include "text/vocabulary.h"
 
 namespace espalier::text {
@@ -30,7 +31,7 @@ bool is_added(TokenType type) {
 
 Ordered added_token(const TokenizerData& data, std::int32_t id) {
   const AddedRule rule = rule_for(data, id);
-  ESP_CHECK(!rule.bare || !data.add_space_prefix, unsupported, "token ", id, " (", shown(token_text(data, id)),
+  ESP_CHECK(!rule.bare || !data.add_space_prefix || data.kind == TokenizerKind::unigram, unsupported, "token ", id, " (", shown(token_text(data, id)),
             ") is a user-defined piece of SentencePiece, and a space is put in front of text: tokenizer.json has no way to say both");
   return {{"content", token_text(data, id)},
           {"single_word", false},
@@ -186,11 +187,15 @@ std::string tokenizer_config(const TokenizerData& data) {
   // The generic class: the ones named after models build their own pre-tokenizer instead of tokenizer.json's.
   Ordered out = {{"add_bos_token", data.add_bos}, {"add_eos_token", data.add_eos}};
   Ordered decoder_table = Ordered::object();
-  for (const std::int32_t id : added_ids(data)) decoder_table[std::to_string(id)] = added_token(data, id);
+  for (const std::int32_t id : added_ids(data)) {
+    const AddedRule rule = rule_for(data, id);
+    const bool piece = data.kind == TokenizerKind::unigram && (rule.bare || data.types[static_cast<std::size_t>(id)] == TokenType::unknown);
+    if (!piece) decoder_table[std::to_string(id)] = added_token(data, id);
+  }
   out["added_tokens_decoder"] = decoder_table;
   out.update(named_tokens(data));
   out["clean_up_tokenization_spaces"] = false;
-  out["tokenizer_class"] = "PreTrainedTokenizerFast";
+  if (data.kind != TokenizerKind::unigram) out["tokenizer_class"] = "PreTrainedTokenizerFast";
   if (!data.chat_template.empty()) out["chat_template"] = data.chat_template;
   return out.dump(2) + "\n";
 }
@@ -198,6 +203,7 @@ std::string tokenizer_config(const TokenizerData& data) {
 // Whether `read` is `data`, apart from unused tokens at the end (padding up to the rows of an embedding).
 bool describes(const TokenizerData& read, const TokenizerData& data) {
   if (read.kind != data.kind || read.merges != data.merges || read.tokens.size() > data.tokens.size()) return false;
+  if (read.charsmap != data.charsmap || read.remove_extra_spaces != data.remove_extra_spaces) return false;
   for (std::size_t i = read.tokens.size(); i < data.tokens.size(); ++i) {
     if (data.types[i] != TokenType::unused) return false;
   }
@@ -226,7 +232,12 @@ std::string gguf_extra(const TokenizerData& read, const TokenizerData& data) {
 
 HfFiles build_hf(const TokenizerData& data) {
   HfFiles files{.directory = "tokenizer to be written"};
-  files.tokenizer_json = tokenizer_json(data);
+  files.from_model = data.kind == TokenizerKind::unigram;
+  if (files.from_model) {
+    files.tokenizer_model = build_sentencepiece(data);
+  } else {
+    files.tokenizer_json = tokenizer_json(data);
+  }
   files.tokenizer_config = tokenizer_config(data);
   files.special_tokens_map = named_tokens(data).dump(2) + "\n";
   return files;
@@ -249,7 +260,8 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
   if (!read) {
     files = build_hf(data);
     read = parse_hf(files);
-    ESP_CHECK(describes(*read, data), internal, directory, "/tokenizer.json would not describe the tokenizer it is made from");
+    ESP_CHECK(describes(*read, data), internal, directory,
+              files.from_model ? "/tokenizer.model" : "/tokenizer.json", " would not describe the tokenizer it is made from");
   }
   if (read->chat_template != data.chat_template) files.chat_template = data.chat_template;
   files.gguf_extra = gguf_extra(*read, data);

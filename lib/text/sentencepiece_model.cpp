@@ -51,7 +51,7 @@ void read_normalizer(WireReader reader, SentencePieceModel& model) {
   while (reader.next(field)) {
     switch (field.number) {
       case 1: model.normalization = reader.text(field, "the normalizer's name"); break;
-      case 2: model.has_character_map = !reader.text(field, "precompiled_charsmap").empty(); break;
+      case 2: model.character_map = reader.text(field, "precompiled_charsmap"); break;
       case 3: model.add_dummy_prefix = reader.boolean(field, "add_dummy_prefix"); break;
       case 4: model.remove_extra_whitespaces = reader.boolean(field, "remove_extra_whitespaces"); break;
       case 5: model.escape_whitespaces = reader.boolean(field, "escape_whitespaces"); break;
@@ -77,7 +77,7 @@ SentencePieceModel parse_sentencepiece(std::string_view bytes, const std::string
       case 5: {
         SentencePieceModel output;
         read_normalizer(reader.message(field, "denormalizer_spec"), output);
-        model.has_output_character_map = output.has_character_map;
+        model.has_output_character_map = !output.character_map.empty();
         break;
       }
       default: break;

@@ -33,13 +33,16 @@ struct SentencePieceModel {
   bool spaces_behind_words = false;
   std::string unknown = "<unk>", bos = "<s>", eos = "</s>", padding = "<pad>";
   std::string normalization;            // name: identity, nmt_nfkc, ...
-  bool has_character_map = false;       // text is mapped before anything else: every normalization but identity
+  std::string character_map;            // charsmap.h; text is mapped before anything else: every normalization but identity. Empty: none
   bool has_output_character_map = false;
   bool add_dummy_prefix = true;         // a space in front of text
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;       // spaces become U+2581
 };
 
+// The message of unigram data that came from another file. Tokens that are found before SentencePiece sees the text (they are in
+// tokenizer_config.json) become unused pieces.
+std::string build_sentencepiece(const TokenizerData& data);
 // Error(input) naming `path` and the byte for whatever is not such a message. At most 2^24 pieces, none of them without text.
 SentencePieceModel parse_sentencepiece(std::string_view bytes, const std::string& path);
 

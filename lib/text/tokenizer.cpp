@@ -13,6 +13,7 @@
 #include "text/merge_table.h"
 #include "text/pretokenizer.h"
 #include "text/special_trie.h"
+#include "text/unigram.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -43,11 +44,13 @@ struct Tokenizer::State {
   std::unordered_map<std::string_view, std::int32_t> whole_words;  // with ignore_merges: bytes of normal tokens
   // spm
   std::unordered_map<std::string_view, std::int32_t> characters;  // merged tokens of one code point
+  std::optional<Unigram> unigram;
   bool cut_before_space = false;  // no token has a space behind something else, so merges never cross such a place
 
   explicit State(TokenizerData source);
   void prepare_bpe(const TokenIds& ids);
   void prepare_spm(const TokenIds& ids);
+  void prepare_pieces();
   void prepare_added();
   std::string normalize(std::string_view text) const;
 
@@ -68,7 +71,9 @@ Tokenizer::State::State(TokenizerData source) : data(std::move(source)) {
   if (data.kind == TokenizerKind::byte_bpe) {
     prepare_bpe(ids);
   } else {
-    prepare_spm(ids);
+    prepare_pieces();
+    if (data.kind == TokenizerKind::spm) prepare_spm(ids);
+    if (data.kind == TokenizerKind::unigram) unigram.emplace(data);
   }
   prepare_added();
 }
@@ -87,10 +92,8 @@ void Tokenizer::State::prepare_bpe(const TokenIds& ids) {
   }
 }
 
-void Tokenizer::State::prepare_spm(const TokenIds& ids) {
-  merges = MergeTable(merges_from_scores(data, ids));
-  const std::vector<bool> merged = merged_tokens(data);
-  cut_before_space = true;
+// Bytes of the tokens of a SentencePiece vocabulary.
+void Tokenizer::State::prepare_pieces() {
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const std::string& token = data.tokens[i];
     const TokenType type = data.types[i];
@@ -102,6 +105,15 @@ void Tokenizer::State::prepare_spm(const TokenIds& ids) {
       const bool text = type == TokenType::normal || type == TokenType::user_defined;
       pieces[i] = text ? replace_all(token, kSpaceSymbol, " ") : token;
     }
+  }
+}
+
+void Tokenizer::State::prepare_spm(const TokenIds& ids) {
+  merges = MergeTable(merges_from_scores(data, ids));
+  const std::vector<bool> merged = merged_tokens(data);
+  cut_before_space = true;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const std::string& token = data.tokens[i];
     if (!merged[i]) continue;
     if (code_point_at(token, 0).length == token.size()) characters.emplace(token, static_cast<std::int32_t>(i));
     for (std::size_t at = token.find(kSpaceSymbol, 1); at != std::string::npos; at = token.find(kSpaceSymbol, at + 1)) {
@@ -123,11 +135,12 @@ void Tokenizer::State::prepare_added() {
     const auto id = static_cast<std::int32_t>(i);
     const std::string& content = data.tokens[i];
     if (!rule_of.empty() && rule_of[i].bare) {
+      if (data.kind == TokenizerKind::unigram) continue;  // found while segmenting
       normalized_tokens.insert(content, id);
     } else if (!rule_of.empty() && rule_of[i].normalized) {
       const std::string normal = normalize(content);
       normalized_tokens.insert(normal, id);
-      pieces[i] = data.kind == TokenizerKind::spm ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it
+      pieces[i] = data.kind != TokenizerKind::byte_bpe ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it
     } else {
       raw_tokens.insert(content, id);
     }
@@ -136,6 +149,7 @@ void Tokenizer::State::prepare_added() {
 
 std::string Tokenizer::State::normalize(std::string_view text) const {
   if (data.kind == TokenizerKind::byte_bpe) return data.nfc ? to_nfc(text) : std::string(text);
+  if (unigram) return unigram->normalize(text);
   if (data.add_space_prefix && data.space_rule != SpaceRule::every_segment) return std::string(text);  // later, in encode_plain
   std::string out = replace_all(text, " ", kSpaceSymbol);
   if (data.add_space_prefix && !text.empty()) out.insert(0, kSpaceSymbol);
@@ -184,6 +198,10 @@ void Tokenizer::State::encode_segment(std::string_view text, bool first, bool pa
 }
 
 void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& work) const {
+  if (unigram) {
+    unigram->encode(text, work.ids);
+    return;
+  }
   // A word met before has its ids in work.ids already: (position, count).
   std::unordered_map<std::string_view, std::pair<std::size_t, std::size_t>> cache;
   const bool use_cache = text.size() >= kCacheFromBytes;
@@ -268,6 +286,15 @@ void Tokenizer::State::encode_spm_word(std::string_view word, Work& work) const 
   }
 }
 
+const char* name_of(TokenizerKind kind) {
+  switch (kind) {
+    case TokenizerKind::byte_bpe: return "byte_bpe";
+    case TokenizerKind::spm: return "spm";
+    case TokenizerKind::unigram: return "unigram";
+  }
+  return "unknown";
+}
+
 Tokenizer::Tokenizer(TokenizerData data) : state_(std::make_unique<State>(std::move(data))) {}
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
@@ -277,7 +304,7 @@ const TokenizerData& Tokenizer::data() const { return state_->data; }
 std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(state_->data.tokens.size()); }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
-  // Normalization makes text at most three times as long (a space becomes U+2581; NFC, bounded by the standard).
+  // Normalization makes text at most three times as long (a space becomes U+2581; NFC, bounded by the standard); a character map has its own bound.
   ESP_CHECK(text.size() <= std::numeric_limits<std::uint32_t>::max() / 16, input, "text of ", text.size(),
             " bytes is too long to tokenize in one piece");
   Work work;
@@ -305,7 +332,7 @@ std::string Tokenizer::decode(const std::vector<std::int32_t>& ids, bool skip_sp
     if (skip_special && (type == TokenType::control || type == TokenType::unknown)) continue;
     out += bytes;
   }
-  const bool prefixed = state_->data.kind == TokenizerKind::spm && state_->data.add_space_prefix;
+  const bool prefixed = state_->data.kind != TokenizerKind::byte_bpe && state_->data.add_space_prefix;
   if (prefixed && out.starts_with(' ')) out.erase(0, 1);
   return is_valid_utf8(out) ? out : replace_broken_utf8(out);
 }

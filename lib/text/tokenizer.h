@@ -1,5 +1,6 @@
-// Tokenizers: byte-level BPE (GPT-2 style) and SPM (SentencePiece BPE over scores with byte fallback, as Llama 2 and Gemma have it), and the
-// data they are made of, which travels through every stage and into GGUF and Hugging Face directories.
+// Tokenizers: byte-level BPE (GPT-2 style), SPM (SentencePiece BPE over scores with byte fallback, as Llama 2 and Gemma have it) and unigram
+// (SentencePiece's other model, as T5 has it), and the data they are made of, which travels through every stage and into GGUF and Hugging Face
+// directories.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -12,7 +13,8 @@
 
 namespace espalier::text {
 
-enum class TokenizerKind : std::uint8_t { byte_bpe, spm };
+enum class TokenizerKind : std::uint8_t { byte_bpe, spm, unigram };
+const char* name_of(TokenizerKind kind);
 // Numbers of GGUF's tokenizer.ggml.token_type.
 enum class TokenType : std::int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
 
@@ -31,17 +33,19 @@ struct AddedRule {
   bool operator==(const AddedRule&) const = default;
 };
 
-// Everything a tokenizer is, independent of the file it came from. Sizes: tokens, types (and scores for spm) have vocab entries.
+// Everything a tokenizer is, independent of the file it came from. Sizes: tokens, types (and scores but for byte_bpe) have vocab entries.
 struct TokenizerData {
   TokenizerKind kind = TokenizerKind::byte_bpe;
-  std::vector<std::string> tokens;  // byte_bpe: in the printable GPT-2 byte alphabet; spm: UTF-8 with U+2581 for space
+  std::vector<std::string> tokens;  // byte_bpe: in the printable GPT-2 byte alphabet; others: UTF-8 with U+2581 for space
   std::vector<TokenType> types;
-  std::vector<float> scores;        // spm only
+  std::vector<float> scores;        // spm and unigram
   std::vector<std::string> merges;  // byte_bpe only: "left right", best first
   std::string pre;                  // GGUF tokenizer.ggml.pre: smollm gpt-2 llama-bpe qwen2 tekken default ...
   std::optional<std::int32_t> bos, eos, unk, pad;
   bool add_bos = false, add_eos = false;
-  bool add_space_prefix = true;     // spm
+  bool add_space_prefix = true;     // spm and unigram
+  bool remove_extra_spaces = false;  // unigram: spaces at both ends go, and of several in a row all but one
+  std::string charsmap;             // unigram: the compiled character map (charsmap.h) text goes through first; empty = none
   SpaceRule space_rule = SpaceRule::every_segment;
   bool nfc = false;                 // byte_bpe: text is composed (NFC) first; `pre` says so for a GGUF
   bool ignore_merges = false;       // a whole word that is a token is taken without merging (Llama 3)
@@ -56,7 +60,8 @@ struct TokenizerData {
 };
 
 // Throws Error(input | unsupported) naming `where` and the place unless the data make a tokenizer: sizes agree, ids are in range, tokens
-// are distinct and valid UTF-8, merges lead to tokens, an spm vocabulary has its 256 byte tokens. The readers below have checked.
+// are distinct and valid UTF-8, merges lead to tokens, an spm vocabulary has its 256 byte tokens, a unigram
+// one has all of them or none. The readers below have checked.
 void check_tokenizer(const TokenizerData& data, const std::string& where);
 // Adds unused tokens until there are `n` (embedding tables are often longer than the vocabulary); refuses when there are more already.
 void pad_vocabulary(TokenizerData& data, std::int64_t n);
@@ -67,8 +72,9 @@ TokenizerData tokenizer_from_gguf(const format::GgufHeader& header);
 void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
 // Hugging Face directory <-> data: tokenizer.json (+ tokenizer_config.json, special_tokens_map.json, chat_template.jinja) is read; the
 // pre-tokenizer is recognised by its structure and regex, and refused by name when none of ours matches. Without tokenizer.json, a
-// SentencePiece tokenizer.model (BPE with byte fallback and no normalization) is read with what the other files add to it; its ids are
-// then libsentencepiece's. Writing makes files that AutoTokenizer loads, from scratch when the data came from GGUF.
+// SentencePiece tokenizer.model (BPE with byte fallback and no normalization, or unigram) is read with what the other files add to it; its ids
+// are then libsentencepiece's. Writing makes files that AutoTokenizer loads, from scratch when the data came from GGUF (unigram: the
+// tokenizer.model that sentencepiece reads).
 TokenizerData tokenizer_from_hf(const std::string& directory);
 bool hf_directory_has_tokenizer(const std::string& directory);
 void tokenizer_to_hf(const TokenizerData& data, const std::string& directory);

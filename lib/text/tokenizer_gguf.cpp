@@ -97,6 +97,24 @@ void restore_spaced_tokens(const GgufHeader& header, TokenizerData& data) {
   }
 }
 
+// The bytes of an array of u8 or i8.
+void read_charsmap(const GgufHeader& header, TokenizerData& data) {
+  const std::string key = kPrefix + "precompiled_charsmap";
+  const GgufArray* array = header.optional_array(key);
+  if (array == nullptr) return;
+  ESP_CHECK(array->type == GgufType::u8 || array->type == GgufType::i8, input, place(header, key), " is not an array of bytes");
+  data.charsmap.reserve(array->numbers.size());
+  for (const double byte : array->numbers) data.charsmap.push_back(static_cast<char>(static_cast<unsigned char>(static_cast<int>(byte))));
+}
+
+GgufValue byte_array(const std::string& bytes) {
+  auto array = std::make_shared<GgufArray>();
+  array->type = GgufType::u8;
+  array->numbers.reserve(bytes.size());
+  for (const char c : bytes) array->numbers.push_back(static_cast<unsigned char>(c));
+  return {GgufType::array, std::shared_ptr<const GgufArray>(std::move(array))};
+}
+
 void read_own_keys(const GgufHeader& header, TokenizerData& data) {
   data.nfc = header.optional_boolean(kOwn + "nfc").value_or(data.nfc);
   data.ignore_merges = header.optional_boolean(kOwn + "ignore_merges").value_or(data.ignore_merges);
@@ -126,9 +144,9 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
 TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   TokenizerData data;
   const std::string& model = header.text(kPrefix + "model");
-  ESP_CHECK(model == "gpt2" || model == "llama", unsupported, place(header, kPrefix + "model"), " is '", model,
-            "'; supported are gpt2 (byte-level BPE) and llama (SPM)");
-  data.kind = model == "gpt2" ? TokenizerKind::byte_bpe : TokenizerKind::spm;
+  ESP_CHECK(model == "gpt2" || model == "llama" || model == "t5", unsupported, place(header, kPrefix + "model"), " is '", model,
+            "'; supported are gpt2 (byte-level BPE), llama (SPM) and t5 (unigram)");
+  data.kind = model == "gpt2" ? TokenizerKind::byte_bpe : model == "llama" ? TokenizerKind::spm : TokenizerKind::unigram;
   data.tokens = strings(header, kPrefix + "tokens");
   read_types(header, data);
   const std::size_t n = data.tokens.size();
@@ -137,7 +155,7 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   data.unk = token_id(header, "unknown_token_id", n);
   data.pad = token_id(header, "padding_token_id", n);
   const std::string pre = header.optional_text(kPrefix + "pre").value_or("");
-  bool default_bos = false;
+  bool default_bos = false, default_eos = false;
   if (data.kind == TokenizerKind::byte_bpe) {
     const PreSpec* spec = find_pre_spec(pre);
     ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"), pre.empty() ? " is missing" : " is '" + pre + "'",
@@ -148,6 +166,14 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
     data.add_space_prefix = false;
     default_bos = spec->add_bos && data.bos.has_value();
     data.merges = strings(header, kPrefix + "merges");
+  } else if (data.kind == TokenizerKind::unigram) {  // what is missing is as llama.cpp has it
+    data.pre = "default";
+    data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(false);
+    data.remove_extra_spaces = header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false);
+    read_charsmap(header, data);
+    read_scores(header, data);
+    if (!data.unk && n > 2) data.unk = 2;
+    default_eos = data.eos.has_value();
   } else {
     ESP_CHECK(pre.empty() || pre == "default", unsupported, place(header, kPrefix + "pre"), " is '", pre,
               "'; supported for SPM is default");
@@ -161,7 +187,7 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
     read_scores(header, data);
   }
   data.add_bos = header.optional_boolean(kPrefix + "add_bos_token").value_or(default_bos);
-  data.add_eos = header.optional_boolean(kPrefix + "add_eos_token").value_or(false);
+  data.add_eos = header.optional_boolean(kPrefix + "add_eos_token").value_or(default_eos);
   data.chat_template = header.optional_text("tokenizer.chat_template").value_or("");
   read_own_keys(header, data);
   check_tokenizer(data, header.path() + ": tokenizer.ggml");
@@ -171,7 +197,7 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
 void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   check_tokenizer(data, "tokenizer to be written as GGUF");
   const bool bpe = data.kind == TokenizerKind::byte_bpe;
-  writer.set(kPrefix + "model", GgufValue::string(bpe ? "gpt2" : "llama"));
+  writer.set(kPrefix + "model", GgufValue::string(bpe ? "gpt2" : data.kind == TokenizerKind::spm ? "llama" : "t5"));
   writer.set(kPrefix + "pre", GgufValue::string(data.pre));
   std::vector<std::int32_t> spaced;
   writer.set(kPrefix + "tokens", GgufValue::strings(spaced_tokens(data, spaced)));
@@ -195,6 +221,10 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   writer.set(kPrefix + "add_bos_token", GgufValue::boolean(data.add_bos));
   writer.set(kPrefix + "add_eos_token", GgufValue::boolean(data.add_eos));
   writer.set(kPrefix + "add_space_prefix", GgufValue::boolean(!bpe && data.add_space_prefix));
+  if (data.kind == TokenizerKind::unigram) {
+    writer.set(kPrefix + "remove_extra_whitespaces", GgufValue::boolean(data.remove_extra_spaces));
+    if (!data.charsmap.empty()) writer.set(kPrefix + "precompiled_charsmap", byte_array(data.charsmap));
+  }
   if (!data.chat_template.empty()) writer.set("tokenizer.chat_template", GgufValue::string(data.chat_template));
 
   const PreSpec* spec = bpe ? find_pre_spec(data.pre) : nullptr;
@@ -202,7 +232,7 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   if (spec != nullptr && data.ignore_merges != spec->ignore_merges) {
     writer.set(kOwn + "ignore_merges", GgufValue::boolean(data.ignore_merges));
   }
-  if (!bpe && data.space_rule != SpaceRule::every_segment) {
+  if (data.kind == TokenizerKind::spm && data.space_rule != SpaceRule::every_segment) {
     writer.set(kOwn + "space_rule",
                GgufValue::string(data.space_rule == SpaceRule::metaspace_always ? "metaspace_always" : "metaspace_first"));
   }

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "text/charsmap.h"
 #include "text/pretokenizer.h"
 #include "text/utf8.h"
 
@@ -22,7 +23,8 @@ void check_id(const std::optional<std::int32_t>& id, std::size_t n, const char* 
             n, " tokens");
 }
 
-void check_byte_tokens(const TokenizerData& data, const std::string& where) {
+// `required`: there may be no vocabulary without byte tokens.
+void check_byte_tokens(const TokenizerData& data, bool required, const std::string& where) {
   std::array<bool, 256> seen{};
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     if (data.types[i] != TokenType::byte) continue;
@@ -31,9 +33,10 @@ void check_byte_tokens(const TokenizerData& data, const std::string& where) {
               ", expected <0x00> to <0xFF>");
     seen[static_cast<std::size_t>(byte)] = true;
   }
+  if (!required && std::find(seen.begin(), seen.end(), true) == seen.end()) return;
   const auto missing = std::find(seen.begin(), seen.end(), false);
   ESP_CHECK(missing == seen.end(), unsupported, where, ": no token of type byte for ", byte_token(static_cast<int>(missing - seen.begin())),
-            "; SPM vocabularies without byte fallback are not supported");
+            required ? "; SPM vocabularies without byte fallback are not supported" : ", but tokens for other bytes");
 }
 
 }  // namespace
@@ -187,7 +190,15 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
   for (std::size_t i = 0; i < n; ++i) {
     ESP_CHECK(std::isfinite(data.scores[i]), input, where, ": token ", i, " has a score that is not finite");
   }
-  check_byte_tokens(data, where);
+  check_byte_tokens(data, data.kind == TokenizerKind::spm, where);
+  if (data.kind != TokenizerKind::unigram) return;
+  ESP_CHECK(data.unk && data.types[static_cast<std::size_t>(*data.unk)] == TokenType::unknown, input, where,
+            ": no token of type unknown, which a unigram tokenizer needs");
+  ESP_CHECK(std::find(data.types.begin(), data.types.end(), TokenType::normal) != data.types.end(), input, where, ": there is no normal token");
+  const auto changed = std::find_if(data.rules.begin(), data.rules.end(), [](const AddedRule& rule) { return rule.normalized && !rule.bare; });
+  ESP_CHECK(changed == data.rules.end(), unsupported, where, ": token ", changed->id,
+            " is looked for after normalization, which is not supported for unigram tokenizers");
+  CharacterMap(data.charsmap, where);
 }
 
 void pad_vocabulary(TokenizerData& data, std::int64_t n) {
@@ -199,7 +210,7 @@ void pad_vocabulary(TokenizerData& data, std::int64_t n) {
     while (!taken.insert(name).second) name += "_";
     data.tokens.push_back(name);
     data.types.push_back(TokenType::unused);
-    if (data.kind == TokenizerKind::spm) data.scores.push_back(-1e9f);
+    if (data.kind != TokenizerKind::byte_bpe) data.scores.push_back(-1e9f);
   }
 }
 
@@ -208,7 +219,7 @@ bool same_vocabulary(const TokenizerData& a, const TokenizerData& b) {
     const PreSpec* spec = find_pre_spec(data.pre);
     return spec == nullptr ? data.pre : spec->name;
   };
-  return a.kind == b.kind && a.tokens == b.tokens && a.types == b.types && a.merges == b.merges && a.scores == b.scores &&
+  return a.kind == b.kind && a.tokens == b.tokens && a.types == b.types && a.merges == b.merges && a.scores == b.scores && a.charsmap == b.charsmap &&
          canonical(a) == canonical(b);
 }
 

@@ -9,7 +9,8 @@ Writes
   tests/golden/text_spm/pieces.json    the SentencePiece model itself: pieces, scores, types, and sentencepiece's ids
   tests/golden/text_model-<name>/      tokenizer.model, tokenizer_config.json and golden.json (sentencepiece's ids) for
     llama gemma                        the models that spm and gemma are converted from
-    unigram plain                      small models that are refused
+    unigram nmt                        unigram models: identity with byte fallback; nmt_nfkc, extra spaces removed, unknown tokens
+    plain                              a small model that is refused (no golden.json)
 golden.json: for each text the ids with added tokens left as text ("plain"), parsed ("parsed"), and the text decoded from the latter
 ("decoded", hexadecimal). Broken UTF-8 is read with errors="replace".
 
@@ -136,6 +137,23 @@ def train_pieces(vocab_size=560, **settings):
     return out.getvalue()
 
 
+UNIGRAM = {
+    "unigram": {"vocab_size": 480, "model_type": "unigram", "hard_vocab_limit": False},
+    "nmt": {"vocab_size": 480, "model_type": "unigram", "hard_vocab_limit": False, "byte_fallback": False, "split_digits": False,
+            "normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True, "user_defined_symbols": ["<tool>", "\uff21\uff22"]},
+}
+
+
+def write_model(name, raw, texts):
+    """A model with its ids and decoded texts."""
+    folder = ROOT / f"text_model-{name}"
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.model").write_bytes(raw)
+    model = sentencepiece.SentencePieceProcessor(model_proto=raw)
+    ids = {text: model.encode(bytes_.decode(errors="replace")) for text, bytes_ in texts.items()}
+    write(folder / "golden.json", {**versions(), "ids": ids, "decoded": {text: model.decode(i).encode().hex() for text, i in ids.items()}})
+
+
 def read_pieces(raw):
     model = sentencepiece.SentencePieceProcessor(model_proto=raw)
     kind = lambda i: 2 if model.is_unknown(i) else 3 if model.is_control(i) else 6 if model.is_byte(i) else 1
@@ -225,16 +243,12 @@ def main():
     write(ROOT / "text_stress.json", {name: raw.hex() for name, raw in texts.items()})
     raw = {"llama": train_pieces(**LLAMA), "gemma": train_pieces(600, **GEMMA)}
     for name, data in raw.items():
-        folder = ROOT / f"text_model-{name}"
-        model, _ = read_pieces(data)
-        ids = {text: model.encode(bytes_.decode(errors="replace")) for text, bytes_ in texts.items()}
-        write(folder / "golden.json", {**versions(), "ids": ids, "decoded": {text: model.decode(i).encode().hex() for text, i in ids.items()}})
-        write(folder / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", "add_bos_token": name == "gemma"})
-    raw["unigram"] = train_pieces(480, model_type="unigram", hard_vocab_limit=False)
-    raw["plain"] = train_pieces(260, byte_fallback=False)
-    for name, data in raw.items():
-        (ROOT / f"text_model-{name}").mkdir(exist_ok=True)
-        (ROOT / f"text_model-{name}" / "tokenizer.model").write_bytes(data)
+        write_model(name, data, texts)
+        write(ROOT / f"text_model-{name}" / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", "add_bos_token": name == "gemma"})
+    for name, settings in UNIGRAM.items():
+        write_model(name, train_pieces(**settings), texts)
+    (ROOT / "text_model-plain").mkdir(exist_ok=True)
+    (ROOT / "text_model-plain" / "tokenizer.model").write_bytes(train_pieces(260, byte_fallback=False))
     model, pieces = read_pieces(raw["llama"])
     pieces["ids"] = {name: model.encode(text.decode(errors="replace")) for name, text in texts.items()}
     built = {name: byte_level(name) for name in ("gpt-2", "smollm", *PATTERNS)}

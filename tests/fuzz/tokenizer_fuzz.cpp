@@ -1,7 +1,7 @@
 // Any bytes as a tokenizer or as text. The first byte says what the rest is:
 //   'j'  tokenizer.json, and behind a zero byte tokenizer_config.json      'g'  a GGUF file
 //   'm'  tokenizer.model
-//   'b'  text for a byte-level BPE tokenizer                              's'  text for an SPM tokenizer
+//   'b'  text for a byte-level BPE tokenizer                              's'  text for an SPM tokenizer      'u'  for a unigram one
 // Files are read or refused with an Error; what is read must encode and decode. Text must come back from its ids.
 #include <cstdint>
 #include <string>
@@ -56,7 +56,7 @@ void read_model(std::string_view bytes) {
 TokenizerData with_bytes(TokenizerKind kind) {
   TokenizerData data;
   data.kind = kind;
-  const bool spm = kind == TokenizerKind::spm;
+  const bool spm = kind != TokenizerKind::byte_bpe;  // pieces of SentencePiece
   for (int b = 0; b < 256; ++b) data.tokens.push_back(spm ? byte_token(b) : byte_symbol(static_cast<std::uint8_t>(b)));
   data.types.assign(256, spm ? TokenType::byte : TokenType::normal);
   data.scores.assign(256, 0.0f);
@@ -79,19 +79,23 @@ TokenizerData with_bytes(TokenizerKind kind) {
     }
     data.pre = "llama-bpe";
   }
+  if (kind == TokenizerKind::unigram) {
+    data.unk = static_cast<std::int32_t>(data.tokens.size());
+    add("<unk>", TokenType::unknown);
+  }
   add("<x>", TokenType::user_defined);
   add("<xx>", TokenType::control);
   return data;
 }
 
 void encode_text(TokenizerKind kind, std::string_view text) {
-  static const Tokenizer bpe(with_bytes(TokenizerKind::byte_bpe)), spm(with_bytes(TokenizerKind::spm));
-  const Tokenizer& tokenizer = kind == TokenizerKind::spm ? spm : bpe;
+  static const Tokenizer bpe(with_bytes(TokenizerKind::byte_bpe)), spm(with_bytes(TokenizerKind::spm)), unigram(with_bytes(TokenizerKind::unigram));
+  const Tokenizer& tokenizer = kind == TokenizerKind::spm ? spm : kind == TokenizerKind::unigram ? unigram : bpe;
   std::string repaired = replace_broken_utf8(text);
   for (const bool parse : {false, true}) {
     const std::string decoded = tokenizer.decode(tokenizer.encode(text, true, parse));
-    // SPM writes U+2581 for a space and puts one behind every added token; only text without either comes back as it was.
-    const bool exact = kind == TokenizerKind::byte_bpe || (repaired.find(kSpaceSymbol) == std::string::npos && repaired.find("<x") == std::string::npos);
+    // SPM and unigram write U+2581 for a space and put one behind every added token; only text without either comes back as it was.
+    const bool exact = kind == TokenizerKind::byte_bpe || (repaired.find(kSpaceSymbol) == std::string::npos && repaired.find("<x") == std::string::npos && repaired.find("<unk>") == std::string::npos);
     if (exact) require(decoded == repaired);
   }
 }
@@ -108,6 +112,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case 'm': read_model(bytes); break;
       case 'b': encode_text(TokenizerKind::byte_bpe, bytes); break;
       case 's': encode_text(TokenizerKind::spm, bytes); break;
+      case 'u': encode_text(TokenizerKind::unigram, bytes); break;
       default: break;
     }
   });

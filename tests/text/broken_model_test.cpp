@@ -40,6 +40,13 @@ std::string bytes_pieces() {
 std::string settings(unsigned model = 2, unsigned fallback = 1) {
   return bytes(2, number(3, model) + number(35, fallback)) + bytes(3, bytes(1, "identity") + number(4, 0));
 }
+std::string pieces() { return piece("<unk>", 0.0f, 2) + piece("a", -1.0f, 1); }
+std::string little(std::uint32_t value) {
+  std::string out;
+  for (int i = 0; i < 4; ++i) out.push_back(static_cast<char>(value >> (8 * i)));
+  return out;
+}
+std::string unigram(const std::string& map, unsigned fallback = 0) { return bytes(2, number(3, 1) + number(35, fallback)) + bytes(3, bytes(2, map)); }
 std::string good() { return bytes_pieces() + piece("a", -1.0f, 1) + piece("aa", -2.0f, 1) + settings(); }
 
 struct BrokenModel {
@@ -85,8 +92,18 @@ std::vector<BrokenModel> broken_models() {
       {"bytes_missing", piece("<unk>", 0.0f, 2) + piece("a", 0.0f, 1) + settings(), un, "<0x00>"},
       {"model_type_9", bytes_pieces() + settings(9), in, "model_type is 9"},
       {"model_type_is_text", bytes_pieces() + bytes(2, bytes(3, "bpe")), in, "model_type is of wire type 2"},
-      {"no_settings", bytes_pieces(), un, "unigram"},  // SentencePiece's default
-      {"unigram", core::read_text_file(golden_path("text_model-unigram/tokenizer.model")), un, "unigram"},
+      {"no_settings", bytes_pieces(), in, "byte_fallback is false, but there are byte pieces"},  // unigram is SentencePiece's default
+      {"characters", bytes_pieces() + settings(4), un, "character"},
+      {"unigram_without_unknown", piece("a", -1.0f, 1) + unigram(""), in, "no token of type unknown"},
+      {"unigram_without_pieces", bytes_pieces() + unigram("", 1), in, "no normal token"},
+      {"unigram_of_some_bytes", piece("<unk>", 0.0f, 2) + piece("a", -1.0f, 1) + piece("<0x41>", 0.0f, 6) + unigram("", 1), un, "<0x00>"},
+      {"unigram_fallback_without_bytes", pieces() + unigram("", 1), in, "no byte pieces"},
+      {"map_of_4_bytes", pieces() + unigram(little(0)), in, "4 bytes"},
+      {"map_trie_beyond_end", pieces() + unigram(little(0xFFFFFFFC) + "12345"), in, "4294967292 bytes"},
+      {"map_trie_odd", pieces() + unigram(little(3) + std::string(8, '\0')), in, "3 bytes"},
+      {"map_without_replacements", pieces() + unigram(little(4) + little(0)), in, "expected a multiple"},
+      {"map_replacement_without_end", pieces() + unigram(little(4) + little(0) + "abc"), in, "no end"},
+      {"map_replacement_too_long", pieces() + unigram(little(4) + little(0) + std::string(2000, 'a') + '\0'), in, "2000 bytes"},
       {"nfkc", bytes_pieces() + settings() + bytes(3, bytes(1, "nmt_nfkc") + bytes(2, "map")), un, "'nmt_nfkc'"},
       {"no_byte_fallback", core::read_text_file(golden_path("text_model-plain/tokenizer.model")), un, "byte_fallback"},
       {"words", bytes_pieces() + settings(3), un, "word"},
@@ -107,7 +124,7 @@ TokenizerData read(const std::string& content) {
 TEST(BrokenModel, IsRefused) {
   ASSERT_NO_THROW(read(good()));
   const std::vector<BrokenModel> cases = broken_models();
-  EXPECT_EQ(cases.size(), 41u);
+  EXPECT_EQ(cases.size(), 51u);
   for (const BrokenModel& broken : cases) {
     try {
       read(broken.content);

@@ -29,7 +29,9 @@ class Model : public testing::TestWithParam<std::string> {
     for (const auto& [name, text] : stress_texts()) {
       const auto ids = golden.at("ids").at(name).get<std::vector<std::int32_t>>();
       if (tokenizer.encode(text, false, false) != ids) out.push_back(name + " (ids)");
-      if (tokenizer.decode(ids) != from_hex(golden.at("decoded").at(name).get<std::string>())) out.push_back(name + " (text)");
+      const std::string decoded = from_hex(golden.at("decoded").at(name).get<std::string>());
+      const bool unknown = std::count(ids.begin(), ids.end(), tokenizer.data().unk) > 0;  // shown as a mark there, as its name here
+      if (!unknown && tokenizer.decode(ids) != decoded) out.push_back(name + " (text)");
     }
     return out;
   }
@@ -49,7 +51,7 @@ TEST_P(Model, SurvivesGguf) {
 
 TEST_P(Model, SurvivesHuggingFaceFilesMadeFromScratch) {
   const TokenizerData before = data(), after = through_hf(without_files(before));
-  EXPECT_FALSE(after.hf_tokenizer_json.empty());
+  EXPECT_EQ(after.hf_tokenizer_json.empty(), before.kind == TokenizerKind::unigram);  // for which a tokenizer.model is made
   EXPECT_TRUE(same_vocabulary(before, after));
   EXPECT_EQ(differences(after), kNone);
 }
@@ -73,13 +75,13 @@ TEST_P(Model, OtherRulesGiveOtherIds) {
   EXPECT_GT(differences(changed).size(), 5u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Model, testing::Values("llama", "gemma"));
+INSTANTIATE_TEST_SUITE_P(Models, Model, testing::Values("llama", "gemma", "unigram", "nmt"));
 
 TEST(SentencePieceModel, SettingsAreRead) {
   const SentencePieceModel llama = parse_sentencepiece(model_bytes("llama"), "llama"), gemma = parse_sentencepiece(model_bytes("gemma"), "gemma");
   EXPECT_EQ(llama.model, PieceModel::bpe);
   EXPECT_TRUE(llama.add_dummy_prefix && llama.byte_fallback && llama.escape_whitespaces);
-  EXPECT_FALSE(llama.remove_extra_whitespaces || llama.has_character_map);
+  EXPECT_FALSE(llama.remove_extra_whitespaces || !llama.character_map.empty());
   EXPECT_EQ(llama.pieces.size(), 560u);
   EXPECT_FALSE(gemma.add_dummy_prefix);
   EXPECT_EQ(gemma.bos, "<bos>");

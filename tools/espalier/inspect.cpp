@@ -59,7 +59,7 @@ void add_inspect(CLI::App& app, Common& common) {
                                {"kv_bytes_per_token", arch::kv_bytes_per_token(d)},
                                {"tokenizer", nullptr}};
     if (source.has_tokenizer())
-      out["tokenizer"] = {{"kind", source.tokenizer().kind == text::TokenizerKind::spm ? "spm" : "byte_bpe"},
+      out["tokenizer"] = {{"kind", text::name_of(source.tokenizer().kind)},
                           {"pre", source.tokenizer().pre},
                           {"tokens", source.tokenizer().tokens.size()},
                           {"chat_template", !source.tokenizer().chat_template.empty()}};

@@ -1,0 +1,45 @@
+// All pieces that begin at a place of a text. A trie whose nodes are numbered level by level, so that the children of a node are neighbours: 12 bytes a
+// node, and a step is a binary search among at most 256 labels.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace espalier::text {
+
+class PieceTrie {
+ public:
+  PieceTrie() = default;
+  // (piece, id); pieces are distinct and not empty. The views are used here only.
+  explicit PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> pieces);
+  bool empty() const { return nodes_.size() < 2; }
+
+  // Calls found(length, id) for each piece at `position`, shortest first.
+  template <typename Found>
+  void prefixes(std::string_view text, std::size_t position, Found found) const {
+    if (empty()) return;
+    std::size_t node = 0;
+    for (std::size_t i = position; i < text.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(text[i]);
+      const auto begin = nodes_.begin() + nodes_[node].first_child, end = begin + nodes_[node].n_children;
+      const auto child = std::lower_bound(begin, end, byte, [](const Node& a, unsigned char b) { return a.label < b; });
+      if (child == end || child->label != byte) return;
+      node = static_cast<std::size_t>(child - nodes_.begin());
+      if (child->id >= 0) found(i + 1 - position, child->id);
+    }
+  }
+
+ private:
+  struct Node {
+    std::uint32_t first_child = 0;
+    std::int32_t id = -1;  // of the piece that ends here
+    std::uint16_t n_children = 0;
+    unsigned char label = 0;
+  };
+  std::vector<Node> nodes_;
+};
+
+}  // namespace espalier::text
