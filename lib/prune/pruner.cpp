@@ -108,7 +108,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     if (cut_width || options.compensation == Compensation::least_squares) {
       std::vector<arch::LayerDims> kept;
       for (const std::int64_t l : plan.keep_layers) kept.push_back(sizes[static_cast<std::size_t>(l)]);
-      const SequentialInput input{dense, calibration.windows, criterion, options.compensation, plan.keep_layers, plan.hidden, kept};
+      const SequentialInput input{dense, calibration.windows, criterion, options.compensation, options.ridge.value_or(default_ridge(calibration.windows.numel())),
+                                  plan.keep_layers, plan.hidden, kept};
       SequentialResult result = prune_sequentially(input, progress);
       plan.layers = std::move(result.layers);
       replaced = std::move(result.replaced);

@@ -1,6 +1,7 @@
 // `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory. Does not include LibTorch.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ struct PruneOptions {
   std::string plan_path;                 // not empty: use this plan instead of scores
   std::string criterion = "activation";
   Compensation compensation = Compensation::least_squares;
+  std::optional<double> ridge;           // of least squares, times the mean diagonal of the Gram matrix; not given: chosen by the number of tokens
   std::string text_path;                 // calibration text
   std::string held_out_path;             // not empty: refused when it overlaps the calibration text
   CalibrationOptions calibration;

@@ -13,8 +13,6 @@ using arch::Axis;
 using arch::Role;
 
 constexpr std::int64_t kBatch = 8;     // windows per forward
-constexpr double kRidge = 2e-1;        // of the mean diagonal of the Gram matrix; 1e-2 follows the calibration text too closely: perplexity elsewhere is 4 % higher
-
 torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
 
 // The `n` highest scores, sorted by index; ties go to the lower index.
@@ -40,8 +38,8 @@ struct Normal : model::RidgeSums {
 };
 
 // [H, |S|]: the consumer's weights for the channels kept.
-torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights, const torch::Tensor& channels) {
-  return sums.of(channels).solve(weights.index_select(1, channels), kRidge).to(torch::kFloat32).contiguous();
+torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights, const torch::Tensor& channels, double ridge) {
+  return sums.of(channels).solve(weights.index_select(1, channels), ridge).to(torch::kFloat32).contiguous();
 }
 
 // One-layer models: the pruned stream goes through them while the layer is being cut.
@@ -112,7 +110,7 @@ class Sequence {
                      const std::vector<torch::Tensor>& dense_inputs) const {
     model::RidgeSums sums;
     for (std::size_t b = 0; b < streams.size(); ++b) sums.add(layer.norm(norm, 0, streams[b]), dense_inputs[b]);
-    const torch::Tensor map = sums.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), kRidge).to(torch::kFloat32).contiguous();
+    const torch::Tensor map = sums.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), in_.ridge).to(torch::kFloat32).contiguous();
     for (const Role role : readers) layer.weight(role, 0) = dense_.weight(role, source).matmul(map);
   }
   // What was refitted leaves with the rows that stay.
@@ -157,7 +155,7 @@ class Sequence {
     (axis == Axis::ffn ? s.ffn_squares : s.attn_squares) = normal.gram.diagonal();
     (axis == Axis::ffn ? s.ffn_abs : s.attn_abs) = normal.abs_sum;
     model::Transformer fitted = layer;
-    if (in_.compensation == Compensation::least_squares) fitted.weight(consumer, 0) = refit(normal, layer.weight(consumer, 0), all);
+    if (in_.compensation == Compensation::least_squares) fitted.weight(consumer, 0) = refit(normal, layer.weight(consumer, 0), all, in_.ridge);
     return in_.criterion.score({fitted, statistics}, axis, 0);
   }
 
@@ -202,7 +200,7 @@ class Sequence {
         channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *cut.selection.kv_groups, dense_.dims(), &cut.full));
         for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);  // heads do not see each other
       }
-      output = fits() ? refit(normal, output, channels) : output.index_select(1, channels);
+      output = fits() ? refit(normal, output, channels, in_.ridge) : output.index_select(1, channels);
       if (fits()) {
         out.replaced[{Role::attn_output, cut.source}] = output;
         drifted_ = true;
@@ -235,7 +233,7 @@ class Sequence {
       channels = as_index(*cut.selection.ffn);
     }
     if (fits() && (narrower || cut.next > cut.source + 1 || off())) {
-      down = refit(normal, down, channels);
+      down = refit(normal, down, channels, in_.ridge);
       out.replaced[{Role::ffn_down, cut.source}] = down;
       drifted_ = true;
     } else {
@@ -261,6 +259,11 @@ class Sequence {
 };
 
 }  // namespace
+
+double default_ridge(std::int64_t tokens) {
+  constexpr double kRidge = 0.2, kTokens = 24576;
+  return kRidge * std::min(1.0, kTokens / static_cast<double>(tokens));
+}
 
 SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress) {
   torch::InferenceMode inference;

@@ -5,8 +5,7 @@
 // divides by its RMS, hence the weight: without it the first position, whose RMS is a hundred times the others', would decide alone. A layer
 // that precedes dropped layers is fitted to the dense stream after them, so it takes over what it can of their work. The matrices that read the
 // stream (q, k, v, gate, up) are refitted as well, W' = W M, where M maps the pruned model's normed inputs to the dense model's by ridge regression.
-// The ridge of all of them is large: what is fitted to one text closely is worse on every other. Layers may differ in size and lack a block: there the
-// stream goes by.
+// lambda is `ridge` of the mean diagonal of the Gram matrix. Layers may differ in size and lack a block: there the stream goes by.
 // Memory: one layer of each model, both streams and one layer's inputs and activations of all calibration tokens: 4 * tokens * (7 H + F) bytes.
 #pragma once
 #include <map>
@@ -25,6 +24,7 @@ struct SequentialInput {
   const torch::Tensor& windows;              // [n, sequence]
   const Criterion& criterion;
   Compensation compensation;
+  double ridge;
   std::vector<std::int64_t> keep_layers;
   plan::Selection hidden;
   std::vector<arch::LayerDims> sizes;        // of each kept layer, after; q_per_kv as the source has it, an absent block stays absent
@@ -33,6 +33,9 @@ struct SequentialResult {
   std::vector<plan::LayerSelection> layers;                                  // one per kept layer
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;              // (role, source layer) -> refitted weights in their new shape
 };
+// What is fitted to the calibration text closely is worse on every other: of 24,576 tokens 0.2 was best, 0.01 4 % worse in perplexity. The original
+// weights count for as many tokens however many there are, so with more of them the ridge falls as one over their number.
+double default_ridge(std::int64_t tokens);
 SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress);
 
 }  // namespace espalier::prune

@@ -17,7 +17,7 @@ Json json_of(const PruneStage& s) {
           {"kv_groups", optional(t.kv_groups)}, {"q_per_kv", optional(t.q_per_kv)},     {"vocab", optional(t.vocab)},
           {"parameters", optional(t.parameters)}, {"ffn_granule", t.ffn_granule},       {"hidden_granule", t.hidden_granule},
           {"criterion", s.options.criterion},   {"least_squares", s.options.compensation == prune::Compensation::least_squares},
-          {"calibration", json_of(s.options.calibration)}};
+          {"ridge", s.options.ridge ? Json(*s.options.ridge) : Json(nullptr)}, {"calibration", json_of(s.options.calibration)}};
 }
 Json json_of(const DistillStage& s) {
   const distill::TrainOptions& o = s.options;

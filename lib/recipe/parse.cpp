@@ -45,6 +45,8 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   if (const auto v = map.text("criterion")) s.options.criterion = one_of(map, "criterion", *v, criteria);
   if (const auto v = map.text("compensate"))
     s.options.compensation = one_of(map, "compensate", *v, {"none", "least_squares"}) == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  s.options.ridge = map.real("ridge");
+  if (s.options.ridge && *s.options.ridge < 0) map.refuse("ridge", "expected a number that is not negative");
   if (const auto v = map.count("tokens")) s.options.calibration.tokens = *v;
   if (const auto v = map.count("sequence")) s.options.calibration.sequence = *v;
   s.options.text_path = recipe.train_text;

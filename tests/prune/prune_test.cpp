@@ -118,12 +118,28 @@ TEST(Pruner, LeastSquaresFollowsTheTeacherBetter) {
   }
 }
 
+TEST(Pruner, TheRidgeTiesTheRefittedWeightsToTheOriginals) {
+  EXPECT_EQ(default_ridge(1000), 0.2);
+  EXPECT_EQ(default_ridge(24576), 0.2);
+  EXPECT_DOUBLE_EQ(default_ridge(4 * 24576), 0.05);
+  Fixture f;
+  const auto distance = [&](double ridge) {
+    const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::least_squares, ridge, {0, 1, 2, 3}, std::nullopt, std::vector<arch::LayerDims>(4, {2, 3, 64})};
+    const SequentialResult result = prune_sequentially(input, {});
+    const torch::Tensor kept = torch::tensor(*result.layers[0].ffn), original = f.model.weight(Role::ffn_down, 0).index_select(1, kept);
+    return ((result.replaced.at({Role::ffn_down, 0}) - original).norm() / original.norm()).item<double>();
+  };
+  EXPECT_LT(distance(1e9), 1e-6);
+  EXPECT_LT(distance(0.2), distance(0.002));
+  EXPECT_GT(distance(0.002), 0.01);
+}
+
 TEST(Pruner, AChannelThatNothingConsumesCanGo) {
   Fixture f;
   torch::NoGradGuard no_grad;
   for (int l = 0; l < 4; ++l)
     for (std::int64_t c : {3, 50, 95}) f.model.weight(Role::ffn_down, l).select(1, c).zero_();
-  const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::none, {0, 1, 2, 3}, std::nullopt, std::vector<arch::LayerDims>(4, {2, 3, 93})};
+  const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::none, 0.2, {0, 1, 2, 3}, std::nullopt, std::vector<arch::LayerDims>(4, {2, 3, 93})};
   const SequentialResult result = prune_sequentially(input, {});
   ASSERT_EQ(result.layers.size(), 4u);
   EXPECT_TRUE(result.replaced.empty());

@@ -18,6 +18,7 @@ namespace {
 
 struct Flags {
   std::string model, out, criterion = "activation", text, held_out, plan, parameters, compensate = "least_squares", dtype = "auto", shard = "5GB";
+  std::optional<double> ridge;
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
   std::int64_t tokens = 65536, sequence = 512;
 };
@@ -63,6 +64,7 @@ void prune(const Flags& flags, const Common& common) {
   options.plan_path = flags.plan;
   options.criterion = flags.criterion;
   options.compensation = flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  options.ridge = flags.ridge;
   ESP_CHECK(!flags.text.empty(), usage, "prune: --text FILE is needed to score (or give --plan plan.json)");
   options.write = write;
   plan::require_memory(prune::peak_memory(source.arch(), source.dims(), flags.tokens, options.compensation), common.max_ram_bytes(),
@@ -99,6 +101,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--parameters", flags->parameters, "at most so many parameters, e.g. 92M: sizes are chosen");
   verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
   verb->add_option("--compensate", flags->compensate, "none or least_squares")->check(CLI::IsMember({"none", "least_squares"}));
+  verb->add_option("--ridge", flags->ridge, "of least squares: how much the original weights count (0.2, less beyond 24576 tokens)")->check(CLI::NonNegativeNumber);
   verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
