@@ -98,7 +98,7 @@ Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets
 
 }  // namespace
 
-ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
+ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
   torch::NoGradGuard no_grad;
   const bool distills = in.teacher_hidden.defined(), sparse = in.sparse_teacher.defined();
   const Loss& loss = loss_by_name(in.loss);
@@ -125,17 +125,21 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in) {
   }
 
   const std::int64_t chunk = std::min(n, in.token_chunk > 0 ? in.token_chunk : default_chunk(V));
-  const Tensor student_buffer = torch::empty({chunk, V}), teacher_buffer = distills ? torch::empty({chunk, V}) : Tensor();
+  const auto provide = [&](Tensor& buffer) {
+    if (!buffer.defined() || buffer.size(0) < chunk || buffer.size(1) != V) buffer = torch::empty({chunk, V});
+  };
+  provide(buffers.student);
+  if (distills) provide(buffers.teacher);
   ChunkedLoss out;
   if (in.hidden_gradient) out.hidden_gradient = torch::empty({n, H});
   const RowWeights weights{static_cast<float>(in.kl_weight), static_cast<float>(in.ce_weight), static_cast<float>(in.temperature)};
   for (std::int64_t begin = 0; begin < n; begin += chunk) {
     const std::int64_t rows = std::min(chunk, n - begin);
     const Tensor hidden = student_hidden.narrow(0, begin, rows), chunk_targets = targets.narrow(0, begin, rows);
-    Tensor student = student_buffer.narrow(0, 0, rows), teacher;
+    Tensor student = buffers.student.narrow(0, 0, rows), teacher;
     multiply_into(student, hidden, student_output.t());
     if (distills) {
-      teacher = teacher_buffer.narrow(0, 0, rows);
+      teacher = buffers.teacher.narrow(0, 0, rows);
       multiply_into(teacher, teacher_hidden.narrow(0, begin, rows), teacher_output.t());
     }
     if (distills && in.teacher_softcap > 0) soft_cap(teacher, in.teacher_softcap);

@@ -11,6 +11,11 @@
 
 namespace espalier::distill {
 
+// Memory that calls hand on to the next: blocks this large fit into no hole that other tensors leave.
+struct LogitBuffers {
+  torch::Tensor student, teacher;  // [tokens of a chunk, V]
+};
+
 struct ChunkedLossInput {
   torch::Tensor student_hidden;  // [n, H] after the final norm
   torch::Tensor student_output;  // [V, H] parameter
@@ -32,6 +37,10 @@ struct ChunkedLoss {
   std::int64_t tokens = 0;       // scored
   torch::Tensor hidden_gradient; // d loss_sum / d student_hidden, [n, H]
 };
-ChunkedLoss chunked_loss(const ChunkedLossInput& input);
+ChunkedLoss chunked_loss(const ChunkedLossInput& input, LogitBuffers& buffers);
+inline ChunkedLoss chunked_loss(const ChunkedLossInput& input) {
+  LogitBuffers buffers;
+  return chunked_loss(input, buffers);
+}
 
 }  // namespace espalier::distill

@@ -11,6 +11,7 @@ namespace espalier::distill {
 #if defined(__GLIBC__)
 // M_MMAP_THRESHOLD alone does not do: glibc refuses values above 32 MB, and logits are larger.
 AllocationReuse::AllocationReuse() {
+  malloc_trim(0);  // what the preparations left would stay, too
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }

@@ -103,7 +103,12 @@ class Run {
     }
   }
 
-  const Transformer& student() const { return student_; }
+  // What only training needs goes: saving takes memory too.
+  const Transformer& trained() {
+    teacher_.reset();
+    logits_ = {};
+    return student_;
+  }
 
  private:
   // Adds the gradients of some windows; returns their sums.
@@ -134,7 +139,7 @@ class Run {
     in.loss = options_.loss;
     in.token_chunk = options_.vocab_chunk;
     in.matmul_dtype = setup_.matmul_dtype;
-    ChunkedLoss loss = chunked_loss(in);
+    ChunkedLoss loss = chunked_loss(in, logits_);
     if (std::isfinite(loss.loss_sum)) hidden.backward(loss.hidden_gradient);
     return loss;
   }
@@ -184,6 +189,7 @@ class Run {
   Transformer student_;
   std::optional<Transformer> teacher_;
   Parameters parameters_;
+  LogitBuffers logits_;
 };
 
 TrainResult result_of(const Setup& setup, const std::string& out, double loss_first, double loss_last) {
@@ -240,7 +246,7 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options, const 
     const AllocationReuse reuse;
     Run run(options, setup, input.out, state);
     run.train(progress);
-    run.student().save(input.out, setup.student_source, {});
+    run.trained().save(input.out, setup.student_source, {});
     setup.manifest.metrics = {{"steps", setup.steps}, {"tokens", setup.steps * setup.tokens_per_step}, {"loss_first", state.loss_first},
                               {"loss_last", state.loss_last}, {"threads", state.threads}, {"run", setup.run}};
     for (const auto& entry : fs::directory_iterator(input.out))
