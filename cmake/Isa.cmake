@@ -1,5 +1,6 @@
-# espalier_add_isa(<name> REQUIRES <feature>...): compiles lib/kernels/isa/<name>.cpp with -m<feature>... into esp_kernels and lists
-# it, with the run-time test for the same features, in isa_list.inc (order of the calls = order of preference, last runnable wins).
+# espalier_add_isa(<name> REQUIRES <feature>... [FLAGS <flag>...]): compiles lib/kernels/isa/<name>.cpp with the flags, or with
+# -m<feature>... when none are named, into esp_kernels and lists it, with the run-time test for the same features, in isa_list.inc (order
+# of the calls = order of preference, last runnable wins).
 # Only for a target processor: lib/kernels/CMakeLists.txt guards the calls by CMAKE_SYSTEM_PROCESSOR.
 set_property(GLOBAL PROPERTY ESPALIER_ISA_LIST "")
 function(espalier_add_isa name)
@@ -21,5 +22,5 @@ function(espalier_add_isa name)
   list(JOIN tests " && " test)
   set_property(GLOBAL APPEND_STRING PROPERTY ESPALIER_ISA_LIST "ESP_ISA(${name}, ${test})\n")
   add_test(NAME isa_object_${name} COMMAND sh ${CMAKE_SOURCE_DIR}/scripts/check_isa_objects.sh $<TARGET_OBJECTS:esp_isa_${name}>)
-  set_tests_properties(isa_object_${name} PROPERTIES LABELS "isa")
+  set_tests_properties(isa_object_${name} PROPERTIES LABELS "isa" ENVIRONMENT "NM=${CMAKE_NM}")
 endfunction()

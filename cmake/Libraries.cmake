@@ -3,6 +3,11 @@
 
 add_library(esp_flags INTERFACE)
 target_compile_options(esp_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Werror=switch)
+# Where fused multiply-adds are part of the baseline, GCC would form them from any product and sum, and what encoders, decoders and the
+# reference compute would differ from x86-64. The instruction sets ask for them again (lib/kernels/CMakeLists.txt).
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  add_compile_options(-ffp-contract=off)
+endif()
 if(ESPALIER_SANITIZE)
   # Null pointers and objects too small stop AddressSanitizer as well; leaving those checks out saves a third of compiling.
   add_compile_options(-fsanitize=${ESPALIER_SANITIZE} -fno-sanitize=null,vptr,object-size -fno-omit-frame-pointer -fno-sanitize-recover=all)

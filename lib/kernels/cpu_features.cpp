@@ -1,8 +1,12 @@
-// CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves.
+// x86-64: CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves. ARMv8: what Linux says in the
+// auxiliary vector.
 #include "kernels/cpu_features.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace espalier::kernels {
@@ -49,6 +53,15 @@ bool cpu_has(CpuFeature feature) {
     case CpuFeature::avx512bw: return cpu.saves_avx512 && bit(cpu.ebx7, 30);
     case CpuFeature::avx512vl: return cpu.saves_avx512 && bit(cpu.ebx7, 31);
     case CpuFeature::avx512vnni: return cpu.saves_avx512 && bit(cpu.ecx7, 11);
+  }
+  return false;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+bool cpu_has(CpuFeature feature) {
+  switch (feature) {
+    case CpuFeature::neon: return (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0;
+    case CpuFeature::dotprod: return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case CpuFeature::i8mm: return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
   }
   return false;
 }

@@ -1,4 +1,5 @@
-// The tables under test: every compiled ISA that this processor runs, and every ISA compiled once more against SIMDe, which runs anywhere.
+// The tables under test: every compiled ISA that this processor runs, and on x86-64 every ISA compiled once more against
+// SIMDe, which runs anywhere.
 #pragma once
 #include <string>
 #include <vector>

@@ -225,10 +225,19 @@ TEST_P(EveryIsa, NotFiniteInputsAreSeenInTheOutput) {
   }
 }
 
+#if defined(__aarch64__)
+TEST(Neon, RunsEverywhereAndAloneIsCompiledIn) {
+  EXPECT_TRUE(isa_runnable("neon"));
+  EXPECT_EQ(isa_names().size(), 4u);  // the reference, neon, neon_dotprod, neon_i8mm
+  EXPECT_EQ(compiled_against_simde(), 0u);
+  for (const NamedTable& t : tables_under_test()) EXPECT_EQ(t.table->linear[k_q4_0].interleave, 4) << t.name;
+}
+#else
 TEST(Software, EveryIsaIsCompiledAgainstSimde) {
   ASSERT_GT(compiled_against_simde(), 0u) << "SIMDe was not found when this was configured: install libsimde-dev";
   EXPECT_EQ(compiled_against_simde(), isa_names().size() - 1);
 }
+#endif
 
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryIsa, testing::ValuesIn(tables_under_test()), [](const auto& test) { return test.param.name; });
 

@@ -7,6 +7,7 @@ namespace {
 #include "kernels/isa/tails-inl.h"
 #include "kernels/isa/levels-inl.h"
 #include "kernels/isa/dot_maddubs-inl.h"
+#include "kernels/isa/tile-inl.h"
 #include "kernels/isa/quantized-inl.h"
 #include "kernels/isa/quantize-inl.h"
 #include "kernels/isa/float-inl.h"

@@ -8,6 +8,8 @@ namespace {
 #include "kernels/isa/levels-inl.h"
 inline V::I dpbusd(V::I sum, V::I u, V::I s) { return _mm256_dpbusd_avx_epi32(sum, u, s); }
 #include "kernels/isa/dot_vnni-inl.h"
+#include "kernels/isa/scales_word-inl.h"
+#include "kernels/isa/tile-inl.h"
 #include "kernels/isa/quantized-inl.h"
 #include "kernels/isa/quantize-inl.h"
 #include "kernels/isa/float-inl.h"

@@ -7,6 +7,7 @@ struct Dot {
   static constexpr int kDepth = kBits == 4 ? 8 : kBits == 5 ? 4 : kBits == 6 ? 2 : 8;  // steps between widenings
   static constexpr bool kOffset128 = false;
   using W = V::I;
+  using Sum = V::I;
   static W weights(V::I levels) { return levels; }
   static V::I first(const W& w, V::I x) { return V::maddubs(w, x); }
   static V::I step(V::I sum, const W& w, V::I x) { return V::add16(sum, V::maddubs(w, x)); }
@@ -19,6 +20,7 @@ struct Dot<8> {
   static constexpr int kDepth = 8;
   static constexpr bool kOffset128 = false;
   using W = V::Signed;
+  using Sum = V::I;
   static W weights(V::I levels) { return V::split_sign(levels); }
   static V::I first(const W& w, V::I x) { return V::madd16(V::maddubs(w.magnitude, V::apply_sign(x, w)), V::iset32(0x00010001)); }
   static V::I step(V::I sum, const W& w, V::I x) { return V::add32(sum, first(w, x)); }

@@ -6,6 +6,7 @@ struct Dot {
   static constexpr int kDepth = 8;
   static constexpr bool kOffset128 = kBits == 8;
   using W = V::I;
+  using Sum = V::I;
   static W weights(V::I levels) {
     if constexpr (kBits == 8) return V::ixor(levels, V::iset8(0x80));
     return levels;
@@ -16,17 +17,8 @@ struct Dot {
   static V::I widen_scaled(V::I sum, V::I scale) { return V::mul32(sum, scale); }
 };
 
-// Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
-inline V::I dot_int8(V::I sum, V::I u, V::I s) { return dpbusd(sum, u, s); }
-
 template <>
 struct Dot<kCodebookLevels> : Dot<8> {};
 
-// Operands of widen_scaled from a pair of 16-bit scales per lane, and from signed bytes.
-inline V::I scale_low(V::I pair) { return V::iand(pair, V::iset32(0xFFFF)); }
-inline V::I scale_high(V::I pair) { return V::right32<16>(pair); }
-template <int kByte>
-inline V::I scale_byte(V::I word) {
-  if constexpr (kByte == 3) return V::right32_signed<24>(word);
-  return V::right32_signed<24>(V::left32<24 - 8 * kByte>(word));
-}
+// Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
+inline V::I dot_int8(V::I sum, V::I u, V::I s) { return dpbusd(sum, u, s); }

@@ -1,4 +1,4 @@
-// The intrinsics an ISA file may use. Tests compile the same files a second time with ESP_SIMDE defined: SIMDe then computes
+// The intrinsics an ISA file may use. Tests compile the x86 files a second time with ESP_SIMDE defined: SIMDe then computes
 // in software what this machine's processor lacks, and the entry point gets a name of its own.
 #pragma once
 #include <cstddef>
@@ -14,7 +14,11 @@
 #include "kernels/simde_gaps.h"  // of the tests
 #define ESP_ISA_NAME(name) simde_##name
 #else
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#else
 #include <immintrin.h>
+#endif
 #define ESP_ISA_NAME(name) name
 #endif
 

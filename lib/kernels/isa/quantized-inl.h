@@ -1,5 +1,5 @@
 // y = W x for row-interleaved quantized weights (kernels/layout.h) and int8 activations. Included inside an unnamed namespace after V,
-// Dot, tails-inl.h and levels-inl.h. R = V::kLanes rows a group; all sums of a row stay in its lane.
+// Dot, tails-inl.h, levels-inl.h and one of the tiles (dot_tile, arrange_levels). R = V::kLanes rows a group; all sums of a row stay in its lane.
 //
 // matvec unpacks levels in registers and streams the weights once. matmul unpacks 256 columns of two groups to a panel in the
 // first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four at a time.
@@ -195,14 +195,15 @@ inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scal
   V::I total = V::izero();
 #pragma GCC unroll 8
   for (int s = 0; s < 8; s += kDepth) {
-    V::I sum = D::first(D::weights(w[s]), V::broadcast32(x + 4 * s));
+    typename D::Sum sum = D::first(D::weights(w[s]), V::broadcast32(x + 4 * s));
 #pragma GCC unroll 8
     for (int i = 1; i < kDepth; ++i) sum = D::step(sum, D::weights(w[s + i]), V::broadcast32(x + 4 * (s + i)));
+    V::I wide;
     if constexpr (kScales == 0)
-      sum = D::widen(sum);
+      wide = D::widen(sum);
     else
-      sum = D::widen_scaled(sum, scale[s / kGroup]);
-    total = s == 0 ? sum : V::add32(total, sum);
+      wide = D::widen_scaled(sum, scale[s / kGroup]);
+    total = s == 0 ? wide : V::add32(total, wide);
   }
   return total;
 }
@@ -283,6 +284,7 @@ struct Panel<Shape, kGroups> {
     for (int j = 0; j < 8; ++j) {
       V::I w[8];
       unpack_levels<Shape::kBits>(p + Format::kLevelsAt + j * V::kBytes * Shape::kStored, w);
+      arrange_levels(w);
       for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
     }
   }
@@ -302,29 +304,12 @@ struct Panel<Shape, kGroups> {
         m[g][j] = Format::minimum(p, d[g][j]);
         V::I w[8];
         unpack_levels<Shape::kBits>(p + Format::kLevelsAt + part * V::kBytes * Shape::kStored, w);
+        arrange_levels(w);
         for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
       }
     }
   }
 };
-
-// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's narrow form.
-template <int kBits, int kGroups, int kTokens, int kSteps, typename Chunk>
-inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first, V::I (*sum)[kTokens]) {
-  using D = Dot<kBits>;
-#pragma GCC unroll 8
-  for (int s = 0; s < kSteps; ++s) {
-    typename D::W w[kGroups];
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) w[g] = D::weights(V::iload(levels[g] + (first + s) * V::kBytes));
-#pragma GCC unroll 4
-    for (int t = 0; t < kTokens; ++t) {
-      const V::I value = V::broadcast32(x[t].q + 4 * (first + s));
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) sum[g][t] = s == 0 ? D::first(w[g], value) : D::step(sum[g][t], w[g], value);
-    }
-  }
-}
 
 // Adds the products of one panel and kTokens tokens to acc[t][g][R].
 template <typename S, int kGroups, int kTokens>
@@ -337,7 +322,7 @@ void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_un
     for (int g = 0; g < kGroups; ++g)
       for (int t = 0; t < kTokens; ++t) total[g][t] = V::izero();
     for (int s = 0; s < 64; s += kSteps) {
-      V::I sum[kGroups][kTokens];
+      typename D::Sum sum[kGroups][kTokens];
       dot_tile<S::kBits, kGroups, kTokens, kSteps>(panel.levels, x, s, sum);
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
@@ -368,7 +353,7 @@ void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_un
       V::I total[kGroups][kTokens];
 #pragma GCC unroll 4
       for (int part = 0; part < kParts; ++part) {
-        V::I sum[kGroups][kTokens];
+        typename D::Sum sum[kGroups][kTokens];
         dot_tile<S::kBits, kGroups, kTokens, D::kDepth>(panel.levels, x, 8 * j + part * D::kDepth, sum);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g)

@@ -1,0 +1,25 @@
+// NEON of every ARMv8-A processor: Cortex-A53, A57, A72, A73.
+#include "kernels/isa/intrinsics.h"
+
+namespace espalier::kernels::ESP_ISA_NAME(neon) {
+namespace {
+#include "kernels/isa/vector_neon-inl.h"
+#include "kernels/isa/tails-inl.h"
+#include "kernels/isa/levels-inl.h"
+#include "kernels/isa/dot_neon-inl.h"
+#include "kernels/isa/scales_word-inl.h"
+#include "kernels/isa/tile-inl.h"
+#include "kernels/isa/quantized-inl.h"
+#include "kernels/isa/quantize-inl.h"
+#include "kernels/isa/float-inl.h"
+#include "kernels/isa/steps-inl.h"
+#include "kernels/isa/kv_q4-inl.h"
+#include "kernels/isa/kv-inl.h"
+#include "kernels/isa/attention-inl.h"
+#include "kernels/isa/peak-inl.h"
+#include "kernels/isa/fill-inl.h"
+}  // namespace
+
+void fill(KernelTable& table) { fill_table(table); }
+
+}  // namespace espalier::kernels::ESP_ISA_NAME(neon)

@@ -1,0 +1,25 @@
+// NEON with the int8 dot products of ARMv8.2: Cortex-A55, A75, A76 and later, Neoverse N1.
+#include "kernels/isa/intrinsics.h"
+
+namespace espalier::kernels::ESP_ISA_NAME(neon_dotprod) {
+namespace {
+#include "kernels/isa/vector_neon-inl.h"
+#include "kernels/isa/tails-inl.h"
+#include "kernels/isa/levels-inl.h"
+#include "kernels/isa/dot_neon_dotprod-inl.h"
+#include "kernels/isa/scales_word-inl.h"
+#include "kernels/isa/tile-inl.h"
+#include "kernels/isa/quantized-inl.h"
+#include "kernels/isa/quantize-inl.h"
+#include "kernels/isa/float-inl.h"
+#include "kernels/isa/steps-inl.h"
+#include "kernels/isa/kv_q4-inl.h"
+#include "kernels/isa/kv-inl.h"
+#include "kernels/isa/attention-inl.h"
+#include "kernels/isa/peak-inl.h"
+#include "kernels/isa/fill-inl.h"
+}  // namespace
+
+void fill(KernelTable& table) { fill_table(table); }
+
+}  // namespace espalier::kernels::ESP_ISA_NAME(neon_dotprod)
