@@ -4,7 +4,7 @@
 # set, which must be the golden one. Says which instruction sets ran. qemu proves results, not speed.
 # The text needs ESPALIER_SHARED (default ../shared); without it that part is left out aloud, or fails with ESPALIER_NO_SKIP=1.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-need_packages g++-aarch64-linux-gnu qemu-user cmake ninja-build pkg-config
+need_packages g++-aarch64-linux-gnu qemu-user cmake ninja-build pkg-config python3
 build=$root/build-arm
 sysroot=$build/sysroot
 shared=${ESPALIER_SHARED:-$root/../shared}
@@ -47,7 +47,8 @@ check_text() {
   fi
   wanted=$(python3 -c 'import json, sys; g = json.load(open(sys.argv[1]))["greedy"]; print(g["text"].removeprefix(g["prompt"]))' "$golden")
   for isa in reference neon neon_dotprod neon_i8mm; do
-    qemu-aarch64 -cpu max "$build/bin/espalier-run" generate "$model" --isa "$isa" --quiet --prompt "Once upon a time" --tokens 160 >"$build/text"
+    qemu-aarch64 -cpu max "$build/bin/espalier-run" generate "$model" --isa "$isa" --quiet --prompt "Once upon a time" --tokens 160 >"$build/text" ||
+      die "espalier-run --isa $isa failed on $model"
     python3 -c 'import sys; sys.exit(not open(sys.argv[1]).read().startswith(sys.argv[2]))' "$build/text" "$wanted" ||
       die "espalier-run --isa $isa wrote another text than $golden: see $build/text"
     echo "espalier-run on max: $isa writes the golden text"

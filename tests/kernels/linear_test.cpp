@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "format/blocks/blocks.h"
 #include "kernels/kernel_tables.h"
 
 namespace espalier::kernels {
@@ -59,11 +60,31 @@ const Weights& random_weights(const format::QuantFormat& f, std::int64_t rows, s
   return w;
 }
 
-// x and y lie in the middle of NaNs, at an address that is a multiple of 4 bytes only.
+// Every block: all bytes `fill`, float scales 1.
+template <typename Block>
+void fill_blocks(int fill, std::vector<std::byte>& bytes) {
+  constexpr std::uint16_t kOne = 0x3C00;  // binary16
+  Block block;
+  std::memset(&block, fill, sizeof block);
+  block.d = kOne;
+  if constexpr (requires { block.m; }) block.m = kOne;
+  if constexpr (requires { block.dmin; }) block.dmin = kOne;
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof block) std::memcpy(bytes.data() + at, &block, sizeof block);
+}
+const std::map<format::FormatId, void (*)(int, std::vector<std::byte>&)> kFillBlocks = {
+    {format::FormatId::q2_0, fill_blocks<format::BlockQ2_0>},     {format::FormatId::q4_0, fill_blocks<format::BlockQ4_0>},
+    {format::FormatId::q4_1, fill_blocks<format::BlockQ4_1>},     {format::FormatId::q5_0, fill_blocks<format::BlockQ5_0>},
+    {format::FormatId::q5_1, fill_blocks<format::BlockQ5_1>},     {format::FormatId::q8_0, fill_blocks<format::BlockQ8_0>},
+    {format::FormatId::q2_k, fill_blocks<format::BlockQ2_K>},     {format::FormatId::q3_k, fill_blocks<format::BlockQ3_K>},
+    {format::FormatId::q4_k, fill_blocks<format::BlockQ4_K>},     {format::FormatId::q5_k, fill_blocks<format::BlockQ5_K>},
+    {format::FormatId::q6_k, fill_blocks<format::BlockQ6_K>},     {format::FormatId::iq4_nl, fill_blocks<format::BlockIQ4_NL>},
+    {format::FormatId::iq4_xs, fill_blocks<format::BlockIQ4_XS>},
+};
+
+// `values`: activations [n, cols]. x and y lie in the middle of NaNs, at an address that is a multiple of 4 bytes only.
 void check(const KernelTable& table, const format::QuantFormat& f, const Weights& weights, std::int64_t rows, std::int64_t cols,
-           std::int64_t n, core::ThreadPool& pool) {
+           std::int64_t n, const std::vector<float>& values, core::ThreadPool& pool) {
   SCOPED_TRACE(std::string(f.name) + " rows " + std::to_string(rows) + " cols " + std::to_string(cols) + " tokens " + std::to_string(n));
-  const std::vector<float> values = random_values(n * cols, 7);
   std::vector<float> x(values.size() + 66, kNaN);
   std::copy(values.begin(), values.end(), x.begin() + 33);
   const std::int64_t ldy = rows + 5;
@@ -105,7 +126,7 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
         const std::int64_t cols = f.is_float() ? blocks * 37 - 36 : blocks * f.block;
         const Weights& w = random_weights(f, rows, cols, 3);
         for (std::int64_t n : {1, 2, 3, 5})
-          if (n < 5 || blocks <= 3) check(*GetParam().table, f, w, rows, cols, n, pool);
+          if (n < 5 || blocks <= 3) check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
         if (HasFatalFailure()) return;
       }
     }
@@ -119,9 +140,36 @@ TEST_P(EveryIsa, EveryFormatWithManyTokens) {
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 25, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
     const Weights& w = random_weights(f, rows, cols, 4);
-    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67}) check(*GetParam().table, f, w, rows, cols, n, pool);
+    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67}) check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
     if (HasFatalFailure()) return;
   }
+}
+
+// The largest levels and integer scales there are, with activations that all become 127 or -127: what kernels add up in 16 bits must
+// hold products of one sign. 0x80 and 0x7F are the extremes of signed bytes, 0x00 and 0xFF of all others.
+TEST_P(EveryIsa, LargestLevelsAndActivationsOverflowNothing) {
+  core::ThreadPool pool(1);
+  const std::int64_t rows = 17, cols = 256;
+  std::size_t formats = 0;
+  for (const format::QuantFormat& f : format::all_formats()) {
+    if (f.is_float()) continue;
+    ++formats;
+    for (const int fill : {0x00, 0x7F, 0x80, 0xFF}) {
+      Weights w{.bytes = std::vector<std::byte>(static_cast<std::size_t>(format::matrix_bytes(f.id, rows, cols))),
+                .values = std::vector<float>(static_cast<std::size_t>(rows * cols))};
+      kFillBlocks.at(f.id)(fill, w.bytes);
+      f.decode(w.bytes.data(), w.values.data(), rows * cols);
+      for (const std::int64_t n : {1, 5})
+        for (const int signs : {0, 1, 2}) {  // all positive, all negative, taking turns
+          SCOPED_TRACE("bytes " + std::to_string(fill) + " signs " + std::to_string(signs));
+          std::vector<float> values(static_cast<std::size_t>(n * cols), signs == 1 ? -1.0f : 1.0f);
+          for (std::size_t i = 1; signs == 2 && i < values.size(); i += 2) values[i] = -1;
+          check(*GetParam().table, f, w, rows, cols, n, values, pool);
+          if (HasFatalFailure()) return;
+        }
+    }
+  }
+  EXPECT_EQ(formats, kFillBlocks.size());
 }
 
 TEST_P(EveryIsa, PackedRowsDecodeExactly) {
