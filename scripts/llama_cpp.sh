@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Builds the stock llama.cpp tools that judge our files, from the source that the pinned PyPI package llama-cpp-python ships, and prints the
 # folder of binaries. Usage: llama_cpp.sh CACHE_DIR   (some minutes the first time, then instant)
-# They are judges, not rivals: all but the kernels, which are C, is compiled with -O1, a third faster. For speeds give tests/bench/peers.sh another build.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 version=0.3.36
 place=${1:-$cache}/llama.cpp-$version
-tools=(llama-quantize llama-imatrix llama-perplexity llama-completion llama-tokenize)
+tools=(llama-quantize llama-imatrix llama-perplexity llama-completion llama-tokenize llama-bench)
 if [ ! -f "$place/done" ]; then
   mkdir -p "$place/download"
   "$root/.venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary :all: -d "$place/download" "llama-cpp-python==$version" >&2 ||
@@ -14,7 +13,7 @@ if [ ! -f "$place/done" ]; then
   tar xzf "$place"/download/llama_cpp_python-*.tar.gz -C "$place/source" --strip-components=1
   launcher=(); command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache)
   cmake -S "$place/source/vendor/llama.cpp" -B "$place/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF "${launcher[@]}" \
-    -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_WEBUI=OFF >&2
+    -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_WEBUI=OFF >&2
   cmake --build "$place/build" --target "${tools[@]}" >&2
   touch "$place/done"
 fi
