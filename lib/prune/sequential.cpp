@@ -12,7 +12,8 @@ namespace {
 using arch::Axis;
 using arch::Role;
 
-constexpr std::int64_t kBatch = 8;     // windows per forward
+constexpr std::int64_t kBatch = 8;  // windows per forward
+
 torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
 
 // The `n` highest scores, sorted by index; ties go to the lower index.

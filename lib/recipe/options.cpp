@@ -7,7 +7,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json optional(const std::optional<std::int64_t>& v) { return v ? Json(*v) : Json(nullptr); }
+template <typename T>
+Json optional(const std::optional<T>& v) { return v ? Json(*v) : Json(nullptr); }
 
 Json json_of(const prune::CalibrationOptions& o) { return {{"tokens", o.tokens}, {"sequence", o.sequence}, {"seed", o.seed}}; }
 
@@ -17,7 +18,7 @@ Json json_of(const PruneStage& s) {
           {"kv_groups", optional(t.kv_groups)}, {"q_per_kv", optional(t.q_per_kv)},     {"vocab", optional(t.vocab)},
           {"parameters", optional(t.parameters)}, {"ffn_granule", t.ffn_granule},       {"hidden_granule", t.hidden_granule},
           {"criterion", s.options.criterion},   {"least_squares", s.options.compensation == prune::Compensation::least_squares},
-          {"ridge", s.options.ridge ? Json(*s.options.ridge) : Json(nullptr)}, {"calibration", json_of(s.options.calibration)}};
+          {"ridge", optional(s.options.ridge)}, {"calibration", json_of(s.options.calibration)}};
 }
 Json json_of(const DistillStage& s) {
   const distill::TrainOptions& o = s.options;

@@ -20,7 +20,6 @@ class CharacterMap {
   CharacterMap() = default;  // maps nothing
   // Empty bytes map nothing. Error(input) naming `where` when the sizes do not fit, a replacement is not ended or longer than 1024 bytes.
   CharacterMap(std::string_view bytes, const std::string& where);
-  bool empty() const { return units_.empty(); }
 
   struct Match {
     std::size_t length = 0;  // 0: nothing there is mapped
