@@ -1,0 +1,13 @@
+# Included by llama.cpp's own project() call when scripts/llama_cpp.sh configures it: its sources and its library are built as they are; only the
+# common code of its tools (flags, downloads, chat) is compiled for short building instead of speed, and headers that every file includes once.
+function(espalier_build_shortly)
+  target_compile_options(llama-common PRIVATE -O0)
+  target_compile_options(cpp-httplib PRIVATE -O0)
+  target_precompile_headers(llama-common PRIVATE <algorithm> <fstream> <functional> <map> <regex> <sstream> <string> <vector> <nlohmann/json.hpp>)
+  target_precompile_headers(llama PRIVATE "${CMAKE_SOURCE_DIR}/src/models/models.h")
+  get_target_property(sources llama-common SOURCES)
+  list(FILTER sources INCLUDE REGEX "parsers/[^/]*[.]cpp$")
+  set_source_files_properties(${sources} TARGET_DIRECTORY llama-common PROPERTIES UNITY_GROUP parsers)
+  set_target_properties(llama-common PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
+cmake_language(DEFER CALL espalier_build_shortly)
