@@ -23,10 +23,10 @@ inline constexpr std::int64_t kChunk = 256;
 // A group of activations that are all smaller than this counts as zeros (its scale's inverse would leave the range of float).
 inline constexpr float kSmallestQuantized = 1e-30f;
 
-// value = q * scale of its 32 columns; sum = scale * (sum of the 32 q), for formats with an offset or a minimum.
+// value = q * scale of its 32 columns; sum = sum of the 32 q, for formats with an offset or a minimum.
 struct alignas(64) ChunkPer32 {
   float scale[8];
-  float sum[8];
+  std::int32_t sum[8];
   std::int8_t q[256];
 };
 // value = q * scale; sums of q over 16 and over 32 columns (at most 32 * 127, so they fit).

@@ -1,5 +1,6 @@
 // Speed of y = W x: decode (one token: GB/s of weights) and prefill (64 tokens: multiplications a second), for the matrices of a
-// 1.2B Llama and of SmolLM2-135M. ESPALIER_ISA picks the kernels, ESPALIER_THREADS the threads (default 2).
+// 1.2B Llama and of SmolLM2-135M. ESPALIER_ISA picks the kernels, ESPALIER_THREADS the threads (default 2), ESPALIER_MIB how much the matrices
+// of one decode benchmark hold together (default 256; 0: one matrix, which a cache may keep: the speed of the instructions alone).
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -18,8 +19,13 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {128256, 2048}, {576, 576}, {1536, 576}, {576, 1536}, {1024, 576}};
 
+int from_environment(const char* name, int otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? std::atoi(value) : otherwise;
+}
+
 core::ThreadPool& pool() {
-  static core::ThreadPool threads(std::getenv("ESPALIER_THREADS") ? std::atoi(std::getenv("ESPALIER_THREADS")) : 2, true);
+  static core::ThreadPool threads(from_environment("ESPALIER_THREADS", 2), true);
   return threads;
 }
 
@@ -35,7 +41,7 @@ void multiply(benchmark::State& state, const format::QuantFormat& f, Shape shape
   for (std::size_t r = 1; r < static_cast<std::size_t>(shape.rows); ++r) std::copy_n(bytes.data(), row_bytes, bytes.data() + r * row_bytes);
 
   // Enough copies that the caches cannot hold them, as in a model.
-  const std::int64_t copies = n == 1 ? std::max<std::int64_t>(1, (std::int64_t{256} << 20) / static_cast<std::int64_t>(bytes.size())) : 1;
+  const std::int64_t copies = n == 1 ? std::max<std::int64_t>(1, (std::int64_t{from_environment("ESPALIER_MIB", 256)} << 20) / static_cast<std::int64_t>(bytes.size())) : 1;
   std::vector<kernels::Matrix> matrices;
   for (std::int64_t i = 0; i < copies; ++i) matrices.emplace_back(table, f.id, bytes, shape.rows, shape.cols, pool());
   kernels::Activations in(n, shape.cols);

@@ -25,7 +25,7 @@ void quantize_per_32(const float* x, std::int64_t n, ChunkPer32* out) {
   if (n < kChunk) __builtin_memset(static_cast<void*>(out), 0, sizeof *out);
   for (int g = 0; g < n / 32; ++g) {
     out->scale[g] = quantize_group(x + 32 * g, 32, out->q + 32 * g);
-    out->sum[g] = out->scale[g] * static_cast<float>(sum_of(out->q + 32 * g, 32));
+    out->sum[g] = sum_of(out->q + 32 * g, 32);
   }
 }
 

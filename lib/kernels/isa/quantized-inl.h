@@ -2,13 +2,14 @@
 // Dot, tails-inl.h, levels-inl.h and one of the tiles (dot_tile, arrange_levels). R = V::kLanes rows a group; all sums of a row stay in its lane.
 //
 // matvec unpacks levels in registers and streams the weights once. matmul unpacks 256 columns of two groups to a panel in the
-// first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four at a time.
+// first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four or six at a time.
 
 constexpr std::int64_t kTokenBlock = 64;  // tokens that share one unpacked panel
-constexpr int kTokenTile = 4;
+template <typename Shape>
+constexpr int kTokenTile = V::kBytes == 64 && Shape::kSuper ? 6 : 4;  // measured; 32 registers of 512 bits hold the sums of either
 
 // What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float scales every 32 columns), kPairs:
-// pairs of integers that multiply the sums of activations, kMinimum: whether a float minimum does.
+// pairs of integers that multiply the sums of activations, kMinimum: whether a float minimum does, kOffset: what is taken off every level.
 template <bool kSuper>
 struct ChunkOf {
   using Type = ChunkPer32;
@@ -17,9 +18,9 @@ template <>
 struct ChunkOf<true> {
   using Type = ChunkPer256;
 };
-template <int kBitsOf, int kScalesOf, int kPairsOf, bool kMinimumOf>
+template <int kBitsOf, int kScalesOf, int kPairsOf, bool kMinimumOf, int kOffsetOf = 0>
 struct ShapeOf {
-  static constexpr int kBits = kBitsOf, kStored = stored_bits(kBitsOf), kScales = kScalesOf, kPairs = kPairsOf;
+  static constexpr int kBits = kBitsOf, kStored = stored_bits(kBitsOf), kScales = kScalesOf, kPairs = kPairsOf, kOffset = kOffsetOf;
   static constexpr bool kSuper = kScales > 0, kMinimum = kMinimumOf;
   using Chunk = typename ChunkOf<kSuper>::Type;
   static const std::int16_t* sums(const Chunk& x)
@@ -29,19 +30,21 @@ struct ShapeOf {
   }
 };
 
-// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * q + m, where Q2_0, Q4_0, Q5_0 (and Q8_0, IQ4_NL with
-// unsigned levels) have m = -offset * d.
+// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * (q - offset) + m; Q2_0, Q4_0, Q5_0 (and Q8_0, IQ4_NL with
+// unsigned levels) have an offset.
 template <int kBitsOf, bool kStoredMinimum, int kOffsetOf, int kPartsOf = 1>
 struct Block {
-  using Shape = ShapeOf<kBitsOf, 0, 0, kStoredMinimum || kOffsetOf != 0>;
+  static_assert((kOffsetOf & (kOffsetOf - 1)) == 0, "taken off by a shift");
+  using Shape = ShapeOf<kBitsOf, 0, 0, kStoredMinimum, kOffsetOf>;
   static constexpr std::int64_t kLevelsAt = V::kLanes * (kStoredMinimum ? 4 : 2);
   static constexpr int kParts = kPartsOf, kColumns = 32 * kParts;
   static constexpr std::int64_t kBytes = kLevelsAt + kParts * V::kBytes * stored_bits(kBitsOf);
 
   static V::F scale(const unsigned char* p) { return V::load_f16(p); }
-  static V::F minimum(const unsigned char* p, V::F d) {
-    if constexpr (kStoredMinimum) return V::load_f16(p + 2 * V::kLanes);
-    return V::mul(d, V::set1(-static_cast<float>(kOffsetOf)));
+  static V::F minimum(const unsigned char* p)
+    requires kStoredMinimum
+  {
+    return V::load_f16(p + 2 * V::kLanes);
   }
 };
 using Q2_0 = Block<2, false, 1, 2>;
@@ -208,12 +211,20 @@ inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scal
   return total;
 }
 
-// Asks for `bytes` that matvec will read some blocks later; past the end of a matrix nothing happens.
-constexpr std::int64_t kAhead = 2304;
+// product - kOffset * (sum of the activations), in integers: levels that are all their offset give 0 exactly.
+template <typename Shape>
+inline V::I without_offset(V::I product, const std::int32_t* sum) {
+  if constexpr (Shape::kOffset == 0) return product;
+  else return V::sub32(product, V::left32<__builtin_ctz(Shape::kOffset)>(V::broadcast32(sum)));
+}
+
+// Asks for `kBytes` that matvec will read V::kPrefetchAhead bytes later; past the end of a matrix nothing happens.
 template <std::int64_t kBytes>
 inline void prefetch_ahead(const unsigned char* p) {
+  if constexpr (V::kPrefetchAhead > 0) {
 #pragma GCC unroll 64
-  for (std::int64_t b = 0; b < kBytes; b += 64) __builtin_prefetch(p + kAhead + b, 0, 3);
+    for (std::int64_t b = 0; b < kBytes; b += 64) __builtin_prefetch(p + V::kPrefetchAhead + b, 0, 3);
+  }
 }
 
 template <typename Format>
@@ -247,9 +258,9 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::C
         const V::F d = Format::scale(p);
 #pragma GCC unroll 2
         for (int part = 0; part < Format::kParts; ++part, ++j) {
-          const V::F product = V::to_float(dot32<S::kBits, 0>(p + Format::kLevelsAt + part * V::kBytes * S::kStored, x->q + 32 * j, nullptr));
-          y = V::fma(d, V::mul(V::set1(x->scale[j]), product), y);
-          if constexpr (S::kMinimum) y = V::fma(Format::minimum(p, d), V::set1(x->sum[j]), y);
+          const V::I product = dot32<S::kBits, 0>(p + Format::kLevelsAt + part * V::kBytes * S::kStored, x->q + 32 * j, nullptr);
+          y = V::fma(d, V::mul(V::set1(x->scale[j]), V::to_float(without_offset<S>(product, x->sum + j))), y);
+          if constexpr (S::kMinimum) y = V::fma(Format::minimum(p), V::set1(x->scale[j] * static_cast<float>(x->sum[j])), y);
         }
       }
     }
@@ -285,7 +296,7 @@ struct Panel<Shape, kGroups> {
       V::I w[8];
       unpack_levels<Shape::kBits>(p + Format::kLevelsAt + j * V::kBytes * Shape::kStored, w);
       arrange_levels(w);
-      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
+      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape::kBits>(w[s]));
     }
   }
 };
@@ -301,11 +312,11 @@ struct Panel<Shape, kGroups> {
     for (int j = 0; j < blocks; p += Format::kBytes) {
       for (int part = 0; part < Format::kParts; ++part, ++j) {
         d[g][j] = Format::scale(p);
-        m[g][j] = Format::minimum(p, d[g][j]);
+        if constexpr (Shape::kMinimum) m[g][j] = Format::minimum(p);
         V::I w[8];
         unpack_levels<Shape::kBits>(p + Format::kLevelsAt + part * V::kBytes * Shape::kStored, w);
         arrange_levels(w);
-        for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, w[s]);
+        for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape::kBits>(w[s]));
       }
     }
   }
@@ -327,7 +338,7 @@ void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_un
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
         const V::I scale = panel.scale[g][s / kGroupSteps];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) total[g][t] = V::add32(total[g][t], D::widen_scaled(sum[g][t], scale));
       }
     }
@@ -357,17 +368,16 @@ void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_un
         dot_tile<S::kBits, kGroups, kTokens, D::kDepth>(panel.levels, x, 8 * j + part * D::kDepth, sum);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
           for (int t = 0; t < kTokens; ++t) total[g][t] = part == 0 ? D::widen(sum[g][t]) : V::add32(total[g][t], D::widen(sum[g][t]));
       }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
         const V::F x_scale = V::set1(x[t].scale[j]);
-        const V::F x_sum = V::set1(x[t].sum[j]);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g) {
-          y[g][t] = V::fma(panel.d[g][j], V::mul(x_scale, V::to_float(total[g][t])), y[g][t]);
-          if constexpr (S::kMinimum) y[g][t] = V::fma(panel.m[g][j], x_sum, y[g][t]);
+          y[g][t] = V::fma(panel.d[g][j], V::mul(x_scale, V::to_float(without_offset<S>(total[g][t], x[t].sum + j))), y[g][t]);
+          if constexpr (S::kMinimum) y[g][t] = V::fma(panel.m[g][j], V::set1(x[t].scale[j] * static_cast<float>(x[t].sum[j])), y[g][t]);
         }
       }
     }
@@ -391,7 +401,9 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
     for (int g = 0; g < kGroups; ++g) panel.template unpack<Format>(group + g * w.group_bytes + c / Format::kColumns * Format::kBytes, g, blocks);
     const auto* chunk = static_cast<const typename S::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
     std::int64_t t = 0;
-    for (; t + kTokenTile <= n; t += kTokenTile) tile<S, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
+    if constexpr (kTokenTile<S> > 4)
+      for (; t + kTokenTile<S> <= n; t += kTokenTile<S>) tile<S, kGroups, kTokenTile<S>>(panel, chunk + t, blocks, acc + t * kWidth);
+    for (; t + 4 <= n; t += 4) tile<S, kGroups, 4>(panel, chunk + t, blocks, acc + t * kWidth);
     for (; t < n; ++t) tile<S, kGroups, 1>(panel, chunk + t, blocks, acc + t * kWidth);
   }
   for (std::int64_t t = 0; t < n; ++t)

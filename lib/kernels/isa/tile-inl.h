@@ -3,6 +3,18 @@
 // The 8 vectors of levels of 32 columns as a panel keeps them: here as they come.
 inline void arrange_levels(V::I*) {}
 
+// Levels as a panel keeps them: unsigned already where Dot makes them so by one operation.
+template <int kBits>
+inline V::I panel_levels(V::I levels) {
+  if constexpr (Dot<kBits>::kOffset128) return Dot<kBits>::weights(levels);
+  return levels;
+}
+template <int kBits>
+inline typename Dot<kBits>::W panel_weights(V::I levels) {
+  if constexpr (Dot<kBits>::kOffset128) return levels;
+  else return Dot<kBits>::weights(levels);
+}
+
 // sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's narrow form.
 template <int kBits, int kGroups, int kTokens, int kSteps, typename Chunk>
 inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first,
@@ -12,8 +24,8 @@ inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk*
   for (int s = 0; s < kSteps; ++s) {
     typename D::W w[kGroups];
 #pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) w[g] = D::weights(V::iload(levels[g] + (first + s) * V::kBytes));
-#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) w[g] = panel_weights<kBits>(V::iload(levels[g] + (first + s) * V::kBytes));
+#pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
       const V::I value = V::broadcast32(x[t].q + 4 * (first + s));
 #pragma GCC unroll 2

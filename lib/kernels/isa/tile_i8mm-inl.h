@@ -11,6 +11,12 @@ inline void arrange_levels(V::I* w) {
   }
 }
 
+template <int kBits>
+inline V::I panel_levels(V::I levels) {
+  static_assert(!Dot<kBits>::kOffset128);
+  return levels;
+}
+
 // sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens; both numbers of steps are even. A token that
 // has no partner is its own.
 template <int kBits, int kGroups, int kTokens, int kSteps, typename Chunk>

@@ -5,6 +5,7 @@ struct V {
   static constexpr int kLanes = 8;
   static constexpr int kBytes = 32;
   static constexpr int kRegisters = 16;
+  static constexpr int kPrefetchAhead = 2304;
 
   // floats
   static F zero() { return _mm256_setzero_ps(); }
@@ -77,6 +78,7 @@ struct V {
   static I sub8(I a, I b) { return _mm256_sub_epi8(a, b); }
   static I add16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I add32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I mul32(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static I madd16(I a, I b) { return _mm256_madd_epi16(a, b); }
   static I maddubs(I u, I s) { return _mm256_maddubs_epi16(u, s); }

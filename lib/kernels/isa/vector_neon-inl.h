@@ -5,6 +5,7 @@ struct V {
   static constexpr int kLanes = 4;
   static constexpr int kBytes = 16;
   static constexpr int kRegisters = 32;
+  static constexpr int kPrefetchAhead = 2304;
 
   // floats
   static F zero() { return vdupq_n_f32(0); }
@@ -74,6 +75,7 @@ struct V {
   }
   static I sub8(I a, I b) { return vreinterpretq_s32_s8(vsubq_s8(bytes(a), bytes(b))); }
   static I add32(I a, I b) { return vaddq_s32(a, b); }
+  static I sub32(I a, I b) { return vsubq_s32(a, b); }
   static I mul32(I a, I b) { return vmulq_s32(a, b); }
   static I madd16(I a, I b) {  // sums of two neighbouring products of 16 bits
     return vpaddq_s32(vmull_s16(vget_low_s16(halves(a)), vget_low_s16(halves(b))), vmull_high_s16(halves(a), halves(b)));

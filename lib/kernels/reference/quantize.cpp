@@ -33,7 +33,7 @@ void quantize_per_32(const float* x, std::int64_t n, ChunkPer32* out) {
     out->scale[g] = quantize_group(x + 32 * g, 32, q);
     int sum = 0;
     for (int i = 0; i < 32; ++i) sum += q[i];
-    out->sum[g] = out->scale[g] * static_cast<float>(sum);
+    out->sum[g] = sum;
   }
 }
 
