@@ -47,6 +47,7 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
     s.options.compensation = one_of(map, "compensate", *v, {"none", "least_squares"}) == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
   s.options.ridge = map.real("ridge");
   if (s.options.ridge && *s.options.ridge < 0) map.refuse("ridge", "expected a number that is not negative");
+  if (s.options.ridge && s.options.compensation == prune::Compensation::none) map.refuse("ridge", "belongs to 'compensate: least_squares'; leave it out");
   if (const auto v = map.count("tokens")) s.options.calibration.tokens = *v;
   if (const auto v = map.count("sequence")) s.options.calibration.sequence = *v;
   s.options.text_path = recipe.train_text;

@@ -27,9 +27,12 @@ std::string normalized(const std::string& source) {
   return out;
 }
 
+// Whether messages lose the white space around them. Not what stands behind a line break of its own: that is the text beside a tool call.
 bool trims(std::string_view source, std::string_view variable = "content") {
   for (std::size_t at = source.find(variable); at != std::string_view::npos; at = source.find(variable, at + 1)) {
-    std::string_view rest = source.substr(at + variable.size());
+    std::string_view before = source.substr(0, at), rest = source.substr(at + variable.size());
+    if (before.ends_with("message.")) before.remove_suffix(8);
+    if (before.ends_with("'\n' + ")) continue;
     while (!rest.empty() && (rest.front() == '\'' || rest.front() == '"' || rest.front() == ']' || rest.front() == ' ')) rest.remove_prefix(1);
     for (const std::string_view trim : {"| trim", "|trim", ".strip()"}) {
       if (!rest.starts_with(trim)) continue;
@@ -80,7 +83,8 @@ struct Named {
 };
 // The reasoning models open every answer with a thought.
 constexpr std::array kRefused = {Named{"<|im_start|>assistant\n<think>", "a reasoning model"}, Named{"'<think>\n' }}", "a reasoning model"},
-                                 Named{">>>all", "Functionary"},          Named{"functools", "Firefunction"},    Named{"[BEGIN FINAL", "Apriel"},
+                                 Named{">>>all", "Functionary"},          Named{"a function calling AI model", "a tool caller"},
+                                 Named{"functools", "Firefunction"},    Named{"[BEGIN FINAL", "Apriel"},
                                  Named{"[INST] <<SYS>>", "FusionNet"},    Named{"true == true", "Vigogne"},
                                  Named{"## Metadata", "SmolLM3"},         Named{"<|im_sep|>", "Phi-4"},          Named{"<|START_OF_TURN_TOKEN|>", "Command R"},
                                  Named{"[gMASK]", "ChatGLM"},             Named{"<|start_of_role|>", "Granite"}, Named{"<|channel|>", "gpt-oss"},

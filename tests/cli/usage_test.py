@@ -23,6 +23,7 @@ MESSAGES = [  # name, recipe text, exit code, what the message must contain
      ["perplexity_ratio_max"]),
     ("deep nesting", "name: " + "[" * 4000 + "\n", 3, ["nested"]),
     ("circular use", "name: x\nuse: recipe.yaml\n", 3, ["use"]),
+    ("ridge of nothing", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32, compensate: none, ridge: 0.1}\n", 3, ["recipe.yaml:5", "least_squares"]),
     ("missing teacher", "name: x\nteacher: nowhere.gguf\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32}\n", 3, ["nowhere.gguf"]),
     ("zero byte", "name: x\0y\n", 3, ["zero byte"]),
 ]
@@ -49,8 +50,14 @@ class Usage(unittest.TestCase):
         done = tool.run("quantize", "x.gguf", "--out", "y.gguf", "--target-bytes", "60QB")
         self.assertIn(done.returncode, (2, 3))
 
+    def test_ridge_of_nothing(self):
+        for words in (["--plan", "p.json"], ["--text", "t.txt", "--compensate", "none"]):
+            done = tool.run("prune", "x", "--out", "y", "--ridge", "0.1", *words)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("--ridge", done.stderr)
+
     def test_broken_recipes(self):
-        self.assertGreaterEqual(len(MESSAGES), 17)
+        self.assertGreaterEqual(len(MESSAGES), 18)
         for name, text, code, wanted in MESSAGES:
             with self.subTest(name), tempfile.TemporaryDirectory() as folder:
                 path = pathlib.Path(folder) / "recipe.yaml"

@@ -43,6 +43,8 @@ TEST(ChatTemplate, ChatML) {
   const std::string defaults = "{% if x %}{{ '<|im_start|>system\\n' + x + '<|im_end|>\\n' }}{% else %}{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}" + plain;
   EXPECT_EQ(render(defaults, kOne), "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n hi <|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(render("{{ bos_token }}{% set c = m['content'] | trim %}" + plain, kOne), "<s><|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(render("{% if m.tool_calls %}{{ '\\n' + message.content | trim + '\\n' }}{% endif %}" + plain, kOne), "<|im_start|>user\n hi <|im_end|>\n<|im_start|>assistant\n");
+  expect_error([&] { render("{{ '<|im_start|>system\\nYou are a function calling AI model.' }}" + plain, kOne); }, core::ErrorKind::unsupported, {"m.gguf", "tool"});
   const std::string thinking = "{% set content = m.content.split('</think>')[-1].lstrip('\\n') %}" + plain;
   EXPECT_EQ(render(thinking, {{"user", "a"}, {"assistant", "<think>x</think>\n\nb"}, {"user", "c"}}),
             "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n");

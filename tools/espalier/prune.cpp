@@ -46,6 +46,8 @@ checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Che
 }
 
 void prune(const Flags& flags, const Common& common) {
+  ESP_CHECK(!flags.ridge || (flags.compensate == "least_squares" && !flags.text.empty()), usage,
+            "prune: --ridge belongs to least squares, which needs --text and no --compensate none; leave --ridge out");
   const auto source = checkpoint::Checkpoint::open(flags.model);
   const checkpoint::WriteOptions write = write_options(flags, source);
   if (!flags.plan.empty() && flags.text.empty()) {
