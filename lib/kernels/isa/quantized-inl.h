@@ -2,11 +2,10 @@
 // Dot, tails-inl.h, levels-inl.h and one of the tiles (dot_tile, arrange_levels). R = V::kLanes rows a group; all sums of a row stay in its lane.
 //
 // matvec unpacks levels in registers and streams the weights once. matmul unpacks 256 columns of two groups to a panel in the
-// first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four or six at a time.
+// first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four at a time.
 
 constexpr std::int64_t kTokenBlock = 64;  // tokens that share one unpacked panel
-template <typename Shape>
-constexpr int kTokenTile = V::kBytes == 64 && Shape::kSuper ? 6 : 4;  // measured; 32 registers of 512 bits hold the sums of either
+constexpr int kTokenTile = 4;
 
 // What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float scales every 32 columns), kPairs:
 // pairs of integers that multiply the sums of activations, kMinimum: whether a float minimum does, kOffset: what is taken off every level.
@@ -338,7 +337,7 @@ void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_un
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
         const V::I scale = panel.scale[g][s / kGroupSteps];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int t = 0; t < kTokens; ++t) total[g][t] = V::add32(total[g][t], D::widen_scaled(sum[g][t], scale));
       }
     }
@@ -368,10 +367,10 @@ void tile(const Panel<S, kGroups>& panel, const typename S::Chunk* x, [[maybe_un
         dot_tile<S::kBits, kGroups, kTokens, D::kDepth>(panel.levels, x, 8 * j + part * D::kDepth, sum);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
           for (int t = 0; t < kTokens; ++t) total[g][t] = part == 0 ? D::widen(sum[g][t]) : V::add32(total[g][t], D::widen(sum[g][t]));
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
         const V::F x_scale = V::set1(x[t].scale[j]);
 #pragma GCC unroll 2
@@ -401,9 +400,7 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
     for (int g = 0; g < kGroups; ++g) panel.template unpack<Format>(group + g * w.group_bytes + c / Format::kColumns * Format::kBytes, g, blocks);
     const auto* chunk = static_cast<const typename S::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
     std::int64_t t = 0;
-    if constexpr (kTokenTile<S> > 4)
-      for (; t + kTokenTile<S> <= n; t += kTokenTile<S>) tile<S, kGroups, kTokenTile<S>>(panel, chunk + t, blocks, acc + t * kWidth);
-    for (; t + 4 <= n; t += 4) tile<S, kGroups, 4>(panel, chunk + t, blocks, acc + t * kWidth);
+    for (; t + kTokenTile <= n; t += kTokenTile) tile<S, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
     for (; t < n; ++t) tile<S, kGroups, 1>(panel, chunk + t, blocks, acc + t * kWidth);
   }
   for (std::int64_t t = 0; t < n; ++t)

@@ -25,7 +25,7 @@ inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk*
     typename D::W w[kGroups];
 #pragma GCC unroll 2
     for (int g = 0; g < kGroups; ++g) w[g] = panel_weights<kBits>(V::iload(levels[g] + (first + s) * V::kBytes));
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
       const V::I value = V::broadcast32(x[t].q + 4 * (first + s));
 #pragma GCC unroll 2
