@@ -11,11 +11,12 @@ namespace {
 
 using namespace format;  // the block structs
 
-// One block of one row, taken apart. Only what its format has is used.
+// One block of one row, taken apart. Only what its format has is written and used: filling up 256 levels for a block of 32 would cost more than
+// the block.
 struct Parts {
   std::uint16_t d = 0, m = 0;
   std::uint8_t scale[16] = {}, min[8] = {};  // Q2_K Q3_K Q6_K IQ4_XS: the bytes of the block's scales as they are
-  std::uint8_t q[kSuperBlock] = {};
+  std::uint8_t q[kSuperBlock];
 };
 
 template <typename Block>
@@ -60,7 +61,10 @@ void fifth_bits_to(const std::uint8_t* q, std::uint8_t* qh) {
 
 // ---- Q4_K Q5_K: 64 columns share 32 bytes, the first 32 in the low nibbles; bit g of qh[l] = bit 4 of level 32g+l
 void super_nibbles_from(const std::uint8_t* qs, std::uint8_t* q) {
-  for (int j = 0; j < kSuperBlock; ++j) q[j] = u8((qs[j / 64 * 32 + j % 32] >> (j % 64 / 32 * 4)) & 15);
+  for (int c = 0; c < 4; ++c, qs += 32, q += 64) {
+    for (int l = 0; l < 32; ++l) q[l] = qs[l] & 15;
+    for (int l = 0; l < 32; ++l) q[32 + l] = u8(qs[l] >> 4);
+  }
 }
 void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
   for (int j = 0; j < kSuperBlock / 2; ++j) {
@@ -69,7 +73,7 @@ void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
   }
 }
 
-Parts read_parts(FormatId id, const unsigned char* p) {
+[[gnu::always_inline]] inline Parts read_parts(FormatId id, const unsigned char* p) {
   Parts x;
   const auto affine = [&x](const auto& b) {
     x.d = b.d;
@@ -117,18 +121,18 @@ Parts read_parts(FormatId id, const unsigned char* p) {
     case FormatId::q5_k: {
       const auto b = load<BlockQ5_K>(p);
       super(b);
-      for (int j = 0; j < kSuperBlock; ++j) x.q[j] = u8(x.q[j] | ((b.qh[j % 32] >> (j / 32)) & 1) << 4);
+      for (int g = 0; g < 8; ++g)
+        for (int l = 0; l < 32; ++l) x.q[32 * g + l] = u8(x.q[32 * g + l] | ((b.qh[l] >> g) & 1) << 4);
       break;
     }
     case FormatId::q6_k: {  // 128 columns: ql nibbles of 64 bytes, qh pairs of bits of 32 bytes
       const auto b = load<BlockQ6_K>(p);
       x.d = b.d;
       std::memcpy(x.scale, b.scales, sizeof b.scales);
-      for (int j = 0; j < kSuperBlock; ++j) {
-        const int half = j / 128, l = j % 128;
-        const int low = (b.ql[64 * half + l % 64] >> (l / 64 * 4)) & 15;
-        const int high = (b.qh[32 * half + l % 32] >> (l / 32 * 2)) & 3;
-        x.q[j] = u8(low | high << 4);
+      for (int g = 0; g < 8; ++g) {  // 32 columns each
+        const std::uint8_t *low = b.ql + 64 * (g / 4) + 32 * (g % 2), *high = b.qh + 32 * (g / 4);
+        const int low_shift = g % 4 / 2 * 4, high_shift = g % 4 * 2;
+        for (int l = 0; l < 32; ++l) x.q[32 * g + l] = u8(((low[l] >> low_shift) & 15) | ((high[l] >> high_shift) & 3) << 4);
       }
       break;
     }
@@ -291,23 +295,33 @@ struct Unit {
   std::int64_t bytes() const { return levels_at() + levels * level_bytes; }
 };
 
-void put_levels(const Unit& u, std::int64_t row, const std::uint8_t* q, unsigned char* out) {
+// The 4 levels of a step are one 32-bit word, whose bytes never carry into each other here. Every word of the row is written once.
+[[gnu::always_inline]] inline void put_levels(const Unit& u, std::int64_t row, const std::uint8_t* q, unsigned char* out) {
   const std::int64_t vector = 4 * u.rows;
-  for (int j = 0; j < 32; ++j) {
-    const int step = j / 4;
-    unsigned char* at = out + 4 * row + j % 4;
-    if (u.bits == 8) {
-      at[vector * step] = q[j];
-      continue;
+  std::uint32_t step[8], high[2] = {};
+  std::memcpy(step, q, sizeof step);
+  const auto put = [&](int v, std::uint32_t word) { std::memcpy(out + 4 * row + vector * v, &word, 4); };
+  const auto every = [](std::uint32_t byte) { return byte * 0x01010101u; };
+  if (u.bits == 8) {
+    for (int s = 0; s < 8; ++s) put(s, step[s]);
+  } else if (u.bits <= 3) {
+    for (int s = 0; s < 8; ++s) high[s / 4] |= (step[s] & every(3)) << (s % 4 * 2);
+    put(0, high[0]);
+    put(1, high[1]);
+    if (u.bits == 2) return;
+    std::uint32_t third = 0;
+    for (int s = 0; s < 8; ++s) third |= (step[s] >> 2 & every(1)) << s;
+    put(2, third);
+  } else {
+    for (int v = 0; v < 4; ++v) put(v, (step[v] & every(15)) | (step[v + 4] & every(15)) << 4);
+    if (u.bits == 5) {
+      for (int s = 0; s < 8; ++s) high[0] |= (step[s] >> 4 & every(1)) << s;
+      put(4, high[0]);
+    } else if (u.bits == 6) {
+      for (int s = 0; s < 8; ++s) high[s / 4] |= (step[s] >> 4 & every(3)) << (s % 4 * 2);
+      put(4, high[0]);
+      put(5, high[1]);
     }
-    if (u.bits <= 3) {
-      at[vector * (step / 4)] = u8(at[vector * (step / 4)] | (q[j] & 3) << (step % 4 * 2));
-      if (u.bits == 3) at[vector * 2] = u8(at[vector * 2] | (q[j] >> 2) << step);
-      continue;
-    }
-    at[vector * (step % 4)] = u8(at[vector * (step % 4)] | (q[j] & 15) << (step / 4 * 4));
-    if (u.bits == 5) at[vector * 4] = u8(at[vector * 4] | (q[j] >> 4) << step);
-    if (u.bits == 6) at[vector * (4 + step / 4)] = u8(at[vector * (4 + step / 4)] | (q[j] >> 4) << (step % 4 * 2));
   }
 }
 
@@ -371,23 +385,32 @@ void get_words(const Unit& u, std::int64_t row, const unsigned char* in, Parts& 
   }
 }
 
+[[gnu::always_inline]] inline void pack_rows(FormatId id, std::int64_t interleave, const unsigned char* gguf, std::int64_t row_bytes, std::int64_t n,
+                                              std::int64_t cols, unsigned char* group) {
+  const QuantFormat& f = info(id);
+  const Unit unit(id, interleave);
+  const std::int64_t unit_bytes = unit.bytes(), levels_at = unit.levels_at(), block_bytes = f.block_bytes, blocks = cols / f.block;
+  if (n < interleave) std::memset(group, 0, static_cast<std::size_t>(blocks * unit_bytes));
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    unsigned char* at = group + b * unit_bytes;
+    for (std::int64_t row = 0; row < n; ++row) {
+      const Parts x = read_parts(id, gguf + row * row_bytes + b * block_bytes);
+      std::memcpy(at + 2 * row, &x.d, 2);
+      if (unit.minimum) std::memcpy(at + 2 * (unit.rows + row), &x.m, 2);
+      if (unit.scale_words > 0) put_words(unit, x, row, at);
+      for (int l = 0; l < unit.levels; ++l) put_levels(unit, row, x.q + 32 * l, at + levels_at + l * unit.level_bytes);
+    }
+  }
+}
+
 }  // namespace
 
 void pack_group(FormatId id, std::int64_t interleave, const unsigned char* gguf, std::int64_t row_bytes, std::int64_t n, std::int64_t cols,
                 unsigned char* group) {
-  const QuantFormat& f = info(id);
-  const Unit unit(id, interleave);
-  std::memset(group, 0, static_cast<std::size_t>(cols / f.block * unit.bytes()));
-  for (std::int64_t row = 0; row < n; ++row) {
-    for (std::int64_t b = 0; b < cols / f.block; ++b) {
-      const Parts x = read_parts(id, gguf + row * row_bytes + b * f.block_bytes);
-      unsigned char* at = group + b * unit.bytes();
-      std::memcpy(at + 2 * row, &x.d, 2);
-      if (unit.minimum) std::memcpy(at + 2 * (unit.rows + row), &x.m, 2);
-      put_words(unit, x, row, at);
-      for (int l = 0; l < unit.levels; ++l) put_levels(unit, row, x.q + 32 * l, at + unit.levels_at() + l * unit.level_bytes);
-    }
-  }
+  // Where blocks are small, asking for the format in each would take longer than the block: these two have a loop of their own.
+  if (id == FormatId::q8_0) return pack_rows(FormatId::q8_0, interleave, gguf, row_bytes, n, cols, group);
+  if (id == FormatId::q4_0) return pack_rows(FormatId::q4_0, interleave, gguf, row_bytes, n, cols, group);
+  pack_rows(id, interleave, gguf, row_bytes, n, cols, group);
 }
 
 void unpack_block(FormatId id, std::int64_t interleave, const unsigned char* group, std::int64_t row, std::int64_t block_index,
