@@ -11,7 +11,7 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 import tool
-from llama_cpp_test import LLAMA
+from llama_cpp_test import models_folder
 
 BOS, EOS = "<s>", "</s>"
 DATE = "26 Jul 2024"  # what Llama 3's templates say when nobody tells them the day, and we always: answers do not depend on it
@@ -30,9 +30,7 @@ ACCEPTED = {  # template: family
 
 
 def templates():
-    folders = list(LLAMA.parents[1].glob("*/vendor/llama.cpp/models/templates"))
-    assert len(folders) == 1, f"{LLAMA.parents[1]}: {len(folders)} folders */vendor/llama.cpp/models/templates, expected 1; scripts/llama_cpp.sh unpacks the source"
-    found = {f.stem: f.read_text() for f in sorted(folders[0].glob("*.jinja"))}
+    found = {f.stem: f.read_text() for f in sorted((models_folder() / "templates").glob("*.jinja"))}
     field = gguf.GGUFReader(tool.teacher).fields["tokenizer.chat_template"]
     return {**found, "HuggingFaceTB-SmolLM2 (teacher)": bytes(field.parts[field.data[0]]).decode()}
 
@@ -67,10 +65,10 @@ def write_model(path, template):
 
 class Chat(unittest.TestCase):
     def test_published_templates(self):
-        accepted, compared = {}, 0
+        published, accepted, compared = templates(), {}, 0
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            for title, template in templates().items():
+            for title, template in published.items():
                 with self.subTest(title):
                     write_model(folder / "model.gguf", template)
                     for number, conversation in enumerate(CONVERSATIONS):
@@ -88,7 +86,7 @@ class Chat(unittest.TestCase):
                         self.assertEqual(ours["text"], by_jinja(template, conversation), f"conversation {number}")
                         compared += 1
         self.assertEqual(accepted, ACCEPTED)
-        print(f"{len(accepted)} templates accepted, {compared} conversations equal Jinja's, {len(templates()) - len(accepted)} refused by name")
+        print(f"{len(accepted)} templates accepted, {compared} conversations equal Jinja's, {len(published) - len(accepted)} refused by name")
 
 
 if __name__ == "__main__":

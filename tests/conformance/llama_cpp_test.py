@@ -14,6 +14,13 @@ LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cp
 FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
 
 
+def models_folder():
+    """Of llama.cpp's source: its vocabularies, and templates/."""
+    folders = list(LLAMA.parents[1].glob("*/vendor/llama.cpp/models"))
+    assert len(folders) == 1, f"{LLAMA.parents[1]}: {len(folders)} folders */vendor/llama.cpp/models, expected 1; scripts/llama_cpp.sh unpacks the source"
+    return folders[0]
+
+
 def llama(program, *words, timeout=900):
     done = subprocess.run([str(LLAMA / program), *map(str, words)], capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
     if done.returncode != 0:

@@ -7,7 +7,7 @@ import unicodedata
 import unittest
 
 import tool
-from llama_cpp_test import LLAMA
+from llama_cpp_test import models_folder
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
 PASS = ["gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "qwen35"]
@@ -20,9 +20,7 @@ COMPOSED = 3  # of them, where it matters that a tokenizer composes characters
 
 def vocabularies():
     """Files that have ids stored beside them, by name."""
-    folders = list(LLAMA.parents[1].glob("*/vendor/llama.cpp/models"))
-    assert len(folders) == 1, f"{LLAMA.parents[1]}: {len(folders)} folders */vendor/llama.cpp/models, expected 1; scripts/llama_cpp.sh unpacks the source"
-    return {f.name.removeprefix("ggml-vocab-").removesuffix(".gguf.out"): f.with_suffix("") for f in sorted(folders[0].glob("ggml-vocab-*.gguf.out"))}
+    return {f.name.removeprefix("ggml-vocab-").removesuffix(".gguf.out"): f.with_suffix("") for f in sorted(models_folder().glob("ggml-vocab-*.gguf.out"))}
 
 
 class LlamaVocabularies(unittest.TestCase):

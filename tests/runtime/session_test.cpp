@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "kernels/linear.h"
 #include "runtime/allocation_count.h"
 #include "runtime/expect_error.h"
 #include "runtime/plain_model.h"
@@ -58,18 +59,17 @@ TEST(Session, SameBitsForAnyNumberOfThreads) {
 }
 
 // Longer than one piece of prefill, so that pieces meet; the KV cache is F32, hence only the order of additions differs.
-// Prefill and decode add the same float32 products in different orders, over 300 positions and with vectors of 4 to 16 lanes: AVX2 is 1e-6 off,
-// NEON 3e-6, AVX-512 2.5e-6.
-constexpr double kOtherOrder = 6e-6;
-
 TEST(Session, PrefillEqualsDecode) {
+  // Measured: AVX2 1e-6, AVX-512 2.5e-6, NEON 3e-6. Lanes of other numbers add in other orders.
+  const std::string isa = kernels::isa_name(kernels::select_isa());
+  const double other_order = isa.starts_with("avx512") || isa.starts_with("neon") ? 4e-6 : 2e-6;
   support::TempDir dir;
   Session session(write_model(dir, {}), {.threads = 2, .kv = SessionOptions::KvType::f32});
   const auto tokens = support::random_tokens(300, 131, 2);
   std::vector<double> decoded;
   for (const std::int32_t token : tokens) decoded = copy(session.decode_step(token));
   session.reset();
-  EXPECT_LT(support::relative_difference(copy(session.prefill(tokens)), decoded), kOtherOrder);
+  EXPECT_LT(support::relative_difference(copy(session.prefill(tokens)), decoded), other_order);
   EXPECT_EQ(session.position(), 300);
 
   session.reset();
@@ -77,7 +77,7 @@ TEST(Session, PrefillEqualsDecode) {
     session.prefill({tokens.data() + at, std::min<std::size_t>(77, tokens.size() - at)});
   session.reset();
   session.prefill({tokens.data(), 150});
-  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data() + 150, 150})), decoded), kOtherOrder);
+  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data() + 150, 150})), decoded), other_order);
   // Control: one token more or less is another context.
   session.reset();
   EXPECT_GT(support::relative_difference(copy(session.prefill({tokens.data() + 1, tokens.size() - 1})), decoded), 1e-3);
@@ -97,9 +97,9 @@ TEST(Session, ScoredTokensComeInOrderAndFromTheFirstAsked) {
   ASSERT_EQ(seen.size(), 80u);
   for (std::size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], 250 + static_cast<std::int64_t>(i));
   session.reset();
-  EXPECT_LT(support::relative_difference(copy(session.prefill(tokens)), last), kOtherOrder);
+  EXPECT_LT(support::relative_difference(copy(session.prefill(tokens)), last), 2e-6);
   session.reset();
-  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data(), 256})), middle), kOtherOrder);
+  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data(), 256})), middle), 2e-6);
 }
 
 // Half precision keeps 11 bits: keys and values are off by 2^-12 on average, the logits by a few times that.
