@@ -15,9 +15,10 @@ inline float quantize_group(const float* x, int n, std::int8_t* q) {
   return scale + V::sum(not_finite);
 }
 
-inline int sum_of(const std::int8_t* q, int n) {
+// 16 bytes: not more than was stored at once, or the load would wait until the stores have left the core.
+inline int sum_of_16(const std::int8_t* q) {
   int sum = 0;
-  for (int i = 0; i < n; ++i) sum += q[i];
+  for (int i = 0; i < 16; ++i) sum += q[i];
   return sum;
 }
 
@@ -25,13 +26,13 @@ void quantize_per_32(const float* x, std::int64_t n, ChunkPer32* out) {
   if (n < kChunk) __builtin_memset(static_cast<void*>(out), 0, sizeof *out);
   for (int g = 0; g < n / 32; ++g) {
     out->scale[g] = quantize_group(x + 32 * g, 32, out->q + 32 * g);
-    out->sum[g] = sum_of(out->q + 32 * g, 32);
+    out->sum[g] = sum_of_16(out->q + 32 * g) + sum_of_16(out->q + 32 * g + 16);
   }
 }
 
 void quantize_per_256(const float* x, std::int64_t n, ChunkPer256* out) {
   if (n < kChunk) __builtin_memset(static_cast<void*>(out), 0, sizeof *out);
   out->scale = quantize_group(x, static_cast<int>(n), out->q);
-  for (int i = 0; i < 16; ++i) out->sum16[i] = static_cast<std::int16_t>(sum_of(out->q + 16 * i, 16));
+  for (int i = 0; i < 16; ++i) out->sum16[i] = static_cast<std::int16_t>(sum_of_16(out->q + 16 * i));
   for (int i = 0; i < 8; ++i) out->sum32[i] = static_cast<std::int16_t>(out->sum16[2 * i] + out->sum16[2 * i + 1]);
 }

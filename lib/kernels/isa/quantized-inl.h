@@ -4,7 +4,7 @@
 // matvec unpacks levels in registers and streams the weights once. matmul unpacks 256 columns of two groups to a panel in the
 // first-level cache, which then looks the same for every format, and multiplies it with a block of tokens, four at a time.
 
-constexpr std::int64_t kTokenBlock = 64;  // tokens that share one unpacked panel
+constexpr std::int64_t kTokenBlock = 128;  // tokens that share one unpacked panel
 constexpr int kTokenTile = 4;
 
 // What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float scales every 32 columns), kPairs:
@@ -399,8 +399,17 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
     const int blocks = static_cast<int>(smaller(w.cols - c, kChunk) / 32);
     for (int g = 0; g < kGroups; ++g) panel.template unpack<Format>(group + g * w.group_bytes + c / Format::kColumns * Format::kBytes, g, blocks);
     const auto* chunk = static_cast<const typename S::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
+    // The next panel's weights come from memory while this one is multiplied: each tile asks for its share of them.
+    const std::int64_t following = c + kChunk < w.cols ? (c + kChunk) / Format::kColumns * Format::kBytes : kGroups * w.group_bytes;
+    const std::int64_t lines = (kChunk / Format::kColumns * Format::kBytes * kTokenTile / n + 63) / 64;
     std::int64_t t = 0;
-    for (; t + kTokenTile <= n; t += kTokenTile) tile<S, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
+    for (; t + kTokenTile <= n; t += kTokenTile) {
+      for (int g = 0; g < kGroups; ++g) {
+        const unsigned char* next = group + g * w.group_bytes + following + t / kTokenTile * lines * 64;
+        for (std::int64_t i = 0; i < lines; ++i) __builtin_prefetch(next + 64 * i, 0, 2);
+      }
+      tile<S, kGroups, kTokenTile>(panel, chunk + t, blocks, acc + t * kWidth);
+    }
     for (; t < n; ++t) tile<S, kGroups, 1>(panel, chunk + t, blocks, acc + t * kWidth);
   }
   for (std::int64_t t = 0; t < n; ++t)
