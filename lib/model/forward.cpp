@@ -64,10 +64,15 @@ Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
   return x;
 }
 
-Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) const {
-  const Tensor y = model::linear(x, weight(matrix, layer), options_.matmul_dtype);
-  return has(bias, layer) ? y + weight(bias, layer) : y;
+std::vector<Tensor> Transformer::linears(const std::vector<Affine>& maps, int layer, const Tensor& x) const {
+  std::vector<Tensor> matrices;
+  for (const Affine& map : maps) matrices.push_back(weight(map.matrix, layer));
+  std::vector<Tensor> out = model::linears(x, matrices, options_.matmul_dtype);
+  for (std::size_t i = 0; i < maps.size(); ++i)
+    if (has(maps[i].bias, layer)) out[i] = out[i] + weight(maps[i].bias, layer);
+  return out;
 }
+Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) const { return linears({{matrix, bias}}, layer, x)[0]; }
 
 Tensor Transformer::embeddings(const Tensor& ids_BT) const {
   if (has(Role::token_embd, -1)) return embed_rows(ids_BT, weight(Role::token_embd, -1));
@@ -88,19 +93,16 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
   return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;
 }
 
-// softmax(scale q k^T, with the layer's soft-cap and window) v. The plain case has a kernel of our own, in bfloat16 LibTorch's; a soft-cap, or a
-// window shorter than the text, is computed with the scores written out.
+// softmax(scale q k^T, with the layer's soft-cap and window) v. The plain case has a kernel of our own, in float32 (on processors
+// with bfloat16 too: LibTorch's casts there and back take longer than the products save); a soft-cap, or a window shorter than the text, is
+// computed with the scores written out.
 Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD) const {
   const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
   const std::int64_t T = q_BTND.size(1), D = q_BTND.size(3), groups = q_BTND.size(2) / k_BTKD.size(2);
   const double scale = arch::attention_scale(dims_), usual = 1 / std::sqrt(static_cast<double>(D));
   if (dims_.attention_softcap == 0 && !(local && dims_.window < T)) {
     const Tensor q = scale == usual ? q_BTND : q_BTND * (scale / usual);
-    if (options_.matmul_dtype == torch::kFloat32) return causal_attention(q, k_BTKD, v_BTKD);
-    const torch::ScalarType dtype = options_.matmul_dtype;
-    const Tensor mix_BNTD = at::scaled_dot_product_attention(q.to(dtype).transpose(1, 2), k_BTKD.to(dtype).transpose(1, 2), v_BTKD.to(dtype).transpose(1, 2), {},
-                                                             0.0, /*is_causal=*/true, std::nullopt, /*enable_gqa=*/groups != 1);
-    return mix_BNTD.transpose(1, 2).to(torch::kFloat32);
+    return causal_attention(q, k_BTKD, v_BTKD);
   }
   const auto heads_first = [&](const Tensor& x) { return x.repeat_interleave(groups, 2).transpose(1, 2); };
   Tensor scores = torch::matmul(q_BTND.transpose(1, 2), heads_first(k_BTKD).transpose(2, 3)) * scale;
@@ -123,9 +125,10 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
     k_BTKD = qkv.narrow(-1, N * D, K * D).unflatten(-1, {K, D});
     v_BTKD = qkv.narrow(-1, (N + K) * D, K * D).unflatten(-1, {K, D});
   } else {
-    q_BTND = linear(Role::attn_q, Role::attn_q_bias, index, h).view({B, T, N, D});
-    k_BTKD = linear(Role::attn_k, Role::attn_k_bias, index, h).view({B, T, K, D});
-    v_BTKD = linear(Role::attn_v, Role::attn_v_bias, index, h).view({B, T, K, D});
+    const auto qkv = linears({{Role::attn_q, Role::attn_q_bias}, {Role::attn_k, Role::attn_k_bias}, {Role::attn_v, Role::attn_v_bias}}, index, h);
+    q_BTND = qkv[0].view({B, T, N, D});
+    k_BTKD = qkv[1].view({B, T, K, D});
+    v_BTKD = qkv[2].view({B, T, K, D});
   }
   if (has(Role::attn_q_norm, index)) {
     q_BTND = norm(Role::attn_q_norm, index, q_BTND);
@@ -155,8 +158,11 @@ Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
     const std::int64_t F = both.size(-1) / 2;
     gate = both.narrow(-1, 0, F);
     up = both.narrow(-1, F, F);
+  } else if (has(Role::ffn_gate, index)) {
+    const auto both = linears({{Role::ffn_gate, Role::ffn_gate_bias}, {Role::ffn_up, Role::ffn_up_bias}}, index, h);
+    gate = both[0];
+    up = both[1];
   } else {
-    if (has(Role::ffn_gate, index)) gate = linear(Role::ffn_gate, Role::ffn_gate_bias, index, h);
     up = linear(Role::ffn_up, Role::ffn_up_bias, index, h);
   }
   Tensor act;

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -201,35 +202,52 @@ struct Rotate : Function<Rotate> {
 
 // -- linear
 
-Tensor product(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
-  if (dtype == torch::kFloat32) return at::linear(x, weight);
-  return at::linear(x.to(dtype), weight.to(dtype)).to(torch::kFloat32);
+Tensor product(const Tensor& rows, const Tensor& weight, torch::ScalarType dtype) { return at::linear(rows, weight.to(dtype)).to(torch::kFloat32); }
+
+// sum += a b; an undefined sum is nothing yet. The sum is float32, the factors are of one type.
+void add_product(Tensor& sum, const Tensor& a, const Tensor& b) {
+  if (!sum.defined()) {
+    sum = a.mm(b).to(torch::kFloat32);
+  } else if (a.scalar_type() == torch::kFloat32) {
+    sum.addmm_(a, b);
+  } else {
+    sum.add_(a.mm(b));
+  }
 }
 
-struct Linear : Function<Linear> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
-    ctx->save_for_backward({x.to(dtype), weight});
+// Several matrices applied to the same rows: one cast of the rows, one gradient by them.
+struct Linears : Function<Linears> {
+  static tensor_list forward(AutogradContext* ctx, const Tensor& x, at::TensorList weights, torch::ScalarType dtype) {
+    ctx->set_materialize_grads(false);
+    const Tensor rows = x.to(dtype);
+    tensor_list saved = {rows}, out;
+    saved.insert(saved.end(), weights.begin(), weights.end());
+    ctx->save_for_backward(std::move(saved));
     ctx->saved_data["dtype"] = static_cast<std::int64_t>(dtype);
-    return product(x, weight, dtype);
+    for (const Tensor& weight : weights) out.push_back(product(rows, weight, dtype));
+    return out;
   }
   static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto dtype = static_cast<torch::ScalarType>(ctx->saved_data["dtype"].toInt());
-    const Tensor &x = saved[0], &weight = saved[1];
-    const Tensor dy = gradients[0].reshape({-1, weight.size(0)}).to(dtype);
-    Tensor dx, dw;
-    if (ctx->needs_input_grad(0)) dx = dy.mm(weight.to(dtype)).to(torch::kFloat32).view(x.sizes());
-    if (ctx->needs_input_grad(1)) {
-      const Tensor rows = x.reshape({-1, weight.size(1)});
-      if (!accumulates_in_place(weight)) {
-        dw = dy.t().mm(rows).to(torch::kFloat32);
-      } else if (dtype == torch::kFloat32) {
-        weight.grad().addmm_(dy.t(), rows);
-      } else {
-        weight.grad().add_(dy.t().mm(rows));
-      }
+    const Tensor rows = saved[0].reshape({-1, saved[0].size(-1)});
+    Tensor dx;
+    tensor_list dw;
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      const Tensor& weight = saved[i + 1];
+      dw.emplace_back();
+      if (!gradients[i].defined()) continue;
+      const Tensor dy = gradients[i].reshape({-1, weight.size(0)}).to(dtype);
+      if (ctx->needs_input_grad(0)) add_product(dx, dy, weight.to(dtype));
+      if (!ctx->needs_input_grad(i + 1)) continue;
+      Tensor sum = accumulates_in_place(weight) ? weight.grad() : Tensor();
+      add_product(sum, dy.t(), rows);
+      if (!accumulates_in_place(weight)) dw.back() = sum;
     }
-    return {dx, dw, Tensor()};
+    tensor_list out = {dx.defined() ? dx.view(saved[0].sizes()) : dx};
+    out.insert(out.end(), dw.begin(), dw.end());
+    out.emplace_back();
+    return out;
   }
 };
 
@@ -269,9 +287,15 @@ struct Embedding : Function<Embedding> {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   return needs_graph({&x, &weight}) ? RmsNorm::apply(x, weight, eps) : rms_forward(x, weight, eps).y;
 }
-Tensor linear(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
-  return needs_graph({&x, &weight}) ? Linear::apply(x, weight, dtype) : product(x, weight, dtype);
+std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& weights, torch::ScalarType dtype) {
+  const bool graph = torch::GradMode::is_enabled() && (x.requires_grad() || std::any_of(weights.begin(), weights.end(), [](const Tensor& w) { return w.requires_grad(); }));
+  if (graph) return Linears::apply(x, at::TensorList(weights), dtype);
+  std::vector<Tensor> out;
+  const Tensor rows = x.to(dtype);
+  for (const Tensor& weight : weights) out.push_back(product(rows, weight, dtype));
+  return out;
 }
+Tensor linear(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) { return linears(x, {weight}, dtype)[0]; }
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   return needs_graph({&gate, &up}) ? SwiGlu::apply(gate, up) : swiglu_forward(gate, up);
 }

@@ -6,12 +6,16 @@
 #pragma once
 #include <torch/types.h>
 
+#include <vector>
+
 namespace espalier::model {
 
 // x * weight / sqrt(mean(x^2) + eps) over the last dimension.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps);
 // x . weight^T over the last dimension; the product is computed in `dtype` (float32 or bfloat16), the result is float32.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, torch::ScalarType dtype);
+// The same for several weights and the same x, which is cast once and gets one gradient.
+std::vector<torch::Tensor> linears(const torch::Tensor& x, const std::vector<torch::Tensor>& weights, torch::ScalarType dtype);
 // silu(gate) * up
 torch::Tensor swiglu(const torch::Tensor& gate, const torch::Tensor& up);
 // Rotary embedding in half-split order: pairs (i, i + R/2) of the first R values of the last dimension turned by the angle of their position,

@@ -69,7 +69,12 @@ class Transformer {
   void read(const arch::TensorRef& ref);
   torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
   void tap(const char* point, int layer, const torch::Tensor& value) const;
-  torch::Tensor linear(arch::Role matrix, arch::Role bias, int layer, const torch::Tensor& x) const;  // without a bias where there is none
+  // W x + b, without a bias where there is none.
+  struct Affine {
+    arch::Role matrix, bias;
+  };
+  std::vector<torch::Tensor> linears(const std::vector<Affine>& maps, int layer, const torch::Tensor& x) const;
+  torch::Tensor linear(arch::Role matrix, arch::Role bias, int layer, const torch::Tensor& x) const;
   std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;  // cos, sin: [positions, R/2]
   torch::Tensor attend(int layer, const torch::Tensor& q_BTND, const torch::Tensor& k_BTKD, const torch::Tensor& v_BTKD) const;
 
