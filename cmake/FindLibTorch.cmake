@@ -1,6 +1,7 @@
 # LibTorch from the pip wheel of torch: its own include/ and lib/, never the wheel's CMake config (which asks for a CUDA
 # toolkit when the wheel is a CUDA build). Looks at LibTorch_ROOT, then the project's .venv, then the python3 on PATH.
-# Gives LibTorch::torch, LibTorch_VERSION, LibTorch_CUDA (whether the wheel carries CUDA libraries).
+# Gives LibTorch::torch, LibTorch_VERSION, LibTorch_CUDA (whether the wheel carries CUDA libraries), LibTorch_COMPILE_OPTIONS for files that
+# include its headers.
 set(candidates)
 if(LibTorch_ROOT)
   list(APPEND candidates ${LibTorch_ROOT})
@@ -49,3 +50,12 @@ add_library(LibTorch::torch INTERFACE IMPORTED)
 target_include_directories(LibTorch::torch SYSTEM INTERFACE ${LibTorch_INCLUDE_DIR} ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include)
 target_link_libraries(LibTorch::torch INTERFACE ${libraries})
 target_link_options(LibTorch::torch INTERFACE -Wl,-rpath,${LibTorch_LIB_DIR})
+# at::parallel_for is a template: compiled without OpenMP it runs on one thread and says nothing. The library loaded is the wheel's libgomp.
+set(LibTorch_COMPILE_OPTIONS)
+if(EXISTS ${LibTorch_INCLUDE_DIR}/ATen/Config.h)
+  file(STRINGS ${LibTorch_INCLUDE_DIR}/ATen/Config.h with_openmp REGEX "define AT_PARALLEL_OPENMP 1")
+  if(with_openmp)
+    set(LibTorch_COMPILE_OPTIONS -fopenmp)
+    target_link_options(LibTorch::torch INTERFACE -fopenmp)
+  endif()
+endif()
