@@ -19,11 +19,11 @@ struct Parts {
   std::uint8_t q[kSuperBlock];
 };
 
+// A block where it lies: GGUF aligns tensors, and all blocks have an even size. Loads from a copy would wait for the stores that made it.
 template <typename Block>
-Block load(const unsigned char* p) {
-  Block b;
-  std::memcpy(&b, p, sizeof b);
-  return b;
+const Block& at(const unsigned char* p) {
+  static_assert(alignof(Block) <= 2 && sizeof(Block) % 2 == 0);
+  return *reinterpret_cast<const Block*>(p);
 }
 
 template <typename Block>
@@ -92,41 +92,41 @@ void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
   };
   switch (id) {
     case FormatId::q8_0: {
-      const auto b = load<BlockQ8_0>(p);
+      const auto& b = at<BlockQ8_0>(p);
       x.d = b.d;
       std::memcpy(x.q, b.qs, sizeof b.qs);
       break;
     }
     case FormatId::q2_0: {
-      const auto b = load<BlockQ2_0>(p);
+      const auto& b = at<BlockQ2_0>(p);
       x.d = b.d;
       bit_pairs_from(b.qs, x.q);
       break;
     }
-    case FormatId::q4_0: scaled(load<BlockQ4_0>(p)); break;
-    case FormatId::q4_1: affine(load<BlockQ4_1>(p)); break;
+    case FormatId::q4_0: scaled(at<BlockQ4_0>(p)); break;
+    case FormatId::q4_1: affine(at<BlockQ4_1>(p)); break;
     case FormatId::q5_0: {
-      const auto b = load<BlockQ5_0>(p);
+      const auto& b = at<BlockQ5_0>(p);
       scaled(b);
       fifth_bits_from(b.qh, x.q);
       break;
     }
     case FormatId::q5_1: {
-      const auto b = load<BlockQ5_1>(p);
+      const auto& b = at<BlockQ5_1>(p);
       affine(b);
       fifth_bits_from(b.qh, x.q);
       break;
     }
-    case FormatId::q4_k: super(load<BlockQ4_K>(p)); break;
+    case FormatId::q4_k: super(at<BlockQ4_K>(p)); break;
     case FormatId::q5_k: {
-      const auto b = load<BlockQ5_K>(p);
+      const auto& b = at<BlockQ5_K>(p);
       super(b);
       for (int g = 0; g < 8; ++g)
         for (int l = 0; l < 32; ++l) x.q[32 * g + l] = u8(x.q[32 * g + l] | ((b.qh[l] >> g) & 1) << 4);
       break;
     }
     case FormatId::q6_k: {  // 128 columns: ql nibbles of 64 bytes, qh pairs of bits of 32 bytes
-      const auto b = load<BlockQ6_K>(p);
+      const auto& b = at<BlockQ6_K>(p);
       x.d = b.d;
       std::memcpy(x.scale, b.scales, sizeof b.scales);
       for (int g = 0; g < 8; ++g) {  // 32 columns each
@@ -136,9 +136,9 @@ void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
       }
       break;
     }
-    case FormatId::iq4_nl: scaled(load<BlockIQ4_NL>(p)); break;
+    case FormatId::iq4_nl: scaled(at<BlockIQ4_NL>(p)); break;
     case FormatId::q2_k: {
-      const auto b = load<BlockQ2_K>(p);
+      const auto& b = at<BlockQ2_K>(p);
       x.d = b.d;
       x.m = b.dmin;
       std::memcpy(x.scale, b.scales, sizeof b.scales);
@@ -146,7 +146,7 @@ void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
       break;
     }
     case FormatId::q3_k: {
-      const auto b = load<BlockQ3_K>(p);
+      const auto& b = at<BlockQ3_K>(p);
       x.d = b.d;
       std::memcpy(x.scale, b.scales, sizeof b.scales);
       unpack_super_pairs(b.qs, x.q);
@@ -154,7 +154,7 @@ void super_nibbles_to(const std::uint8_t* q, std::uint8_t* qs) {
       break;
     }
     case FormatId::iq4_xs: {
-      const auto b = load<BlockIQ4_XS>(p);
+      const auto& b = at<BlockIQ4_XS>(p);
       x.d = b.d;
       x.m = b.scales_h;
       std::memcpy(x.scale, b.scales_l, sizeof b.scales_l);
