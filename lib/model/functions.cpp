@@ -11,6 +11,10 @@
 #include "core/error.h"
 #include "model/vector_math.h"
 
+#if AT_PARALLEL_OPENMP && !defined(_OPENMP)
+#error "this LibTorch runs its loops by OpenMP: compiled without it at::parallel_for uses one thread (cmake/FindLibTorch.cmake)"
+#endif
+
 namespace espalier::model {
 namespace {
 
