@@ -59,7 +59,7 @@ struct ThreadPool::State {
   alignas(64) std::atomic<std::uint32_t> pending{0};
   Raw job = nullptr;
   void* context = nullptr;
-  bool stop = false;
+  std::atomic<bool> stop{false};  // a worker that wakes late for an earlier generation reads it while it is set
   int n = 1;
   std::vector<Slot> slots;
   std::vector<std::thread> threads;
@@ -85,7 +85,7 @@ ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>
             s.generation.wait(seen, std::memory_order_acquire);
         }
         seen = s.generation.load(std::memory_order_acquire);
-        if (s.stop) return;
+        if (s.stop.load(std::memory_order_relaxed)) return;
         if (!s.claim(i, seen)) continue;  // the caller was faster; s.job may be another's by now
         s.job(s.context, i, s.n);
         if (s.pending.fetch_sub(1, std::memory_order_acq_rel) == 1) s.pending.notify_one();
@@ -95,7 +95,7 @@ ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop = true;
+  state_->stop.store(true, std::memory_order_relaxed);
   state_->generation.fetch_add(1, std::memory_order_release);
   state_->generation.notify_all();
   for (std::thread& t : state_->threads) t.join();
