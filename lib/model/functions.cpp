@@ -292,8 +292,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   return needs_graph({&x, &weight}) ? RmsNorm::apply(x, weight, eps) : rms_forward(x, weight, eps).y;
 }
 std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& weights, torch::ScalarType dtype) {
-  const bool graph = torch::GradMode::is_enabled() && (x.requires_grad() || std::any_of(weights.begin(), weights.end(), [](const Tensor& w) { return w.requires_grad(); }));
-  if (graph) return Linears::apply(x, at::TensorList(weights), dtype);
+  if (needs_graph({&x}) || std::any_of(weights.begin(), weights.end(), [](const Tensor& w) { return needs_graph({&w}); }))
+    return Linears::apply(x, at::TensorList(weights), dtype);
   std::vector<Tensor> out;
   const Tensor rows = x.to(dtype);
   for (const Tensor& weight : weights) out.push_back(product(rows, weight, dtype));
