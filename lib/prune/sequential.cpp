@@ -1,6 +1,7 @@
 #include "prune/sequential.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "core/error.h"
@@ -262,8 +263,9 @@ class Sequence {
 }  // namespace
 
 double default_ridge(std::int64_t tokens) {
-  constexpr double kRidge = 0.2, kTokens = 24576;
-  return kRidge * std::min(1.0, kTokens / static_cast<double>(tokens));
+  constexpr double kFewTokens = 24576, kManyTokens = 65536;
+  const double way = std::clamp(std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0, 1.0);
+  return 0.2 * std::pow(0.25, way);
 }
 
 SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress) {

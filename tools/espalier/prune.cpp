@@ -103,7 +103,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--parameters", flags->parameters, "at most so many parameters, e.g. 92M: sizes are chosen");
   verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
   verb->add_option("--compensate", flags->compensate, "none or least_squares")->check(CLI::IsMember({"none", "least_squares"}));
-  verb->add_option("--ridge", flags->ridge, "of least squares: how much the original weights count (0.2, less beyond 24576 tokens)")->check(CLI::NonNegativeNumber);
+  verb->add_option("--ridge", flags->ridge, "of least squares: how much the original weights count (0.2; 0.05 from 65536 tokens on)")->check(CLI::NonNegativeNumber);
   verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
