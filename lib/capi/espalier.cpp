@@ -177,7 +177,8 @@ espalier_status espalier_load(const char* path, const espalier_options* options,
     *session = new espalier_session(&need(path, "path"), {.threads = o.threads,
                                                           .context = o.context,
                                                           .isa = o.isa == nullptr ? "" : o.isa,
-                                                          .kv = o.kv == ESPALIER_KV_F32 ? Kv::f32 : Kv::f16});
+                                                          .kv = o.kv == ESPALIER_KV_F32 ? Kv::f32 : Kv::f16,
+                                                          .tokenizer_first = true});
   });
 }
 

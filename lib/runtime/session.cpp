@@ -23,6 +23,10 @@ std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims, con
   return asked > 0 ? asked : std::min(dims.positions, kDefaultContext);
 }
 
+text::Tokenizer read_tokenizer(const std::string& path) {
+  return text::Tokenizer(text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))));
+}
+
 }  // namespace
 
 struct Session::State {
@@ -31,11 +35,18 @@ struct Session::State {
         bytes_before(core::peak_rss_bytes()),
         table(kernels::select_isa(options.isa)),
         pool(options.threads),
+        tokenizer(options.tokenizer_first ? std::optional(read_tokenizer(path)) : std::nullopt),
         weights(load_weights(path, table, pool)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
         forward(weights, cache, table, pool),
-        logits_V(weights.dims.vocab) {}
+        logits_V(weights.dims.vocab) {
+    if (tokenizer) check_vocabulary();
+  }
 
+  void check_vocabulary() const {
+    const std::int64_t n = tokenizer->vocab_size();
+    ESP_CHECK(n == weights.dims.vocab, input, path, ": the tokenizer has ", n, " tokens, the model ", weights.dims.vocab);
+  }
   std::size_t vocab() const { return static_cast<std::size_t>(weights.dims.vocab); }
   bool known(std::int32_t token) const { return token >= 0 && token < weights.dims.vocab; }
   const Session::Tap* active_tap() const { return tap ? &tap : nullptr; }
@@ -65,12 +76,12 @@ struct Session::State {
   std::int64_t bytes_before;  // of the process, before anything was loaded
   const kernels::KernelTable& table;
   core::ThreadPool pool;
+  mutable std::optional<text::Tokenizer> tokenizer;
   Weights weights;
   KvCache cache;
   Forward forward;
   Buffer<float> logits_V;
-  Buffer<float> scored_TV;                           // made by the first prefill_scored()
-  mutable std::optional<text::Tokenizer> tokenizer;  // made when first asked for: measuring speed needs none
+  Buffer<float> scored_TV;  // made by the first prefill_scored()
   Session::Tap tap;
 };
 
@@ -83,10 +94,8 @@ const arch::Arch& Session::arch() const { return *state_->weights.arch; }
 const arch::ModelDims& Session::dims() const { return state_->weights.dims; }
 const text::Tokenizer& Session::tokenizer() const {
   if (!state_->tokenizer) {
-    const auto header = format::GgufHeader::read(core::FileReader(state_->path));
-    state_->tokenizer.emplace(text::tokenizer_from_gguf(header));
-    const std::int64_t n = state_->tokenizer->vocab_size();
-    ESP_CHECK(n == dims().vocab, input, state_->path, ": the tokenizer has ", n, " tokens, the model ", dims().vocab);
+    state_->tokenizer.emplace(read_tokenizer(state_->path));
+    state_->check_vocabulary();
   }
   return *state_->tokenizer;
 }

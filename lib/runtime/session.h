@@ -20,6 +20,9 @@ struct SessionOptions {
   std::int64_t context = 0;      // positions in the KV cache; 0: the model's context length, at most 4096
   std::string isa = {};               // "": $ESPALIER_ISA or the best the CPU has; "reference", "avx2", ...: Error(unsupported) if it cannot
   enum class KvType : std::uint8_t { f32, f16, q8_0, q4_0 } kv = KvType::f16;  // of the KV cache; blocks of 32 values for the last two
+  // For callers that read or write text: the tokenizer is made before the weights are loaded, so that the memory it takes for a moment is not
+  // on top of theirs. Otherwise it is made when first asked for; measuring speed needs none.
+  bool tokenizer_first = false;
 };
 
 class Session {
@@ -31,7 +34,7 @@ class Session {
 
   const arch::Arch& arch() const;
   const arch::ModelDims& dims() const;
-  const text::Tokenizer& tokenizer() const;      // made on the first call
+  const text::Tokenizer& tokenizer() const;      // made on the first call, or before (SessionOptions)
   std::string isa() const;
   int threads() const;
   std::int64_t context() const;

@@ -16,6 +16,7 @@ nlohmann::ordered_json or_null(const std::optional<double>& value) { return valu
 void run(const Common& common, runtime::BenchOptions options) {
   options.seed = common.seed;
   runtime::SessionOptions open = session_options(common);
+  open.tokenizer_first = false;
   if (open.context == 0) open.context = options.depth + std::max(options.prompt, options.generate);
   runtime::Session session(common.model, open);
   const runtime::BenchResult r = runtime::bench(session, options);

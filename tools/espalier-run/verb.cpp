@@ -21,7 +21,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const
 runtime::SessionOptions session_options(const Common& common) {
   using Kv = runtime::SessionOptions::KvType;
   const Kv kv = common.kv == "f32" ? Kv::f32 : common.kv == "q8_0" ? Kv::q8_0 : common.kv == "q4_0" ? Kv::q4_0 : Kv::f16;
-  return {.threads = common.threads, .context = common.context, .isa = common.isa, .kv = kv};
+  return {.threads = common.threads, .context = common.context, .isa = common.isa, .kv = kv, .tokenizer_first = true};
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {
