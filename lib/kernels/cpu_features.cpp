@@ -53,6 +53,7 @@ bool cpu_has(CpuFeature feature) {
     case CpuFeature::avx512bw: return cpu.saves_avx512 && bit(cpu.ebx7, 30);
     case CpuFeature::avx512vl: return cpu.saves_avx512 && bit(cpu.ebx7, 31);
     case CpuFeature::avx512vnni: return cpu.saves_avx512 && bit(cpu.ecx7, 11);
+    case CpuFeature::avx512bf16: return cpu.saves_avx512 && bit(cpu.eax7_1, 5);
   }
   return false;
 }

@@ -9,7 +9,7 @@ namespace espalier::kernels {
 #if defined(__aarch64__)
 enum class CpuFeature : std::uint8_t { neon, dotprod, i8mm };
 #else
-enum class CpuFeature : std::uint8_t { avx2, fma, f16c, avxvnni, avx512f, avx512bw, avx512vl, avx512dq, avx512vnni };
+enum class CpuFeature : std::uint8_t { avx2, fma, f16c, avxvnni, avx512f, avx512bw, avx512vl, avx512dq, avx512vnni, avx512bf16 };
 #endif
 
 // False for all on processors other than x86-64 and ARMv8 under Linux, and where the operating system does not save the registers.

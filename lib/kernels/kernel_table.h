@@ -17,8 +17,10 @@ enum WeightFormat : std::uint8_t {
 };
 
 // How activations reach a kernel. The quantized forms are cut into chunks of 256 columns, stored [chunk][token], so that the tokens a
-// blocked multiplication needs together lie together. A last chunk that is not full is padded with zeros.
-enum class ActivationForm : std::uint8_t { f32, q8_per_32, q8_per_256 };
+// blocked multiplication needs together lie together. A last chunk that is not full is padded with zeros. bf16: rounded to bfloat16 for matmul
+// alone (matvec takes f32), each token padded with zeros to a multiple of kBf16Step values.
+enum class ActivationForm : std::uint8_t { f32, bf16, q8_per_32, q8_per_256 };
+inline constexpr std::int64_t kBf16Step = 32;
 inline constexpr std::int64_t kChunk = 256;
 // A group of activations that are all smaller than this counts as zeros (its scale's inverse would leave the range of float).
 inline constexpr float kSmallestQuantized = 1e-30f;
@@ -42,6 +44,7 @@ struct ActivationView {
   std::int64_t n;      // tokens
   std::int64_t cols;
   const float* f32;    // [n, cols]
+  const std::uint16_t* bf16;  // [n, cols up to a multiple of kBf16Step], when the kernel's form says so and n > 1
   const void* chunks;  // ChunkPer32 or ChunkPer256 [ceil(cols / 256)][n], as the kernel's form says
 };
 
@@ -67,6 +70,8 @@ struct KernelTable {
   // One chunk of n <= 256 values (a multiple of 32); the rest of the chunk is zeroed.
   void (*quantize_per_32)(const float* x, std::int64_t n, ChunkPer32* out);
   void (*quantize_per_256)(const float* x, std::int64_t n, ChunkPer256* out);
+  // To nearest, ties to even; denormals may become zero.
+  void (*round_bf16)(const float* x, std::int64_t n, std::uint16_t* out);
   StepKernels steps;
   // What the ISA does at best (peaks.h): int8 multiply-adds out of the first-level cache, returning their number; loading all of
   // p[0, bytes), a multiple of 512.

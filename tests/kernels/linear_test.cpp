@@ -2,6 +2,7 @@
 // (their quantized values). Both sides then differ by float rounding alone, so the tolerance is a few eps of sum |w x|.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "core/half.h"
 #include "core/rng.h"
 #include "format/blocks/blocks.h"
 #include "kernels/kernel_tables.h"
@@ -26,9 +28,16 @@ std::vector<float> random_values(std::int64_t n, std::uint64_t seed) {
 }
 
 // What the kernel of this format multiplies instead of x.
-std::vector<float> as_quantized(const KernelTable& table, ActivationForm form, const float* x, std::int64_t cols) {
+std::vector<float> as_quantized(const KernelTable& table, ActivationForm form, const float* x, std::int64_t cols, std::int64_t n_tokens) {
   std::vector<float> out(x, x + cols);
-  for (std::int64_t c = 0; c < cols && form != ActivationForm::f32; c += kChunk) {
+  if (form == ActivationForm::f32 || (form == ActivationForm::bf16 && n_tokens == 1)) return out;
+  if (form == ActivationForm::bf16) {
+    std::vector<std::uint16_t> rounded(out.size());
+    table.round_bf16(x, cols, rounded.data());
+    std::transform(rounded.begin(), rounded.end(), out.begin(), core::bf16_to_float);
+    return out;
+  }
+  for (std::int64_t c = 0; c < cols; c += kChunk) {
     const std::int64_t n = std::min(kChunk, cols - c);
     ChunkPer32 per_32;
     ChunkPer256 per_256;
@@ -98,7 +107,7 @@ void check(const KernelTable& table, const format::QuantFormat& f, const Weights
   const ActivationForm form = table.linear[static_cast<std::size_t>(f.id)].form;
   std::int64_t written = 0;
   for (std::int64_t t = 0; t < n; ++t) {
-    const std::vector<float> used = as_quantized(table, form, values.data() + t * cols, cols);
+    const std::vector<float> used = as_quantized(table, form, values.data() + t * cols, cols, n);
     for (std::int64_t r = 0; r < rows; ++r) {
       double dot = 0, size = 0;
       for (std::int64_t c = 0; c < cols; ++c) {
@@ -255,20 +264,42 @@ TEST_P(EveryIsa, QuantizationOfActivations) {
   }
 }
 
+TEST_P(EveryIsa, RoundingToBfloat16) {
+  const KernelTable& table = *GetParam().table;
+  std::vector<float> x = random_values(77, 13);
+  x[5] = 1.00390625f;   // halfway between 1 and the next bfloat16: to even, down
+  x[6] = 1.01171875f;   // halfway, up
+  x[7] = std::numeric_limits<float>::infinity();
+  x[8] = kNaN;
+  x[9] = 3.4e38f;       // beyond the largest bfloat16
+  x[10] = -0.0f;
+  for (const std::int64_t n : {1, 15, 16, 17, 77}) {
+    std::vector<std::uint16_t> out(static_cast<std::size_t>(n) + 1, 0x5555);
+    table.round_bf16(x.data(), n, out.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::uint16_t expected = core::float_to_bf16(x[static_cast<std::size_t>(i)]), got = out[static_cast<std::size_t>(i)];
+      EXPECT_TRUE(std::isnan(x[static_cast<std::size_t>(i)]) ? std::isnan(core::bf16_to_float(got)) : got == expected) << i << " of " << n;
+    }
+    EXPECT_EQ(out.back(), 0x5555);
+  }
+}
+
 TEST_P(EveryIsa, NotFiniteInputsAreSeenInTheOutput) {
   core::ThreadPool pool(1);
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 16, cols = 512;
     const Weights& weights = random_weights(f, rows, cols, 11);
     for (float bad : {kNaN, std::numeric_limits<float>::infinity()}) {
-      std::vector<float> x = random_values(cols, 12);
-      x[300] = bad;
+      std::vector<float> x = random_values(2 * cols, 12);
+      x[300] = x[cols + 301] = bad;
       const Matrix w(*GetParam().table, f.id, weights.bytes, rows, cols, pool);
-      Activations in(1, cols);
-      in.set(x.data(), 1, cols);
-      std::vector<float> y(rows);
-      linear(*GetParam().table, w, in, y.data(), rows, pool);
-      for (float v : y) EXPECT_FALSE(std::isfinite(v)) << f.name;
+      for (const std::int64_t n : {1, 2}) {
+        Activations in(n, cols);
+        in.set(x.data(), n, cols);
+        std::vector<float> y(static_cast<std::size_t>(n * rows));
+        linear(*GetParam().table, w, in, y.data(), rows, pool);
+        for (float v : y) EXPECT_FALSE(std::isfinite(v)) << f.name << ", " << n << " tokens";
+      }
     }
   }
 }

@@ -58,6 +58,9 @@ ESP_GAP(esp_mm512_cvtepi8_epi32, simde__m128i)
 ESP_GAP(esp_mm512_cvtepu32_epi64, simde__m256i)
   return map<simde__m512i, std::uint32_t, std::uint64_t, 8>(from, [](std::uint32_t x) { return std::uint64_t{x}; });
 }
+inline simde__m256i esp_mm512_cvtneps_pbh(simde__m512 from) {
+  return espalier::kernels::simde_gaps::map<simde__m256i, float, std::uint16_t, 16>(from, espalier::core::float_to_bf16);
+}
 #undef ESP_GAP
 inline simde__m512i esp_mm512_srai_epi32(simde__m512i from, int n) {
   return espalier::kernels::simde_gaps::map<simde__m512i, std::int32_t, std::int32_t, 16>(from, [n](std::int32_t x) { return x >> n; });
@@ -75,3 +78,5 @@ inline simde__m512i esp_mm512_srai_epi32(simde__m512i from, int n) {
 #define _mm512_cvtepu16_epi32 esp_mm512_cvtepu16_epi32
 #define _mm512_cvtepu32_epi64 esp_mm512_cvtepu32_epi64
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
+#define __m512bh simde__m512bh
+#define _mm512_cvtneps_pbh esp_mm512_cvtneps_pbh

@@ -1,8 +1,9 @@
-// Activations to int8: scale = max|x| / 127 over 32 or 256 values, q = x / scale rounded to nearest even.
+// Activations to bfloat16, and to int8: scale = max|x| / 127 over 32 or 256 values, q = x / scale rounded to nearest even.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "core/half.h"
 #include "kernels/reference/reference.h"
 
 namespace espalier::kernels::reference {
@@ -46,11 +47,14 @@ void quantize_per_256(const float* x, std::int64_t n, ChunkPer256* out) {
   }
 }
 
+void round_bf16(const float* x, std::int64_t n, std::uint16_t* out) { std::transform(x, x + n, out, core::float_to_bf16); }
+
 }  // namespace
 
 void fill_quantize(KernelTable& table) {
   table.quantize_per_32 = quantize_per_32;
   table.quantize_per_256 = quantize_per_256;
+  table.round_bf16 = round_bf16;
 }
 
 }  // namespace espalier::kernels::reference
