@@ -71,8 +71,19 @@ inline void dot_rows(const float* w, const float* x, std::int64_t ldx, std::int6
   }
 }
 
+// A panel as float: `rows` rows of W from `row` on, columns [c, c + cols); a missing row repeats the last one, and its sums are not stored.
+using FillPanel = void(const WeightView& w, std::int64_t row, std::int64_t rows, std::int64_t c, std::int64_t cols, float* panel);
 template <typename Float>
-void matmul_float(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy) {
+void fill_panel(const WeightView& w, std::int64_t row, std::int64_t rows, std::int64_t c, std::int64_t cols, float* panel) {
+  for (int r = 0; r < kPanelRows; ++r) {
+    const unsigned char* p = w.data + (row + smaller(r, rows - 1)) * w.group_bytes;
+    const auto* source = reinterpret_cast<const typename Float::Stored*>(p) + c;
+    for (std::int64_t i = 0; i < cols; i += V::kLanes) V::store(panel + r * kPanelCols + i, load_some<Float>(source + i, cols - i));
+  }
+}
+
+[[gnu::noinline]] void matmul_panels(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy,
+                                     FillPanel* fill) {
   alignas(64) float panel[kPanelRows * kPanelCols];
   for (std::int64_t t0 = 0; t0 < x.n; t0 += kFloatTokenBlock) {
     const std::int64_t t1 = smaller(t0 + kFloatTokenBlock, x.n);
@@ -82,11 +93,7 @@ void matmul_float(const WeightView& w, const ActivationView& x, std::int64_t row
         for (std::int64_t r = 0; r < rows; ++r) y[t * ldy + row + r] = 0;
       for (std::int64_t c = 0; c < w.cols; c += kPanelCols) {
         const std::int64_t cols = smaller(kPanelCols, w.cols - c);
-        for (int r = 0; r < kPanelRows; ++r) {  // a missing row repeats the last one; its sums are not stored
-          const unsigned char* p = w.data + (row + smaller(r, rows - 1)) * w.group_bytes;
-          const auto* source = reinterpret_cast<const typename Float::Stored*>(p) + c;
-          for (std::int64_t i = 0; i < cols; i += V::kLanes) V::store(panel + r * kPanelCols + i, load_some<Float>(source + i, cols - i));
-        }
+        fill(w, row, rows, c, cols, panel);
         std::int64_t t = t0;
         for (; t + kDotTokens <= t1; t += kDotTokens)
           for (std::int64_t r = 0; r < rows; r += 4)
@@ -97,6 +104,11 @@ void matmul_float(const WeightView& w, const ActivationView& x, std::int64_t row
       }
     }
   }
+}
+
+template <typename Float>
+void matmul_float(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy) {
+  matmul_panels(w, x, row_begin, row_end, y, ldy, fill_panel<Float>);
 }
 
 template <typename Float>
