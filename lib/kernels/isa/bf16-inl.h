@@ -69,6 +69,7 @@ void matmul_bf16(const WeightView& w, const ActivationView& x, std::int64_t row_
       const std::uint16_t* const four[4] = {at(0), at(1), at(2), at(3)};
       std::int64_t t = 0;
       for (; t + kBf16Tokens <= x.n; t += kBf16Tokens) dot_pairs<kBf16Tokens>(four, x.bf16 + t * ldx + c, ldx, cols, y + t * ldy + row, ldy, rows);
+      for (; t + 2 <= x.n; t += 2) dot_pairs<2>(four, x.bf16 + t * ldx + c, ldx, cols, y + t * ldy + row, ldy, rows);
       for (; t < x.n; ++t) dot_pairs<1>(four, x.bf16 + t * ldx + c, ldx, cols, y + t * ldy + row, ldy, rows);
     }
   }

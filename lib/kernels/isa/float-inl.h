@@ -1,6 +1,6 @@
 // y = W x for F32, F16 and BF16 weights where they lie, float activations. Included inside an unnamed namespace after V, tails-inl.h.
 //
-// matvec streams four rows side by side. matmul converts 8 rows x 512 columns to float in the first-level cache for a block of tokens
+// matvec streams four rows side by side. matmul converts 4 rows x 1024 columns to float in the first-level cache for a block of tokens
 // and multiplies tiles of 4 rows x kDotTokens tokens. The order of a row's sums depends on neither, so threads change nothing.
 
 template <typename Float, int kRows>
@@ -37,10 +37,10 @@ void matvec_float(const WeightView& w, const ActivationView& x, std::int64_t row
   for (; row < row_end; ++row) matvec_rows<Float, 1>({w.data + row * w.group_bytes}, x.f32, w.cols, y + row);
 }
 
-constexpr int kPanelRows = 8;
-constexpr std::int64_t kPanelCols = 512;
+constexpr int kPanelRows = 4;
+constexpr std::int64_t kPanelCols = 1024;
 constexpr int kDotTokens = V::kRegisters == 32 ? 6 : 3;
-constexpr std::int64_t kFloatTokenBlock = 60;  // a multiple of kDotTokens
+constexpr std::int64_t kFloatTokenBlock = 132;  // a multiple of kDotTokens
 
 // y[t][0..4) += W[4 rows of the panel] x[t], t < kTokens, over `cols` columns; rows of y are ldy apart.
 template <int kTokens>
@@ -98,6 +98,9 @@ void fill_panel(const WeightView& w, std::int64_t row, std::int64_t rows, std::i
         for (; t + kDotTokens <= t1; t += kDotTokens)
           for (std::int64_t r = 0; r < rows; r += 4)
             dot_rows<kDotTokens>(panel + r * kPanelCols, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row + r, ldy, smaller(4, rows - r));
+        for (; t + 2 <= t1; t += 2)
+          for (std::int64_t r = 0; r < rows; r += 4)
+            dot_rows<2>(panel + r * kPanelCols, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row + r, ldy, smaller(4, rows - r));
         for (; t < t1; ++t)
           for (std::int64_t r = 0; r < rows; r += 4)
             dot_rows<1>(panel + r * kPanelCols, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row + r, ldy, smaller(4, rows - r));
