@@ -30,6 +30,10 @@ class WindowSampler {
   std::uint64_t seed_;
 };
 
+// The windows that calibration reads, one behind the other: as many whole ones of `sequence` tokens as `tokens` and the text allow, drawn with the
+// seed. Error(input) for a text shorter than a window or tokenized for another model (an id outside [0, vocab)).
+std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens, std::int64_t sequence, std::uint64_t seed, std::int64_t vocab);
+
 // Held-out text that also occurs in training text: any run of `n` consecutive tokens in common (rolling hash, confirmed by comparison),
 // not counting runs shorter. Returns the number of held-out tokens covered by such runs and an example for the message.
 struct Overlap {

@@ -46,4 +46,24 @@ std::int64_t WindowSampler::start_from_end(std::int64_t window_index) const {
 
 std::int64_t WindowSampler::windows_per_epoch() const { return per_epoch_; }
 
+std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens, std::int64_t sequence, std::uint64_t seed, std::int64_t vocab) {
+  const auto available = static_cast<std::int64_t>(corpus.tokens.size());
+  ESP_CHECK(sequence >= 1 && tokens >= 1, usage, "calibration: tokens and sequence must be positive");
+  const std::int64_t n = std::min(tokens, available) / sequence;
+  ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", sequence, " tokens within ", tokens, ", the text has ", available);
+  const WindowSampler sampler(available, sequence, seed);
+  std::vector<std::int64_t> ids;
+  ids.reserve(static_cast<std::size_t>(n * sequence));
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t start = sampler.start(i);
+    for (std::int64_t t = start; t < start + sequence; ++t) {
+      const std::int64_t id = corpus.tokens[static_cast<std::size_t>(t)];
+      ESP_CHECK(id >= 0 && id < vocab, input, corpus.path, ": token id ", id, " is outside the model's vocabulary of ", vocab,
+                "; the text was tokenized for another model");
+      ids.push_back(id);
+    }
+  }
+  return ids;
+}
+
 }  // namespace espalier::data

@@ -1,5 +1,8 @@
 #include "prune/criterion.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "core/error.h"
 #include "core/units.h"
 #include "prune/pruner.h"
@@ -35,6 +38,15 @@ const Criterion& criterion_by_name(std::string_view name) {
   }
   const std::string nearest = core::nearest_name(name, names.data(), names.size());
   core::fail(core::ErrorKind::usage, "criterion '", name, "' is not known", nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
+}
+
+std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
+  std::vector<std::int64_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
+  order.resize(static_cast<std::size_t>(n));
+  std::sort(order.begin(), order.end());
+  return order;
 }
 
 }  // namespace espalier::prune

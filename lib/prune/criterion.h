@@ -25,5 +25,7 @@ struct Criterion {
 };
 std::span<const Criterion* const> all_criteria();
 const Criterion& criterion_by_name(std::string_view name);  // Error(usage) with the list
+// Indices of the n highest scores, sorted; of equal ones the lower index.
+std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n);
 
 }  // namespace espalier::prune

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <optional>
 
 #include "core/error.h"
@@ -19,16 +18,6 @@ namespace espalier::prune {
 namespace {
 
 using arch::Axis;
-
-// Indices of the n highest, sorted.
-std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
-  std::vector<std::int64_t> order(scores.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
-  order.resize(static_cast<std::size_t>(n));
-  std::sort(order.begin(), order.end());
-  return order;
-}
 
 // What the report shows of the decision.
 std::string importance_json(const Statistics& statistics, const plan::PrunePlan& plan, const arch::ModelDims& before, const arch::ModelDims& after) {
@@ -48,7 +37,8 @@ Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOp
   const text::Tokenizer tokenizer(source.tokenizer());
   Calibration out{data::load_corpus(options.text_path, tokenizer), {}};
   if (!options.held_out_path.empty()) data::require_disjoint(out.corpus, data::load_corpus(options.held_out_path, tokenizer), tokenizer);
-  out.windows = calibration_windows(out.corpus, options.calibration);
+  const CalibrationOptions& c = options.calibration;
+  out.windows = torch::tensor(data::calibration_ids(out.corpus, c.tokens, c.sequence, c.seed, source.dims().vocab)).view({-1, c.sequence});
   return out;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "core/error.h"
 #include "model/ridge.h"
@@ -16,16 +15,6 @@ using arch::Role;
 constexpr std::int64_t kBatch = 8;  // windows per forward
 
 torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
-
-// The `n` highest scores, sorted by index; ties go to the lower index.
-std::vector<std::int64_t> top(const std::vector<double>& scores, std::int64_t n) {
-  std::vector<std::int64_t> order(scores.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
-  order.resize(static_cast<std::size_t>(n));
-  std::sort(order.begin(), order.end());
-  return order;
-}
 
 // What ridge regression and the criteria need of the inner activations of a block.
 struct Normal : model::RidgeSums {
@@ -198,7 +187,7 @@ class Sequence {
         add_equations(normal, cut.layer, Role::attn_output_bias, mixes[b], pruned_streams_[b], cut.seen.mid[b], cut.seen.attention_products, b);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
-        cut.selection.kv_groups = top(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups), cut.size.kv_groups);
+        cut.selection.kv_groups = keep_highest(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups), cut.size.kv_groups);
         channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *cut.selection.kv_groups, dense_.dims(), &cut.full));
         for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);  // heads do not see each other
       }
@@ -231,7 +220,7 @@ class Sequence {
     torch::Tensor down = cut.layer.weight(Role::ffn_down, 0);
     torch::Tensor channels = torch::arange(cut.full.ffn, torch::kInt64);
     if (narrower) {
-      cut.selection.ffn = top(scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
+      cut.selection.ffn = keep_highest(scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
       channels = as_index(*cut.selection.ffn);
     }
     if (fits() && (narrower || cut.next > cut.source + 1 || off())) {

@@ -16,20 +16,6 @@ torch::Tensor over_tokens(const torch::Tensor& x) { return x.reshape({-1, x.size
 
 }  // namespace
 
-torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationOptions& options) {
-  const std::int64_t available = static_cast<std::int64_t>(corpus.tokens.size());
-  const std::int64_t n = std::min(options.tokens, available) / options.sequence;
-  ESP_CHECK(n >= 1, input, corpus.path, ": ", available, " tokens, at least one window of ", options.sequence, " is needed for calibration");
-  const data::WindowSampler sampler(available, options.sequence, options.seed);
-  torch::Tensor out = torch::empty({n, options.sequence}, torch::kInt64);
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t start = sampler.start(i);
-    for (std::int64_t t = 0; t < options.sequence; ++t)
-      out.data_ptr<std::int64_t>()[i * options.sequence + t] = corpus.tokens[static_cast<std::size_t>(start + t)];
-  }
-  return out;
-}
-
 Statistics collect(const model::Transformer& source, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress,
                    const LayerDone& done) {
   torch::InferenceMode inference;

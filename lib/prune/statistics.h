@@ -37,7 +37,6 @@ struct Statistics {
 // Called when the statistics of a layer are complete, while its weights are in memory; the layer's second moments are gone afterwards.
 using LayerDone = std::function<void(const model::Transformer& model, const Statistics& statistics, int layer)>;
 
-torch::Tensor calibration_windows(const data::Corpus& corpus, const CalibrationOptions& options);  // int64 [n, sequence]
 Statistics collect(const model::Transformer& model, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress,
                    const LayerDone& done = {});
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t kMaxTokens = 128;                         // long enough that weights are unpacked rarely, short enough for L2
 constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;  // fewer tokens at a time when a model's rows are huge
-constexpr std::int64_t kQueryBlock = 16;                         // queries that share one pass over keys and values
+constexpr std::int64_t kQueryBlock = 16;                         // queries that share one pass over keys and values: kernels are fastest with 16
 constexpr std::int64_t kSerialWork = 16384;                      // multiply-adds below which waking the workers costs more
 
 std::int64_t widest(const arch::ModelDims& dims, std::int64_t (*size)(const arch::LayerDims&)) {
