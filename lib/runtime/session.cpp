@@ -27,6 +27,15 @@ text::Tokenizer read_tokenizer(const std::string& path) {
   return text::Tokenizer(text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))));
 }
 
+// None where it cannot be made: who only reads and writes ids must be able to, and who asks for it is told then.
+std::optional<text::Tokenizer> tokenizer_if_any(const std::string& path) {
+  try {
+    return read_tokenizer(path);
+  } catch (const core::Error&) {
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 struct Session::State {
@@ -35,18 +44,14 @@ struct Session::State {
         bytes_before(core::peak_rss_bytes()),
         table(kernels::select_isa(options.isa)),
         pool(options.threads),
-        tokenizer(options.tokenizer_first ? std::optional(read_tokenizer(path)) : std::nullopt),
+        tokenizer(options.tokenizer_first ? tokenizer_if_any(path) : std::nullopt),
         weights(load_weights(path, table, pool)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
         forward(weights, cache, table, pool),
         logits_V(weights.dims.vocab) {
-    if (tokenizer) check_vocabulary();
+    if (tokenizer && tokenizer->vocab_size() != weights.dims.vocab) tokenizer.reset();
   }
 
-  void check_vocabulary() const {
-    const std::int64_t n = tokenizer->vocab_size();
-    ESP_CHECK(n == weights.dims.vocab, input, path, ": the tokenizer has ", n, " tokens, the model ", weights.dims.vocab);
-  }
   std::size_t vocab() const { return static_cast<std::size_t>(weights.dims.vocab); }
   bool known(std::int32_t token) const { return token >= 0 && token < weights.dims.vocab; }
   const Session::Tap* active_tap() const { return tap ? &tap : nullptr; }
@@ -94,8 +99,9 @@ const arch::Arch& Session::arch() const { return *state_->weights.arch; }
 const arch::ModelDims& Session::dims() const { return state_->weights.dims; }
 const text::Tokenizer& Session::tokenizer() const {
   if (!state_->tokenizer) {
-    state_->tokenizer.emplace(read_tokenizer(state_->path));
-    state_->check_vocabulary();
+    text::Tokenizer made = read_tokenizer(state_->path);
+    ESP_CHECK(made.vocab_size() == dims().vocab, input, state_->path, ": the tokenizer has ", made.vocab_size(), " tokens, the model ", dims().vocab);
+    state_->tokenizer.emplace(std::move(made));
   }
   return *state_->tokenizer;
 }

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/file.h"
 #include "runtime/generator.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -231,6 +233,25 @@ TEST_F(CApi, StructuresOfOtherVersions) {
   espalier_info i;
   ASSERT_EQ(espalier_get_info(session, &i, sizeof i), ESPALIER_OK);
   EXPECT_EQ(i.context, 32);
+  espalier_free(session);
+}
+
+// Who brings token ids needs no tokenizer; who asks for text is told why there is none.
+TEST_F(CApi, IdsWorkWithoutATokenizerThatIsKnown) {
+  std::string bytes = core::read_text_file(path());
+  const std::string key = "tokenizer.ggml.model";
+  bytes.at(bytes.find(key) + key.size() + 4 + 8) = 'x';  // the first letter of its value, behind type and length
+  const std::string other = dir_.file("other.gguf");
+  std::ofstream(other, std::ios::binary) << bytes;
+
+  espalier_session* session = nullptr;
+  ASSERT_EQ(espalier_load(other.c_str(), nullptr, &session), ESPALIER_OK) << espalier_error();
+  const std::int32_t ids[] = {5, 6, 7};
+  std::vector<float> logits(320);
+  EXPECT_EQ(espalier_prefill(session, ids, 3, logits.data(), logits.size()), ESPALIER_OK) << espalier_error();
+  std::size_t n = 0;
+  EXPECT_EQ(espalier_tokenize(session, "a", 1, 0, nullptr, 0, &n), ESPALIER_UNSUPPORTED);
+  EXPECT_TRUE(says(key.c_str())) << espalier_error();
   espalier_free(session);
 }
 
