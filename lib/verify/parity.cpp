@@ -2,7 +2,8 @@
 // A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and norms: 1e-4.
 // B  block formats multiply int8 activations: every product adds a relative error of a rounding step's standard deviation,
 //    1 / (127 * sqrt(12)) of the block's largest value; with the outlier channels of trained models a block's largest value is up to about 6
-//    times its RMS, and 7 products a layer plus the output add up as independent errors. Float formats round once per product.
+//    times its RMS, and 7 products a layer plus the output add up as independent errors; bfloat16 activations (where an ISA
+//    multiplies BF16 weights with them) add theirs. Other float formats round once per product.
 #include "verify/parity.h"
 
 #include <algorithm>
@@ -10,6 +11,8 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "kernels/kernel_table.h"
+#include "kernels/linear.h"
 #include "model/transformer.h"
 #include "runtime/session.h"
 
@@ -29,6 +32,17 @@ double relative_error(const torch::Tensor& expected, const torch::Tensor& actual
   return ((expected - actual).to(torch::kFloat64).square().mean().sqrt() / expected.to(torch::kFloat64).std()).item<double>();
 }
 
+// What a product's activations are off by, relative to their root mean square, when the kernels take them in this form.
+double activation_error(kernels::ActivationForm form) {
+  switch (form) {
+    case kernels::ActivationForm::f32: return 0;
+    case kernels::ActivationForm::bf16: return 0x1p-7 / std::sqrt(12.0);
+    case kernels::ActivationForm::q8_per_32:
+    case kernels::ActivationForm::q8_per_256: return 6.0 / (127.0 * std::sqrt(12.0));
+  }
+  return 0;
+}
+
 }  // namespace
 
 Parity parity(const std::string& gguf, const std::string& text, std::int64_t tokens, int threads) {
@@ -42,11 +56,10 @@ Parity parity(const std::string& gguf, const std::string& text, std::int64_t tok
   p.tokens = static_cast<std::int64_t>(ids.size());
   const torch::Tensor plain = runtime_logits(gguf, ids, "reference", threads, p.reference_isa);
   const torch::Tensor fast = runtime_logits(gguf, ids, "", threads, p.isa);
-  // What a product's activations are off by, relative to their root mean square: int8 of blocks whose largest is 6 of it, bfloat16 with BF16 weights.
   double step = 0;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
-    const format::FormatId id = source.stored_format(t.spec->role, t.layer);
-    step = std::max(step, !format::info(id).is_float() ? 6.0 / (127.0 * std::sqrt(12.0)) : id == format::FormatId::bf16 ? 0x1p-7 / std::sqrt(12.0) : 0);
+    const auto format = static_cast<std::size_t>(source.stored_format(t.spec->role, t.layer));
+    step = std::max(step, activation_error(kernels::select_isa(p.isa).linear[format].form));
   }
   {
     const model::Transformer transformer = model::Transformer::load(source, {});

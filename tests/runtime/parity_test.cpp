@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arch/gguf_dims.h"
+#include "kernels/kernel_table.h"
 #include "kernels/linear.h"
 #include "runtime/plain_model.h"
 #include "runtime/session.h"
@@ -67,7 +68,8 @@ TEST(Parity, EveryShapeOnEveryIsa) {
 
 // The reference multiplies decoded weights with float activations: as exact as F32. Other instruction sets round activations to 8 bits
 // for the quantized formats: rounding to max / 127 is off by 0.7 % of the norm when the largest of a block is three times the root mean
-// square; the softmax of sharp attention and the four blocks of two layers carry that to a few per cent. bfloat16 activations, of some with BF16 weights, are a quarter of that off. The controls are above 20 %.
+// square; the softmax of sharp attention and the four blocks of two layers carry that to a few per cent. Some round
+// activations to bfloat16 for BF16 weights, which is a quarter of that off. The controls are above 20 %.
 TEST(Parity, EveryFormat) {
   support::TempDir dir;
   const PlainSizes sizes{.vocab = 300, .hidden = 256, .head_dim = 32, .layers = {{4, 2, 512}, {4, 2, 256}}};  // rows of whole blocks
@@ -80,8 +82,8 @@ TEST(Parity, EveryFormat) {
     const auto expected = support::plain_logits(model, tokens);
     EXPECT_GE(support::standard_deviation(expected), 0.8) << f.name;
     for (const std::string& isa : runnable()) {
-      const bool exact_activations = isa == "reference" || (f.is_float() && !(isa == "avx512bf16" && f.id == format::FormatId::bf16));
-      const double tolerance = exact_activations ? kFloatTolerance : f.is_float() ? 0.016 : 0.06;
+      const kernels::ActivationForm form = kernels::select_isa(isa).linear[static_cast<std::size_t>(f.id)].form;
+      const double tolerance = form == kernels::ActivationForm::f32 ? kFloatTolerance : form == kernels::ActivationForm::bf16 ? 0.016 : 0.06;
       EXPECT_LT(support::relative_difference(session_logits(dir.file("m.gguf"), tokens, isa), expected), tolerance) << f.name << " " << isa;
     }
     ++formats;
