@@ -301,13 +301,13 @@ TEST_P(Steps, Attention) {
   int cases = 0;
   for (std::int64_t head_dim : {8, 20, 64, 80, 96, 128, 136, 256})
     for (std::int64_t n_queries : {1, 3, 7, 16})
-      for (std::int64_t positions : {1, 2, 5, 15, 16, 17, 33, 70}) {
+      for (std::int64_t positions : {0, 1, 2, 5, 15, 16, 17, 33, 70}) {
         for (const KvType type : kKvTypes)
           if (head_dim % format::info(type.stored).block == 0) check_attention(steps(), type, {head_dim, n_queries, positions, positions % 2 ? 0.0f : 1.5f});
         if (HasFatalFailure()) return;
         ++cases;
       }
-  EXPECT_EQ(cases, 8 * 4 * 8);
+  EXPECT_EQ(cases, 8 * 4 * 9);
 }
 
 TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {

@@ -10,7 +10,7 @@ void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, st
   for (std::int64_t j = 0; j < n_queries; ++j) n = visible[j] > n ? visible[j] : n;
   const KvRows k{static_cast<const unsigned char*>(keys), stride, n, head_dim, read_tile<Row>};
   const KvRows v{static_cast<const unsigned char*>(values), stride, n, head_dim, read_tile<Row>};
-  if (n_queries == kBlockQueries)
+  if (n_queries == kBlockQueries && n > 0)
     attend_block(q, ldq, visible, k, v, scale, cap, scores, out, ldo);
   else
     attend_few(q, ldq, visible, n_queries, k, v, scale, cap, scores, out, ldo);
