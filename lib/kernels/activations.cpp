@@ -79,7 +79,7 @@ void Activations::set(const float* x, std::int64_t n, std::int64_t cols) noexcep
 }
 
 ActivationView Activations::State::view(ActivationForm form, const KernelTable& table, core::ThreadPool& pool) noexcept {
-  ActivationView out{.n = n, .cols = cols, .f32 = x, .bf16 = nullptr, .chunks = nullptr};
+  ActivationView out{.n = n, .cols = cols, .f32 = x, .bf16 = nullptr, .bf16_stride = padded(cols), .chunks = nullptr};
   if (form == ActivationForm::bf16 && n > 1) {
     auto* values = reinterpret_cast<std::uint16_t*>(bf16.data());
     if (bf16_by != &table) {

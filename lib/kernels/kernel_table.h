@@ -44,7 +44,8 @@ struct ActivationView {
   std::int64_t n;      // tokens
   std::int64_t cols;
   const float* f32;    // [n, cols]
-  const std::uint16_t* bf16;  // [n, cols up to a multiple of kBf16Step], when the kernel's form says so and n > 1
+  const std::uint16_t* bf16;  // [n, bf16_stride], when the kernel's form says so and n > 1
+  std::int64_t bf16_stride;   // cols up to a multiple of kBf16Step
   const void* chunks;  // ChunkPer32 or ChunkPer256 [ceil(cols / 256)][n], as the kernel's form says
 };
 

@@ -13,8 +13,8 @@ struct KvKernels {
   void (*store)(const float* x, std::int64_t n, void* out);
   // Attention of `n_queries` query vectors q[n_queries][head_dim] (stride ldq) that share one KV head, over cached positions: query j
   // sees keys [0, visible[j]). Rows of K and V are `stride` bytes apart.
-  // scores: scratch of n_queries * max(visible) floats. Fastest with 16 queries. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v; with cap > 0 the
-  // scaled scores go through cap tanh(. / cap) first.
+  // scores: scratch of n_queries * max(visible) floats. out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v; with cap > 0 the
+  // scaled scores go through cap tanh(. / cap) first. Fastest with 16 queries.
   void (*attention)(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const void* k, const void* v,
                     std::int64_t stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo);
 };

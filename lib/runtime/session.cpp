@@ -81,7 +81,7 @@ struct Session::State {
   std::int64_t bytes_before;  // of the process, before anything was loaded
   const kernels::KernelTable& table;
   core::ThreadPool pool;
-  mutable std::optional<text::Tokenizer> tokenizer;
+  std::optional<text::Tokenizer> tokenizer;  // of the file; none until it is asked for, or before the weights (SessionOptions)
   Weights weights;
   KvCache cache;
   Forward forward;

@@ -28,7 +28,7 @@ def write(name, hidden, ffn, heads, groups, vocab=6, seed=1):
 
     def matrix(tensor, rows, cols):
         values = random.standard_normal((rows, cols), dtype=np.float32) / 4
-        kind = TYPES[name.split("-")[0]]
+        kind = TYPES[name]
         writer.add_tensor(tensor, gguf.quantize(values, kind) if kind != gguf.GGMLQuantizationType.F32 else values, raw_dtype=kind)
 
     matrix("token_embd.weight", vocab, hidden)

@@ -16,12 +16,12 @@ inline __m512bh load_some_pairs(const std::uint16_t* p, std::int64_t n) {
 
 void round_bf16(const float* x, std::int64_t n, std::uint16_t* out) {
   for (std::int64_t i = 0; i < n; i += V::kLanes) {
-    alignas(32) std::uint16_t lanes[V::kLanes];
     const auto rounded = __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(load_some(x + i, n - i)));
     if (n - i >= V::kLanes) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), rounded);
       continue;
     }
+    alignas(32) std::uint16_t lanes[V::kLanes];
     _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), rounded);
     for (std::int64_t j = 0; j < n - i; ++j) out[i + j] = lanes[j];
   }
@@ -56,7 +56,7 @@ inline void dot_pairs(const std::uint16_t* const (&w)[4], const std::uint16_t* x
 }
 
 void matmul_bf16(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy) {
-  const std::int64_t ldx = (w.cols + kPairCols - 1) / kPairCols * kPairCols;
+  const std::int64_t ldx = x.bf16_stride;
   for (std::int64_t t = 0; t < x.n; ++t)
     for (std::int64_t row = row_begin; row < row_end; ++row) y[t * ldy + row] = 0;
   for (std::int64_t c = 0; c < w.cols; c += kBf16Cols) {

@@ -37,12 +37,12 @@ void matvec_float(const WeightView& w, const ActivationView& x, std::int64_t row
   for (; row < row_end; ++row) matvec_rows<Float, 1>({w.data + row * w.group_bytes}, x.f32, w.cols, y + row);
 }
 
-constexpr int kPanelRows = 4;
+constexpr int kPanelRows = 4;  // what dot_rows takes at once
 constexpr std::int64_t kPanelCols = 1024;
 constexpr int kDotTokens = V::kRegisters == 32 ? 6 : 3;
 constexpr std::int64_t kFloatTokenBlock = 132;  // a multiple of kDotTokens
 
-// y[t][0..4) += W[4 rows of the panel] x[t], t < kTokens, over `cols` columns; rows of y are ldy apart.
+// y[t][0, rows) += panel x[t], t < kTokens, over `cols` columns; rows of y are ldy apart.
 template <int kTokens>
 inline void dot_rows(const float* w, const float* x, std::int64_t ldx, std::int64_t cols, float* y, std::int64_t ldy, std::int64_t rows) {
   V::F sum[kTokens][4];
@@ -95,15 +95,9 @@ void fill_panel(const WeightView& w, std::int64_t row, std::int64_t rows, std::i
         const std::int64_t cols = smaller(kPanelCols, w.cols - c);
         fill(w, row, rows, c, cols, panel);
         std::int64_t t = t0;
-        for (; t + kDotTokens <= t1; t += kDotTokens)
-          for (std::int64_t r = 0; r < rows; r += 4)
-            dot_rows<kDotTokens>(panel + r * kPanelCols, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row + r, ldy, smaller(4, rows - r));
-        for (; t + 2 <= t1; t += 2)
-          for (std::int64_t r = 0; r < rows; r += 4)
-            dot_rows<2>(panel + r * kPanelCols, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row + r, ldy, smaller(4, rows - r));
-        for (; t < t1; ++t)
-          for (std::int64_t r = 0; r < rows; r += 4)
-            dot_rows<1>(panel + r * kPanelCols, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row + r, ldy, smaller(4, rows - r));
+        for (; t + kDotTokens <= t1; t += kDotTokens) dot_rows<kDotTokens>(panel, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row, ldy, rows);
+        for (; t + 2 <= t1; t += 2) dot_rows<2>(panel, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row, ldy, rows);
+        for (; t < t1; ++t) dot_rows<1>(panel, x.f32 + t * x.cols + c, x.cols, cols, y + t * ldy + row, ldy, rows);
       }
     }
   }
