@@ -27,7 +27,7 @@ struct espalier_session {
     isa = session.isa();
   }
   const text::ChatTemplate& chat() {
-    if (!conversation) conversation.emplace(session.tokenizer().data(), path);
+    if (!conversation) conversation.emplace(session.tokenizer(), path);
     return *conversation;
   }
 

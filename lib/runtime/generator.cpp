@@ -19,12 +19,10 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 std::set<std::int32_t> end_tokens(const text::Tokenizer& tokenizer) {
   constexpr std::array<std::string_view, 9> kEnds = {"<|im_end|>",    "<|eot_id|>", "<|eom_id|>",      "<|endoftext|>", "<|end_of_text|>",
                                                      "<end_of_turn>", "<|end|>",    "<|end_of_turn|>", "</s>"};
-  const text::TokenizerData& data = tokenizer.data();
   std::set<std::int32_t> out;
-  if (data.eos) out.insert(*data.eos);
-  for (std::size_t i = 0; i < data.tokens.size(); ++i)
-    if (data.types[i] == text::TokenType::control && std::find(kEnds.begin(), kEnds.end(), data.tokens[i]) != kEnds.end())
-      out.insert(static_cast<std::int32_t>(i));
+  if (tokenizer.settings().eos) out.insert(*tokenizer.settings().eos);
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    if (tokenizer.type(id) == text::TokenType::control && std::find(kEnds.begin(), kEnds.end(), tokenizer.token(id)) != kEnds.end()) out.insert(id);
   return out;
 }
 
@@ -45,7 +43,7 @@ const char* end_name(Generated::End end) {
 }
 
 Generator::Generator(TokenReader& target, TokenReader* draft) : target_(target), draft_(draft) {
-  ESP_CHECK(draft == nullptr || text::same_vocabulary(target.session().tokenizer().data(), draft->session().tokenizer().data()), input,
+  ESP_CHECK(draft == nullptr || target.session().tokenizer().same_vocabulary(draft->session().tokenizer()), input,
             "--draft: the draft's vocabulary is not the model's, so that it cannot guess its tokens; expected a student of this model with the same tokenizer");
 }
 

@@ -22,12 +22,12 @@ std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenize
   ESP_CHECK(n > 0, input, "the text has ", ids.size(), " tokens, less than one window of ", context);
   if (max_windows > 0) n = std::min(n, max_windows);
 
-  const text::TokenizerData& data = tokenizer.data();
+  const text::TokenizerSettings& settings = tokenizer.settings();
   std::vector<PerplexityWindow> out;
   for (std::int64_t i = 0; i < n; ++i) {
     const auto begin = ids.begin() + i * context;
     PerplexityWindow window{.tokens = {begin, begin + context}, .first_scored = protocol == Protocol::llama_cpp ? context / 2 : 0};
-    if (data.add_bos && data.bos) window.tokens.front() = *data.bos;
+    if (settings.add_bos && settings.bos) window.tokens.front() = *settings.bos;
     out.push_back(std::move(window));
   }
   return out;

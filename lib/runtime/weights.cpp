@@ -122,6 +122,7 @@ class Loader {
     const auto source = readable_past_the_end(bytes(*tensor).subspan(static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
     kernels::Matrix out(table_, tensor->format, source, n, tensor->cols(), pool_);
     if (out.owns_packed_copy()) drop_pages(source);
+    reads_in_place |= !out.owns_packed_copy();
     bytes_per_token += out.gguf_bytes();
     return out;
   }
@@ -141,6 +142,7 @@ class Loader {
   }
 
   std::int64_t bytes_per_token = 0;
+  bool reads_in_place = false;  // a matrix is used where the file is mapped
 
  private:
   // Two roles share a name: only one of them is the family's.
@@ -264,6 +266,7 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
   w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
   w.positions_PH = load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
   for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) w.layers.push_back(load_layer(load, w, l));
+  if (!load.reads_in_place) drop_pages(w.file.bytes());  // what lay between the matrices came along with them
   w.bytes_per_token = load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
   return w;
 }

@@ -27,6 +27,7 @@ class CharacterMap {
   };
   // At `position`, which is inside the text. Units that point outside the map match nothing.
   Match find(std::string_view text, std::size_t position) const;
+  bool operator==(const CharacterMap&) const = default;
 
  private:
   std::vector<std::uint32_t> units_;

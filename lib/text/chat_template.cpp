@@ -94,33 +94,34 @@ constexpr std::array kRefused = {Named{"<|im_start|>assistant\n<think>", "a reas
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(const TokenizerData& data, const std::string& where) : where_(where) {
-  const auto token = [&](const std::optional<std::int32_t>& id) { return id ? data.tokens[static_cast<std::size_t>(*id)] : std::string(); };
-  ESP_CHECK(!data.chat_template.empty(), unsupported, where, ": no chat template (tokenizer.chat_template): this is not a chat model");
-  const std::string source = normalized(data.chat_template);
+ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, const std::string& where) : where_(where) {
+  const TokenizerSettings& settings = tokenizer.settings();
+  const auto token = [&](const std::optional<std::int32_t>& id) { return id ? std::string(tokenizer.token(*id)) : std::string(); };
+  ESP_CHECK(!settings.chat_template.empty(), unsupported, where, ": no chat template (tokenizer.chat_template): this is not a chat model");
+  const std::string source = normalized(settings.chat_template);
   for (const Named& refused : kRefused)
     ESP_CHECK(!has(source, refused.marker), unsupported, where, ": its chat template is ", refused.name, "'s (", refused.marker,
               "), which is not supported; use 'generate' with the prompt written out");
 
-  if (has(source, "bos_token")) start_ = token(data.bos);
+  if (has(source, "bos_token")) start_ = token(settings.bos);
   trim_ = trim_assistant_ = trims(source);
   if (has(source, "<|im_start|>") && has(source, "<|im_end|>"))
     chatml(source);
   else if (has(source, "<|start_header_id|>") && has(source, "<|eot_id|>"))
     llama3(source);
   else if (has(source, "[INST]") && has(source, "[/INST]"))
-    inst(source, token(data.bos), token(data.eos));
+    inst(source, token(settings.bos), token(settings.eos));
   else if (has(source, "<start_of_turn>") && has(source, "<end_of_turn>"))
     gemma(source);
   else if (has(source, "<|assistant|>") && has(source, "<|end|>"))
     phi3(source);
   else if (has(source, "<|assistant|>") && has(source, "eos_token"))
-    zephyr(source, token(data.eos));
+    zephyr(source, token(settings.eos));
   else if (has(source, "<extra_id_0>System") && has(source, "<extra_id_1>"))
     nemotron();
   else
     core::fail(core::ErrorKind::unsupported, where, ": its chat template is of no family known (ChatML, Llama 3, Llama 2, Mistral, Gemma, Phi-3, Zephyr, Nemotron): '",
-               replace_broken_utf8(std::string_view(data.chat_template).substr(0, 60)), "...'; use 'generate' with the prompt written out");
+               replace_broken_utf8(std::string_view(settings.chat_template).substr(0, 60)), "...'; use 'generate' with the prompt written out");
 }
 
 void ChatTemplate::chatml(const std::string& source) {
@@ -271,8 +272,8 @@ std::vector<std::int32_t> ChatTemplate::encode(const Tokenizer& tokenizer, const
   for (const ChatMessage& message : messages) {
     if (message.role == "assistant") continue;
     for (const std::int32_t id : tokenizer.encode(message.content, false, true))
-      ESP_CHECK(tokenizer.data().types[static_cast<std::size_t>(id)] != TokenType::control, usage, "a ", message.role, " message spells out the control token ",
-                tokenizer.data().tokens[static_cast<std::size_t>(id)], ", which would be read as the template's");
+      ESP_CHECK(tokenizer.type(id) != TokenType::control, usage, "a ", message.role, " message spells out the control token ",
+                tokenizer.token(id), ", which would be read as the template's");
   }
   return tokenizer.encode(render(messages), false, true);
 }

@@ -18,7 +18,7 @@ struct ChatMessage {
 class ChatTemplate {
  public:
   // From tokenizer.chat_template; Error(unsupported) naming `where` when there is none or it is not recognised.
-  ChatTemplate(const TokenizerData& data, const std::string& where);
+  ChatTemplate(const Tokenizer& tokenizer, const std::string& where);
 
   const char* family() const { return family_; }  // ChatML, Llama 3, Llama 2, Mistral, Gemma, Phi-3, Zephyr, Nemotron
   // The whole text, BOS written out where the template has it, up to where the model's answer begins. Error(usage) unless roles alternate

@@ -65,9 +65,9 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
     for (const JsonPlace* source : {&config, &map}) {
       const std::string name = named_token(*source, key);
       if (name.empty()) continue;
-      const auto found = ids.find(name);
-      ESP_CHECK(found != ids.end(), input, source->where(), " ", key, " is ", shown(name), ", which ", tokens_file, " does not have");
-      slot = found->second;
+      const std::int32_t found = ids.find(name);
+      ESP_CHECK(found >= 0, input, source->where(), " ", key, " is ", shown(name), ", which ", tokens_file, " does not have");
+      slot = found;
       return;
     }
   };
@@ -80,7 +80,7 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
   if (config.has("added_tokens_decoder")) {
     for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
       const std::string content = JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
-      ESP_CHECK(ids.count(content) != 0, unsupported, config.where(), " added_tokens_decoder.", id, " is ", shown(content), ", which ",
+      ESP_CHECK(ids.find(content) >= 0, unsupported, config.where(), " added_tokens_decoder.", id, " is ", shown(content), ", which ",
                 tokens_file, " does not have");
     }
   }

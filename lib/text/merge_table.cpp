@@ -13,33 +13,33 @@ constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
   return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32) | static_cast<std::uint32_t>(right);
 }
-std::uint64_t scatter(std::uint64_t key) {
-  key *= 0x9E3779B97F4A7C15u;
-  return key ^ (key >> 29);
-}
 
 }  // namespace
 
-MergeTable::MergeTable(const std::vector<Merge>& merges) {
-  std::uint64_t capacity = 16;
-  while (capacity < merges.size() * 2) capacity *= 2;
-  mask_ = capacity - 1;
-  slots_.assign(capacity, Slot{kEmpty, {0, -1}});
-  for (const Merge& merge : merges) {
-    const std::uint64_t key = pair_key(merge.left, merge.right);
-    std::uint64_t i = scatter(key) & mask_;
-    while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
-    if (slots_[i].key == kEmpty) slots_[i] = Slot{key, {merge.rank, merge.result}};
-  }
+MergeTable::MergeTable(std::size_t n) : slots_(n + n / 2 + 1, Slot{kEmpty, {0, -1}}) {}
+
+MergeTable::MergeTable(const std::vector<Merge>& merges) : MergeTable(merges.size()) {
+  for (const Merge& merge : merges) add(merge);
+}
+
+// The key scattered by Fibonacci's multiplier and scaled to the table's length; then linear steps.
+std::size_t MergeTable::slot_of(std::uint64_t key) const {
+  const std::uint64_t scattered = (key * 0x9E3779B97F4A7C15u) >> 32;
+  for (auto i = static_cast<std::size_t>(scattered * slots_.size() >> 32);; i = i + 1 == slots_.size() ? 0 : i + 1)
+    if (slots_[i].key == key || slots_[i].key == kEmpty) return i;
+}
+
+bool MergeTable::add(const Merge& merge) {
+  const std::uint64_t key = pair_key(merge.left, merge.right);
+  Slot& slot = slots_[slot_of(key)];
+  if (slot.key == key) return false;
+  slot = {key, {merge.rank, merge.result}};
+  return true;
 }
 
 MergeTable::Target MergeTable::find(std::int32_t left, std::int32_t right) const {
-  if (slots_.empty() || left < 0 || right < 0) return {0, -1};
-  const std::uint64_t key = pair_key(left, right);
-  for (std::uint64_t i = scatter(key) & mask_;; i = (i + 1) & mask_) {
-    if (slots_[i].key == key) return slots_[i].target;
-    if (slots_[i].key == kEmpty) return {0, -1};
-  }
+  if (left < 0 || right < 0) return {0, -1};
+  return slots_[slot_of(pair_key(left, right))].target;  // a free slot's merges nothing
 }
 
 void Merger::push(const MergeTable& table, const std::vector<Symbol>& word, std::uint32_t position) {

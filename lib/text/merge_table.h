@@ -21,21 +21,26 @@ struct Symbol {
 
 class MergeTable {
  public:
-  MergeTable() = default;
+  explicit MergeTable(std::size_t n = 0);  // room for n merges
   explicit MergeTable(const std::vector<Merge>& merges);
+  bool add(const Merge& merge);            // false, and nothing changed, when the pair was there before
   struct Target {
     std::uint32_t rank;
     std::int32_t result;  // -1: the pair does not merge
+    bool operator==(const Target&) const = default;
   };
   Target find(std::int32_t left, std::int32_t right) const;
+  bool operator==(const MergeTable&) const = default;  // made of the same merges in the same order
 
  private:
   struct Slot {
     std::uint64_t key;
     Target target;
+    bool operator==(const Slot&) const = default;
   };
-  std::vector<Slot> slots_;  // open addressing, at most half full
-  std::uint64_t mask_ = 0;
+  std::size_t slot_of(std::uint64_t key) const;  // where the pair is, or would be
+
+  std::vector<Slot> slots_;  // open addressing, at most two thirds full
 };
 
 // Scratch memory of apply(), kept by the caller between words. Not thread-safe.

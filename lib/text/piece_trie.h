@@ -16,6 +16,7 @@ class PieceTrie {
   // (piece, id); pieces are distinct and not empty. The views are used here only.
   explicit PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> pieces);
   bool empty() const { return nodes_.size() < 2; }
+  bool operator==(const PieceTrie&) const = default;
 
   // Calls found(length, id) for each piece at `position`, shortest first.
   template <typename Found>
@@ -38,6 +39,7 @@ class PieceTrie {
     std::int32_t id = -1;  // of the piece that ends here
     std::uint16_t n_children = 0;
     unsigned char label = 0;
+    bool operator==(const Node&) const = default;
   };
   std::vector<Node> nodes_;
 };

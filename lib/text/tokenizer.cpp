@@ -33,25 +33,31 @@ struct Work {
 }  // namespace
 
 struct Tokenizer::State {
-  TokenizerData data;
-  std::vector<std::string> pieces;  // bytes of each token
+  TokenizerSettings settings;
+  TokenIds tokens;
+  std::vector<TokenType> types;
   MergeTable merges;
   std::array<std::int32_t, 256> byte_ids{};  // -1: absent (byte_bpe only)
   SpecialTrie raw_tokens, normalized_tokens;
   std::vector<AddedRule> rule_of;  // by id; empty when there are none
-  // byte_bpe
-  std::optional<PreTokenizer> pre;
-  std::unordered_map<std::string_view, std::int32_t> whole_words;  // with ignore_merges: bytes of normal tokens
+  std::unordered_map<std::int32_t, std::string> respelled;  // added tokens whose piece is their normalized text
+  std::optional<PreTokenizer> pre;  // byte_bpe
   // spm
-  std::unordered_map<std::string_view, std::int32_t> characters;  // merged tokens of one code point
-  std::optional<Unigram> unigram;
+  std::vector<bool> merged;       // by id: it may be made by merging
   bool cut_before_space = false;  // no token has a space behind something else, so merges never cross such a place
+  std::optional<Unigram> unigram;
 
-  explicit State(TokenizerData source);
-  void prepare_bpe(const TokenIds& ids);
-  void prepare_spm(const TokenIds& ids);
-  void prepare_pieces();
+  explicit State(const TokenizerData& data);
+  void prepare_bpe(const TokenizerData& data);
+  void prepare_spm(const TokenizerData& data);
   void prepare_added();
+  std::size_t size() const { return tokens.size(); }
+  TokenType type(std::int32_t id) const { return types[static_cast<std::size_t>(id)]; }
+  std::int32_t checked(std::int32_t id) const {
+    ESP_CHECK(id >= 0 && static_cast<std::size_t>(id) < size(), input, "token id ", id, " is outside the vocabulary of ", size(), " tokens");
+    return id;
+  }
+  std::string piece(std::int32_t id) const;
   std::string normalize(std::string_view text) const;
 
   void encode_text(std::string_view text, bool parse_special, Work& work) const;
@@ -63,84 +69,61 @@ struct Tokenizer::State {
   void split_added(const SpecialTrie& trie, std::string_view text, bool parse_special, Work& work, Plain plain) const;
 };
 
-Tokenizer::State::State(TokenizerData source) : data(std::move(source)) {
-  check_tokenizer(data, "tokenizer");
-  const TokenIds ids = index_tokens(data, "tokenizer");
+Tokenizer::State::State(const TokenizerData& data) : settings(data), tokens(check_vocabulary(data, "tokenizer")), types(data.types) {
   byte_ids.fill(-1);
-  pieces.resize(data.tokens.size());
-  if (data.kind == TokenizerKind::byte_bpe) {
-    prepare_bpe(ids);
-  } else {
-    prepare_pieces();
-    if (data.kind == TokenizerKind::spm) prepare_spm(ids);
-    if (data.kind == TokenizerKind::unigram) unigram.emplace(data);
-  }
+  if (data.kind == TokenizerKind::byte_bpe) prepare_bpe(data);
+  if (data.kind == TokenizerKind::spm) prepare_spm(data);
+  if (data.kind == TokenizerKind::unigram) unigram.emplace(data);
   prepare_added();
 }
 
-void Tokenizer::State::prepare_bpe(const TokenIds& ids) {
-  merges = MergeTable(resolve_merges(data, ids, "tokenizer"));
+void Tokenizer::State::prepare_bpe(const TokenizerData& data) {
+  merges = MergeTable(resolve_merges(data, tokens, "tokenizer"));
   pre.emplace(*find_pre_spec(data.pre));
-  for (int b = 0; b < 256; ++b) {
-    const auto found = ids.find(byte_symbol(static_cast<std::uint8_t>(b)));
-    if (found != ids.end()) byte_ids[static_cast<std::size_t>(b)] = found->second;
-  }
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const bool plain = data.types[i] == TokenType::normal;
-    pieces[i] = plain ? bytes_of_symbols(data.tokens[i]).value_or(data.tokens[i]) : data.tokens[i];
-    if (plain && data.ignore_merges) whole_words.emplace(pieces[i], static_cast<std::int32_t>(i));
-  }
+  for (int b = 0; b < 256; ++b) byte_ids[static_cast<std::size_t>(b)] = tokens.find(byte_symbol(static_cast<std::uint8_t>(b)));
 }
 
-// Bytes of the tokens of a SentencePiece vocabulary.
-void Tokenizer::State::prepare_pieces() {
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const std::string& token = data.tokens[i];
-    const TokenType type = data.types[i];
-    if (type == TokenType::byte) {
-      const int byte = byte_of_token(token);
-      pieces[i] = std::string(1, static_cast<char>(static_cast<unsigned char>(byte)));
-      byte_ids[static_cast<std::size_t>(byte)] = static_cast<std::int32_t>(i);
-    } else {
-      const bool text = type == TokenType::normal || type == TokenType::user_defined;
-      pieces[i] = text ? replace_all(token, kSpaceSymbol, " ") : token;
-    }
-  }
-}
-
-void Tokenizer::State::prepare_spm(const TokenIds& ids) {
-  merges = MergeTable(merges_from_scores(data, ids));
-  const std::vector<bool> merged = merged_tokens(data);
+void Tokenizer::State::prepare_spm(const TokenizerData& data) {
+  merges = MergeTable(merges_from_scores(data, tokens));
+  merged = merged_tokens(data);
   cut_before_space = true;
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const std::string& token = data.tokens[i];
+  for (std::size_t i = 0; i < size(); ++i) {
+    const std::string_view token = data.tokens[i];
+    if (types[i] == TokenType::byte) byte_ids[static_cast<std::size_t>(byte_of_token(token))] = static_cast<std::int32_t>(i);
     if (!merged[i]) continue;
-    if (code_point_at(token, 0).length == token.size()) characters.emplace(token, static_cast<std::int32_t>(i));
     for (std::size_t at = token.find(kSpaceSymbol, 1); at != std::string::npos; at = token.find(kSpaceSymbol, at + 1)) {
-      if (at < kSpaceSymbol.size() || std::string_view(token).substr(at - kSpaceSymbol.size(), kSpaceSymbol.size()) != kSpaceSymbol) {
-        cut_before_space = false;
-      }
+      if (at < kSpaceSymbol.size() || token.substr(at - kSpaceSymbol.size(), kSpaceSymbol.size()) != kSpaceSymbol) cut_before_space = false;
     }
   }
+}
+
+std::string Tokenizer::State::piece(std::int32_t id) const {
+  if (const auto found = respelled.find(id); found != respelled.end()) return found->second;
+  const std::string_view token = tokens.text(id);
+  if (settings.kind == TokenizerKind::byte_bpe) {
+    return type(id) == TokenType::normal ? bytes_of_symbols(token).value_or(std::string(token)) : std::string(token);
+  }
+  if (type(id) == TokenType::byte) return std::string(1, static_cast<char>(static_cast<unsigned char>(byte_of_token(token))));
+  const bool text = type(id) == TokenType::normal || type(id) == TokenType::user_defined;
+  return text ? replace_all(token, kSpaceSymbol, " ") : std::string(token);
 }
 
 void Tokenizer::State::prepare_added() {
-  if (!data.rules.empty()) {
-    rule_of.resize(data.tokens.size());
-    for (const AddedRule& rule : data.rules) rule_of[static_cast<std::size_t>(rule.id)] = rule;
+  if (!settings.rules.empty()) {
+    rule_of.resize(size());
+    for (const AddedRule& rule : settings.rules) rule_of[static_cast<std::size_t>(rule.id)] = rule;
   }
-  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
-    const TokenType type = data.types[i];
-    if (type != TokenType::control && type != TokenType::user_defined && type != TokenType::unknown) continue;
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (types[i] != TokenType::control && types[i] != TokenType::user_defined && types[i] != TokenType::unknown) continue;
     const auto id = static_cast<std::int32_t>(i);
-    const std::string& content = data.tokens[i];
+    const std::string_view content = tokens.text(id);
     if (!rule_of.empty() && rule_of[i].bare) {
-      if (data.kind == TokenizerKind::unigram) continue;  // found while segmenting
+      if (settings.kind == TokenizerKind::unigram) continue;  // found while segmenting
       normalized_tokens.insert(content, id);
     } else if (!rule_of.empty() && rule_of[i].normalized) {
       const std::string normal = normalize(content);
       normalized_tokens.insert(normal, id);
-      pieces[i] = data.kind != TokenizerKind::byte_bpe ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it
+      respelled[id] = settings.kind != TokenizerKind::byte_bpe ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it
     } else {
       raw_tokens.insert(content, id);
     }
@@ -148,11 +131,11 @@ void Tokenizer::State::prepare_added() {
 }
 
 std::string Tokenizer::State::normalize(std::string_view text) const {
-  if (data.kind == TokenizerKind::byte_bpe) return data.nfc ? to_nfc(text) : std::string(text);
+  if (settings.kind == TokenizerKind::byte_bpe) return settings.nfc ? to_nfc(text) : std::string(text);
   if (unigram) return unigram->normalize(text);
-  if (data.add_space_prefix && data.space_rule != SpaceRule::every_segment) return std::string(text);  // later, in encode_plain
+  if (settings.add_space_prefix && settings.space_rule != SpaceRule::every_segment) return std::string(text);  // later, in encode_plain
   std::string out = replace_all(text, " ", kSpaceSymbol);
-  if (data.add_space_prefix && !text.empty()) out.insert(0, kSpaceSymbol);
+  if (settings.add_space_prefix && !text.empty()) out.insert(0, kSpaceSymbol);
   return out;
 }
 
@@ -166,7 +149,7 @@ void Tokenizer::State::split_added(const SpecialTrie& trie, std::string_view tex
     if (match.id < 0) break;
     const auto index = static_cast<std::size_t>(match.id);
     from = match.start + match.length;
-    if (!parse_special && data.types[index] != TokenType::user_defined) continue;
+    if (!parse_special && types[index] != TokenType::user_defined) continue;
     std::size_t start = match.start;
     if (!rule_of.empty()) {
       if (rule_of[index].lstrip) start -= trailing_space_bytes(text.substr(done, start - done));
@@ -216,21 +199,21 @@ void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& wor
         return;
       }
     }
-    if (data.kind == TokenizerKind::byte_bpe) {
+    if (settings.kind == TokenizerKind::byte_bpe) {
       encode_bpe_word(word, work);
     } else {
       encode_spm_word(word, work);
     }
     if (cached != nullptr) cached->second = work.ids.size() - cached->first;
   };
-  if (data.kind == TokenizerKind::byte_bpe) {
+  if (settings.kind == TokenizerKind::byte_bpe) {
     pre->split(text, encode_word);
     return;
   }
   std::string spaced;
-  if (data.add_space_prefix && data.space_rule != SpaceRule::every_segment) {
+  if (settings.add_space_prefix && settings.space_rule != SpaceRule::every_segment) {
     spaced = replace_all(text, " ", kSpaceSymbol);
-    const bool wanted = first || data.space_rule == SpaceRule::metaspace_always;
+    const bool wanted = first || settings.space_rule == SpaceRule::metaspace_always;
     if (wanted && !spaced.starts_with(kSpaceSymbol)) spaced.insert(0, kSpaceSymbol);
     text = spaced;
   }
@@ -250,10 +233,10 @@ void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& wor
 }
 
 void Tokenizer::State::encode_bpe_word(std::string_view word, Work& work) const {
-  if (data.ignore_merges) {
-    const auto whole = whole_words.find(word);
-    if (whole != whole_words.end()) {
-      work.ids.push_back(whole->second);
+  if (settings.ignore_merges) {
+    const std::int32_t whole = tokens.find(symbols_of_bytes(word));
+    if (whole >= 0 && type(whole) == TokenType::normal) {
+      work.ids.push_back(whole);
       return;
     }
   }
@@ -271,8 +254,8 @@ void Tokenizer::State::encode_spm_word(std::string_view word, Work& work) const 
   work.word.clear();
   for (std::size_t i = 0; i < word.size();) {
     const std::size_t length = code_point_at(word, i).length;
-    const auto found = characters.find(word.substr(i, length));
-    work.word.push_back({found == characters.end() ? -1 : found->second, static_cast<std::uint32_t>(i)});
+    const std::int32_t found = tokens.find(word.substr(i, length));
+    work.word.push_back({found >= 0 && merged[static_cast<std::size_t>(found)] ? found : -1, static_cast<std::uint32_t>(i)});
     i += length;
   }
   work.merger.apply(merges, work.word);
@@ -295,13 +278,15 @@ const char* name_of(TokenizerKind kind) {
   return "unknown";
 }
 
-Tokenizer::Tokenizer(TokenizerData data) : state_(std::make_unique<State>(std::move(data))) {}
+Tokenizer::Tokenizer(const TokenizerData& data) : state_(std::make_unique<State>(data)) {}
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
-const TokenizerData& Tokenizer::data() const { return state_->data; }
-std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(state_->data.tokens.size()); }
+const TokenizerSettings& Tokenizer::settings() const { return state_->settings; }
+std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(state_->size()); }
+std::string_view Tokenizer::token(std::int32_t id) const { return state_->tokens.text(state_->checked(id)); }
+TokenType Tokenizer::type(std::int32_t id) const { return state_->type(state_->checked(id)); }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
   // Normalization makes text at most three times as long (a space becomes U+2581; NFC, bounded by the standard); a character map has its own bound.
@@ -309,32 +294,34 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_spec
             " bytes is too long to tokenize in one piece");
   Work work;
   work.ids.reserve(text.size() / 3 + 8);
-  if (add_special && state_->data.add_bos) work.ids.push_back(*state_->data.bos);
+  if (add_special && state_->settings.add_bos) work.ids.push_back(*state_->settings.bos);
   if (is_valid_utf8(text)) {
     state_->encode_text(text, parse_special, work);
   } else {
     state_->encode_text(replace_broken_utf8(text), parse_special, work);
   }
-  if (add_special && state_->data.add_eos) work.ids.push_back(*state_->data.eos);
+  if (add_special && state_->settings.add_eos) work.ids.push_back(*state_->settings.eos);
   return std::move(work.ids);
 }
 
-std::string Tokenizer::piece(std::int32_t id) const {
-  ESP_CHECK(id >= 0 && id < vocab_size(), input, "token id ", id, " is outside the vocabulary of ", vocab_size(), " tokens");
-  return state_->pieces[static_cast<std::size_t>(id)];
-}
+std::string Tokenizer::piece(std::int32_t id) const { return state_->piece(state_->checked(id)); }
 
 std::string Tokenizer::decode(const std::vector<std::int32_t>& ids, bool skip_special) const {
   std::string out;
   for (const std::int32_t id : ids) {
-    std::string bytes = piece(id);
-    const TokenType type = state_->data.types[static_cast<std::size_t>(id)];
-    if (skip_special && (type == TokenType::control || type == TokenType::unknown)) continue;
+    const std::string bytes = piece(id);
+    if (skip_special && (type(id) == TokenType::control || type(id) == TokenType::unknown)) continue;
     out += bytes;
   }
-  const bool prefixed = state_->data.kind != TokenizerKind::byte_bpe && state_->data.add_space_prefix;
+  const bool prefixed = state_->settings.kind != TokenizerKind::byte_bpe && state_->settings.add_space_prefix;
   if (prefixed && out.starts_with(' ')) out.erase(0, 1);
   return is_valid_utf8(out) ? out : replace_broken_utf8(out);
+}
+
+bool Tokenizer::same_vocabulary(const Tokenizer& other) const {
+  const State &a = *state_, &b = *other.state_;
+  return a.settings.kind == b.settings.kind && a.tokens == b.tokens && a.types == b.types && a.merges == b.merges && a.unigram == b.unigram &&
+         find_pre_spec(a.settings.pre) == find_pre_spec(b.settings.pre);
 }
 
 }  // namespace espalier::text

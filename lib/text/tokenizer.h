@@ -33,24 +33,28 @@ struct AddedRule {
   bool operator==(const AddedRule&) const = default;
 };
 
-// Everything a tokenizer is, independent of the file it came from. Sizes: tokens, types (and scores but for byte_bpe) have vocab entries.
-struct TokenizerData {
+// What a tokenizer does besides its vocabulary.
+struct TokenizerSettings {
   TokenizerKind kind = TokenizerKind::byte_bpe;
-  std::vector<std::string> tokens;  // byte_bpe: in the printable GPT-2 byte alphabet; others: UTF-8 with U+2581 for space
-  std::vector<TokenType> types;
-  std::vector<float> scores;        // spm and unigram
-  std::vector<std::string> merges;  // byte_bpe only: "left right", best first
   std::string pre;                  // GGUF tokenizer.ggml.pre: smollm gpt-2 llama-bpe qwen2 tekken default ...
   std::optional<std::int32_t> bos, eos, unk, pad;
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = true;     // spm and unigram
   bool remove_extra_spaces = false;  // unigram: spaces at both ends go, and of several in a row all but one
-  std::string charsmap;             // unigram: the compiled character map (charsmap.h) text goes through first; empty = none
   SpaceRule space_rule = SpaceRule::every_segment;
   bool nfc = false;                 // byte_bpe: text is composed (NFC) first; `pre` says so for a GGUF
   bool ignore_merges = false;       // a whole word that is a token is taken without merging (Llama 3)
   std::vector<AddedRule> rules;
   std::string chat_template;        // Jinja source; empty = none
+};
+
+// Everything a tokenizer is, independent of the file it came from. Sizes: tokens, types (and scores but for byte_bpe) have vocab entries.
+struct TokenizerData : TokenizerSettings {
+  std::vector<std::string> tokens;  // byte_bpe: in the printable GPT-2 byte alphabet; others: UTF-8 with U+2581 for space
+  std::vector<TokenType> types;
+  std::vector<float> scores;        // spm and unigram
+  std::vector<std::string> merges;  // byte_bpe only: "left right", best first
+  std::string charsmap;             // unigram: the compiled character map (charsmap.h) text goes through first; empty = none
   // The original files when they came from a Hugging Face directory, written back unchanged as long as the tokens and merges above are
   // those of tokenizer.json or tokenizer.model (unused tokens at the end aside); otherwise new files are made.
   std::string hf_tokenizer_json;
@@ -82,16 +86,18 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory);
 // its names).
 bool same_vocabulary(const TokenizerData& a, const TokenizerData& b);
 
-// Immutable and thread-safe after construction.
+// Immutable and thread-safe after construction. Keeps a vocabulary of its own, a fraction of the data's size.
 class Tokenizer {
  public:
-  explicit Tokenizer(TokenizerData data);
+  explicit Tokenizer(const TokenizerData& data);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  const TokenizerData& data() const;
+  const TokenizerSettings& settings() const;
   std::int64_t vocab_size() const;
+  std::string_view token(std::int32_t id) const;  // as TokenizerData has it; Error(input) outside the vocabulary
+  TokenType type(std::int32_t id) const;          // the same
   // Ids of `text`, equal to the Hugging Face tokenizer's. Broken UTF-8 is replaced by U+FFFD per maximal invalid part (as Python's
   // errors="replace"). parse_special: control and user-defined tokens written out in the text become their ids; otherwise only
   // user_defined ones do. add_bos: prepend BOS / append EOS when the model's flags say so.
@@ -100,6 +106,9 @@ class Tokenizer {
   std::string decode(const std::vector<std::int32_t>& ids, bool skip_special = false) const;
   // Bytes of one token (special tokens give their text). Pieces can hold partial UTF-8.
   std::string piece(std::int32_t id) const;
+
+  // Whether both read and write the same ids: same_vocabulary() of what they were made of.
+  bool same_vocabulary(const Tokenizer& other) const;
 
  private:
   struct State;

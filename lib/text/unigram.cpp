@@ -16,7 +16,12 @@ constexpr std::size_t kMaxBytes = std::size_t{1} << 31;  // of normalized text
 
 }  // namespace
 
-Unigram::Unigram(const TokenizerData& data) : data_(data), map_(data.charsmap, "tokenizer") {
+Unigram::Unigram(const TokenizerData& data)
+    : add_space_prefix_(data.add_space_prefix),
+      remove_extra_spaces_(data.remove_extra_spaces),
+      unknown_(*data.unk),
+      scores_(data.scores),
+      map_(data.charsmap, "tokenizer") {
   byte_ids_.fill(-1);
   is_user_defined_.resize(data.tokens.size());
   for (const AddedRule& rule : data.rules) is_user_defined_[static_cast<std::size_t>(rule.id)] = rule.bare;
@@ -53,14 +58,14 @@ std::string Unigram::normalize(std::string_view text) const {
   if (text.empty()) return out;
   out.reserve(text.size() + text.size() / 2);
   std::size_t i = 0;
-  const bool remove = data_.remove_extra_spaces;
+  const bool remove = remove_extra_spaces_;
   while (remove && i < text.size()) {
     const CharacterMap::Match match = mapped(text, i);
     if (match.replacement != " ") break;
     i += match.length;
   }
   if (i == text.size()) return out;
-  if (data_.add_space_prefix) out += kSpaceSymbol;
+  if (add_space_prefix_) out += kSpaceSymbol;
   bool behind_space = remove;
   while (i < text.size()) {
     const CharacterMap::Match match = mapped(text, i);
@@ -93,11 +98,11 @@ void Unigram::segment(std::string_view text, std::vector<Node>& nodes) const {
     bool single = false;
     pieces_.prefixes(text, start, [&](std::size_t length, std::int32_t id) {
       const auto index = static_cast<std::size_t>(id);
-      const float score = is_user_defined_[index] ? static_cast<float>(static_cast<float>(length) * greatest_ - kUserDefinedPenalty) : data_.scores[index];
+      const float score = is_user_defined_[index] ? static_cast<float>(static_cast<float>(length) * greatest_ - kUserDefinedPenalty) : scores_[index];
       offer(nodes[start + length], score + here, id, start);
       single |= length == code_point;
     });
-    if (!single) offer(nodes[start + code_point], unknown + here, *data_.unk, start);
+    if (!single) offer(nodes[start + code_point], unknown + here, unknown_, start);
     start += code_point;
   }
 }
@@ -110,7 +115,7 @@ void Unigram::encode(std::string_view text, std::vector<std::int32_t>& ids) cons
   bool behind_unknown = false;  // backwards
   for (std::size_t end = text.size(); end > 0;) {
     const Node& node = nodes[end];
-    const bool unknown = node.id == *data_.unk;
+    const bool unknown = node.id == unknown_;
     if (unknown && byte_ids_[0] >= 0) {
       for (std::size_t i = end; i-- > node.start;) ids.push_back(byte_ids_[static_cast<unsigned char>(text[i])]);
     } else if (!(unknown && behind_unknown)) {

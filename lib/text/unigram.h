@@ -20,12 +20,13 @@ namespace espalier::text {
 // Immutable and thread-safe after construction.
 class Unigram {
  public:
-  // `data` of kind unigram, checked; must outlive this.
+  // `data` of kind unigram, checked.
   explicit Unigram(const TokenizerData& data);
   // Text as its pieces are written: characters mapped (user-defined pieces stay), spaces as U+2581, one in front, further ones removed, as the data say.
   std::string normalize(std::string_view text) const;
   // Appends the ids of normalized text.
   void encode(std::string_view text, std::vector<std::int32_t>& ids) const;
+  bool operator==(const Unigram&) const = default;
 
  private:
   struct Node {
@@ -36,7 +37,9 @@ class Unigram {
   CharacterMap::Match mapped(std::string_view text, std::size_t position) const;
   void segment(std::string_view text, std::vector<Node>& nodes) const;
 
-  const TokenizerData& data_;
+  bool add_space_prefix_, remove_extra_spaces_;
+  std::int32_t unknown_;
+  std::vector<float> scores_;
   CharacterMap map_;
   PieceTrie pieces_, user_defined_;
   std::vector<bool> is_user_defined_;  // by id: found by sentencepiece itself, not before it

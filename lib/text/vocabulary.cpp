@@ -68,15 +68,14 @@ std::string shown(std::string_view token) {
 }
 
 TokenIds index_tokens(const TokenizerData& data, const std::string& where) {
-  TokenIds ids;
-  ids.reserve(data.tokens.size());
+  TokenIds ids(data.tokens.size());
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     const std::string& token = data.tokens[i];
     ESP_CHECK(!token.empty(), input, where, ": token ", i, " is empty");
     ESP_CHECK(token.size() <= kMaxTokenBytes, input, where, ": token ", i, " has ", token.size(), " bytes, more than ", kMaxTokenBytes);
     ESP_CHECK(is_valid_utf8(token), input, where, ": token ", i, " is not valid UTF-8");
-    const auto [entry, fresh] = ids.emplace(token, static_cast<std::int32_t>(i));
-    ESP_CHECK(fresh, input, where, ": tokens ", entry->second, " and ", i, " are the same: ", shown(token));
+    const std::int32_t before = ids.add(token);
+    ESP_CHECK(before < 0, input, where, ": tokens ", before, " and ", i, " are the same: ", shown(token));
   }
   return ids;
 }
@@ -84,8 +83,7 @@ TokenIds index_tokens(const TokenizerData& data, const std::string& where) {
 std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids, const std::string& where) {
   std::vector<Merge> merges;
   merges.reserve(data.merges.size());
-  std::unordered_set<std::uint64_t> seen;
-  seen.reserve(data.merges.size());
+  MergeTable seen(data.merges.size());
   std::string joined;
   for (std::size_t i = 0; i < data.merges.size(); ++i) {
     const std::string_view text = data.merges[i];
@@ -93,16 +91,15 @@ std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids
     const bool two = space != std::string_view::npos && space > 0 && space + 1 < text.size() &&
                      text.find(' ', space + 1) == std::string_view::npos;
     ESP_CHECK(two, input, where, ": merge ", i, " is ", shown(text), ", expected two tokens with one space between them");
-    const auto left = ids.find(text.substr(0, space)), right = ids.find(text.substr(space + 1));
+    const std::int32_t left = ids.find(text.substr(0, space)), right = ids.find(text.substr(space + 1));
     joined.assign(text.substr(0, space));
     joined.append(text.substr(space + 1));
-    const auto result = ids.find(joined);
-    ESP_CHECK(left != ids.end() && right != ids.end() && result != ids.end(), input, where, ": merge ", i, " is ", shown(text), ", but ",
-              shown(left == ids.end() ? text.substr(0, space) : right == ids.end() ? text.substr(space + 1) : std::string_view(joined)),
-              " is not a token");
-    const auto key = (static_cast<std::uint64_t>(left->second) << 32) | static_cast<std::uint32_t>(right->second);
-    ESP_CHECK(seen.insert(key).second, input, where, ": merge ", i, " (", shown(text), ") was there before");
-    merges.push_back({left->second, right->second, static_cast<std::uint32_t>(i), result->second});
+    const std::int32_t result = ids.find(joined);
+    ESP_CHECK(left >= 0 && right >= 0 && result >= 0, input, where, ": merge ", i, " is ", shown(text), ", but ",
+              shown(left < 0 ? text.substr(0, space) : right < 0 ? text.substr(space + 1) : std::string_view(joined)), " is not a token");
+    const Merge merge{left, right, static_cast<std::uint32_t>(i), result};
+    ESP_CHECK(seen.add(merge), input, where, ": merge ", i, " (", shown(text), ") was there before");
+    merges.push_back(merge);
   }
   return merges;
 }
@@ -146,10 +143,10 @@ std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds&
     const std::size_t n = count_code_points(token);
     std::size_t left_length = 1;
     for (std::size_t cut = code_point_at(token, 0).length; cut < token.size(); cut += code_point_at(token, cut).length, ++left_length) {
-      const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
-      if (left == ids.end() || right == ids.end()) continue;
-      if (!merged[static_cast<std::size_t>(left->second)] || !merged[static_cast<std::size_t>(right->second)]) continue;
-      found.push_back({{left->second, right->second, rank, static_cast<std::int32_t>(i)}, left_length, n - left_length});
+      const std::int32_t left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
+      if (left < 0 || right < 0) continue;
+      if (!merged[static_cast<std::size_t>(left)] || !merged[static_cast<std::size_t>(right)]) continue;
+      found.push_back({{left, right, rank, static_cast<std::int32_t>(i)}, left_length, n - left_length});
     }
   }
   std::stable_sort(found.begin(), found.end(), [](const Ranked& a, const Ranked& b) {
@@ -162,7 +159,7 @@ std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds&
   return merges;
 }
 
-void check_tokenizer(const TokenizerData& data, const std::string& where) {
+TokenIds check_vocabulary(const TokenizerData& data, const std::string& where) {
   const std::size_t n = data.tokens.size();
   ESP_CHECK(n > 0, input, where, ": the vocabulary is empty");
   ESP_CHECK(n <= kMaxTokens, input, where, ": ", n, " tokens, more than ", kMaxTokens);
@@ -179,19 +176,18 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
   ESP_CHECK(!data.add_eos || data.eos, input, where, ": an EOS token is to be added, but none is named");
   for (const AddedRule& rule : data.rules) check_id(rule.id, n, "added", where);
   ESP_CHECK(is_valid_utf8(data.chat_template), input, where, ": the chat template is not valid UTF-8");
-  const TokenIds ids = index_tokens(data, where);
+  TokenIds ids = index_tokens(data, where);
   if (data.kind == TokenizerKind::byte_bpe) {
     ESP_CHECK(find_pre_spec(data.pre) != nullptr, unsupported, where, ": pre-tokenizer '", data.pre, "' is not supported; known are ",
               known_pre_names());
-    resolve_merges(data, ids, where);
-    return;
+    return ids;
   }
   ESP_CHECK(data.scores.size() == n, input, where, ": ", data.scores.size(), " scores for ", n, " tokens");
   for (std::size_t i = 0; i < n; ++i) {
     ESP_CHECK(std::isfinite(data.scores[i]), input, where, ": token ", i, " has a score that is not finite");
   }
   check_byte_tokens(data, data.kind == TokenizerKind::spm, where);
-  if (data.kind != TokenizerKind::unigram) return;
+  if (data.kind != TokenizerKind::unigram) return ids;
   ESP_CHECK(data.unk && data.types[static_cast<std::size_t>(*data.unk)] == TokenType::unknown, input, where,
             ": no token of type unknown, which a unigram tokenizer needs");
   ESP_CHECK(std::find(data.types.begin(), data.types.end(), TokenType::normal) != data.types.end(), input, where, ": there is no normal token");
@@ -199,6 +195,12 @@ void check_tokenizer(const TokenizerData& data, const std::string& where) {
   ESP_CHECK(changed == data.rules.end(), unsupported, where, ": token ", changed->id,
             " is looked for after normalization, which is not supported for unigram tokenizers");
   CharacterMap(data.charsmap, where);
+  return ids;
+}
+
+void check_tokenizer(const TokenizerData& data, const std::string& where) {
+  const TokenIds ids = check_vocabulary(data, where);
+  if (data.kind == TokenizerKind::byte_bpe) resolve_merges(data, ids, where);
 }
 
 void pad_vocabulary(TokenizerData& data, std::int64_t n) {

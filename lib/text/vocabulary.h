@@ -2,24 +2,24 @@
 #pragma once
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "text/merge_table.h"
+#include "text/token_ids.h"
 #include "text/tokenizer.h"
 
 namespace espalier::text {
 
 inline constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581, SentencePiece's space
 
-using TokenIds = std::unordered_map<std::string_view, std::int32_t>;  // views into the data's tokens
-
 std::size_t count_code_points(std::string_view text);  // of valid UTF-8
 // For messages: at most 60 bytes of a token or merge, in quotes.
 std::string shown(std::string_view token);
 // Refuses empty, repeated and broken tokens.
 TokenIds index_tokens(const TokenizerData& data, const std::string& where);
-// byte_bpe: data.merges as ids, in rank order.
+// All that check_tokenizer() refuses but for merges.
+TokenIds check_vocabulary(const TokenizerData& data, const std::string& where);
+// byte_bpe: data.merges as ids, in rank order; refuses what cannot be merged.
 std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids, const std::string& where);
 // spm: whether merging makes each token. Normal tokens, and user-defined ones with U+2581 in them: those cannot be found in text before
 // spaces are written that way. Not those that are looked for after normalization: no text with them in it reaches merging.

@@ -51,7 +51,7 @@ TEST(Perplexity, Windows) {
   support::expect_error([&] { perplexity_windows(tokenizer, text(15), kContext, Protocol::windows); }, ErrorKind::input, {"15 tokens", "16"});
   support::expect_error([&] { perplexity_windows(tokenizer, text(15), 3, Protocol::windows); }, ErrorKind::usage, {"--context 3"});
 
-  text::TokenizerData with_bos = tokenizer.data();
+  text::TokenizerData with_bos = text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(o.dir.file("m.gguf"))));
   with_bos.add_bos = true;
   const auto bos = perplexity_windows(text::Tokenizer(with_bos), text(50), kContext, Protocol::windows);
   ASSERT_EQ(bos.size(), 3u);

@@ -27,7 +27,7 @@ TokenizerData data_with(const std::string& chat_template) {
   return data;
 }
 std::string render(const std::string& chat_template, const std::vector<ChatMessage>& messages) {
-  return ChatTemplate(data_with(chat_template), "m.gguf").render(messages);
+  return ChatTemplate(Tokenizer(data_with(chat_template)), "m.gguf").render(messages);
 }
 
 const std::vector<ChatMessage> kOne = {{"user", " hi "}};
@@ -92,7 +92,7 @@ TEST(ChatTemplate, GemmaPhi3ZephyrNemotron) {
   const std::string nemotron = "{{ '<extra_id_0>System' }}{{ '\\n' + m['content'].strip() }}{{ '<extra_id_1>User\\n' + m['content'].strip() + '\\n' }}";
   EXPECT_EQ(render(nemotron, kOne), "<extra_id_0>System\n\n<extra_id_1>User\nhi\n<extra_id_1>Assistant\n");
   EXPECT_EQ(render(nemotron, kSystem), "<extra_id_0>System\ns\n\n<extra_id_1>User\na\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc\n<extra_id_1>Assistant\n");
-  EXPECT_EQ(ChatTemplate(data_with(nemotron), "m").stops(), std::vector<std::string>{"<extra_id_1>"});
+  EXPECT_EQ(ChatTemplate(Tokenizer(data_with(nemotron)), "m").stops(), std::vector<std::string>{"<extra_id_1>"});
 }
 
 TEST(ChatTemplate, RefusedByName) {
@@ -112,7 +112,7 @@ TEST(ChatTemplate, RolesAlternate) {
 
 TEST(ChatTemplate, MessagesCannotSpeakForTheTemplate) {
   TokenizerData data = data_with("{{ '<|im_start|>' + '<|im_end|>' }}");
-  const ChatTemplate chat(data, "m.gguf");
+  const ChatTemplate chat(Tokenizer(data), "m.gguf");
   TokenizerData whole = data;
   whole.tokens = {"<|im_start|>", "<|im_end|>", "</s>"};
   for (std::uint32_t b = 0, next = 256; b < 256; ++b) {

@@ -39,7 +39,7 @@ TEST_P(Golden, DecodesAsTokenizersDoes) {
 
 TEST_P(Golden, PiecesAreTheText) {
   const Tokenizer tokenizer(data());
-  const bool prefixed = tokenizer.data().add_space_prefix;
+  const bool prefixed = tokenizer.settings().add_space_prefix;
   int whole = 0;
   for (const auto& [name, text] : stress_texts()) {
     std::string bytes = prefixed && !text.empty() ? " " : "";

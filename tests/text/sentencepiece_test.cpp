@@ -30,7 +30,7 @@ class Model : public testing::TestWithParam<std::string> {
       const auto ids = golden.at("ids").at(name).get<std::vector<std::int32_t>>();
       if (tokenizer.encode(text, false, false) != ids) out.push_back(name + " (ids)");
       const std::string decoded = from_hex(golden.at("decoded").at(name).get<std::string>());
-      const bool unknown = std::count(ids.begin(), ids.end(), tokenizer.data().unk) > 0;  // shown as a mark there, as its name here
+      const bool unknown = std::count(ids.begin(), ids.end(), tokenizer.settings().unk) > 0;  // shown as a mark there, as its name here
       if (!unknown && tokenizer.decode(ids) != decoded) out.push_back(name + " (text)");
     }
     return out;

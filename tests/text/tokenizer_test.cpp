@@ -123,7 +123,7 @@ TEST(Streaming, PiecesJoinToTheText) {
       streamed += piece;
     }
     EXPECT_TRUE(split_code_point) << name;
-    EXPECT_EQ(streamed, (tokenizer.data().kind == TokenizerKind::spm ? " " : "") + text) << name;
+    EXPECT_EQ(streamed, (tokenizer.settings().kind == TokenizerKind::spm ? " " : "") + text) << name;
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, false)), text) << name;
   }
 }

@@ -24,7 +24,7 @@ struct Flags : WriterFlags {
 
 void run(const Common& common, const Flags& flags) {
   Writer writer(common, flags);
-  const text::ChatTemplate conversation(writer.tokenizer().data(), common.model);
+  const text::ChatTemplate conversation(writer.tokenizer(), common.model);
   runtime::GenerateOptions options = flags.generate;
   options.stops.insert(options.stops.end(), conversation.stops().begin(), conversation.stops().end());
 

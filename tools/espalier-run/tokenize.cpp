@@ -42,7 +42,7 @@ void run(const Common& common, const Flags& flags) {
   if (flags.messages.empty()) {
     for (const std::string& file : flags.texts) all.push_back(tokenizer.encode(core::read_text_file(file), !flags.no_bos, flags.special));
   } else {
-    const text::ChatTemplate conversation(tokenizer.data(), common.model);
+    const text::ChatTemplate conversation(tokenizer, common.model);
     const std::vector<text::ChatMessage> messages = read_messages(flags.messages);
     all.push_back(conversation.encode(tokenizer, messages));
     result["text"] = conversation.render(messages);
