@@ -107,7 +107,7 @@ class Tokenizer {
   // Bytes of one token (special tokens give their text). Pieces can hold partial UTF-8.
   std::string piece(std::int32_t id) const;
 
-  // Whether both read and write the same ids: same_vocabulary() of what they were made of.
+  // Whether both read and write the same ids: same_vocabulary(), where of scores only what follows from them counts.
   bool same_vocabulary(const Tokenizer& other) const;
 
  private:

@@ -55,6 +55,7 @@ TEST_P(Golden, PiecesAreTheText) {
 TEST_P(Golden, SurvivesGguf) {
   const TokenizerData before = data(), after = through_gguf(before);
   EXPECT_TRUE(same_vocabulary(before, after));
+  EXPECT_TRUE(Tokenizer(before).same_vocabulary(Tokenizer(after)));
   EXPECT_EQ(after.chat_template, before.chat_template);
   EXPECT_FALSE(after.chat_template.empty());
   EXPECT_EQ(after.rules, before.rules);

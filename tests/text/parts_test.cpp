@@ -11,6 +11,7 @@
 #include "text/merge_table.h"
 #include "text/pretokenizer.h"
 #include "text/special_trie.h"
+#include "text/token_ids.h"
 #include "text/utf8.h"
 
 namespace espalier::text {
@@ -85,6 +86,35 @@ TEST(ByteAlphabet, IsReversible) {
   EXPECT_EQ(byte_symbol(0xAD), "\xC5\x83");  // the last of the 68
   EXPECT_FALSE(bytes_of_symbols("a b").has_value());
   EXPECT_FALSE(bytes_of_symbols("\xE4\xBD\xA0").has_value());
+}
+
+TEST(TokenIds, FindsWhatWasAdded) {
+  EXPECT_EQ(TokenIds().find("a"), -1);
+  EXPECT_EQ(TokenIds(0).find(""), -1);
+  constexpr std::int32_t kTokens = 3000;
+  const auto name = [](std::int32_t i) { return std::string(static_cast<std::size_t>(i % 7), 'x') + std::to_string(i); };
+  TokenIds ids(kTokens + 1);
+  for (std::int32_t i = 0; i < kTokens; ++i) ASSERT_EQ(ids.add(name(i)), -1);
+  EXPECT_EQ(ids.add(name(17)), 17);  // a second time: the first one keeps the text
+  ASSERT_EQ(ids.size(), 3001u);
+  EXPECT_EQ(ids.text(kTokens), name(17));
+  for (std::int32_t i = 0; i < kTokens; ++i) {
+    ASSERT_EQ(ids.find(name(i)), i);
+    ASSERT_EQ(ids.text(i), name(i));
+    ASSERT_EQ(ids.find(name(i) + "?"), -1);
+  }
+}
+
+TEST(Merging, APairMergesOnce) {
+  EXPECT_EQ(MergeTable().find(0, 0).result, -1);
+  MergeTable table(2);
+  EXPECT_TRUE(table.add({1, 2, 0, 3}));
+  EXPECT_FALSE(table.add({1, 2, 1, 4}));
+  EXPECT_TRUE(table.add({2, 1, 1, 4}));
+  EXPECT_EQ(table.find(1, 2).result, 3);
+  EXPECT_EQ(table.find(2, 1).rank, 1u);
+  EXPECT_EQ(table.find(1, 1).result, -1);
+  EXPECT_EQ(table.find(-1, 2).result, -1);
 }
 
 // The definition, in quadratic time.

@@ -40,12 +40,15 @@ TEST(Vocabulary, IdentityNoticesEachPart) {
   other = bpe;
   std::swap(other.merges[3], other.merges[4]);
   EXPECT_FALSE(same_vocabulary(bpe, other));
+  EXPECT_FALSE(Tokenizer(bpe).same_vocabulary(Tokenizer(other)));
   other = bpe;
   std::swap(other.tokens[3], other.tokens[4]);
   EXPECT_FALSE(same_vocabulary(bpe, other));
   other = bpe;
   other.types[3] = TokenType::control;
   EXPECT_FALSE(same_vocabulary(bpe, other));
+  EXPECT_FALSE(Tokenizer(bpe).same_vocabulary(Tokenizer(other)));
+  EXPECT_FALSE(Tokenizer(bpe).same_vocabulary(Tokenizer(spm)));
   other = spm;
   other.scores[400] += 0.5f;
   EXPECT_FALSE(same_vocabulary(spm, other));
