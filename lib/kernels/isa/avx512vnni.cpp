@@ -9,8 +9,12 @@ namespace {
 inline V::I dpbusd(V::I sum, V::I u, V::I s) { return _mm512_dpbusd_epi32(sum, u, s); }
 #include "kernels/isa/dot_vnni-inl.h"
 #include "kernels/isa/scales_word-inl.h"
+#include "kernels/isa/blocks-inl.h"
+#include "kernels/isa/matvec-inl.h"
 #include "kernels/isa/tile-inl.h"
-#include "kernels/isa/quantized-inl.h"
+#include "kernels/isa/panel-inl.h"
+#include "kernels/isa/tile_registers-inl.h"
+#include "kernels/isa/matmul-inl.h"
 #include "kernels/isa/quantize-inl.h"
 #include "kernels/isa/float-inl.h"
 #include "kernels/isa/steps-inl.h"

@@ -4,9 +4,9 @@
 inline void arrange_levels(V::I*) {}
 
 // Levels as a panel keeps them: unsigned already where Dot makes them so by one operation.
-template <int kBits>
+template <typename Shape>
 inline V::I panel_levels(V::I levels) {
-  if constexpr (Dot<kBits>::kOffset128) return Dot<kBits>::weights(levels);
+  if constexpr (Dot<Shape::kBits>::kOffset128) return Dot<Shape::kBits>::weights(levels);
   return levels;
 }
 template <int kBits>
@@ -16,7 +16,7 @@ inline typename Dot<kBits>::W panel_weights(V::I levels) {
 }
 
 // sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's narrow form.
-template <int kBits, int kGroups, int kTokens, int kSteps, typename Chunk>
+template <int kBits, int kTokens, int kSteps, typename Chunk>
 inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first,
                      typename Dot<kBits>::Sum (*sum)[kTokens]) {
   using D = Dot<kBits>;

@@ -11,15 +11,15 @@ inline void arrange_levels(V::I* w) {
   }
 }
 
-template <int kBits>
+template <typename Shape>
 inline V::I panel_levels(V::I levels) {
-  static_assert(!Dot<kBits>::kOffset128);
+  static_assert(!Dot<Shape::kBits>::kOffset128);
   return levels;
 }
 
 // sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens; both numbers of steps are even. A token that
 // has no partner is its own.
-template <int kBits, int kGroups, int kTokens, int kSteps, typename Chunk>
+template <int kBits, int kTokens, int kSteps, typename Chunk>
 inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first, typename Dot<kBits>::Sum (*sum)[kTokens]) {
   static_assert(kSteps % 2 == 0);
   constexpr int kPairs = (kTokens + 1) / 2;

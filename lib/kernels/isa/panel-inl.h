@@ -1,0 +1,44 @@
+// 256 columns of two groups of rows, unpacked to where the first-level cache holds them: bytes that look the same for every format. Included inside
+// an unnamed namespace after V, blocks-inl.h and panel_levels, arrange_levels of one of the tiles.
+template <typename Shape>
+struct Panel;
+
+template <typename Shape>
+  requires(Shape::kSuper)
+struct Panel<Shape> {
+  alignas(64) unsigned char levels[kGroups][64 * V::kBytes];
+  V::I scale[kGroups][Shape::kScales], pair[kGroups][Shape::kPairs];
+  V::F d[kGroups], d2[kGroups];
+
+  template <typename Format>
+  void unpack(const unsigned char* p, int g, int /*blocks*/) {
+    Format::scales(p, scale[g], pair[g], &d[g], &d2[g]);
+    for (int j = 0; j < 8; ++j) {
+      V::I w[8];
+      unpack_levels<Shape::kBits>(p + Format::kLevelsAt + j * V::kBytes * Shape::kStored, w);
+      arrange_levels(w);
+      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
+    }
+  }
+};
+
+template <typename Shape>
+  requires(!Shape::kSuper)
+struct Panel<Shape> {
+  alignas(64) unsigned char levels[kGroups][64 * V::kBytes];
+  V::F d[kGroups][8], m[kGroups][8];
+
+  template <typename Format>
+  void unpack(const unsigned char* p, int g, int blocks) {
+    for (int j = 0; j < blocks; p += Format::kBytes) {
+      for (int part = 0; part < Format::kParts; ++part, ++j) {
+        d[g][j] = Format::scale(p);
+        if constexpr (Shape::kMinimum) m[g][j] = Format::minimum(p);
+        V::I w[8];
+        unpack_levels<Shape::kBits>(p + Format::kLevelsAt + part * V::kBytes * Shape::kStored, w);
+        arrange_levels(w);
+        for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
+      }
+    }
+  }
+};
