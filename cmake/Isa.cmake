@@ -11,6 +11,7 @@ function(espalier_add_isa name)
   set(flags ${isa_FLAGS})
   if(NOT flags)
     set(flags ${isa_REQUIRES})
+    list(TRANSFORM flags REPLACE "_" "-")
     list(TRANSFORM flags PREPEND "-m")
   endif()
   # GCC 12 warns about its own "undefined" vectors inside the intrinsics header (GCC bug 105593). Its two passes that reorder

@@ -4,6 +4,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -14,9 +18,20 @@ namespace espalier::kernels {
 #if defined(__x86_64__)
 namespace {
 
+// Linux saves the tiles of a process that asked for it, once for all its threads ("Using XSTATE features in user space applications", kernel
+// documentation).
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 struct Leaves {
-  std::uint32_t ecx1 = 0, ebx7 = 0, ecx7 = 0, eax7_1 = 0;
-  bool saves_avx = false, saves_avx512 = false;
+  std::uint32_t ecx1 = 0, ebx7 = 0, ecx7 = 0, edx7 = 0, eax7_1 = 0;
+  bool saves_avx = false, saves_avx512 = false, saves_tiles = false;
 
   Leaves() {
     std::uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -26,6 +41,7 @@ struct Leaves {
       last_subleaf = a;
       ebx7 = b;
       ecx7 = c;
+      edx7 = d;
     }
     if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) eax7_1 = a;
     constexpr std::uint32_t kOsxsave = 1u << 27;
@@ -34,6 +50,8 @@ struct Leaves {
       __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
       saves_avx = (low & 0x06u) == 0x06u;     // XMM and YMM
       saves_avx512 = (low & 0xE6u) == 0xE6u;  // and mask registers, both halves of ZMM
+      constexpr std::uint32_t kHasTiles = 1u << 24, kTileState = 0x60000u;
+      saves_tiles = (edx7 & kHasTiles) != 0 && (low & kTileState) == kTileState && may_use_tiles();
     }
   }
 };
@@ -54,6 +72,8 @@ bool cpu_has(CpuFeature feature) {
     case CpuFeature::avx512vl: return cpu.saves_avx512 && bit(cpu.ebx7, 31);
     case CpuFeature::avx512vnni: return cpu.saves_avx512 && bit(cpu.ecx7, 11);
     case CpuFeature::avx512bf16: return cpu.saves_avx512 && bit(cpu.eax7_1, 5);
+    case CpuFeature::amx_tile: return cpu.saves_tiles;
+    case CpuFeature::amx_int8: return cpu.saves_tiles && bit(cpu.edx7, 25);
   }
   return false;
 }

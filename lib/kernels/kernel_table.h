@@ -36,7 +36,7 @@ struct alignas(64) ChunkPer256 {
   float scale;
   std::int16_t sum16[16];
   std::int16_t sum32[8];
-  std::int8_t q[256];
+  alignas(64) std::int8_t q[256];  // no 16 or 32 columns lie in two cache lines
 };
 static_assert(sizeof(ChunkPer32) == 320 && sizeof(ChunkPer256) == 320);
 

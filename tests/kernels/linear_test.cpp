@@ -149,7 +149,7 @@ TEST_P(EveryIsa, EveryFormatWithManyTokens) {
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 25, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
     const Weights& w = random_weights(f, rows, cols, 4);
-    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67}) check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
+    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67, 145}) check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
     if (HasFatalFailure()) return;
   }
 }
@@ -317,6 +317,37 @@ TEST(Software, EveryIsaIsCompiledAgainstSimde) {
   EXPECT_EQ(compiled_against_simde(), isa_names().size() - 1);
 }
 #endif
+
+// Tiles of AMX change where sums are made, not their order. (IQ4_XS: its levels are made unsigned without AMX, which rounds once more.)
+TEST(Software, AmxGivesTheValuesOfAvx512Vnni) {
+  std::map<std::string, const KernelTable*> tables;
+  for (const NamedTable& t : tables_under_test()) tables[t.name] = t.table;
+  if (!tables.contains("simde_amxint8")) GTEST_SKIP() << "no SIMDe";
+  core::ThreadPool pool(2);
+  const std::int64_t rows = 40;
+  int formats = 0;
+  for (const format::QuantFormat& f : format::all_formats()) {
+    if (f.is_float() || f.id == format::FormatId::iq4_xs) continue;
+    ++formats;
+    const std::int64_t cols = f.block == 256 ? 512 : 320;
+    const Weights& w = random_weights(f, rows, cols, 9);
+    for (const std::int64_t n : {2, 16, 35}) {
+      const std::vector<float> x = random_values(n * cols, 10);
+      const auto product = [&](const char* isa) {
+        std::vector<float> y(static_cast<std::size_t>(n * rows));
+        const Matrix m(*tables.at(isa), f.id, w.bytes, rows, cols, pool);
+        Activations in(n, cols);
+        in.set(x.data(), n, cols);
+        linear(*tables.at(isa), m, in, y.data(), rows, pool);
+        return y;
+      };
+      ASSERT_EQ(product("simde_amxint8"), product("simde_avx512vnni")) << f.name << ", " << n << " tokens";
+      if (!tables.contains("amxint8")) continue;
+      ASSERT_EQ(product("amxint8"), product("avx512vnni")) << f.name << ", " << n << " tokens, in hardware";
+    }
+  }
+  EXPECT_EQ(formats, 12);
+}
 
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryIsa, testing::ValuesIn(tables_under_test()), [](const auto& test) { return test.param.name; });
 

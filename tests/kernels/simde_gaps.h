@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/half.h"
+#include "kernels/amx_gaps.h"
 
 namespace espalier::kernels::simde_gaps {
 
