@@ -21,7 +21,7 @@ def closure(folder, seen=None):
     return seen
 
 packages = {"torch": r"<(torch|ATen|c10)/", "yaml": r"<yaml-cpp/", "openssl": r"<openssl/", "json": r"<nlohmann/", "eigen": r"<(Eigen|unsupported)/", "pcre2": r"<pcre2",
-            "utf8proc": r"<utf8proc"}
+            "utf8proc": r"<utf8proc", "xxhash": r"<xxhash"}
 problems, files = [], 0
 for path in sorted(root.rglob("*")):
     if path.suffix not in (".h", ".cpp", ".inc"):

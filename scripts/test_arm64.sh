@@ -12,7 +12,7 @@ shared=${ESPALIER_SHARED:-$root/../shared}
 # Debian's libraries for ARM, unpacked, not installed: this machine's own packages stay as they are, and nothing needs root. The stamp
 # holds what was unpacked.
 need_sysroot() {
-  local packages="libpcre2-dev libutf8proc-dev libssl-dev libgtest-dev libgmock-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libjs-chart.js"
+  local packages="libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libgtest-dev libgmock-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libjs-chart.js"
   [ -f "$sysroot/unpacked" ] && [ "$(cat "$sysroot/unpacked")" = "$packages" ] && return 0
   say "unpacking Debian packages for arm64: $packages"
   local apt=$build/apt deb

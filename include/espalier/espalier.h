@@ -53,7 +53,7 @@ typedef struct espalier_options {
 /* Sets the defaults. struct_size: sizeof(espalier_options). The same for the other ..._init functions. */
 ESPALIER_API espalier_status espalier_options_init(espalier_options* options, size_t struct_size);
 
-/* options: NULL for the defaults. */
+/* options: NULL for the defaults. Matrices are mapped from the packed file beside the model where there is one ("espalier-run pack"). */
 ESPALIER_API espalier_status espalier_load(const char* path, const espalier_options* options, espalier_session** session);
 ESPALIER_API void espalier_free(espalier_session* session); /* NULL is allowed */
 

@@ -72,6 +72,13 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void drop_pages(std::span<const std::byte> mapped) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
+  const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(mapped.data()) + mapped.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 FileReader::FileReader(const std::string& path) : path_(path) { fd_ = open_for_reading(path, size_); }
 FileReader::~FileReader() {
   if (fd_ >= 0) ::close(fd_);
@@ -164,6 +171,13 @@ void write_text_file(const std::string& path, std::string_view text) {
   file.write(text);
   file.commit();
 }
+FileStamp file_stamp(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) fail_errno("look at", path);
+  constexpr std::int64_t kNanoseconds = 1'000'000'000;
+  return {.bytes = static_cast<std::uint64_t>(info.st_size), .modified_ns = info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec};
+}
+
 bool same_file(const std::string& a, const std::string& b) {
   struct stat x {}, y {};
   return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;

@@ -29,6 +29,9 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+// Gives pages that lie wholly inside a part of a read-only mapping back to the system; they are read from the file again if touched.
+void drop_pages(std::span<const std::byte> mapped);
+
 // pread at an offset; never maps, so a limit on address space holds. Thread-safe.
 class FileReader {
  public:
@@ -77,6 +80,13 @@ class AtomicFile {
 
 std::string read_text_file(const std::string& path, std::uint64_t max_bytes = std::uint64_t{1} << 32);
 void write_text_file(const std::string& path, std::string_view text);  // atomic
+// What tells, without reading it, whether a file is the one it was.
+struct FileStamp {
+  std::uint64_t bytes = 0;
+  std::int64_t modified_ns = 0;  // since 1970
+  bool operator==(const FileStamp&) const = default;
+};
+FileStamp file_stamp(const std::string& path);
 bool same_file(const std::string& a, const std::string& b);            // by device and inode; false when either is absent
 std::uint64_t free_disk_bytes(const std::string& directory);
 // Error(input) naming path and need when the file system that holds `directory` has less than `bytes` free.

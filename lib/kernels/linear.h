@@ -23,7 +23,7 @@ std::string isa_name(const KernelTable& table);
 std::span<const std::string_view> isa_names();  // all compiled in, reference first, in order of preference
 bool isa_runnable(std::string_view name);
 
-// A weight matrix [rows, cols]. Either refers to the GGUF bytes it was made from (which must outlive it) or owns a packed copy.
+// A weight matrix [rows, cols]. Either refers to bytes (which must outlive it), of a GGUF or packed before, or owns a packed copy.
 class Matrix {
  public:
   Matrix();
@@ -32,11 +32,16 @@ class Matrix {
   Matrix& operator=(Matrix&&) noexcept;
   Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes, std::int64_t rows, std::int64_t cols,
          core::ThreadPool& pool);
+  // Of bytes that packed() gave for the same format and shape, under a table with the same group_rows().
+  static Matrix of_packed(const KernelTable& table, format::FormatId format, std::span<const std::byte> packed_bytes, std::int64_t rows, std::int64_t cols);
+  // Rows that a table's kernels want interleaved for a format; 1: they read GGUF as it is.
+  static std::int64_t group_rows(const KernelTable& table, format::FormatId format);
   std::int64_t rows() const;
   std::int64_t cols() const;
   format::FormatId format() const;
   std::int64_t gguf_bytes() const;                       // size in the file
   bool owns_packed_copy() const;
+  std::span<const std::byte> packed() const;             // of a packed matrix: whole groups, the last one filled up with rows of zeros
   void decode_row(std::int64_t row, float* out) const;   // exact values, for token embeddings
 
   struct State;

@@ -45,7 +45,7 @@ struct Session::State {
         table(kernels::select_isa(options.isa)),
         pool(options.threads),
         tokenizer(options.tokenizer_first ? tokenizer_if_any(path) : std::nullopt),
-        weights(load_weights(path, table, pool)),
+        weights(load_weights(path, table, pool, options.packed_file)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
         forward(weights, cache, table, pool),
         logits_V(weights.dims.vocab) {
@@ -106,6 +106,11 @@ const text::Tokenizer& Session::tokenizer() const {
   return *state_->tokenizer;
 }
 std::string Session::isa() const { return kernels::isa_name(state_->table); }
+std::string Session::packed_file() const {
+  const std::optional<PackedFile>& packed = state_->weights.packed;
+  return packed && packed->usable() ? packed->path() : "";
+}
+std::string Session::packed_refusal() const { return state_->weights.packed ? state_->weights.packed->refusal() : ""; }
 int Session::threads() const { return state_->pool.size(); }
 std::int64_t Session::context() const { return state_->cache.context(); }
 std::int64_t Session::position() const { return state_->cache.position(); }

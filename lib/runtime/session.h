@@ -23,6 +23,7 @@ struct SessionOptions {
   // For callers that read or write text: the tokenizer is made before the weights are loaded, so that the memory it takes for a moment is not
   // on top of theirs. Otherwise it is made when first asked for; measuring speed needs none.
   bool tokenizer_first = false;
+  bool packed_file = true;       // a packed file beside the model is used; not by who judges the model's own bytes
 };
 
 class Session {
@@ -36,6 +37,9 @@ class Session {
   const arch::ModelDims& dims() const;
   const text::Tokenizer& tokenizer() const;      // made on the first call, or before (SessionOptions)
   std::string isa() const;
+  // The packed file that the matrices are mapped from (runtime/packed_file.h); empty: they were packed on loading.
+  std::string packed_file() const;
+  std::string packed_refusal() const;            // why a packed file that is there is not used; empty: there is none, or it is used
   int threads() const;
   std::int64_t context() const;
   std::int64_t position() const;                 // tokens in the KV cache

@@ -1,7 +1,6 @@
 #include "runtime/weights.h"
 
 #include <malloc.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,16 +68,6 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
 // Kernels may load this many bytes past a matrix that they read in place.
 constexpr std::uint64_t kReadAhead = 32;
 
-std::uintptr_t page_size() { return static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)); }
-
-// Gives the mapped pages that lie wholly inside `bytes` back to the system; they would be read from the file again if touched.
-void drop_pages(std::span<const std::byte> bytes) {
-  const std::uintptr_t page = page_size();
-  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
 // What loading needs of the header: the tokenizer's strings, several times the size of this, are let go before the weights come.
 struct Index {
   arch::GgufModel model;
@@ -108,8 +97,7 @@ Index read_index(const std::string& path) {
 
 class Loader {
  public:
-  Loader(const Index& index, Weights& weights, const kernels::KernelTable& table, core::ThreadPool& pool)
-      : index_(index), weights_(weights), table_(table), pool_(pool) {}
+  Loader(const Index& index, Weights& weights, const std::function<kernels::Matrix(const MatrixBytes&)>& make) : index_(index), weights_(weights), make_(make) {}
 
   kernels::Matrix matrix(Role role, int layer) {
     const format::GgufTensor* tensor = find(role, layer);
@@ -120,9 +108,7 @@ class Loader {
     if (tensor == nullptr || n == 0) return {};
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
     const auto source = readable_past_the_end(bytes(*tensor).subspan(static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
-    kernels::Matrix out(table_, tensor->format, source, n, tensor->cols(), pool_);
-    if (out.owns_packed_copy()) drop_pages(source);
-    reads_in_place |= !out.owns_packed_copy();
+    kernels::Matrix out = make_({.tensor = *tensor, .first = first, .n = n, .bytes = source});
     bytes_per_token += out.gguf_bytes();
     return out;
   }
@@ -142,7 +128,6 @@ class Loader {
   }
 
   std::int64_t bytes_per_token = 0;
-  bool reads_in_place = false;  // a matrix is used where the file is mapped
 
  private:
   // Two roles share a name: only one of them is the family's.
@@ -154,7 +139,7 @@ class Loader {
   // A tensor that ends so close to the end of the last page that reading ahead would leave the mapping is copied.
   std::span<const std::byte> readable_past_the_end(std::span<const std::byte> source) {
     const auto file = weights_.file.bytes();
-    const std::uintptr_t page = page_size();
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     const std::size_t mapped = (file.size() + page - 1) / page * page;
     if (static_cast<std::size_t>(source.data() - file.data()) + source.size() + kReadAhead <= mapped) return source;
     std::vector<std::byte>& copy = weights_.padded.emplace_back(source.begin(), source.end());
@@ -164,8 +149,7 @@ class Loader {
 
   const Index& index_;
   Weights& weights_;
-  const kernels::KernelTable& table_;
-  core::ThreadPool& pool_;
+  const std::function<kernels::Matrix(const MatrixBytes&)>& make_;
 };
 
 std::vector<double> inverse_frequencies(const arch::GgufModel& model, const std::vector<float>& factors, const std::string& path) {
@@ -254,11 +238,11 @@ void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) con
   for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] *= scale;
 }
 
-Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool) {
+Weights read_weights(const std::string& path, const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
   const Index index = read_index(path);
   Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
   ESP_CHECK(w.file.bytes().size() >= index.end, input, path, ": the file became shorter while it was opened");
-  Loader load(index, w, table, pool);
+  Loader load(index, w, make);
   load_frequencies(load, index.model, path, w);
   w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
@@ -266,8 +250,26 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
   w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
   w.positions_PH = load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
   for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) w.layers.push_back(load_layer(load, w, l));
-  if (!load.reads_in_place) drop_pages(w.file.bytes());  // what lay between the matrices came along with them
   w.bytes_per_token = load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
+  return w;
+}
+
+Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool, bool packed_file) {
+  std::optional<PackedFile> packed = packed_file ? PackedFile::open_beside(path, table) : std::nullopt;
+  bool in_place = false;
+  Weights w = read_weights(path, [&](const MatrixBytes& m) {
+    const format::FormatId format = m.tensor.format;
+    if (kernels::Matrix::group_rows(table, format) == 1) {
+      in_place = true;
+      return kernels::Matrix(table, format, m.bytes, m.n, m.tensor.cols(), pool);
+    }
+    if (packed && packed->usable()) return kernels::Matrix::of_packed(table, format, packed->bytes(m), m.n, m.tensor.cols());
+    kernels::Matrix out(table, format, m.bytes, m.n, m.tensor.cols(), pool);
+    core::drop_pages(m.bytes);
+    return out;
+  });
+  if (!in_place) core::drop_pages(w.file.bytes());  // what lay between the matrices came along with them
+  w.packed = std::move(packed);
   return w;
 }
 

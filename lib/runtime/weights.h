@@ -1,10 +1,12 @@
 // The weights of one GGUF, ready to multiply: the file is mapped, every tensor's name and shape is checked against the architecture
-// (all problems reported at once), and matrices are packed for the ISA where that pays. Matrices that share a tensor are loaded as the rows
-// they have in it, so that the forward pass need not know of such tensors. Pages of the mapping whose matrix was packed
-// are given back, so that a model is in memory once.
+// (all problems reported at once), and matrices are packed for the ISA where that pays, or mapped as packed before (packed_file.h). Matrices that
+// share a tensor are loaded as the rows they have in it, so that the forward pass need not know of such tensors. Pages of the mapping
+// whose matrix was packed are given back, so that a model is in memory once.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "core/thread_pool.h"
 #include "format/gguf.h"
 #include "kernels/linear.h"
+#include "runtime/packed_file.h"
 
 namespace espalier::runtime {
 
@@ -33,6 +36,7 @@ struct LayerWeights {
 
 struct Weights {
   core::MappedFile file;
+  std::optional<PackedFile> packed{};
   std::vector<std::vector<std::byte>> padded{};  // copies of tensors at the very end of the mapping, see weights.cpp
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;
@@ -50,6 +54,15 @@ struct Weights {
   void embed(std::int32_t token, std::int64_t position, float* out_H) const noexcept;
 };
 
-Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool);
+// One matrix as it lies in the file: n rows of a tensor, from row `first` on.
+struct MatrixBytes {
+  const format::GgufTensor& tensor;
+  std::int64_t first, n;
+  std::span<const std::byte> bytes;
+};
+// Everything but the matrices, which are what `make` returns of each in turn.
+Weights read_weights(const std::string& path, const std::function<kernels::Matrix(const MatrixBytes&)>& make);
+// packed_file: of a packed file that is there and belongs to the model, its matrices are used.
+Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool, bool packed_file = true);
 
 }  // namespace espalier::runtime

@@ -20,7 +20,7 @@ class Scorer {
  public:
   Scorer(const EvalModel& model, const EvalOptions& options) {
     if (model.engine == Engine::device) {
-      session_.emplace(model.path, runtime::SessionOptions{.threads = options.threads, .context = options.context, .isa = "", .kv = runtime::SessionOptions::KvType::f16});
+      session_.emplace(model.path, runtime::SessionOptions{.threads = options.threads, .context = options.context, .isa = "", .kv = runtime::SessionOptions::KvType::f16, .packed_file = false});
     } else {
       const auto source = checkpoint::Checkpoint::open(model.path);
       transformer_.emplace(model::Transformer::load(source, {}));

@@ -20,7 +20,7 @@ namespace espalier::verify {
 namespace {
 
 torch::Tensor runtime_logits(const std::string& gguf, const std::vector<std::int32_t>& ids, const std::string& isa, int threads, std::string& used) {
-  runtime::Session session(gguf, {.threads = threads, .context = static_cast<std::int64_t>(ids.size()), .isa = isa, .kv = runtime::SessionOptions::KvType::f32});
+  runtime::Session session(gguf, {.threads = threads, .context = static_cast<std::int64_t>(ids.size()), .isa = isa, .kv = runtime::SessionOptions::KvType::f32, .packed_file = false});
   used = session.isa();
   const std::int64_t vocab = session.dims().vocab;
   torch::Tensor out = torch::empty({static_cast<std::int64_t>(ids.size()), vocab});

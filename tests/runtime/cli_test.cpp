@@ -235,5 +235,27 @@ TEST_F(Cli, Chat) {
   EXPECT_EQ(nlohmann::json::parse(out).at("replies").size(), 2u);
 }
 
+TEST_F(Cli, PackedFilesAreUsedAndSaidToBeStale) {
+  const std::string q8 = dir_.file("q8.gguf");
+  const auto write = [&](std::uint64_t seed) {
+    support::PlainModel model = support::random_model({.vocab = 300, .hidden = 64, .head_dim = 32, .positions = 128, .layers = {{1, 2, 96}}}, seed);
+    support::write_gguf(model, q8, format::FormatId::q8_0);
+  };
+  write(9);
+  const std::string bench = "bench " + q8 + " --prompt 4 --generate 4 --repeat 1";
+  EXPECT_TRUE(json(bench)["packed_file"].is_null());
+  const nlohmann::json packed = json("pack " + q8);
+  EXPECT_EQ(packed["matrices"], 8);
+  EXPECT_EQ(packed["packed_file"], q8 + ".packed" + std::to_string(packed["rows"].get<int>()));
+  EXPECT_EQ(packed["bytes"], std::filesystem::file_size(packed["packed_file"].get<std::string>()));
+  EXPECT_EQ(json(bench)["packed_file"], packed["packed_file"]);
+  const std::string generate = "generate " + q8 + " --prompt abc --tokens 4";
+  EXPECT_EQ(run(generate).err.find("packed"), std::string::npos);
+  write(10);
+  EXPECT_TRUE(json(bench)["packed_file"].is_null());
+  EXPECT_NE(run(generate).err.find("another file"), std::string::npos);
+  EXPECT_EQ(run(generate + " --quiet").err, "");
+}
+
 }  // namespace
 }  // namespace espalier

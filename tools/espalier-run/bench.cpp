@@ -18,7 +18,7 @@ void run(const Common& common, runtime::BenchOptions options) {
   runtime::SessionOptions open = session_options(common);
   open.tokenizer_first = false;
   if (open.context == 0) open.context = options.depth + std::max(options.prompt, options.generate);
-  runtime::Session session(common.model, open);
+  runtime::Session session = open_session(common, common.model, open);
   const runtime::BenchResult r = runtime::bench(session, options);
 
   std::ostringstream text;
@@ -61,6 +61,7 @@ void run(const Common& common, runtime::BenchOptions options) {
          {"decode_joules_per_token", or_null(r.decode_joules_per_token)},
          {"sustained_tokens_per_second", r.sustained_tokens_per_second},
          {"isa", session.isa()},
+         {"packed_file", session.packed_file().empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(session.packed_file())},
          {"threads", session.threads()},
          {"context", session.context()},
          {"peak_rss_bytes", r.peak_rss_bytes},

@@ -23,7 +23,7 @@ void run(const Common& common, const Flags& flags) {
   const std::string text = core::read_text_file(flags.text);
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;
-  runtime::Session session(common.model, options);
+  runtime::Session session = open_session(common, common.model, options);
 
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();

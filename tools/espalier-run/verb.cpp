@@ -24,6 +24,12 @@ runtime::SessionOptions session_options(const Common& common) {
   return {.threads = common.threads, .context = common.context, .isa = common.isa, .kv = kv, .tokenizer_first = true};
 }
 
+runtime::Session open_session(const Common& common, const std::string& path, const runtime::SessionOptions& options) {
+  runtime::Session session(path, options);
+  if (!common.quiet && !session.packed_refusal().empty()) std::cerr << "espalier-run: " << session.packed_refusal() << "\n";
+  return session;
+}
+
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {
   if (common.json)
     std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";

@@ -21,11 +21,13 @@ struct Common {
 // FILE.gguf --json --quiet --threads --seed, and for verbs that run the model --isa --kv.
 CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const std::string& description, bool runs_model = true);
 runtime::SessionOptions session_options(const Common& common);
+// Opens a model; says on stderr when a packed file beside it cannot be used.
+runtime::Session open_session(const Common& common, const std::string& path, const runtime::SessionOptions& options);
 // Prints `result` as one JSON object with --json, else `readable`.
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 
 // One line per verb; expanded in main.cpp.
-#define ESP_VERBS(ESP_VERB) ESP_VERB(generate) ESP_VERB(chat) ESP_VERB(perplexity) ESP_VERB(bench) ESP_VERB(tokenize)
+#define ESP_VERBS(ESP_VERB) ESP_VERB(generate) ESP_VERB(chat) ESP_VERB(perplexity) ESP_VERB(bench) ESP_VERB(tokenize) ESP_VERB(pack)
 #define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
 ESP_VERBS(ESP_VERB)
 #undef ESP_VERB

@@ -34,13 +34,13 @@ Writer::Writer(const Common& common, const WriterFlags& flags)
         options.seed = common.seed;
         return options;
       }()),
-      session_(common.model, session_options(common)),
+      session_(open_session(common, common.model, session_options(common))),
       reader_(session_) {
   if (!flags.draft.empty()) {
     runtime::SessionOptions options = session_options(common);
     const arch::GgufModel student = arch::read_gguf_model(format::GgufHeader::read(core::FileReader(flags.draft)));
     options.context = std::min(session_.context(), student.dims.positions);
-    draft_.emplace(flags.draft, options);
+    draft_.emplace(open_session(common, flags.draft, options));
     draft_reader_.emplace(*draft_);
   }
   generator_.emplace(reader_, draft_reader_ ? &*draft_reader_ : nullptr);

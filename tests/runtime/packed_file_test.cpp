@@ -1,0 +1,128 @@
+// A packed file changes nothing but where matrices come from, and is used for the file it was made from alone.
+#include "runtime/packed_file.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "core/error.h"
+#include "runtime/expect_error.h"
+#include "runtime/plain_model.h"
+#include "runtime/session.h"
+#include "support/temp_dir.h"
+
+namespace espalier::runtime {
+namespace {
+
+using core::ErrorKind;
+using support::expect_error;
+
+const support::PlainSizes kSizes{.vocab = 300, .hidden = 256, .head_dim = 32, .layers = {{4, 2, 512}, {4, 2, 256}}};  // 300: no whole groups
+
+struct Packed {
+  support::TempDir dir;
+  std::string model = dir.file("m.gguf"), packed;
+  core::ThreadPool pool{2};
+
+  explicit Packed(format::FormatId format = format::FormatId::q8_0, std::uint64_t seed = 21) {
+    write(format, seed);
+    packed = pack().path;
+  }
+  void write(format::FormatId format, std::uint64_t seed) {
+    support::PlainModel plain = support::random_model(kSizes, seed);
+    support::write_gguf(plain, model, format);
+  }
+  PackResult pack(const char* isa = "") {
+    return pack_file(model, kernels::select_isa(isa), pool, [](std::int64_t, std::int64_t) {});
+  }
+  Session open() const { return Session(model, {.threads = 2, .context = 64}); }
+  std::vector<float> logits() const {
+    Session session = open();
+    std::vector<float> out;
+    session.prefill_scored(support::random_tokens(20, 300, 1), 0, [&](std::int64_t, std::span<const float> values) { out.insert(out.end(), values.begin(), values.end()); });
+    const auto last = session.decode_step(7);
+    out.insert(out.end(), last.begin(), last.end());
+    return out;
+  }
+};
+
+bool anything_is_packed() { return !PackedFile::path_of("m.gguf", kernels::select_isa()).empty(); }
+#define REQUIRE_PACKING() \
+  if (!anything_is_packed()) GTEST_SKIP() << "this processor's kernels read GGUF as it is"
+
+TEST(PackedFile, GivesTheSameBits) {
+  REQUIRE_PACKING();
+  for (const auto format : {format::FormatId::q8_0, format::FormatId::q4_1, format::FormatId::q4_k, format::FormatId::q6_k}) {
+    const Packed p(format);
+    EXPECT_EQ(p.open().packed_file(), p.packed);
+    EXPECT_EQ(Session(p.model, {.packed_file = false}).packed_file(), "") << "who does not ask for it does not get it";
+    const std::vector<float> mapped = p.logits();
+    std::filesystem::remove(p.packed);
+    EXPECT_EQ(p.open().packed_file(), "");
+    EXPECT_EQ(p.open().packed_refusal(), "");
+    EXPECT_EQ(mapped, p.logits()) << format::info(format).name;
+  }
+}
+
+TEST(PackedFile, BelongsToTheFileAndNotToItsTime) {
+  REQUIRE_PACKING();
+  const Packed p;
+  using namespace std::chrono_literals;
+  std::filesystem::last_write_time(p.model, std::filesystem::last_write_time(p.model) + 5s);
+  EXPECT_EQ(p.open().packed_file(), p.packed) << "the same bytes with another time";
+}
+
+TEST(PackedFile, OfAnotherFileIsRefusedAndTheModelRunsAllTheSame) {
+  REQUIRE_PACKING();
+  Packed p, fresh(format::FormatId::q8_0, 22);
+  std::filesystem::remove(fresh.packed);
+  p.write(format::FormatId::q8_0, 22);  // as large as before
+  EXPECT_EQ(p.open().packed_file(), "");
+  EXPECT_NE(p.open().packed_refusal().find("another file"), std::string::npos) << p.open().packed_refusal();
+  EXPECT_NE(p.open().packed_refusal().find("pack' again"), std::string::npos);
+  EXPECT_EQ(p.logits(), fresh.logits());
+  p.pack();
+  EXPECT_EQ(p.open().packed_file(), p.packed);
+  EXPECT_EQ(p.logits(), fresh.logits());
+}
+
+TEST(PackedFile, BrokenOnesAreRefused) {
+  REQUIRE_PACKING();
+  const Packed p;
+  const std::vector<float> expected = p.logits();
+  const std::string whole = core::read_text_file(p.packed);
+  std::string other = whole;
+  const std::size_t name = other.find("espalier.packed.rows");
+  ASSERT_NE(name, std::string::npos);
+  other[name + 24] = static_cast<char>(other[name + 24] + 1);  // behind the name and the type: the number
+  for (const std::string& broken : {std::string(), whole.substr(0, 100), whole.substr(0, whole.size() / 2), std::string(4096, 'x'), other, core::read_text_file(p.model)}) {
+    core::write_text_file(p.packed, broken);
+    EXPECT_EQ(p.open().packed_file(), "");
+    EXPECT_NE(p.open().packed_refusal(), "");
+    EXPECT_EQ(p.logits(), expected);
+  }
+}
+
+TEST(PackedFile, AMissingMatrixIsAnError) {
+  REQUIRE_PACKING();
+  const Packed p;
+  std::string bytes = core::read_text_file(p.packed);
+  const std::size_t name = bytes.find("blk.1.ffn_down.weight@0");
+  ASSERT_NE(name, std::string::npos);
+  bytes[name + 4] = '7';
+  core::write_text_file(p.packed, bytes);
+  expect_error([&] { p.open(); }, ErrorKind::input, {p.packed, "blk.1.ffn_down.weight@0", "missing"});
+}
+
+TEST(PackedFile, WhereNothingIsPackedItSaysSo) {
+  REQUIRE_PACKING();
+  Packed p;
+  EXPECT_EQ(PackedFile::path_of("m.gguf", kernels::select_isa("reference")), "");
+  expect_error([&] { p.pack("reference"); }, ErrorKind::unsupported, {"reference"});
+  p.write(format::FormatId::f16, 21);
+  expect_error([&] { p.pack(); }, ErrorKind::unsupported, {"F16"});
+}
+
+}  // namespace
+}  // namespace espalier::runtime
