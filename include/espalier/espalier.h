@@ -41,7 +41,7 @@ ESPALIER_API const char* espalier_error(void);
 
 typedef struct espalier_session espalier_session;
 
-typedef enum espalier_kv { ESPALIER_KV_F32 = 0, ESPALIER_KV_F16 = 1 } espalier_kv;
+typedef enum espalier_kv { ESPALIER_KV_F32 = 0, ESPALIER_KV_F16 = 1, ESPALIER_KV_Q8_0 = 2, ESPALIER_KV_Q4_0 = 3 } espalier_kv;
 
 typedef struct espalier_options {
   size_t struct_size;
@@ -49,6 +49,7 @@ typedef struct espalier_options {
   int32_t kv;      /* an espalier_kv: the type of the KV cache; F16 unless set */
   int64_t context; /* positions in the KV cache; 0: the model's, at most 4096 */
   const char* isa; /* NULL: the best the processor has; or "reference", "avx2", ... */
+  int32_t pin;     /* 1: each thread stays on one processor, the calling one too while the session lives */
 } espalier_options;
 /* Sets the defaults. struct_size: sizeof(espalier_options). The same for the other ..._init functions. */
 ESPALIER_API espalier_status espalier_options_init(espalier_options* options, size_t struct_size);

@@ -113,7 +113,7 @@ T taken(const T* from, T defaults, const char* name) {
   return defaults;
 }
 
-espalier_options default_options() { return {.struct_size = sizeof(espalier_options), .threads = 0, .kv = ESPALIER_KV_F16, .context = 0, .isa = nullptr}; }
+espalier_options default_options() { return {.struct_size = sizeof(espalier_options), .threads = 0, .kv = ESPALIER_KV_F16, .context = 0, .isa = nullptr, .pin = 0}; }
 
 espalier_generate_options default_generate_options() {
   const runtime::GenerateOptions g;
@@ -171,13 +171,15 @@ espalier_status espalier_load(const char* path, const espalier_options* options,
   return guarded([&] {
     need(session, "session") = nullptr;
     const espalier_options o = taken(options, default_options(), "espalier_options");
-    ESP_CHECK(o.kv == ESPALIER_KV_F32 || o.kv == ESPALIER_KV_F16, usage, "kv is ", o.kv, ", expected an espalier_kv");
-    ESP_CHECK(o.threads >= 0 && o.threads <= 1024, usage, "threads is ", o.threads, ", expected 0 to 1024");
     using Kv = runtime::SessionOptions::KvType;
+    constexpr Kv kTypes[] = {Kv::f32, Kv::f16, Kv::q8_0, Kv::q4_0};  // by espalier_kv
+    ESP_CHECK(o.kv >= ESPALIER_KV_F32 && o.kv <= ESPALIER_KV_Q4_0, usage, "kv is ", o.kv, ", expected an espalier_kv");
+    ESP_CHECK(o.threads >= 0 && o.threads <= 1024, usage, "threads is ", o.threads, ", expected 0 to 1024");
     *session = new espalier_session(&need(path, "path"), {.threads = o.threads,
+                                                          .pin = o.pin != 0,
                                                           .context = o.context,
                                                           .isa = o.isa == nullptr ? "" : o.isa,
-                                                          .kv = o.kv == ESPALIER_KV_F32 ? Kv::f32 : Kv::f16,
+                                                          .kv = kTypes[o.kv],
                                                           .tokenizer_first = true});
   });
 }

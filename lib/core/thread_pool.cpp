@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -26,13 +27,17 @@ inline void pause() {
 #endif
 }
 
-std::vector<int> allowed_processors() {
+cpu_set_t processors_of_this_thread() {
   cpu_set_t set;
   CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  return set;
+}
+
+std::vector<int> allowed_processors(const cpu_set_t& set) {
   std::vector<int> out;
-  if (sched_getaffinity(0, sizeof set, &set) == 0)
-    for (int i = 0; i < CPU_SETSIZE; ++i)
-      if (CPU_ISSET(static_cast<std::size_t>(i), &set)) out.push_back(i);
+  for (int i = 0; i < CPU_SETSIZE; ++i)
+    if (CPU_ISSET(static_cast<std::size_t>(i), &set)) out.push_back(i);
   if (out.empty()) out.push_back(0);
   return out;
 }
@@ -63,15 +68,21 @@ struct ThreadPool::State {
   int n = 1;
   std::vector<Slot> slots;
   std::vector<std::thread> threads;
+  pthread_t caller = pthread_self();
+  std::optional<cpu_set_t> unpinned;  // the caller's processors, when it was pinned
 };
 
 ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>()) {
-  const std::vector<int> processors = allowed_processors();
+  const cpu_set_t allowed = processors_of_this_thread();
+  const std::vector<int> processors = allowed_processors(allowed);
   ESP_CHECK(n_threads >= 0 && n_threads <= 1024, usage, "--threads ", n_threads, ": expected 0 (all processors) to 1024");
   State& s = *state_;
   s.n = n_threads > 0 ? n_threads : static_cast<int>(processors.size());
   s.slots = std::vector<State::Slot>(static_cast<std::size_t>(s.n));
-  if (pin) pin_to(processors[0]);
+  if (pin) {
+    s.unpinned = allowed;
+    pin_to(processors[0]);
+  }
   for (int i = 1; i < s.n; ++i) {
     s.threads.emplace_back([&s, i, pin, processor = processors[static_cast<std::size_t>(i) % processors.size()]] {
       if (pin) pin_to(processor);
@@ -99,6 +110,7 @@ ThreadPool::~ThreadPool() {
   state_->generation.fetch_add(1, std::memory_order_release);
   state_->generation.notify_all();
   for (std::thread& t : state_->threads) t.join();
+  if (state_->unpinned) pthread_setaffinity_np(state_->caller, sizeof *state_->unpinned, &*state_->unpinned);
 }
 
 int ThreadPool::size() const { return state_->n; }

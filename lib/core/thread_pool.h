@@ -10,7 +10,8 @@ namespace espalier::core {
 
 class ThreadPool {
  public:
-  // n_threads 0: the number of processors this process may run on. `pin`: worker i stays on the i-th of them.
+  // n_threads 0: the number of processors this thread may run on. `pin`: worker i stays on the i-th of them, this thread on the first as long as
+  // the pool lives.
   explicit ThreadPool(int n_threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

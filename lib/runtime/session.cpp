@@ -43,7 +43,7 @@ struct Session::State {
       : path(gguf_path),
         bytes_before(core::peak_rss_bytes()),
         table(kernels::select_isa(options.isa)),
-        pool(options.threads),
+        pool(options.threads, options.pin),
         tokenizer(options.tokenizer_first ? tokenizer_if_any(path) : std::nullopt),
         weights(load_weights(path, table, pool, options.packed_file)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),

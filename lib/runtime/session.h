@@ -17,6 +17,7 @@ namespace espalier::runtime {
 
 struct SessionOptions {
   int threads = 0;               // 0: all
+  bool pin = false;              // each thread stays on one processor, the calling one too while the session lives
   std::int64_t context = 0;      // positions in the KV cache; 0: the model's context length, at most 4096
   std::string isa = {};               // "": $ESPALIER_ISA or the best the CPU has; "reference", "avx2", ...: Error(unsupported) if it cannot
   enum class KvType : std::uint8_t { f32, f16, q8_0, q4_0 } kv = KvType::f16;  // of the KV cache; blocks of 32 values for the last two

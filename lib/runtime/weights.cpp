@@ -270,6 +270,7 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
   });
   if (!in_place) core::drop_pages(w.file.bytes());  // what lay between the matrices came along with them
   w.packed = std::move(packed);
+  ::malloc_trim(0);  // the names of tensors and what packing needed
   return w;
 }
 

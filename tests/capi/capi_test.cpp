@@ -51,6 +51,24 @@ int append(const char* text, std::size_t n, void* user) {
   return 0;
 }
 
+TEST_F(CApi, Options) {
+  espalier_options o;
+  espalier_options_init(&o, sizeof o);
+  o.kv = ESPALIER_KV_F32;
+  o.pin = 1;
+  o.threads = 2;
+  espalier_session* other = nullptr;
+  ASSERT_EQ(espalier_load(path().c_str(), &o, &other), ESPALIER_OK) << espalier_error();
+  espalier_info out;
+  EXPECT_EQ(espalier_get_info(other, &out, sizeof out), ESPALIER_OK);
+  EXPECT_EQ(out.kv_bytes_per_token, 2 * info().kv_bytes_per_token);
+  EXPECT_EQ(out.threads, 2);
+  espalier_free(other);
+  o.kv = ESPALIER_KV_Q8_0;  // of heads of 16 values there are no blocks
+  EXPECT_EQ(espalier_load(path().c_str(), &o, &other), ESPALIER_UNSUPPORTED);
+  EXPECT_TRUE(says("q8_0")) << espalier_error();
+}
+
 TEST_F(CApi, Info) {
   const espalier_info i = info();
   EXPECT_STREQ(i.architecture, "llama");
@@ -182,7 +200,7 @@ TEST_F(CApi, WhatMakesNoSense) {
   EXPECT_EQ(espalier_load(path().c_str(), &o, &none), ESPALIER_USAGE);
   EXPECT_TRUE(says("abacus"));
   espalier_options_init(&o, sizeof o);
-  o.kv = 9;
+  o.kv = 4;
   EXPECT_EQ(espalier_load(path().c_str(), &o, &none), ESPALIER_USAGE);
   std::memset(&o, 0, sizeof o);
   EXPECT_EQ(espalier_load(path().c_str(), &o, &none), ESPALIER_USAGE);

@@ -1,5 +1,6 @@
 // Halves exhaustively, sizes as users write them, atomic files, the pool.
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <cmath>
@@ -66,6 +67,24 @@ TEST(FileReaderTest, PastTheEndNamesThePlace) {
   }
   EXPECT_THROW(reader.read(~std::uint64_t{0} - 1, out), Error);
 }
+TEST(ThreadPoolTest, PinnedThreadsStayAndTheCallerIsLetGo) {
+  const auto processors = [] {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof set, &set);
+    return CPU_COUNT(&set);
+  };
+  const int before = processors();
+  {
+    ThreadPool pool(2, true);
+    std::atomic<int> allowed[2] = {};
+    pool.run([&](int worker, int) { allowed[worker] = processors(); });
+    EXPECT_EQ(allowed[0], 1);
+    EXPECT_EQ(allowed[1], 1);
+  }
+  EXPECT_EQ(processors(), before);
+}
+
 TEST(ThreadPoolTest, EveryIndexOnce) {
   for (int threads : {1, 2, 5}) {
     ThreadPool pool(threads);

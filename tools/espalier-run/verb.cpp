@@ -13,6 +13,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const
   verb->add_option("--seed", common.seed, "seed of everything random");
   if (runs_model) {
     verb->add_option("--isa", common.isa, "instruction set: reference, avx2, ... (default: $ESPALIER_ISA or the best)");
+    verb->add_flag("--pin", common.pin, "keep each thread on one processor");
     verb->add_option("--kv", common.kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8_0", "q4_0"}))->capture_default_str();
   }
   return verb;
@@ -21,7 +22,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const
 runtime::SessionOptions session_options(const Common& common) {
   using Kv = runtime::SessionOptions::KvType;
   const Kv kv = common.kv == "f32" ? Kv::f32 : common.kv == "q8_0" ? Kv::q8_0 : common.kv == "q4_0" ? Kv::q4_0 : Kv::f16;
-  return {.threads = common.threads, .context = common.context, .isa = common.isa, .kv = kv, .tokenizer_first = true};
+  return {.threads = common.threads, .pin = common.pin, .context = common.context, .isa = common.isa, .kv = kv, .tokenizer_first = true};
 }
 
 runtime::Session open_session(const Common& common, const std::string& path, const runtime::SessionOptions& options) {

@@ -11,14 +11,14 @@
 namespace espalier::tool {
 
 struct Common {
-  bool json = false, quiet = false;
+  bool json = false, quiet = false, pin = false;
   int threads = 0;
   std::uint64_t seed = 0;
   std::string model, isa, kv = "f16";
   std::int64_t context = 0;
 };
 
-// FILE.gguf --json --quiet --threads --seed, and for verbs that run the model --isa --kv.
+// FILE.gguf --json --quiet --threads --seed, and for verbs that run the model --isa --kv --pin.
 CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const std::string& description, bool runs_model = true);
 runtime::SessionOptions session_options(const Common& common);
 // Opens a model; says on stderr when a packed file beside it cannot be used.
