@@ -42,3 +42,18 @@ struct Panel<Shape> {
     }
   }
 };
+
+// acc[g] += what 256 columns with integer scales add for one token whose products, scaled, are total[g].
+template <typename S>
+inline void add_chunk(const Panel<S>& panel, const typename S::Chunk& x, const V::I (&total)[kGroups], float* acc) {
+  const std::int16_t* sums = S::sums(x);
+  const V::F x_scale = V::set1(x.scale);
+#pragma GCC unroll 2
+  for (int g = 0; g < kGroups; ++g) {
+    V::I offset = V::izero();
+#pragma GCC unroll 8
+    for (int i = 0; i < S::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
+    const V::F difference = V::sub(V::mul(panel.d[g], V::to_float(total[g])), V::mul(panel.d2[g], V::to_float(offset)));
+    V::store(acc + g * V::kLanes, V::fma(x_scale, difference, V::load(acc + g * V::kLanes)));
+  }
+}

@@ -91,19 +91,7 @@ void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, 
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g) total[t][g] = V::add32(total[t][g], V::mul32(V::iload(sums[i % 2].of[g][t]), scale[g]));
     }
-    for (std::int64_t t = 0; t < n; ++t) {
-      const std::int16_t* activations = S::sums(x[t]);
-      const V::F x_scale = V::set1(x[t].scale);
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) {
-        V::I offset = V::izero();
-#pragma GCC unroll 8
-        for (int i = 0; i < S::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(activations + 2 * i)));
-        const V::F difference = V::sub(V::mul(panel.d[g], V::to_float(total[t][g])), V::mul(panel.d2[g], V::to_float(offset)));
-        float* a = acc + (t * kGroups + g) * V::kLanes;
-        V::store(a, V::fma(x_scale, difference, V::load(a)));
-      }
-    }
+    for (std::int64_t t = 0; t < n; ++t) add_chunk(panel, x[t], total[t], acc + t * kGroups * V::kLanes);
   } else {
     multiply_part(panel, x, n, 0, sums[0]);
     for (int j = 0; j < blocks; ++j) {

@@ -15,9 +15,9 @@ void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] in
   if constexpr (S::kSuper) {
     constexpr int kGroupSteps = 64 / S::kScales;
     constexpr int kSteps = D::kDepth < kGroupSteps ? D::kDepth : kGroupSteps;
-    V::I total[kGroups][kTokens];
-    for (int g = 0; g < kGroups; ++g)
-      for (int t = 0; t < kTokens; ++t) total[g][t] = V::izero();
+    V::I total[kTokens][kGroups];
+    for (int t = 0; t < kTokens; ++t)
+      for (int g = 0; g < kGroups; ++g) total[t][g] = V::izero();
     for (int s = 0; s < 64; s += kSteps) {
       typename D::Sum sum[kGroups][kTokens];
       dot_tile<S::kBits, kTokens, kSteps>(panel.levels, x, s, sum);
@@ -25,22 +25,10 @@ void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] in
       for (int g = 0; g < kGroups; ++g) {
         const V::I scale = panel.scale[g][s / kGroupSteps];
 #pragma GCC unroll 4
-        for (int t = 0; t < kTokens; ++t) total[g][t] = V::add32(total[g][t], D::widen_scaled(sum[g][t], scale));
+        for (int t = 0; t < kTokens; ++t) total[t][g] = V::add32(total[t][g], D::widen_scaled(sum[g][t], scale));
       }
     }
-    for (int t = 0; t < kTokens; ++t) {
-      const std::int16_t* sums = S::sums(x[t]);
-      const V::F x_scale = V::set1(x[t].scale);
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) {
-        V::I offset = V::izero();
-#pragma GCC unroll 8
-        for (int i = 0; i < S::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
-        const V::F difference = V::sub(V::mul(panel.d[g], V::to_float(total[g][t])), V::mul(panel.d2[g], V::to_float(offset)));
-        float* a = acc + (t * kGroups + g) * V::kLanes;
-        V::store(a, V::fma(x_scale, difference, V::load(a)));
-      }
-    }
+    for (int t = 0; t < kTokens; ++t) add_chunk(panel, x[t], total[t], acc + t * kGroups * V::kLanes);
   } else {
     constexpr int kParts = 8 / D::kDepth;  // widenings in 32 columns
     V::F y[kGroups][kTokens];
