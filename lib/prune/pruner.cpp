@@ -6,11 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "format/safetensors.h"
+#include "hash/sha256.h"
 #include "plan/memory.h"
 #include "prune/criterion.h"
+#include "prune/pass_state.h"
 #include "prune/sequential.h"
 #include "surgery/surgery.h"
 
@@ -40,6 +43,19 @@ Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOp
   const CalibrationOptions& c = options.calibration;
   out.windows = torch::tensor(data::calibration_ids(out.corpus, c.tokens, c.sequence, c.seed, source.dims().vocab)).view({-1, c.sequence});
   return out;
+}
+
+// All that the pass depends on, in one word.
+std::string identity(const checkpoint::Checkpoint& source, const SequentialInput& input) {
+  nlohmann::json all = {{"version", checkpoint::tool_version()}, {"source", source.sha256()}, {"criterion", input.criterion.name}, {"ridge", input.ridge},
+                        {"compensation", static_cast<int>(input.compensation)}, {"keep_layers", input.keep_layers}};
+  if (input.hidden) all["hidden"] = *input.hidden;
+  for (const arch::LayerDims& l : input.sizes) all["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
+  const torch::Tensor windows = input.windows.contiguous();
+  hash::Sha256 sha;
+  sha.update(all.dump());
+  sha.update(std::span(static_cast<const std::byte*>(windows.const_data_ptr()), windows.nbytes()));
+  return sha.hex();
 }
 
 // Sizes after the plan's own cut or the target's.
@@ -83,6 +99,9 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
 
   plan::PrunePlan plan;
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
+  const std::string unfinished = directory + "/checkpoint";
+  std::string trouble;
+  if (!options.resume) PassState::remove(unfinished);
   if (decision.given) {
     plan = *decision.given;
   } else {
@@ -98,9 +117,12 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     if (cut_width || options.compensation == Compensation::least_squares) {
       std::vector<arch::LayerDims> kept;
       for (const std::int64_t l : plan.keep_layers) kept.push_back(sizes[static_cast<std::size_t>(l)]);
-      const SequentialInput input{dense, calibration.windows, criterion, options.compensation, options.ridge.value_or(default_ridge(calibration.windows.numel())),
+      SequentialInput input{dense, calibration.windows, criterion, options.compensation, options.ridge.value_or(default_ridge(calibration.windows.numel())),
                                   plan.keep_layers, plan.hidden, kept};
+      PassState state(unfinished, identity(source, input), plan.keep_layers, options.state_share);
+      input.state = &state;
       SequentialResult result = prune_sequentially(input, progress);
+      trouble = state.trouble();
       plan.layers = std::move(result.layers);
       replaced = std::move(result.replaced);
     }
@@ -116,7 +138,9 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   out.parameters_before = arch::parameters(source.arch(), before);
   out.parameters_after = surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
   core::write_text_file(directory + "/importance.json", importance_json(statistics, plan, before, plan::dims_after(plan, before)));
+  PassState::remove(unfinished);
   if (!decision.given) out.notes = plan::smaller_layers(options.target, before);
+  if (!trouble.empty()) out.notes.push_back(trouble);
   out.plan = std::move(plan);
   return out;
 }

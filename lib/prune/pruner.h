@@ -26,12 +26,16 @@ struct PruneOptions {
   CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
   std::uint64_t seed = 0;
+  bool resume = false;                   // go on from <directory>/checkpoint; from the start when there is none
+  double state_share = 0.05;             // of the time at most, for writing that state; 1: after every layer
 };
 struct PruneResult {
   plan::PrunePlan plan;
   std::int64_t parameters_before = 0, parameters_after = 0;
   std::vector<std::string> notes = {};  // for people: layers that had less than was asked for
 };
+// Writes `directory`: the pruned model, plan.json, importance.json. While layers are cut directory/checkpoint holds the state to resume from; killed at
+// any moment and resumed it leaves the same bytes. Without `resume` an unfinished run in `directory` is started over.
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress);
 
 std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims, std::int64_t calibration_tokens, Compensation compensation);

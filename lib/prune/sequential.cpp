@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "model/ridge.h"
+#include "prune/pass_state.h"
 
 namespace espalier::prune {
 namespace {
@@ -45,11 +46,16 @@ class Sequence {
 
   SequentialResult run() {
     SequentialResult out;
-    for (std::size_t k = 0; k < in_.keep_layers.size(); ++k) {
+    PassState::Position position;
+    if (in_.state != nullptr) position = in_.state->load(dense_streams_, pruned_streams_, out).value_or(position);
+    dense_at_ = position.dense_at;
+    drifted_ = position.drifted;
+    for (std::size_t k = position.layers; k < in_.keep_layers.size(); ++k) {
       const int source = static_cast<int>(in_.keep_layers[k]);
       while (dense_at_ < source) advance_dense();  // dropped layers before the first kept one
       const int next = k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1]) : static_cast<int>(dense_.dims().n_layers());
       out.layers.push_back(cut_layer(source, next, in_.sizes.at(k), out));
+      if (in_.state != nullptr && k + 1 < in_.keep_layers.size()) in_.state->layer_done({k + 1, dense_at_, drifted_}, dense_streams_, pruned_streams_, out);
       if (progress_) progress_({"prune", static_cast<std::int64_t>(k + 1), static_cast<std::int64_t>(in_.keep_layers.size()), "layers", ""});
     }
     return out;

@@ -19,6 +19,8 @@
 
 namespace espalier::prune {
 
+class PassState;  // pass_state.h
+
 struct SequentialInput {
   const model::Transformer& dense;
   const torch::Tensor& windows;              // [n, sequence]
@@ -28,6 +30,7 @@ struct SequentialInput {
   std::vector<std::int64_t> keep_layers;
   plan::Selection hidden;
   std::vector<arch::LayerDims> sizes;        // of each kept layer, after; q_per_kv as the source has it, an absent block stays absent
+  PassState* state = nullptr;                // where the pass goes on from and keeps what it has done; null: it begins anew and keeps nothing
 };
 struct SequentialResult {
   std::vector<plan::LayerSelection> layers;                                  // one per kept layer

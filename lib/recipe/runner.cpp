@@ -83,7 +83,9 @@ void Runner::deliver(const std::string& file, const std::string& name) const {
 
 void Runner::execute(const PruneStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
   const auto source = checkpoint::Checkpoint::open(model_of(what.from));
-  const prune::PruneResult result = prune::prune(source, directory + "/model", what.options, progress_);
+  prune::PruneOptions options = what.options;
+  options.resume = true;  // execute(Stage) has removed what other inputs or options left
+  const prune::PruneResult result = prune::prune(source, directory + "/model", options, progress_);
   manifest.metrics["parameters_before"] = result.parameters_before;
   manifest.metrics["parameters_after"] = result.parameters_after;
 }
@@ -165,10 +167,10 @@ void Runner::execute(const ReportStage& what, const std::string& directory, chec
 
 void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   const std::string directory = directory_of(stage.name);
-  // What an unfinished or outdated run left is removed, except a training run of the same options, which goes on from its checkpoint.
+  // What an unfinished or outdated run left is removed, except of the same pruning or training, which go on from their checkpoint.
   const std::string started = directory + "/started.json";
   const std::string identity = Json{{"inputs", manifest.inputs}, {"options", manifest.options}, {"tool_version", checkpoint::tool_version()}}.dump();
-  const bool resumable = stage.kind() == "distill" && fs::exists(started) && core::read_text_file(started) == identity && !checkpoint::has_manifest(directory);
+  const bool resumable = (stage.kind() == "distill" || stage.kind() == "prune") && fs::exists(started) && core::read_text_file(started) == identity && !checkpoint::has_manifest(directory);
   if (!resumable) fs::remove_all(directory);
   fs::create_directories(directory);
   core::write_text_file(started, identity);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <numeric>
 
 #include "core/error.h"
@@ -205,6 +206,77 @@ TEST(Pruner, UnequalSources) {
   options.target.hidden = 32;
   options.criterion = "activation";
   EXPECT_NO_THROW(prune(source, f.dir.file("thin"), options, {}));
+}
+
+// Killed behind any layer and started again: the same bytes, and the layers before are not cut again.
+TEST(Pruner, GoesOnWhereItWasKilled) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  core::write_text_file(f.dir.file("text.txt"), [] {
+    std::string text;
+    for (int i = 0; i < 900; ++i) text += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
+    return text;
+  }());
+  struct Killed {};
+  for (const Compensation compensation : {Compensation::least_squares, Compensation::none}) {
+    PruneOptions options;
+    options.target.ffn = 64;
+    options.target.kv_groups = 1;
+    options.target.layers = 3;
+    options.target.hidden = 32;
+    options.compensation = compensation;
+    options.text_path = f.dir.file("text.txt");
+    options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+    options.state_share = 1;
+    const std::string whole = f.dir.file("whole"), broken = f.dir.file("broken");
+    prune(source, whole, options, {});
+    EXPECT_FALSE(std::filesystem::exists(whole + "/checkpoint"));
+    for (const std::int64_t last : {1, 2}) {
+      options.resume = false;
+      const auto until = [&](const core::ProgressEvent& e) {
+        if (e.stage == "prune" && e.unit == "layers" && e.done == last) throw Killed();
+      };
+      EXPECT_THROW(prune(source, broken, options, until), Killed);
+      EXPECT_TRUE(std::filesystem::exists(broken + "/checkpoint/streams.safetensors"));
+      options.resume = true;
+      PruneOptions other = options;
+      other.calibration.seed = 1;
+      EXPECT_THROW(prune(source, broken, other, {}), core::Error) << "another text";
+      std::vector<std::int64_t> cut;
+      prune(source, broken, options, [&](const core::ProgressEvent& e) {
+        if (e.stage == "prune" && e.unit == "layers") cut.push_back(e.done);
+      });
+      EXPECT_EQ(cut.front(), last + 1);
+      EXPECT_FALSE(std::filesystem::exists(broken + "/checkpoint"));
+      for (const char* file : {"/model.safetensors", "/plan.json", "/config.json"}) EXPECT_EQ(core::read_text_file(broken + file), core::read_text_file(whole + file)) << file;
+    }
+  }
+}
+
+TEST(Pruner, ABrokenStateIsRefusedAndAFullDiskOnlySaidSo) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  core::write_text_file(f.dir.file("text.txt"), [] {
+    std::string text;
+    for (int i = 0; i < 900; ++i) text += "word" + std::to_string(i * 7919 % 997) + " ";
+    return text;
+  }());
+  PruneOptions options;
+  options.target.ffn = 64;
+  options.text_path = f.dir.file("text.txt");
+  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  options.state_share = 1;
+  const std::string out = f.dir.file("out");
+  core::write_text_file(out + "/checkpoint/streams.safetensors", "nonsense");
+  options.resume = true;
+  EXPECT_THROW(prune(source, out, options, {}), core::Error);
+  options.resume = false;
+  EXPECT_NO_THROW(prune(source, out, options, {}));
+  core::write_text_file(f.dir.file("blocked/checkpoint"), "a file where the folder should be");
+  options.resume = true;
+  const PruneResult result = prune(source, f.dir.file("blocked"), options, {});
+  ASSERT_EQ(result.notes.size(), 1u);
+  EXPECT_NE(result.notes[0].find("resume"), std::string::npos) << result.notes[0];
 }
 
 TEST(Pruner, RefusesWhatItCannotDo) {

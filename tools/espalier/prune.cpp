@@ -21,6 +21,7 @@ struct Flags {
   std::optional<double> ridge;
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
   std::int64_t tokens = 65536, sequence = 512;
+  bool resume = false;
 };
 
 void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after, const std::vector<std::string>& notes = {}) {
@@ -75,6 +76,7 @@ void prune(const Flags& flags, const Common& common) {
   options.held_out_path = flags.held_out;
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
   options.seed = common.seed;
+  options.resume = flags.resume;
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
 #else
@@ -104,6 +106,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
   verb->add_option("--compensate", flags->compensate, "none or least_squares")->check(CLI::IsMember({"none", "least_squares"}));
   verb->add_option("--ridge", flags->ridge, "of least squares: how much the original weights count (0.2; 0.05 from 65536 tokens on)")->check(CLI::NonNegativeNumber);
+  verb->add_flag("--resume", flags->resume, "go on from the last checkpoint in --out");
   verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
