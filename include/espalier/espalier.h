@@ -60,7 +60,7 @@ ESPALIER_API void espalier_free(espalier_session* session); /* NULL is allowed *
 
 typedef struct espalier_info {
   size_t struct_size;
-  const char* architecture; /* valid as long as the session, as is isa */
+  const char* architecture; /* valid as long as the session, as are all strings here */
   const char* isa;
   int64_t vocab, layers, hidden, head_dim;
   int64_t positions;              /* the longest text the model was made for */
@@ -69,6 +69,8 @@ typedef struct espalier_info {
   int64_t weight_bytes_per_token; /* weights read to decode one token */
   int32_t threads;
   int32_t has_chat_template;      /* 1: espalier_tokenize_chat() knows the file's template */
+  const char* packed_file;        /* from which matrices are mapped; "": they were packed on loading */
+  const char* packed_refusal;     /* why a packed file that is there is not used; "": it is, or there is none */
 } espalier_info;
 ESPALIER_API espalier_status espalier_get_info(espalier_session* session, espalier_info* info, size_t struct_size);
 

@@ -25,13 +25,15 @@ struct espalier_session {
   espalier_session(const std::string& file, const runtime::SessionOptions& options) : path(file), session(file, options), reader(session) {
     architecture = std::string(session.arch().name);
     isa = session.isa();
+    packed_file = session.packed_file();
+    packed_refusal = session.packed_refusal();
   }
   const text::ChatTemplate& chat() {
     if (!conversation) conversation.emplace(session.tokenizer(), path);
     return *conversation;
   }
 
-  std::string path, architecture, isa;
+  std::string path, architecture, isa, packed_file, packed_refusal;
   runtime::Session session;
   runtime::TokenReader reader;
   std::optional<text::ChatTemplate> conversation;
@@ -211,7 +213,9 @@ espalier_status espalier_get_info(espalier_session* session, espalier_info* info
           .kv_bytes_per_token = s.session.kv_bytes_per_token(),
           .weight_bytes_per_token = s.session.weight_bytes_per_token(),
           .threads = s.session.threads(),
-          .has_chat_template = chat ? 1 : 0},
+          .has_chat_template = chat ? 1 : 0,
+          .packed_file = s.packed_file.c_str(),
+          .packed_refusal = s.packed_refusal.c_str()},
          struct_size, "espalier_info");
   });
 }

@@ -83,6 +83,8 @@ TEST_F(CApi, Info) {
   EXPECT_GT(i.weight_bytes_per_token, 0);
   EXPECT_EQ(i.threads, 1);
   EXPECT_EQ(i.has_chat_template, 1);
+  EXPECT_STREQ(i.packed_file, "");
+  EXPECT_STREQ(i.packed_refusal, "");
   EXPECT_STREQ(espalier_error(), "");
   EXPECT_EQ(std::string(espalier_version()).find('.'), 1u);
 }
