@@ -1,6 +1,6 @@
 // Which instruction sets this processor and operating system let us use. The enumerators are the names of compiler flags: on x86-64
-// without "-m" (with "-" where there is "_" here), so that one list in CMake gives both flags and run-time test (the compilers' own tests lack some of these names), on
-// ARMv8 as they follow "+" in -march.
+// without "-m" and with "_" for "-", so that one list in CMake gives both flags and run-time test (the compilers' own tests lack some of
+// these names), on ARMv8 as they follow "+" in -march.
 #pragma once
 #include <cstdint>
 

@@ -40,8 +40,7 @@ class Matrix {
   std::int64_t cols() const;
   format::FormatId format() const;
   std::int64_t gguf_bytes() const;                       // size in the file
-  bool owns_packed_copy() const;
-  std::span<const std::byte> packed() const;             // of a packed matrix: whole groups, the last one filled up with rows of zeros
+  std::span<const std::byte> packed() const;             // whole groups, the last one filled up with rows of zeros; empty where GGUF is read as it is
   void decode_row(std::int64_t row, float* out) const;   // exact values, for token embeddings
 
   struct State;

@@ -78,7 +78,6 @@ std::int64_t Matrix::rows() const { return state_->view.rows; }
 std::int64_t Matrix::cols() const { return state_->view.cols; }
 format::FormatId Matrix::format() const { return state_->format; }
 std::int64_t Matrix::gguf_bytes() const { return state_->gguf_bytes; }
-bool Matrix::owns_packed_copy() const { return state_->packed.data() != nullptr; }
 std::span<const std::byte> Matrix::packed() const {
   const State& s = *state_;
   if (s.kernel.interleave <= 1) return {};

@@ -65,7 +65,7 @@ std::optional<PassState::Position> PassState::load(std::vector<torch::Tensor>& d
     for (std::size_t k = 0; k < out.layers; ++k) {
       const auto layer = format::SafetensorsSet::open_file(layer_file(k));
       const Json decided = format::parse_json<Json>(layer.metadata().at("about"), layer_file(k));
-      ESP_CHECK(decided.at("run") == run_, input, layer_file(k), ": belongs to another run; start over without --resume");
+      ESP_CHECK(decided.at("run") == run_, input, layer_file(k), ": belongs to another run; remove ", folder_, " to start over");
       so_far.layers.push_back({.kv_groups = selection(decided.at("kv_groups")), .ffn = selection(decided.at("ffn"))});
       for (const Json& place : decided.at("refitted")) {
         const std::pair<arch::Role, int> key{static_cast<arch::Role>(place.at(0).get<int>()), place.at(1).get<int>()};
@@ -78,7 +78,7 @@ std::optional<PassState::Position> PassState::load(std::vector<torch::Tensor>& d
     return out;
   } catch (const std::exception& error) {
     if (const auto* known = dynamic_cast<const core::Error*>(&error)) throw *known;
-    core::fail(core::ErrorKind::input, folder_, ": broken (", error.what(), "); start over without --resume");
+    core::fail(core::ErrorKind::input, folder_, ": broken (", error.what(), "); remove it to start over");
   }
 }
 

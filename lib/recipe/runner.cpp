@@ -170,7 +170,8 @@ void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   // What an unfinished or outdated run left is removed, except of the same pruning or training, which go on from their checkpoint.
   const std::string started = directory + "/started.json";
   const std::string identity = Json{{"inputs", manifest.inputs}, {"options", manifest.options}, {"tool_version", checkpoint::tool_version()}}.dump();
-  const bool resumable = (stage.kind() == "distill" || stage.kind() == "prune") && fs::exists(started) && core::read_text_file(started) == identity && !checkpoint::has_manifest(directory);
+  const bool same = fs::exists(started) && core::read_text_file(started) == identity && !checkpoint::has_manifest(directory);
+  const bool resumable = same && (stage.kind() == "distill" || stage.kind() == "prune");
   if (!resumable) fs::remove_all(directory);
   fs::create_directories(directory);
   core::write_text_file(started, identity);

@@ -193,7 +193,7 @@ TEST_P(EveryIsa, PackedRowsDecodeExactly) {
       f.decode(w.bytes.data(), w.values.data(), rows * cols);
     }
     const Matrix m(*GetParam().table, f.id, w.bytes, rows, cols, pool);
-    packed += m.owns_packed_copy();
+    packed += !m.packed().empty();
     std::vector<float> row(static_cast<std::size_t>(cols));
     for (std::int64_t r = 0; r < rows; ++r) {
       m.decode_row(r, row.data());

@@ -34,7 +34,7 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
 
     const Matrix w(table, f.id, bytes, rows, cols, pool);
     EXPECT_EQ(w.gguf_bytes(), static_cast<std::int64_t>(bytes.size()));
-    EXPECT_FALSE(w.owns_packed_copy());
+    EXPECT_TRUE(w.packed().empty());
     Activations in(8, cols);
     in.set(x.data(), n, cols);
     std::vector<float> y(static_cast<std::size_t>(n * rows)), row(static_cast<std::size_t>(cols));
