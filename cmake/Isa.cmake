@@ -1,12 +1,12 @@
-# espalier_add_isa(<name> REQUIRES <feature>... [FLAGS <flag>...]): compiles lib/kernels/isa/<name>.cpp with the flags, or with
+# espalier_add_isa(<name> REQUIRES <feature>... [FLAGS <flag>...]): compiles lib/device/kernels/isa/<name>.cpp with the flags, or with
 # -m<feature>... when none are named, into esp_kernels and lists it, with the run-time test for the same features, in isa_list.inc (order
 # of the calls = order of preference, last runnable wins).
-# Only for a target processor: lib/kernels/CMakeLists.txt guards the calls by CMAKE_SYSTEM_PROCESSOR.
+# Only for a target processor: lib/device/kernels/CMakeLists.txt guards the calls by CMAKE_SYSTEM_PROCESSOR.
 set_property(GLOBAL PROPERTY ESPALIER_ISA_LIST "")
 function(espalier_add_isa name)
   cmake_parse_arguments(isa "" "" "REQUIRES;FLAGS" ${ARGN})
-  add_library(esp_isa_${name} OBJECT ${CMAKE_SOURCE_DIR}/lib/kernels/isa/${name}.cpp)
-  target_include_directories(esp_isa_${name} PRIVATE ${CMAKE_SOURCE_DIR}/lib)
+  add_library(esp_isa_${name} OBJECT ${CMAKE_SOURCE_DIR}/lib/device/kernels/isa/${name}.cpp)
+  target_include_directories(esp_isa_${name} PRIVATE ${CMAKE_SOURCE_DIR}/lib/base ${CMAKE_SOURCE_DIR}/lib/device)
   target_link_libraries(esp_isa_${name} PRIVATE esp_flags)
   set(flags ${isa_FLAGS})
   if(NOT flags)

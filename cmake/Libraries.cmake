@@ -1,10 +1,10 @@
-# One static library esp_<folder> for each line of lib/DEPENDS: sources found by folder, links taken from the line.
-# A folder that (directly) uses @torch is left out with ESPALIER_TRAIN=OFF, and so is all that depends on it.
+# One static library esp_<room> for each room in lib/DEPENDS: sources found by folder, links taken from its line. Each tower is an include root.
+# A room that (directly) uses @torch is left out with ESPALIER_TRAIN=OFF, and so is all that depends on it.
 
 add_library(esp_flags INTERFACE)
 target_compile_options(esp_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Werror=switch)
 # Where fused multiply-adds are part of the baseline, GCC would form them from any product and sum, and what encoders, decoders and the
-# reference compute would differ from x86-64. The instruction sets ask for them again (lib/kernels/CMakeLists.txt).
+# reference compute would differ from x86-64. The instruction sets ask for them again (lib/device/kernels/CMakeLists.txt).
 if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   add_compile_options(-ffp-contract=off)
 endif()
@@ -57,10 +57,15 @@ function(espalier_add_libraries)
     endif()
     target_precompile_headers(esp_torch_pch PRIVATE <torch/types.h> <nlohmann/json.hpp>)
   endif()
-  set(device_tower "^(core|format|arch|text|kernels|runtime|capi)$")  # what espalier-run is made of
+  set(device_program "^(core|format|arch|text|kernels|runtime|capi)$")  # what espalier-run is made of
   file(STRINGS ${CMAKE_SOURCE_DIR}/lib/DEPENDS lines REGEX "^[a-z]")
   set(have "")
+  set(places "")
   foreach(line IN LISTS lines)
+    if(line MATCHES "^tower ([a-z]+):")
+      set(tower ${CMAKE_MATCH_1})
+      continue()
+    endif()
     string(REGEX MATCH "^([a-z_]+): *(.*)$" matched "${line}")
     set(folder ${CMAKE_MATCH_1})
     string(REGEX REPLACE " +" ";" needs "${CMAKE_MATCH_2}")
@@ -84,12 +89,13 @@ function(espalier_add_libraries)
     if(NOT ESPALIER_TRAIN AND (torch OR skip))
       continue()
     endif()
-    if(ESPALIER_DEVICE_ONLY AND NOT folder MATCHES "${device_tower}")
+    if(ESPALIER_DEVICE_ONLY AND NOT folder MATCHES "${device_program}")
       continue()
     endif()
     list(APPEND have ${folder})
-    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lib/${folder}/*.cpp)
-    list(FILTER sources EXCLUDE REGEX "/lib/kernels/isa/")  # each has flags of its own: lib/kernels/CMakeLists.txt
+    list(APPEND places ${tower}/${folder})
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lib/${tower}/${folder}/*.cpp)
+    list(FILTER sources EXCLUDE REGEX "/kernels/isa/")  # each has flags of its own: lib/device/kernels/CMakeLists.txt
     if(sources)
       add_library(esp_${folder} STATIC ${sources})
       set(scope PUBLIC)
@@ -102,7 +108,7 @@ function(espalier_add_libraries)
       add_library(esp_${folder} INTERFACE)
       set(scope INTERFACE)
     endif()
-    if(folder MATCHES "${device_tower}")  # what espalier-run does not use of them is left out by the linker
+    if(folder MATCHES "${device_program}")  # what espalier-run does not use of them is left out by the linker
       target_compile_options(esp_${folder} PRIVATE -ffunction-sections -fdata-sections)
     endif()
     if(folder MATCHES "^(arch|core)$")  # tables, checks, files; nothing in them takes time
@@ -110,11 +116,11 @@ function(espalier_add_libraries)
     elseif(folder MATCHES "^(text|runtime|capi)$")  # the loops that count are in kernels and format
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O2>)
     endif()
-    target_include_directories(esp_${folder} ${scope} ${CMAKE_SOURCE_DIR}/lib)
+    target_include_directories(esp_${folder} ${scope} ${CMAKE_SOURCE_DIR}/lib/${tower})
     target_link_libraries(esp_${folder} ${scope} ${links})
-    if(EXISTS ${CMAKE_SOURCE_DIR}/lib/${folder}/CMakeLists.txt)
-      add_subdirectory(${CMAKE_SOURCE_DIR}/lib/${folder} ${CMAKE_BINARY_DIR}/lib/${folder})
+    if(EXISTS ${CMAKE_SOURCE_DIR}/lib/${tower}/${folder}/CMakeLists.txt)
+      add_subdirectory(${CMAKE_SOURCE_DIR}/lib/${tower}/${folder} ${CMAKE_BINARY_DIR}/lib/${tower}/${folder})
     endif()
   endforeach()
-  set(ESPALIER_FOLDERS ${have} PARENT_SCOPE)
+  set(ESPALIER_ROOMS ${places} PARENT_SCOPE)  # "tower/room" each
 endfunction()

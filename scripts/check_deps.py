@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Compares every #include "folder/..." under lib/ with the arrows in lib/DEPENDS, and third-party headers with the folders that may use them."""
+"""Compares every #include "room/..." under lib/ with the arrows in lib/DEPENDS, the arrows with the order of towers, and third-party headers with
+the rooms that may use them."""
 import pathlib
 import re
 import sys
 
 root = pathlib.Path(__file__).resolve().parent.parent / "lib"
-allowed, third = {}, {}
+allowed, third, tower_of, below = {}, {}, {}, {}
 for line in (root / "DEPENDS").read_text().splitlines():
-    if line and not line.startswith("#"):
+    if line.startswith("tower "):
+        tower, needs = line.removeprefix("tower ").split(":")
+        below[tower] = set(needs.split()) | {tower}
+    elif line and not line.startswith("#"):
         folder, needs = line.split(":")
+        tower_of[folder] = tower
         allowed[folder] = {n for n in needs.split() if not n.startswith("@")} | {folder}
         third[folder] = {n[1:] for n in needs.split() if n.startswith("@")}
 
@@ -23,13 +28,18 @@ def closure(folder, seen=None):
 packages = {"torch": r"<(torch|ATen|c10)/", "yaml": r"<yaml-cpp/", "openssl": r"<openssl/", "json": r"<nlohmann/", "eigen": r"<(Eigen|unsupported)/", "pcre2": r"<pcre2",
             "utf8proc": r"<utf8proc", "xxhash": r"<xxhash"}
 problems, files = [], 0
+for number, tower in enumerate(below):
+    problems += [f"lib/DEPENDS: tower {tower} may not use {other}, which stands above it" for other in below[tower] if other not in list(below)[:number + 1]]
+for folder, needs in allowed.items():
+    problems += [f"lib/DEPENDS: {folder} (tower {tower_of[folder]}) may not use {need} (tower {tower_of.get(need, 'unknown')})"
+                 for need in sorted(needs) if tower_of.get(need) not in below[tower_of[folder]]]
 for path in sorted(root.rglob("*")):
     if path.suffix not in (".h", ".cpp", ".inc"):
         continue
     files += 1
-    folder = path.relative_to(root).parts[0]
-    if folder not in allowed:
-        problems.append(f"lib/{folder}: not in lib/DEPENDS")
+    tower, folder = path.relative_to(root).parts[:2]
+    if tower_of.get(folder) != tower:
+        problems.append(f"lib/{tower}/{folder}: not in lib/DEPENDS under tower {tower}")
         continue
     reach = set().union(*(third[f] for f in closure(folder)))
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -42,7 +52,7 @@ for path in sorted(root.rglob("*")):
         for package, pattern in packages.items():
             if re.search(pattern, line) and package not in reach:
                 problems.append(f"{place}: {folder} may not use {package} (lib/DEPENDS)")
-if len(allowed) < 15 or files < 20:
-    problems.append(f"only {len(allowed)} folders and {files} files were looked at")
+if len(below) != 5 or len(allowed) < 15 or files < 20:
+    problems.append(f"only {len(below)} towers, {len(allowed)} rooms and {files} files were looked at")
 print("\n".join(problems) or f"{files} files keep to lib/DEPENDS")
 sys.exit(bool(problems))

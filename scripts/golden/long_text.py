@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Golden values of the tokenizers on a long text: 200 kB of many scripts, code, emoji, runs of white space, digits and broken UTF-8.
 
-The text is not stored: tests/text/long_text.h makes the same one of the same material. Writes
+The text is not stored: tests/base/text/long_text.h makes the same one of the same material. Writes
   tests/golden/text_long/material.json   fragments and ranges of code points the text is stitched from, seed, length and SHA-256 of the text
   tests/golden/text_long/<name>.json     for each fixture of scripts/golden/text.py: count and SHA-256 of its ids for the whole text, and the first
                                          8 digits of the SHA-256 for each 1000 bytes of it, so that a difference points to a place

@@ -122,7 +122,7 @@ TEST(Export, FileTypeOfMixes) {
   for (const auto& [name, type] : expected) EXPECT_EQ(file_type(source, mix(source, name)), type) << name;
 }
 
-// Every mix, and every rounding of one mix of each kind (tests/quant rounds to every format).
+// Every mix, and every rounding of one mix of each kind (tests/files/quant rounds to every format).
 TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
   support::TempDir dir;
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 1, .q_per_kv = 16, .ffn = 256}));

@@ -1,4 +1,4 @@
-// Speed, memory and ISA from a child process of espalier-run, so that nothing of this process counts. Internal to lib/verify.
+// Speed, memory and ISA from a child process of espalier-run, so that nothing of this process counts. Internal to lib/pipeline/verify.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>

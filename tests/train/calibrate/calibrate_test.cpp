@@ -17,7 +17,7 @@ namespace {
 using arch::Role;
 using Key = std::pair<Role, int>;
 
-// 64 windows of 64 tokens are one forward of lib/calibrate, so 70 are two; an ffn of 388 is two panels of its Gram matrix.
+// 64 windows of 64 tokens are one forward of lib/train/calibrate, so 70 are two; an ffn of 388 is two panels of its Gram matrix.
 constexpr std::int64_t kSequence = 64, kWindows = 70, kFfn = 388;
 
 // Products of float32 over at most 4096 tokens, and a forward pass whose batches have another size: a few hundred eps of |x_i| |x_j|.

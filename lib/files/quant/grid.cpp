@@ -83,7 +83,7 @@ void pack_simple(const GridBlock& b, const std::uint8_t* q, std::byte* out) {
   format::store_block(packed, out, 0);
 }
 
-// Layouts of the K formats are drawn in lib/format/blocks/q4_k.cpp, q5_k.cpp, q6_k.cpp.
+// Layouts of the K formats are drawn in lib/base/format/blocks/q4_k.cpp, q5_k.cpp, q6_k.cpp.
 template <typename Block>
 void pack_affine_super(const GridBlock& b, const std::uint8_t* q, std::byte* out) {
   Block packed{};

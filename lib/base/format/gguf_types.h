@@ -1,4 +1,4 @@
-// Names of GGUF value types, for messages. Private to lib/format.
+// Names of GGUF value types, for messages. Private to lib/base/format.
 #pragma once
 #include <array>
 #include <cstddef>

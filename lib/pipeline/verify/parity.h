@@ -1,4 +1,4 @@
-// Legs A and B: is the file read right, are the kernels right? Internal to lib/verify.
+// Legs A and B: is the file read right, are the kernels right? Internal to lib/pipeline/verify.
 #pragma once
 #include <cstdint>
 #include <string>

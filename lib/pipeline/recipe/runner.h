@@ -1,4 +1,4 @@
-// Runs stages: directories, manifests, hashes. Internal to lib/recipe.
+// Runs stages: directories, manifests, hashes. Internal to lib/pipeline/recipe.
 #pragma once
 #include <map>
 #include <string>

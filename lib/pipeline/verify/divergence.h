@@ -1,4 +1,4 @@
-// KL divergence, agreement and negative log-likelihood of rows of logits. Internal to lib/verify.
+// KL divergence, agreement and negative log-likelihood of rows of logits. Internal to lib/pipeline/verify.
 #pragma once
 #include <torch/types.h>
 

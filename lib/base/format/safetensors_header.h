@@ -1,5 +1,5 @@
 // The JSON of safetensors files, parsed strictly: duplicate keys, wrong types and unknown fields are refused with the place.
-// Private to lib/format.
+// Private to lib/base/format.
 #pragma once
 #include <cstdint>
 #include <map>

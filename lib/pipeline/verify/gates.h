@@ -1,4 +1,4 @@
-// Internal to lib/verify.
+// Internal to lib/pipeline/verify.
 #pragma once
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-// Internal to lib/report.
+// Internal to lib/pipeline/report.
 #pragma once
 #include <string_view>
 

@@ -19,7 +19,7 @@ namespace {
 using arch::Arch;
 using arch::ModelDims;
 
-constexpr std::string_view kBegin = "<!-- families: written by tests/plan/readme_families_test.cpp -->\n", kEnd = "<!-- end of families -->\n";
+constexpr std::string_view kBegin = "<!-- families: written by tests/files/plan/readme_families_test.cpp -->\n", kEnd = "<!-- end of families -->\n";
 
 // The GGUF architecture; empty: refused.
 std::string_view gguf_of(const Arch& a, const ModelDims& d) {

@@ -34,7 +34,7 @@ std::string matrix() {
   std::ostringstream out;
   out << "# What a model is still read as when it is cut\n\n"
          "Each cell: stock llama.cpp reading the GGUF / transformers reading the directory. `yes`: as the family it was. `as X`: leaves as architecture X, which\n"
-         "computes the same. `refused`: the tool says why before anything is computed. `tests/plan/targets_test.cpp` writes this table and fails when it is not true.\n\n"
+         "computes the same. `refused`: the tool says why before anything is computed. `tests/files/plan/targets_test.cpp` writes this table and fails when it is not true.\n\n"
          "| cut |";
   for (const Arch* a : arch::all_archs()) out << " " << a->name << " |";
   out << "\n|---|";
