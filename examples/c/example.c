@@ -16,7 +16,8 @@ static int failed(const char* what, espalier_status status) {
 }
 
 /* The most probable next token, by hand: what espalier_generate() does at temperature 0. */
-static espalier_status best_next(espalier_session* session, const int32_t* tokens, size_t n, size_t vocab, int32_t* best) {
+static espalier_status best_next(espalier_session* session, const int32_t* tokens, size_t n,
+                                 size_t vocab, int32_t* best) {
   espalier_status status;
   size_t i;
   float* logits = malloc(vocab * sizeof *logits);
@@ -50,8 +51,11 @@ int main(int argc, char** argv) {
   if (status != ESPALIER_OK) return failed("load", status);
   status = espalier_get_info(session, &info, sizeof info);
   if (status != ESPALIER_OK) return failed("info", status);
-  fprintf(stderr, "libespalier %s: %s, %ld layers, %ld tokens in the vocabulary, KV cache of %ld bytes, %s\n", espalier_version(), info.architecture, (long)info.layers,
-          (long)info.vocab, (long)(info.kv_bytes_per_token * info.context), info.isa);
+  fprintf(
+      stderr,
+      "libespalier %s: %s, %ld layers, %ld tokens in the vocabulary, KV cache of %ld bytes, %s\n",
+      espalier_version(), info.architecture, (long)info.layers, (long)info.vocab,
+      (long)(info.kv_bytes_per_token * info.context), info.isa);
   if (strcmp(argv[2], "-") == 0) {
     espalier_free(session);
     return 0;
@@ -62,7 +66,8 @@ int main(int argc, char** argv) {
   if (status != ESPALIER_OK && status != ESPALIER_SHORT_BUFFER) return failed("tokenize", status);
   tokens = malloc((n + 1) * sizeof *tokens);
   if (tokens == NULL) return ESPALIER_NO_MEMORY;
-  status = espalier_tokenize(session, argv[2], strlen(argv[2]), ESPALIER_ADD_SPECIAL, tokens, n, &n);
+  status =
+      espalier_tokenize(session, argv[2], strlen(argv[2]), ESPALIER_ADD_SPECIAL, tokens, n, &n);
   if (status != ESPALIER_OK) return failed("tokenize", status);
   status = best_next(session, tokens, n, (size_t)info.vocab, &first);
   if (status != ESPALIER_OK) return failed("prefill", status);
@@ -70,10 +75,12 @@ int main(int argc, char** argv) {
   espalier_generate_options_init(&generate, sizeof generate);
   if (argc > 3) generate.tokens = atol(argv[3]);
   generate.keep = 1; /* the prompt has been read */
-  status = espalier_generate(session, tokens, n, &generate, print_text, NULL, &result, sizeof result);
+  status =
+      espalier_generate(session, tokens, n, &generate, print_text, NULL, &result, sizeof result);
   if (status != ESPALIER_OK) return failed("generate", status);
   printf("\n");
-  fprintf(stderr, "token %ld first, %ld tokens in %.3f s\n", (long)first, (long)result.generated_tokens, result.prefill_seconds + result.decode_seconds);
+  fprintf(stderr, "token %ld first, %ld tokens in %.3f s\n", (long)first,
+          (long)result.generated_tokens, result.prefill_seconds + result.decode_seconds);
   free(tokens);
   espalier_free(session);
   return 0;

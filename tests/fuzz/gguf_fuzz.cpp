@@ -1,4 +1,5 @@
-// Any bytes as a GGUF file: read or refused with an Error. What is read must be usable: typed access, and every tensor's bytes decoded.
+// Any bytes as a GGUF file: read or refused with an Error. What is read must be usable: typed
+// access, and every tensor's bytes decoded.
 #include <algorithm>
 #include <cstdint>
 
@@ -27,7 +28,8 @@ void use(const espalier::core::FileReader& file) {
     std::vector<std::byte> bytes(tensor.bytes);
     file.read(tensor.offset, bytes);
     std::vector<float> values(static_cast<std::size_t>(tensor.cols() * tensor.rows()));
-    espalier::format::info(tensor.format).decode(bytes.data(), values.data(), static_cast<std::int64_t>(values.size()));
+    espalier::format::info(tensor.format)
+        .decode(bytes.data(), values.data(), static_cast<std::int64_t>(values.size()));
   }
 }
 

@@ -34,7 +34,8 @@ arch::ModelDims small_dims() {
 
 void read_config(const std::string& text) {
   const checkpoint::ParsedConfig parsed = checkpoint::parse_hf_config(text, "config.json");
-  const std::string written = checkpoint::make_hf_config(*parsed.arch, parsed.dims, text, format::FormatId::f32, nullptr);
+  const std::string written =
+      checkpoint::make_hf_config(*parsed.arch, parsed.dims, text, format::FormatId::f32, nullptr);
   require(checkpoint::parse_hf_config(written, "written").dims == parsed.dims);
 }
 
@@ -42,7 +43,8 @@ void read_prune_plan(const std::string& text) {
   static const arch::ModelDims dims = small_dims();
   const plan::PrunePlan read = plan::prune_plan_from_json(text, dims, "plan.json");
   const std::string written = plan::to_json(read, llama(), dims);
-  require(plan::to_json(plan::prune_plan_from_json(written, dims, "written"), llama(), dims) == written);
+  require(plan::to_json(plan::prune_plan_from_json(written, dims, "written"), llama(), dims) ==
+          written);
 }
 
 void read_quant_plan(const std::string& text) {
@@ -54,7 +56,9 @@ void read_quant_plan(const std::string& text) {
 
 void read_manifest(const std::string& text) {
   static const std::string directory = [] {
-    const std::string path = (std::filesystem::temp_directory_path() / ("espalier-json-fuzz-" + std::to_string(::getpid()))).string();
+    const std::string path = (std::filesystem::temp_directory_path() /
+                              ("espalier-json-fuzz-" + std::to_string(::getpid())))
+                                 .string();
     std::filesystem::create_directories(path);
     return path;
   }();
@@ -62,7 +66,8 @@ void read_manifest(const std::string& text) {
   const checkpoint::Manifest read = checkpoint::read_manifest(directory);
   checkpoint::write_manifest(directory, read);
   const checkpoint::Manifest again = checkpoint::read_manifest(directory);
-  require(again.stage == read.stage && again.inputs == read.inputs && again.outputs == read.outputs);
+  require(again.stage == read.stage && again.inputs == read.inputs &&
+          again.outputs == read.outputs);
 }
 
 }  // namespace
@@ -72,11 +77,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string text(reinterpret_cast<const char*>(data) + 1, size - 1);
   fuzz::allow_refusal([&] {
     switch (data[0]) {
-      case 'c': read_config(text); break;
-      case 'p': read_prune_plan(text); break;
-      case 'q': read_quant_plan(text); break;
-      case 'm': read_manifest(text); break;
-      default: break;
+      case 'c':
+        read_config(text);
+        break;
+      case 'p':
+        read_prune_plan(text);
+        break;
+      case 'q':
+        read_quant_plan(text);
+        break;
+      case 'm':
+        read_manifest(text);
+        break;
+      default:
+        break;
     }
   });
   return 0;

@@ -1,4 +1,5 @@
-// What a fuzz target lets pass: an Error that blames the input. Everything else ends the program, and libFuzzer keeps the input.
+// What a fuzz target lets pass: an Error that blames the input. Everything else ends the program,
+// and libFuzzer keeps the input.
 #pragma once
 #include <cstdlib>
 

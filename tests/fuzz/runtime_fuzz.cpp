@@ -1,4 +1,5 @@
-// Any bytes as a model for the device runtime: refused with an Error, or loaded and one token decoded, on the fast kernels and the reference.
+// Any bytes as a model for the device runtime: refused with an Error, or loaded and one token
+// decoded, on the fast kernels and the reference.
 #include <cstdint>
 
 #include "format/memory_file.h"

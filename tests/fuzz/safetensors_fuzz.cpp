@@ -1,4 +1,5 @@
-// Any bytes as a safetensors file, and as an index: read or refused with an Error. The tensors of what is read tile the data.
+// Any bytes as a safetensors file, and as an index: read or refused with an Error. The tensors of
+// what is read tile the data.
 #include <cstdint>
 #include <span>
 

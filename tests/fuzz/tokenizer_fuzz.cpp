@@ -2,7 +2,8 @@
 //   'j'  tokenizer.json, and behind a zero byte tokenizer_config.json      'g'  a GGUF file
 //   'm'  tokenizer.model
 //   'b'  text for a byte-level BPE tokenizer                              's'  text for an SPM tokenizer      'u'  for a unigram one
-// Files are read or refused with an Error; what is read must encode and decode. Text must come back from its ids.
+// Files are read or refused with an Error; what is read must encode and decode. Text must come back
+// from its ids.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -42,7 +43,8 @@ void read_json_files(std::string_view bytes) {
 void read_gguf(std::string_view bytes) {
   static espalier::support::MemoryFile memory;
   memory.assign(bytes);
-  use(tokenizer_from_gguf(espalier::format::GgufHeader::read(espalier::core::FileReader(memory.path()))));
+  use(tokenizer_from_gguf(
+      espalier::format::GgufHeader::read(espalier::core::FileReader(memory.path()))));
 }
 
 void read_model(std::string_view bytes) {
@@ -57,7 +59,8 @@ TokenizerData with_bytes(TokenizerKind kind) {
   TokenizerData data;
   data.kind = kind;
   const bool spm = kind != TokenizerKind::byte_bpe;  // pieces of SentencePiece
-  for (int b = 0; b < 256; ++b) data.tokens.push_back(spm ? byte_token(b) : byte_symbol(static_cast<std::uint8_t>(b)));
+  for (int b = 0; b < 256; ++b)
+    data.tokens.push_back(spm ? byte_token(b) : byte_symbol(static_cast<std::uint8_t>(b)));
   data.types.assign(256, spm ? TokenType::byte : TokenType::normal);
   data.scores.assign(256, 0.0f);
   float score = -1.0f;
@@ -68,10 +71,14 @@ TokenizerData with_bytes(TokenizerKind kind) {
     score -= 1.0f;
   };
   if (spm) {
-    for (const char* token : {"\xE2\x96\x81" "a", "aa", "\xE2\x96\x81\xE2\x96\x81", "\xE2\x96\x81", "a", "\xC3\xA9"}) add(token, TokenType::normal);
+    for (const char* token : {"\xE2\x96\x81"
+                              "a",
+                              "aa", "\xE2\x96\x81\xE2\x96\x81", "\xE2\x96\x81", "a", "\xC3\xA9"})
+      add(token, TokenType::normal);
     data.pre = "default";
   } else {
-    for (const char* merge : {"a a", "aa a", "\xC4\xA0 a", "\xC4\xA0 \xC4\xA0", "\xC3\x83 \xC2\xA9"}) {
+    for (const char* merge :
+         {"a a", "aa a", "\xC4\xA0 a", "\xC4\xA0 \xC4\xA0", "\xC3\x83 \xC2\xA9"}) {
       const std::string text = merge;
       const std::size_t space = text.find(' ');
       add(text.substr(0, space) + text.substr(space + 1), TokenType::normal);
@@ -89,13 +96,20 @@ TokenizerData with_bytes(TokenizerKind kind) {
 }
 
 void encode_text(TokenizerKind kind, std::string_view text) {
-  static const Tokenizer bpe(with_bytes(TokenizerKind::byte_bpe)), spm(with_bytes(TokenizerKind::spm)), unigram(with_bytes(TokenizerKind::unigram));
-  const Tokenizer& tokenizer = kind == TokenizerKind::spm ? spm : kind == TokenizerKind::unigram ? unigram : bpe;
+  static const Tokenizer bpe(with_bytes(TokenizerKind::byte_bpe)),
+      spm(with_bytes(TokenizerKind::spm)), unigram(with_bytes(TokenizerKind::unigram));
+  const Tokenizer& tokenizer = kind == TokenizerKind::spm       ? spm
+                               : kind == TokenizerKind::unigram ? unigram
+                                                                : bpe;
   std::string repaired = replace_broken_utf8(text);
   for (const bool parse : {false, true}) {
     const std::string decoded = tokenizer.decode(tokenizer.encode(text, true, parse));
-    // SPM and unigram write U+2581 for a space and put one behind every added token; only text without either comes back as it was.
-    const bool exact = kind == TokenizerKind::byte_bpe || (repaired.find(kSpaceSymbol) == std::string::npos && repaired.find("<x") == std::string::npos && repaired.find("<unk>") == std::string::npos);
+    // SPM and unigram write U+2581 for a space and put one behind every added token; only text
+    // without either comes back as it was.
+    const bool exact =
+        kind == TokenizerKind::byte_bpe ||
+        (repaired.find(kSpaceSymbol) == std::string::npos &&
+         repaired.find("<x") == std::string::npos && repaired.find("<unk>") == std::string::npos);
     if (exact) require(decoded == repaired);
   }
 }
@@ -107,13 +121,26 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   espalier::fuzz::allow_refusal([&] {
     switch (data[0]) {
-      case 'j': read_json_files(bytes); break;
-      case 'g': read_gguf(bytes); break;
-      case 'm': read_model(bytes); break;
-      case 'b': encode_text(TokenizerKind::byte_bpe, bytes); break;
-      case 's': encode_text(TokenizerKind::spm, bytes); break;
-      case 'u': encode_text(TokenizerKind::unigram, bytes); break;
-      default: break;
+      case 'j':
+        read_json_files(bytes);
+        break;
+      case 'g':
+        read_gguf(bytes);
+        break;
+      case 'm':
+        read_model(bytes);
+        break;
+      case 'b':
+        encode_text(TokenizerKind::byte_bpe, bytes);
+        break;
+      case 's':
+        encode_text(TokenizerKind::spm, bytes);
+        break;
+      case 'u':
+        encode_text(TokenizerKind::unigram, bytes);
+        break;
+      default:
+        break;
     }
   });
   return 0;

@@ -1,4 +1,5 @@
-// Any bytes as a recipe: read or refused with an Error. Of what is read, every key is asked for in every way, maps and lists all the way down.
+// Any bytes as a recipe: read or refused with an Error. Of what is read, every key is asked for in
+// every way, maps and lists all the way down.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -40,7 +41,8 @@ void use(YamlMap& map, int& left) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static espalier::support::MemoryFile memory;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  if (text.find("use") != std::string_view::npos) return 0;  // would open other files, whatever their names
+  if (text.find("use") != std::string_view::npos)
+    return 0;  // would open other files, whatever their names
   memory.assign(text);
   allow_refusal([&] {
     YamlMap map = YamlMap::load(memory.path());

@@ -1,4 +1,5 @@
-// A small model of any family and what can be cut from it, for the tables of what readers make of the rest.
+// A small model of any family and what can be cut from it, for the tables of what readers make of
+// the rest.
 #pragma once
 #include <functional>
 #include <string_view>
@@ -20,7 +21,8 @@ inline arch::ModelDims whole(const arch::Arch& a) {
   for (std::size_t l = 0; l < d.layers.size(); ++l) {
     const auto index = static_cast<std::int64_t>(l);
     d.layers[l].rope = arch::rope_by_default(a, index);
-    d.layers[l].local = a.window_period > arch::kOnlyListed && a.window_period != arch::kEveryLayer && arch::local_by_default(a, index);
+    d.layers[l].local = a.window_period > arch::kOnlyListed &&
+                        a.window_period != arch::kEveryLayer && arch::local_by_default(a, index);
     if (d.layers[l].local) d.window = 64;
   }
   d.tied = a.defaults.tied;
@@ -41,17 +43,28 @@ inline const std::vector<Cut>& cuts() {
   static const std::vector<Cut> all{
       {"nothing", [](arch::ModelDims&) {}},
       {"vocab", [](arch::ModelDims& d) { d.vocab = 400; }},
-      {"ffn", [](arch::ModelDims& d) { for (arch::LayerDims& l : d.layers) l.ffn = 256; }},
+      {"ffn",
+       [](arch::ModelDims& d) {
+         for (arch::LayerDims& l : d.layers) l.ffn = 256;
+       }},
       {"hidden", [](arch::ModelDims& d) { d.hidden = 192; }},
       {"hidden, no multiple of the heads", [](arch::ModelDims& d) { d.hidden = 202; }},
       {"kv_groups", [](arch::ModelDims& d) { groups(d, 2); }},
-      {"q_per_kv", [](arch::ModelDims& d) { for (arch::LayerDims& l : d.layers) l.q_per_kv = 1; }},
-      {"hidden and kv_groups in proportion", [](arch::ModelDims& d) { groups(d, 2); d.hidden = 128; }},
+      {"q_per_kv",
+       [](arch::ModelDims& d) {
+         for (arch::LayerDims& l : d.layers) l.q_per_kv = 1;
+       }},
+      {"hidden and kv_groups in proportion",
+       [](arch::ModelDims& d) {
+         groups(d, 2);
+         d.hidden = 128;
+       }},
       {"layers, the last one", [](arch::ModelDims& d) { d.layers.pop_back(); }},
       {"layers, the third", [](arch::ModelDims& d) { d.layers.erase(d.layers.begin() + 2); }},
       {"ffn of one layer", [](arch::ModelDims& d) { d.layers[1].ffn = 256; }},
       {"one whole FFN", [](arch::ModelDims& d) { d.layers[1].ffn = 0; }},
-      {"one whole attention", [](arch::ModelDims& d) { d.layers[1].kv_groups = d.layers[1].q_per_kv = 0; }},
+      {"one whole attention",
+       [](arch::ModelDims& d) { d.layers[1].kv_groups = d.layers[1].q_per_kv = 0; }},
   };
   return all;
 }

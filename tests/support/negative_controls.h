@@ -1,4 +1,5 @@
-// The models that tests/support/wrong_models.py makes for transformers, made for the training side: each is wrong in one thing. Needs LibTorch.
+// The models that tests/support/wrong_models.py makes for transformers, made for the training side:
+// each is wrong in one thing. Needs LibTorch.
 #pragma once
 #include <string>
 #include <utility>
@@ -9,7 +10,8 @@
 
 namespace espalier::support {
 
-inline std::vector<std::pair<std::string, model::Transformer>> negative_controls(const checkpoint::Checkpoint& source) {
+inline std::vector<std::pair<std::string, model::Transformer>> negative_controls(
+    const checkpoint::Checkpoint& source) {
   torch::NoGradGuard no_grad;
   using arch::Role;
   const arch::ModelDims& dims = source.dims();
@@ -23,8 +25,9 @@ inline std::vector<std::pair<std::string, model::Transformer>> negative_controls
   while (dims.layers[first].kv_groups == 0) ++first;
   while (dims.layers[last].ffn == 0) --last;
   model::Transformer shuffled = with(dims), silent = with(dims);
-  torch::Tensor q = shuffled.weight(arch::attention_inputs(source.arch()).front(), static_cast<int>(first))
-                        .narrow(0, 0, dims.layers[first].kv_groups * dims.layers[first].q_per_kv * dims.head_dim);
+  torch::Tensor q =
+      shuffled.weight(arch::attention_inputs(source.arch()).front(), static_cast<int>(first))
+          .narrow(0, 0, dims.layers[first].kv_groups * dims.layers[first].q_per_kv * dims.head_dim);
   q.copy_(q.flip(0));
   silent.weight(Role::ffn_down, static_cast<int>(last)).zero_();
   std::vector<std::pair<std::string, model::Transformer>> out;

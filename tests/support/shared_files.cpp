@@ -6,7 +6,9 @@ namespace espalier::support {
 
 std::string shared_file(const std::string& name) {
   const char* folder = std::getenv("ESPALIER_SHARED");
-  return (folder != nullptr ? std::string(folder) : std::string(ESPALIER_SOURCE_DIR) + "/../shared") + "/" + name;
+  return (folder != nullptr ? std::string(folder)
+                            : std::string(ESPALIER_SOURCE_DIR) + "/../shared") +
+         "/" + name;
 }
 std::string teacher_file() {
   const char* path = std::getenv("ESPALIER_TEACHER");

@@ -13,7 +13,8 @@ std::string utf8(std::uint32_t code) {  // up to U+07FF: all that the byte alpha
   return {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 63))};
 }
 
-// The printable stand-ins of GPT-2: bytes that print stand for themselves, the others for U+0100 and up, in order.
+// The printable stand-ins of GPT-2: bytes that print stand for themselves, the others for U+0100
+// and up, in order.
 std::vector<std::string> byte_alphabet() {
   std::vector<std::string> out;
   std::uint32_t next = 256;
@@ -30,7 +31,8 @@ std::vector<float> gguf_rows(const TinyOptions& options, const arch::TensorRef& 
   if (ref.spec->to_gguf != arch::Transform::rope_permute) return values;
   std::vector<float> out(values.size());
   for (std::int64_t r = 0; r < ref.rows; ++r)
-    std::copy_n(values.begin() + r * ref.cols, ref.cols, out.begin() + arch::rope_permuted_row(r, options.head_dim) * ref.cols);
+    std::copy_n(values.begin() + r * ref.cols, ref.cols,
+                out.begin() + arch::rope_permuted_row(r, options.head_dim) * ref.cols);
   return out;
 }
 
@@ -78,7 +80,8 @@ text::TokenizerData tiny_tokenizer(std::int64_t vocab) {
       }
   for (const std::string& pair : pairs)
     for (const char c : letters) merge(pair, std::string(1, c));
-  ESP_CHECK(data.tokens.size() == size, usage, "a tiny tokenizer has at most ", data.tokens.size(), " tokens, not ", vocab);
+  ESP_CHECK(data.tokens.size() == size, usage, "a tiny tokenizer has at most ", data.tokens.size(),
+            " tokens, not ", vocab);
   data.types.resize(size, text::TokenType::normal);
   data.bos = 1;
   data.eos = 2;
@@ -86,32 +89,41 @@ text::TokenizerData tiny_tokenizer(std::int64_t vocab) {
   data.pad = 0;
   data.add_space_prefix = false;
   data.chat_template =
-      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
+      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
+      "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
       "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
   return data;
 }
 
 std::vector<float> tiny_weights(const TinyOptions& o, arch::Role role, int layer) {
   const arch::TensorRef ref = arch::tensor_ref(llama(), tiny_dims(o), role, layer);
-  core::Rng rng(o.seed, static_cast<std::uint64_t>(role) + 64 * static_cast<std::uint64_t>(layer + 1));
+  core::Rng rng(o.seed,
+                static_cast<std::uint64_t>(role) + 64 * static_cast<std::uint64_t>(layer + 1));
   std::vector<float> out(static_cast<std::size_t>(ref.elements()));
   double gain = 1;
   switch (role) {
     case arch::Role::attn_q:
-    case arch::Role::attn_k: gain = 1.5; break;  // attention logits of standard deviation 2.25
+    case arch::Role::attn_k:
+      gain = 1.5;
+      break;  // attention logits of standard deviation 2.25
     case arch::Role::token_embd:
-    case arch::Role::output: gain = 1.6; break;
-    default: break;
+    case arch::Role::output:
+      gain = 1.6;
+      break;
+    default:
+      break;
   }
   const double deviation = gain / std::sqrt(static_cast<double>(ref.cols));
-  for (float& value : out) value = static_cast<float>(ref.is_vector ? 1 + 0.2 * rng.normal() : deviation * rng.normal());
+  for (float& value : out)
+    value = static_cast<float>(ref.is_vector ? 1 + 0.2 * rng.normal() : deviation * rng.normal());
   return out;
 }
 
 std::string write_tiny_llama(const std::string& directory, const TinyOptions& options) {
   const arch::ModelDims dims = tiny_dims(options);
   const text::TokenizerData tokenizer = tiny_tokenizer(options.vocab);
-  checkpoint::CheckpointWriter writer(directory, llama(), dims, {.dtype = options.dtype}, "", &tokenizer);
+  checkpoint::CheckpointWriter writer(directory, llama(), dims, {.dtype = options.dtype}, "",
+                                      &tokenizer);
   for (const arch::TensorRef& ref : arch::tensors(llama(), dims))
     writer.write_rows(ref.spec->role, ref.layer, tiny_weights(options, ref.spec->role, ref.layer));
   writer.finish();
@@ -127,12 +139,15 @@ std::string write_tiny_llama_gguf(const std::string& path, const TinyOptions& op
   const std::vector<arch::TensorRef> tensors = arch::tensors(llama(), dims);
   const std::vector<float> factors = arch::rope_frequency_factors(dims);
   for (const arch::TensorRef& ref : tensors)
-    writer.add_tensor(arch::gguf_name(ref.spec->role, ref.layer), ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows},
+    writer.add_tensor(arch::gguf_name(ref.spec->role, ref.layer),
+                      ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows},
                       format::FormatId::f32);
   if (!factors.empty())
-    writer.add_tensor(arch::gguf_name(arch::Role::rope_freqs, -1), {static_cast<std::int64_t>(factors.size())}, format::FormatId::f32);
+    writer.add_tensor(arch::gguf_name(arch::Role::rope_freqs, -1),
+                      {static_cast<std::int64_t>(factors.size())}, format::FormatId::f32);
   writer.begin();
-  for (const arch::TensorRef& ref : tensors) writer.write(std::as_bytes(std::span<const float>(gguf_rows(options, ref))));
+  for (const arch::TensorRef& ref : tensors)
+    writer.write(std::as_bytes(std::span<const float>(gguf_rows(options, ref))));
   if (!factors.empty()) writer.write(std::as_bytes(std::span<const float>(factors)));
   writer.finish();
   return path;

@@ -1,6 +1,7 @@
-// Tiny random Llama models for tests, as a Hugging Face directory and as a GGUF file (F32). Weights are scaled so that attention is
-// not flat, norms have gains other than 1 and logits have a standard deviation above 0.8: a parity test on a default-initialised
-// model would pass with any forward pass. The tokenizer is a byte-level BPE: 3 specials, 256 bytes, then merges of letters.
+// Tiny random Llama models for tests, as a Hugging Face directory and as a GGUF file (F32). Weights
+// are scaled so that attention is not flat, norms have gains other than 1 and logits have a
+// standard deviation above 0.8: a parity test on a default-initialised model would pass with any
+// forward pass. The tokenizer is a byte-level BPE: 3 specials, 256 bytes, then merges of letters.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -20,12 +21,14 @@ struct TinyOptions {
   std::int64_t positions = 256;
   double rope_theta = 10000;
   arch::RopeScaling rope_scaling = {};
-  format::FormatId dtype = format::FormatId::f32;  // of the Hugging Face directory; GGUF files are F32
+  format::FormatId dtype =
+      format::FormatId::f32;  // of the Hugging Face directory; GGUF files are F32
 };
 
 const arch::Arch& llama();
 arch::ModelDims tiny_dims(const TinyOptions& options);
-// Specials: 0 <|endoftext|> (unknown, padding), 1 <|im_start|> (BOS), 2 <|im_end|> (EOS). BOS is not added on its own.
+// Specials: 0 <|endoftext|> (unknown, padding), 1 <|im_start|> (BOS), 2 <|im_end|> (EOS). BOS is
+// not added on its own.
 text::TokenizerData tiny_tokenizer(std::int64_t vocab);
 // Values of one tensor in the Hugging Face layout: a function of the options alone.
 std::vector<float> tiny_weights(const TinyOptions& options, arch::Role role, int layer);

@@ -15,7 +15,8 @@ std::set<std::tuple<std::string, std::string, std::string>>& seen() {
 
 }  // namespace
 
-void Triples::passed(std::string_view family, const std::string& checkpoint, const std::string& check) {
+void Triples::passed(std::string_view family, const std::string& checkpoint,
+                     const std::string& check) {
   if (!testing::Test::HasFailure()) seen().insert({std::string(family), checkpoint, check});
 }
 
@@ -25,10 +26,11 @@ void Triples::TearDown() {
     families.insert(family);
     checkpoints.insert(checkpoint);
   }
-  std::cout << side_ << ": " << seen().size() << " triples (family, checkpoint, check) of " << families.size() << " families and " << checkpoints.size()
-            << " checkpoints\n";
+  std::cout << side_ << ": " << seen().size() << " triples (family, checkpoint, check) of "
+            << families.size() << " families and " << checkpoints.size() << " checkpoints\n";
   if (testing::GTEST_FLAG(filter) != "*") return;  // not all of them were asked for
-  EXPECT_EQ(seen().size(), expected_) << side_ << ": checks of golden checkpoints that went wrong, came or were lost";
+  EXPECT_EQ(seen().size(), expected_)
+      << side_ << ": checks of golden checkpoints that went wrong, came or were lost";
 }
 
 }  // namespace espalier::support

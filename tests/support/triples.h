@@ -1,5 +1,6 @@
-// What a test of all golden checkpoints went through, as triples (family, checkpoint, check): printed when the program ends, and where all of its
-// tests ran there have to be exactly as many as the test says.
+// What a test of all golden checkpoints went through, as triples (family, checkpoint, check):
+// printed when the program ends, and where all of its tests ran there have to be exactly as many as
+// the test says.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -13,7 +14,8 @@ class Triples : public testing::Environment {
   // `side`: what is printed. Registered with testing::AddGlobalTestEnvironment, which owns it.
   Triples(std::string side, std::size_t expected) : side_(std::move(side)), expected_(expected) {}
   // At the end of a check; does not count when the test has failed.
-  static void passed(std::string_view family, const std::string& checkpoint, const std::string& check);
+  static void passed(std::string_view family, const std::string& checkpoint,
+                     const std::string& check);
   void TearDown() override;
 
  private:

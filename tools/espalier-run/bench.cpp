@@ -11,7 +11,9 @@
 namespace espalier::tool {
 namespace {
 
-nlohmann::ordered_json or_null(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr); }
+nlohmann::ordered_json or_null(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
 
 void run(const Common& common, runtime::BenchOptions options) {
   options.seed = common.seed;
@@ -23,28 +25,34 @@ void run(const Common& common, runtime::BenchOptions options) {
 
   std::ostringstream text;
   text.precision(4);
-  text << session.isa() << ", " << session.threads() << " threads, median of " << options.repeat << "\n";
+  text << session.isa() << ", " << session.threads() << " threads, median of " << options.repeat
+       << "\n";
   if (options.prompt > 0)
-    text << "prefill " << r.prefill_tokens_per_second << " tokens/s  (" << options.prompt << " tokens, " << r.prefill_min << " to " << r.prefill_max
-         << ")\n";
+    text << "prefill " << r.prefill_tokens_per_second << " tokens/s  (" << options.prompt
+         << " tokens, " << r.prefill_min << " to " << r.prefill_max << ")\n";
   if (options.generate > 0)
-    text << "decode  " << r.decode_tokens_per_second << " tokens/s  (" << options.generate << " tokens, " << r.decode_min << " to " << r.decode_max
-         << ")  " << r.read_gb_per_second << " GB/s of weights\n";
+    text << "decode  " << r.decode_tokens_per_second << " tokens/s  (" << options.generate
+         << " tokens, " << r.decode_min << " to " << r.decode_max << ")  " << r.read_gb_per_second
+         << " GB/s of weights\n";
   if (r.read_bandwidth_gb_per_second && options.generate > 0)
-    text << "        " << 100 * r.read_gb_per_second / *r.read_bandwidth_gb_per_second << " % of the " << *r.read_bandwidth_gb_per_second
-         << " GB/s that " << session.threads() << " threads read here\n";
+    text << "        " << 100 * r.read_gb_per_second / *r.read_bandwidth_gb_per_second
+         << " % of the " << *r.read_bandwidth_gb_per_second << " GB/s that " << session.threads()
+         << " threads read here\n";
   if (options.prompt > 0)
-    text << "        " << r.prefill_gmac_per_second << " of the " << r.int8_peak_gmac_per_second << " GMAC/s of int8 dot products that " << session.isa()
-         << " does here\n";
-  if (r.decode_joules_per_token) text << "        " << *r.decode_joules_per_token << " J a token of decode, whole package\n";
+    text << "        " << r.prefill_gmac_per_second << " of the " << r.int8_peak_gmac_per_second
+         << " GMAC/s of int8 dot products that " << session.isa() << " does here\n";
+  if (r.decode_joules_per_token)
+    text << "        " << *r.decode_joules_per_token << " J a token of decode, whole package\n";
   if (!r.sustained_tokens_per_second.empty()) {
     text << "sustained for " << options.sustained_seconds << " s:";
     for (const double speed : r.sustained_tokens_per_second) text << " " << speed;
     text << " tokens/s\n";
   }
-  text << "weights " << core::human_bytes(r.weight_bytes_per_token) << " a token, KV " << core::human_bytes(r.kv_bytes_per_token)
-       << " a position, peak RSS " << core::human_bytes(r.peak_rss_bytes) << " (" << core::human_bytes(session.predicted_peak_bytes())
-       << " when all " << session.context() << " positions are taken)\n";
+  text << "weights " << core::human_bytes(r.weight_bytes_per_token) << " a token, KV "
+       << core::human_bytes(r.kv_bytes_per_token) << " a position, peak RSS "
+       << core::human_bytes(r.peak_rss_bytes) << " ("
+       << core::human_bytes(session.predicted_peak_bytes()) << " when all " << session.context()
+       << " positions are taken)\n";
   print(common,
         {{"prefill_tokens_per_second", r.prefill_tokens_per_second},
          {"prefill_min", r.prefill_min},
@@ -61,7 +69,9 @@ void run(const Common& common, runtime::BenchOptions options) {
          {"decode_joules_per_token", or_null(r.decode_joules_per_token)},
          {"sustained_tokens_per_second", r.sustained_tokens_per_second},
          {"isa", session.isa()},
-         {"packed_file", session.packed_file().empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(session.packed_file())},
+         {"packed_file", session.packed_file().empty()
+                             ? nlohmann::ordered_json(nullptr)
+                             : nlohmann::ordered_json(session.packed_file())},
          {"threads", session.threads()},
          {"context", session.context()},
          {"peak_rss_bytes", r.peak_rss_bytes},
@@ -72,13 +82,23 @@ void run(const Common& common, runtime::BenchOptions options) {
 }  // namespace
 
 void add_bench(CLI::App& app, Common& common) {
-  CLI::App* verb = add_verb(app, common, "bench", "speed of prefill and decode, each from an empty KV cache");
+  CLI::App* verb =
+      add_verb(app, common, "bench", "speed of prefill and decode, each from an empty KV cache");
   auto options = std::make_shared<runtime::BenchOptions>();
-  verb->add_option("--prompt", options->prompt, "tokens of prefill (0: skip)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  verb->add_option("--generate", options->generate, "tokens of decode (0: skip)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")->check(CLI::NonNegativeNumber)->capture_default_str();
-  verb->add_option("--repeat", options->repeat, "rounds; the median counts")->check(CLI::PositiveNumber)->capture_default_str();
-  verb->add_option("--sustained", options->sustained_seconds, "then decode without a pause for so many seconds, to see throttling")
+  verb->add_option("--prompt", options->prompt, "tokens of prefill (0: skip)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--generate", options->generate, "tokens of decode (0: skip)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--repeat", options->repeat, "rounds; the median counts")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--sustained", options->sustained_seconds,
+                   "then decode without a pause for so many seconds, to see throttling")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--context", common.context, "positions of the KV cache (0: as many as needed)");

@@ -1,5 +1,6 @@
-// espalier-run chat FILE.gguf: a conversation on stdin and stdout, one message a line, in the model's own template (text/chat_template.h). The
-// conversation is written out anew for every answer; what the KV cache holds of it already is not read again.
+// espalier-run chat FILE.gguf: a conversation on stdin and stdout, one message a line, in the
+// model's own template (text/chat_template.h). The conversation is written out anew for every
+// answer; what the KV cache holds of it already is not read again.
 #include <unistd.h>
 
 #include <iostream>
@@ -26,7 +27,8 @@ void run(const Common& common, const Flags& flags) {
   Writer writer(common, flags);
   const text::ChatTemplate conversation(writer.tokenizer(), common.model);
   runtime::GenerateOptions options = flags.generate;
-  options.stops.insert(options.stops.end(), conversation.stops().begin(), conversation.stops().end());
+  options.stops.insert(options.stops.end(), conversation.stops().begin(),
+                       conversation.stops().end());
 
   const bool terminal = ::isatty(STDIN_FILENO) != 0 && !common.quiet;
   nlohmann::ordered_json replies = nlohmann::ordered_json::array();
@@ -39,16 +41,20 @@ void run(const Common& common, const Flags& flags) {
     if (line.empty()) continue;
     messages.push_back({"user", line});
     const std::vector<std::int32_t> prompt = conversation.encode(writer.tokenizer(), messages);
-    ESP_CHECK(static_cast<std::int64_t>(prompt.size()) < writer.session().context(), usage, "the conversation of ", prompt.size(), " tokens does not fit into --context ",
+    ESP_CHECK(static_cast<std::int64_t>(prompt.size()) < writer.session().context(), usage,
+              "the conversation of ", prompt.size(), " tokens does not fit into --context ",
               writer.session().context());
-    const runtime::Generated reply = writer.run(prompt, options, common.json ? runtime::Show() : show_text, true);
+    const runtime::Generated reply =
+        writer.run(prompt, options, common.json ? runtime::Show() : show_text, true);
     messages.push_back({"assistant", reply.text});
     if (common.json)
       replies.push_back(reply.text);
     else
       std::cout << "\n";
   }
-  nlohmann::ordered_json result = {{"replies", replies}, {"context_tokens", writer.session().position()}, {"template", conversation.family()}};
+  nlohmann::ordered_json result = {{"replies", replies},
+                                   {"context_tokens", writer.session().position()},
+                                   {"template", conversation.family()}};
   result.update(writer.draft_numbers());
   if (common.json) print(common, result, "");
   writer.report_draft();
@@ -57,7 +63,8 @@ void run(const Common& common, const Flags& flags) {
 }  // namespace
 
 void add_chat(CLI::App& app, Common& common) {
-  CLI::App* verb = add_verb(app, common, "chat", "talk with the model in its own chat template, one message a line");
+  CLI::App* verb = add_verb(app, common, "chat",
+                            "talk with the model in its own chat template, one message a line");
   auto flags = std::make_shared<Flags>();
   verb->add_option("--system", flags->system, "what the model is told first");
   add_writer_options(*verb, common, *flags);

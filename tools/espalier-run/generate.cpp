@@ -1,5 +1,5 @@
-// espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or each of a file of texts; greedily unless --temperature is
-// given.
+// espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or each of a file of
+// texts; greedily unless --temperature is given.
 #include <algorithm>
 #include <iostream>
 #include <memory>
@@ -20,9 +20,11 @@ struct Flags : WriterFlags {
 
 using Json = nlohmann::ordered_json;
 
-std::vector<std::int32_t> encode(const Writer& writer, const std::string& text, const std::string& where) {
+std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
+                                 const std::string& where) {
   std::vector<std::int32_t> ids = writer.tokenizer().encode(text);
-  ESP_CHECK(!ids.empty(), usage, where, ": the text gives no tokens, and the model adds none of its own");
+  ESP_CHECK(!ids.empty(), usage, where,
+            ": the text gives no tokens, and the model adds none of its own");
   return ids;
 }
 
@@ -37,9 +39,11 @@ Json numbers(const std::vector<std::int32_t>& prompt, const runtime::Generated& 
 
 void one(const Common& common, const Flags& flags) {
   Writer writer(common, flags);
-  const std::string text = flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
+  const std::string text =
+      flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
   const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt");
-  const runtime::Generated out = writer.run(prompt, flags.generate, common.json ? runtime::Show() : show_text);
+  const runtime::Generated out =
+      writer.run(prompt, flags.generate, common.json ? runtime::Show() : show_text);
   const double prefill = static_cast<double>(prompt.size()) / out.prefill_seconds;
   const double decode = static_cast<double>(out.tokens.size()) / out.decode_seconds;
   Json result = numbers(prompt, out);
@@ -48,12 +52,13 @@ void one(const Common& common, const Flags& flags) {
   result.update(writer.draft_numbers());
   print(common, result, "\n");
   if (!common.quiet && !common.json)
-    std::cerr << prompt.size() << " tokens read at " << core::number(prefill) << " tokens/s, " << out.tokens.size() << " written at "
-              << core::number(decode) << " tokens/s\n";
+    std::cerr << prompt.size() << " tokens read at " << core::number(prefill) << " tokens/s, "
+              << out.tokens.size() << " written at " << core::number(decode) << " tokens/s\n";
   writer.report_draft();
 }
 
-// Each line is a prompt, as a JSON string (which may hold line breaks) or as it stands; empty lines are none.
+// Each line is a prompt, as a JSON string (which may hold line breaks) or as it stands; empty lines
+// are none.
 std::vector<std::string> read_prompts(const std::string& path) {
   const std::string text = core::read_text_file(path);
   std::vector<std::string> out;
@@ -80,8 +85,9 @@ void batch(const Common& common, const Flags& flags) {
   std::vector<std::vector<std::int32_t>> prompts;
   for (const std::string& text : read_prompts(flags.prompts)) {
     prompts.push_back(encode(writer, text, flags.prompts));
-    ESP_CHECK(static_cast<std::int64_t>(prompts.back().size()) <= writer.session().context(), usage, flags.prompts, ": prompt ", prompts.size(), " has ",
-              prompts.back().size(), " tokens, which do not fit into --context ", writer.session().context());
+    ESP_CHECK(static_cast<std::int64_t>(prompts.back().size()) <= writer.session().context(), usage,
+              flags.prompts, ": prompt ", prompts.size(), " has ", prompts.back().size(),
+              " tokens, which do not fit into --context ", writer.session().context());
   }
   Json results = Json::array();
   std::int64_t read = 0, written = 0;
@@ -99,7 +105,8 @@ void batch(const Common& common, const Flags& flags) {
     else
       show_text(result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   }
-  const double prefill = static_cast<double>(read) / prefill_seconds, decode = static_cast<double>(written) / decode_seconds;
+  const double prefill = static_cast<double>(read) / prefill_seconds,
+               decode = static_cast<double>(written) / decode_seconds;
   Json result = {{"results", std::move(results)},
                  {"prompt_tokens", read},
                  {"generated_tokens", written},
@@ -108,7 +115,8 @@ void batch(const Common& common, const Flags& flags) {
   result.update(writer.draft_numbers());
   if (common.json) print(common, result, "");
   if (!common.quiet && !common.json)
-    std::cerr << prompts.size() << " prompts: " << read << " tokens read at " << core::number(prefill) << " tokens/s, " << written << " written at "
+    std::cerr << prompts.size() << " prompts: " << read << " tokens read at "
+              << core::number(prefill) << " tokens/s, " << written << " written at "
               << core::number(decode) << " tokens/s\n";
   writer.report_draft();
 }
@@ -119,12 +127,17 @@ void add_generate(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "generate", "continue a text");
   auto flags = std::make_shared<Flags>();
   CLI::Option* prompt = verb->add_option("--prompt", flags->prompt, "text to continue");
-  CLI::Option* file = verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")->excludes(prompt);
-  CLI::Option* many = verb->add_option("--prompts", flags->prompts, "file with a text a line, as it is or as a JSON string; prints a line of JSON for each")
+  CLI::Option* file =
+      verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")
+          ->excludes(prompt);
+  CLI::Option* many = verb->add_option("--prompts", flags->prompts,
+                                       "file with a text a line, as it is or as a JSON string; "
+                                       "prints a line of JSON for each")
                           ->excludes(prompt)
                           ->excludes(file);
   add_writer_options(*verb, common, *flags);
-  verb->callback([&common, flags, many] { many->count() > 0 ? batch(common, *flags) : one(common, *flags); });
+  verb->callback(
+      [&common, flags, many] { many->count() > 0 ? batch(common, *flags) : one(common, *flags); });
 }
 
 }  // namespace espalier::tool

@@ -1,4 +1,5 @@
-// espalier-run: a GGUF on a device. Flags -> library calls -> print; the only place that maps Error to an exit code.
+// espalier-run: a GGUF on a device. Flags -> library calls -> print; the only place that maps Error
+// to an exit code.
 #include <CLI/CLI.hpp>
 #include <exception>
 #include <iostream>
@@ -21,7 +22,8 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    std::cerr << "espalier-run: " << e.what() << "\nRun 'espalier-run --help' or 'espalier-run VERB --help'.\n";
+    std::cerr << "espalier-run: " << e.what()
+              << "\nRun 'espalier-run --help' or 'espalier-run VERB --help'.\n";
     return static_cast<int>(core::ErrorKind::usage);
   } catch (const core::Error& e) {
     std::cerr << "espalier-run: " << e.what() << "\n";

@@ -1,5 +1,6 @@
-// espalier-run pack FILE.gguf: writes FILE.gguf.packed16 (8, 4: rows that this machine's kernels interleave) beside the model, from which every later
-// run maps its matrices instead of packing them.
+// espalier-run pack FILE.gguf: writes FILE.gguf.packed16 (8, 4: rows that this machine's kernels
+// interleave) beside the model, from which every later run maps its matrices instead of packing
+// them.
 #include "runtime/packed_file.h"
 
 #include <unistd.h>
@@ -17,19 +18,33 @@ void run(const Common& common) {
   const kernels::KernelTable& table = kernels::select_isa(common.isa);
   core::ThreadPool pool(common.threads);
   const bool bar = !common.quiet && ::isatty(STDERR_FILENO) != 0;
-  const runtime::PackResult packed = runtime::pack_file(common.model, table, pool, [&](std::int64_t done, std::int64_t total) {
-    if (bar) std::cerr << "\rpacking " << done << " of " << total << " matrices" << (done == total ? "\n" : "") << std::flush;
-  });
+  const runtime::PackResult packed =
+      runtime::pack_file(common.model, table, pool, [&](std::int64_t done, std::int64_t total) {
+        if (bar)
+          std::cerr << "\rpacking " << done << " of " << total << " matrices"
+                    << (done == total ? "\n" : "") << std::flush;
+      });
   std::ostringstream text;
-  text << packed.path << ": " << packed.matrices << " matrices in groups of " << packed.rows << " rows, " << core::human_bytes(static_cast<std::int64_t>(packed.bytes)) << "\n";
-  print(common, {{"packed_file", packed.path}, {"matrices", packed.matrices}, {"rows", packed.rows}, {"bytes", packed.bytes}, {"isa", kernels::isa_name(table)}}, text.str());
+  text << packed.path << ": " << packed.matrices << " matrices in groups of " << packed.rows
+       << " rows, " << core::human_bytes(static_cast<std::int64_t>(packed.bytes)) << "\n";
+  print(common,
+        {{"packed_file", packed.path},
+         {"matrices", packed.matrices},
+         {"rows", packed.rows},
+         {"bytes", packed.bytes},
+         {"isa", kernels::isa_name(table)}},
+        text.str());
 }
 
 }  // namespace
 
 void add_pack(CLI::App& app, Common& common) {
-  CLI::App* verb = add_verb(app, common, "pack", "write the model's matrices as this processor wants them to a file beside it, for faster starts", false);
-  verb->add_option("--isa", common.isa, "instruction set: avx2, avx512, ... (default: $ESPALIER_ISA or the best)");
+  CLI::App* verb = add_verb(app, common, "pack",
+                            "write the model's matrices as this processor wants them to a file "
+                            "beside it, for faster starts",
+                            false);
+  verb->add_option("--isa", common.isa,
+                   "instruction set: avx2, avx512, ... (default: $ESPALIER_ISA or the best)");
   verb->callback([&common] { run(common); });
 }
 

@@ -19,7 +19,8 @@ struct Flags {
 
 void run(const Common& common, const Flags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
-  ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context, ": a window of perplexity has at least 4 tokens");
+  ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context,
+            ": a window of perplexity has at least 4 tokens");
   const std::string text = core::read_text_file(flags.text);
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;
@@ -32,7 +33,8 @@ void run(const Common& common, const Flags& flags) {
     const auto now = Clock::now();
     if (common.quiet || (done < total && now - shown < std::chrono::seconds(5))) return;
     shown = now;
-    std::cerr << "perplexity: " << done << " of " << total << " windows  " << core::number(so_far) << "\n";
+    std::cerr << "perplexity: " << done << " of " << total << " windows  " << core::number(so_far)
+              << "\n";
   };
   std::unique_ptr<core::AtomicFile> rows;
   std::function<void(std::span<const float>)> scored;
@@ -40,7 +42,8 @@ void run(const Common& common, const Flags& flags) {
     rows = std::make_unique<core::AtomicFile>(flags.logits);
     scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
   }
-  const runtime::PerplexityResult result = runtime::perplexity(session, text, flags.context, protocol, flags.windows, progress, scored);
+  const runtime::PerplexityResult result =
+      runtime::perplexity(session, text, flags.context, protocol, flags.windows, progress, scored);
   if (rows) rows->commit();
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   print(common,
@@ -51,8 +54,8 @@ void run(const Common& common, const Flags& flags) {
          {"context", flags.context},
          {"isa", session.isa()},
          {"seconds", seconds}},
-        "perplexity " + core::number(result.perplexity) + " over " + std::to_string(result.tokens) + " tokens (" + flags.protocol + ", context " +
-            std::to_string(flags.context) + ")\n");
+        "perplexity " + core::number(result.perplexity) + " over " + std::to_string(result.tokens) +
+            " tokens (" + flags.protocol + ", context " + std::to_string(flags.context) + ")\n");
 }
 
 }  // namespace
@@ -62,9 +65,13 @@ void add_perplexity(CLI::App& app, Common& common) {
   auto flags = std::make_shared<Flags>();
   verb->add_option("--text", flags->text, "the text, UTF-8")->required();
   verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
-  verb->add_option("--protocol", flags->protocol, "windows or llama.cpp: which predictions are scored")->capture_default_str();
-  verb->add_option("--windows", flags->windows, "read at most so many windows (0: all)")->check(CLI::NonNegativeNumber);
-  verb->add_option("--logits", flags->logits, "file to write: the logits of every scored prediction, float32 [tokens, vocab]");
+  verb->add_option("--protocol", flags->protocol,
+                   "windows or llama.cpp: which predictions are scored")
+      ->capture_default_str();
+  verb->add_option("--windows", flags->windows, "read at most so many windows (0: all)")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--logits", flags->logits,
+                   "file to write: the logits of every scored prediction, float32 [tokens, vocab]");
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

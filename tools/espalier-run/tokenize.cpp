@@ -1,5 +1,5 @@
-// espalier-run tokenize FILE.gguf --text FILE...: token ids, a line (with --json a list) for each text. With --messages FILE.json, those of a
-// conversation in the model's chat template.
+// espalier-run tokenize FILE.gguf --text FILE...: token ids, a line (with --json a list) for each
+// text. With --messages FILE.json, those of a conversation in the model's chat template.
 #include <memory>
 #include <vector>
 
@@ -24,23 +24,28 @@ std::vector<text::ChatMessage> read_messages(const std::string& path) {
   const auto json = format::parse_json<nlohmann::json>(core::read_text_file(path), path);
   std::vector<text::ChatMessage> out;
   const auto is_message = [](const nlohmann::json& m) {
-    return m.is_object() && m.contains("role") && m.at("role").is_string() && m.contains("content") && m.at("content").is_string();
+    return m.is_object() && m.contains("role") && m.at("role").is_string() &&
+           m.contains("content") && m.at("content").is_string();
   };
   ESP_CHECK(json.is_array(), input, path, ": expected an array of messages");
   for (const auto& m : json) {
-    ESP_CHECK(is_message(m), input, path, ": message ", out.size() + 1, ": expected an object with the strings role and content");
+    ESP_CHECK(is_message(m), input, path, ": message ", out.size() + 1,
+              ": expected an object with the strings role and content");
     out.push_back({m.at("role").get<std::string>(), m.at("content").get<std::string>()});
   }
   return out;
 }
 
 void run(const Common& common, const Flags& flags) {
-  ESP_CHECK(flags.texts.empty() != flags.messages.empty(), usage, "expected exactly one of --text and --messages");
-  const text::Tokenizer tokenizer(text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(common.model))));
+  ESP_CHECK(flags.texts.empty() != flags.messages.empty(), usage,
+            "expected exactly one of --text and --messages");
+  const text::Tokenizer tokenizer(
+      text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(common.model))));
   nlohmann::ordered_json result;
   std::vector<std::vector<std::int32_t>> all;
   if (flags.messages.empty()) {
-    for (const std::string& file : flags.texts) all.push_back(tokenizer.encode(core::read_text_file(file), !flags.no_bos, flags.special));
+    for (const std::string& file : flags.texts)
+      all.push_back(tokenizer.encode(core::read_text_file(file), !flags.no_bos, flags.special));
   } else {
     const text::ChatTemplate conversation(tokenizer, common.model);
     const std::vector<text::ChatMessage> messages = read_messages(flags.messages);
@@ -54,7 +59,8 @@ void run(const Common& common, const Flags& flags) {
     result["texts"] = all;
   std::string readable;
   for (const auto& ids : all) {
-    for (std::size_t i = 0; i < ids.size(); ++i) readable += (i == 0 ? "" : " ") + std::to_string(ids[i]);
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      readable += (i == 0 ? "" : " ") + std::to_string(ids[i]);
     readable += "\n";
   }
   print(common, result, readable);
@@ -63,11 +69,15 @@ void run(const Common& common, const Flags& flags) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, Common& common) {
-  CLI::App* verb = add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
+  CLI::App* verb =
+      add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
   auto flags = std::make_shared<Flags>();
   verb->add_option("--text", flags->texts, "the text, UTF-8; several files: each by itself");
-  verb->add_option("--messages", flags->messages, "file with a JSON array of {role, content}: ids in the chat template, and the text written out");
-  verb->add_flag("--special", flags->special, "special tokens written out in the text become their ids");
+  verb->add_option("--messages", flags->messages,
+                   "file with a JSON array of {role, content}: ids in the chat template, and the "
+                   "text written out");
+  verb->add_flag("--special", flags->special,
+                 "special tokens written out in the text become their ids");
   verb->add_flag("--no-bos", flags->no_bos, "without the tokens the model adds at the ends");
   verb->callback([&common, flags] { run(common, *flags); });
 }

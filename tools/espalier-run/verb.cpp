@@ -4,36 +4,53 @@
 
 namespace espalier::tool {
 
-CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const std::string& description, bool runs_model) {
+CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
+                   const std::string& description, bool runs_model) {
   CLI::App* verb = app.add_subcommand(name, description);
   verb->add_option("model", common.model, "FILE.gguf")->required();
   verb->add_flag("--json", common.json, "print one JSON object on stdout");
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");
-  verb->add_option("--threads", common.threads, "threads (0: all processors)")->check(CLI::Range(0, 1024));
+  verb->add_option("--threads", common.threads, "threads (0: all processors)")
+      ->check(CLI::Range(0, 1024));
   verb->add_option("--seed", common.seed, "seed of everything random");
   if (runs_model) {
-    verb->add_option("--isa", common.isa, "instruction set: reference, avx2, ... (default: $ESPALIER_ISA or the best)");
+    verb->add_option("--isa", common.isa,
+                     "instruction set: reference, avx2, ... (default: $ESPALIER_ISA or the best)");
     verb->add_flag("--pin", common.pin, "keep each thread on one processor");
-    verb->add_option("--kv", common.kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8_0", "q4_0"}))->capture_default_str();
+    verb->add_option("--kv", common.kv, "type of the KV cache")
+        ->check(CLI::IsMember({"f32", "f16", "q8_0", "q4_0"}))
+        ->capture_default_str();
   }
   return verb;
 }
 
 runtime::SessionOptions session_options(const Common& common) {
   using Kv = runtime::SessionOptions::KvType;
-  const Kv kv = common.kv == "f32" ? Kv::f32 : common.kv == "q8_0" ? Kv::q8_0 : common.kv == "q4_0" ? Kv::q4_0 : Kv::f16;
-  return {.threads = common.threads, .pin = common.pin, .context = common.context, .isa = common.isa, .kv = kv, .tokenizer_first = true};
+  const Kv kv = common.kv == "f32"    ? Kv::f32
+                : common.kv == "q8_0" ? Kv::q8_0
+                : common.kv == "q4_0" ? Kv::q4_0
+                                      : Kv::f16;
+  return {.threads = common.threads,
+          .pin = common.pin,
+          .context = common.context,
+          .isa = common.isa,
+          .kv = kv,
+          .tokenizer_first = true};
 }
 
-runtime::Session open_session(const Common& common, const std::string& path, const runtime::SessionOptions& options) {
+runtime::Session open_session(const Common& common, const std::string& path,
+                              const runtime::SessionOptions& options) {
   runtime::Session session(path, options);
-  if (!common.quiet && !session.packed_refusal().empty()) std::cerr << "espalier-run: " << session.packed_refusal() << "\n";
+  if (!common.quiet && !session.packed_refusal().empty())
+    std::cerr << "espalier-run: " << session.packed_refusal() << "\n";
   return session;
 }
 
-void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {
+void print(const Common& common, const nlohmann::ordered_json& result,
+           const std::string& readable) {
   if (common.json)
-    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
+              << "\n";
   else
     std::cout << readable;
   std::cout.flush();

@@ -1,5 +1,6 @@
-// What the verbs share: common flags, opening a session, printing a result. A verb is one file: it adds a subcommand whose callback
-// turns flags into library calls and prints. Result on stdout, progress on stderr.
+// What the verbs share: common flags, opening a session, printing a result. A verb is one file: it
+// adds a subcommand whose callback turns flags into library calls and prints. Result on stdout,
+// progress on stderr.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -19,15 +20,19 @@ struct Common {
 };
 
 // FILE.gguf --json --quiet --threads --seed, and for verbs that run the model --isa --kv --pin.
-CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name, const std::string& description, bool runs_model = true);
+CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
+                   const std::string& description, bool runs_model = true);
 runtime::SessionOptions session_options(const Common& common);
 // Opens a model; says on stderr when a packed file beside it cannot be used.
-runtime::Session open_session(const Common& common, const std::string& path, const runtime::SessionOptions& options);
+runtime::Session open_session(const Common& common, const std::string& path,
+                              const runtime::SessionOptions& options);
 // Prints `result` as one JSON object with --json, else `readable`.
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 
 // One line per verb; expanded in main.cpp.
-#define ESP_VERBS(ESP_VERB) ESP_VERB(generate) ESP_VERB(chat) ESP_VERB(perplexity) ESP_VERB(bench) ESP_VERB(tokenize) ESP_VERB(pack)
+#define ESP_VERBS(ESP_VERB) \
+  ESP_VERB(generate)        \
+  ESP_VERB(chat) ESP_VERB(perplexity) ESP_VERB(bench) ESP_VERB(tokenize) ESP_VERB(pack)
 #define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
 ESP_VERBS(ESP_VERB)
 #undef ESP_VERB

@@ -12,24 +12,40 @@
 namespace espalier::tool {
 
 void add_writer_options(CLI::App& verb, Common& common, WriterFlags& flags) {
-  verb.add_option("--tokens", flags.generate.tokens, "tokens to write at most")->capture_default_str();
-  verb.add_option("--context", common.context, "positions of the KV cache (0: the model's, at most 4096)");
+  verb.add_option("--tokens", flags.generate.tokens, "tokens to write at most")
+      ->capture_default_str();
+  verb.add_option("--context", common.context,
+                  "positions of the KV cache (0: the model's, at most 4096)");
   verb.add_option("--temperature", flags.sampler.temperature, "0: greedy")->capture_default_str();
-  verb.add_option("--top-k", flags.sampler.top_k, "sample from the K best (0: all)")->capture_default_str();
-  verb.add_option("--top-p", flags.sampler.top_p, "sample from the best that hold this probability")->capture_default_str();
-  verb.add_option("--min-p", flags.sampler.min_p, "sample from those with this share of the best one's probability")->capture_default_str();
-  verb.add_option("--repeat-penalty", flags.sampler.repeat_penalty, "divides the logits of tokens that occurred (1: none)")->capture_default_str();
-  verb.add_option("--repeat-window", flags.sampler.repeat_window, "how many of the last tokens it looks at (0: all)")->capture_default_str();
-  verb.add_option("--stop", flags.generate.stops, "text to end before; may be given again")->allow_extra_args(false);
-  verb.add_option("--draft", flags.draft, "a student of the model, FILE.gguf, that guesses tokens ahead; the result is as exact as without");
-  verb.add_option("--draft-tokens", flags.generate.draft_tokens, "tokens it guesses at a time")->capture_default_str();
+  verb.add_option("--top-k", flags.sampler.top_k, "sample from the K best (0: all)")
+      ->capture_default_str();
+  verb.add_option("--top-p", flags.sampler.top_p, "sample from the best that hold this probability")
+      ->capture_default_str();
+  verb.add_option("--min-p", flags.sampler.min_p,
+                  "sample from those with this share of the best one's probability")
+      ->capture_default_str();
+  verb.add_option("--repeat-penalty", flags.sampler.repeat_penalty,
+                  "divides the logits of tokens that occurred (1: none)")
+      ->capture_default_str();
+  verb.add_option("--repeat-window", flags.sampler.repeat_window,
+                  "how many of the last tokens it looks at (0: all)")
+      ->capture_default_str();
+  verb.add_option("--stop", flags.generate.stops, "text to end before; may be given again")
+      ->allow_extra_args(false);
+  verb.add_option("--draft", flags.draft,
+                  "a student of the model, FILE.gguf, that guesses tokens ahead; the result is as "
+                  "exact as without");
+  verb.add_option("--draft-tokens", flags.generate.draft_tokens, "tokens it guesses at a time")
+      ->capture_default_str();
 }
 
 Writer::Writer(const Common& common, const WriterFlags& flags)
     : common_(common),
       sampler_([&] {
-        ESP_CHECK(flags.generate.tokens >= 0, usage, "--tokens ", flags.generate.tokens, ": expected 0 or more");
-        ESP_CHECK(flags.generate.draft_tokens >= 1, usage, "--draft-tokens ", flags.generate.draft_tokens, ": expected 1 or more");
+        ESP_CHECK(flags.generate.tokens >= 0, usage, "--tokens ", flags.generate.tokens,
+                  ": expected 0 or more");
+        ESP_CHECK(flags.generate.draft_tokens >= 1, usage, "--draft-tokens ",
+                  flags.generate.draft_tokens, ": expected 1 or more");
         runtime::SamplerOptions options = flags.sampler;
         options.seed = common.seed;
         return options;
@@ -38,7 +54,8 @@ Writer::Writer(const Common& common, const WriterFlags& flags)
       reader_(session_) {
   if (!flags.draft.empty()) {
     runtime::SessionOptions options = session_options(common);
-    const arch::GgufModel student = arch::read_gguf_model(format::GgufHeader::read(core::FileReader(flags.draft)));
+    const arch::GgufModel student =
+        arch::read_gguf_model(format::GgufHeader::read(core::FileReader(flags.draft)));
     options.context = std::min(session_.context(), student.dims.positions);
     draft_.emplace(open_session(common, flags.draft, options));
     draft_reader_.emplace(*draft_);
@@ -46,7 +63,9 @@ Writer::Writer(const Common& common, const WriterFlags& flags)
   generator_.emplace(reader_, draft_reader_ ? &*draft_reader_ : nullptr);
 }
 
-runtime::Generated Writer::run(const std::vector<std::int32_t>& prompt, const runtime::GenerateOptions& options, const runtime::Show& show, bool reuse) {
+runtime::Generated Writer::run(const std::vector<std::int32_t>& prompt,
+                               const runtime::GenerateOptions& options, const runtime::Show& show,
+                               bool reuse) {
   runtime::Generated out = generator_->run(prompt, sampler_, options, show, reuse);
   sum_.drafted += out.drafted;
   sum_.judged += out.judged;
@@ -57,15 +76,20 @@ runtime::Generated Writer::run(const std::vector<std::int32_t>& prompt, const ru
 
 nlohmann::ordered_json Writer::draft_numbers() const {
   if (!draft_) return nlohmann::ordered_json::object();
-  nlohmann::ordered_json out = {{"drafted", sum_.drafted}, {"accepted", sum_.accepted}, {"target_passes", sum_.passes}, {"acceptance_rate", nullptr}};
+  nlohmann::ordered_json out = {{"drafted", sum_.drafted},
+                                {"accepted", sum_.accepted},
+                                {"target_passes", sum_.passes},
+                                {"acceptance_rate", nullptr}};
   if (const auto rate = sum_.acceptance_rate()) out["acceptance_rate"] = *rate;
   return out;
 }
 
 void Writer::report_draft() const {
   if (!draft_ || common_.quiet || common_.json) return;
-  std::cerr << sum_.drafted << " tokens drafted, " << sum_.accepted << " of " << sum_.judged << " judged accepted";
-  if (const auto rate = sum_.acceptance_rate()) std::cerr << " (" << core::number(100 * *rate) << " %)";
+  std::cerr << sum_.drafted << " tokens drafted, " << sum_.accepted << " of " << sum_.judged
+            << " judged accepted";
+  if (const auto rate = sum_.acceptance_rate())
+    std::cerr << " (" << core::number(100 * *rate) << " %)";
   std::cerr << ", " << sum_.passes << " passes of the model\n";
 }
 

@@ -1,4 +1,5 @@
-// What generate and chat share: the flags that say how text is written, and the session (with its draft) that writes it.
+// What generate and chat share: the flags that say how text is written, and the session (with its
+// draft) that writes it.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -25,9 +26,12 @@ class Writer {
   const text::Tokenizer& tokenizer() const { return session_.tokenizer(); }
   // Forgets the random numbers drawn so far: the next text is as if it were the first.
   void restart() { sampler_ = runtime::Sampler(sampler_.options()); }
-  runtime::Generated run(const std::vector<std::int32_t>& prompt, const runtime::GenerateOptions& options, const runtime::Show& show, bool reuse = false);
+  runtime::Generated run(const std::vector<std::int32_t>& prompt,
+                         const runtime::GenerateOptions& options, const runtime::Show& show,
+                         bool reuse = false);
 
-  // Of all runs so far, on stderr unless --quiet or there is no draft; and as JSON keys: drafted accepted target_passes acceptance_rate.
+  // Of all runs so far, on stderr unless --quiet or there is no draft; and as JSON keys: drafted
+  // accepted target_passes acceptance_rate.
   void report_draft() const;
   nlohmann::ordered_json draft_numbers() const;
 

@@ -1,4 +1,5 @@
-// espalier cache --teacher MODEL --text FILE --out DIR: sparse teacher logits, written once, for `distill --cached`.
+// espalier cache --teacher MODEL --text FILE --out DIR: sparse teacher logits, written once, for
+// `distill --cached`.
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
@@ -16,18 +17,32 @@ void add_cache(CLI::App& app, Common& common) {
     std::string tokens, buffer, file_tokens, values = "f16";
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("cache", "sparse teacher logits, written once, for distill --cached");
-  verb->add_option("--teacher", flags->input.teacher, "teacher: Hugging Face directory or .gguf, larger than memory if need be")->required();
+  CLI::App* verb =
+      app.add_subcommand("cache", "sparse teacher logits, written once, for distill --cached");
+  verb->add_option("--teacher", flags->input.teacher,
+                   "teacher: Hugging Face directory or .gguf, larger than memory if need be")
+      ->required();
   verb->add_option("--text", flags->input.text, "training text")->required();
   verb->add_option("--out", flags->input.out, "directory to write")->required();
-  verb->add_flag("--resume", flags->input.resume, "keep the whole files that a killed run has left in --out");
-  verb->add_option("--tokens", flags->tokens, "the first so many that a training with this --seed reads, e.g. 120k (default: all of the text)");
-  verb->add_option("--top-k", flags->options.top_k, "likeliest tokens kept of each distribution")->check(CLI::PositiveNumber);
-  verb->add_option("--sequence,--context", flags->options.sequence, "window, as in the training")->check(CLI::Range(2, 1 << 20));
-  verb->add_option("--temperature", flags->options.temperature, "of the distributions, as in the training")->check(CLI::Range(1e-3, 1e3));
-  verb->add_option("--values", flags->values, "log-probabilities as f16 or f32")->check(CLI::IsMember({"f16", "f32"}));
-  verb->add_option("--buffer", flags->buffer, "memory for hidden states between layers, e.g. 2GiB (default 512MiB): a larger one reads the teacher less often");
-  verb->add_option("--file-tokens", flags->file_tokens, "tokens of one file (default 131072): what a killed run loses at most");
+  verb->add_flag("--resume", flags->input.resume,
+                 "keep the whole files that a killed run has left in --out");
+  verb->add_option("--tokens", flags->tokens,
+                   "the first so many that a training with this --seed reads, e.g. 120k (default: "
+                   "all of the text)");
+  verb->add_option("--top-k", flags->options.top_k, "likeliest tokens kept of each distribution")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--sequence,--context", flags->options.sequence, "window, as in the training")
+      ->check(CLI::Range(2, 1 << 20));
+  verb->add_option("--temperature", flags->options.temperature,
+                   "of the distributions, as in the training")
+      ->check(CLI::Range(1e-3, 1e3));
+  verb->add_option("--values", flags->values, "log-probabilities as f16 or f32")
+      ->check(CLI::IsMember({"f16", "f32"}));
+  verb->add_option("--buffer", flags->buffer,
+                   "memory for hidden states between layers, e.g. 2GiB (default 512MiB): a larger "
+                   "one reads the teacher less often");
+  verb->add_option("--file-tokens", flags->file_tokens,
+                   "tokens of one file (default 131072): what a killed run loses at most");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {
@@ -37,20 +52,29 @@ void add_cache(CLI::App& app, Common& common) {
     options.value_bytes = flags->values == "f16" ? 2 : 4;
     if (!flags->tokens.empty()) options.tokens = core::parse_count(flags->tokens, "--tokens");
     if (!flags->buffer.empty()) options.buffer_bytes = core::parse_bytes(flags->buffer, "--buffer");
-    if (!flags->file_tokens.empty()) options.file_tokens = core::parse_count(flags->file_tokens, "--file-tokens");
+    if (!flags->file_tokens.empty())
+      options.file_tokens = core::parse_count(flags->file_tokens, "--file-tokens");
     flags->input.threads = common.threads;
     {
       const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
-      // the layer itself, with the inner activations of one batch among its streams; states and kept logits are the buffer
-      plan::require_memory(plan::layer_stage_memory(source.arch(), source.dims(), {.tokens = 2048, .streams = 1, .moments = false}) + options.buffer_bytes, common.max_ram_bytes(),
-                           "give a smaller --buffer");
+      // the layer itself, with the inner activations of one batch among its streams; states and
+      // kept logits are the buffer
+      plan::require_memory(
+          plan::layer_stage_memory(source.arch(), source.dims(),
+                                   {.tokens = 2048, .streams = 1, .moments = false}) +
+              options.buffer_bytes,
+          common.max_ram_bytes(), "give a smaller --buffer");
     }
     const distill::CacheResult r = distill::cache_logits(flags->input, options, common.progress());
     std::ostringstream text;
-    text << flags->input.out << ": " << core::human_count(r.tokens) << " tokens, " << core::number(r.bytes_per_token) << " bytes per token, " << core::number(r.tokens_per_second)
-         << " tokens/s\n";
+    text << flags->input.out << ": " << core::human_count(r.tokens) << " tokens, "
+         << core::number(r.bytes_per_token) << " bytes per token, "
+         << core::number(r.tokens_per_second) << " tokens/s\n";
     print(common,
-          {{"tokens", r.tokens}, {"bytes_per_token", r.bytes_per_token}, {"tokens_per_second", r.tokens_per_second}, {"peak_rss_bytes", core::peak_rss_bytes()},
+          {{"tokens", r.tokens},
+           {"bytes_per_token", r.bytes_per_token},
+           {"tokens_per_second", r.tokens_per_second},
+           {"peak_rss_bytes", core::peak_rss_bytes()},
            {"output", flags->input.out}},
           text.str());
   });

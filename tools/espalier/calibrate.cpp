@@ -18,21 +18,31 @@ void add_calibrate(CLI::App& app, Common& common) {
   verb->add_option("--out", flags->out, "imatrix to write, in llama.cpp's GGUF layout")->required();
   verb->add_option("--tokens", flags->options.tokens, "tokens to read")->check(CLI::PositiveNumber);
   verb->add_option("--sequence", flags->options.sequence, "window")->check(CLI::PositiveNumber);
-  verb->add_flag("--gram", flags->options.gram, "also second-moment matrices, which gptq rounding needs");
+  verb->add_flag("--gram", flags->options.gram,
+                 "also second-moment matrices, which gptq rounding needs");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.seed = common.seed;
     const auto source = checkpoint::Checkpoint::open(flags->model);
-    plan::require_memory(plan::layer_stage_memory(source.arch(), source.dims(), {.tokens = flags->options.tokens, .streams = 1, .moments = flags->options.gram}),
-                         common.max_ram_bytes(), "give fewer --tokens, or leave out --gram");
+    plan::require_memory(
+        plan::layer_stage_memory(
+            source.arch(), source.dims(),
+            {.tokens = flags->options.tokens, .streams = 1, .moments = flags->options.gram}),
+        common.max_ram_bytes(), "give fewer --tokens, or leave out --gram");
     const text::Tokenizer tokenizer(source.tokenizer());
     const data::Corpus corpus = data::load_corpus(flags->text, tokenizer);
-    const quant::Imatrix imatrix = calibrate::collect_imatrix(source, corpus, flags->options, common.progress());
+    const quant::Imatrix imatrix =
+        calibrate::collect_imatrix(source, corpus, flags->options, common.progress());
     quant::write_imatrix(imatrix, flags->out, flags->options.gram);
-    print(common, {{"tokens", imatrix.tokens}, {"tensors", imatrix.tensors.size()}, {"output", flags->out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
-          flags->out + ": " + std::to_string(imatrix.tensors.size()) + " matrices over " + core::human_count(imatrix.tokens) + " tokens\n");
+    print(common,
+          {{"tokens", imatrix.tokens},
+           {"tensors", imatrix.tensors.size()},
+           {"output", flags->out},
+           {"peak_rss_bytes", core::peak_rss_bytes()}},
+          flags->out + ": " + std::to_string(imatrix.tensors.size()) + " matrices over " +
+              core::human_count(imatrix.tokens) + " tokens\n");
   });
 }
 

@@ -1,4 +1,5 @@
-// espalier distill (--teacher MODEL | --cached DIR) --student DIR --text FILE --out DIR: knowledge distillation.
+// espalier distill (--teacher MODEL | --cached DIR) --student DIR --text FILE --out DIR: knowledge
+// distillation.
 #include <sstream>
 
 #include "core/units.h"
@@ -15,14 +16,21 @@ void add_distill(CLI::App& app, Common& common) {
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* verb = app.add_subcommand("distill", "knowledge distillation");
-  CLI::Option* teacher = verb->add_option("--teacher", flags->input.teacher, "teacher: Hugging Face directory or .gguf (none: cross-entropy only)");
-  verb->add_option("--cached", flags->input.cached, "instead of a teacher: its logits, as `espalier cache` left them")->excludes(teacher);
-  verb->add_option("--student", flags->input.student, "student directory to start from")->required();
+  CLI::Option* teacher =
+      verb->add_option("--teacher", flags->input.teacher,
+                       "teacher: Hugging Face directory or .gguf (none: cross-entropy only)");
+  verb->add_option("--cached", flags->input.cached,
+                   "instead of a teacher: its logits, as `espalier cache` left them")
+      ->excludes(teacher);
+  verb->add_option("--student", flags->input.student, "student directory to start from")
+      ->required();
   verb->add_option("--text", flags->input.text, "training text")->required();
-  verb->add_option("--held-out", flags->input.held_out, "text that must not occur in the training text");
+  verb->add_option("--held-out", flags->input.held_out,
+                   "text that must not occur in the training text");
   verb->add_option("--out", flags->input.out, "directory to write")->required();
   verb->add_option("--config", flags->config, "YAML with the training options (configs/train/)");
-  verb->add_option("--tokens", flags->tokens, "tokens to train on, e.g. 120k (overrides the config)");
+  verb->add_option("--tokens", flags->tokens,
+                   "tokens to train on, e.g. 120k (overrides the config)");
   verb->add_flag("--resume", flags->input.resume, "go on from the last checkpoint in --out");
   add_common(*verb, common, true);
   verb->callback([flags, &common] {
@@ -34,11 +42,17 @@ void add_distill(CLI::App& app, Common& common) {
     flags->input.threads = common.threads;
     const distill::TrainResult r = distill::distill(flags->input, options, common.progress());
     std::ostringstream text;
-    text << flags->input.out << ": " << r.steps << " steps, " << core::human_count(r.tokens) << " tokens, loss " << core::number(r.loss_first) << " -> "
-         << core::number(r.loss_last) << ", " << core::number(r.tokens_per_second) << " tokens/s\n";
+    text << flags->input.out << ": " << r.steps << " steps, " << core::human_count(r.tokens)
+         << " tokens, loss " << core::number(r.loss_first) << " -> " << core::number(r.loss_last)
+         << ", " << core::number(r.tokens_per_second) << " tokens/s\n";
     print(common,
-          {{"steps", r.steps}, {"tokens", r.tokens}, {"loss_first", r.loss_first}, {"loss_last", r.loss_last}, {"tokens_per_second", r.tokens_per_second},
-           {"peak_rss_bytes", r.peak_rss_bytes}, {"output", flags->input.out}},
+          {{"steps", r.steps},
+           {"tokens", r.tokens},
+           {"loss_first", r.loss_first},
+           {"loss_last", r.loss_last},
+           {"tokens_per_second", r.tokens_per_second},
+           {"peak_rss_bytes", r.peak_rss_bytes},
+           {"output", flags->input.out}},
           text.str());
   });
 }

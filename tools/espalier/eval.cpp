@@ -13,21 +13,28 @@ void add_eval(CLI::App& app, Common& common) {
     verify::EvalOptions options;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("eval", "perplexity, and with --against the divergence from that model");
+  CLI::App* verb =
+      app.add_subcommand("eval", "perplexity, and with --against the divergence from that model");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--text", flags->text, "text")->required();
-  verb->add_option("--context", flags->options.context, "window length")->check(CLI::Range(4, 1 << 20));
+  verb->add_option("--context", flags->options.context, "window length")
+      ->check(CLI::Range(4, 1 << 20));
   verb->add_option("--against", flags->against, "reference model (teacher)");
-  verb->add_option("--protocol", flags->protocol, "windows or llama.cpp")->check(CLI::IsMember({"windows", "llama.cpp"}));
-  verb->add_option("--engine", flags->engine, "training (LibTorch) or device (the runtime; GGUF only)")->check(CLI::IsMember({"training", "device"}));
+  verb->add_option("--protocol", flags->protocol, "windows or llama.cpp")
+      ->check(CLI::IsMember({"windows", "llama.cpp"}));
+  verb->add_option("--engine", flags->engine,
+                   "training (LibTorch) or device (the runtime; GGUF only)")
+      ->check(CLI::IsMember({"training", "device"}));
   verb->add_option("--windows", flags->options.max_windows, "at most so many windows (0: all)");
   add_common(*verb, common, true);
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.protocol = runtime::protocol_by_name(flags->protocol);
-    flags->options.engine = flags->engine == "device" ? verify::Engine::device : verify::Engine::training;
+    flags->options.engine =
+        flags->engine == "device" ? verify::Engine::device : verify::Engine::training;
     flags->options.threads = common.threads;
-    const verify::EvalResult r = verify::evaluate(flags->model, flags->against, flags->text, flags->options, common.progress());
+    const verify::EvalResult r = verify::evaluate(flags->model, flags->against, flags->text,
+                                                  flags->options, common.progress());
     nlohmann::ordered_json out{{"perplexity", r.perplexity}, {"tokens", r.tokens}};
     std::ostringstream text;
     text << "perplexity " << core::number(r.perplexity) << " over " << r.tokens << " tokens\n";
@@ -36,8 +43,10 @@ void add_eval(CLI::App& app, Common& common) {
       out["kl_mean"] = r.kl_mean;
       out["kl_p99"] = r.kl_p99;
       out["same_top1"] = r.same_top1;
-      text << "against " << flags->against << " (perplexity " << core::number(r.against_perplexity) << "): KL mean " << core::number(r.kl_mean) << ", 99th percentile "
-           << core::number(r.kl_p99) << ", same top token " << core::number(100 * r.same_top1) << " %\n";
+      text << "against " << flags->against << " (perplexity " << core::number(r.against_perplexity)
+           << "): KL mean " << core::number(r.kl_mean) << ", 99th percentile "
+           << core::number(r.kl_p99) << ", same top token " << core::number(100 * r.same_top1)
+           << " %\n";
     }
     print(common, out, text.str());
   });

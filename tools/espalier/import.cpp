@@ -12,10 +12,12 @@ void add_import(CLI::App& app, Common& common) {
     std::string model, out, dtype = "f32", shard = "5GB";
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("import", "any supported checkpoint to a Hugging Face directory");
+  CLI::App* verb =
+      app.add_subcommand("import", "any supported checkpoint to a Hugging Face directory");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "directory to write")->required();
-  verb->add_option("--dtype", flags->dtype, "f32, f16 or bf16")->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  verb->add_option("--dtype", flags->dtype, "f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common);
   add_max_ram(*verb, common);
@@ -23,12 +25,19 @@ void add_import(CLI::App& app, Common& common) {
     const auto source = checkpoint::Checkpoint::open(flags->model);
     checkpoint::WriteOptions options;
     options.dtype = *format::format_by_name(flags->dtype);
-    options.max_shard_bytes = static_cast<std::uint64_t>(core::parse_bytes(flags->shard, "--shard-bytes"));
-    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), common.max_ram_bytes(), "no import needs less");
+    options.max_shard_bytes =
+        static_cast<std::uint64_t>(core::parse_bytes(flags->shard, "--shard-bytes"));
+    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
+                         common.max_ram_bytes(), "no import needs less");
     checkpoint::import_checkpoint(source, flags->out, options, common.progress());
     const std::int64_t parameters = arch::parameters(source.arch(), source.dims());
-    print(common, {{"architecture", source.arch().name}, {"parameters", parameters}, {"output", flags->out}, {"peak_rss_bytes", core::peak_rss_bytes()}},
-          flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " + core::human_count(parameters) + " parameters\n" + code_note(flags->out));
+    print(common,
+          {{"architecture", source.arch().name},
+           {"parameters", parameters},
+           {"output", flags->out},
+           {"peak_rss_bytes", core::peak_rss_bytes()}},
+          flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " +
+              core::human_count(parameters) + " parameters\n" + code_note(flags->out));
   });
 }
 

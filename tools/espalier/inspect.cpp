@@ -29,11 +29,13 @@ void add_inspect(CLI::App& app, Common& common) {
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* verb = app.add_subcommand("inspect", "what is in a model, from headers alone");
-  verb->add_option("model", flags->model, "Hugging Face directory, .gguf or config.json")->required();
+  verb->add_option("model", flags->model, "Hugging Face directory, .gguf or config.json")
+      ->required();
   verb->add_flag("--tensors", flags->tensors, "list every tensor");
   add_common(*verb, common);
   verb->callback([flags, &common] {
-    const bool bare = flags->model.size() > 5 && flags->model.substr(flags->model.size() - 5) == ".json";
+    const bool bare =
+        flags->model.size() > 5 && flags->model.substr(flags->model.size() - 5) == ".json";
     const auto source = checkpoint::Checkpoint::open(flags->model, !bare);
     const arch::ModelDims& d = source.dims();
     std::vector<std::int64_t> ffn, groups, q;
@@ -42,42 +44,53 @@ void add_inspect(CLI::App& app, Common& common) {
       groups.push_back(l.kv_groups);
       q.push_back(l.q_per_kv);
     }
-    nlohmann::ordered_json out{{"architecture", source.arch().name},
-                               {"parameters", arch::parameters(source.arch(), d)},
-                               {"non_embedding_parameters", arch::non_embedding_parameters(source.arch(), d)},
-                               {"layers", d.n_layers()},
-                               {"hidden", d.hidden},
-                               {"ffn", ffn},
-                               {"kv_groups", groups},
-                               {"q_per_kv", q},
-                               {"head_dim", d.head_dim},
-                               {"vocab", d.vocab},
-                               {"positions", d.positions},
-                               {"tied", d.tied},
-                               {"rope_theta", d.rope_theta},
-                               {"file_bytes", bare ? 0 : source.file_bytes()},
-                               {"kv_bytes_per_token", arch::kv_bytes_per_token(d)},
-                               {"tokenizer", nullptr}};
+    nlohmann::ordered_json out{
+        {"architecture", source.arch().name},
+        {"parameters", arch::parameters(source.arch(), d)},
+        {"non_embedding_parameters", arch::non_embedding_parameters(source.arch(), d)},
+        {"layers", d.n_layers()},
+        {"hidden", d.hidden},
+        {"ffn", ffn},
+        {"kv_groups", groups},
+        {"q_per_kv", q},
+        {"head_dim", d.head_dim},
+        {"vocab", d.vocab},
+        {"positions", d.positions},
+        {"tied", d.tied},
+        {"rope_theta", d.rope_theta},
+        {"file_bytes", bare ? 0 : source.file_bytes()},
+        {"kv_bytes_per_token", arch::kv_bytes_per_token(d)},
+        {"tokenizer", nullptr}};
     if (source.has_tokenizer())
       out["tokenizer"] = {{"kind", text::name_of(source.tokenizer().kind)},
                           {"pre", source.tokenizer().pre},
                           {"tokens", source.tokenizer().tokens.size()},
                           {"chat_template", !source.tokenizer().chat_template.empty()}};
     std::ostringstream text;
-    const std::string covers = source.arch().models.empty() ? "" : " (" + std::string(source.arch().models) + ")";
-    text << flags->model << ": " << source.arch().name << covers << ", " << core::human_count(out["parameters"].get<std::int64_t>()) << " parameters ("
-         << core::human_count(out["non_embedding_parameters"].get<std::int64_t>()) << " without embeddings)\n"
-         << "  layers " << d.n_layers() << "  hidden " << d.hidden << "  ffn " << join(ffn) << "  kv_groups " << join(groups) << "  q_per_kv " << join(q)
-         << "  head_dim " << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "") << "  context " << d.positions << "  KV cache "
-         << arch::kv_bytes_per_token(d) << " bytes a token (f16)\n";
-    if (!bare) text << "  files " << core::human_bytes(static_cast<std::int64_t>(source.file_bytes())) << "\n";
+    const std::string covers =
+        source.arch().models.empty() ? "" : " (" + std::string(source.arch().models) + ")";
+    text << flags->model << ": " << source.arch().name << covers << ", "
+         << core::human_count(out["parameters"].get<std::int64_t>()) << " parameters ("
+         << core::human_count(out["non_embedding_parameters"].get<std::int64_t>())
+         << " without embeddings)\n"
+         << "  layers " << d.n_layers() << "  hidden " << d.hidden << "  ffn " << join(ffn)
+         << "  kv_groups " << join(groups) << "  q_per_kv " << join(q) << "  head_dim "
+         << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "") << "  context "
+         << d.positions << "  KV cache " << arch::kv_bytes_per_token(d) << " bytes a token (f16)\n";
+    if (!bare)
+      text << "  files " << core::human_bytes(static_cast<std::int64_t>(source.file_bytes()))
+           << "\n";
     if (flags->tensors) {
       out["tensors"] = nlohmann::ordered_json::array();
       for (const arch::TensorRef& t : arch::tensors(source.arch(), d)) {
-        const std::string name = arch::gguf_name(t.spec->role, t.layer), hf = arch::with_layer(t.spec->hf, t.layer);
-        const std::string stored = bare ? "" : std::string(format::info(source.stored_format(t.spec->role, t.layer)).name);
-        nlohmann::ordered_json shape = t.is_vector ? nlohmann::ordered_json{t.rows} : nlohmann::ordered_json{t.rows, t.cols};
-        out["tensors"].push_back({{"name", name}, {"hf_name", hf}, {"shape", shape}, {"format", stored}});
+        const std::string name = arch::gguf_name(t.spec->role, t.layer),
+                          hf = arch::with_layer(t.spec->hf, t.layer);
+        const std::string stored =
+            bare ? "" : std::string(format::info(source.stored_format(t.spec->role, t.layer)).name);
+        nlohmann::ordered_json shape =
+            t.is_vector ? nlohmann::ordered_json{t.rows} : nlohmann::ordered_json{t.rows, t.cols};
+        out["tensors"].push_back(
+            {{"name", name}, {"hf_name", hf}, {"shape", shape}, {"format", stored}});
         text << "  " << name << "  " << shape.dump() << "  " << stored << "  (" << hf << ")\n";
       }
     }

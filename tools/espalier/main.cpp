@@ -1,4 +1,5 @@
-// espalier: flags -> one library call -> print. The only place (with espalier-run) that prints results or maps Error to an exit code.
+// espalier: flags -> one library call -> print. The only place (with espalier-run) that prints
+// results or maps Error to an exit code.
 #include <CLI/CLI.hpp>
 #include <exception>
 #include <filesystem>
@@ -9,13 +10,15 @@
 
 int main(int argc, char** argv) {
   using namespace espalier;
-  CLI::App app{"Espalier: from a large language model to a small, verified GGUF for devices", "espalier"};
+  CLI::App app{"Espalier: from a large language model to a small, verified GGUF for devices",
+               "espalier"};
   app.set_version_flag("--version", std::string(ESPALIER_VERSION));
   app.require_subcommand(1);
   app.fallthrough();
   tool::Common common;
   std::error_code ignored;
-  common.program_directory = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path().string();
+  common.program_directory =
+      std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path().string();
 #define ESP_VERB(name) tool::add_##name(app, common);
   ESP_VERBS_FILES(ESP_VERB)
 #ifdef ESPALIER_WITH_TRAINING

@@ -9,19 +9,23 @@ namespace espalier::tool {
 
 void add_plan(CLI::App& app, Common& common) {
   auto path = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand("plan", "validate a recipe and predict parameters, bytes and memory");
+  CLI::App* verb =
+      app.add_subcommand("plan", "validate a recipe and predict parameters, bytes and memory");
   verb->add_option("recipe", *path, "recipe YAML")->required();
   add_common(*verb, common);
   verb->callback([path, &common] {
     const nlohmann::ordered_json plan = recipe::plan_recipe(*path);
     std::ostringstream text;
-    for (const auto& missing : plan.at("missing")) text << "not there yet: " << missing.get<std::string>() << "\n";
+    for (const auto& missing : plan.at("missing"))
+      text << "not there yet: " << missing.get<std::string>() << "\n";
     for (const auto& stage : plan.at("stages")) {
-      text << stage.at("name").get<std::string>() << " (" << stage.at("kind").get<std::string>() << ")";
+      text << stage.at("name").get<std::string>() << " (" << stage.at("kind").get<std::string>()
+           << ")";
       for (const char* key : {"parameters", "bytes", "peak_memory_bytes", "disk_bytes"})
         if (stage.contains(key) && !stage[key].is_null()) {
           const std::int64_t v = stage[key].get<std::int64_t>();
-          text << "  " << key << " " << (std::string(key) == "parameters" ? core::human_count(v) : core::human_bytes(v));
+          text << "  " << key << " "
+               << (std::string(key) == "parameters" ? core::human_count(v) : core::human_bytes(v));
         }
       text << "\n";
     }

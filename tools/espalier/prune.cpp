@@ -1,4 +1,5 @@
-// espalier prune MODEL --out DIR: structured pruning. With --plan and without calibration text it needs no LibTorch.
+// espalier prune MODEL --out DIR: structured pruning. With --plan and without calibration text it
+// needs no LibTorch.
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
@@ -17,16 +18,20 @@ namespace espalier::tool {
 namespace {
 
 struct Flags {
-  std::string model, out, criterion = "activation", text, held_out, plan, parameters, compensate = "least_squares", dtype = "auto", shard = "5GB";
+  std::string model, out, criterion = "activation", text, held_out, plan, parameters,
+                          compensate = "least_squares", dtype = "auto", shard = "5GB";
   std::optional<double> ridge;
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
   std::int64_t tokens = 65536, sequence = 512;
   bool resume = false;
 };
 
-void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after, const std::vector<std::string>& notes = {}) {
+void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after,
+                  const std::vector<std::string>& notes = {}) {
   std::ostringstream text;
-  text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after) << " parameters\n" << code_note(flags.out);
+  text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after)
+       << " parameters\n"
+       << code_note(flags.out);
   for (const std::string& note : notes) text << "  " << note << "\n";
   print(common,
         {{"parameters_before", before},
@@ -48,30 +53,43 @@ checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Che
 
 void prune(const Flags& flags, const Common& common) {
   ESP_CHECK(!flags.ridge || (flags.compensate == "least_squares" && !flags.text.empty()), usage,
-            "prune: --ridge belongs to least squares, which needs --text and no --compensate none; leave --ridge out");
+            "prune: --ridge belongs to least squares, which needs --text and no --compensate none; "
+            "leave --ridge out");
   const auto source = checkpoint::Checkpoint::open(flags.model);
   const checkpoint::WriteOptions write = write_options(flags, source);
   if (!flags.plan.empty() && flags.text.empty()) {
-    const plan::PrunePlan plan = plan::prune_plan_from_json(core::read_text_file(flags.plan), source.dims(), flags.plan);
-    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), common.max_ram_bytes(), "no pruning needs less");
-    const std::int64_t after = surgery::prune_checkpoint(source, plan, flags.out, write, {}, common.progress());
+    const plan::PrunePlan plan =
+        plan::prune_plan_from_json(core::read_text_file(flags.plan), source.dims(), flags.plan);
+    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
+                         common.max_ram_bytes(), "no pruning needs less");
+    const std::int64_t after =
+        surgery::prune_checkpoint(source, plan, flags.out, write, {}, common.progress());
     print_result(common, flags, arch::parameters(source.arch(), source.dims()), after);
     return;
   }
 #ifdef ESPALIER_WITH_TRAINING
   apply_device(common);
   prune::PruneOptions options;
-  options.target = {.layers = flags.layers, .hidden = flags.hidden, .ffn = flags.ffn, .kv_groups = flags.kv_groups, .q_per_kv = flags.q_per_kv, .vocab = flags.vocab,
+  options.target = {.layers = flags.layers,
+                    .hidden = flags.hidden,
+                    .ffn = flags.ffn,
+                    .kv_groups = flags.kv_groups,
+                    .q_per_kv = flags.q_per_kv,
+                    .vocab = flags.vocab,
                     .parameters = std::nullopt};
-  if (!flags.parameters.empty()) options.target.parameters = core::parse_count(flags.parameters, "--parameters");
+  if (!flags.parameters.empty())
+    options.target.parameters = core::parse_count(flags.parameters, "--parameters");
   options.plan_path = flags.plan;
   options.criterion = flags.criterion;
-  options.compensation = flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  options.compensation =
+      flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
-  ESP_CHECK(!flags.text.empty(), usage, "prune: --text FILE is needed to score (or give --plan plan.json)");
+  ESP_CHECK(!flags.text.empty(), usage,
+            "prune: --text FILE is needed to score (or give --plan plan.json)");
   options.write = write;
-  plan::require_memory(prune::peak_memory(source.arch(), source.dims(), flags.tokens, options.compensation), common.max_ram_bytes(),
-                       "give fewer --tokens, or a --plan that was made elsewhere");
+  plan::require_memory(
+      prune::peak_memory(source.arch(), source.dims(), flags.tokens, options.compensation),
+      common.max_ram_bytes(), "give fewer --tokens, or a --plan that was made elsewhere");
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
@@ -80,7 +98,8 @@ void prune(const Flags& flags, const Common& common) {
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
 #else
-  core::fail(core::ErrorKind::unsupported, "prune: this build has no training side; give --plan plan.json without --text");
+  core::fail(core::ErrorKind::unsupported,
+             "prune: this build has no training side; give --plan plan.json without --text");
 #endif
 }
 
@@ -91,9 +110,11 @@ void add_prune(CLI::App& app, Common& common) {
   CLI::App* verb = app.add_subcommand("prune", "structured pruning to a smaller model directory");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "directory to write")->required();
-  verb->add_option("--criterion", flags->criterion, "importance criterion ('espalier score --list' names them)");
+  verb->add_option("--criterion", flags->criterion,
+                   "importance criterion ('espalier score --list' names them)");
   verb->add_option("--text", flags->text, "calibration text");
-  verb->add_option("--held-out", flags->held_out, "text that must not occur in the calibration text");
+  verb->add_option("--held-out", flags->held_out,
+                   "text that must not occur in the calibration text");
   verb->add_option("--tokens", flags->tokens, "calibration tokens")->check(CLI::PositiveNumber);
   verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
   verb->add_option("--layers", flags->layers, "layers to keep");
@@ -102,12 +123,18 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads");
   verb->add_option("--q-per-kv", flags->q_per_kv, "query heads per KV group to keep");
   verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep");
-  verb->add_option("--parameters", flags->parameters, "at most so many parameters, e.g. 92M: sizes are chosen");
+  verb->add_option("--parameters", flags->parameters,
+                   "at most so many parameters, e.g. 92M: sizes are chosen");
   verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
-  verb->add_option("--compensate", flags->compensate, "none or least_squares")->check(CLI::IsMember({"none", "least_squares"}));
-  verb->add_option("--ridge", flags->ridge, "of least squares: how much the original weights count (0.2; 0.05 from 65536 tokens on)")->check(CLI::NonNegativeNumber);
+  verb->add_option("--compensate", flags->compensate, "none or least_squares")
+      ->check(CLI::IsMember({"none", "least_squares"}));
+  verb->add_option(
+          "--ridge", flags->ridge,
+          "of least squares: how much the original weights count (0.2; 0.05 from 65536 tokens on)")
+      ->check(CLI::NonNegativeNumber);
   verb->add_flag("--resume", flags->resume, "go on from the last checkpoint in --out");
-  verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
+  verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);

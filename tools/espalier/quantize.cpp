@@ -28,9 +28,11 @@ std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::s
   std::map<std::string, format::FormatId> out;
   for (const std::string& item : list) {
     const auto at = item.find('=');
-    ESP_CHECK(at != std::string::npos, usage, "--tensor ", item, ": expected ROLE=FORMAT, such as token_embd=q8_0");
+    ESP_CHECK(at != std::string::npos, usage, "--tensor ", item,
+              ": expected ROLE=FORMAT, such as token_embd=q8_0");
     const auto id = format::format_by_name(item.substr(at + 1));
-    ESP_CHECK(id.has_value(), usage, "--tensor ", item, ": unknown format '", item.substr(at + 1), "'");
+    ESP_CHECK(id.has_value(), usage, "--tensor ", item, ": unknown format '", item.substr(at + 1),
+              "'");
     out[item.substr(0, at)] = *id;
   }
   return out;
@@ -41,15 +43,22 @@ std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::s
 class CalibrationText {
  public:
   CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source)
-      : source_(source), corpus_(data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()))), threads_(common.threads) {
+      : source_(source),
+        corpus_(data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()))),
+        threads_(common.threads) {
     options_.tokens = flags.tokens;
     options_.seed = common.seed;
     options_.gram = true;
   }
-  quant::Imatrix statistics(const core::Progress& progress) const { return calibrate::collect_imatrix(source_, corpus_, options_, progress); }
-  void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix, exporter::ExportOptions& options) {
+  quant::Imatrix statistics(const core::Progress& progress) const {
+    return calibrate::collect_imatrix(source_, corpus_, options_, progress);
+  }
+  void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
+           exporter::ExportOptions& options) {
     rounding_.emplace(source_, plan, imatrix, corpus_, options_, threads_);
-    options.rounded = [this](arch::Role role, int layer) { return rounding_->rounded(role, layer); };
+    options.rounded = [this](arch::Role role, int layer) {
+      return rounding_->rounded(role, layer);
+    };
   }
 
  private:
@@ -63,12 +72,17 @@ class CalibrationText {
 
 void quantize(const Flags& flags, const Common& common) {
   const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
-  ESP_CHECK(ways == 1, usage, "quantize: give exactly one of --format, --target-bytes and --target-bpw");
+  ESP_CHECK(ways == 1, usage,
+            "quantize: give exactly one of --format, --target-bytes and --target-bpw");
   auto source = checkpoint::Checkpoint::open(flags.model);
   source.fill_absent_blocks();
   const plan::LayerStage looking{.tokens = flags.tokens, .streams = 2, .moments = true};
-  plan::require_memory(flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims()) : plan::layer_stage_memory(source.arch(), source.dims(), looking),
-                       common.max_ram_bytes(), flags.text.empty() ? "no quantization needs less" : "give fewer --tokens, or an --imatrix instead of --text");
+  plan::require_memory(
+      flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims())
+                         : plan::layer_stage_memory(source.arch(), source.dims(), looking),
+      common.max_ram_bytes(),
+      flags.text.empty() ? "no quantization needs less"
+                         : "give fewer --tokens, or an --imatrix instead of --text");
   quant::Imatrix imatrix;
   exporter::ExportOptions options;
   options.threads = common.threads;
@@ -77,25 +91,36 @@ void quantize(const Flags& flags, const Common& common) {
     options.imatrix = &imatrix;
   }
   const bool has_text = !flags.text.empty();
-  options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding : has_text ? "gptq" : flags.imatrix.empty() ? "nearest" : "imatrix");
+  options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding
+                                             : has_text              ? "gptq"
+                                             : flags.imatrix.empty() ? "nearest"
+                                                                     : "imatrix");
 #ifdef ESPALIER_WITH_TRAINING
   std::optional<CalibrationText> text;
   if (has_text) {
-    ESP_CHECK(options.rounding == quant::Rounding::gptq, usage, "quantize: --text is for --rounding gptq; '", flags.rounding, "' takes --imatrix alone");
+    ESP_CHECK(options.rounding == quant::Rounding::gptq, usage,
+              "quantize: --text is for --rounding gptq; '", flags.rounding,
+              "' takes --imatrix alone");
     text.emplace(flags, common, source);
     if (options.imatrix == nullptr) imatrix = text->statistics(common.progress());
     options.imatrix = &imatrix;
   }
 #else
-  ESP_CHECK(!has_text, unsupported, "quantize: --text needs the training side, which this build does not have; calibrate elsewhere and give --imatrix");
+  ESP_CHECK(!has_text, unsupported,
+            "quantize: --text needs the training side, which this build does not have; calibrate "
+            "elsewhere and give --imatrix");
 #endif
   plan::QuantPlan plan;
   if (!flags.mix.empty()) {
-    plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, parse_overrides(flags.overrides));
+    plan =
+        plan::quant_plan(source.arch(), source.dims(), flags.mix, parse_overrides(flags.overrides));
   } else {
     exporter::BudgetOptions budget;
-    budget.target_bytes = flags.target_bytes.empty() ? static_cast<std::int64_t>(flags.target_bpw / 8 * static_cast<double>(arch::parameters(source.arch(), source.dims())))
-                                                     : core::parse_bytes(flags.target_bytes, "--target-bytes");
+    budget.target_bytes = flags.target_bytes.empty()
+                              ? static_cast<std::int64_t>(flags.target_bpw / 8 *
+                                                          static_cast<double>(arch::parameters(
+                                                              source.arch(), source.dims())))
+                              : core::parse_bytes(flags.target_bytes, "--target-bytes");
     budget.whole_file = !flags.target_bytes.empty();
     budget.imatrix = options.imatrix;
     budget.overrides = parse_overrides(flags.overrides);
@@ -105,16 +130,23 @@ void quantize(const Flags& flags, const Common& common) {
 #ifdef ESPALIER_WITH_TRAINING
   if (text) text->use(plan, imatrix, options);
 #endif
-  const exporter::ExportResult result = exporter::export_gguf(source, plan, flags.out, options, common.progress());
+  const exporter::ExportResult result =
+      exporter::export_gguf(source, plan, flags.out, options, common.progress());
   nlohmann::ordered_json formats;
   std::ostringstream lines;
-  lines << flags.out << ": " << core::human_bytes(result.file_bytes) << ", " << core::number(result.bits_per_weight) << " bits per weight\n";
+  lines << flags.out << ": " << core::human_bytes(result.file_bytes) << ", "
+        << core::number(result.bits_per_weight) << " bits per weight\n";
   for (const auto& [name, count] : result.formats) {
     formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
-    lines << "  " << name << ": " << count.tensors << " tensors, " << core::human_count(count.parameters) << " parameters\n";
+    lines << "  " << name << ": " << count.tensors << " tensors, "
+          << core::human_count(count.parameters) << " parameters\n";
   }
   print(common,
-        {{"file_bytes", result.file_bytes}, {"planned_bytes", result.planned_bytes}, {"bits_per_weight", result.bits_per_weight}, {"formats", formats}, {"output", flags.out},
+        {{"file_bytes", result.file_bytes},
+         {"planned_bytes", result.planned_bytes},
+         {"bits_per_weight", result.bits_per_weight},
+         {"formats", formats},
+         {"output", flags.out},
          {"peak_rss_bytes", core::peak_rss_bytes()}},
         lines.str());
 }
@@ -127,14 +159,22 @@ void add_quantize(CLI::App& app, Common& common) {
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "GGUF to write")->required();
   verb->add_option("--format", flags->mix, "a format or mix: f32 f16 bf16 q8_0 q4_0 q4_k_m ...");
-  verb->add_option("--target-bytes", flags->target_bytes, "largest file, e.g. 60MB: formats are chosen per tensor");
-  verb->add_option("--target-bpw", flags->target_bpw, "bits per weight: formats are chosen per tensor");
+  verb->add_option("--target-bytes", flags->target_bytes,
+                   "largest file, e.g. 60MB: formats are chosen per tensor");
+  verb->add_option("--target-bpw", flags->target_bpw,
+                   "bits per weight: formats are chosen per tensor");
   verb->add_option("--tensor", flags->overrides, "ROLE=FORMAT, e.g. token_embd=q8_0 (repeatable)");
-  verb->add_option("--imatrix", flags->imatrix, "activation statistics from 'espalier calibrate' or llama-imatrix");
-  verb->add_option("--rounding", flags->rounding, "nearest, imatrix or gptq")->check(CLI::IsMember({"nearest", "imatrix", "gptq"}));
-  verb->add_option("--text", flags->text, "calibration text: gptq then rounds layer by layer, each knowing what rounding did to the ones before");
-  verb->add_option("--tokens", flags->tokens, "tokens of --text to read")->check(CLI::PositiveNumber);
-  verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")->check(CLI::IsMember({"llama.cpp", "espalier"}));
+  verb->add_option("--imatrix", flags->imatrix,
+                   "activation statistics from 'espalier calibrate' or llama-imatrix");
+  verb->add_option("--rounding", flags->rounding, "nearest, imatrix or gptq")
+      ->check(CLI::IsMember({"nearest", "imatrix", "gptq"}));
+  verb->add_option("--text", flags->text,
+                   "calibration text: gptq then rounds layer by layer, each knowing what rounding "
+                   "did to the ones before");
+  verb->add_option("--tokens", flags->tokens, "tokens of --text to read")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")
+      ->check(CLI::IsMember({"llama.cpp", "espalier"}));
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {

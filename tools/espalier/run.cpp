@@ -20,9 +20,12 @@ void add_run(CLI::App& app, Common& common) {
     apply_device(common);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;
-    const nlohmann::ordered_json result = recipe::run_recipe(flags->path, flags->options, common.progress());
+    const nlohmann::ordered_json result =
+        recipe::run_recipe(flags->path, flags->options, common.progress());
     std::ostringstream text;
-    for (const auto& stage : result.at("stages")) text << stage.at("name").get<std::string>() << ": " << stage.at("status").get<std::string>() << "\n";
+    for (const auto& stage : result.at("stages"))
+      text << stage.at("name").get<std::string>() << ": " << stage.at("status").get<std::string>()
+           << "\n";
     if (result.contains("summary")) text << result["summary"].get<std::string>();
     print(common, result, text.str());
   });

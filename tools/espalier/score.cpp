@@ -1,4 +1,5 @@
-// espalier score MODEL --text FILE --criterion NAME --out FILE: importance of every index of every axis.
+// espalier score MODEL --text FILE --criterion NAME --out FILE: importance of every index of every
+// axis.
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"
@@ -36,15 +37,26 @@ void add_score(CLI::App& app, Common& common) {
       print(common, {{"criteria", names}}, text);
       return;
     }
-    ESP_CHECK(!flags->model.empty() && !flags->text.empty() && !flags->out.empty(), usage, "score: MODEL, --text and --out are needed (or --list)");
+    ESP_CHECK(!flags->model.empty() && !flags->text.empty() && !flags->out.empty(), usage,
+              "score: MODEL, --text and --out are needed (or --list)");
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
-    plan::require_memory(plan::layer_stage_memory(source.arch(), source.dims(), {.tokens = flags->tokens, .streams = 1, .moments = true}), common.max_ram_bytes(),
-                         "give fewer --tokens");
-    const prune::ScoreResult result = prune::score(source, flags->text, flags->criterion, flags->out,
-                                                   {.tokens = flags->tokens, .sequence = flags->sequence, .seed = common.seed}, common.progress());
-    print(common, {{"criterion", result.criterion}, {"tokens", result.tokens}, {"axes", result.axes}, {"peak_rss_bytes", core::peak_rss_bytes()}, {"output", flags->out}},
-          flags->out + ": " + result.criterion + " over " + core::human_count(result.tokens) + " tokens\n");
+    plan::require_memory(
+        plan::layer_stage_memory(source.arch(), source.dims(),
+                                 {.tokens = flags->tokens, .streams = 1, .moments = true}),
+        common.max_ram_bytes(), "give fewer --tokens");
+    const prune::ScoreResult result =
+        prune::score(source, flags->text, flags->criterion, flags->out,
+                     {.tokens = flags->tokens, .sequence = flags->sequence, .seed = common.seed},
+                     common.progress());
+    print(common,
+          {{"criterion", result.criterion},
+           {"tokens", result.tokens},
+           {"axes", result.axes},
+           {"peak_rss_bytes", core::peak_rss_bytes()},
+           {"output", flags->out}},
+          flags->out + ": " + result.criterion + " over " + core::human_count(result.tokens) +
+              " tokens\n");
   });
 }
 

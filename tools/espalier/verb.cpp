@@ -24,7 +24,8 @@ class ProgressPrinter {
     const auto now = Clock::now();
     const bool last = event.total > 0 && event.done >= event.total;
     const bool changed = event.stage != stage_;
-    const auto interval = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
+    const auto interval =
+        terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
     if (!changed && !last && now - printed_ < interval) return;
     if (changed && terminal_ && !stage_.empty() && open_) std::fputc('\n', stderr);
     stage_ = event.stage;
@@ -34,16 +35,18 @@ class ProgressPrinter {
       const int filled = event.total > 0 ? static_cast<int>(kWidth * event.done / event.total) : 0;
       std::string bar(static_cast<std::size_t>(filled), '#');
       bar.resize(kWidth, '.');
-      std::fprintf(stderr, "\r\033[K%-10s [%s] %s/%s %s  %s", event.stage.c_str(), bar.c_str(), core::human_count(event.done).c_str(),
-                   core::human_count(event.total).c_str(), event.unit.c_str(), event.detail.c_str());
+      std::fprintf(stderr, "\r\033[K%-10s [%s] %s/%s %s  %s", event.stage.c_str(), bar.c_str(),
+                   core::human_count(event.done).c_str(), core::human_count(event.total).c_str(),
+                   event.unit.c_str(), event.detail.c_str());
       open_ = true;
       if (last) {
         std::fputc('\n', stderr);
         open_ = false;
       }
     } else {
-      std::fprintf(stderr, "%s: %s of %s %s  %s\n", event.stage.c_str(), core::human_count(event.done).c_str(),
-                   core::human_count(event.total).c_str(), event.unit.c_str(), event.detail.c_str());
+      std::fprintf(stderr, "%s: %s of %s %s  %s\n", event.stage.c_str(),
+                   core::human_count(event.done).c_str(), core::human_count(event.total).c_str(),
+                   event.unit.c_str(), event.detail.c_str());
     }
     std::fflush(stderr);
   }
@@ -68,25 +71,32 @@ std::string Common::device_program() const { return program_directory + "/espali
 void add_common(CLI::App& app, Common& common, bool training) {
   app.add_flag("--json", common.json, "print one JSON object on stdout");
   app.add_flag("--quiet", common.quiet, "no progress on stderr");
-  app.add_option("--threads", common.threads, "threads (0: all processors)")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", common.threads, "threads (0: all processors)")
+      ->check(CLI::Range(0, 1024));
   app.add_option("--seed", common.seed, "seed of everything random");
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
 }
 
 void add_max_ram(CLI::App& app, Common& common) {
-  app.add_option("--max-ram", common.max_ram, "refuse to begin when more memory would be needed, e.g. 4GiB");
+  app.add_option("--max-ram", common.max_ram,
+                 "refuse to begin when more memory would be needed, e.g. 4GiB");
 }
-std::int64_t Common::max_ram_bytes() const { return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram"); }
+std::int64_t Common::max_ram_bytes() const {
+  return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
+}
 
 std::string code_note(const std::string& directory) {
   std::error_code unreadable;
   if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";
-  return std::string("transformers has no such family: ") + checkpoint::kModelingFile + " is in the directory, load it with trust_remote_code=True\n";
+  return std::string("transformers has no such family: ") + checkpoint::kModelingFile +
+         " is in the directory, load it with trust_remote_code=True\n";
 }
 
-void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable) {
+void print(const Common& common, const nlohmann::ordered_json& result,
+           const std::string& readable) {
   if (common.json)
-    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
+              << "\n";
   else
     std::cout << readable;
   std::cout.flush();

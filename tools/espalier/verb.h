@@ -1,5 +1,5 @@
-// What every verb shares: the common flags, where results and progress go. A verb is one file: it adds a subcommand whose callback
-// turns flags into one library call and prints the result.
+// What every verb shares: the common flags, where results and progress go. A verb is one file: it
+// adds a subcommand whose callback turns flags into one library call and prints the result.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -19,7 +19,8 @@ struct Common {
   std::string device = "auto", max_ram;
   std::string program_directory;  // where this program lies; espalier-run lies beside it
 
-  core::Progress progress() const;   // a bar on a terminal, plain lines otherwise, nothing with --quiet
+  core::Progress progress()
+      const;  // a bar on a terminal, plain lines otherwise, nothing with --quiet
   std::string device_program() const;
   std::int64_t max_ram_bytes() const;  // 0: no limit
 };
@@ -29,16 +30,21 @@ void add_common(CLI::App& app, Common& common, bool training = false);
 // Adds --max-ram: a verb that would need more refuses to begin.
 void add_max_ram(CLI::App& app, Common& common);
 // Prints `result` as one JSON object with --json, else `readable`.
-// Says that the directory just written needs trust_remote_code, where it holds a modeling file of ours; else nothing.
+// Says that the directory just written needs trust_remote_code, where it holds a modeling file of
+// ours; else nothing.
 std::string code_note(const std::string& directory);
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
-// LibTorch's thread count follows --threads (training verbs call it first); cpu only unless --device cuda and a CUDA build.
+// LibTorch's thread count follows --threads (training verbs call it first); cpu only unless
+// --device cuda and a CUDA build.
 void apply_device(const Common& common);
 
 // One line per verb; expanded in main.cpp.
-#define ESP_VERBS_FILES(ESP_VERB) ESP_VERB(import) ESP_VERB(inspect) ESP_VERB(quantize) ESP_VERB(prune)
-#define ESP_VERBS_TRAIN(ESP_VERB) \
-  ESP_VERB(score) ESP_VERB(cache) ESP_VERB(distill) ESP_VERB(calibrate) ESP_VERB(eval) ESP_VERB(verify) ESP_VERB(plan) ESP_VERB(run)
+#define ESP_VERBS_FILES(ESP_VERB) \
+  ESP_VERB(import) ESP_VERB(inspect) ESP_VERB(quantize) ESP_VERB(prune)
+#define ESP_VERBS_TRAIN(ESP_VERB)                                                       \
+  ESP_VERB(score)                                                                       \
+  ESP_VERB(cache) ESP_VERB(distill) ESP_VERB(calibrate) ESP_VERB(eval) ESP_VERB(verify) \
+      ESP_VERB(plan) ESP_VERB(run)
 
 #define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
 ESP_VERBS_FILES(ESP_VERB)

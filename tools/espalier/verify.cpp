@@ -1,9 +1,9 @@
 // espalier verify FILE.gguf --against MODEL --text FILE: the device card; exit 5 when a gate fails.
+#include "verify/verify.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "recipe/gates.h"
 #include "verb.h"
-#include "verify/verify.h"
 
 namespace espalier::tool {
 
@@ -13,7 +13,8 @@ void add_verify(CLI::App& app, Common& common) {
     verify::VerifyOptions options;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("verify", "parity, quality, size, memory and speed of a GGUF");
+  CLI::App* verb =
+      app.add_subcommand("verify", "parity, quality, size, memory and speed of a GGUF");
   verb->add_option("file", flags->file, "GGUF")->required();
   verb->add_option("--against", flags->options.teacher, "teacher")->required();
   verb->add_option("--student", flags->options.student, "the float model the file was made from");
@@ -28,7 +29,8 @@ void add_verify(CLI::App& app, Common& common) {
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;
     if (!flags->gates.empty()) flags->options.gates = recipe::read_gates(flags->gates);
-    const verify::VerifyResult result = verify::verify(flags->file, flags->options, common.progress());
+    const verify::VerifyResult result =
+        verify::verify(flags->file, flags->options, common.progress());
     if (!flags->card.empty()) core::write_text_file(flags->card, result.card.dump(2) + "\n");
     print(common, result.card, verify::readable_card(result.card));
     ESP_CHECK(result.passed, check_failed, flags->file, ": a gate failed (see the card)");

@@ -48,14 +48,22 @@ std::vector<Role> those_of(const Arch& arch, std::initializer_list<Role> roles) 
 
 std::string_view axis_name(Axis axis) {
   switch (axis) {
-    case Axis::none: return "none";
-    case Axis::vocab: return "vocab";
-    case Axis::hidden: return "hidden";
-    case Axis::positions: return "positions";
-    case Axis::head_dim: return "head_dim";
-    case Axis::kv_groups: return "kv_groups";
-    case Axis::q_per_kv: return "q_per_kv";
-    case Axis::ffn: return "ffn";
+    case Axis::none:
+      return "none";
+    case Axis::vocab:
+      return "vocab";
+    case Axis::hidden:
+      return "hidden";
+    case Axis::positions:
+      return "positions";
+    case Axis::head_dim:
+      return "head_dim";
+    case Axis::kv_groups:
+      return "kv_groups";
+    case Axis::q_per_kv:
+      return "q_per_kv";
+    case Axis::ffn:
+      return "ffn";
   }
   return "";
 }
@@ -64,10 +72,14 @@ std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_
 bool is_bias(Role role) { return role_name(role).ends_with("_bias"); }
 Role norm_bias(Role gain) {
   switch (gain) {
-    case Role::attn_norm: return Role::attn_norm_bias;
-    case Role::ffn_norm: return Role::ffn_norm_bias;
-    case Role::output_norm: return Role::output_norm_bias;
-    default: core::fail(core::ErrorKind::internal, "no bias goes with ", role_name(gain));
+    case Role::attn_norm:
+      return Role::attn_norm_bias;
+    case Role::ffn_norm:
+      return Role::ffn_norm_bias;
+    case Role::output_norm:
+      return Role::output_norm_bias;
+    default:
+      core::fail(core::ErrorKind::internal, "no bias goes with ", role_name(gain));
   }
 }
 std::optional<Role> role_by_name(std::string_view name) {
@@ -77,10 +89,13 @@ std::optional<Role> role_by_name(std::string_view name) {
 }
 std::string with_layer(std::string_view pattern, int layer) {
   std::string out(pattern);
-  if (const auto at = out.find("{L}"); at != std::string::npos) out.replace(at, 3, std::to_string(layer));
+  if (const auto at = out.find("{L}"); at != std::string::npos)
+    out.replace(at, 3, std::to_string(layer));
   return out;
 }
-std::string gguf_name(Role role, int layer) { return with_layer(kGgufNames[static_cast<std::size_t>(role)], layer); }
+std::string gguf_name(Role role, int layer) {
+  return with_layer(kGgufNames[static_cast<std::size_t>(role)], layer);
+}
 
 std::span<const Arch* const> all_archs() { return kArchs; }
 const Arch* arch_by_name(std::string_view name) {
@@ -101,48 +116,73 @@ const Arch* arch_by_hf_model_type(std::string_view type) {
 
 bool present(const TensorSpec& spec, const ModelDims& dims) {
   switch (spec.present) {
-    case Present::always: return true;
-    case Present::untied: return !dims.tied;
-    case Present::attention_bias: return dims.attention_bias;
-    case Present::output_bias: return dims.output_bias;
-    case Present::mlp_bias: return dims.mlp_bias;
+    case Present::always:
+      return true;
+    case Present::untied:
+      return !dims.tied;
+    case Present::attention_bias:
+      return dims.attention_bias;
+    case Present::output_bias:
+      return dims.output_bias;
+    case Present::mlp_bias:
+      return dims.mlp_bias;
   }
   return true;
 }
 bool in_absent_block(Role role, const LayerDims& layer) {
   const std::string_view name = role_name(role);
-  return (layer.kv_groups * layer.q_per_kv == 0 && name.starts_with("attn_")) || (layer.ffn == 0 && name.starts_with("ffn_"));
+  return (layer.kv_groups * layer.q_per_kv == 0 && name.starts_with("attn_")) ||
+         (layer.ffn == 0 && name.starts_with("ffn_"));
 }
 const Arch* as_deci(const Arch& arch, const ModelDims& dims) {
   const Arch* deci = arch_by_name("deci");
-  const bool plain = arch.norm == deci->norm && arch.activation == deci->activation && !arch.scaled_embedding && !learned_positions(arch) && dims.rotated() == dims.head_dim &&
-                     !dims.long_rope.used() && dims.attention_softcap == 0 && dims.logit_softcap == 0 &&
-                     std::fabs(attention_scale(dims) * std::sqrt(static_cast<double>(dims.head_dim)) - 1) < 1e-9;
+  const bool plain =
+      arch.norm == deci->norm && arch.activation == deci->activation && !arch.scaled_embedding &&
+      !learned_positions(arch) && dims.rotated() == dims.head_dim && !dims.long_rope.used() &&
+      dims.attention_softcap == 0 && dims.logit_softcap == 0 &&
+      std::fabs(attention_scale(dims) * std::sqrt(static_cast<double>(dims.head_dim)) - 1) < 1e-9;
   const auto alike = [&](const TensorSpec& spec) {
     const TensorSpec* other = find_spec(*deci, spec.role);
     return other != nullptr && other->hf == spec.hf;
   };
-  const auto usual = [&](const LayerDims& l) { return l.rope && (!l.local || dims.window >= dims.positions); };
-  return plain && std::all_of(arch.model.begin(), arch.model.end(), alike) && std::all_of(arch.layer.begin(), arch.layer.end(), alike) &&
+  const auto usual = [&](const LayerDims& l) {
+    return l.rope && (!l.local || dims.window >= dims.positions);
+  };
+  return plain && std::all_of(arch.model.begin(), arch.model.end(), alike) &&
+                 std::all_of(arch.layer.begin(), arch.layer.end(), alike) &&
                  std::all_of(dims.layers.begin(), dims.layers.end(), usual)
              ? deci
              : nullptr;
 }
 bool has_optional(const Arch& arch, Present present) {
   const auto depends = [&](const TensorSpec& spec) { return spec.present == present; };
-  return std::any_of(arch.model.begin(), arch.model.end(), depends) || std::any_of(arch.layer.begin(), arch.layer.end(), depends);
+  return std::any_of(arch.model.begin(), arch.model.end(), depends) ||
+         std::any_of(arch.layer.begin(), arch.layer.end(), depends);
 }
-bool local_by_default(const Arch& arch, std::int64_t layer) { return arch.window_period != kNoWindow && (layer + 1) % arch.window_period != 0; }
+bool local_by_default(const Arch& arch, std::int64_t layer) {
+  return arch.window_period != kNoWindow && (layer + 1) % arch.window_period != 0;
+}
 bool rope_by_default(const Arch& arch, std::int64_t layer) {
-  return !learned_positions(arch) && (arch.no_rope_period == 0 || (layer + 1) % arch.no_rope_period != 0);
+  return !learned_positions(arch) &&
+         (arch.no_rope_period == 0 || (layer + 1) % arch.no_rope_period != 0);
 }
-bool interleaved_in_gguf(const Arch& arch) { return find_spec(arch, attention_inputs(arch).front())->to_gguf == Transform::rope_permute; }
-std::vector<Role> attention_inputs(const Arch& arch) { return those_of(arch, {Role::attn_q, Role::attn_k, Role::attn_v, Role::attn_qkv}); }
-std::vector<Role> ffn_inputs(const Arch& arch) { return those_of(arch, {Role::ffn_gate, Role::ffn_up, Role::ffn_gate_up}); }
-bool has_gate(const Arch& arch) { return find_spec(arch, Role::ffn_gate) != nullptr || find_spec(arch, Role::ffn_gate_up) != nullptr; }
+bool interleaved_in_gguf(const Arch& arch) {
+  return find_spec(arch, attention_inputs(arch).front())->to_gguf == Transform::rope_permute;
+}
+std::vector<Role> attention_inputs(const Arch& arch) {
+  return those_of(arch, {Role::attn_q, Role::attn_k, Role::attn_v, Role::attn_qkv});
+}
+std::vector<Role> ffn_inputs(const Arch& arch) {
+  return those_of(arch, {Role::ffn_gate, Role::ffn_up, Role::ffn_gate_up});
+}
+bool has_gate(const Arch& arch) {
+  return find_spec(arch, Role::ffn_gate) != nullptr ||
+         find_spec(arch, Role::ffn_gate_up) != nullptr;
+}
 bool learned_positions(const Arch& arch) { return find_spec(arch, Role::pos_embd) != nullptr; }
 double attention_scale(const ModelDims& dims) {
-  return dims.attention_scale > 0 ? dims.attention_scale : 1 / std::sqrt(static_cast<double>(dims.head_dim));
+  return dims.attention_scale > 0 ? dims.attention_scale
+                                  : 1 / std::sqrt(static_cast<double>(dims.head_dim));
 }
 
 std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {
@@ -151,7 +191,9 @@ std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {
     if (present(spec, dims)) out.push_back(make_ref(spec, dims, -1));
   for (int l = 0; l < static_cast<int>(dims.layers.size()); ++l)
     for (const TensorSpec& spec : arch.layer)
-      if (present(spec, dims) && !in_absent_block(spec.role, dims.layers[static_cast<std::size_t>(l)])) out.push_back(make_ref(spec, dims, l));
+      if (present(spec, dims) &&
+          !in_absent_block(spec.role, dims.layers[static_cast<std::size_t>(l)]))
+        out.push_back(make_ref(spec, dims, l));
   return out;
 }
 const TensorSpec* find_spec(const Arch& arch, Role role) {
@@ -163,7 +205,8 @@ const TensorSpec* find_spec(const Arch& arch, Role role) {
 }
 TensorRef tensor_ref(const Arch& arch, const ModelDims& dims, Role role, int layer) {
   const TensorSpec* spec = find_spec(arch, role);
-  ESP_CHECK(spec != nullptr, internal, "architecture ", arch.name, " has no tensor ", role_name(role));
+  ESP_CHECK(spec != nullptr, internal, "architecture ", arch.name, " has no tensor ",
+            role_name(role));
   return make_ref(*spec, dims, is_layer_spec(*spec) ? layer : -1);
 }
 std::int64_t parameters(const Arch& arch, const ModelDims& dims) {
@@ -183,21 +226,24 @@ std::int64_t kv_bytes_per_token(const ModelDims& dims, std::int64_t bytes_per_va
   return n;
 }
 
-std::vector<std::int64_t> surviving(const Extent& extent, Axis axis, std::span<const std::int64_t> keep, const ModelDims& dims,
+std::vector<std::int64_t> surviving(const Extent& extent, Axis axis,
+                                    std::span<const std::int64_t> keep, const ModelDims& dims,
                                     const LayerDims* layer) {
   std::vector<std::int64_t> out;
   std::int64_t base = 0;
   for (const Run& run : extent) {
     if (run.a == Axis::none) continue;
     const Axis axes[3] = {run.a, run.b, run.c};
-    const std::int64_t n[3] = {size_of(run.a, dims, layer), size_of(run.b, dims, layer), size_of(run.c, dims, layer)};
+    const std::int64_t n[3] = {size_of(run.a, dims, layer), size_of(run.b, dims, layer),
+                               size_of(run.c, dims, layer)};
     for (std::int64_t i = 0; i < n[0]; ++i)
       for (std::int64_t j = 0; j < n[1]; ++j)
         for (std::int64_t k = 0; k < n[2]; ++k) {
           const std::int64_t index[3] = {i, j, k};
           bool in = true;
           for (int q = 0; q < 3; ++q)
-            if (axes[q] == axis && axis != Axis::none) in = std::binary_search(keep.begin(), keep.end(), index[q]);
+            if (axes[q] == axis && axis != Axis::none)
+              in = std::binary_search(keep.begin(), keep.end(), index[q]);
           if (in) out.push_back(base + (i * n[1] + j) * n[2] + k);
         }
     base += n[0] * n[1] * n[2];
@@ -221,24 +267,31 @@ std::vector<float> rope_frequency_factors(const ModelDims& dims) {
   const double low_wavelength = static_cast<double>(s.original_positions) / s.low_freq_factor;
   const double high_wavelength = static_cast<double>(s.original_positions) / s.high_freq_factor;
   for (std::int64_t i = 0; i < dims.rotated() / 2; ++i) {
-    const double frequency = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
+    const double frequency = std::pow(
+        dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
     const double wavelength = 2 * std::numbers::pi / frequency;
     if (wavelength < high_wavelength) {
       out.push_back(1.0f);
     } else if (wavelength > low_wavelength) {
       out.push_back(static_cast<float>(s.factor));
     } else {
-      const double smooth = (static_cast<double>(s.original_positions) / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+      const double smooth =
+          (static_cast<double>(s.original_positions) / wavelength - s.low_freq_factor) /
+          (s.high_freq_factor - s.low_freq_factor);
       out.push_back(static_cast<float>(1.0 / ((1 - smooth) / s.factor + smooth)));
     }
   }
   return out;
 }
 double long_rope_attention_factor(double factor, std::int64_t original_positions) {
-  return factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_positions)));
+  return factor <= 1
+             ? 1
+             : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_positions)));
 }
 std::vector<RopeTensor> rope_tensors(const ModelDims& dims) {
-  if (dims.long_rope.used()) return {{Role::rope_factors_long, dims.long_rope.long_factors}, {Role::rope_factors_short, dims.long_rope.short_factors}};
+  if (dims.long_rope.used())
+    return {{Role::rope_factors_long, dims.long_rope.long_factors},
+            {Role::rope_factors_short, dims.long_rope.short_factors}};
   std::vector<float> factors = rope_frequency_factors(dims);
   if (factors.empty()) return {};
   return {{Role::rope_freqs, std::move(factors)}};
@@ -252,9 +305,13 @@ std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local, 
     factors = rope_frequency_factors(dims);
   std::vector<double> out;
   for (std::int64_t i = 0; i < dims.rotated() / 2; ++i) {
-    const double frequency = std::pow(own_base ? dims.local_rope_theta : dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
+    const double frequency =
+        std::pow(own_base ? dims.local_rope_theta : dims.rope_theta,
+                 -2.0 * static_cast<double>(i) / static_cast<double>(dims.rotated()));
     const double slower = own_base ? 1 : dims.rope_linear;
-    out.push_back(frequency / slower / (factors.empty() ? 1 : static_cast<double>(factors[static_cast<std::size_t>(i)])));
+    out.push_back(
+        frequency / slower /
+        (factors.empty() ? 1 : static_cast<double>(factors[static_cast<std::size_t>(i)])));
   }
   return out;
 }

@@ -6,17 +6,30 @@
 
 namespace espalier::arch {
 
-enum class Axis : std::uint8_t { none, vocab, hidden, positions, head_dim, kv_groups, q_per_kv, ffn };
+enum class Axis : std::uint8_t {
+  none,
+  vocab,
+  hidden,
+  positions,
+  head_dim,
+  kv_groups,
+  q_per_kv,
+  ffn
+};
 std::string_view axis_name(Axis axis);
 
-// kv_groups, q_per_kv and ffn have a size (and a selection) of their own in every layer; the others one for the model.
-constexpr bool per_layer(Axis axis) { return axis == Axis::kv_groups || axis == Axis::q_per_kv || axis == Axis::ffn; }
+// kv_groups, q_per_kv and ffn have a size (and a selection) of their own in every layer; the others
+// one for the model.
+constexpr bool per_layer(Axis axis) {
+  return axis == Axis::kv_groups || axis == Axis::q_per_kv || axis == Axis::ffn;
+}
 
 // A run of rows (or columns): the row-major product of up to three axes, slowest first.
 struct Run {
   Axis a = Axis::none, b = Axis::none, c = Axis::none;
 };
-// One tensor dimension: the concatenation of up to three runs (fused QKV has three). Empty: the dimension is absent.
+// One tensor dimension: the concatenation of up to three runs (fused QKV has three). Empty: the
+// dimension is absent.
 using Extent = std::array<Run, 3>;
 
 constexpr bool touches(const Extent& extent, Axis axis) {

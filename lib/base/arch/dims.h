@@ -1,4 +1,5 @@
-// Sizes of all axes of one model, per layer where they can differ, and the numbers its config carries besides sizes.
+// Sizes of all axes of one model, per layer where they can differ, and the numbers its config
+// carries besides sizes.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,9 +11,11 @@ namespace espalier::arch {
 
 struct LayerDims {
   std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // 0: the block is absent
-  bool local = false;                                 // attention sees ModelDims::window positions only
-  bool rope = true;                                   // false: attention without positions
-  bool same_sizes(const LayerDims& o) const { return kv_groups == o.kv_groups && q_per_kv == o.q_per_kv && ffn == o.ffn; }
+  bool local = false;  // attention sees ModelDims::window positions only
+  bool rope = true;    // false: attention without positions
+  bool same_sizes(const LayerDims& o) const {
+    return kv_groups == o.kv_groups && q_per_kv == o.q_per_kv && ffn == o.ffn;
+  }
   bool operator==(const LayerDims&) const = default;
 };
 
@@ -23,8 +26,9 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
-// LongRoPE (Ding et al. 2024, arXiv 2402.13753): every frequency has a divisor for texts of at most original_positions and one for longer
-// ones; cosines and sines are multiplied by attention_factor. Without divisors: none.
+// LongRoPE (Ding et al. 2024, arXiv 2402.13753): every frequency has a divisor for texts of at most
+// original_positions and one for longer ones; cosines and sines are multiplied by attention_factor.
+// Without divisors: none.
 struct LongRope {
   std::vector<float> short_factors, long_factors;  // rotary_dim / 2 each
   std::int64_t original_positions = 0;
@@ -37,17 +41,20 @@ struct ModelDims {
   std::int64_t vocab = 0, hidden = 0, head_dim = 0;
   std::int64_t positions = 0;  // context length
   std::vector<LayerDims> layers;
-  bool tied = false;           // output shares token_embd
+  bool tied = false;  // output shares token_embd
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
-  double rope_linear = 1;        // positions are divided by it (Chen et al. 2023, arXiv 2306.15595), but in local layers with a base of their own; 1: none
+  double rope_linear = 1;  // positions are divided by it (Chen et al. 2023, arXiv 2306.15595), but
+                           // in local layers with a base of their own; 1: none
   LongRope long_rope;
-  std::int64_t rotary_dim = 0;   // the first values of a head, which positions turn; 0: all
-  bool attention_bias = false, output_bias = false, mlp_bias = false;  // q, k, v; attn_output; gate, up, down
-  std::int64_t window = 0;       // positions that a local layer sees, its own included; 0: there are no local layers
-  double local_rope_theta = 0;   // of local layers; 0: rope_theta
-  double attention_scale = 0;    // of q . k; 0: 1 / sqrt(head_dim)
+  std::int64_t rotary_dim = 0;  // the first values of a head, which positions turn; 0: all
+  bool attention_bias = false, output_bias = false,
+       mlp_bias = false;  // q, k, v; attn_output; gate, up, down
+  std::int64_t window =
+      0;  // positions that a local layer sees, its own included; 0: there are no local layers
+  double local_rope_theta = 0;                      // of local layers; 0: rope_theta
+  double attention_scale = 0;                       // of q . k; 0: 1 / sqrt(head_dim)
   double attention_softcap = 0, logit_softcap = 0;  // c tanh(x / c); 0: none
 
   std::int64_t rotated() const { return rotary_dim > 0 ? rotary_dim : head_dim; }
@@ -67,14 +74,22 @@ struct ModelDims {
 
 constexpr std::int64_t size_of(Axis axis, const ModelDims& d, const LayerDims* layer) {
   switch (axis) {
-    case Axis::none: return 1;
-    case Axis::vocab: return d.vocab;
-    case Axis::hidden: return d.hidden;
-    case Axis::positions: return d.positions;
-    case Axis::head_dim: return d.head_dim;
-    case Axis::kv_groups: return layer->kv_groups;
-    case Axis::q_per_kv: return layer->q_per_kv;
-    case Axis::ffn: return layer->ffn;
+    case Axis::none:
+      return 1;
+    case Axis::vocab:
+      return d.vocab;
+    case Axis::hidden:
+      return d.hidden;
+    case Axis::positions:
+      return d.positions;
+    case Axis::head_dim:
+      return d.head_dim;
+    case Axis::kv_groups:
+      return layer->kv_groups;
+    case Axis::q_per_kv:
+      return layer->q_per_kv;
+    case Axis::ffn:
+      return layer->ffn;
   }
   return 0;
 }
@@ -83,7 +98,8 @@ constexpr std::int64_t length(const Extent& extent, const ModelDims& d, const La
   if (absent(extent)) return 1;
   std::int64_t n = 0;
   for (const Run& r : extent)
-    if (r.a != Axis::none) n += size_of(r.a, d, layer) * size_of(r.b, d, layer) * size_of(r.c, d, layer);
+    if (r.a != Axis::none)
+      n += size_of(r.a, d, layer) * size_of(r.b, d, layer) * size_of(r.c, d, layer);
   return n;
 }
 

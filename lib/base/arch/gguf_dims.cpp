@@ -48,16 +48,23 @@ constexpr std::string_view kKnown[] = {
     "tensor_data_layout",
 };
 // The same, for families that have windows, a base of their own for local layers, soft-caps.
-constexpr std::string_view kWindowKeys[] = {"attention.sliding_window", "attention.sliding_window_pattern"};
-constexpr std::string_view kLocalBase = "rope.freq_base_swa", kAttentionCap = "attn_logit_softcapping", kLogitCap = "final_logit_softcapping";
-constexpr std::string_view kWindow = "attention.sliding_window", kLongRopeFactor = "rope.scaling.attn_factor", kLongRopeContext = "rope.scaling.original_context_length";
+constexpr std::string_view kWindowKeys[] = {"attention.sliding_window",
+                                            "attention.sliding_window_pattern"};
+constexpr std::string_view kLocalBase = "rope.freq_base_swa",
+                           kAttentionCap = "attn_logit_softcapping",
+                           kLogitCap = "final_logit_softcapping";
+constexpr std::string_view kWindow = "attention.sliding_window",
+                           kLongRopeFactor = "rope.scaling.attn_factor",
+                           kLongRopeContext = "rope.scaling.original_context_length";
 
 std::string_view norm_eps_suffix(const Arch& arch) {
   switch (arch.norm) {
     case Norm::rms:
-    case Norm::rms_plus_one: return "attention.layer_norm_rms_epsilon";
+    case Norm::rms_plus_one:
+      return "attention.layer_norm_rms_epsilon";
     case Norm::layer:
-    case Norm::layer_plus_one: return "attention.layer_norm_epsilon";
+    case Norm::layer_plus_one:
+      return "attention.layer_norm_epsilon";
   }
   return {};
 }
@@ -69,7 +76,8 @@ bool knows(const Arch& arch, std::string_view suffix) {
   if (suffix == kLocalBase) return arch.defaults.local_rope_theta > 0;
   if (suffix == kAttentionCap) return arch.defaults.attention_softcap > 0;
   if (suffix == kLogitCap) return arch.defaults.logit_softcap > 0;
-  return has_window_keys(arch) && std::find(std::begin(kWindowKeys), std::end(kWindowKeys), suffix) != std::end(kWindowKeys);
+  return has_window_keys(arch) &&
+         std::find(std::begin(kWindowKeys), std::end(kWindowKeys), suffix) != std::end(kWindowKeys);
 }
 
 // Keys that are harmless with one value: the feature they describe is off.
@@ -96,7 +104,8 @@ double as_number(const GgufValue& v, bool& ok) {
   return 0;
 }
 
-// The decimal of fewest digits that is this float. (std::to_chars does the same with 120 kB of tables, which a small program feels.)
+// The decimal of fewest digits that is this float. (std::to_chars does the same with 120 kB of
+// tables, which a small program feels.)
 double shortest(double stored_as_f32) {
   const float value = static_cast<float>(stored_as_f32);
   char text[32];
@@ -109,14 +118,16 @@ double shortest(double stored_as_f32) {
 
 class Reader {
  public:
-  Reader(const GgufHeader& header, const Arch& arch) : header_(header), arch_(arch), prefix_(std::string(arch.gguf) + ".") {}
+  Reader(const GgufHeader& header, const Arch& arch)
+      : header_(header), arch_(arch), prefix_(std::string(arch.gguf) + ".") {}
 
   std::string key(std::string_view suffix) const { return prefix_ + std::string(suffix); }
 
   std::int64_t size(std::string_view suffix, std::int64_t low, std::int64_t high) const {
     return checked(suffix, header_.integer(key(suffix)), low, high);
   }
-  std::optional<std::int64_t> optional_size(std::string_view suffix, std::int64_t low, std::int64_t high) const {
+  std::optional<std::int64_t> optional_size(std::string_view suffix, std::int64_t low,
+                                            std::int64_t high) const {
     const auto v = header_.optional_integer(key(suffix));
     if (v) checked(suffix, *v, low, high);
     return v;
@@ -124,15 +135,21 @@ class Reader {
   // One number for all layers, or an array of one a layer.
   std::vector<std::int64_t> per_layer(std::string_view suffix, std::int64_t n_layers) const {
     const GgufValue* v = header_.find(key(suffix));
-    const auto* array = v != nullptr ? std::get_if<std::shared_ptr<const format::GgufArray>>(&v->value) : nullptr;
-    if (array == nullptr) return std::vector<std::int64_t>(static_cast<std::size_t>(n_layers), size(suffix, 0, kMaxSize));
+    const auto* array =
+        v != nullptr ? std::get_if<std::shared_ptr<const format::GgufArray>>(&v->value) : nullptr;
+    if (array == nullptr)
+      return std::vector<std::int64_t>(static_cast<std::size_t>(n_layers),
+                                       size(suffix, 0, kMaxSize));
     const std::vector<double>& numbers = (*array)->numbers;
-    ESP_CHECK(static_cast<std::int64_t>(numbers.size()) == n_layers, input, header_.path(), ": key '", key(suffix), "' has ", numbers.size(),
+    ESP_CHECK(static_cast<std::int64_t>(numbers.size()) == n_layers, input, header_.path(),
+              ": key '", key(suffix), "' has ", numbers.size(),
               " entries, expected one for each of ", n_layers, " layers");
     std::vector<std::int64_t> out;
     for (const double x : numbers) {
-      ESP_CHECK(x >= 0 && x <= static_cast<double>(kMaxSize) && x == static_cast<double>(static_cast<std::int64_t>(x)), input, header_.path(),
-                ": key '", key(suffix), "' has an entry ", x, ", expected whole numbers of at most ", kMaxSize);
+      ESP_CHECK(x >= 0 && x <= static_cast<double>(kMaxSize) &&
+                    x == static_cast<double>(static_cast<std::int64_t>(x)),
+                input, header_.path(), ": key '", key(suffix), "' has an entry ", x,
+                ", expected whole numbers of at most ", kMaxSize);
       out.push_back(static_cast<std::int64_t>(x));
     }
     return out;
@@ -145,34 +162,42 @@ class Reader {
       if (!std::string_view(name).starts_with(prefix_)) continue;
       const std::string_view suffix = std::string_view(name).substr(prefix_.size());
       if (knows(arch_, suffix)) continue;
-      const auto* neutral = std::find_if(std::begin(kNeutral), std::end(kNeutral), [&](const Neutral& n) { return n.key == suffix; });
+      const auto* neutral = std::find_if(std::begin(kNeutral), std::end(kNeutral),
+                                         [&](const Neutral& n) { return n.key == suffix; });
       bool is_number = false;
       const double number = as_number(value, is_number);
       if (neutral != std::end(kNeutral) && is_number && number == neutral->value) continue;
       refused += (refused.empty() ? "'" : ", '") + name + "'";
     }
-    ESP_CHECK(refused.empty(), unsupported, header_.path(), ": the file asks for computations we do not have, by key ", refused);
+    ESP_CHECK(refused.empty(), unsupported, header_.path(),
+              ": the file asks for computations we do not have, by key ", refused);
   }
 
-  // By what ggml divides positions. Without a type, a factor means this to it; a factor of 0 is none.
+  // By what ggml divides positions. Without a type, a factor means this to it; a factor of 0 is
+  // none.
   double linear_scaling() const {
     const std::string type = header_.optional_text(key("rope.scaling.type")).value_or("linear");
     const bool divisors = type == "longrope" && arch_.long_rope;  // in tensors
-    ESP_CHECK(type == "none" || type == "linear" || divisors, unsupported, header_.path(), ": key '", key("rope.scaling.type"), "' is '", type,
+    ESP_CHECK(type == "none" || type == "linear" || divisors, unsupported, header_.path(),
+              ": key '", key("rope.scaling.type"), "' is '", type,
               "', expected none or linear (Llama-3 scaling comes as the tensor rope_freqs.weight)");
     std::string name = key("rope.scaling.factor");
     if (header_.find(name) == nullptr) name = key("rope.scale_linear");  // of old files
     double factor = shortest(header_.optional_real(name).value_or(1));
     if (factor == 0 || type == "none") factor = 1;
-    ESP_CHECK(factor > 0 && factor < 1e6, input, header_.path(), ": key '", name, "' is ", factor, ", expected a positive number below 1e6");
-    ESP_CHECK(factor == 1 || !(divisors || learned_positions(arch_)), unsupported, header_.path(), ": key '", name, "' is ", factor,
+    ESP_CHECK(factor > 0 && factor < 1e6, input, header_.path(), ": key '", name, "' is ", factor,
+              ", expected a positive number below 1e6");
+    ESP_CHECK(factor == 1 || !(divisors || learned_positions(arch_)), unsupported, header_.path(),
+              ": key '", name, "' is ", factor,
               ": linear rope scaling in such a model is not computed");
     return factor;
   }
 
  private:
-  std::int64_t checked(std::string_view suffix, std::int64_t value, std::int64_t low, std::int64_t high) const {
-    ESP_CHECK(value >= low && value <= high, input, header_.path(), ": key '", key(suffix), "' is ", value, ", expected ", low, " to ", high);
+  std::int64_t checked(std::string_view suffix, std::int64_t value, std::int64_t low,
+                       std::int64_t high) const {
+    ESP_CHECK(value >= low && value <= high, input, header_.path(), ": key '", key(suffix), "' is ",
+              value, ", expected ", low, " to ", high);
     return value;
   }
 
@@ -188,20 +213,27 @@ std::string known_archs() {
   return out;
 }
 
-std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read, const Arch& arch, std::int64_t n_layers) {
+std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read, const Arch& arch,
+                                   std::int64_t n_layers) {
   const auto heads = read.per_layer("attention.head_count", n_layers);
   const bool grouped = header.find(read.key("attention.head_count_kv")) != nullptr;
   const auto groups = grouped ? read.per_layer("attention.head_count_kv", n_layers) : heads;
   const auto ffn = read.per_layer("feed_forward_length", n_layers);
   std::vector<LayerDims> out;
   for (std::size_t l = 0; l < heads.size(); ++l) {
-    ESP_CHECK(arch.gguf != "deci" || groups[l] > 0 || heads[l] == 0, unsupported, header.path(), ": layer ", l, " has ", heads[l],
+    ESP_CHECK(arch.gguf != "deci" || groups[l] > 0 || heads[l] == 0, unsupported, header.path(),
+              ": layer ", l, " has ", heads[l],
               " heads and no key-value heads: attention replaced by a linear map is not computed");
-    ESP_CHECK(arch.gguf != "deci" || ffn[l] > 0 || heads[l] == 0, unsupported, header.path(), ": layer ", l,
-              " has attention but no FFN: stock readers forget its attention; write the FFN with a few channels of zeros");
-    ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0), input, header.path(), ": layer ", l, " has ",
-              heads[l], " heads and ", groups[l], " key-value heads, expected a multiple");
-    out.push_back({.kv_groups = groups[l], .q_per_kv = groups[l] == 0 ? 0 : heads[l] / groups[l], .ffn = ffn[l]});
+    ESP_CHECK(arch.gguf != "deci" || ffn[l] > 0 || heads[l] == 0, unsupported, header.path(),
+              ": layer ", l,
+              " has attention but no FFN: stock readers forget its attention; write the FFN with a "
+              "few channels of zeros");
+    ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0),
+              input, header.path(), ": layer ", l, " has ", heads[l], " heads and ", groups[l],
+              " key-value heads, expected a multiple");
+    out.push_back({.kv_groups = groups[l],
+                   .q_per_kv = groups[l] == 0 ? 0 : heads[l] / groups[l],
+                   .ffn = ffn[l]});
   }
   return out;
 }
@@ -214,55 +246,68 @@ std::int64_t read_head_dim(const GgufHeader& header, const Reader& read, const M
     std::int64_t heads = 0;
     for (const LayerDims& l : dims.layers)
       if (heads == 0) heads = l.kv_groups * l.q_per_kv;
-    ESP_CHECK(heads > 0 && dims.hidden % heads == 0, input, header.path(), ": no key '", read.key("attention.key_length"), "' and ", dims.hidden,
+    ESP_CHECK(heads > 0 && dims.hidden % heads == 0, input, header.path(), ": no key '",
+              read.key("attention.key_length"), "' and ", dims.hidden,
               " hidden values do not split into ", heads, " heads");
     head_dim = dims.hidden / heads;
   }
   const auto length = read.optional_size("attention.value_length", 1, kMaxSize);
-  ESP_CHECK(!length || *length == head_dim, unsupported, header.path(), ": key '", read.key("attention.value_length"), "' is ", *length,
-            ", expected the head size ", head_dim);
+  ESP_CHECK(!length || *length == head_dim, unsupported, header.path(), ": key '",
+            read.key("attention.value_length"), "' is ", *length, ", expected the head size ",
+            head_dim);
   return head_dim;
 }
 
 // How much of a head positions turn, and LongRoPE but for the divisors, which are tensors.
-void read_rotation(const GgufHeader& header, const Reader& read, const Arch& arch, GgufModel& model) {
+void read_rotation(const GgufHeader& header, const Reader& read, const Arch& arch,
+                   GgufModel& model) {
   ModelDims& d = model.dims;
   const auto rotated = read.optional_size("rope.dimension_count", 1, kMaxSize);
   if (learned_positions(arch)) {
-    ESP_CHECK(!rotated, unsupported, header.path(), ": key '", read.key("rope.dimension_count"), "' in an architecture without rotary embedding");
+    ESP_CHECK(!rotated, unsupported, header.path(), ": key '", read.key("rope.dimension_count"),
+              "' in an architecture without rotary embedding");
     return;
   }
-  ESP_CHECK(d.head_dim % 2 == 0, unsupported, header.path(), ": heads of ", d.head_dim, " values, rotary embedding wants an even number");
+  ESP_CHECK(d.head_dim % 2 == 0, unsupported, header.path(), ": heads of ", d.head_dim,
+            " values, rotary embedding wants an even number");
   if (arch.defaults.partial_rotary > 0 && rotated && *rotated != d.head_dim) {
-    ESP_CHECK(*rotated < d.head_dim && *rotated % 2 == 0, input, header.path(), ": key '", read.key("rope.dimension_count"), "' is ", *rotated,
+    ESP_CHECK(*rotated < d.head_dim && *rotated % 2 == 0, input, header.path(), ": key '",
+              read.key("rope.dimension_count"), "' is ", *rotated,
               ", expected an even number of at most ", d.head_dim);
     d.rotary_dim = *rotated;
   } else {
-    ESP_CHECK(!rotated || *rotated == d.head_dim, unsupported, header.path(), ": key '", read.key("rope.dimension_count"), "' is ", *rotated,
-              ", expected the head size ", d.head_dim);
+    ESP_CHECK(!rotated || *rotated == d.head_dim, unsupported, header.path(), ": key '",
+              read.key("rope.dimension_count"), "' is ", *rotated, ", expected the head size ",
+              d.head_dim);
   }
   const auto has = [&](Role role) { return header.tensor(gguf_name(role, -1)) != nullptr; };
   model.long_factors = arch.long_rope && has(Role::rope_factors_long);
   if (!model.long_factors) {
     const double factor = header.optional_real(read.key(kLongRopeFactor)).value_or(1);
-    ESP_CHECK(factor == 1, unsupported, header.path(), ": key '", read.key(kLongRopeFactor), "' is ", factor, " but there is no ",
-              gguf_name(Role::rope_factors_long, -1));
+    ESP_CHECK(factor == 1, unsupported, header.path(), ": key '", read.key(kLongRopeFactor),
+              "' is ", factor, " but there is no ", gguf_name(Role::rope_factors_long, -1));
     return;
   }
-  ESP_CHECK(has(Role::rope_factors_short), input, header.path(), ": tensor '", gguf_name(Role::rope_factors_short, -1), "' is missing");
-  d.long_rope.original_positions = read.optional_size(kLongRopeContext, 1, std::int64_t{1} << 31).value_or(d.positions);
-  d.long_rope.attention_factor = shortest(header.optional_real(read.key(kLongRopeFactor)).value_or(1));
-  ESP_CHECK(d.long_rope.attention_factor > 0 && d.long_rope.attention_factor < 1e6, input, header.path(), ": key '", read.key(kLongRopeFactor), "' is ",
+  ESP_CHECK(has(Role::rope_factors_short), input, header.path(), ": tensor '",
+            gguf_name(Role::rope_factors_short, -1), "' is missing");
+  d.long_rope.original_positions =
+      read.optional_size(kLongRopeContext, 1, std::int64_t{1} << 31).value_or(d.positions);
+  d.long_rope.attention_factor =
+      shortest(header.optional_real(read.key(kLongRopeFactor)).value_or(1));
+  ESP_CHECK(d.long_rope.attention_factor > 0 && d.long_rope.attention_factor < 1e6, input,
+            header.path(), ": key '", read.key(kLongRopeFactor), "' is ",
             d.long_rope.attention_factor);
 }
 
 std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
   const auto stated = read.optional_size("vocab_size", 1, kMaxSize);
   const format::GgufArray* tokens = header.optional_array("tokenizer.ggml.tokens");
-  const std::int64_t counted = tokens != nullptr ? static_cast<std::int64_t>(tokens->strings.size()) : 0;
-  ESP_CHECK(stated || tokens != nullptr, input, header.path(), ": neither key '", read.key("vocab_size"), "' nor 'tokenizer.ggml.tokens' is there");
-  ESP_CHECK(!stated || tokens == nullptr || *stated == counted, input, header.path(), ": key '", read.key("vocab_size"), "' is ", *stated, " but ",
-            counted, " tokens are listed");
+  const std::int64_t counted =
+      tokens != nullptr ? static_cast<std::int64_t>(tokens->strings.size()) : 0;
+  ESP_CHECK(stated || tokens != nullptr, input, header.path(), ": neither key '",
+            read.key("vocab_size"), "' nor 'tokenizer.ggml.tokens' is there");
+  ESP_CHECK(!stated || tokens == nullptr || *stated == counted, input, header.path(), ": key '",
+            read.key("vocab_size"), "' is ", *stated, " but ", counted, " tokens are listed");
   const std::int64_t vocab = stated ? *stated : counted;
   ESP_CHECK(vocab > 0, input, header.path(), ": the list of tokens is empty");
   return vocab;
@@ -270,23 +315,32 @@ std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
 
 // Windows, soft-caps, layers without positions: what a family has beyond Llama.
 void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch, ModelDims& d) {
-  const auto cap = [&](std::string_view suffix, double absent) { return shortest(header.optional_real(read.key(suffix)).value_or(absent)); };
+  const auto cap = [&](std::string_view suffix, double absent) {
+    return shortest(header.optional_real(read.key(suffix)).value_or(absent));
+  };
   if (arch.defaults.attention_softcap > 0) d.attention_softcap = cap(kAttentionCap, 0);
   if (arch.defaults.logit_softcap > 0) d.logit_softcap = cap(kLogitCap, 0);
-  ESP_CHECK(d.attention_softcap >= 0 && d.logit_softcap >= 0, input, header.path(), ": a soft-cap is negative");
+  ESP_CHECK(d.attention_softcap >= 0 && d.logit_softcap >= 0, input, header.path(),
+            ": a soft-cap is negative");
   const auto layers = static_cast<std::size_t>(d.n_layers());
-  for (std::size_t l = 0; l < layers; ++l) d.layers[l].rope = rope_by_default(arch, static_cast<std::int64_t>(l));
+  for (std::size_t l = 0; l < layers; ++l)
+    d.layers[l].rope = rope_by_default(arch, static_cast<std::int64_t>(l));
   if (has_window_keys(arch)) {
     d.window = read.optional_size("attention.sliding_window", 0, std::int64_t{1} << 31).value_or(0);
     const GgufValue* pattern = header.find(read.key("attention.sliding_window_pattern"));
-    const auto* listed = pattern != nullptr ? std::get_if<std::shared_ptr<const format::GgufArray>>(&pattern->value) : nullptr;
+    const auto* listed =
+        pattern != nullptr ? std::get_if<std::shared_ptr<const format::GgufArray>>(&pattern->value)
+                           : nullptr;
     if (listed != nullptr)
-      ESP_CHECK((*listed)->numbers.size() == layers, input, header.path(), ": key '", read.key("attention.sliding_window_pattern"), "' has ",
-                (*listed)->numbers.size(), " entries, expected one for each of ", layers, " layers");
+      ESP_CHECK((*listed)->numbers.size() == layers, input, header.path(), ": key '",
+                read.key("attention.sliding_window_pattern"), "' has ", (*listed)->numbers.size(),
+                " entries, expected one for each of ", layers, " layers");
     else
-      ESP_CHECK(pattern == nullptr, unsupported, header.path(), ": key '", read.key("attention.sliding_window_pattern"), "' is not a list of layers");
+      ESP_CHECK(pattern == nullptr, unsupported, header.path(), ": key '",
+                read.key("attention.sliding_window_pattern"), "' is not a list of layers");
     for (std::size_t l = 0; d.window > 0 && l < layers; ++l)
-      d.layers[l].local = listed != nullptr ? (*listed)->numbers[l] != 0 : local_by_default(arch, static_cast<std::int64_t>(l));
+      d.layers[l].local = listed != nullptr ? (*listed)->numbers[l] != 0
+                                            : local_by_default(arch, static_cast<std::int64_t>(l));
   }
   if (states_window(arch)) {
     d.window = read.optional_size(kWindow, 0, std::int64_t{1} << 31).value_or(0);
@@ -294,9 +348,11 @@ void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch,
   }
   if (arch.defaults.local_rope_theta > 0) {
     d.local_rope_theta = shortest(header.optional_real(read.key(kLocalBase)).value_or(10000));
-    ESP_CHECK(d.local_rope_theta > 0 && d.local_rope_theta < 1e30, input, header.path(), ": key '", read.key(kLocalBase), "' is ", d.local_rope_theta);
+    ESP_CHECK(d.local_rope_theta > 0 && d.local_rope_theta < 1e30, input, header.path(), ": key '",
+              read.key(kLocalBase), "' is ", d.local_rope_theta);
   }
-  if (const double scale = gguf_attention_scale(arch, d); scale != attention_scale(d)) d.attention_scale = scale;
+  if (const double scale = gguf_attention_scale(arch, d); scale != attention_scale(d))
+    d.attention_scale = scale;
 }
 
 GgufValue u32(std::int64_t v) { return GgufValue::u32(static_cast<std::uint32_t>(v)); }
@@ -304,12 +360,16 @@ GgufValue u32(std::int64_t v) { return GgufValue::u32(static_cast<std::uint32_t>
 GgufValue scalar_or_array(const ModelDims& dims, std::int64_t (*get)(const LayerDims&)) {
   std::vector<std::int32_t> values;
   for (const LayerDims& l : dims.layers) values.push_back(static_cast<std::int32_t>(get(l)));
-  const bool same = std::all_of(values.begin(), values.end(), [&](std::int32_t v) { return v == values.front(); });
+  const bool same = std::all_of(values.begin(), values.end(),
+                                [&](std::int32_t v) { return v == values.front(); });
   return same ? u32(values.front()) : GgufValue::i32s(std::move(values));
 }
 
-void write_traits(const Arch& arch, const ModelDims& dims, const std::string& prefix, format::GgufWriter& writer) {
-  const auto real = [&](std::string_view suffix, double v) { writer.set(prefix + std::string(suffix), GgufValue::f32(static_cast<float>(v))); };
+void write_traits(const Arch& arch, const ModelDims& dims, const std::string& prefix,
+                  format::GgufWriter& writer) {
+  const auto real = [&](std::string_view suffix, double v) {
+    writer.set(prefix + std::string(suffix), GgufValue::f32(static_cast<float>(v)));
+  };
   if (arch.defaults.attention_softcap > 0) real(kAttentionCap, dims.attention_softcap);
   if (arch.defaults.logit_softcap > 0) real(kLogitCap, dims.logit_softcap);
   if (arch.defaults.local_rope_theta > 0) real(kLocalBase, dims.local_rope_theta);
@@ -335,7 +395,8 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   GgufModel out;
   const std::string& name = header.text("general.architecture");
   out.arch = arch_by_gguf_name(name);
-  ESP_CHECK(out.arch != nullptr, unsupported, header.path(), ": architecture '", name, "' is not one of ", known_archs());
+  ESP_CHECK(out.arch != nullptr, unsupported, header.path(), ": architecture '", name,
+            "' is not one of ", known_archs());
   const Reader read(header, *out.arch);
   read.refuse_unknown_keys();
 
@@ -348,8 +409,10 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   const std::string eps_key = read.key(norm_eps_suffix(*out.arch));
   d.norm_eps = shortest(header.real(eps_key));
   d.rope_theta = shortest(header.optional_real(read.key("rope.freq_base")).value_or(10000));
-  ESP_CHECK(d.norm_eps >= 0 && d.norm_eps < 1, input, header.path(), ": key '", eps_key, "' is ", d.norm_eps);
-  ESP_CHECK(d.rope_theta > 0 && d.rope_theta < 1e30, input, header.path(), ": key '", read.key("rope.freq_base"), "' is ", d.rope_theta);
+  ESP_CHECK(d.norm_eps >= 0 && d.norm_eps < 1, input, header.path(), ": key '", eps_key, "' is ",
+            d.norm_eps);
+  ESP_CHECK(d.rope_theta > 0 && d.rope_theta < 1e30, input, header.path(), ": key '",
+            read.key("rope.freq_base"), "' is ", d.rope_theta);
   d.rope_linear = read.linear_scaling();
   if (const auto factor = header.optional_real(kRopeFactor)) {
     d.rope_scaling = {.factor = shortest(*factor),
@@ -360,7 +423,8 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   d.tied = header.tensor(gguf_name(Role::output, -1)) == nullptr;
   const auto has = [&](Role role) {  // in the first layer that has the block
     for (std::int64_t l = 0; l < d.n_layers(); ++l)
-      if (!in_absent_block(role, d.layers[static_cast<std::size_t>(l)])) return header.tensor(gguf_name(role, static_cast<int>(l))) != nullptr;
+      if (!in_absent_block(role, d.layers[static_cast<std::size_t>(l)]))
+        return header.tensor(gguf_name(role, static_cast<int>(l))) != nullptr;
     return false;
   };
   d.attention_bias = has_optional(*out.arch, Present::attention_bias) && has(Role::attn_q_bias);
@@ -369,8 +433,10 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   read_rotation(header, read, *out.arch, out);
   read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
-  ESP_CHECK(d.rope_linear == 1 || !(out.rope_factors || out.long_factors), unsupported, header.path(), ": key '", read.key("rope.scaling.factor"), "' is ", d.rope_linear,
-            " beside divisors of frequencies in a tensor: two kinds of rope scaling at once are not computed");
+  ESP_CHECK(d.rope_linear == 1 || !(out.rope_factors || out.long_factors), unsupported,
+            header.path(), ": key '", read.key("rope.scaling.factor"), "' is ", d.rope_linear,
+            " beside divisors of frequencies in a tensor: two kinds of rope scaling at once are "
+            "not computed");
   return out;
 }
 
@@ -381,19 +447,24 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
   writer.set(prefix + "block_count", u32(dims.n_layers()));
   writer.set(prefix + "context_length", u32(dims.positions));
   writer.set(prefix + "embedding_length", u32(dims.hidden));
-  writer.set(prefix + "feed_forward_length", scalar_or_array(dims, [](const LayerDims& l) { return l.ffn; }));
-  writer.set(prefix + "attention.head_count", scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups * l.q_per_kv; }));
-  writer.set(prefix + "attention.head_count_kv", scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups; }));
+  writer.set(prefix + "feed_forward_length",
+             scalar_or_array(dims, [](const LayerDims& l) { return l.ffn; }));
+  writer.set(prefix + "attention.head_count",
+             scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups * l.q_per_kv; }));
+  writer.set(prefix + "attention.head_count_kv",
+             scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups; }));
   writer.set(prefix + "attention.key_length", u32(dims.head_dim));
   writer.set(prefix + "attention.value_length", u32(dims.head_dim));
-  writer.set(prefix + std::string(norm_eps_suffix(arch)), GgufValue::f32(static_cast<float>(dims.norm_eps)));
+  writer.set(prefix + std::string(norm_eps_suffix(arch)),
+             GgufValue::f32(static_cast<float>(dims.norm_eps)));
   if (!learned_positions(arch)) {
     writer.set(prefix + "rope.dimension_count", u32(dims.rotated()));
     writer.set(prefix + "rope.freq_base", GgufValue::f32(static_cast<float>(dims.rope_theta)));
   }
   if (dims.rope_linear != 1) {
     writer.set(prefix + "rope.scaling.type", GgufValue::string("linear"));
-    writer.set(prefix + "rope.scaling.factor", GgufValue::f32(static_cast<float>(dims.rope_linear)));
+    writer.set(prefix + "rope.scaling.factor",
+               GgufValue::f32(static_cast<float>(dims.rope_linear)));
   }
   writer.set(prefix + "vocab_size", u32(dims.vocab));
   write_traits(arch, dims, prefix, writer);
@@ -402,7 +473,8 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
     writer.set(std::string(kRopeFactor), GgufValue::f32(static_cast<float>(s.factor)));
     writer.set(std::string(kRopeLow), GgufValue::f32(static_cast<float>(s.low_freq_factor)));
     writer.set(std::string(kRopeHigh), GgufValue::f32(static_cast<float>(s.high_freq_factor)));
-    writer.set(std::string(kRopePositions), GgufValue::u64(static_cast<std::uint64_t>(s.original_positions)));
+    writer.set(std::string(kRopePositions),
+               GgufValue::u64(static_cast<std::uint64_t>(s.original_positions)));
   }
 }
 

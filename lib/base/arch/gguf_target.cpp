@@ -10,7 +10,8 @@
 namespace espalier::arch {
 namespace {
 
-// Numbers of layers at which stock readers of Gemma files take 1 / sqrt(hidden / heads) for the attention scale (the 27B models).
+// Numbers of layers at which stock readers of Gemma files take 1 / sqrt(hidden / heads) for the
+// attention scale (the 27B models).
 constexpr std::int64_t kGemma2Layers = 46, kGemma3Layers = 62;
 // Channels of a block that is there for the sake of readers: whole blocks of every format.
 constexpr std::int64_t kFiller = 256;
@@ -18,52 +19,77 @@ constexpr std::int64_t kFiller = 256;
 }  // namespace
 
 double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
-  const bool large = (arch.gguf == "gemma2" && dims.n_layers() == kGemma2Layers) || (arch.gguf == "gemma3" && dims.n_layers() == kGemma3Layers);
+  const bool large = (arch.gguf == "gemma2" && dims.n_layers() == kGemma2Layers) ||
+                     (arch.gguf == "gemma3" && dims.n_layers() == kGemma3Layers);
   const LayerDims& first = dims.layers.front();
-  return 1 / std::sqrt(static_cast<double>(large ? dims.hidden / (first.kv_groups * first.q_per_kv) : dims.head_dim));
+  return 1 / std::sqrt(static_cast<double>(large ? dims.hidden / (first.kv_groups * first.q_per_kv)
+                                                 : dims.head_dim));
 }
 
 const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
-  const auto misread = [&](const std::string& what) { core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what); };
+  const auto misread = [&](const std::string& what) {
+    core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what);
+  };
   if (!arch.unequal_layers && (!dims.uniform() || dims.absent_blocks())) {
     const Arch* deci = as_deci(arch, dims);
     if (deci == nullptr)
-      misread("layers of unequal size: stock readers of '" + std::string(arch.gguf) + "' have one size for all layers, and those of 'deci' compute Llama's blocks only");
+      misread("layers of unequal size: stock readers of '" + std::string(arch.gguf) +
+              "' have one size for all layers, and those of 'deci' compute Llama's blocks only");
     return gguf_target(*deci, dims);
   }
   if (arch.name != arch.gguf) {
     for (const LayerDims& l : dims.layers)
-      ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name, " as GGUF: attention over a window of ", dims.window, " in a context of ",
-                dims.positions, " positions: the architecture '", arch.gguf, "' of stock readers has no windows; set max_position_embeddings of config.json to ",
+      ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name,
+                " as GGUF: attention over a window of ", dims.window, " in a context of ",
+                dims.positions, " positions: the architecture '", arch.gguf,
+                "' of stock readers has no windows; set max_position_embeddings of config.json to ",
                 dims.window, " or less (until there both compute the same)");
     return gguf_target(*arch_by_gguf_name(arch.gguf), dims);
   }
   for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
     const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
     if (!arch.absent_blocks && (layer.kv_groups * layer.q_per_kv == 0 || layer.ffn == 0))
-      misread("layer " + std::to_string(l) + " has no " + (layer.ffn == 0 ? "FFN" : "attention") + ", but stock readers want both in every layer");
+      misread("layer " + std::to_string(l) + " has no " + (layer.ffn == 0 ? "FFN" : "attention") +
+              ", but stock readers want both in every layer");
     if (arch.heads_fill_hidden && layer.kv_groups * layer.q_per_kv * dims.head_dim != dims.hidden)
-      misread("layer " + std::to_string(l) + " has " + std::to_string(layer.kv_groups * layer.q_per_kv) + " heads of " + std::to_string(dims.head_dim) +
-              " values and hidden is " + std::to_string(dims.hidden) + ", but stock readers take heads x head_dim for hidden; cut kv_groups and hidden in proportion");
+      misread("layer " + std::to_string(l) + " has " +
+              std::to_string(layer.kv_groups * layer.q_per_kv) + " heads of " +
+              std::to_string(dims.head_dim) + " values and hidden is " +
+              std::to_string(dims.hidden) +
+              ", but stock readers take heads x head_dim for hidden; cut kv_groups and hidden in "
+              "proportion");
     if (layer.rope != rope_by_default(arch, l))
-      misread("layer " + std::to_string(l) + " has " + (layer.rope ? "" : "no ") + "rotary positions, but stock readers leave them out in every " +
-              std::to_string(arch.no_rope_period) + "th layer; keep that period when dropping layers");
+      misread("layer " + std::to_string(l) + " has " + (layer.rope ? "" : "no ") +
+              "rotary positions, but stock readers leave them out in every " +
+              std::to_string(arch.no_rope_period) +
+              "th layer; keep that period when dropping layers");
     const bool seen_whole = states_window(arch) && dims.window >= dims.positions;
     if (layer.local && !has_window_keys(arch) && !seen_whole)
-      misread("attention over a window in layer " + std::to_string(l) + ": stock readers of '" + std::string(arch.gguf) + "' have no windows" +
-              (states_window(arch) ? "; set max_position_embeddings of config.json to " + std::to_string(dims.window) + " or less (until there both compute the same)" : ""));
+      misread("attention over a window in layer " + std::to_string(l) + ": stock readers of '" +
+              std::string(arch.gguf) + "' have no windows" +
+              (states_window(arch) ? "; set max_position_embeddings of config.json to " +
+                                         std::to_string(dims.window) +
+                                         " or less (until there both compute the same)"
+                                   : ""));
   }
-  // Stock readers of qwen2 take hidden for heads x head_dim; as llama, which has the biases too, nothing is assumed.
+  // Stock readers of qwen2 take hidden for heads x head_dim; as llama, which has the biases too,
+  // nothing is assumed.
   if (arch.gguf == "qwen2") {
     const LayerDims& l = dims.layers.front();
     if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
   }
   if (arch.gguf != "llama" && arch.gguf != "deci") {
-    if ((dims.output_bias || dims.mlp_bias) && arch.gguf != "nemotron") misread("stock readers of '" + std::string(arch.gguf) + "' read no biases but those of q, k and v");
-    if (dims.rope_scaling.factor != 1) misread("stock readers of '" + std::string(arch.gguf) + "' read no rope_freqs.weight, so llama3 scaling would be lost");
+    if ((dims.output_bias || dims.mlp_bias) && arch.gguf != "nemotron")
+      misread("stock readers of '" + std::string(arch.gguf) +
+              "' read no biases but those of q, k and v");
+    if (dims.rope_scaling.factor != 1)
+      misread("stock readers of '" + std::string(arch.gguf) +
+              "' read no rope_freqs.weight, so llama3 scaling would be lost");
   }
-  if (arch.gguf == "nemotron" && dims.tied) misread("stock readers want an output matrix beside the embedding");
-  if ((arch.gguf == "gemma2" || arch.gguf == "openelm") && !dims.tied) misread("stock readers take the embedding for the output matrix");
+  if (arch.gguf == "nemotron" && dims.tied)
+    misread("stock readers want an output matrix beside the embedding");
+  if ((arch.gguf == "gemma2" || arch.gguf == "openelm") && !dims.tied)
+    misread("stock readers take the embedding for the output matrix");
   return arch;
 }
 

@@ -1,5 +1,6 @@
-// What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index). One name has two roles, which no family has
-// both of: GGUF calls gate and up in one tensor what it calls up by itself.
+// What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index). One
+// name has two roles, which no family has both of: GGUF calls gate and up in one tensor what it
+// calls up by itself.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -54,11 +55,12 @@ enum class Role : std::uint8_t {
 };
 inline constexpr int kRoles = static_cast<int>(Role::count_);
 
-std::string_view role_name(Role role);                     // "attn_q"
-bool is_bias(Role role);                                   // else a vector is a norm's gain
-Role norm_bias(Role gain);                                 // the bias that goes with a LayerNorm's gain; Error(internal): it has none
+std::string_view role_name(Role role);  // "attn_q"
+bool is_bias(Role role);                // else a vector is a norm's gain
+Role norm_bias(
+    Role gain);  // the bias that goes with a LayerNorm's gain; Error(internal): it has none
 std::optional<Role> role_by_name(std::string_view name);
-std::string gguf_name(Role role, int layer);               // layer is ignored by model-scope roles
+std::string gguf_name(Role role, int layer);  // layer is ignored by model-scope roles
 // Replaces "{L}" in a pattern.
 std::string with_layer(std::string_view pattern, int layer);
 

@@ -1,5 +1,6 @@
-// The one exception of the libraries. It says what failed, where (path, key, line, tensor), what was expected against what was
-// found, and what to do. Libraries throw it for whatever a user, a file or the machine can cause; tools map its kind to an exit code.
+// The one exception of the libraries. It says what failed, where (path, key, line, tensor), what
+// was expected against what was found, and what to do. Libraries throw it for whatever a user, a
+// file or the machine can cause; tools map its kind to an exit code.
 #pragma once
 #include <sstream>
 #include <stdexcept>
@@ -7,7 +8,13 @@
 
 namespace espalier::core {
 
-enum class ErrorKind { internal = 1, usage = 2, input = 3, unsupported = 4, check_failed = 5 };  // value = exit code
+enum class ErrorKind {
+  internal = 1,
+  usage = 2,
+  input = 3,
+  unsupported = 4,
+  check_failed = 5
+};  // value = exit code
 
 class Error : public std::runtime_error {
  public:
@@ -29,9 +36,10 @@ template <typename... Parts>
 
 }  // namespace espalier::core
 
-// User-causable condition: throws Error of that kind with the message parts (evaluated only on failure).
-#define ESP_CHECK(condition, kind, ...)                                                     \
-  do {                                                                                      \
+// User-causable condition: throws Error of that kind with the message parts (evaluated only on
+// failure).
+#define ESP_CHECK(condition, kind, ...)                                                       \
+  do {                                                                                        \
     if (!(condition)) ::espalier::core::fail(::espalier::core::ErrorKind::kind, __VA_ARGS__); \
   } while (false)
 
@@ -39,8 +47,10 @@ template <typename... Parts>
 #ifdef NDEBUG
 #define ESP_ASSERT(condition) static_cast<void>(0)
 #else
-#define ESP_ASSERT(condition) \
-  do {                        \
-    if (!(condition)) ::espalier::core::fail(::espalier::core::ErrorKind::internal, __FILE__, ":", __LINE__, ": " #condition); \
+#define ESP_ASSERT(condition)                                                                \
+  do {                                                                                       \
+    if (!(condition))                                                                        \
+      ::espalier::core::fail(::espalier::core::ErrorKind::internal, __FILE__, ":", __LINE__, \
+                             ": " #condition);                                               \
   } while (false)
 #endif

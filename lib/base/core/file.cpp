@@ -1,4 +1,5 @@
-// POSIX implementation of file.h. AtomicFile buffers 1 MiB; directories are synced after a rename so that a crash cannot lose it.
+// POSIX implementation of file.h. AtomicFile buffers 1 MiB; directories are synced after a rename
+// so that a crash cannot lose it.
 #include "core/file.h"
 
 #include <fcntl.h>
@@ -28,7 +29,7 @@ constexpr std::size_t kBufferBytes = 1 << 20;
 int open_for_reading(const std::string& path, std::uint64_t& size) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail_errno("open", path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd);
     fail(ErrorKind::input, path, ": not a regular file");
@@ -64,7 +65,9 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
@@ -74,12 +77,16 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 void drop_pages(std::span<const std::byte> mapped) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
-  const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(mapped.data()) + mapped.size()) / page * page;
+  const std::uintptr_t begin =
+      (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
+  const std::uintptr_t end =
+      (reinterpret_cast<std::uintptr_t>(mapped.data()) + mapped.size()) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-FileReader::FileReader(const std::string& path) : path_(path) { fd_ = open_for_reading(path, size_); }
+FileReader::FileReader(const std::string& path) : path_(path) {
+  fd_ = open_for_reading(path, size_);
+}
 FileReader::~FileReader() {
   if (fd_ >= 0) ::close(fd_);
 }
@@ -92,11 +99,13 @@ FileReader& FileReader::operator=(FileReader&& other) noexcept {
   return *this;
 }
 void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
-  ESP_CHECK(offset <= size_ && out.size() <= size_ - offset, input, path_, ": truncated: ", out.size(), " bytes wanted at offset ", offset,
-            ", the file has ", size_);
+  ESP_CHECK(offset <= size_ && out.size() <= size_ - offset, input, path_,
+            ": truncated: ", out.size(), " bytes wanted at offset ", offset, ", the file has ",
+            size_);
   std::size_t done = 0;
   while (done < out.size()) {
-    const ssize_t n = ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail_errno("read", path_);
     ESP_CHECK(n > 0, input, path_, ": truncated while reading at offset ", offset + done);
@@ -104,7 +113,8 @@ void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp-" + std::to_string(::getpid())) {
+AtomicFile::AtomicFile(const std::string& path)
+    : path_(path), temporary_(path + ".tmp-" + std::to_string(::getpid())) {
   std::error_code ignored;
   std::filesystem::create_directories(parent_of(path), ignored);
   fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -131,13 +141,16 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   written_ += bytes.size();
   if (buffer_.size() >= kBufferBytes) flush();
 }
-void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+void AtomicFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text.data(), text.size())));
+}
 void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   ESP_CHECK(offset + bytes.size() <= written_, internal, path_, ": write_at past the end");
   flush();
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t n = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail_errno("write (the previous file is left as it was)", path_);
     done += static_cast<std::size_t>(n);
@@ -161,7 +174,8 @@ void AtomicFile::commit() {
 
 std::string read_text_file(const std::string& path, std::uint64_t max_bytes) {
   FileReader reader(path);
-  ESP_CHECK(reader.size() <= max_bytes, input, path, ": ", reader.size(), " bytes, at most ", max_bytes, " accepted here");
+  ESP_CHECK(reader.size() <= max_bytes, input, path, ": ", reader.size(), " bytes, at most ",
+            max_bytes, " accepted here");
   std::string text(static_cast<std::size_t>(reader.size()), '\0');
   reader.read(0, std::as_writable_bytes(std::span(text.data(), text.size())));
   return text;
@@ -172,26 +186,30 @@ void write_text_file(const std::string& path, std::string_view text) {
   file.commit();
 }
 FileStamp file_stamp(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) fail_errno("look at", path);
   constexpr std::int64_t kNanoseconds = 1'000'000'000;
-  return {.bytes = static_cast<std::uint64_t>(info.st_size), .modified_ns = info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec};
+  return {.bytes = static_cast<std::uint64_t>(info.st_size),
+          .modified_ns = info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec};
 }
 
 bool same_file(const std::string& a, const std::string& b) {
-  struct stat x {}, y {};
-  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+  struct stat x{}, y{};
+  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev &&
+         x.st_ino == y.st_ino;
 }
 std::uint64_t free_disk_bytes(const std::string& directory) {
   std::filesystem::path place = std::filesystem::absolute(directory);
-  while (!std::filesystem::exists(place) && place.has_parent_path() && place != place.parent_path()) place = place.parent_path();
-  struct statvfs info {};
+  while (!std::filesystem::exists(place) && place.has_parent_path() && place != place.parent_path())
+    place = place.parent_path();
+  struct statvfs info{};
   if (::statvfs(place.c_str(), &info) != 0) fail_errno("ask for free space", place.string());
   return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
 }
 void require_free_disk(const std::string& directory, std::uint64_t bytes) {
   const std::uint64_t free = free_disk_bytes(directory);
-  ESP_CHECK(free >= bytes, input, directory, ": ", bytes, " bytes needed, ", free, " free on this disk; free some space or choose another --out");
+  ESP_CHECK(free >= bytes, input, directory, ": ", bytes, " bytes needed, ", free,
+            " free on this disk; free some space or choose another --out");
 }
 
 }  // namespace espalier::core

@@ -1,5 +1,6 @@
-// Files: a read-only mapping (device runtime), bounded reads at an offset (file tower), and atomic replacement on writing.
-// Every failure is an Error naming the path and the operating system's reason.
+// Files: a read-only mapping (device runtime), bounded reads at an offset (file tower), and atomic
+// replacement on writing. Every failure is an Error naming the path and the operating system's
+// reason.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace espalier::core {
 
-// Whole file mapped read-only. Movable; the mapping lives as long as the object. Thread-safe for reading.
+// Whole file mapped read-only. Movable; the mapping lives as long as the object. Thread-safe for
+// reading.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -29,7 +31,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-// Gives pages that lie wholly inside a part of a read-only mapping back to the system; they are read from the file again if touched.
+// Gives pages that lie wholly inside a part of a read-only mapping back to the system; they are
+// read from the file again if touched.
 void drop_pages(std::span<const std::byte> mapped);
 
 // pread at an offset; never maps, so a limit on address space holds. Thread-safe.
@@ -53,8 +56,8 @@ class FileReader {
   std::uint64_t size_ = 0;
 };
 
-// Writes to "<path>.tmp-<pid>" in the same directory; commit() syncs and renames it over `path`. Without commit() the previous
-// file stays untouched and the temporary is removed.
+// Writes to "<path>.tmp-<pid>" in the same directory; commit() syncs and renames it over `path`.
+// Without commit() the previous file stays untouched and the temporary is removed.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -78,7 +81,8 @@ class AtomicFile {
   std::string buffer_;
 };
 
-std::string read_text_file(const std::string& path, std::uint64_t max_bytes = std::uint64_t{1} << 32);
+std::string read_text_file(const std::string& path,
+                           std::uint64_t max_bytes = std::uint64_t{1} << 32);
 void write_text_file(const std::string& path, std::string_view text);  // atomic
 // What tells, without reading it, whether a file is the one it was.
 struct FileStamp {
@@ -87,9 +91,11 @@ struct FileStamp {
   bool operator==(const FileStamp&) const = default;
 };
 FileStamp file_stamp(const std::string& path);
-bool same_file(const std::string& a, const std::string& b);            // by device and inode; false when either is absent
+bool same_file(const std::string& a,
+               const std::string& b);  // by device and inode; false when either is absent
 std::uint64_t free_disk_bytes(const std::string& directory);
-// Error(input) naming path and need when the file system that holds `directory` has less than `bytes` free.
+// Error(input) naming path and need when the file system that holds `directory` has less than
+// `bytes` free.
 void require_free_disk(const std::string& directory, std::uint64_t bytes);
 
 }  // namespace espalier::core

@@ -1,4 +1,5 @@
-// IEEE binary16 and bfloat16 <-> float, in plain integer arithmetic: round to nearest even, NaN kept quiet, subnormals exact.
+// IEEE binary16 and bfloat16 <-> float, in plain integer arithmetic: round to nearest even, NaN
+// kept quiet, subnormals exact.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -21,9 +22,12 @@ inline std::uint16_t float_to_half(float f) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(f);
   const std::uint16_t sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
   const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-  if (magnitude > 0x7F800000u) return static_cast<std::uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));  // NaN
-  if (magnitude >= 0x477FF000u) return static_cast<std::uint16_t>(sign | 0x7C00u);  // rounds to infinity (>= 65520)
-  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal half, add 0.5 so that the FPU rounds at 2^-24
+  if (magnitude > 0x7F800000u)
+    return static_cast<std::uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));  // NaN
+  if (magnitude >= 0x477FF000u)
+    return static_cast<std::uint16_t>(sign | 0x7C00u);  // rounds to infinity (>= 65520)
+  if (magnitude <
+      0x38800000u) {  // below 2^-14: subnormal half, add 0.5 so that the FPU rounds at 2^-24
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
   }
@@ -31,11 +35,14 @@ inline std::uint16_t float_to_half(float f) {
   return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
-inline float bf16_to_float(std::uint16_t b) { return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16); }
+inline float bf16_to_float(std::uint16_t b) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16);
+}
 
 inline std::uint16_t float_to_bf16(float f) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(f);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>((bits >> 16) | 64u);  // quiet NaN
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
+    return static_cast<std::uint16_t>((bits >> 16) | 64u);  // quiet NaN
   return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 

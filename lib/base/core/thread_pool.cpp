@@ -1,7 +1,8 @@
-// Fork-join pool over a generation counter: workers spin on it for about 50 microseconds, then wait on it (futex).
-// Each worker has a slot holding the last generation whose share was claimed. A worker claims its own; the caller, done with its share,
-// claims those that nobody has begun. So a worker that the system does not run (more programs than processors) delays nobody: waiting
-// for it would cost a time slice of milliseconds at every join.
+// Fork-join pool over a generation counter: workers spin on it for about 50 microseconds, then wait
+// on it (futex). Each worker has a slot holding the last generation whose share was claimed. A
+// worker claims its own; the caller, done with its share, claims those that nobody has begun. So a
+// worker that the system does not run (more programs than processors) delays nobody: waiting for it
+// would cost a time slice of milliseconds at every join.
 #include "core/thread_pool.h"
 
 #include <pthread.h>
@@ -57,14 +58,16 @@ struct ThreadPool::State {
   };
   bool claim(int worker, std::uint32_t of) {
     std::uint32_t before = of - 1;
-    return slots[static_cast<std::size_t>(worker)].claimed.compare_exchange_strong(before, of, std::memory_order_acq_rel);
+    return slots[static_cast<std::size_t>(worker)].claimed.compare_exchange_strong(
+        before, of, std::memory_order_acq_rel);
   }
 
   alignas(64) std::atomic<std::uint32_t> generation{0};
   alignas(64) std::atomic<std::uint32_t> pending{0};
   Raw job = nullptr;
   void* context = nullptr;
-  std::atomic<bool> stop{false};  // a worker that wakes late for an earlier generation reads it while it is set
+  std::atomic<bool> stop{
+      false};  // a worker that wakes late for an earlier generation reads it while it is set
   int n = 1;
   std::vector<Slot> slots;
   std::vector<std::thread> threads;
@@ -75,7 +78,8 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>()) {
   const cpu_set_t allowed = processors_of_this_thread();
   const std::vector<int> processors = allowed_processors(allowed);
-  ESP_CHECK(n_threads >= 0 && n_threads <= 1024, usage, "--threads ", n_threads, ": expected 0 (all processors) to 1024");
+  ESP_CHECK(n_threads >= 0 && n_threads <= 1024, usage, "--threads ", n_threads,
+            ": expected 0 (all processors) to 1024");
   State& s = *state_;
   s.n = n_threads > 0 ? n_threads : static_cast<int>(processors.size());
   s.slots = std::vector<State::Slot>(static_cast<std::size_t>(s.n));
@@ -84,24 +88,26 @@ ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>
     pin_to(processors[0]);
   }
   for (int i = 1; i < s.n; ++i) {
-    s.threads.emplace_back([&s, i, pin, processor = processors[static_cast<std::size_t>(i) % processors.size()]] {
-      if (pin) pin_to(processor);
-      std::uint32_t seen = 0;
-      while (true) {
-        int spins = 0;
-        while (s.generation.load(std::memory_order_acquire) == seen) {
-          if (++spins < kSpins)
-            pause();
-          else
-            s.generation.wait(seen, std::memory_order_acquire);
-        }
-        seen = s.generation.load(std::memory_order_acquire);
-        if (s.stop.load(std::memory_order_relaxed)) return;
-        if (!s.claim(i, seen)) continue;  // the caller was faster; s.job may be another's by now
-        s.job(s.context, i, s.n);
-        if (s.pending.fetch_sub(1, std::memory_order_acq_rel) == 1) s.pending.notify_one();
-      }
-    });
+    s.threads.emplace_back(
+        [&s, i, pin, processor = processors[static_cast<std::size_t>(i) % processors.size()]] {
+          if (pin) pin_to(processor);
+          std::uint32_t seen = 0;
+          while (true) {
+            int spins = 0;
+            while (s.generation.load(std::memory_order_acquire) == seen) {
+              if (++spins < kSpins)
+                pause();
+              else
+                s.generation.wait(seen, std::memory_order_acquire);
+            }
+            seen = s.generation.load(std::memory_order_acquire);
+            if (s.stop.load(std::memory_order_relaxed)) return;
+            if (!s.claim(i, seen))
+              continue;  // the caller was faster; s.job may be another's by now
+            s.job(s.context, i, s.n);
+            if (s.pending.fetch_sub(1, std::memory_order_acq_rel) == 1) s.pending.notify_one();
+          }
+        });
   }
 }
 
@@ -110,7 +116,8 @@ ThreadPool::~ThreadPool() {
   state_->generation.fetch_add(1, std::memory_order_release);
   state_->generation.notify_all();
   for (std::thread& t : state_->threads) t.join();
-  if (state_->unpinned) pthread_setaffinity_np(state_->caller, sizeof *state_->unpinned, &*state_->unpinned);
+  if (state_->unpinned)
+    pthread_setaffinity_np(state_->caller, sizeof *state_->unpinned, &*state_->unpinned);
 }
 
 int ThreadPool::size() const { return state_->n; }

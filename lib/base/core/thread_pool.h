@@ -1,6 +1,7 @@
-// A persistent pool: run(f) calls f(worker_index, n_workers) once on each worker, the caller being worker 0, and returns when all
-// are done. Workers spin for a short while, then sleep. run() does not allocate and may not be nested; one caller at a time.
-// Between barriers of one run use Barrier-free designs: split rows in advance. An exception in f ends the process (f is noexcept).
+// A persistent pool: run(f) calls f(worker_index, n_workers) once on each worker, the caller being
+// worker 0, and returns when all are done. Workers spin for a short while, then sleep. run() does
+// not allocate and may not be nested; one caller at a time. Between barriers of one run use
+// Barrier-free designs: split rows in advance. An exception in f ends the process (f is noexcept).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -10,8 +11,8 @@ namespace espalier::core {
 
 class ThreadPool {
  public:
-  // n_threads 0: the number of processors this thread may run on. `pin`: worker i stays on the i-th of them, this thread on the first as long as
-  // the pool lives.
+  // n_threads 0: the number of processors this thread may run on. `pin`: worker i stays on the i-th
+  // of them, this thread on the first as long as the pool lives.
   explicit ThreadPool(int n_threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -20,14 +21,19 @@ class ThreadPool {
   int size() const;
   template <typename F>
   void run(F&& f) {
-    run_raw([](void* context, int worker, int workers) noexcept { (*static_cast<std::remove_reference_t<F>*>(context))(worker, workers); }, &f);
+    run_raw(
+        [](void* context, int worker, int workers) noexcept {
+          (*static_cast<std::remove_reference_t<F>*>(context))(worker, workers);
+        },
+        &f);
   }
   // Calls f(begin, end) on contiguous shares of [0, n), shares being multiples of `granule`.
   template <typename F>
   void split(std::int64_t n, std::int64_t granule, F&& f) {
     run([&](int worker, int workers) {
       const std::int64_t units = (n + granule - 1) / granule;
-      const std::int64_t begin = units * worker / workers * granule, end = units * (worker + 1) / workers * granule;
+      const std::int64_t begin = units * worker / workers * granule,
+                         end = units * (worker + 1) / workers * granule;
       if (begin < end) f(begin, end < n ? end : n);
     });
   }

@@ -16,20 +16,35 @@ struct Unit {
   std::string_view suffix;
   double factor;
 };
-constexpr Unit kCounts[] = {{"", 1}, {"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"B", 1e9}, {"T", 1e12}};
-constexpr Unit kBytes[] = {{"", 1},      {"B", 1},           {"k", 1e3},         {"K", 1e3},         {"M", 1e6},  {"G", 1e9},
-                           {"kB", 1e3},  {"KB", 1e3},        {"MB", 1e6},        {"GB", 1e9},        {"TB", 1e12},
-                           {"KiB", 1024}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}};
+constexpr Unit kCounts[] = {{"", 1},    {"k", 1e3}, {"K", 1e3}, {"M", 1e6},
+                            {"G", 1e9}, {"B", 1e9}, {"T", 1e12}};
+constexpr Unit kBytes[] = {{"", 1},
+                           {"B", 1},
+                           {"k", 1e3},
+                           {"K", 1e3},
+                           {"M", 1e6},
+                           {"G", 1e9},
+                           {"kB", 1e3},
+                           {"KB", 1e3},
+                           {"MB", 1e6},
+                           {"GB", 1e9},
+                           {"TB", 1e12},
+                           {"KiB", 1024},
+                           {"MiB", 1048576.0},
+                           {"GiB", 1073741824.0},
+                           {"TiB", 1099511627776.0}};
 
 template <std::size_t N>
-std::int64_t parse(std::string_view text, std::string_view what, const Unit (&units)[N], const char* examples) {
+std::int64_t parse(std::string_view text, std::string_view what, const Unit (&units)[N],
+                   const char* examples) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error == std::errc() && value >= 0 && std::isfinite(value)) {
     std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
     while (!suffix.empty() && suffix.front() == ' ') suffix.remove_prefix(1);
     for (const Unit& unit : units)
-      if (unit.suffix == suffix && value * unit.factor < 9e18) return std::llround(value * unit.factor);
+      if (unit.suffix == suffix && value * unit.factor < 9e18)
+        return std::llround(value * unit.factor);
   }
   fail(ErrorKind::usage, what, " '", text, "': expected a size such as ", examples);
 }
@@ -41,14 +56,22 @@ std::string scaled(double value, const char* const* suffixes, int n) {
     ++i;
   }
   char out[64];
-  std::snprintf(out, sizeof out, i == 0 ? "%.0f%s" : value < 100 ? "%.1f%s" : "%.0f%s", value, suffixes[i]);
+  std::snprintf(out, sizeof out,
+                i == 0        ? "%.0f%s"
+                : value < 100 ? "%.1f%s"
+                              : "%.0f%s",
+                value, suffixes[i]);
   return out;
 }
 
 }  // namespace
 
-std::int64_t parse_count(std::string_view text, std::string_view what) { return parse(text, what, kCounts, "92M, 8.4G or 1200"); }
-std::int64_t parse_bytes(std::string_view text, std::string_view what) { return parse(text, what, kBytes, "60MB, 1.5GiB or 1200"); }
+std::int64_t parse_count(std::string_view text, std::string_view what) {
+  return parse(text, what, kCounts, "92M, 8.4G or 1200");
+}
+std::int64_t parse_bytes(std::string_view text, std::string_view what) {
+  return parse(text, what, kBytes, "60MB, 1.5GiB or 1200");
+}
 
 std::string human_bytes(std::int64_t bytes) {
   static const char* const suffixes[] = {" B", " kB", " MB", " GB", " TB"};
@@ -81,7 +104,8 @@ std::string nearest_name(std::string_view name, const std::string* candidates, s
       row[0] = i;
       for (std::size_t j = 1; j <= other.size(); ++j) {
         const std::size_t above = row[j];
-        row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (name[i - 1] == other[j - 1] ? 0 : 1)});
+        row[j] =
+            std::min({above + 1, row[j - 1] + 1, diagonal + (name[i - 1] == other[j - 1] ? 0 : 1)});
         diagonal = above;
       }
     }

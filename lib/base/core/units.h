@@ -6,7 +6,8 @@
 
 namespace espalier::core {
 
-// Count: suffix k M G T = powers of 1000. Bytes: also kB MB GB (1000) and KiB MiB GiB (1024). Error(usage) naming `what` otherwise.
+// Count: suffix k M G T = powers of 1000. Bytes: also kB MB GB (1000) and KiB MiB GiB (1024).
+// Error(usage) naming `what` otherwise.
 std::int64_t parse_count(std::string_view text, std::string_view what);
 std::int64_t parse_bytes(std::string_view text, std::string_view what);
 std::string human_bytes(std::int64_t bytes);  // "60.1 MB"

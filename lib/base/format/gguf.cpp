@@ -1,5 +1,6 @@
-// GGUF reading: a cursor over the file that reads ahead in 1 MiB windows, then metadata, then the tensor table. Nothing is
-// allocated for a count before the file is known to be able to hold it; the header as a whole is limited to 128 MiB.
+// GGUF reading: a cursor over the file that reads ahead in 1 MiB windows, then metadata, then the
+// tensor table. Nothing is allocated for a count before the file is known to be able to hold it;
+// the header as a whole is limited to 128 MiB.
 #include "format/gguf.h"
 
 #include <algorithm>
@@ -25,11 +26,13 @@ constexpr std::uint32_t kMaxDims = 4;
 constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;  // of an entry in the tensor table
 constexpr std::uint64_t kMinMetadataBytes = 8 + 1 + 4 + 1;
 
-static_assert(std::endian::native == std::endian::little, "values are copied from little-endian files");
+static_assert(std::endian::native == std::endian::little,
+              "values are copied from little-endian files");
 
 class Cursor {
  public:
-  explicit Cursor(const core::FileReader& file) : file_(file), limit_(std::min(file.size(), kMaxHeaderBytes)) {}
+  explicit Cursor(const core::FileReader& file)
+      : file_(file), limit_(std::min(file.size(), kMaxHeaderBytes)) {}
 
   std::uint64_t position() const { return window_begin_ + used_; }
   std::uint64_t remaining() const { return limit_ - position(); }
@@ -42,8 +45,8 @@ class Cursor {
   std::string string(const std::string& what, std::uint64_t max_bytes) {
     const std::uint64_t length = number<std::uint64_t>(what);
     require(length, what);
-    ESP_CHECK(length <= max_bytes, input, file_.path(), ": ", what, " at offset ", position(), " is ", length, " bytes long, at most ", max_bytes,
-              " accepted");
+    ESP_CHECK(length <= max_bytes, input, file_.path(), ": ", what, " at offset ", position(),
+              " is ", length, " bytes long, at most ", max_bytes, " accepted");
     std::string text(static_cast<std::size_t>(length), '\0');
     copy(text.data(), text.size(), what);
     return text;
@@ -51,9 +54,10 @@ class Cursor {
   void require(std::uint64_t bytes, const std::string& what) const {
     if (bytes <= remaining()) return;
     if (limit_ < file_.size())
-      core::fail(ErrorKind::input, file_.path(), ": the header goes beyond ", kMaxHeaderBytes, " bytes, at ", what);
-    core::fail(ErrorKind::input, file_.path(), ": truncated: ", what, " needs ", bytes, " bytes at offset ", position(), ", ", remaining(),
-               " are left");
+      core::fail(ErrorKind::input, file_.path(), ": the header goes beyond ", kMaxHeaderBytes,
+                 " bytes, at ", what);
+    core::fail(ErrorKind::input, file_.path(), ": truncated: ", what, " needs ", bytes,
+               " bytes at offset ", position(), ", ", remaining(), " are left");
   }
 
  private:
@@ -84,24 +88,28 @@ class Cursor {
 };
 
 // Names appear in messages and become map keys: no control bytes, not empty.
-void check_name(const std::string& path, const std::string& name, const char* what, std::uint64_t offset) {
+void check_name(const std::string& path, const std::string& name, const char* what,
+                std::uint64_t offset) {
   ESP_CHECK(!name.empty(), input, path, ": empty ", what, " before offset ", offset);
   for (const char c : name)
-    ESP_CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F, input, path, ": ", what, " before offset ", offset,
-              " contains a control byte");
+    ESP_CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F, input, path, ": ", what,
+              " before offset ", offset, " contains a control byte");
 }
 
-constexpr std::array<std::uint8_t, 13> kTypeBytes = {1, 1, 2, 2, 4, 4, 4, 1, 8, 0, 8, 8, 8};  // 8: the length of an empty string
+constexpr std::array<std::uint8_t, 13> kTypeBytes = {
+    1, 1, 2, 2, 4, 4, 4, 1, 8, 0, 8, 8, 8};  // 8: the length of an empty string
 
 GgufType read_type(Cursor& in, const std::string& path, const std::string& what) {
   const auto type = in.number<std::uint32_t>("the type of " + what);
-  ESP_CHECK(type < kGgufTypeNames.size(), unsupported, path, ": ", what, " has the unknown value type ", type);
+  ESP_CHECK(type < kGgufTypeNames.size(), unsupported, path, ": ", what,
+            " has the unknown value type ", type);
   return static_cast<GgufType>(type);
 }
 
 bool read_boolean(Cursor& in, const std::string& path, const std::string& what) {
   const auto byte = in.number<std::uint8_t>(what);
-  ESP_CHECK(byte <= 1, input, path, ": ", what, " is a bool of value ", static_cast<int>(byte), ", must be 0 or 1");
+  ESP_CHECK(byte <= 1, input, path, ": ", what, " is a bool of value ", static_cast<int>(byte),
+            ", must be 0 or 1");
   return byte == 1;
 }
 
@@ -112,40 +120,68 @@ double exact_double(Cursor& in, const std::string& path, const std::string& what
     constexpr std::int64_t kLimit = std::int64_t{1} << 53;
     bool fits = value <= static_cast<T>(kLimit);
     if constexpr (std::is_signed_v<T>) fits = fits && value >= -kLimit;
-    ESP_CHECK(fits, unsupported, path, ": ", what, " holds ", value, ", integers in arrays are supported up to 2^53");
+    ESP_CHECK(fits, unsupported, path, ": ", what, " holds ", value,
+              ", integers in arrays are supported up to 2^53");
   }
   return static_cast<double>(value);
 }
 
-std::shared_ptr<const GgufArray> read_array(Cursor& in, const std::string& path, const std::string& what) {
+std::shared_ptr<const GgufArray> read_array(Cursor& in, const std::string& path,
+                                            const std::string& what) {
   auto array = std::make_shared<GgufArray>();
   array->type = read_type(in, path, "the elements of " + what);
-  ESP_CHECK(array->type != GgufType::array, unsupported, path, ": ", what, " is an array of arrays");
+  ESP_CHECK(array->type != GgufType::array, unsupported, path, ": ", what,
+            " is an array of arrays");
   const auto count = in.number<std::uint64_t>(what);
   const std::uint64_t element_bytes = kTypeBytes[static_cast<std::size_t>(array->type)];
-  ESP_CHECK(count <= in.remaining() / element_bytes, input, path, ": ", what, " claims ", count, " elements of type ", type_name(array->type),
-            " at offset ", in.position(), ", the file cannot hold them");
+  ESP_CHECK(count <= in.remaining() / element_bytes, input, path, ": ", what, " claims ", count,
+            " elements of type ", type_name(array->type), " at offset ", in.position(),
+            ", the file cannot hold them");
   if (array->type == GgufType::string) {
-    for (std::uint64_t i = 0; i < count; ++i) array->strings.push_back(in.string(what, kMaxHeaderBytes));
+    for (std::uint64_t i = 0; i < count; ++i)
+      array->strings.push_back(in.string(what, kMaxHeaderBytes));
     return array;
   }
   array->numbers.reserve(static_cast<std::size_t>(count));
   for (std::uint64_t i = 0; i < count; ++i) {
     double v = 0;
     switch (array->type) {
-      case GgufType::u8: v = exact_double<std::uint8_t>(in, path, what); break;
-      case GgufType::i8: v = exact_double<std::int8_t>(in, path, what); break;
-      case GgufType::u16: v = exact_double<std::uint16_t>(in, path, what); break;
-      case GgufType::i16: v = exact_double<std::int16_t>(in, path, what); break;
-      case GgufType::u32: v = exact_double<std::uint32_t>(in, path, what); break;
-      case GgufType::i32: v = exact_double<std::int32_t>(in, path, what); break;
-      case GgufType::f32: v = exact_double<float>(in, path, what); break;
-      case GgufType::boolean: v = read_boolean(in, path, what) ? 1.0 : 0.0; break;
-      case GgufType::u64: v = exact_double<std::uint64_t>(in, path, what); break;
-      case GgufType::i64: v = exact_double<std::int64_t>(in, path, what); break;
-      case GgufType::f64: v = exact_double<double>(in, path, what); break;
+      case GgufType::u8:
+        v = exact_double<std::uint8_t>(in, path, what);
+        break;
+      case GgufType::i8:
+        v = exact_double<std::int8_t>(in, path, what);
+        break;
+      case GgufType::u16:
+        v = exact_double<std::uint16_t>(in, path, what);
+        break;
+      case GgufType::i16:
+        v = exact_double<std::int16_t>(in, path, what);
+        break;
+      case GgufType::u32:
+        v = exact_double<std::uint32_t>(in, path, what);
+        break;
+      case GgufType::i32:
+        v = exact_double<std::int32_t>(in, path, what);
+        break;
+      case GgufType::f32:
+        v = exact_double<float>(in, path, what);
+        break;
+      case GgufType::boolean:
+        v = read_boolean(in, path, what) ? 1.0 : 0.0;
+        break;
+      case GgufType::u64:
+        v = exact_double<std::uint64_t>(in, path, what);
+        break;
+      case GgufType::i64:
+        v = exact_double<std::int64_t>(in, path, what);
+        break;
+      case GgufType::f64:
+        v = exact_double<double>(in, path, what);
+        break;
       case GgufType::string:
-      case GgufType::array: break;  // handled above
+      case GgufType::array:
+        break;  // handled above
     }
     array->numbers.push_back(v);
   }
@@ -156,19 +192,45 @@ GgufValue read_value(Cursor& in, const std::string& path, const std::string& wha
   GgufValue result;
   result.type = read_type(in, path, what);
   switch (result.type) {
-    case GgufType::u8: result.value = std::uint64_t{in.number<std::uint8_t>(what)}; break;
-    case GgufType::u16: result.value = std::uint64_t{in.number<std::uint16_t>(what)}; break;
-    case GgufType::u32: result.value = std::uint64_t{in.number<std::uint32_t>(what)}; break;
-    case GgufType::u64: result.value = in.number<std::uint64_t>(what); break;
-    case GgufType::i8: result.value = std::int64_t{in.number<std::int8_t>(what)}; break;
-    case GgufType::i16: result.value = std::int64_t{in.number<std::int16_t>(what)}; break;
-    case GgufType::i32: result.value = std::int64_t{in.number<std::int32_t>(what)}; break;
-    case GgufType::i64: result.value = in.number<std::int64_t>(what); break;
-    case GgufType::f32: result.value = static_cast<double>(in.number<float>(what)); break;
-    case GgufType::f64: result.value = in.number<double>(what); break;
-    case GgufType::boolean: result.value = read_boolean(in, path, what); break;
-    case GgufType::string: result.value = in.string(what, kMaxHeaderBytes); break;
-    case GgufType::array: result.value = read_array(in, path, what); break;
+    case GgufType::u8:
+      result.value = std::uint64_t{in.number<std::uint8_t>(what)};
+      break;
+    case GgufType::u16:
+      result.value = std::uint64_t{in.number<std::uint16_t>(what)};
+      break;
+    case GgufType::u32:
+      result.value = std::uint64_t{in.number<std::uint32_t>(what)};
+      break;
+    case GgufType::u64:
+      result.value = in.number<std::uint64_t>(what);
+      break;
+    case GgufType::i8:
+      result.value = std::int64_t{in.number<std::int8_t>(what)};
+      break;
+    case GgufType::i16:
+      result.value = std::int64_t{in.number<std::int16_t>(what)};
+      break;
+    case GgufType::i32:
+      result.value = std::int64_t{in.number<std::int32_t>(what)};
+      break;
+    case GgufType::i64:
+      result.value = in.number<std::int64_t>(what);
+      break;
+    case GgufType::f32:
+      result.value = static_cast<double>(in.number<float>(what));
+      break;
+    case GgufType::f64:
+      result.value = in.number<double>(what);
+      break;
+    case GgufType::boolean:
+      result.value = read_boolean(in, path, what);
+      break;
+    case GgufType::string:
+      result.value = in.string(what, kMaxHeaderBytes);
+      break;
+    case GgufType::array:
+      result.value = read_array(in, path, what);
+      break;
   }
   return result;
 }
@@ -179,24 +241,29 @@ GgufTensor read_tensor(Cursor& in, const std::string& path, std::uint64_t index)
   check_name(path, tensor.name, "tensor name", in.position());
   const std::string what = "tensor " + tensor.name;
   const auto n_dims = in.number<std::uint32_t>(what);
-  ESP_CHECK(n_dims >= 1 && n_dims <= kMaxDims, unsupported, path, ": ", what, " has ", n_dims, " dimensions, 1 to ", kMaxDims, " are supported");
+  ESP_CHECK(n_dims >= 1 && n_dims <= kMaxDims, unsupported, path, ": ", what, " has ", n_dims,
+            " dimensions, 1 to ", kMaxDims, " are supported");
   std::int64_t elements = 1;
   for (std::uint32_t d = 0; d < n_dims; ++d) {
     const auto extent = in.number<std::uint64_t>(what);
-    ESP_CHECK(extent >= 1 && extent <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max() / elements), input, path, ": ", what,
-              " has extent ", extent, " in dimension ", d, extent == 0 ? ", must be at least 1" : ", its size overflows");
+    ESP_CHECK(extent >= 1 && extent <= static_cast<std::uint64_t>(
+                                           std::numeric_limits<std::int64_t>::max() / elements),
+              input, path, ": ", what, " has extent ", extent, " in dimension ", d,
+              extent == 0 ? ", must be at least 1" : ", its size overflows");
     elements *= static_cast<std::int64_t>(extent);
     tensor.ne.push_back(static_cast<std::int64_t>(extent));
   }
   const auto type = in.number<std::uint32_t>(what);
   const std::optional<FormatId> format = format_by_gguf_type(type);
-  ESP_CHECK(format.has_value(), unsupported, path, ": ", what, " has type number ", type, ", which is none of the formats supported");
+  ESP_CHECK(format.has_value(), unsupported, path, ": ", what, " has type number ", type,
+            ", which is none of the formats supported");
   tensor.format = *format;
   const QuantFormat& layout = info(*format);
-  ESP_CHECK(tensor.cols() % layout.block == 0, input, path, ": ", what, " has rows of ", tensor.cols(), " values, not whole blocks of ",
-            layout.name, " (", layout.block, ")");
+  ESP_CHECK(tensor.cols() % layout.block == 0, input, path, ": ", what, " has rows of ",
+            tensor.cols(), " values, not whole blocks of ", layout.name, " (", layout.block, ")");
   const std::int64_t blocks = elements / layout.block;
-  ESP_CHECK(blocks <= std::numeric_limits<std::int64_t>::max() / layout.block_bytes, input, path, ": ", what, ": its size overflows");
+  ESP_CHECK(blocks <= std::numeric_limits<std::int64_t>::max() / layout.block_bytes, input, path,
+            ": ", what, ": its size overflows");
   tensor.bytes = static_cast<std::uint64_t>(blocks * layout.block_bytes);
   tensor.offset = in.number<std::uint64_t>(what);
   return tensor;
@@ -207,32 +274,41 @@ void read_signature(Cursor& in, const std::string& path) {
   std::array<char, 4> magic{};
   for (char& c : magic) c = static_cast<char>(in.number<std::uint8_t>("the magic"));
   const std::string_view text(magic.data(), magic.size());
-  ESP_CHECK(text != "FUGG", unsupported, path, ": the magic is FUGG: a big-endian GGUF file, only little-endian ones are supported");
+  ESP_CHECK(text != "FUGG", unsupported, path,
+            ": the magic is FUGG: a big-endian GGUF file, only little-endian ones are supported");
   ESP_CHECK(text != "lmgg" && text != "tjgg" && text != "fmgg" && text != "algg", unsupported, path,
             ": a GGML-era file, older than GGUF; convert it to GGUF first");
   ESP_CHECK(text == "GGUF", input, path, ": not a GGUF file: it does not start with GGUF");
   const auto version = in.number<std::uint32_t>("the version");
-  ESP_CHECK(version != __builtin_bswap32(2) && version != __builtin_bswap32(3), unsupported, path, ": GGUF version ", version,
+  ESP_CHECK(version != __builtin_bswap32(2) && version != __builtin_bswap32(3), unsupported, path,
+            ": GGUF version ", version,
             ": a big-endian GGUF file, only little-endian ones are supported");
-  ESP_CHECK(version == 2 || version == 3, unsupported, path, ": GGUF version ", version, ", supported are 2 and 3");
+  ESP_CHECK(version == 2 || version == 3, unsupported, path, ": GGUF version ", version,
+            ", supported are 2 and 3");
 }
 
 // Absolute offsets; inside the file, aligned, without overlap.
-void place_tensors(const core::FileReader& file, std::vector<GgufTensor>& tensors, std::uint64_t data_offset, std::uint32_t alignment) {
+void place_tensors(const core::FileReader& file, std::vector<GgufTensor>& tensors,
+                   std::uint64_t data_offset, std::uint32_t alignment) {
   for (GgufTensor& tensor : tensors) {
-    ESP_CHECK(tensor.offset % alignment == 0, input, file.path(), ": tensor ", tensor.name, " starts at data offset ", tensor.offset,
-              ", not a multiple of the alignment ", alignment);
+    ESP_CHECK(tensor.offset % alignment == 0, input, file.path(), ": tensor ", tensor.name,
+              " starts at data offset ", tensor.offset, ", not a multiple of the alignment ",
+              alignment);
     const std::uint64_t available = file.size() > data_offset ? file.size() - data_offset : 0;
-    ESP_CHECK(tensor.offset <= available && tensor.bytes <= available - tensor.offset, input, file.path(), ": truncated: tensor ", tensor.name,
-              " has ", tensor.bytes, " bytes at data offset ", tensor.offset, ", the file has ", available, " bytes of data");
+    ESP_CHECK(tensor.offset <= available && tensor.bytes <= available - tensor.offset, input,
+              file.path(), ": truncated: tensor ", tensor.name, " has ", tensor.bytes,
+              " bytes at data offset ", tensor.offset, ", the file has ", available,
+              " bytes of data");
     tensor.offset += data_offset;
   }
   std::vector<const GgufTensor*> order;
   for (const GgufTensor& tensor : tensors) order.push_back(&tensor);
-  std::sort(order.begin(), order.end(), [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
+  std::sort(order.begin(), order.end(),
+            [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
   for (std::size_t i = 1; i < order.size(); ++i)
-    ESP_CHECK(order[i - 1]->offset + order[i - 1]->bytes <= order[i]->offset, input, file.path(), ": tensors ", order[i - 1]->name, " and ",
-              order[i]->name, " overlap at offset ", order[i]->offset);
+    ESP_CHECK(order[i - 1]->offset + order[i - 1]->bytes <= order[i]->offset, input, file.path(),
+              ": tensors ", order[i - 1]->name, " and ", order[i]->name, " overlap at offset ",
+              order[i]->offset);
 }
 
 }  // namespace
@@ -245,25 +321,31 @@ GgufHeader GgufHeader::read(const core::FileReader& file) {
   read_signature(in, path);
   const auto n_tensors = in.number<std::uint64_t>("the number of tensors");
   const auto n_metadata = in.number<std::uint64_t>("the number of metadata keys");
-  ESP_CHECK(n_metadata <= in.remaining() / kMinMetadataBytes, input, path, ": claims ", n_metadata, " metadata keys, the file cannot hold them");
-  ESP_CHECK(n_tensors <= in.remaining() / kMinTensorBytes, input, path, ": claims ", n_tensors, " tensors, the file cannot hold them");
+  ESP_CHECK(n_metadata <= in.remaining() / kMinMetadataBytes, input, path, ": claims ", n_metadata,
+            " metadata keys, the file cannot hold them");
+  ESP_CHECK(n_tensors <= in.remaining() / kMinTensorBytes, input, path, ": claims ", n_tensors,
+            " tensors, the file cannot hold them");
   for (std::uint64_t i = 0; i < n_metadata; ++i) {
     std::string key = in.string("metadata key " + std::to_string(i), kMaxKeyBytes);
     check_name(path, key, "metadata key", in.position());
-    ESP_CHECK(header.key_index_.emplace(key, header.metadata_.size()).second, input, path, ": metadata key ", key, " occurs twice");
+    ESP_CHECK(header.key_index_.emplace(key, header.metadata_.size()).second, input, path,
+              ": metadata key ", key, " occurs twice");
     GgufValue value = read_value(in, path, "metadata key " + key);
     header.metadata_.emplace_back(std::move(key), std::move(value));
   }
   if (const GgufValue* alignment = header.find("general.alignment")) {
-    ESP_CHECK(alignment->type == GgufType::u32, input, path, ": general.alignment is of type ", type_name(alignment->type), ", must be u32");
+    ESP_CHECK(alignment->type == GgufType::u32, input, path, ": general.alignment is of type ",
+              type_name(alignment->type), ", must be u32");
     const std::uint64_t value = std::get<std::uint64_t>(alignment->value);
-    ESP_CHECK(std::has_single_bit(value) && value >= 8 && value <= kMaxAlignment, input, path, ": general.alignment is ", value,
-              ", must be a power of two from 8 to ", kMaxAlignment);
+    ESP_CHECK(std::has_single_bit(value) && value >= 8 && value <= kMaxAlignment, input, path,
+              ": general.alignment is ", value, ", must be a power of two from 8 to ",
+              kMaxAlignment);
     header.alignment_ = static_cast<std::uint32_t>(value);
   }
   for (std::uint64_t i = 0; i < n_tensors; ++i) {
     GgufTensor tensor = read_tensor(in, path, i);
-    ESP_CHECK(header.tensor_index_.emplace(tensor.name, header.tensors_.size()).second, input, path, ": tensor ", tensor.name, " occurs twice");
+    ESP_CHECK(header.tensor_index_.emplace(tensor.name, header.tensors_.size()).second, input, path,
+              ": tensor ", tensor.name, " occurs twice");
     header.tensors_.push_back(std::move(tensor));
   }
   const std::uint64_t mask = header.alignment_ - 1;

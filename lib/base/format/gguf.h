@@ -6,8 +6,8 @@
 //   tensors:  n x { string name, u32 n_dims, u64 ne[n_dims] (ne[0] = row length), u32 ggml type, u64 offset }
 //   padding to general.alignment (default 32), then the data; offset is relative to the data's start and aligned
 //
-// Reading treats the file as hostile: every count, offset and size is checked against the file before anything is allocated, and
-// every refusal names the file and the place.
+// Reading treats the file as hostile: every count, offset and size is checked against the file
+// before anything is allocated, and every refusal names the file and the place.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,13 +25,30 @@
 
 namespace espalier::format {
 
-// Metadata values. Integers keep their width and sign in `type`, so that a file read and written again has the same bytes.
-enum class GgufType : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
+// Metadata values. Integers keep their width and sign in `type`, so that a file read and written
+// again has the same bytes.
+enum class GgufType : std::uint32_t {
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
+};
 
 struct GgufArray;
 struct GgufValue {
   GgufType type = GgufType::u32;
-  std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::shared_ptr<const GgufArray>> value;
+  std::variant<std::uint64_t, std::int64_t, double, bool, std::string,
+               std::shared_ptr<const GgufArray>>
+      value;
 
   static GgufValue u32(std::uint32_t v);
   static GgufValue i32(std::int32_t v);
@@ -45,16 +62,16 @@ struct GgufValue {
   static GgufValue bools(const std::vector<bool>& v);
 };
 struct GgufArray {
-  GgufType type = GgufType::u32;       // of the elements; arrays of arrays are refused
-  std::vector<std::string> strings;    // when type == string
-  std::vector<double> numbers;         // every other type (u64/i64 beyond 2^53 are refused)
+  GgufType type = GgufType::u32;     // of the elements; arrays of arrays are refused
+  std::vector<std::string> strings;  // when type == string
+  std::vector<double> numbers;       // every other type (u64/i64 beyond 2^53 are refused)
 };
 
 struct GgufTensor {
   std::string name;
   std::vector<std::int64_t> ne;  // ne[0] = row length (cols), ne[1] = rows; 1 to 4 dims
   FormatId format = FormatId::f32;
-  std::uint64_t offset = 0;      // absolute, in the file
+  std::uint64_t offset = 0;  // absolute, in the file
   std::uint64_t bytes = 0;
   std::int64_t cols() const { return ne.empty() ? 1 : ne[0]; }
   std::int64_t rows() const {
@@ -64,13 +81,16 @@ struct GgufTensor {
   }
 };
 
-// Header of a file, with the metadata and where each tensor's bytes are. Tensor data is read by the caller: FileReader or MappedFile.
+// Header of a file, with the metadata and where each tensor's bytes are. Tensor data is read by the
+// caller: FileReader or MappedFile.
 class GgufHeader {
  public:
   static GgufHeader read(const core::FileReader& file);
 
   const std::string& path() const { return path_; }
-  const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }  // in file order
+  const std::vector<std::pair<std::string, GgufValue>>& metadata() const {
+    return metadata_;
+  }                                                   // in file order
   const GgufValue* find(std::string_view key) const;  // nullptr when absent
   // Typed access; the required form throws Error(input) naming path, key and the type found.
   std::int64_t integer(std::string_view key) const;
@@ -97,18 +117,19 @@ class GgufHeader {
   std::uint32_t alignment_ = 32;
 };
 
-// Writes version 3. Order: set() and add_tensor() in any order, then begin(), then every tensor's bytes in the order added (in as
-// many pieces as wanted), then finish(), which renames the temporary into place.
+// Writes version 3. Order: set() and add_tensor() in any order, then begin(), then every tensor's
+// bytes in the order added (in as many pieces as wanted), then finish(), which renames the
+// temporary into place.
 class GgufWriter {
  public:
   explicit GgufWriter(std::string path, std::uint32_t alignment = 32);
   ~GgufWriter();
   void set(std::string key, GgufValue value);  // replaces an earlier value of the key
   void add_tensor(std::string name, std::vector<std::int64_t> ne, FormatId format);
-  std::uint64_t planned_bytes() const;         // of the whole file
+  std::uint64_t planned_bytes() const;  // of the whole file
   void begin();
   void write(std::span<const std::byte> bytes);
-  void finish();                               // Error(internal) unless every tensor is complete
+  void finish();  // Error(internal) unless every tensor is complete
 
  private:
   struct State;

@@ -1,4 +1,5 @@
-// Typed access to GGUF metadata: absence and wrong types are told with path and key; and values made from C++ types.
+// Typed access to GGUF metadata: absence and wrong types are told with path and key; and values
+// made from C++ types.
 #include <limits>
 
 #include "core/error.h"
@@ -9,9 +10,10 @@ namespace {
 
 using core::ErrorKind;
 
-[[noreturn]] void wrong_type(const GgufHeader& header, std::string_view key, const GgufValue& value, const char* wanted) {
-  core::fail(ErrorKind::input, header.path(), ": metadata key ", key, " is of type ", type_name(value.type), ", expected ",
-             wanted);
+[[noreturn]] void wrong_type(const GgufHeader& header, std::string_view key, const GgufValue& value,
+                             const char* wanted) {
+  core::fail(ErrorKind::input, header.path(), ": metadata key ", key, " is of type ",
+             type_name(value.type), ", expected ", wanted);
 }
 
 template <typename T>
@@ -36,11 +38,13 @@ std::optional<std::int64_t> GgufHeader::optional_integer(std::string_view key) c
   if (const auto* i = std::get_if<std::int64_t>(&value->value)) return *i;
   const auto* u = std::get_if<std::uint64_t>(&value->value);
   if (u == nullptr) wrong_type(*this, key, *value, "an integer");
-  ESP_CHECK(*u <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()), input, path_, ": metadata key ", key, " is ", *u,
-            ", beyond 2^63 - 1");
+  ESP_CHECK(*u <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()), input,
+            path_, ": metadata key ", key, " is ", *u, ", beyond 2^63 - 1");
   return static_cast<std::int64_t>(*u);
 }
-std::int64_t GgufHeader::integer(std::string_view key) const { return required(*this, key, optional_integer(key)); }
+std::int64_t GgufHeader::integer(std::string_view key) const {
+  return required(*this, key, optional_integer(key));
+}
 
 std::optional<double> GgufHeader::optional_real(std::string_view key) const {
   const GgufValue* value = find(key);
@@ -51,7 +55,9 @@ std::optional<double> GgufHeader::optional_real(std::string_view key) const {
   if (u == nullptr) wrong_type(*this, key, *value, "a number");
   return static_cast<double>(*u);
 }
-double GgufHeader::real(std::string_view key) const { return required(*this, key, optional_real(key)); }
+double GgufHeader::real(std::string_view key) const {
+  return required(*this, key, optional_real(key));
+}
 
 std::optional<std::string> GgufHeader::optional_text(std::string_view key) const {
   if (find(key) == nullptr) return std::nullopt;
@@ -100,6 +106,8 @@ GgufValue GgufValue::strings(std::vector<std::string> v) {
 }
 GgufValue GgufValue::i32s(std::vector<std::int32_t> v) { return array_of(GgufType::i32, v); }
 GgufValue GgufValue::f32s(std::vector<float> v) { return array_of(GgufType::f32, v); }
-GgufValue GgufValue::bools(const std::vector<bool>& v) { return array_of(GgufType::boolean, std::vector<int>(v.begin(), v.end())); }
+GgufValue GgufValue::bools(const std::vector<bool>& v) {
+  return array_of(GgufType::boolean, std::vector<int>(v.begin(), v.end()));
+}
 
 }  // namespace espalier::format

@@ -10,7 +10,9 @@ namespace {
 constexpr std::size_t kMaxReasonBytes = 200;  // the parser quotes the whole token it stumbled over
 
 std::int64_t line_of(std::string_view text, std::size_t byte) {
-  return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
+  return 1 + std::count(text.begin(),
+                        text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())),
+                        '\n');
 }
 
 }  // namespace
@@ -26,18 +28,20 @@ void check_json_depth(std::string_view text, const std::string& path) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      ESP_CHECK(++depth <= kMaxJsonDepth, input, path, ":", line_of(text, i), ": more than ", kMaxJsonDepth,
-                " levels of nesting at byte ", i);
+      ESP_CHECK(++depth <= kMaxJsonDepth, input, path, ":", line_of(text, i), ": more than ",
+                kMaxJsonDepth, " levels of nesting at byte ", i);
     } else if (c == '}' || c == ']') {
       --depth;
     }
   }
 }
 
-void refuse_json(std::string_view text, const std::string& path, std::size_t byte, std::string_view reason) {
+void refuse_json(std::string_view text, const std::string& path, std::size_t byte,
+                 std::string_view reason) {
   reason = reason.substr(0, kMaxReasonBytes);
   if (byte == 0) core::fail(core::ErrorKind::input, path, ": not JSON (", reason, ")");
-  core::fail(core::ErrorKind::input, path, ":", line_of(text, byte), ": not JSON at byte ", byte, " (", reason, ")");
+  core::fail(core::ErrorKind::input, path, ":", line_of(text, byte), ": not JSON at byte ", byte,
+             " (", reason, ")");
 }
 
 }  // namespace espalier::format

@@ -18,7 +18,8 @@ constexpr std::size_t kFormats = 0
 #undef ESP_FORMAT
     ;
 
-// Copies made on first use, because formats of other files may not be initialised before this file's own statics.
+// Copies made on first use, because formats of other files may not be initialised before this
+// file's own statics.
 const std::array<QuantFormat, kFormats>& table() {
   static const std::array<QuantFormat, kFormats> formats = {
 #define ESP_FORMAT(name, gguf_type) k_##name,
@@ -35,9 +36,13 @@ const QuantFormat& info(FormatId id) { return table()[static_cast<std::size_t>(i
 std::span<const QuantFormat> all_formats() { return table(); }
 
 std::optional<FormatId> format_by_name(std::string_view name) {
-  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); };
+  const auto same = [](char a, char b) {
+    return std::tolower(static_cast<unsigned char>(a)) ==
+           std::tolower(static_cast<unsigned char>(b));
+  };
   for (const QuantFormat& format : table())
-    if (std::equal(name.begin(), name.end(), format.name.begin(), format.name.end(), same)) return format.id;
+    if (std::equal(name.begin(), name.end(), format.name.begin(), format.name.end(), same))
+      return format.id;
   return std::nullopt;
 }
 
@@ -50,15 +55,19 @@ std::optional<FormatId> format_by_gguf_type(std::uint32_t type) {
 std::int64_t matrix_bytes(FormatId id, std::int64_t rows, std::int64_t cols) {
   const QuantFormat& format = info(id);
   constexpr std::int64_t kLimit = std::numeric_limits<std::int64_t>::max();
-  ESP_CHECK(rows >= 0 && cols >= 0 && cols <= kLimit / 8, unsupported, "no matrix can have ", rows, " x ", cols, " values");
+  ESP_CHECK(rows >= 0 && cols >= 0 && cols <= kLimit / 8, unsupported, "no matrix can have ", rows,
+            " x ", cols, " values");
   if (cols % format.block != 0) {
     const std::int64_t below = cols / format.block * format.block, above = below + format.block;
     const std::int64_t nearest = below > 0 && cols - below <= above - cols ? below : above;
-    core::fail(core::ErrorKind::unsupported, "rows of ", cols, " values cannot be ", format.name, ": it stores blocks of ", format.block,
-               "; the nearest legal row length is ", nearest);
+    core::fail(core::ErrorKind::unsupported, "rows of ", cols, " values cannot be ", format.name,
+               ": it stores blocks of ", format.block, "; the nearest legal row length is ",
+               nearest);
   }
-  const std::int64_t row_bytes = cols / format.block * format.block_bytes;  // at most 4 * cols, so it does not overflow
-  ESP_CHECK(row_bytes == 0 || rows <= kLimit / row_bytes, unsupported, "a matrix of ", rows, " x ", cols, " values is too large");
+  const std::int64_t row_bytes =
+      cols / format.block * format.block_bytes;  // at most 4 * cols, so it does not overflow
+  ESP_CHECK(row_bytes == 0 || rows <= kLimit / row_bytes, unsupported, "a matrix of ", rows, " x ",
+            cols, " values is too large");
   return rows * row_bytes;
 }
 

@@ -1,5 +1,6 @@
-// The element formats of tensors: how many values a block holds, its bytes, its reference codec, its GGUF number and its names.
-// One file per format in blocks/, one line in formats.inc. Layouts are those of GGUF (little-endian).
+// The element formats of tensors: how many values a block holds, its bytes, its reference codec,
+// its GGUF number and its names. One file per format in blocks/, one line in formats.inc. Layouts
+// are those of GGUF (little-endian).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,17 +18,20 @@ enum class FormatId : std::uint8_t {
 
 struct QuantFormat {
   FormatId id;
-  std::string_view name;       // lower case: "q4_k"
-  std::uint32_t gguf_type;     // ggml type number in GGUF files
-  std::int64_t block;          // values per block
+  std::string_view name;    // lower case: "q4_k"
+  std::uint32_t gguf_type;  // ggml type number in GGUF files
+  std::int64_t block;       // values per block
   std::int64_t block_bytes;
-  // n is a multiple of `block`. decode is exact; encode is the reference rounding: nearest when importance is null, otherwise
-  // minimising sum importance[i] * (x[i] - q[i])^2 within the block where the format leaves a choice. importance has n values >= 0.
+  // n is a multiple of `block`. decode is exact; encode is the reference rounding: nearest when
+  // importance is null, otherwise minimising sum importance[i] * (x[i] - q[i])^2 within the block
+  // where the format leaves a choice. importance has n values >= 0.
   void (*decode)(const std::byte* source, float* out, std::int64_t n);
   void (*encode)(const float* source, const float* importance, std::byte* out, std::int64_t n);
 
   constexpr bool is_float() const { return block == 1; }
-  double bits_per_weight() const { return 8.0 * static_cast<double>(block_bytes) / static_cast<double>(block); }
+  double bits_per_weight() const {
+    return 8.0 * static_cast<double>(block_bytes) / static_cast<double>(block);
+  }
 };
 
 const QuantFormat& info(FormatId id);
@@ -35,7 +39,8 @@ std::span<const QuantFormat> all_formats();
 std::optional<FormatId> format_by_name(std::string_view name);  // case-insensitive
 std::optional<FormatId> format_by_gguf_type(std::uint32_t type);
 
-// Bytes of `rows` rows of `cols` values; Error(unsupported) naming the nearest legal row length when cols is not whole blocks.
+// Bytes of `rows` rows of `cols` values; Error(unsupported) naming the nearest legal row length
+// when cols is not whole blocks.
 std::int64_t matrix_bytes(FormatId id, std::int64_t rows, std::int64_t cols);
 
 }  // namespace espalier::format

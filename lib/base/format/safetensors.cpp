@@ -1,4 +1,5 @@
-// Reading safetensors: one file, or the shards of an index. What a shard holds and what the index says must be the same set.
+// Reading safetensors: one file, or the shards of an index. What a shard holds and what the index
+// says must be the same set.
 #include "format/safetensors.h"
 
 #include <algorithm>
@@ -17,7 +18,8 @@ constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the refe
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
 constexpr std::size_t kMaxShards = 10'000;
 
-static_assert(std::endian::native == std::endian::little, "the header length is copied from a little-endian file");
+static_assert(std::endian::native == std::endian::little,
+              "the header length is copied from a little-endian file");
 
 bool exists(const std::string& path) {
   std::error_code ignored;
@@ -28,11 +30,14 @@ bool exists(const std::string& path) {
 
 void SafetensorsSet::add_shard(const std::string& path) {
   auto file = std::make_unique<core::FileReader>(path);
-  ESP_CHECK(file->size() >= 8, input, path, ": truncated: ", file->size(), " bytes, a safetensors file starts with an 8-byte length");
+  ESP_CHECK(file->size() >= 8, input, path, ": truncated: ", file->size(),
+            " bytes, a safetensors file starts with an 8-byte length");
   std::uint64_t length = 0;
   file->read(0, std::as_writable_bytes(std::span(&length, 1)));
-  ESP_CHECK(length <= file->size() - 8, input, path, ": truncated: the header claims ", length, " bytes, ", file->size() - 8, " follow");
-  ESP_CHECK(length <= kMaxHeaderBytes, input, path, ": the header claims ", length, " bytes, at most ", kMaxHeaderBytes, " accepted");
+  ESP_CHECK(length <= file->size() - 8, input, path, ": truncated: the header claims ", length,
+            " bytes, ", file->size() - 8, " follow");
+  ESP_CHECK(length <= kMaxHeaderBytes, input, path, ": the header claims ", length,
+            " bytes, at most ", kMaxHeaderBytes, " accepted");
   std::string json(static_cast<std::size_t>(length), '\0');
   file->read(8, std::as_writable_bytes(std::span(json.data(), json.size())));
   SafetensorsHeader header = parse_safetensors_header(path, json, file->size() - 8 - length);
@@ -46,10 +51,11 @@ void SafetensorsSet::add_shard(const std::string& path) {
 }
 
 void SafetensorsSet::finish_index() {
-  std::sort(tensors_.begin(), tensors_.end(), [](const SafeTensor& a, const SafeTensor& b) { return a.name < b.name; });
+  std::sort(tensors_.begin(), tensors_.end(),
+            [](const SafeTensor& a, const SafeTensor& b) { return a.name < b.name; });
   for (std::size_t i = 0; i < tensors_.size(); ++i)
-    ESP_CHECK(index_.emplace(tensors_[i].name, i).second, input, shard(tensors_[i].shard).path(), ": tensor ", tensors_[i].name,
-              " is in another shard too");
+    ESP_CHECK(index_.emplace(tensors_[i].name, i).second, input, shard(tensors_[i].shard).path(),
+              ": tensor ", tensors_[i].name, " is in another shard too");
 }
 
 SafetensorsSet SafetensorsSet::open_file(const std::string& path) {
@@ -62,22 +68,28 @@ SafetensorsSet SafetensorsSet::open_file(const std::string& path) {
 SafetensorsSet SafetensorsSet::open_directory(const std::string& directory) {
   const std::string single = directory + "/model.safetensors", index_path = single + ".index.json";
   if (exists(single)) return open_file(single);
-  ESP_CHECK(exists(index_path), input, directory, ": holds neither model.safetensors nor model.safetensors.index.json");
-  const std::map<std::string, std::string> placed = parse_safetensors_index(index_path, core::read_text_file(index_path, kMaxIndexBytes));
+  ESP_CHECK(exists(index_path), input, directory,
+            ": holds neither model.safetensors nor model.safetensors.index.json");
+  const std::map<std::string, std::string> placed =
+      parse_safetensors_index(index_path, core::read_text_file(index_path, kMaxIndexBytes));
   std::set<std::string> files;
   for (const auto& [name, file] : placed) files.insert(file);
-  ESP_CHECK(files.size() <= kMaxShards, unsupported, index_path, ": names ", files.size(), " shards, at most ", kMaxShards, " supported");
+  ESP_CHECK(files.size() <= kMaxShards, unsupported, index_path, ": names ", files.size(),
+            " shards, at most ", kMaxShards, " supported");
   SafetensorsSet set;
   for (const std::string& file : files) set.add_shard(directory + "/" + file);
   set.finish_index();
   for (const SafeTensor& tensor : set.tensors_) {
     const std::string& path = set.shard(tensor.shard).path();
     const auto found = placed.find(tensor.name);
-    ESP_CHECK(found != placed.end(), input, path, ": holds tensor ", tensor.name, ", which ", index_path, " does not list");
-    ESP_CHECK(directory + "/" + found->second == path, input, index_path, ": places tensor ", tensor.name, " in ", found->second, ", it is in ", path);
+    ESP_CHECK(found != placed.end(), input, path, ": holds tensor ", tensor.name, ", which ",
+              index_path, " does not list");
+    ESP_CHECK(directory + "/" + found->second == path, input, index_path, ": places tensor ",
+              tensor.name, " in ", found->second, ", it is in ", path);
   }
   for (const auto& [name, file] : placed)
-    ESP_CHECK(set.find(name) != nullptr, input, index_path, ": lists tensor ", name, ", which ", file, " does not hold");
+    ESP_CHECK(set.find(name) != nullptr, input, index_path, ": lists tensor ", name, ", which ",
+              file, " does not hold");
   return set;
 }
 
@@ -86,10 +98,12 @@ const SafeTensor* SafetensorsSet::find(std::string_view name) const {
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
-void SafetensorsSet::read(const SafeTensor& tensor, std::uint64_t byte_begin, std::span<std::byte> out) const {
+void SafetensorsSet::read(const SafeTensor& tensor, std::uint64_t byte_begin,
+                          std::span<std::byte> out) const {
   const core::FileReader& file = shard(tensor.shard);
-  ESP_CHECK(byte_begin <= tensor.bytes && out.size() <= tensor.bytes - byte_begin, internal, file.path(), ": tensor ", tensor.name, ": bytes ",
-            byte_begin, " to ", byte_begin + out.size(), " wanted of ", tensor.bytes);
+  ESP_CHECK(byte_begin <= tensor.bytes && out.size() <= tensor.bytes - byte_begin, internal,
+            file.path(), ": tensor ", tensor.name, ": bytes ", byte_begin, " to ",
+            byte_begin + out.size(), " wanted of ", tensor.bytes);
   file.read(tensor.offset + byte_begin, out);
 }
 

@@ -1,5 +1,6 @@
-// Event-driven parsing (nothing is built for parts that are refused, and depth is bounded by the state), then the checks that need
-// all tensors: sizes, and tiling of the data without gaps or overlap.
+// Event-driven parsing (nothing is built for parts that are refused, and depth is bounded by the
+// state), then the checks that need all tensors: sizes, and tiling of the data without gaps or
+// overlap.
 #include "format/safetensors_header.h"
 
 #include <algorithm>
@@ -27,19 +28,24 @@ class StrictSax : public nlohmann::json_sax<Json> {
   bool boolean(bool) override { refuse("a boolean"); }
   bool number_integer(number_integer_t) override { refuse("a negative number"); }
   bool number_unsigned(number_unsigned_t) override { refuse("a number"); }
-  bool number_float(number_float_t, const string_t&) override { refuse("a fraction, or a number too large for 64 bits"); }
+  bool number_float(number_float_t, const string_t&) override {
+    refuse("a fraction, or a number too large for 64 bits");
+  }
   bool string(string_t&) override { refuse("a string"); }
   bool binary(binary_t&) override { refuse("binary data"); }
   bool start_object(std::size_t) override { refuse("an object"); }
   bool start_array(std::size_t) override { refuse("an array"); }
   bool end_array() override { refuse("the end of an array"); }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& e) override {
     core::fail(ErrorKind::input, path_, ": the JSON is broken at byte ", position, ": ", e.what());
   }
 
  protected:
   virtual std::string place() const = 0;
-  [[noreturn]] void refuse(const char* what) const { core::fail(ErrorKind::input, path_, ": ", place(), ": unexpected ", what); }
+  [[noreturn]] void refuse(const char* what) const {
+    core::fail(ErrorKind::input, path_, ": ", place(), ": unexpected ", what);
+  }
 
   const std::string& path_;
 };
@@ -71,14 +77,16 @@ class HeaderSax final : public StrictSax {
   bool key(string_t& text) override {
     if (depth_ == 1) {
       ESP_CHECK(!text.empty(), input, path_, ": a tensor has an empty name");
-      ESP_CHECK(names_.insert(text).second, input, path_, ": ", text, " occurs twice in the header");
+      ESP_CHECK(names_.insert(text).second, input, path_, ": ", text,
+                " occurs twice in the header");
       in_metadata_ = text == "__metadata__";
       name_ = text;
     } else {
       field_ = text;
       if (!in_metadata_) {
         const Entry& entry = entries.back().second;
-        const bool again = (text == "dtype" && entry.dtype) || (text == "shape" && entry.shape) || (text == "data_offsets" && entry.data_offsets);
+        const bool again = (text == "dtype" && entry.dtype) || (text == "shape" && entry.shape) ||
+                           (text == "data_offsets" && entry.data_offsets);
         ESP_CHECK(!again, input, path_, ": ", place(), " occurs twice");
       }
     }
@@ -86,7 +94,8 @@ class HeaderSax final : public StrictSax {
   }
   bool string(string_t& text) override {
     if (depth_ == 2 && in_metadata_) {
-      ESP_CHECK(metadata.emplace(field_, text).second, input, path_, ": __metadata__ has the key ", field_, " twice");
+      ESP_CHECK(metadata.emplace(field_, text).second, input, path_, ": __metadata__ has the key ",
+                field_, " twice");
     } else if (depth_ == 2 && field_ == "dtype") {
       entries.back().second.dtype = text;
     } else {
@@ -95,7 +104,8 @@ class HeaderSax final : public StrictSax {
     return true;
   }
   bool start_array(std::size_t) override {
-    const bool wanted = depth_ == 2 && !in_metadata_ && numbers_ == nullptr && (field_ == "shape" || field_ == "data_offsets");
+    const bool wanted = depth_ == 2 && !in_metadata_ && numbers_ == nullptr &&
+                        (field_ == "shape" || field_ == "data_offsets");
     if (!wanted) refuse("an array");
     Entry& entry = entries.back().second;
     numbers_ = field_ == "shape" ? &entry.shape.emplace() : &entry.data_offsets.emplace();
@@ -107,7 +117,8 @@ class HeaderSax final : public StrictSax {
   }
   bool number_unsigned(number_unsigned_t v) override {
     if (numbers_ == nullptr) refuse("a number");
-    ESP_CHECK(numbers_->size() < kMaxDims, unsupported, path_, ": ", place(), " has more than ", kMaxDims, " entries");
+    ESP_CHECK(numbers_->size() < kMaxDims, unsupported, path_, ": ", place(), " has more than ",
+              kMaxDims, " entries");
     numbers_->push_back(v);
     return true;
   }
@@ -136,11 +147,18 @@ class IndexSax final : public StrictSax {
   // "metadata" (total_size and whatever writers add) is skipped, at most two levels deep.
   bool null() override { return skipping() || StrictSax::null(); }
   bool boolean(bool v) override { return skipping() || StrictSax::boolean(v); }
-  bool number_integer(number_integer_t v) override { return skipping() || StrictSax::number_integer(v); }
-  bool number_unsigned(number_unsigned_t v) override { return skipping() || StrictSax::number_unsigned(v); }
-  bool number_float(number_float_t v, const string_t& s) override { return skipping() || StrictSax::number_float(v, s); }
+  bool number_integer(number_integer_t v) override {
+    return skipping() || StrictSax::number_integer(v);
+  }
+  bool number_unsigned(number_unsigned_t v) override {
+    return skipping() || StrictSax::number_unsigned(v);
+  }
+  bool number_float(number_float_t v, const string_t& s) override {
+    return skipping() || StrictSax::number_float(v, s);
+  }
   bool start_object(std::size_t) override {
-    if (depth_ >= (section_ == "metadata" ? 3 : 2) || (depth_ == 1 && section_.empty())) refuse("an object");
+    if (depth_ >= (section_ == "metadata" ? 3 : 2) || (depth_ == 1 && section_.empty()))
+      refuse("an object");
     if (depth_ == 1 && section_ == "weight_map") {
       ESP_CHECK(!found, input, path_, ": weight_map occurs twice");
       found = true;
@@ -155,7 +173,8 @@ class IndexSax final : public StrictSax {
   }
   bool key(string_t& text) override {
     if (depth_ == 1) {
-      ESP_CHECK(text == "metadata" || text == "weight_map", input, path_, ": unknown key ", text, ", expected metadata and weight_map");
+      ESP_CHECK(text == "metadata" || text == "weight_map", input, path_, ": unknown key ", text,
+                ", expected metadata and weight_map");
       section_ = text;
     } else {
       name_ = text;
@@ -165,14 +184,19 @@ class IndexSax final : public StrictSax {
   bool string(string_t& text) override {
     if (skipping()) return true;
     if (depth_ != 2) refuse("a string");
-    ESP_CHECK(!text.empty() && text != "." && text != ".." && text.find('/') == std::string::npos && text.find('\0') == std::string::npos, input,
-              path_, ": weight_map places tensor ", name_, " in '", text, "', which is no plain file name");
-    ESP_CHECK(files.emplace(name_, text).second, input, path_, ": weight_map has tensor ", name_, " twice");
+    ESP_CHECK(!text.empty() && text != "." && text != ".." && text.find('/') == std::string::npos &&
+                  text.find('\0') == std::string::npos,
+              input, path_, ": weight_map places tensor ", name_, " in '", text,
+              "', which is no plain file name");
+    ESP_CHECK(files.emplace(name_, text).second, input, path_, ": weight_map has tensor ", name_,
+              " twice");
     return true;
   }
 
  protected:
-  std::string place() const override { return depth_ == 0 ? "the index" : section_.empty() ? "the index's object" : section_; }
+  std::string place() const override {
+    return depth_ == 0 ? "the index" : section_.empty() ? "the index's object" : section_;
+  }
 
  private:
   bool skipping() const { return depth_ >= 2 && section_ == "metadata"; }
@@ -193,31 +217,41 @@ void run(const std::string& path, std::string_view json, Sax& sax) {
 FormatId dtype_format(const std::string& path, const std::string& name, const std::string& dtype) {
   for (const FormatId id : {FormatId::f32, FormatId::f16, FormatId::bf16}) {
     std::string upper(info(id).name);
-    std::transform(upper.begin(), upper.end(), upper.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    std::transform(upper.begin(), upper.end(), upper.begin(),
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
     if (dtype == upper) return id;
   }
-  core::fail(ErrorKind::unsupported, path, ": tensor ", name, " has dtype ", dtype, ", supported are F32, F16 and BF16");
+  core::fail(ErrorKind::unsupported, path, ": tensor ", name, " has dtype ", dtype,
+             ", supported are F32, F16 and BF16");
 }
 
-SafeTensor checked(const std::string& path, const std::string& name, const Entry& entry, std::uint64_t data_bytes) {
-  ESP_CHECK(entry.dtype && entry.shape && entry.data_offsets, input, path, ": tensor ", name, " lacks ",
-            !entry.dtype ? "dtype" : !entry.shape ? "shape" : "data_offsets");
+SafeTensor checked(const std::string& path, const std::string& name, const Entry& entry,
+                   std::uint64_t data_bytes) {
+  ESP_CHECK(entry.dtype && entry.shape && entry.data_offsets, input, path, ": tensor ", name,
+            " lacks ",
+            !entry.dtype   ? "dtype"
+            : !entry.shape ? "shape"
+                           : "data_offsets");
   SafeTensor tensor;
   tensor.name = name;
   tensor.dtype = dtype_format(path, name, *entry.dtype);
   std::uint64_t bytes = static_cast<std::uint64_t>(info(tensor.dtype).block_bytes);
   for (const std::uint64_t extent : *entry.shape) {
     ESP_CHECK(extent >= 1, input, path, ": tensor ", name, " has an extent of 0 in its shape");
-    ESP_CHECK(extent <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / bytes, input, path, ": tensor ", name,
-              ": its size overflows");
+    ESP_CHECK(
+        extent <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / bytes,
+        input, path, ": tensor ", name, ": its size overflows");
     bytes *= extent;
     tensor.shape.push_back(static_cast<std::int64_t>(extent));
   }
   const std::vector<std::uint64_t>& offsets = *entry.data_offsets;
-  ESP_CHECK(offsets.size() == 2 && offsets[0] <= offsets[1] && offsets[1] <= data_bytes, input, path, ": tensor ", name,
-            ": data_offsets must be [begin, end] with begin <= end <= ", data_bytes, ", the bytes of data in the file");
-  ESP_CHECK(offsets[1] - offsets[0] == bytes, input, path, ": tensor ", name, " has ", offsets[1] - offsets[0],
-            " bytes by its data_offsets, but its shape and dtype need ", bytes);
+  ESP_CHECK(offsets.size() == 2 && offsets[0] <= offsets[1] && offsets[1] <= data_bytes, input,
+            path, ": tensor ", name,
+            ": data_offsets must be [begin, end] with begin <= end <= ", data_bytes,
+            ", the bytes of data in the file");
+  ESP_CHECK(offsets[1] - offsets[0] == bytes, input, path, ": tensor ", name, " has ",
+            offsets[1] - offsets[0], " bytes by its data_offsets, but its shape and dtype need ",
+            bytes);
   tensor.offset = offsets[0];
   tensor.bytes = bytes;
   return tensor;
@@ -225,27 +259,34 @@ SafeTensor checked(const std::string& path, const std::string& name, const Entry
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json, std::uint64_t data_bytes) {
-  ESP_CHECK(!json.empty() && json.front() == '{', input, path, ": the header does not start with '{': not a safetensors file");
+SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json,
+                                           std::uint64_t data_bytes) {
+  ESP_CHECK(!json.empty() && json.front() == '{', input, path,
+            ": the header does not start with '{': not a safetensors file");
   HeaderSax sax(path);
   run(path, json, sax);
   SafetensorsHeader header;
   header.metadata = std::move(sax.metadata);
-  for (const auto& [name, entry] : sax.entries) header.tensors.push_back(checked(path, name, entry, data_bytes));
+  for (const auto& [name, entry] : sax.entries)
+    header.tensors.push_back(checked(path, name, entry, data_bytes));
   std::vector<const SafeTensor*> order;
   for (const SafeTensor& tensor : header.tensors) order.push_back(&tensor);
-  std::sort(order.begin(), order.end(), [](const SafeTensor* a, const SafeTensor* b) { return a->offset < b->offset; });
+  std::sort(order.begin(), order.end(),
+            [](const SafeTensor* a, const SafeTensor* b) { return a->offset < b->offset; });
   std::uint64_t end = 0;
   for (const SafeTensor* tensor : order) {
-    ESP_CHECK(tensor->offset == end, input, path, ": tensor ", tensor->name, " begins at data offset ", tensor->offset, ", expected ", end,
+    ESP_CHECK(tensor->offset == end, input, path, ": tensor ", tensor->name,
+              " begins at data offset ", tensor->offset, ", expected ", end,
               tensor->offset < end ? " (it overlaps the one before)" : " (a gap)");
     end = tensor->offset + tensor->bytes;
   }
-  ESP_CHECK(end == data_bytes, input, path, ": the tensors end at data offset ", end, ", the file has ", data_bytes, " bytes of data");
+  ESP_CHECK(end == data_bytes, input, path, ": the tensors end at data offset ", end,
+            ", the file has ", data_bytes, " bytes of data");
   return header;
 }
 
-std::map<std::string, std::string> parse_safetensors_index(const std::string& path, std::string_view json) {
+std::map<std::string, std::string> parse_safetensors_index(const std::string& path,
+                                                           std::string_view json) {
   IndexSax sax(path);
   run(path, json, sax);
   ESP_CHECK(sax.found && !sax.files.empty(), input, path, ": no weight_map, or an empty one");

@@ -1,5 +1,5 @@
-// The JSON of safetensors files, parsed strictly: duplicate keys, wrong types and unknown fields are refused with the place.
-// Private to lib/base/format.
+// The JSON of safetensors files, parsed strictly: duplicate keys, wrong types and unknown fields
+// are refused with the place. Private to lib/base/format.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -17,9 +17,11 @@ struct SafetensorsHeader {
 };
 
 // `data_bytes`: what follows the header in the file; the tensors must tile it.
-SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json, std::uint64_t data_bytes);
+SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json,
+                                           std::uint64_t data_bytes);
 
 // Tensor name -> file name, from model.safetensors.index.json. File names have no directory part.
-std::map<std::string, std::string> parse_safetensors_index(const std::string& path, std::string_view json);
+std::map<std::string, std::string> parse_safetensors_index(const std::string& path,
+                                                           std::string_view json);
 
 }  // namespace espalier::format

@@ -1,6 +1,7 @@
-// Writing safetensors. All files are temporaries until finish(). Replacing a set cannot be one atomic step, so finish() first takes
-// away what makes the old set look complete (index, or single file), then renames the new files into place, the index last: a
-// process killed in between leaves a directory that is refused, never a mix of two models.
+// Writing safetensors. All files are temporaries until finish(). Replacing a set cannot be one
+// atomic step, so finish() first takes away what makes the old set look complete (index, or single
+// file), then renames the new files into place, the index last: a process killed in between leaves
+// a directory that is refused, never a mix of two models.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -28,7 +29,8 @@ std::string shard_name(std::size_t index, std::size_t count) {
 bool is_shard_name(const std::string& name) {
   unsigned a = 0, b = 0;
   int end = 0;
-  return std::sscanf(name.c_str(), "model-%5u-of-%5u.safetensors%n", &a, &b, &end) == 2 && static_cast<std::size_t>(end) == name.size();
+  return std::sscanf(name.c_str(), "model-%5u-of-%5u.safetensors%n", &a, &b, &end) == 2 &&
+         static_cast<std::size_t>(end) == name.size();
 }
 
 std::string dump(const std::string& path, const Json& json, int indent) {
@@ -42,15 +44,15 @@ std::string dump(const std::string& path, const Json& json, int indent) {
 }  // namespace
 
 struct SafetensorsWriter::State {
-  std::string path;                 // the file, or the directory
+  std::string path;  // the file, or the directory
   bool directory = false;
   std::uint64_t max_shard_bytes = 0;
   std::map<std::string, std::string> metadata;
   std::vector<SafeTensor> tensors;  // shard, and offset within the shard's data, are set by plan()
   std::vector<std::string> paths;   // of the shards
   std::vector<std::unique_ptr<core::AtomicFile>> files;
-  std::size_t current = 0;          // tensor being written
-  std::uint64_t written = 0;        // of it
+  std::size_t current = 0;    // tensor being written
+  std::uint64_t written = 0;  // of it
   bool begun = false;
 
   void plan() {
@@ -59,7 +61,8 @@ struct SafetensorsWriter::State {
     const bool split = directory && max_shard_bytes > 0 && total > max_shard_bytes;
     int shard = 0;
     for (SafeTensor& tensor : tensors) {
-      if (split && in_shard > 0 && tensor.bytes > max_shard_bytes - std::min(in_shard, max_shard_bytes)) {
+      if (split && in_shard > 0 &&
+          tensor.bytes > max_shard_bytes - std::min(in_shard, max_shard_bytes)) {
         ++shard;
         in_shard = 0;
       }
@@ -68,7 +71,9 @@ struct SafetensorsWriter::State {
       in_shard += tensor.bytes;
     }
     const std::size_t count = static_cast<std::size_t>(shard) + 1;
-    for (std::size_t i = 0; i < count; ++i) paths.push_back(!directory ? path : path + "/" + (count == 1 ? kSingle : shard_name(i, count)));
+    for (std::size_t i = 0; i < count; ++i)
+      paths.push_back(!directory ? path
+                                 : path + "/" + (count == 1 ? kSingle : shard_name(i, count)));
   }
   // Length, JSON, spaces up to a multiple of 8, so that the data is aligned.
   std::string header(int shard) const {
@@ -77,8 +82,11 @@ struct SafetensorsWriter::State {
     for (const SafeTensor& tensor : tensors) {
       if (tensor.shard != shard) continue;
       std::string dtype(info(tensor.dtype).name);
-      std::transform(dtype.begin(), dtype.end(), dtype.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-      json[tensor.name] = {{"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {tensor.offset, tensor.offset + tensor.bytes}}};
+      std::transform(dtype.begin(), dtype.end(), dtype.begin(),
+                     [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+      json[tensor.name] = {{"dtype", dtype},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {tensor.offset, tensor.offset + tensor.bytes}}};
     }
     std::string text = dump(paths[static_cast<std::size_t>(shard)], json, -1);
     text.append((8 - text.size() % 8) % 8, ' ');
@@ -91,14 +99,16 @@ struct SafetensorsWriter::State {
     std::map<std::string, std::string> placed;
     for (const SafeTensor& tensor : tensors) {
       total += tensor.bytes;
-      placed[tensor.name] = fs::path(paths[static_cast<std::size_t>(tensor.shard)]).filename().string();
+      placed[tensor.name] =
+          fs::path(paths[static_cast<std::size_t>(tensor.shard)]).filename().string();
     }
     json["metadata"]["total_size"] = total;
     json["weight_map"] = placed;
     return dump(path + "/" + kIndex, json, 2) + "\n";
   }
   void open_current() {
-    const std::size_t shard = static_cast<std::size_t>(tensors.empty() ? 0 : tensors[current].shard);
+    const std::size_t shard =
+        static_cast<std::size_t>(tensors.empty() ? 0 : tensors[current].shard);
     while (files.size() <= shard) {
       files.push_back(std::make_unique<core::AtomicFile>(paths[files.size()]));
       files.back()->write(header(static_cast<int>(files.size()) - 1));
@@ -113,14 +123,19 @@ struct SafetensorsWriter::State {
     std::vector<std::string> old;
     for (const auto& entry : fs::directory_iterator(path)) {
       const std::string file = path + "/" + entry.path().filename().string();
-      if (is_shard_name(entry.path().filename().string()) && std::find(paths.begin(), paths.end(), file) == paths.end()) old.push_back(file);
+      if (is_shard_name(entry.path().filename().string()) &&
+          std::find(paths.begin(), paths.end(), file) == paths.end())
+        old.push_back(file);
     }
     for (const std::string& file : old) remove(file);
   }
 };
 
-SafetensorsWriter::SafetensorsWriter(std::string path) : state_(std::make_unique<State>()) { state_->path = std::move(path); }
-SafetensorsWriter::SafetensorsWriter(std::string directory, std::uint64_t max_shard_bytes) : state_(std::make_unique<State>()) {
+SafetensorsWriter::SafetensorsWriter(std::string path) : state_(std::make_unique<State>()) {
+  state_->path = std::move(path);
+}
+SafetensorsWriter::SafetensorsWriter(std::string directory, std::uint64_t max_shard_bytes)
+    : state_(std::make_unique<State>()) {
   state_->path = std::move(directory);
   state_->directory = true;
   state_->max_shard_bytes = max_shard_bytes;
@@ -132,15 +147,25 @@ void SafetensorsWriter::set_metadata(std::string key, std::string value) {
   state_->metadata[std::move(key)] = std::move(value);
 }
 
-void SafetensorsWriter::add_tensor(std::string name, FormatId dtype, std::vector<std::int64_t> shape) {
+void SafetensorsWriter::add_tensor(std::string name, FormatId dtype,
+                                   std::vector<std::int64_t> shape) {
   State& s = *state_;
   ESP_CHECK(!s.begun, internal, s.path, ": tensor ", name, " added after begin()");
-  ESP_CHECK(!name.empty() && name != "__metadata__", internal, s.path, ": '", name, "' cannot be a tensor's name");
-  ESP_CHECK(info(dtype).is_float(), unsupported, s.path, ": tensor ", name, ": safetensors holds f32, f16 and bf16, not ", info(dtype).name);
-  for (const SafeTensor& other : s.tensors) ESP_CHECK(other.name != name, internal, s.path, ": tensor ", name, " added twice");
-  SafeTensor tensor{std::move(name), dtype, std::move(shape), 0, static_cast<std::uint64_t>(info(dtype).block_bytes), 0};
+  ESP_CHECK(!name.empty() && name != "__metadata__", internal, s.path, ": '", name,
+            "' cannot be a tensor's name");
+  ESP_CHECK(info(dtype).is_float(), unsupported, s.path, ": tensor ", name,
+            ": safetensors holds f32, f16 and bf16, not ", info(dtype).name);
+  for (const SafeTensor& other : s.tensors)
+    ESP_CHECK(other.name != name, internal, s.path, ": tensor ", name, " added twice");
+  SafeTensor tensor{std::move(name),
+                    dtype,
+                    std::move(shape),
+                    0,
+                    static_cast<std::uint64_t>(info(dtype).block_bytes),
+                    0};
   for (const std::int64_t extent : tensor.shape) {
-    const bool fits = extent >= 1 && static_cast<std::uint64_t>(extent) <= (std::uint64_t{1} << 62) / tensor.bytes;
+    const bool fits = extent >= 1 &&
+                      static_cast<std::uint64_t>(extent) <= (std::uint64_t{1} << 62) / tensor.bytes;
     ESP_CHECK(fits, internal, s.path, ": tensor ", tensor.name, " has extent ", extent);
     tensor.bytes *= static_cast<std::uint64_t>(extent);
   }
@@ -169,10 +194,11 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
   State& s = *state_;
   ESP_CHECK(s.begun, internal, s.path, ": write() before begin()");
   if (bytes.empty()) return;
-  ESP_CHECK(s.current < s.tensors.size(), internal, s.path, ": ", bytes.size(), " bytes written after the last tensor");
+  ESP_CHECK(s.current < s.tensors.size(), internal, s.path, ": ", bytes.size(),
+            " bytes written after the last tensor");
   const SafeTensor& tensor = s.tensors[s.current];
-  ESP_CHECK(bytes.size() <= tensor.bytes - s.written, internal, s.path, ": tensor ", tensor.name, " takes ", tensor.bytes, " bytes, got ",
-            s.written + bytes.size());
+  ESP_CHECK(bytes.size() <= tensor.bytes - s.written, internal, s.path, ": tensor ", tensor.name,
+            " takes ", tensor.bytes, " bytes, got ", s.written + bytes.size());
   if (s.written == 0) s.open_current();
   s.files.back()->write(bytes);
   s.written += bytes.size();
@@ -183,11 +209,13 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
 
 void SafetensorsWriter::finish() {
   State& s = *state_;
-  ESP_CHECK(s.begun && !s.files.empty(), internal, s.path, ": finish() before begin(), or called twice");
-  ESP_CHECK(s.current == s.tensors.size(), internal, s.path, ": tensor ", s.tensors[s.current].name, " is incomplete: ", s.written, " of ",
-            s.tensors[s.current].bytes, " bytes");
+  ESP_CHECK(s.begun && !s.files.empty(), internal, s.path,
+            ": finish() before begin(), or called twice");
+  ESP_CHECK(s.current == s.tensors.size(), internal, s.path, ": tensor ", s.tensors[s.current].name,
+            " is incomplete: ", s.written, " of ", s.tensors[s.current].bytes, " bytes");
   const bool sharded = s.files.size() > 1;
-  for (const auto& file : s.files) file->write_at(0, {});  // flushes: a full disk must show before anything old is removed
+  for (const auto& file : s.files)
+    file->write_at(0, {});  // flushes: a full disk must show before anything old is removed
   if (sharded) {
     s.remove(s.path + "/" + kIndex);
     s.remove(s.path + "/" + kSingle);

@@ -17,14 +17,19 @@ struct Sha256::State {
 };
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
-  ESP_CHECK(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1, internal, "SHA-256 is not available in this OpenSSL");
+  ESP_CHECK(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1, internal,
+            "SHA-256 is not available in this OpenSSL");
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
-void Sha256::update(std::span<const std::byte> bytes) { EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()); }
-void Sha256::update(std::string_view text) { EVP_DigestUpdate(state_->context, text.data(), text.size()); }
+void Sha256::update(std::span<const std::byte> bytes) {
+  EVP_DigestUpdate(state_->context, bytes.data(), bytes.size());
+}
+void Sha256::update(std::string_view text) {
+  EVP_DigestUpdate(state_->context, text.data(), text.size());
+}
 
 std::string Sha256::hex() {
   std::array<unsigned char, 32> digest{};
@@ -50,7 +55,8 @@ std::string sha256_file(const std::string& path) {
   std::vector<std::byte> window(std::size_t{4} << 20);
   Sha256 h;
   for (std::uint64_t at = 0; at < reader.size();) {
-    const std::size_t n = static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), reader.size() - at));
+    const std::size_t n =
+        static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), reader.size() - at));
     reader.read(at, std::span(window).first(n));
     h.update(std::span<const std::byte>(window).first(n));
     at += n;

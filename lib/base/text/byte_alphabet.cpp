@@ -40,7 +40,8 @@ std::optional<std::string> bytes_of_symbols(std::string_view token) {
   out.reserve(token.size());
   for (std::size_t i = 0; i < token.size();) {
     const CodePoint point = code_point_at(token, i);
-    if (!point.valid || point.value >= kAlphabetEnd || tables().byte[point.value] < 0) return std::nullopt;
+    if (!point.valid || point.value >= kAlphabetEnd || tables().byte[point.value] < 0)
+      return std::nullopt;
     out.push_back(static_cast<char>(static_cast<unsigned char>(tables().byte[point.value])));
     i += point.length;
   }

@@ -14,21 +14,27 @@ std::uint32_t number_at(std::string_view bytes, std::size_t i) {
   return value;
 }
 
-std::size_t offset_of(std::uint32_t unit) { return static_cast<std::size_t>(unit >> 10 & 0x1FFFFF) << ((unit & 0x200) >> 6); }
+std::size_t offset_of(std::uint32_t unit) {
+  return static_cast<std::size_t>(unit >> 10 & 0x1FFFFF) << ((unit & 0x200) >> 6);
+}
 
 }  // namespace
 
 CharacterMap::CharacterMap(std::string_view bytes, const std::string& where) {
   if (bytes.empty()) return;
-  ESP_CHECK(bytes.size() > 4, input, where, ": the character map has ", bytes.size(), " bytes, expected more than 4");
+  ESP_CHECK(bytes.size() > 4, input, where, ": the character map has ", bytes.size(),
+            " bytes, expected more than 4");
   const std::size_t trie_bytes = number_at(bytes, 0);
-  ESP_CHECK(trie_bytes % 4 == 0 && trie_bytes > 0 && trie_bytes < bytes.size() - 4, input, where, ": the trie of the character map has ", trie_bytes,
+  ESP_CHECK(trie_bytes % 4 == 0 && trie_bytes > 0 && trie_bytes < bytes.size() - 4, input, where,
+            ": the trie of the character map has ", trie_bytes,
             " bytes, expected a multiple of 4 below ", bytes.size() - 4);
   replacements_ = bytes.substr(4 + trie_bytes);
-  ESP_CHECK(replacements_.back() == '\0', input, where, ": the last replacement of the character map has no end");
+  ESP_CHECK(replacements_.back() == '\0', input, where,
+            ": the last replacement of the character map has no end");
   for (std::size_t start = 0; start < replacements_.size();) {
     const std::size_t end = replacements_.find('\0', start);
-    ESP_CHECK(end - start <= kMaxReplacementBytes, input, where, ": the character map has a replacement of ", end - start, " bytes, more than ",
+    ESP_CHECK(end - start <= kMaxReplacementBytes, input, where,
+              ": the character map has a replacement of ", end - start, " bytes, more than ",
               kMaxReplacementBytes);
     start = end + 1;
   }
@@ -50,7 +56,8 @@ CharacterMap::Match CharacterMap::find(std::string_view text, std::size_t positi
     if (node >= units_.size()) break;
     const std::size_t start = units_[node] & ~kValueBit;
     if (start >= replacements_.size()) break;
-    best = {i + 1 - position, std::string_view(replacements_).substr(start, replacements_.find('\0', start) - start)};
+    best = {i + 1 - position,
+            std::string_view(replacements_).substr(start, replacements_.find('\0', start) - start)};
   }
   return best;
 }

@@ -1,5 +1,6 @@
-// What the small files beside a vocabulary say: named tokens, BOS and EOS around a text, chat template (tokenizer_config.json and
-// special_tokens_map.json), and what came from a GGUF (tokenizer_gguf.json).
+// What the small files beside a vocabulary say: named tokens, BOS and EOS around a text, chat
+// template (tokenizer_config.json and special_tokens_map.json), and what came from a GGUF
+// (tokenizer_gguf.json).
 #include "core/error.h"
 #include "format/json_input.h"
 #include "text/hf_files.h"
@@ -23,13 +24,16 @@ std::string chat_template_of(const JsonPlace& config) {
   for (std::size_t i = 0; i < value.size(); ++i) {
     if (value.at(i).at("name").text() == "default") return value.at(i).at("template").text();
   }
-  core::fail(core::ErrorKind::unsupported, value.where(), " has ", value.size(), " named templates, none of them 'default'");
+  core::fail(core::ErrorKind::unsupported, value.where(), " has ", value.size(),
+             " named templates, none of them 'default'");
 }
 
-// Whether BOS and EOS go around a text. transformers rebuilds the post-processor when the configuration has one of the two flags; else
-// tokenizer.json's stands. With a tokenizer.model alone, BOS is added unless the configuration says otherwise.
+// Whether BOS and EOS go around a text. transformers rebuilds the post-processor when the
+// configuration has one of the two flags; else tokenizer.json's stands. With a tokenizer.model
+// alone, BOS is added unless the configuration says otherwise.
 void add_around(const JsonPlace& config, const JsonPlace* root, TokenizerData& data) {
-  const bool by_config = config.value().contains("add_bos_token") || config.value().contains("add_eos_token");
+  const bool by_config =
+      config.value().contains("add_bos_token") || config.value().contains("add_eos_token");
   if (root == nullptr || by_config || !root->has("post_processor")) {
     data.add_bos = config.flag("add_bos_token", root == nullptr) && data.bos.has_value();
     data.add_eos = config.flag("add_eos_token", false) && data.eos.has_value();
@@ -37,10 +41,11 @@ void add_around(const JsonPlace& config, const JsonPlace* root, TokenizerData& d
   if (root == nullptr) return;
   const HfTemplate around = read_post_processor(*root);
   if (by_config || !root->has("post_processor")) return;
-  const auto take = [&](const std::optional<std::int32_t>& id, std::optional<std::int32_t>& named, const char* name) {
+  const auto take = [&](const std::optional<std::int32_t>& id, std::optional<std::int32_t>& named,
+                        const char* name) {
     if (!id) return false;
-    ESP_CHECK(!named || *named == *id, unsupported, root->where(), " post_processor adds token ", *id, " where the ", name, " token is ",
-              *named);
+    ESP_CHECK(!named || *named == *id, unsupported, root->where(), " post_processor adds token ",
+              *id, " where the ", name, " token is ", *named);
     named = id;
     return true;
   };
@@ -56,7 +61,8 @@ Json parse_if_present(const std::string& text, const std::string& path) {
 
 void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& data) {
   const std::string tokens_file = root != nullptr ? "tokenizer.json" : "tokenizer.model";
-  const std::string config_path = files.directory + "/tokenizer_config.json", map_path = files.directory + "/special_tokens_map.json";
+  const std::string config_path = files.directory + "/tokenizer_config.json",
+                    map_path = files.directory + "/special_tokens_map.json";
   const Json config_json = parse_if_present(files.tokenizer_config, config_path);
   const Json map_json = parse_if_present(files.special_tokens_map, map_path);
   const JsonPlace config(config_json, config_path + ":"), map(map_json, map_path + ":");
@@ -66,7 +72,8 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
       const std::string name = named_token(*source, key);
       if (name.empty()) continue;
       const std::int32_t found = ids.find(name);
-      ESP_CHECK(found >= 0, input, source->where(), " ", key, " is ", shown(name), ", which ", tokens_file, " does not have");
+      ESP_CHECK(found >= 0, input, source->where(), " ", key, " is ", shown(name), ", which ",
+                tokens_file, " does not have");
       slot = found;
       return;
     }
@@ -79,9 +86,10 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
   // transformers would add such tokens behind those of tokenizer.json.
   if (config.has("added_tokens_decoder")) {
     for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
-      const std::string content = JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
-      ESP_CHECK(ids.find(content) >= 0, unsupported, config.where(), " added_tokens_decoder.", id, " is ", shown(content), ", which ",
-                tokens_file, " does not have");
+      const std::string content =
+          JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
+      ESP_CHECK(ids.find(content) >= 0, unsupported, config.where(), " added_tokens_decoder.", id,
+                " is ", shown(content), ", which ", tokens_file, " does not have");
     }
   }
   add_around(config, root, data);
@@ -99,7 +107,8 @@ void apply_extra(const HfFiles& files, TokenizerData& data) {
     data.types.clear();
     for (std::size_t i = 0; i < types.array().size(); ++i) {
       const std::int64_t type = types.at(i).integer();
-      ESP_CHECK(type >= 1 && type <= 6, input, types.at(i).where(), " is ", type, ", expected 1 to 6");
+      ESP_CHECK(type >= 1 && type <= 6, input, types.at(i).where(), " is ", type,
+                ", expected 1 to 6");
       data.types.push_back(static_cast<TokenType>(type));
     }
   }
@@ -112,8 +121,10 @@ void apply_extra(const HfFiles& files, TokenizerData& data) {
     }
   }
   const std::size_t n = data.tokens.size();
-  ESP_CHECK(data.types.size() == n && (data.kind == TokenizerKind::byte_bpe || data.scores.size() == n), input, path, ": ",
-            data.types.size(), " types and ", data.scores.size(), " scores for the ", n, " tokens of the vocabulary");
+  ESP_CHECK(
+      data.types.size() == n && (data.kind == TokenizerKind::byte_bpe || data.scores.size() == n),
+      input, path, ": ", data.types.size(), " types and ", data.scores.size(), " scores for the ",
+      n, " tokens of the vocabulary");
 }
 
 }  // namespace espalier::text

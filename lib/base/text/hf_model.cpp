@@ -1,7 +1,9 @@
-// tokenizer.model (BPE or unigram), and the tokens that added_tokens.json and tokenizer_config.json add to it -> TokenizerData.
+// tokenizer.model (BPE or unigram), and the tokens that added_tokens.json and tokenizer_config.json
+// add to it -> TokenizerData.
 //
-// User-defined pieces are found in text after spaces have become U+2581, longest first, and are never merged with what is around them; so
-// says libsentencepiece. Added tokens of the other files are found in the text as it was given.
+// User-defined pieces are found in text after spaces have become U+2581, longest first, and are
+// never merged with what is around them; so says libsentencepiece. Added tokens of the other files
+// are found in the text as it was given.
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -18,38 +20,55 @@ namespace {
 
 const char* name_of(PieceModel model) {
   switch (model) {
-    case PieceModel::unigram: return "unigram";
-    case PieceModel::bpe: return "BPE";
-    case PieceModel::word: return "word";
-    case PieceModel::character: return "character";
+    case PieceModel::unigram:
+      return "unigram";
+    case PieceModel::bpe:
+      return "BPE";
+    case PieceModel::word:
+      return "word";
+    case PieceModel::character:
+      return "character";
   }
   return "unknown";
 }
 
 void require_supported(const SentencePieceModel& model, const std::string& path) {
   const bool unigram = model.model == PieceModel::unigram;
-  ESP_CHECK(unigram || model.model == PieceModel::bpe, unsupported, path, " is a ", name_of(model.model), " model; supported are BPE and unigram");
-  ESP_CHECK(unigram || model.character_map.empty(), unsupported, path, ": its normalization", model.normalization.empty() ? "" : " '" + model.normalization + "'",
+  ESP_CHECK(unigram || model.model == PieceModel::bpe, unsupported, path, " is a ",
+            name_of(model.model), " model; supported are BPE and unigram");
+  ESP_CHECK(unigram || model.character_map.empty(), unsupported, path, ": its normalization",
+            model.normalization.empty() ? "" : " '" + model.normalization + "'",
             " maps characters, which is not supported for BPE; supported is identity");
-  ESP_CHECK(!model.has_output_character_map, unsupported, path, ": its denormalizer maps characters, which is not supported");
-  ESP_CHECK(unigram || !model.remove_extra_whitespaces, unsupported, path, ": remove_extra_whitespaces is true, which is not supported for BPE");
-  ESP_CHECK(model.escape_whitespaces, unsupported, path, ": escape_whitespaces is false, which is not supported");
-  ESP_CHECK(!model.spaces_behind_words, unsupported, path, ": treat_whitespace_as_suffix is true, which is not supported");
-  ESP_CHECK(unigram || model.byte_fallback, unsupported, path, ": byte_fallback is false; SPM vocabularies without it are not supported");
-  const bool has_bytes = std::any_of(model.pieces.begin(), model.pieces.end(), [](const Piece& piece) { return piece.type == TokenType::byte; });
-  ESP_CHECK(!unigram || has_bytes == model.byte_fallback, input, path, ": byte_fallback is ", model.byte_fallback ? "true" : "false", ", but there are ",
-            has_bytes ? "" : "no ", "byte pieces");
+  ESP_CHECK(!model.has_output_character_map, unsupported, path,
+            ": its denormalizer maps characters, which is not supported");
+  ESP_CHECK(unigram || !model.remove_extra_whitespaces, unsupported, path,
+            ": remove_extra_whitespaces is true, which is not supported for BPE");
+  ESP_CHECK(model.escape_whitespaces, unsupported, path,
+            ": escape_whitespaces is false, which is not supported");
+  ESP_CHECK(!model.spaces_behind_words, unsupported, path,
+            ": treat_whitespace_as_suffix is true, which is not supported");
+  ESP_CHECK(unigram || model.byte_fallback, unsupported, path,
+            ": byte_fallback is false; SPM vocabularies without it are not supported");
+  const bool has_bytes =
+      std::any_of(model.pieces.begin(), model.pieces.end(),
+                  [](const Piece& piece) { return piece.type == TokenType::byte; });
+  ESP_CHECK(!unigram || has_bytes == model.byte_fallback, input, path, ": byte_fallback is ",
+            model.byte_fallback ? "true" : "false", ", but there are ", has_bytes ? "" : "no ",
+            "byte pieces");
 }
 
 void take_pieces(SentencePieceModel& model, const std::string& path, TokenizerData& data) {
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     Piece& piece = model.pieces[i];
     const auto id = static_cast<std::int32_t>(i);
-    ESP_CHECK(piece.type != TokenType::unused || data.kind == TokenizerKind::unigram, unsupported, path, ": piece ", i, " (", shown(piece.text),
+    ESP_CHECK(piece.type != TokenType::unused || data.kind == TokenizerKind::unigram, unsupported,
+              path, ": piece ", i, " (", shown(piece.text),
               ") is of type unused, which is not supported");
-    if (piece.type == TokenType::user_defined) data.rules.push_back({.id = id, .normalized = true, .bare = true});
+    if (piece.type == TokenType::user_defined)
+      data.rules.push_back({.id = id, .normalized = true, .bare = true});
     if (piece.type == TokenType::unknown) {
-      ESP_CHECK(!data.unk, input, path, ": pieces ", *data.unk, " and ", i, " are both of type unknown");
+      ESP_CHECK(!data.unk, input, path, ": pieces ", *data.unk, " and ", i,
+                " are both of type unknown");
       data.unk = id;
     }
     if (piece.type == TokenType::control && piece.text == model.bos) data.bos = id;
@@ -87,8 +106,10 @@ std::map<std::int64_t, AddedToken> added_tokens(const HfFiles& files) {
     const JsonPlace token(value, path + ": added_tokens_decoder." + key);
     std::int64_t id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    ESP_CHECK(error == std::errc() && end == key.data() + key.size(), input, token.where(), " is not named by an id");
-    ESP_CHECK(!token.flag("single_word", false), unsupported, token.where(), " has single_word, which is not supported");
+    ESP_CHECK(error == std::errc() && end == key.data() + key.size(), input, token.where(),
+              " is not named by an id");
+    ESP_CHECK(!token.flag("single_word", false), unsupported, token.where(),
+              " has single_word, which is not supported");
     added[id] = {.content = token.at("content").text(),
                  .where = token.where(),
                  .special = token.flag("special", false),
@@ -107,15 +128,22 @@ void add_tokens(const HfFiles& files, TokenizerData& data) {
     const std::size_t index = table.add(id, token.content, token.where);
     TokenType& type = data.types[index];
     const bool new_token = index >= n_pieces;
-    ESP_CHECK(new_token || type != TokenType::byte, unsupported, token.where, ": ", shown(token.content), " is a byte of tokenizer.model");
+    ESP_CHECK(new_token || type != TokenType::byte, unsupported, token.where, ": ",
+              shown(token.content), " is a byte of tokenizer.model");
     if (type == TokenType::unknown || (type == TokenType::control && !new_token)) continue;
-    const bool piece_found_anyway = type == TokenType::user_defined && !token.special && !token.lstrip && !token.rstrip;
+    const bool piece_found_anyway =
+        type == TokenType::user_defined && !token.special && !token.lstrip && !token.rstrip;
     if (piece_found_anyway) continue;
-    std::erase_if(data.rules, [&](const AddedRule& rule) { return rule.id == static_cast<std::int32_t>(index); });
+    std::erase_if(data.rules, [&](const AddedRule& rule) {
+      return rule.id == static_cast<std::int32_t>(index);
+    });
     type = token.special ? TokenType::control : TokenType::user_defined;
-    if (token.lstrip || token.rstrip) data.rules.push_back({.id = static_cast<std::int32_t>(index), .lstrip = token.lstrip, .rstrip = token.rstrip});
+    if (token.lstrip || token.rstrip)
+      data.rules.push_back(
+          {.id = static_cast<std::int32_t>(index), .lstrip = token.lstrip, .rstrip = token.rstrip});
   }
-  std::sort(data.rules.begin(), data.rules.end(), [](const AddedRule& a, const AddedRule& b) { return a.id < b.id; });
+  std::sort(data.rules.begin(), data.rules.end(),
+            [](const AddedRule& a, const AddedRule& b) { return a.id < b.id; });
   table.fill_gaps();
   data.scores.resize(data.tokens.size(), 0.0f);
 }

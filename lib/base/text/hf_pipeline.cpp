@@ -1,5 +1,6 @@
-// Recognises what a tokenizer.json does to text around its merges. Recognition is by structure: every field that would change ids is
-// looked at, and what is not known is refused by the name it has in the file.
+// Recognises what a tokenizer.json does to text around its merges. Recognition is by structure:
+// every field that would change ids is looked at, and what is not known is refused by the name it
+// has in the file.
 #include "core/error.h"
 #include "text/hf_files.h"
 #include "text/pretokenizer.h"
@@ -9,7 +10,8 @@ namespace espalier::text {
 namespace {
 
 // The steps of a component: a Sequence's (under `list_key`, not nested), a single one, or none.
-std::vector<JsonPlace> steps_of(const JsonPlace& root, const char* component, const char* list_key) {
+std::vector<JsonPlace> steps_of(const JsonPlace& root, const char* component,
+                                const char* list_key) {
   std::vector<JsonPlace> steps;
   if (!root.has(component)) return steps;
   const JsonPlace top = root.at(component);
@@ -21,18 +23,20 @@ std::vector<JsonPlace> steps_of(const JsonPlace& root, const char* component, co
 }
 
 [[noreturn]] void unsupported(const JsonPlace& step, const std::string& what) {
-  core::fail(core::ErrorKind::unsupported, step.where(), " (", step.text_or("type", "?"), ") ", what);
+  core::fail(core::ErrorKind::unsupported, step.where(), " (", step.text_or("type", "?"), ") ",
+             what);
 }
 
 bool is_type(const JsonPlace& step, const char* type) { return step.at("type").text() == type; }
 
 bool replaces_space(const JsonPlace& step) {
-  return is_type(step, "Replace") && step.at("pattern").has("String") && step.at("pattern").at("String").text() == " " &&
-         step.at("content").text() == kSpaceSymbol;
+  return is_type(step, "Replace") && step.at("pattern").has("String") &&
+         step.at("pattern").at("String").text() == " " && step.at("content").text() == kSpaceSymbol;
 }
 
 void check_byte_level(const JsonPlace& step) {
-  if (step.flag("add_prefix_space", true)) unsupported(step, "adds a space before the text, which is not supported for byte-level BPE");
+  if (step.flag("add_prefix_space", true))
+    unsupported(step, "adds a space before the text, which is not supported for byte-level BPE");
 }
 
 // pre_tokenizer of byte-level BPE -> name.
@@ -41,29 +45,38 @@ std::string byte_level_name(const std::vector<JsonPlace>& steps, bool ignore_mer
   check_byte_level(last);
   const bool own_regex = last.flag("use_regex", true);
   if (steps.size() == 1 && own_regex) return "gpt-2";
-  if (steps.size() != 2) unsupported(last, "ends a pre-tokenizer of " + std::to_string(steps.size()) + " steps that is not known");
+  if (steps.size() != 2)
+    unsupported(last, "ends a pre-tokenizer of " + std::to_string(steps.size()) +
+                          " steps that is not known");
   const JsonPlace& first = steps.front();
   if (is_type(first, "Digits") && own_regex) {
-    if (!first.flag("individual_digits", false)) unsupported(first, "keeps digits together; known is individual_digits = true");
+    if (!first.flag("individual_digits", false))
+      unsupported(first, "keeps digits together; known is individual_digits = true");
     return "smollm";
   }
-  if (!is_type(first, "Split") || own_regex) unsupported(first, "before ByteLevel is not a pre-tokenizer that is known");
+  if (!is_type(first, "Split") || own_regex)
+    unsupported(first, "before ByteLevel is not a pre-tokenizer that is known");
   const std::string pattern = first.at("pattern").text_or("Regex", "");
-  // The patterns known match all of a text, so that removing what lies between matches removes nothing.
+  // The patterns known match all of a text, so that removing what lies between matches removes
+  // nothing.
   const std::string behavior = first.text_or("behavior", "");
   const bool inverted = first.flag("invert", false);
   if (!(behavior == "Isolated" && !inverted) && !(behavior == "Removed" && inverted)) {
-    unsupported(first, "has behavior '" + behavior + "'" + (inverted ? ", inverted" : "") + "; known are Isolated, and Removed inverted");
+    unsupported(first, "has behavior '" + behavior + "'" + (inverted ? ", inverted" : "") +
+                           "; known are Isolated, and Removed inverted");
   }
   if (const PreSpec* spec = find_pre_spec_by_pattern(pattern, ignore_merges)) return spec->name;
-  unsupported(first, "has a regular expression that is not known: " + pattern.substr(0, 200) + "; known are those of " + known_pre_names());
+  unsupported(first, "has a regular expression that is not known: " + pattern.substr(0, 200) +
+                         "; known are those of " + known_pre_names());
 }
 
-HfPipeline read_byte_level(const std::vector<JsonPlace>& normalizers, const std::vector<JsonPlace>& steps, TokenizerData& data) {
+HfPipeline read_byte_level(const std::vector<JsonPlace>& normalizers,
+                           const std::vector<JsonPlace>& steps, TokenizerData& data) {
   data.kind = TokenizerKind::byte_bpe;
   data.add_space_prefix = false;
   for (const JsonPlace& step : normalizers) {
-    if (!is_type(step, "NFC")) unsupported(step, "is not a normalizer known for byte-level BPE (NFC or none)");
+    if (!is_type(step, "NFC"))
+      unsupported(step, "is not a normalizer known for byte-level BPE (NFC or none)");
     data.nfc = true;
   }
   data.pre = byte_level_name(steps, data.ignore_merges);
@@ -71,18 +84,21 @@ HfPipeline read_byte_level(const std::vector<JsonPlace>& normalizers, const std:
   return {.has_normalizer = data.nfc};
 }
 
-HfPipeline read_spm(const std::vector<JsonPlace>& normalizers, const std::vector<JsonPlace>& steps, TokenizerData& data) {
+HfPipeline read_spm(const std::vector<JsonPlace>& normalizers, const std::vector<JsonPlace>& steps,
+                    TokenizerData& data) {
   data.kind = TokenizerKind::spm;
   data.pre = "default";
   data.add_space_prefix = false;
   bool replaces = false;
   for (const JsonPlace& step : normalizers) {
-    if (is_type(step, "Prepend") && step.at("prepend").text() == kSpaceSymbol && !data.add_space_prefix) {
+    if (is_type(step, "Prepend") && step.at("prepend").text() == kSpaceSymbol &&
+        !data.add_space_prefix) {
       data.add_space_prefix = true;
     } else if (replaces_space(step) && !replaces) {
       replaces = true;
     } else {
-      unsupported(step, "is not a normalizer known for SPM (Prepend U+2581, Replace space by U+2581)");
+      unsupported(step,
+                  "is not a normalizer known for SPM (Prepend U+2581, Replace space by U+2581)");
     }
   }
   bool metaspace = false;
@@ -91,17 +107,25 @@ HfPipeline read_spm(const std::vector<JsonPlace>& normalizers, const std::vector
       metaspace = true;
       const std::string scheme = step.text_or("prepend_scheme", "always");
       if (step.flag("split", true)) unsupported(step, "splits at spaces; known is split = false");
-      if (step.at("replacement").text() != kSpaceSymbol) unsupported(step, "does not replace by U+2581");
-      if (scheme != "always" && scheme != "first" && scheme != "never") unsupported(step, "has prepend_scheme '" + scheme + "'");
+      if (step.at("replacement").text() != kSpaceSymbol)
+        unsupported(step, "does not replace by U+2581");
+      if (scheme != "always" && scheme != "first" && scheme != "never")
+        unsupported(step, "has prepend_scheme '" + scheme + "'");
       data.add_space_prefix = scheme != "never";
-      if (scheme != "never") data.space_rule = scheme == "first" ? SpaceRule::metaspace_first : SpaceRule::metaspace_always;
-    } else if (is_type(step, "Split") && replaces && step.at("pattern").text_or("String", "") == " ") {
+      if (scheme != "never")
+        data.space_rule =
+            scheme == "first" ? SpaceRule::metaspace_first : SpaceRule::metaspace_always;
+    } else if (is_type(step, "Split") && replaces &&
+               step.at("pattern").text_or("String", "") == " ") {
       // Cuts at spaces, of which the normalizer has left none.
     } else {
-      unsupported(step, "is not a pre-tokenizer known for SPM (none, or Metaspace instead of the normalizer)");
+      unsupported(
+          step,
+          "is not a pre-tokenizer known for SPM (none, or Metaspace instead of the normalizer)");
     }
   }
-  ESP_CHECK(replaces || metaspace, unsupported, data.add_space_prefix ? normalizers.front().where() : std::string("tokenizer.json"),
+  ESP_CHECK(replaces || metaspace, unsupported,
+            data.add_space_prefix ? normalizers.front().where() : std::string("tokenizer.json"),
             ": nothing replaces spaces by U+2581, which a tokenizer with byte fallback needs");
   return {.has_normalizer = replaces};
 }
@@ -121,9 +145,11 @@ void read_template(const JsonPlace& step, HfTemplate& out) {
     const JsonPlace ids = step.at("special_tokens").at(name.c_str()).at("ids");
     ids.array();
     std::optional<std::int32_t>& slot = seen_text ? out.after : out.before;
-    if (ids.size() != 1 || slot) unsupported(step, "puts more than one token before or behind the text");
+    if (ids.size() != 1 || slot)
+      unsupported(step, "puts more than one token before or behind the text");
     const std::int64_t id = ids.at(std::size_t{0}).integer();
-    ESP_CHECK(id >= 0 && id <= INT32_MAX, input, ids.where(), "[0] is ", id, ", which is no token id");
+    ESP_CHECK(id >= 0 && id <= INT32_MAX, input, ids.where(), "[0] is ", id,
+              ", which is no token id");
     slot = static_cast<std::int32_t>(id);
   }
   if (!seen_text) unsupported(step, "leaves the text out");
@@ -136,23 +162,29 @@ HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data) {
   const std::string type = model.text_or("type", model.has("merges") ? "BPE" : "");
   ESP_CHECK(type == "BPE", unsupported, model.where(), ".type is '", type, "'; supported is BPE");
   if (model.has("dropout")) {
-    ESP_CHECK(model.at("dropout").value().is_number() && model.at("dropout").value().get<double>() == 0.0, unsupported, model.where(),
-              ".dropout is not supported");
+    ESP_CHECK(
+        model.at("dropout").value().is_number() && model.at("dropout").value().get<double>() == 0.0,
+        unsupported, model.where(), ".dropout is not supported");
   }
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    ESP_CHECK(model.text_or(affix, "").empty(), unsupported, model.where(), ".", affix, " is not supported");
+    ESP_CHECK(model.text_or(affix, "").empty(), unsupported, model.where(), ".", affix,
+              " is not supported");
   }
   data.ignore_merges = model.flag("ignore_merges", false);
   const std::vector<JsonPlace> normalizers = steps_of(root, "normalizer", "normalizers");
   const std::vector<JsonPlace> steps = steps_of(root, "pre_tokenizer", "pretokenizers");
-  if (!steps.empty() && is_type(steps.back(), "ByteLevel")) return read_byte_level(normalizers, steps, data);
+  if (!steps.empty() && is_type(steps.back(), "ByteLevel"))
+    return read_byte_level(normalizers, steps, data);
   if (!model.flag("byte_fallback", false)) {
     std::string types;
-    for (const JsonPlace& step : steps) types += (types.empty() ? "" : ", ") + step.at("type").text();
+    for (const JsonPlace& step : steps)
+      types += (types.empty() ? "" : ", ") + step.at("type").text();
     core::fail(core::ErrorKind::unsupported, root.where(), " pre_tokenizer is [", types,
-               "] and model.byte_fallback is not set; supported are pre-tokenizers that end in ByteLevel, and byte_fallback");
+               "] and model.byte_fallback is not set; supported are pre-tokenizers that end in "
+               "ByteLevel, and byte_fallback");
   }
-  ESP_CHECK(!data.ignore_merges, unsupported, model.where(), ".ignore_merges is not supported together with byte_fallback");
+  ESP_CHECK(!data.ignore_merges, unsupported, model.where(),
+            ".ignore_merges is not supported together with byte_fallback");
   return read_spm(normalizers, steps, data);
 }
 

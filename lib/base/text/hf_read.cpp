@@ -19,7 +19,9 @@ bool is_file(const std::string& path) {
   return std::filesystem::is_regular_file(path, error);
 }
 
-std::string read_if_present(const std::string& path) { return is_file(path) ? core::read_text_file(path, kMaxFileBytes) : ""; }
+std::string read_if_present(const std::string& path) {
+  return is_file(path) ? core::read_text_file(path, kMaxFileBytes) : "";
+}
 
 void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerData& data) {
   const JsonPlace vocab = root.at("model").at("vocab");
@@ -30,10 +32,14 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
   const bool spm = data.kind == TokenizerKind::spm;
   for (const auto& [token, id] : vocab.object().items()) {
     ESP_CHECK(!token.empty(), input, vocab.where(), " has an empty token");
-    ESP_CHECK(id.is_number_integer(), input, vocab.where(), ": token ", shown(token), " has ", id.type_name(), " for an id");
-    const std::size_t index = table.add(JsonPlace(id, vocab.where() + " " + shown(token)).integer(), token, vocab.where());
+    ESP_CHECK(id.is_number_integer(), input, vocab.where(), ": token ", shown(token), " has ",
+              id.type_name(), " for an id");
+    const std::size_t index = table.add(JsonPlace(id, vocab.where() + " " + shown(token)).integer(),
+                                        token, vocab.where());
     const bool byte = spm && byte_of_token(token) >= 0;
-    data.types[index] = byte ? TokenType::byte : spm && token == unknown ? TokenType::unknown : TokenType::normal;
+    data.types[index] = byte                      ? TokenType::byte
+                        : spm && token == unknown ? TokenType::unknown
+                                                  : TokenType::normal;
   }
   for (std::size_t i = 0; i < n_added; ++i) {
     const JsonPlace added = root.at("added_tokens").at(i);
@@ -41,13 +47,14 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
     ESP_CHECK(!content.empty(), input, added.where(), ".content is empty");
     const auto in_vocab = vocab.value().find(content);
     const std::int64_t id = added.at("id").integer();
-    ESP_CHECK(in_vocab == vocab.value().end() || *in_vocab == id, input, added.where(), ": token ", shown(content), " has id ", id,
-              ", but model.vocab has it under another");
+    ESP_CHECK(in_vocab == vocab.value().end() || *in_vocab == id, input, added.where(), ": token ",
+              shown(content), " has id ", id, ", but model.vocab has it under another");
     const std::size_t index = table.add(id, content, added.where());
-    ESP_CHECK(!added.flag("single_word", false), unsupported, added.where(), ": token ", shown(content),
-              " has single_word, which is not supported");
+    ESP_CHECK(!added.flag("single_word", false), unsupported, added.where(), ": token ",
+              shown(content), " has single_word, which is not supported");
     if (data.types[index] != TokenType::unknown) {
-      data.types[index] = added.flag("special", false) ? TokenType::control : TokenType::user_defined;
+      data.types[index] =
+          added.flag("special", false) ? TokenType::control : TokenType::user_defined;
     }
     const AddedRule rule{.id = static_cast<std::int32_t>(id),
                          .lstrip = added.flag("lstrip", false),
@@ -55,11 +62,13 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
                          .normalized = pipeline.has_normalizer && added.flag("normalized", true)};
     if (rule.lstrip || rule.rstrip || rule.normalized) data.rules.push_back(rule);
   }
-  std::sort(data.rules.begin(), data.rules.end(), [](const AddedRule& a, const AddedRule& b) { return a.id < b.id; });
+  std::sort(data.rules.begin(), data.rules.end(),
+            [](const AddedRule& a, const AddedRule& b) { return a.id < b.id; });
   table.fill_gaps();
 }
 
-// "a b" or ["a", "b"]; both come out as "a b", which is unambiguous since no token that merges contains a space.
+// "a b" or ["a", "b"]; both come out as "a b", which is unambiguous since no token that merges
+// contains a space.
 std::vector<std::string> read_merges(const JsonPlace& model) {
   const JsonPlace list = model.at("merges");
   std::vector<std::string> merges;
@@ -84,7 +93,8 @@ HfFiles read_hf_files(const std::string& directory) {
   HfFiles files{.directory = directory};
   files.from_model = !is_file(directory + "/tokenizer.json");
   if (files.from_model) {
-    ESP_CHECK(is_file(directory + "/tokenizer.model"), input, directory, ": there is neither tokenizer.json nor tokenizer.model");
+    ESP_CHECK(is_file(directory + "/tokenizer.model"), input, directory,
+              ": there is neither tokenizer.json nor tokenizer.model");
     files.tokenizer_model = core::read_text_file(directory + "/tokenizer.model", kMaxFileBytes);
     files.added_tokens = read_if_present(directory + "/added_tokens.json");
   } else {
@@ -114,7 +124,8 @@ TokenizerData parse_hf(const HfFiles& files) {
   }
   const std::string unknown = model.text_or("unk_token", "");
   const auto unknown_place = std::find(data.tokens.begin(), data.tokens.end(), unknown);
-  if (!unknown.empty() && unknown_place != data.tokens.end()) data.unk = static_cast<std::int32_t>(unknown_place - data.tokens.begin());
+  if (!unknown.empty() && unknown_place != data.tokens.end())
+    data.unk = static_cast<std::int32_t>(unknown_place - data.tokens.begin());
   read_config(files, &root, data);
   apply_extra(files, data);
   check_tokenizer(data, path);

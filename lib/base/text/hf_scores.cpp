@@ -1,9 +1,12 @@
-// Scores that rank tokens as the merge list of a tokenizer.json does, for lists that scores can express: grouped by the token made, and
-// with every split of a token that has one. That is what converters make of a SentencePiece model whose scores differ.
+// Scores that rank tokens as the merge list of a tokenizer.json does, for lists that scores can
+// express: grouped by the token made, and with every split of a token that has one. That is what
+// converters make of a SentencePiece model whose scores differ.
 //
-// Where scores are equal, converters order merges by the lengths of the left and the right part, longest first. Such a stretch is understood when all
-// its tokens are runs of one character (Gemma's "\n\n", "\n\n\n", ...): what a run of text has become is then never longer than what is left of
-// it, so that the leftmost pair that merges, which equal scores prefer, is one with the longest left part.
+// Where scores are equal, converters order merges by the lengths of the left and the right part,
+// longest first. Such a stretch is understood when all its tokens are runs of one character
+// (Gemma's "\n\n", "\n\n\n", ...): what a run of text has become is then never longer than what is
+// left of it, so that the leftmost pair that merges, which equal scores prefer, is one with the
+// longest left part.
 #include <cstdint>
 #include <unordered_set>
 #include <utility>
@@ -44,7 +47,8 @@ class Scoring {
       }
       const std::int32_t result = merges_[i].result;
       ESP_CHECK(!ranked_[index(result)], unsupported, where_, "[", i, "] makes ", name(result),
-                " again after other tokens; only merge lists that scores can express are supported with byte_fallback");
+                " again after other tokens; only merge lists that scores can express are supported "
+                "with byte_fallback");
       rank(i);
       --next_;
       while (i < merges_.size() && merges_[i].result == result) ++i;
@@ -95,8 +99,10 @@ class Scoring {
     for (std::size_t i = begin; i < end; ++i) {
       const std::string_view token = data_.tokens[index(merges_[i].result)];
       const std::size_t unit = code_point_at(token, 0).length;
-      const std::pair lengths(data_.tokens[index(merges_[i].left)].size() / unit, data_.tokens[index(merges_[i].right)].size() / unit);
-      ESP_CHECK(lengths <= last && !ranked_[index(merges_[i].result)], unsupported, where_, "[", i, "] makes ", name(merges_[i].result),
+      const std::pair lengths(data_.tokens[index(merges_[i].left)].size() / unit,
+                              data_.tokens[index(merges_[i].right)].size() / unit);
+      ESP_CHECK(lengths <= last && !ranked_[index(merges_[i].result)], unsupported, where_, "[", i,
+                "] makes ", name(merges_[i].result),
                 " again after other tokens, and not in the order of equal scores");
       last = lengths;
     }
@@ -111,7 +117,8 @@ class Scoring {
 
 }  // namespace
 
-void scores_from_merges(const std::vector<std::string>& texts, const std::string& where, TokenizerData& data) {
+void scores_from_merges(const std::vector<std::string>& texts, const std::string& where,
+                        TokenizerData& data) {
   TokenizerData probe;  // resolve_merges reads data.merges, which stays empty for spm
   probe.tokens = data.tokens;
   probe.merges = texts;
@@ -123,15 +130,17 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   const std::vector<Merge> all = resolve_merges(probe, ids, where);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Merge& merge = all[i];
-    // Added tokens are found before anything merges, so none is made, and nothing is made of one. (Where control tokens are to stay text,
-    // they are not made by merging either.)
+    // Added tokens are found before anything merges, so none is made, and nothing is made of one.
+    // (Where control tokens are to stay text, they are not made by merging either.)
     const auto found_before = [&](std::int32_t id) {
       const TokenType type = data.types[at(id)];
-      return !merged[at(id)] && (type == TokenType::user_defined || type == TokenType::control || type == TokenType::unknown);
+      return !merged[at(id)] && (type == TokenType::user_defined || type == TokenType::control ||
+                                 type == TokenType::unknown);
     };
-    if (found_before(merge.left) || found_before(merge.right) || found_before(merge.result)) continue;
-    ESP_CHECK(merged[at(merge.result)], unsupported, where, "[", i, "] makes ", shown(data.tokens[at(merge.result)]),
-              ", which is not an ordinary token");
+    if (found_before(merge.left) || found_before(merge.right) || found_before(merge.result))
+      continue;
+    ESP_CHECK(merged[at(merge.result)], unsupported, where, "[", i, "] makes ",
+              shown(data.tokens[at(merge.result)]), ", which is not an ordinary token");
     listed.insert(pair_of(merge));
     merges.push_back(merge);
   }
@@ -142,15 +151,17 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
     const std::size_t result = at(merge.result);
     if (scoring.made()[result]) continue;
     // It could be made and is not.
-    ESP_CHECK(data.types[result] != TokenType::user_defined, unsupported, where, " does not make ", scoring.name(merge.result),
+    ESP_CHECK(data.types[result] != TokenType::user_defined, unsupported, where, " does not make ",
+              scoring.name(merge.result),
               ", an added token with U+2581 that could be made of others");
     data.types[result] = TokenType::unused;
   }
   const auto unused = [&](std::int32_t id) { return data.types[at(id)] == TokenType::unused; };
   for (const Merge& merge : implied) {
     if (unused(merge.left) || unused(merge.right) || unused(merge.result)) continue;
-    ESP_CHECK(listed.count(pair_of(merge)) != 0, unsupported, where, " makes ", scoring.name(merge.result), ", but not of ",
-              scoring.name(merge.left), " and ", scoring.name(merge.right),
+    ESP_CHECK(listed.count(pair_of(merge)) != 0, unsupported, where, " makes ",
+              scoring.name(merge.result), ", but not of ", scoring.name(merge.left), " and ",
+              scoring.name(merge.right),
               "; only merge lists that scores can express are supported with byte_fallback");
   }
 }

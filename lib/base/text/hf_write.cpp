@@ -1,5 +1,5 @@
-// TokenizerData -> Hugging Face tokenizer files. Vocabulary and merges are written piece by piece, in id and rank order; the small parts
-// around them are JSON values.
+// TokenizerData -> Hugging Face tokenizer files. Vocabulary and merges are written piece by piece,
+// in id and rank order; the small parts around them are JSON values.
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -16,7 +16,9 @@ namespace {
 
 using Ordered = nlohmann::ordered_json;
 
-const std::string& token_text(const TokenizerData& data, std::int32_t id) { return data.tokens[static_cast<std::size_t>(id)]; }
+const std::string& token_text(const TokenizerData& data, std::int32_t id) {
+  return data.tokens[static_cast<std::size_t>(id)];
+}
 
 AddedRule rule_for(const TokenizerData& data, std::int32_t id) {
   for (const AddedRule& rule : data.rules) {
@@ -26,13 +28,16 @@ AddedRule rule_for(const TokenizerData& data, std::int32_t id) {
 }
 
 bool is_added(TokenType type) {
-  return type == TokenType::control || type == TokenType::user_defined || type == TokenType::unknown;
+  return type == TokenType::control || type == TokenType::user_defined ||
+         type == TokenType::unknown;
 }
 
 Ordered added_token(const TokenizerData& data, std::int32_t id) {
   const AddedRule rule = rule_for(data, id);
-  ESP_CHECK(!rule.bare || !data.add_space_prefix || data.kind == TokenizerKind::unigram, unsupported, "token ", id, " (", shown(token_text(data, id)),
-            ") is a user-defined piece of SentencePiece, and a space is put in front of text: tokenizer.json has no way to say both");
+  ESP_CHECK(!rule.bare || !data.add_space_prefix || data.kind == TokenizerKind::unigram,
+            unsupported, "token ", id, " (", shown(token_text(data, id)),
+            ") is a user-defined piece of SentencePiece, and a space is put in front of text: "
+            "tokenizer.json has no way to say both");
   return {{"content", token_text(data, id)},
           {"single_word", false},
           {"lstrip", rule.lstrip},
@@ -50,7 +55,10 @@ std::vector<std::int32_t> added_ids(const TokenizerData& data) {
 }
 
 Ordered byte_level(bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", true},
+          {"use_regex", use_regex}};
 }
 
 Ordered replace(std::string_view from, std::string_view to) {
@@ -58,37 +66,48 @@ Ordered replace(std::string_view from, std::string_view to) {
 }
 
 Ordered normalizer(const TokenizerData& data) {
-  if (data.kind == TokenizerKind::byte_bpe) return data.nfc ? Ordered{{"type", "NFC"}} : Ordered(nullptr);
+  if (data.kind == TokenizerKind::byte_bpe)
+    return data.nfc ? Ordered{{"type", "NFC"}} : Ordered(nullptr);
   if (data.add_space_prefix && data.space_rule != SpaceRule::every_segment) return nullptr;
   if (!data.add_space_prefix) return replace(" ", kSpaceSymbol);
   const Ordered prepend = {{"type", "Prepend"}, {"prepend", kSpaceSymbol}};
-  return {{"type", "Sequence"}, {"normalizers", Ordered::array({prepend, replace(" ", kSpaceSymbol)})}};
+  return {{"type", "Sequence"},
+          {"normalizers", Ordered::array({prepend, replace(" ", kSpaceSymbol)})}};
 }
 
 Ordered pre_tokenizer(const TokenizerData& data) {
   if (data.kind == TokenizerKind::spm) {
     if (!data.add_space_prefix || data.space_rule == SpaceRule::every_segment) return nullptr;
     const char* scheme = data.space_rule == SpaceRule::metaspace_first ? "first" : "always";
-    return {{"type", "Metaspace"}, {"replacement", kSpaceSymbol}, {"prepend_scheme", scheme}, {"split", false}};
+    return {{"type", "Metaspace"},
+            {"replacement", kSpaceSymbol},
+            {"prepend_scheme", scheme},
+            {"split", false}};
   }
   const PreSpec& spec = *find_pre_spec(data.pre);
   Ordered first;
   if (spec.splits_digits) {
     first = {{"type", "Digits"}, {"individual_digits", true}};
   } else if (!spec.hf_pattern.empty()) {
-    first = {{"type", "Split"}, {"pattern", {{"Regex", spec.hf_pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+    first = {{"type", "Split"},
+             {"pattern", {{"Regex", spec.hf_pattern}}},
+             {"behavior", "Isolated"},
+             {"invert", false}};
   } else {
     return byte_level(true);
   }
-  return {{"type", "Sequence"}, {"pretokenizers", Ordered::array({first, byte_level(spec.hf_pattern.empty())})}};
+  return {{"type", "Sequence"},
+          {"pretokenizers", Ordered::array({first, byte_level(spec.hf_pattern.empty())})}};
 }
 
 Ordered post_processor(const TokenizerData& data) {
-  const Ordered text_a = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, text_b = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
+  const Ordered text_a = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+                text_b = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
   Ordered single = Ordered::array(), pair = Ordered::array(), special = Ordered::object();
   const auto add = [&](std::int32_t id, int type_id, Ordered& to) {
     const std::string& text = token_text(data, id);
-    special[text] = {{"id", text}, {"ids", Ordered::array({id})}, {"tokens", Ordered::array({text})}};
+    special[text] = {
+        {"id", text}, {"ids", Ordered::array({id})}, {"tokens", Ordered::array({text})}};
     to.push_back({{"SpecialToken", {{"id", text}, {"type_id", type_id}}}});
   };
   const auto around = [&](const Ordered& text, int type_id, Ordered& to) {
@@ -99,7 +118,10 @@ Ordered post_processor(const TokenizerData& data) {
   around(text_a, 0, single);
   around(text_a, 0, pair);
   around(text_b, 1, pair);
-  const Ordered processing = {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
+  const Ordered processing = {{"type", "TemplateProcessing"},
+                              {"single", single},
+                              {"pair", pair},
+                              {"special_tokens", special}};
   if (data.kind == TokenizerKind::spm) return processing;
   if (!data.add_bos && !data.add_eos) return byte_level(true);
   return {{"type", "Sequence"}, {"processors", Ordered::array({byte_level(true), processing})}};
@@ -107,8 +129,10 @@ Ordered post_processor(const TokenizerData& data) {
 
 Ordered decoder(const TokenizerData& data) {
   if (data.kind == TokenizerKind::byte_bpe) return byte_level(true);
-  Ordered steps = Ordered::array({replace(kSpaceSymbol, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
-  if (data.add_space_prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  Ordered steps =
+      Ordered::array({replace(kSpaceSymbol, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  if (data.add_space_prefix)
+    steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   return {{"type", "Sequence"}, {"decoders", steps}};
 }
 
@@ -133,11 +157,14 @@ void write_model(const TokenizerData& data, std::string& out) {
   const bool spm = data.kind == TokenizerKind::spm;
   const std::string unknown = spm && data.unk ? json_string(token_text(data, *data.unk)) : "null";
   out += "{\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": " + unknown +
-         ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": " + (spm ? "true" : "false") +
-         ",\n    \"byte_fallback\": " + (spm ? "true" : "false") + ",\n    \"ignore_merges\": " + (data.ignore_merges ? "true" : "false") +
+         ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    "
+         "\"fuse_unk\": " +
+         (spm ? "true" : "false") + ",\n    \"byte_fallback\": " + (spm ? "true" : "false") +
+         ",\n    \"ignore_merges\": " + (data.ignore_merges ? "true" : "false") +
          ",\n    \"vocab\": {";
   Lines vocab(out);
-  for (std::size_t i = 0; i < data.tokens.size(); ++i) vocab.add(json_string(data.tokens[i]) + ": " + std::to_string(i));
+  for (std::size_t i = 0; i < data.tokens.size(); ++i)
+    vocab.add(json_string(data.tokens[i]) + ": " + std::to_string(i));
   out += "\n    },\n    \"merges\": [";
   Lines merges(out);
   if (spm) {
@@ -159,7 +186,9 @@ std::string tokenizer_json(const TokenizerData& data) {
     added.push_back(std::move(entry));
   }
   std::string out = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null";
-  const auto part = [&out](const char* key, const Ordered& value) { out += std::string(",\n  \"") + key + "\": " + value.dump(); };
+  const auto part = [&out](const char* key, const Ordered& value) {
+    out += std::string(",\n  \"") + key + "\": " + value.dump();
+  };
   part("added_tokens", added);
   part("normalizer", normalizer(data));
   part("pre_tokenizer", pre_tokenizer(data));
@@ -184,12 +213,15 @@ Ordered named_tokens(const TokenizerData& data) {
 }
 
 std::string tokenizer_config(const TokenizerData& data) {
-  // The generic class: the ones named after models build their own pre-tokenizer instead of tokenizer.json's.
+  // The generic class: the ones named after models build their own pre-tokenizer instead of
+  // tokenizer.json's.
   Ordered out = {{"add_bos_token", data.add_bos}, {"add_eos_token", data.add_eos}};
   Ordered decoder_table = Ordered::object();
   for (const std::int32_t id : added_ids(data)) {
     const AddedRule rule = rule_for(data, id);
-    const bool piece = data.kind == TokenizerKind::unigram && (rule.bare || data.types[static_cast<std::size_t>(id)] == TokenType::unknown);
+    const bool piece =
+        data.kind == TokenizerKind::unigram &&
+        (rule.bare || data.types[static_cast<std::size_t>(id)] == TokenType::unknown);
     if (!piece) decoder_table[std::to_string(id)] = added_token(data, id);
   }
   out["added_tokens_decoder"] = decoder_table;
@@ -200,17 +232,22 @@ std::string tokenizer_config(const TokenizerData& data) {
   return out.dump(2) + "\n";
 }
 
-// Whether `read` is `data`, apart from unused tokens at the end (padding up to the rows of an embedding).
+// Whether `read` is `data`, apart from unused tokens at the end (padding up to the rows of an
+// embedding).
 bool describes(const TokenizerData& read, const TokenizerData& data) {
-  if (read.kind != data.kind || read.merges != data.merges || read.tokens.size() > data.tokens.size()) return false;
-  if (read.charsmap != data.charsmap || read.remove_extra_spaces != data.remove_extra_spaces) return false;
+  if (read.kind != data.kind || read.merges != data.merges ||
+      read.tokens.size() > data.tokens.size())
+    return false;
+  if (read.charsmap != data.charsmap || read.remove_extra_spaces != data.remove_extra_spaces)
+    return false;
   for (std::size_t i = read.tokens.size(); i < data.tokens.size(); ++i) {
     if (data.types[i] != TokenType::unused) return false;
   }
   return std::equal(read.tokens.begin(), read.tokens.end(), data.tokens.begin());
 }
 
-// tokenizer_gguf.json: fields of `data` that reading the other files does not give back. Empty when there are none.
+// tokenizer_gguf.json: fields of `data` that reading the other files does not give back. Empty when
+// there are none.
 std::string gguf_extra(const TokenizerData& read, const TokenizerData& data) {
   const std::size_t n = read.tokens.size();
   Ordered out = Ordered::object();
@@ -261,7 +298,8 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     files = build_hf(data);
     read = parse_hf(files);
     ESP_CHECK(describes(*read, data), internal, directory,
-              files.from_model ? "/tokenizer.model" : "/tokenizer.json", " would not describe the tokenizer it is made from");
+              files.from_model ? "/tokenizer.model" : "/tokenizer.json",
+              " would not describe the tokenizer it is made from");
   }
   if (read->chat_template != data.chat_template) files.chat_template = data.chat_template;
   files.gguf_extra = gguf_extra(*read, data);
@@ -271,7 +309,8 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     if (!text.empty()) {
       core::write_text_file(path, text);
     } else {
-      std::filesystem::remove(path, error);  // left by another tokenizer, it would be read with this one
+      std::filesystem::remove(path,
+                              error);  // left by another tokenizer, it would be read with this one
     }
   };
   write("tokenizer.json", files.tokenizer_json);

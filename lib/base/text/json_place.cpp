@@ -41,8 +41,10 @@ bool JsonPlace::boolean() const {
 
 std::int64_t JsonPlace::integer() const {
   if (!value_->is_number_integer()) wrong("an integer");
-  if (value_->is_number_unsigned() && value_->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX)) {
-    core::fail(core::ErrorKind::input, where_, " is ", value_->get<std::uint64_t>(), ", which is too large");
+  if (value_->is_number_unsigned() &&
+      value_->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX)) {
+    core::fail(core::ErrorKind::input, where_, " is ", value_->get<std::uint64_t>(),
+               ", which is too large");
   }
   return value_->get<std::int64_t>();
 }
@@ -57,8 +59,12 @@ const Json& JsonPlace::array() const {
   return *value_;
 }
 
-bool JsonPlace::flag(const char* key, bool absent) const { return has(key) ? at(key).boolean() : absent; }
+bool JsonPlace::flag(const char* key, bool absent) const {
+  return has(key) ? at(key).boolean() : absent;
+}
 
-std::string JsonPlace::text_or(const char* key, const std::string& absent) const { return has(key) ? at(key).text() : absent; }
+std::string JsonPlace::text_or(const char* key, const std::string& absent) const {
+  return has(key) ? at(key).text() : absent;
+}
 
 }  // namespace espalier::text

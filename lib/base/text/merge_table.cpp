@@ -7,11 +7,13 @@
 namespace espalier::text {
 namespace {
 
-constexpr std::uint64_t kEmpty = std::numeric_limits<std::uint64_t>::max();  // no pair: ids are never negative
+constexpr std::uint64_t kEmpty =
+    std::numeric_limits<std::uint64_t>::max();  // no pair: ids are never negative
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
 std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
-  return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32) | static_cast<std::uint32_t>(right);
+  return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32) |
+         static_cast<std::uint32_t>(right);
 }
 
 }  // namespace
@@ -25,7 +27,8 @@ MergeTable::MergeTable(const std::vector<Merge>& merges) : MergeTable(merges.siz
 // The key scattered by Fibonacci's multiplier and scaled to the table's length; then linear steps.
 std::size_t MergeTable::slot_of(std::uint64_t key) const {
   const std::uint64_t scattered = (key * 0x9E3779B97F4A7C15u) >> 32;
-  for (auto i = static_cast<std::size_t>(scattered * slots_.size() >> 32);; i = i + 1 == slots_.size() ? 0 : i + 1)
+  for (auto i = static_cast<std::size_t>(scattered * slots_.size() >> 32);;
+       i = i + 1 == slots_.size() ? 0 : i + 1)
     if (slots_[i].key == key || slots_[i].key == kEmpty) return i;
 }
 
@@ -42,7 +45,8 @@ MergeTable::Target MergeTable::find(std::int32_t left, std::int32_t right) const
   return slots_[slot_of(pair_key(left, right))].target;  // a free slot's merges nothing
 }
 
-void Merger::push(const MergeTable& table, const std::vector<Symbol>& word, std::uint32_t position) {
+void Merger::push(const MergeTable& table, const std::vector<Symbol>& word,
+                  std::uint32_t position) {
   const std::uint32_t right = next_[position];
   if (right == kNone) return;
   const MergeTable::Target target = table.find(word[position].id, word[right].id);
@@ -70,9 +74,12 @@ void Merger::apply(const MergeTable& table, std::vector<Symbol>& word) {
     const Candidate best = heap_.back();
     heap_.pop_back();
     const std::uint32_t left = best.position, right = next_[left];
-    // A candidate is stale when either side has merged with something else since. A symbol merged into its left neighbour is marked
-    // by next_ pointing at itself, so that it cannot look like a live pair.
-    if (right == kNone || right == left || word[left].id != best.left || word[right].id != best.right) continue;
+    // A candidate is stale when either side has merged with something else since. A symbol merged
+    // into its left neighbour is marked by next_ pointing at itself, so that it cannot look like a
+    // live pair.
+    if (right == kNone || right == left || word[left].id != best.left ||
+        word[right].id != best.right)
+      continue;
     word[left].id = best.result;
     const std::uint32_t after = next_[right];
     next_[left] = after;

@@ -1,6 +1,7 @@
-// The merging core both kinds of tokenizer share: which neighbouring token pairs become one token, in which order of preference,
-// and the algorithm that applies them to one word. Sennrich, Haddow, Birch 2016 (arXiv 1508.07909): repeatedly merge the pair of
-// lowest rank, leftmost first. With a linked list and a heap that is n log n, so one long word costs no more than many short ones.
+// The merging core both kinds of tokenizer share: which neighbouring token pairs become one token,
+// in which order of preference, and the algorithm that applies them to one word. Sennrich, Haddow,
+// Birch 2016 (arXiv 1508.07909): repeatedly merge the pair of lowest rank, leftmost first. With a
+// linked list and a heap that is n log n, so one long word costs no more than many short ones.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -13,17 +14,19 @@ struct Merge {
   std::int32_t result;
 };
 
-// One position of the word being merged. `id` < 0 never merges (a code point outside the vocabulary).
+// One position of the word being merged. `id` < 0 never merges (a code point outside the
+// vocabulary).
 struct Symbol {
   std::int32_t id;
-  std::uint32_t start;  // the caller's offset of the symbol; kept for the leftmost part of what was merged
+  std::uint32_t
+      start;  // the caller's offset of the symbol; kept for the leftmost part of what was merged
 };
 
 class MergeTable {
  public:
   explicit MergeTable(std::size_t n = 0);  // room for n merges
   explicit MergeTable(const std::vector<Merge>& merges);
-  bool add(const Merge& merge);            // false, and nothing changed, when the pair was there before
+  bool add(const Merge& merge);  // false, and nothing changed, when the pair was there before
   struct Target {
     std::uint32_t rank;
     std::int32_t result;  // -1: the pair does not merge

@@ -15,7 +15,8 @@ PieceTrie::PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> piec
     for (std::size_t k = 0; k < level.size(); ++k) {
       nodes_[first + k].first_child = static_cast<std::uint32_t>(nodes_.size());
       std::uint32_t i = level[k].begin;
-      if (i < level[k].end && pieces[i].first.size() == depth) nodes_[first + k].id = pieces[i++].second;
+      if (i < level[k].end && pieces[i].first.size() == depth)
+        nodes_[first + k].id = pieces[i++].second;
       while (i < level[k].end) {
         const char label = pieces[i].first[depth];
         std::uint32_t end = i + 1;

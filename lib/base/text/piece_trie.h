@@ -1,5 +1,6 @@
-// All pieces that begin at a place of a text. A trie whose nodes are numbered level by level, so that the children of a node are neighbours: 12 bytes a
-// node, and a step is a binary search among at most 256 labels.
+// All pieces that begin at a place of a text. A trie whose nodes are numbered level by level, so
+// that the children of a node are neighbours: 12 bytes a node, and a step is a binary search among
+// at most 256 labels.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -25,8 +26,10 @@ class PieceTrie {
     std::size_t node = 0;
     for (std::size_t i = position; i < text.size(); ++i) {
       const auto byte = static_cast<unsigned char>(text[i]);
-      const auto begin = nodes_.begin() + nodes_[node].first_child, end = begin + nodes_[node].n_children;
-      const auto child = std::lower_bound(begin, end, byte, [](const Node& a, unsigned char b) { return a.label < b; });
+      const auto begin = nodes_.begin() + nodes_[node].first_child,
+                 end = begin + nodes_[node].n_children;
+      const auto child = std::lower_bound(
+          begin, end, byte, [](const Node& a, unsigned char b) { return a.label < b; });
       if (child == end || child->label != byte) return;
       node = static_cast<std::size_t>(child - nodes_.begin());
       if (child->id >= 0) found(i + 1 - position, child->id);

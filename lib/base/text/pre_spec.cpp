@@ -1,4 +1,5 @@
-// The table of pre-tokenizers. Patterns are those of tokenizer.json files; who uses which is said beside them.
+// The table of pre-tokenizers. Patterns are those of tokenizer.json files; who uses which is said
+// beside them.
 #include <array>
 
 #include "text/pretokenizer.h"
@@ -29,8 +30,9 @@ const char* const kGpt4o =
 struct Alias {
   const char *name, *canonical;
 };
-constexpr std::array kAliases = {Alias{"phi-2", "gpt-2"},       Alias{"llama3", "llama-bpe"}, Alias{"llama-v3", "llama-bpe"},
-                                 Alias{"dbrx", "smaug-bpe"},    Alias{"megrez", "qwen2"},     Alias{"llama4", "gpt-4o"}};
+constexpr std::array kAliases = {Alias{"phi-2", "gpt-2"},        Alias{"llama3", "llama-bpe"},
+                                 Alias{"llama-v3", "llama-bpe"}, Alias{"dbrx", "smaug-bpe"},
+                                 Alias{"megrez", "qwen2"},       Alias{"llama4", "gpt-4o"}};
 
 }  // namespace
 
@@ -65,7 +67,9 @@ const PreSpec* find_pre_spec(std::string_view name) {
 const PreSpec* find_pre_spec_by_pattern(std::string_view pattern, bool ignore_merges) {
   const PreSpec* found = nullptr;
   for (const PreSpec& spec : pre_specs()) {
-    const bool same = spec.hf_pattern.empty() ? pattern == kGpt2Pattern && !spec.nfc && !spec.splits_digits : pattern == spec.hf_pattern;
+    const bool same = spec.hf_pattern.empty()
+                          ? pattern == kGpt2Pattern && !spec.nfc && !spec.splits_digits
+                          : pattern == spec.hf_pattern;
     if (same && (found == nullptr || spec.ignore_merges == ignore_merges)) found = &spec;
   }
   return found;

@@ -1,4 +1,5 @@
-// A SentencePiece model file (tokenizer.model): what of it tokenizing needs. Kudo, Richardson 2018 (arXiv 1808.06226).
+// A SentencePiece model file (tokenizer.model): what of it tokenizing needs. Kudo, Richardson 2018
+// (arXiv 1808.06226).
 //
 //   message ModelProto
 //     1  piece*            message: 1 text, 2 score (float), 3 type (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte)
@@ -32,18 +33,20 @@ struct SentencePieceModel {
   bool byte_fallback = false;
   bool spaces_behind_words = false;
   std::string unknown = "<unk>", bos = "<s>", eos = "</s>", padding = "<pad>";
-  std::string normalization;            // name: identity, nmt_nfkc, ...
-  std::string character_map;            // charsmap.h; text is mapped before anything else: every normalization but identity. Empty: none
+  std::string normalization;  // name: identity, nmt_nfkc, ...
+  std::string character_map;  // charsmap.h; text is mapped before anything else: every
+                              // normalization but identity. Empty: none
   bool has_output_character_map = false;
-  bool add_dummy_prefix = true;         // a space in front of text
+  bool add_dummy_prefix = true;  // a space in front of text
   bool remove_extra_whitespaces = true;
-  bool escape_whitespaces = true;       // spaces become U+2581
+  bool escape_whitespaces = true;  // spaces become U+2581
 };
 
-// The message of unigram data that came from another file. Tokens that are found before SentencePiece sees the text (they are in
-// tokenizer_config.json) become unused pieces.
+// The message of unigram data that came from another file. Tokens that are found before
+// SentencePiece sees the text (they are in tokenizer_config.json) become unused pieces.
 std::string build_sentencepiece(const TokenizerData& data);
-// Error(input) naming `path` and the byte for whatever is not such a message. At most 2^24 pieces, none of them without text.
+// Error(input) naming `path` and the byte for whatever is not such a message. At most 2^24 pieces,
+// none of them without text.
 SentencePieceModel parse_sentencepiece(std::string_view bytes, const std::string& path);
 
 }  // namespace espalier::text

@@ -6,7 +6,9 @@
 namespace espalier::text {
 namespace {
 
-bool before(const std::pair<unsigned char, std::uint32_t>& entry, unsigned char byte) { return entry.first < byte; }
+bool before(const std::pair<unsigned char, std::uint32_t>& entry, unsigned char byte) {
+  return entry.first < byte;
+}
 
 }  // namespace
 
@@ -26,7 +28,8 @@ void SpecialTrie::insert(std::string_view content, std::int32_t id) {
     if (next == 0) {
       next = static_cast<std::uint32_t>(nodes_.size());
       auto& children = nodes_[node].children;
-      children.insert(std::lower_bound(children.begin(), children.end(), byte, before), {byte, next});
+      children.insert(std::lower_bound(children.begin(), children.end(), byte, before),
+                      {byte, next});
       nodes_.emplace_back();
     }
     node = next;

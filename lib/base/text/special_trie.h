@@ -1,4 +1,5 @@
-// Finds added tokens (control, user-defined) in text: the longest one at the leftmost place, then on behind it.
+// Finds added tokens (control, user-defined) in text: the longest one at the leftmost place, then
+// on behind it.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -12,13 +12,15 @@ TokenIds::TokenIds(std::size_t n) : slots_(n + n / 2 + 1, -1) { ends_.reserve(n)
 
 std::size_t TokenIds::slot_of(std::string_view text) const {
   const std::uint64_t hash = std::hash<std::string_view>()(text) & 0xFFFFFFFFu;
-  for (auto i = static_cast<std::size_t>(hash * slots_.size() >> 32);; i = i + 1 == slots_.size() ? 0 : i + 1)
+  for (auto i = static_cast<std::size_t>(hash * slots_.size() >> 32);;
+       i = i + 1 == slots_.size() ? 0 : i + 1)
     if (slots_[i] < 0 || this->text(slots_[i]) == text) return i;
 }
 
 std::int32_t TokenIds::add(std::string_view text) {
   ESP_ASSERT(ends_.size() + ends_.size() / 2 < slots_.size());
-  ESP_CHECK(bytes_.size() + text.size() <= std::numeric_limits<std::uint32_t>::max(), input, "the tokens of this vocabulary have more than 4 GB");
+  ESP_CHECK(bytes_.size() + text.size() <= std::numeric_limits<std::uint32_t>::max(), input,
+            "the tokens of this vocabulary have more than 4 GB");
   std::int32_t& slot = slots_[slot_of(text)];
   const std::int32_t before = slot;
   if (before < 0) slot = static_cast<std::int32_t>(ends_.size());
@@ -33,6 +35,8 @@ std::string_view TokenIds::text(std::int32_t id) const {
   return std::string_view(bytes_).substr(begin, ends_[i] - begin);
 }
 
-std::int32_t TokenIds::find(std::string_view text) const { return slots_.empty() ? -1 : slots_[slot_of(text)]; }
+std::int32_t TokenIds::find(std::string_view text) const {
+  return slots_.empty() ? -1 : slots_[slot_of(text)];
+}
 
 }  // namespace espalier::text

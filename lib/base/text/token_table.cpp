@@ -12,18 +12,19 @@ constexpr std::uint64_t kMaxGap = 65536;  // ids that no token has, over the who
 
 }  // namespace
 
-TokenTable::TokenTable(TokenizerData& data, std::size_t n_expected) : data_(data), limit_(n_expected + kMaxGap) {}
+TokenTable::TokenTable(TokenizerData& data, std::size_t n_expected)
+    : data_(data), limit_(n_expected + kMaxGap) {}
 
 std::size_t TokenTable::add(std::int64_t id, const std::string& token, const std::string& where) {
-  ESP_CHECK(id >= 0 && static_cast<std::uint64_t>(id) < limit_, input, where, ": token ", shown(token), " has id ", id, ", outside the ",
-            limit_, " ids this vocabulary may use");
+  ESP_CHECK(id >= 0 && static_cast<std::uint64_t>(id) < limit_, input, where, ": token ",
+            shown(token), " has id ", id, ", outside the ", limit_, " ids this vocabulary may use");
   const auto index = static_cast<std::size_t>(id);
   if (index >= data_.tokens.size()) {
     data_.tokens.resize(index + 1);
     data_.types.resize(index + 1, TokenType::unused);
   }
-  ESP_CHECK(data_.tokens[index].empty() || data_.tokens[index] == token, input, where, ": tokens ", shown(data_.tokens[index]), " and ",
-            shown(token), " both have id ", id);
+  ESP_CHECK(data_.tokens[index].empty() || data_.tokens[index] == token, input, where, ": tokens ",
+            shown(data_.tokens[index]), " and ", shown(token), " both have id ", id);
   data_.tokens[index] = token;
   return index;
 }

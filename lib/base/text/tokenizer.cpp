@@ -1,5 +1,5 @@
-// Encoding and decoding. Text goes through: repair of broken UTF-8, splitting at added tokens, normalization, (byte_bpe) splitting into
-// words, merging. Nothing here knows file formats.
+// Encoding and decoding. Text goes through: repair of broken UTF-8, splitting at added tokens,
+// normalization, (byte_bpe) splitting into words, merging. Nothing here knows file formats.
 #include "text/tokenizer.h"
 
 #include <algorithm>
@@ -40,11 +40,13 @@ struct Tokenizer::State {
   std::array<std::int32_t, 256> byte_ids{};  // -1: absent (byte_bpe only)
   SpecialTrie raw_tokens, normalized_tokens;
   std::vector<AddedRule> rule_of;  // by id; empty when there are none
-  std::unordered_map<std::int32_t, std::string> respelled;  // added tokens whose piece is their normalized text
+  std::unordered_map<std::int32_t, std::string>
+      respelled;                    // added tokens whose piece is their normalized text
   std::optional<PreTokenizer> pre;  // byte_bpe
   // spm
-  std::vector<bool> merged;       // by id: it may be made by merging
-  bool cut_before_space = false;  // no token has a space behind something else, so merges never cross such a place
+  std::vector<bool> merged;  // by id: it may be made by merging
+  bool cut_before_space =
+      false;  // no token has a space behind something else, so merges never cross such a place
   std::optional<Unigram> unigram;
 
   explicit State(const TokenizerData& data);
@@ -54,7 +56,8 @@ struct Tokenizer::State {
   std::size_t size() const { return tokens.size(); }
   TokenType type(std::int32_t id) const { return types[static_cast<std::size_t>(id)]; }
   std::int32_t checked(std::int32_t id) const {
-    ESP_CHECK(id >= 0 && static_cast<std::size_t>(id) < size(), input, "token id ", id, " is outside the vocabulary of ", size(), " tokens");
+    ESP_CHECK(id >= 0 && static_cast<std::size_t>(id) < size(), input, "token id ", id,
+              " is outside the vocabulary of ", size(), " tokens");
     return id;
   }
   std::string piece(std::int32_t id) const;
@@ -66,10 +69,12 @@ struct Tokenizer::State {
   void encode_bpe_word(std::string_view word, Work& work) const;
   void encode_spm_word(std::string_view word, Work& work) const;
   template <typename Plain>
-  void split_added(const SpecialTrie& trie, std::string_view text, bool parse_special, Work& work, Plain plain) const;
+  void split_added(const SpecialTrie& trie, std::string_view text, bool parse_special, Work& work,
+                   Plain plain) const;
 };
 
-Tokenizer::State::State(const TokenizerData& data) : settings(data), tokens(check_vocabulary(data, "tokenizer")), types(data.types) {
+Tokenizer::State::State(const TokenizerData& data)
+    : settings(data), tokens(check_vocabulary(data, "tokenizer")), types(data.types) {
   byte_ids.fill(-1);
   if (data.kind == TokenizerKind::byte_bpe) prepare_bpe(data);
   if (data.kind == TokenizerKind::spm) prepare_spm(data);
@@ -80,7 +85,8 @@ Tokenizer::State::State(const TokenizerData& data) : settings(data), tokens(chec
 void Tokenizer::State::prepare_bpe(const TokenizerData& data) {
   merges = MergeTable(resolve_merges(data, tokens, "tokenizer"));
   pre.emplace(*find_pre_spec(data.pre));
-  for (int b = 0; b < 256; ++b) byte_ids[static_cast<std::size_t>(b)] = tokens.find(byte_symbol(static_cast<std::uint8_t>(b)));
+  for (int b = 0; b < 256; ++b)
+    byte_ids[static_cast<std::size_t>(b)] = tokens.find(byte_symbol(static_cast<std::uint8_t>(b)));
 }
 
 void Tokenizer::State::prepare_spm(const TokenizerData& data) {
@@ -89,10 +95,14 @@ void Tokenizer::State::prepare_spm(const TokenizerData& data) {
   cut_before_space = true;
   for (std::size_t i = 0; i < size(); ++i) {
     const std::string_view token = data.tokens[i];
-    if (types[i] == TokenType::byte) byte_ids[static_cast<std::size_t>(byte_of_token(token))] = static_cast<std::int32_t>(i);
+    if (types[i] == TokenType::byte)
+      byte_ids[static_cast<std::size_t>(byte_of_token(token))] = static_cast<std::int32_t>(i);
     if (!merged[i]) continue;
-    for (std::size_t at = token.find(kSpaceSymbol, 1); at != std::string::npos; at = token.find(kSpaceSymbol, at + 1)) {
-      if (at < kSpaceSymbol.size() || token.substr(at - kSpaceSymbol.size(), kSpaceSymbol.size()) != kSpaceSymbol) cut_before_space = false;
+    for (std::size_t at = token.find(kSpaceSymbol, 1); at != std::string::npos;
+         at = token.find(kSpaceSymbol, at + 1)) {
+      if (at < kSpaceSymbol.size() ||
+          token.substr(at - kSpaceSymbol.size(), kSpaceSymbol.size()) != kSpaceSymbol)
+        cut_before_space = false;
     }
   }
 }
@@ -101,9 +111,11 @@ std::string Tokenizer::State::piece(std::int32_t id) const {
   if (const auto found = respelled.find(id); found != respelled.end()) return found->second;
   const std::string_view token = tokens.text(id);
   if (settings.kind == TokenizerKind::byte_bpe) {
-    return type(id) == TokenType::normal ? bytes_of_symbols(token).value_or(std::string(token)) : std::string(token);
+    return type(id) == TokenType::normal ? bytes_of_symbols(token).value_or(std::string(token))
+                                         : std::string(token);
   }
-  if (type(id) == TokenType::byte) return std::string(1, static_cast<char>(static_cast<unsigned char>(byte_of_token(token))));
+  if (type(id) == TokenType::byte)
+    return std::string(1, static_cast<char>(static_cast<unsigned char>(byte_of_token(token))));
   const bool text = type(id) == TokenType::normal || type(id) == TokenType::user_defined;
   return text ? replace_all(token, kSpaceSymbol, " ") : std::string(token);
 }
@@ -114,7 +126,9 @@ void Tokenizer::State::prepare_added() {
     for (const AddedRule& rule : settings.rules) rule_of[static_cast<std::size_t>(rule.id)] = rule;
   }
   for (std::size_t i = 0; i < size(); ++i) {
-    if (types[i] != TokenType::control && types[i] != TokenType::user_defined && types[i] != TokenType::unknown) continue;
+    if (types[i] != TokenType::control && types[i] != TokenType::user_defined &&
+        types[i] != TokenType::unknown)
+      continue;
     const auto id = static_cast<std::int32_t>(i);
     const std::string_view content = tokens.text(id);
     if (!rule_of.empty() && rule_of[i].bare) {
@@ -123,7 +137,9 @@ void Tokenizer::State::prepare_added() {
     } else if (!rule_of.empty() && rule_of[i].normalized) {
       const std::string normal = normalize(content);
       normalized_tokens.insert(normal, id);
-      respelled[id] = settings.kind != TokenizerKind::byte_bpe ? replace_all(normal, kSpaceSymbol, " ") : normal;  // as `tokenizers` decodes it
+      respelled[id] = settings.kind != TokenizerKind::byte_bpe
+                          ? replace_all(normal, kSpaceSymbol, " ")
+                          : normal;  // as `tokenizers` decodes it
     } else {
       raw_tokens.insert(content, id);
     }
@@ -131,18 +147,22 @@ void Tokenizer::State::prepare_added() {
 }
 
 std::string Tokenizer::State::normalize(std::string_view text) const {
-  if (settings.kind == TokenizerKind::byte_bpe) return settings.nfc ? to_nfc(text) : std::string(text);
+  if (settings.kind == TokenizerKind::byte_bpe)
+    return settings.nfc ? to_nfc(text) : std::string(text);
   if (unigram) return unigram->normalize(text);
-  if (settings.add_space_prefix && settings.space_rule != SpaceRule::every_segment) return std::string(text);  // later, in encode_plain
+  if (settings.add_space_prefix && settings.space_rule != SpaceRule::every_segment)
+    return std::string(text);  // later, in encode_plain
   std::string out = replace_all(text, " ", kSpaceSymbol);
   if (settings.add_space_prefix && !text.empty()) out.insert(0, kSpaceSymbol);
   return out;
 }
 
-// Cuts text at added tokens and calls plain(start, end) for what lies between them. A control token that is not to be parsed still ends
-// the search at its place (so that no shorter token is found inside it) but stays text.
+// Cuts text at added tokens and calls plain(start, end) for what lies between them. A control token
+// that is not to be parsed still ends the search at its place (so that no shorter token is found
+// inside it) but stays text.
 template <typename Plain>
-void Tokenizer::State::split_added(const SpecialTrie& trie, std::string_view text, bool parse_special, Work& work, Plain plain) const {
+void Tokenizer::State::split_added(const SpecialTrie& trie, std::string_view text,
+                                   bool parse_special, Work& work, Plain plain) const {
   std::size_t done = 0, from = 0;
   while (from < text.size()) {
     const SpecialTrie::Match match = trie.find(text, from);
@@ -168,16 +188,18 @@ void Tokenizer::State::encode_text(std::string_view text, bool parse_special, Wo
   });
 }
 
-void Tokenizer::State::encode_segment(std::string_view text, bool first, bool parse_special, Work& work) const {
+void Tokenizer::State::encode_segment(std::string_view text, bool first, bool parse_special,
+                                      Work& work) const {
   const std::string normal = normalize(text);
   if (normalized_tokens.empty()) {
     encode_plain(normal, first, work);
     return;
   }
   const std::string_view view = normal;
-  split_added(normalized_tokens, view, parse_special, work, [&](std::size_t start, std::size_t end) {
-    encode_plain(view.substr(start, end - start), first && start == 0, work);
-  });
+  split_added(normalized_tokens, view, parse_special, work,
+              [&](std::size_t start, std::size_t end) {
+                encode_plain(view.substr(start, end - start), first && start == 0, work);
+              });
 }
 
 void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& work) const {
@@ -224,7 +246,9 @@ void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& wor
   std::size_t start = 0;
   for (std::size_t space = text.find(kSpaceSymbol, 1); space != std::string_view::npos;
        space = text.find(kSpaceSymbol, space + kSpaceSymbol.size())) {
-    const bool behind_space = space >= kSpaceSymbol.size() && text.substr(space - kSpaceSymbol.size(), kSpaceSymbol.size()) == kSpaceSymbol;
+    const bool behind_space =
+        space >= kSpaceSymbol.size() &&
+        text.substr(space - kSpaceSymbol.size(), kSpaceSymbol.size()) == kSpaceSymbol;
     if (behind_space) continue;
     encode_word(text.substr(start, space - start));
     start = space;
@@ -255,7 +279,8 @@ void Tokenizer::State::encode_spm_word(std::string_view word, Work& work) const 
   for (std::size_t i = 0; i < word.size();) {
     const std::size_t length = code_point_at(word, i).length;
     const std::int32_t found = tokens.find(word.substr(i, length));
-    work.word.push_back({found >= 0 && merged[static_cast<std::size_t>(found)] ? found : -1, static_cast<std::uint32_t>(i)});
+    work.word.push_back({found >= 0 && merged[static_cast<std::size_t>(found)] ? found : -1,
+                         static_cast<std::uint32_t>(i)});
     i += length;
   }
   work.merger.apply(merges, work.word);
@@ -265,15 +290,19 @@ void Tokenizer::State::encode_spm_word(std::string_view word, Work& work) const 
       continue;
     }
     const std::size_t length = code_point_at(word, symbol.start).length;
-    for (const char c : word.substr(symbol.start, length)) work.ids.push_back(byte_ids[static_cast<unsigned char>(c)]);
+    for (const char c : word.substr(symbol.start, length))
+      work.ids.push_back(byte_ids[static_cast<unsigned char>(c)]);
   }
 }
 
 const char* name_of(TokenizerKind kind) {
   switch (kind) {
-    case TokenizerKind::byte_bpe: return "byte_bpe";
-    case TokenizerKind::spm: return "spm";
-    case TokenizerKind::unigram: return "unigram";
+    case TokenizerKind::byte_bpe:
+      return "byte_bpe";
+    case TokenizerKind::spm:
+      return "spm";
+    case TokenizerKind::unigram:
+      return "unigram";
   }
   return "unknown";
 }
@@ -285,13 +314,17 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 const TokenizerSettings& Tokenizer::settings() const { return state_->settings; }
 std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(state_->size()); }
-std::string_view Tokenizer::token(std::int32_t id) const { return state_->tokens.text(state_->checked(id)); }
+std::string_view Tokenizer::token(std::int32_t id) const {
+  return state_->tokens.text(state_->checked(id));
+}
 TokenType Tokenizer::type(std::int32_t id) const { return state_->type(state_->checked(id)); }
 
-std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
-  // Normalization makes text at most three times as long (a space becomes U+2581; NFC, bounded by the standard); a character map has its own bound.
-  ESP_CHECK(text.size() <= std::numeric_limits<std::uint32_t>::max() / 16, input, "text of ", text.size(),
-            " bytes is too long to tokenize in one piece");
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special,
+                                            bool parse_special) const {
+  // Normalization makes text at most three times as long (a space becomes U+2581; NFC, bounded by
+  // the standard); a character map has its own bound.
+  ESP_CHECK(text.size() <= std::numeric_limits<std::uint32_t>::max() / 16, input, "text of ",
+            text.size(), " bytes is too long to tokenize in one piece");
   Work work;
   work.ids.reserve(text.size() / 3 + 8);
   if (add_special && state_->settings.add_bos) work.ids.push_back(*state_->settings.bos);
@@ -310,17 +343,20 @@ std::string Tokenizer::decode(const std::vector<std::int32_t>& ids, bool skip_sp
   std::string out;
   for (const std::int32_t id : ids) {
     const std::string bytes = piece(id);
-    if (skip_special && (type(id) == TokenType::control || type(id) == TokenType::unknown)) continue;
+    if (skip_special && (type(id) == TokenType::control || type(id) == TokenType::unknown))
+      continue;
     out += bytes;
   }
-  const bool prefixed = state_->settings.kind != TokenizerKind::byte_bpe && state_->settings.add_space_prefix;
+  const bool prefixed =
+      state_->settings.kind != TokenizerKind::byte_bpe && state_->settings.add_space_prefix;
   if (prefixed && out.starts_with(' ')) out.erase(0, 1);
   return is_valid_utf8(out) ? out : replace_broken_utf8(out);
 }
 
 bool Tokenizer::same_vocabulary(const Tokenizer& other) const {
   const State &a = *state_, &b = *other.state_;
-  return a.settings.kind == b.settings.kind && a.tokens == b.tokens && a.types == b.types && a.merges == b.merges && a.unigram == b.unigram &&
+  return a.settings.kind == b.settings.kind && a.tokens == b.tokens && a.types == b.types &&
+         a.merges == b.merges && a.unigram == b.unigram &&
          find_pre_spec(a.settings.pre) == find_pre_spec(b.settings.pre);
 }
 

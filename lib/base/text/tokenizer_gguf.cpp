@@ -18,18 +18,24 @@ using format::GgufType;
 using format::GgufValue;
 
 const std::string kPrefix = "tokenizer.ggml.";
-const std::string kOwn = "espalier.tokenizer.";  // what GGUF has no key for; written only when needed
+const std::string kOwn =
+    "espalier.tokenizer.";  // what GGUF has no key for; written only when needed
 
-std::string place(const GgufHeader& header, const std::string& key) { return header.path() + ": " + key; }
+std::string place(const GgufHeader& header, const std::string& key) {
+  return header.path() + ": " + key;
+}
 
-std::vector<std::int32_t> integers(const GgufHeader& header, const std::string& key, const GgufArray& array) {
-  ESP_CHECK(array.type != GgufType::string, input, place(header, key), " is an array of strings, expected integers");
+std::vector<std::int32_t> integers(const GgufHeader& header, const std::string& key,
+                                   const GgufArray& array) {
+  ESP_CHECK(array.type != GgufType::string, input, place(header, key),
+            " is an array of strings, expected integers");
   std::vector<std::int32_t> out;
   out.reserve(array.numbers.size());
   for (std::size_t i = 0; i < array.numbers.size(); ++i) {
     const double value = array.numbers[i];
-    ESP_CHECK(std::trunc(value) == value && std::abs(value) <= std::numeric_limits<std::int32_t>::max(), input, place(header, key),
-              ": entry ", i, " is ", value, ", expected a small integer");
+    ESP_CHECK(
+        std::trunc(value) == value && std::abs(value) <= std::numeric_limits<std::int32_t>::max(),
+        input, place(header, key), ": entry ", i, " is ", value, ", expected a small integer");
     out.push_back(static_cast<std::int32_t>(value));
   }
   return out;
@@ -37,7 +43,8 @@ std::vector<std::int32_t> integers(const GgufHeader& header, const std::string& 
 
 const std::vector<std::string>& strings(const GgufHeader& header, const std::string& key) {
   const GgufArray& array = header.array(key);
-  ESP_CHECK(array.type == GgufType::string, input, place(header, key), " is an array of numbers, expected strings");
+  ESP_CHECK(array.type == GgufType::string, input, place(header, key),
+            " is an array of numbers, expected strings");
   return array.strings;
 }
 
@@ -45,15 +52,16 @@ std::optional<std::int32_t> token_id(const GgufHeader& header, const char* name,
   const std::string key = kPrefix + name;
   const std::optional<std::int64_t> value = header.optional_integer(key);
   if (!value) return std::nullopt;
-  ESP_CHECK(*value >= 0 && static_cast<std::uint64_t>(*value) < n, input, place(header, key), " is ", *value,
-            ", outside the vocabulary of ", n, " tokens");
+  ESP_CHECK(*value >= 0 && static_cast<std::uint64_t>(*value) < n, input, place(header, key),
+            " is ", *value, ", outside the vocabulary of ", n, " tokens");
   return static_cast<std::int32_t>(*value);
 }
 
 void read_scores(const GgufHeader& header, TokenizerData& data) {
   const std::string key = kPrefix + "scores";
   const GgufArray& array = header.array(key);
-  ESP_CHECK(array.type == GgufType::f32 || array.type == GgufType::f64, input, place(header, key), " is not an array of floats");
+  ESP_CHECK(array.type == GgufType::f32 || array.type == GgufType::f64, input, place(header, key),
+            " is not an array of floats");
   data.scores.reserve(array.numbers.size());
   for (const double score : array.numbers) data.scores.push_back(static_cast<float>(score));
 }
@@ -62,23 +70,30 @@ void read_types(const GgufHeader& header, TokenizerData& data) {
   const std::string key = kPrefix + "token_type";
   const GgufArray* array = header.optional_array(key);
   if (array == nullptr) {
-    ESP_CHECK(data.kind == TokenizerKind::byte_bpe, input, place(header, key), " is missing, which an SPM tokenizer needs");
+    ESP_CHECK(data.kind == TokenizerKind::byte_bpe, input, place(header, key),
+              " is missing, which an SPM tokenizer needs");
     data.types.assign(data.tokens.size(), TokenType::normal);
     return;
   }
-  for (const std::int32_t type : integers(header, key, *array)) data.types.push_back(static_cast<TokenType>(type));
+  for (const std::int32_t type : integers(header, key, *array))
+    data.types.push_back(static_cast<TokenType>(type));
 }
 
-// llama.cpp looks for user-defined tokens in the text as it was given and prints them as they are, so that in a GGUF their U+2581 are
-// spaces; which ones were is kept beside them.
-std::vector<std::string> spaced_tokens(const TokenizerData& data, std::vector<std::int32_t>& spaced) {
+// llama.cpp looks for user-defined tokens in the text as it was given and prints them as they are,
+// so that in a GGUF their U+2581 are spaces; which ones were is kept beside them.
+std::vector<std::string> spaced_tokens(const TokenizerData& data,
+                                       std::vector<std::int32_t>& spaced) {
   std::vector<std::string> tokens = data.tokens;
   if (data.kind == TokenizerKind::byte_bpe) return tokens;
   const std::unordered_set<std::string_view> taken(data.tokens.begin(), data.tokens.end());
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (data.types[i] != TokenType::user_defined || tokens[i].find(kSpaceSymbol) == std::string::npos) continue;
+    if (data.types[i] != TokenType::user_defined ||
+        tokens[i].find(kSpaceSymbol) == std::string::npos)
+      continue;
     const std::string text = replace_all(tokens[i], kSpaceSymbol, " ");
-    if (text.find(' ') == std::string::npos || tokens[i].find(' ') != std::string::npos || taken.count(text) != 0) continue;
+    if (text.find(' ') == std::string::npos || tokens[i].find(' ') != std::string::npos ||
+        taken.count(text) != 0)
+      continue;
     tokens[i] = text;
     spaced.push_back(static_cast<std::int32_t>(i));
   }
@@ -90,8 +105,9 @@ void restore_spaced_tokens(const GgufHeader& header, TokenizerData& data) {
   const GgufArray* array = header.optional_array(key);
   if (array == nullptr) return;
   for (const std::int32_t id : integers(header, key, *array)) {
-    ESP_CHECK(id >= 0 && static_cast<std::size_t>(id) < data.tokens.size(), input, place(header, key), " has ", id,
-              ", outside the vocabulary of ", data.tokens.size(), " tokens");
+    ESP_CHECK(id >= 0 && static_cast<std::size_t>(id) < data.tokens.size(), input,
+              place(header, key), " has ", id, ", outside the vocabulary of ", data.tokens.size(),
+              " tokens");
     std::string& token = data.tokens[static_cast<std::size_t>(id)];
     token = replace_all(token, " ", kSpaceSymbol);
   }
@@ -102,9 +118,11 @@ void read_charsmap(const GgufHeader& header, TokenizerData& data) {
   const std::string key = kPrefix + "precompiled_charsmap";
   const GgufArray* array = header.optional_array(key);
   if (array == nullptr) return;
-  ESP_CHECK(array->type == GgufType::u8 || array->type == GgufType::i8, input, place(header, key), " is not an array of bytes");
+  ESP_CHECK(array->type == GgufType::u8 || array->type == GgufType::i8, input, place(header, key),
+            " is not an array of bytes");
   data.charsmap.reserve(array->numbers.size());
-  for (const double byte : array->numbers) data.charsmap.push_back(static_cast<char>(static_cast<unsigned char>(static_cast<int>(byte))));
+  for (const double byte : array->numbers)
+    data.charsmap.push_back(static_cast<char>(static_cast<unsigned char>(static_cast<int>(byte))));
 }
 
 GgufValue byte_array(const std::string& bytes) {
@@ -119,17 +137,21 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
   data.nfc = header.optional_boolean(kOwn + "nfc").value_or(data.nfc);
   data.ignore_merges = header.optional_boolean(kOwn + "ignore_merges").value_or(data.ignore_merges);
   if (const auto rule = header.optional_text(kOwn + "space_rule")) {
-    ESP_CHECK(*rule == "metaspace_always" || *rule == "metaspace_first", unsupported, place(header, kOwn + "space_rule"), " is '", *rule,
+    ESP_CHECK(*rule == "metaspace_always" || *rule == "metaspace_first", unsupported,
+              place(header, kOwn + "space_rule"), " is '", *rule,
               "', expected metaspace_always or metaspace_first");
-    data.space_rule = *rule == "metaspace_always" ? SpaceRule::metaspace_always : SpaceRule::metaspace_first;
+    data.space_rule =
+        *rule == "metaspace_always" ? SpaceRule::metaspace_always : SpaceRule::metaspace_first;
   }
   restore_spaced_tokens(header, data);
   const GgufArray* ids = header.optional_array(kOwn + "rule_ids");
   const GgufArray* flags = header.optional_array(kOwn + "rule_flags");
   if (ids == nullptr && flags == nullptr) return;
-  ESP_CHECK(ids != nullptr && flags != nullptr && ids->numbers.size() == flags->numbers.size(), input, place(header, kOwn + "rule_ids"),
-            " and ", kOwn, "rule_flags have different lengths");
-  const std::vector<std::int32_t> id = integers(header, kOwn + "rule_ids", *ids), flag = integers(header, kOwn + "rule_flags", *flags);
+  ESP_CHECK(ids != nullptr && flags != nullptr && ids->numbers.size() == flags->numbers.size(),
+            input, place(header, kOwn + "rule_ids"), " and ", kOwn,
+            "rule_flags have different lengths");
+  const std::vector<std::int32_t> id = integers(header, kOwn + "rule_ids", *ids),
+                                  flag = integers(header, kOwn + "rule_flags", *flags);
   for (std::size_t i = 0; i < id.size(); ++i) {
     data.rules.push_back({.id = id[i],
                           .lstrip = (flag[i] & 1) != 0,
@@ -144,9 +166,12 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
 TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   TokenizerData data;
   const std::string& model = header.text(kPrefix + "model");
-  ESP_CHECK(model == "gpt2" || model == "llama" || model == "t5", unsupported, place(header, kPrefix + "model"), " is '", model,
+  ESP_CHECK(model == "gpt2" || model == "llama" || model == "t5", unsupported,
+            place(header, kPrefix + "model"), " is '", model,
             "'; supported are gpt2 (byte-level BPE), llama (SPM) and t5 (unigram)");
-  data.kind = model == "gpt2" ? TokenizerKind::byte_bpe : model == "llama" ? TokenizerKind::spm : TokenizerKind::unigram;
+  data.kind = model == "gpt2"    ? TokenizerKind::byte_bpe
+              : model == "llama" ? TokenizerKind::spm
+                                 : TokenizerKind::unigram;
   data.tokens = strings(header, kPrefix + "tokens");
   read_types(header, data);
   const std::size_t n = data.tokens.size();
@@ -158,7 +183,8 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   bool default_bos = false, default_eos = false;
   if (data.kind == TokenizerKind::byte_bpe) {
     const PreSpec* spec = find_pre_spec(pre);
-    ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"), pre.empty() ? " is missing" : " is '" + pre + "'",
+    ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"),
+              pre.empty() ? " is missing" : " is '" + pre + "'",
               "; supported for byte-level BPE are ", known_pre_names());
     data.pre = pre;
     data.nfc = spec->nfc;
@@ -169,18 +195,21 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   } else if (data.kind == TokenizerKind::unigram) {  // what is missing is as llama.cpp has it
     data.pre = "default";
     data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(false);
-    data.remove_extra_spaces = header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false);
+    data.remove_extra_spaces =
+        header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false);
     read_charsmap(header, data);
     read_scores(header, data);
     if (!data.unk && n > 2) data.unk = 2;
     default_eos = data.eos.has_value();
   } else {
-    ESP_CHECK(pre.empty() || pre == "default", unsupported, place(header, kPrefix + "pre"), " is '", pre,
-              "'; supported for SPM is default");
-    ESP_CHECK(!header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false), unsupported,
-              place(header, kPrefix + "remove_extra_whitespaces"), " is true, which is not supported");
+    ESP_CHECK(pre.empty() || pre == "default", unsupported, place(header, kPrefix + "pre"), " is '",
+              pre, "'; supported for SPM is default");
+    ESP_CHECK(!header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false),
+              unsupported, place(header, kPrefix + "remove_extra_whitespaces"),
+              " is true, which is not supported");
     ESP_CHECK(header.optional_array(kPrefix + "precompiled_charsmap") == nullptr, unsupported,
-              place(header, kPrefix + "precompiled_charsmap"), " is a normalization that is not supported");
+              place(header, kPrefix + "precompiled_charsmap"),
+              " is a normalization that is not supported");
     data.pre = "default";
     data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(true);
     default_bos = data.bos.has_value();
@@ -197,7 +226,9 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
 void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   check_tokenizer(data, "tokenizer to be written as GGUF");
   const bool bpe = data.kind == TokenizerKind::byte_bpe;
-  writer.set(kPrefix + "model", GgufValue::string(bpe ? "gpt2" : data.kind == TokenizerKind::spm ? "llama" : "t5"));
+  writer.set(kPrefix + "model", GgufValue::string(bpe                               ? "gpt2"
+                                                  : data.kind == TokenizerKind::spm ? "llama"
+                                                                                    : "t5"));
   writer.set(kPrefix + "pre", GgufValue::string(data.pre));
   std::vector<std::int32_t> spaced;
   writer.set(kPrefix + "tokens", GgufValue::strings(spaced_tokens(data, spaced)));
@@ -223,24 +254,29 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   writer.set(kPrefix + "add_space_prefix", GgufValue::boolean(!bpe && data.add_space_prefix));
   if (data.kind == TokenizerKind::unigram) {
     writer.set(kPrefix + "remove_extra_whitespaces", GgufValue::boolean(data.remove_extra_spaces));
-    if (!data.charsmap.empty()) writer.set(kPrefix + "precompiled_charsmap", byte_array(data.charsmap));
+    if (!data.charsmap.empty())
+      writer.set(kPrefix + "precompiled_charsmap", byte_array(data.charsmap));
   }
-  if (!data.chat_template.empty()) writer.set("tokenizer.chat_template", GgufValue::string(data.chat_template));
+  if (!data.chat_template.empty())
+    writer.set("tokenizer.chat_template", GgufValue::string(data.chat_template));
 
   const PreSpec* spec = bpe ? find_pre_spec(data.pre) : nullptr;
-  if (spec != nullptr && data.nfc != spec->nfc) writer.set(kOwn + "nfc", GgufValue::boolean(data.nfc));
+  if (spec != nullptr && data.nfc != spec->nfc)
+    writer.set(kOwn + "nfc", GgufValue::boolean(data.nfc));
   if (spec != nullptr && data.ignore_merges != spec->ignore_merges) {
     writer.set(kOwn + "ignore_merges", GgufValue::boolean(data.ignore_merges));
   }
   if (data.kind == TokenizerKind::spm && data.space_rule != SpaceRule::every_segment) {
-    writer.set(kOwn + "space_rule",
-               GgufValue::string(data.space_rule == SpaceRule::metaspace_always ? "metaspace_always" : "metaspace_first"));
+    writer.set(kOwn + "space_rule", GgufValue::string(data.space_rule == SpaceRule::metaspace_always
+                                                          ? "metaspace_always"
+                                                          : "metaspace_first"));
   }
   if (data.rules.empty()) return;
   std::vector<std::int32_t> ids, flags;
   for (const AddedRule& rule : data.rules) {
     ids.push_back(rule.id);
-    flags.push_back((rule.lstrip ? 1 : 0) | (rule.rstrip ? 2 : 0) | (rule.normalized ? 4 : 0) | (rule.bare ? 8 : 0));
+    flags.push_back((rule.lstrip ? 1 : 0) | (rule.rstrip ? 2 : 0) | (rule.normalized ? 4 : 0) |
+                    (rule.bare ? 8 : 0));
   }
   writer.set(kOwn + "rule_ids", GgufValue::i32s(std::move(ids)));
   writer.set(kOwn + "rule_flags", GgufValue::i32s(std::move(flags)));

@@ -9,7 +9,8 @@
 namespace espalier::text {
 namespace {
 
-const std::string kSpace = R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+const std::string kSpace =
+    R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 
 // Letters of Unicode 15 and 16.
 const std::string kNewUpper = R"(\x{1C89}\x{A7CB}\x{A7CC}\x{A7DA}\x{A7DC}\x{10D50}-\x{10D65})";
@@ -63,7 +64,8 @@ std::string spell_classes(std::string_view pattern) {
   bool inside = false;
   for (std::size_t i = 0; i < pattern.size();) {
     if (const Class* found = class_at(pattern.substr(i))) {
-      ESP_CHECK(!(inside && found->negated), internal, "\\S inside a class of the regular expression ", pattern);
+      ESP_CHECK(!(inside && found->negated), internal,
+                "\\S inside a class of the regular expression ", pattern);
       out += inside ? found->inside : (found->negated ? "[^" : "[") + found->inside + "]";
       i += found->name.size();
       continue;

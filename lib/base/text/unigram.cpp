@@ -24,13 +24,15 @@ Unigram::Unigram(const TokenizerData& data)
       map_(data.charsmap, "tokenizer") {
   byte_ids_.fill(-1);
   is_user_defined_.resize(data.tokens.size());
-  for (const AddedRule& rule : data.rules) is_user_defined_[static_cast<std::size_t>(rule.id)] = rule.bare;
+  for (const AddedRule& rule : data.rules)
+    is_user_defined_[static_cast<std::size_t>(rule.id)] = rule.bare;
   std::vector<std::pair<std::string_view, std::int32_t>> pieces, user_defined;
   least_ = std::numeric_limits<float>::max();
   greatest_ = std::numeric_limits<float>::lowest();
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     const auto id = static_cast<std::int32_t>(i);
-    if (data.types[i] == TokenType::byte) byte_ids_[static_cast<std::size_t>(byte_of_token(data.tokens[i]))] = id;
+    if (data.types[i] == TokenType::byte)
+      byte_ids_[static_cast<std::size_t>(byte_of_token(data.tokens[i]))] = id;
     if (is_user_defined_[i]) user_defined.emplace_back(data.tokens[i], id);
     if (data.types[i] != TokenType::normal) continue;
     pieces.emplace_back(data.tokens[i], id);
@@ -42,10 +44,12 @@ Unigram::Unigram(const TokenizerData& data)
   user_defined_ = PieceTrie(std::move(user_defined));
 }
 
-// What the text at `position` becomes: a user-defined piece itself, the longest entry of the map, or one code point.
+// What the text at `position` becomes: a user-defined piece itself, the longest entry of the map,
+// or one code point.
 CharacterMap::Match Unigram::mapped(std::string_view text, std::size_t position) const {
   std::size_t longest = 0;
-  user_defined_.prefixes(text, position, [&](std::size_t length, std::int32_t) { longest = length; });
+  user_defined_.prefixes(text, position,
+                         [&](std::size_t length, std::int32_t) { longest = length; });
   if (longest > 0) return {longest, text.substr(position, longest)};
   const CharacterMap::Match match = map_.find(text, position);
   if (match.length > 0) return match;
@@ -80,7 +84,8 @@ std::string Unigram::normalize(std::string_view text) const {
     }
     if (!part.empty()) behind_space = remove && part.ends_with(' ');
     i += match.length;
-    ESP_CHECK(out.size() <= kMaxBytes, input, "text of ", text.size(), " bytes grows beyond ", kMaxBytes, " by the tokenizer's character map");
+    ESP_CHECK(out.size() <= kMaxBytes, input, "text of ", text.size(), " bytes grows beyond ",
+              kMaxBytes, " by the tokenizer's character map");
   }
   while (remove && out.ends_with(kSpaceSymbol)) out.resize(out.size() - kSpaceSymbol.size());
   return out;
@@ -98,7 +103,10 @@ void Unigram::segment(std::string_view text, std::vector<Node>& nodes) const {
     bool single = false;
     pieces_.prefixes(text, start, [&](std::size_t length, std::int32_t id) {
       const auto index = static_cast<std::size_t>(id);
-      const float score = is_user_defined_[index] ? static_cast<float>(static_cast<float>(length) * greatest_ - kUserDefinedPenalty) : scores_[index];
+      const float score =
+          is_user_defined_[index]
+              ? static_cast<float>(static_cast<float>(length) * greatest_ - kUserDefinedPenalty)
+              : scores_[index];
       offer(nodes[start + length], score + here, id, start);
       single |= length == code_point;
     });
@@ -117,7 +125,8 @@ void Unigram::encode(std::string_view text, std::vector<std::int32_t>& ids) cons
     const Node& node = nodes[end];
     const bool unknown = node.id == unknown_;
     if (unknown && byte_ids_[0] >= 0) {
-      for (std::size_t i = end; i-- > node.start;) ids.push_back(byte_ids_[static_cast<unsigned char>(text[i])]);
+      for (std::size_t i = end; i-- > node.start;)
+        ids.push_back(byte_ids_[static_cast<unsigned char>(text[i])]);
     } else if (!(unknown && behind_unknown)) {
       ids.push_back(node.id);
     }

@@ -1,9 +1,12 @@
-// Unigram segmentation: of all ways to cut a text into pieces, the one with the greatest sum of scores (log probabilities). Kudo 2018
-// (arXiv 1804.10959); found by Viterbi's algorithm from left to right, in time and memory linear in the text.
+// Unigram segmentation: of all ways to cut a text into pieces, the one with the greatest sum of
+// scores (log probabilities). Kudo 2018 (arXiv 1804.10959); found by Viterbi's algorithm from left
+// to right, in time and memory linear in the text.
 //
-// As libsentencepiece has it: of equal sums the first one found (the earliest begin of the last piece) stays; a code point that is no piece by itself may
-// be unknown, for 10 less than the least score of a normal piece; a user-defined piece of n bytes is worth n times the greatest score, less 0.1; unknown
-// code points in a row are one unknown token, or with byte tokens their bytes. Sums are float, which decides between cuts that are all but equal.
+// As libsentencepiece has it: of equal sums the first one found (the earliest begin of the last
+// piece) stays; a code point that is no piece by itself may be unknown, for 10 less than the least
+// score of a normal piece; a user-defined piece of n bytes is worth n times the greatest score,
+// less 0.1; unknown code points in a row are one unknown token, or with byte tokens their bytes.
+// Sums are float, which decides between cuts that are all but equal.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -22,7 +25,8 @@ class Unigram {
  public:
   // `data` of kind unigram, checked.
   explicit Unigram(const TokenizerData& data);
-  // Text as its pieces are written: characters mapped (user-defined pieces stay), spaces as U+2581, one in front, further ones removed, as the data say.
+  // Text as its pieces are written: characters mapped (user-defined pieces stay), spaces as U+2581,
+  // one in front, further ones removed, as the data say.
   std::string normalize(std::string_view text) const;
   // Appends the ids of normalized text.
   void encode(std::string_view text, std::vector<std::int32_t>& ids) const;

@@ -1,5 +1,6 @@
-// UTF-8 decoding after table 3-7 of the Unicode standard: the second byte's range depends on the first, so overlong forms,
-// surrogates and values above U+10FFFF end at the first byte that cannot continue.
+// UTF-8 decoding after table 3-7 of the Unicode standard: the second byte's range depends on the
+// first, so overlong forms, surrogates and values above U+10FFFF end at the first byte that cannot
+// continue.
 #include "text/utf8.h"
 
 #include <utf8proc.h>
@@ -16,16 +17,20 @@ namespace {
 
 constexpr char32_t kReplacement = 0xFFFD;
 
-unsigned byte_at(std::string_view text, std::size_t i) { return static_cast<unsigned char>(text[i]); }
+unsigned byte_at(std::string_view text, std::size_t i) {
+  return static_cast<unsigned char>(text[i]);
+}
 
 bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 // Everything below U+0300 is its own composed form, and nothing there combines with a neighbour.
 bool is_trivially_composed(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
 }
 
 }  // namespace
@@ -64,7 +69,9 @@ CodePoint code_point_at(std::string_view text, std::size_t position) {
 }
 
 void append_code_point(std::string& out, char32_t value) {
-  const auto put = [&out](char32_t byte) { out.push_back(static_cast<char>(static_cast<unsigned char>(byte))); };
+  const auto put = [&out](char32_t byte) {
+    out.push_back(static_cast<char>(static_cast<unsigned char>(byte)));
+  };
   if (value < 0x80) {
     put(value);
   } else if (value < 0x800) {
@@ -114,16 +121,21 @@ std::string to_nfc(std::string_view text) {
     const CodePoint point = code_point_at(text, i);
     std::array<utf8proc_int32_t, 32> parts{};
     int boundary = 0;
-    const utf8proc_ssize_t n =
-        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(point.value), parts.data(), static_cast<utf8proc_ssize_t>(parts.size()),
-                                static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE), &boundary);
-    ESP_CHECK(n >= 0 && n <= static_cast<utf8proc_ssize_t>(parts.size()), internal, "cannot decompose U+",
-              static_cast<std::uint32_t>(point.value), ": ", utf8proc_errmsg(n));
+    const utf8proc_ssize_t n = utf8proc_decompose_char(
+        static_cast<utf8proc_int32_t>(point.value), parts.data(),
+        static_cast<utf8proc_ssize_t>(parts.size()),
+        static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE), &boundary);
+    ESP_CHECK(n >= 0 && n <= static_cast<utf8proc_ssize_t>(parts.size()), internal,
+              "cannot decompose U+", static_cast<std::uint32_t>(point.value), ": ",
+              utf8proc_errmsg(n));
     points.insert(points.end(), parts.begin(), parts.begin() + n);
     i += point.length;
   }
-  // Canonical order. utf8proc would do it too, but by swapping neighbours, which a long run of marks makes quadratic.
-  const auto combining_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  // Canonical order. utf8proc would do it too, but by swapping neighbours, which a long run of
+  // marks makes quadratic.
+  const auto combining_class = [](utf8proc_int32_t c) {
+    return utf8proc_get_property(c)->combining_class;
+  };
   for (std::size_t i = 0; i < points.size();) {
     if (combining_class(points[i]) == 0) {
       ++i;
@@ -131,16 +143,21 @@ std::string to_nfc(std::string_view text) {
     }
     std::size_t end = i;
     while (end < points.size() && combining_class(points[end]) != 0) ++end;
-    std::stable_sort(points.begin() + static_cast<std::ptrdiff_t>(i), points.begin() + static_cast<std::ptrdiff_t>(end),
-                     [&](utf8proc_int32_t a, utf8proc_int32_t b) { return combining_class(a) < combining_class(b); });
+    std::stable_sort(points.begin() + static_cast<std::ptrdiff_t>(i),
+                     points.begin() + static_cast<std::ptrdiff_t>(end),
+                     [&](utf8proc_int32_t a, utf8proc_int32_t b) {
+                       return combining_class(a) < combining_class(b);
+                     });
     i = end;
   }
-  const utf8proc_ssize_t n = utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
-                                                      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t n =
+      utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   ESP_CHECK(n >= 0, internal, "cannot compose text: ", utf8proc_errmsg(n));
   std::string out;
   out.reserve(text.size());
-  for (utf8proc_ssize_t i = 0; i < n; ++i) append_code_point(out, static_cast<char32_t>(points[static_cast<std::size_t>(i)]));
+  for (utf8proc_ssize_t i = 0; i < n; ++i)
+    append_code_point(out, static_cast<char32_t>(points[static_cast<std::size_t>(i)]));
   return out;
 }
 
@@ -169,7 +186,8 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   std::string out;
   out.reserve(text.size());
   std::size_t position = 0;
-  for (std::size_t hit = text.find(from); hit != std::string_view::npos; hit = text.find(from, position)) {
+  for (std::size_t hit = text.find(from); hit != std::string_view::npos;
+       hit = text.find(from, position)) {
     out.append(text.substr(position, hit - position)).append(to);
     position = hit + from.size();
   }

@@ -1,5 +1,6 @@
-// UTF-8: decoding one code point at a time with a length for what is broken, replacement of broken parts, and canonical composition
-// (NFC). White space and letter classes are not here: the pre-tokenizer's regular expressions bring their own.
+// UTF-8: decoding one code point at a time with a length for what is broken, replacement of broken
+// parts, and canonical composition (NFC). White space and letter classes are not here: the
+// pre-tokenizer's regular expressions bring their own.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -9,7 +10,8 @@ namespace espalier::text {
 
 struct CodePoint {
   char32_t value = 0;      // U+FFFD when not valid
-  std::size_t length = 0;  // bytes taken; when not valid, the maximal part that could have begun a code point (at least 1)
+  std::size_t length = 0;  // bytes taken; when not valid, the maximal part that could have begun a
+                           // code point (at least 1)
   bool valid = false;
 };
 
@@ -19,7 +21,8 @@ void append_code_point(std::string& out, char32_t value);
 bool is_valid_utf8(std::string_view text);
 // Each maximal broken part becomes U+FFFD: what Python's errors="replace" does.
 std::string replace_broken_utf8(std::string_view text);
-// Unicode normalization form C of valid UTF-8. Time is n log n at most, whatever the order of combining marks.
+// Unicode normalization form C of valid UTF-8. Time is n log n at most, whatever the order of
+// combining marks.
 std::string to_nfc(std::string_view text);
 // Length in bytes of the white space (Unicode White_Space) that begins or ends the text.
 std::size_t leading_space_bytes(std::string_view text);

@@ -1,4 +1,5 @@
-// From the strings of TokenizerData to ids: lookup by token, the merges as ids, and for spm the merges that its scores imply.
+// From the strings of TokenizerData to ids: lookup by token, the merges as ids, and for spm the
+// merges that its scores imply.
 #pragma once
 #include <string>
 #include <string_view>
@@ -20,13 +21,16 @@ TokenIds index_tokens(const TokenizerData& data, const std::string& where);
 // All that check_tokenizer() refuses but for merges.
 TokenIds check_vocabulary(const TokenizerData& data, const std::string& where);
 // byte_bpe: data.merges as ids, in rank order; refuses what cannot be merged.
-std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids, const std::string& where);
-// spm: whether merging makes each token. Normal tokens, and user-defined ones with U+2581 in them: those cannot be found in text before
-// spaces are written that way. Not those that are looked for after normalization: no text with them in it reaches merging.
+std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids,
+                                  const std::string& where);
+// spm: whether merging makes each token. Normal tokens, and user-defined ones with U+2581 in them:
+// those cannot be found in text before spaces are written that way. Not those that are looked for
+// after normalization: no text with them in it reaches merging.
 std::vector<bool> merged_tokens(const TokenizerData& data);
-// spm: every way to put a merged token together from two others, ranked by the result's score; a merge's order within equal scores is by
-// place, as SentencePiece has it. Ordered by rank, then lengths of the left and the right part (longest first), as merge lists of
-// tokenizer.json are: there, for runs of one character with one score, it comes to the same as the order by place.
+// spm: every way to put a merged token together from two others, ranked by the result's score; a
+// merge's order within equal scores is by place, as SentencePiece has it. Ordered by rank, then
+// lengths of the left and the right part (longest first), as merge lists of tokenizer.json are:
+// there, for runs of one character with one score, it comes to the same as the order by place.
 std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds& ids);
 // Byte of a token "<0x41>"; -1 for any other text.
 int byte_of_token(std::string_view token);

@@ -1,5 +1,5 @@
-// Fields of a Protocol Buffers message, one after another, from bytes that may be hostile: every length is checked against what is left
-// before it is used, and nothing is copied.
+// Fields of a Protocol Buffers message, one after another, from bytes that may be hostile: every
+// length is checked against what is left before it is used, and nothing is copied.
 //
 //   message:  { key field }*            key: varint of (number << 3 | type)
 //   type 0:   varint, 7 bits a byte, low bits first, the top bit says that more follow (at most 10 bytes)
@@ -26,11 +26,13 @@ struct WireField {
 class WireReader {
  public:
   // `start`: where `bytes` begin in the file `path`. Both views must outlive this.
-  WireReader(std::string_view bytes, std::string_view path, std::size_t start = 0) : bytes_(bytes), path_(path), start_(start) {}
+  WireReader(std::string_view bytes, std::string_view path, std::size_t start = 0)
+      : bytes_(bytes), path_(path), start_(start) {}
   // False at the end of the message. Error(input) names path and offset.
   bool next(WireField& field);
 
-  // The field's content, Error(input) when it is of another type. `name`: of the field, for messages.
+  // The field's content, Error(input) when it is of another type. `name`: of the field, for
+  // messages.
   bool boolean(const WireField& field, const char* name) const;
   std::int32_t int32(const WireField& field, const char* name) const;
   float float32(const WireField& field, const char* name) const;

@@ -1,4 +1,5 @@
-// The C interface over the device tower: arguments checked, exceptions turned into a status and a message of this thread.
+// The C interface over the device tower: arguments checked, exceptions turned into a status and a
+// message of this thread.
 #include <espalier/espalier.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ namespace runtime = espalier::runtime;
 namespace text = espalier::text;
 
 struct espalier_session {
-  espalier_session(const std::string& file, const runtime::SessionOptions& options) : path(file), session(file, options), reader(session) {
+  espalier_session(const std::string& file, const runtime::SessionOptions& options)
+      : path(file), session(file, options), reader(session) {
     architecture = std::string(session.arch().name);
     isa = session.isa();
     packed_file = session.packed_file();
@@ -44,15 +46,21 @@ namespace {
 // In a buffer of its own: to say that memory is short must need none.
 thread_local char last_error[2048] = "";
 
-void say(const char* message) noexcept { std::snprintf(last_error, sizeof last_error, "%s", message); }
+void say(const char* message) noexcept {
+  std::snprintf(last_error, sizeof last_error, "%s", message);
+}
 
 espalier_status status_of(ErrorKind kind) noexcept {
   switch (kind) {
-    case ErrorKind::usage: return ESPALIER_USAGE;
-    case ErrorKind::input: return ESPALIER_INPUT;
-    case ErrorKind::unsupported: return ESPALIER_UNSUPPORTED;
+    case ErrorKind::usage:
+      return ESPALIER_USAGE;
+    case ErrorKind::input:
+      return ESPALIER_INPUT;
+    case ErrorKind::unsupported:
+      return ESPALIER_UNSUPPORTED;
     case ErrorKind::internal:
-    case ErrorKind::check_failed: return ESPALIER_INTERNAL;
+    case ErrorKind::check_failed:
+      return ESPALIER_INTERNAL;
   }
   return ESPALIER_INTERNAL;
 }
@@ -99,7 +107,8 @@ std::span<const T> need_array(const T* data, std::size_t n, const char* name) {
 template <typename T>
 void give(T* to, T from, std::size_t struct_size, const char* name) {
   need(to, name);
-  ESP_CHECK(struct_size > sizeof(std::size_t), usage, name, ": a structure of ", struct_size, " bytes, expected sizeof(", name, ")");
+  ESP_CHECK(struct_size > sizeof(std::size_t), usage, name, ": a structure of ", struct_size,
+            " bytes, expected sizeof(", name, ")");
   from.struct_size = struct_size;
   std::memset(to, 0, struct_size);
   std::memcpy(to, &from, std::min(struct_size, sizeof(T)));
@@ -110,12 +119,20 @@ template <typename T>
 T taken(const T* from, T defaults, const char* name) {
   if (from == nullptr) return defaults;
   const std::size_t size = from->struct_size;
-  ESP_CHECK(size > sizeof(std::size_t), usage, name, ": struct_size is ", size, "; set it with ", name, "_init()");
+  ESP_CHECK(size > sizeof(std::size_t), usage, name, ": struct_size is ", size, "; set it with ",
+            name, "_init()");
   std::memcpy(&defaults, from, std::min(size, sizeof(T)));
   return defaults;
 }
 
-espalier_options default_options() { return {.struct_size = sizeof(espalier_options), .threads = 0, .kv = ESPALIER_KV_F16, .context = 0, .isa = nullptr, .pin = 0}; }
+espalier_options default_options() {
+  return {.struct_size = sizeof(espalier_options),
+          .threads = 0,
+          .kv = ESPALIER_KV_F16,
+          .context = 0,
+          .isa = nullptr,
+          .pin = 0};
+}
 
 espalier_generate_options default_generate_options() {
   const runtime::GenerateOptions g;
@@ -136,7 +153,8 @@ espalier_generate_options default_generate_options() {
           .draft_tokens = g.draft_tokens};
 }
 
-espalier_status fill(const std::vector<std::int32_t>& ids, std::int32_t* tokens, std::size_t capacity, std::size_t* n_tokens) {
+espalier_status fill(const std::vector<std::int32_t>& ids, std::int32_t* tokens,
+                     std::size_t capacity, std::size_t* n_tokens) {
   need(n_tokens, "n_tokens") = ids.size();
   if (capacity < ids.size()) {
     say("the buffer is too short for these tokens; *n_tokens says how many there are");
@@ -146,13 +164,16 @@ espalier_status fill(const std::vector<std::int32_t>& ids, std::int32_t* tokens,
   return ESPALIER_OK;
 }
 
-espalier_status read(espalier_session& s, std::span<const std::int32_t> tokens, float* logits, std::size_t capacity) {
+espalier_status read(espalier_session& s, std::span<const std::int32_t> tokens, float* logits,
+                     std::size_t capacity) {
   const auto vocab = static_cast<std::size_t>(s.session.dims().vocab);
   if (logits != nullptr && capacity < vocab) {
-    say("the buffer is too short for the logits; espalier_get_info() says how many there are (vocab)");
+    say("the buffer is too short for the logits; espalier_get_info() says how many there are "
+        "(vocab)");
     return ESPALIER_SHORT_BUFFER;
   }
-  ESP_CHECK(logits != nullptr || capacity == 0, usage, "logits is NULL, but has ", capacity, " entries");
+  ESP_CHECK(logits != nullptr || capacity == 0, usage, "logits is NULL, but has ", capacity,
+            " entries");
   const std::span<const float> found = s.reader.read(tokens);
   if (logits != nullptr) std::copy(found.begin(), found.end(), logits);
   return ESPALIER_OK;
@@ -169,14 +190,17 @@ espalier_status espalier_options_init(espalier_options* options, size_t struct_s
   return guarded([&] { give(options, default_options(), struct_size, "espalier_options"); });
 }
 
-espalier_status espalier_load(const char* path, const espalier_options* options, espalier_session** session) {
+espalier_status espalier_load(const char* path, const espalier_options* options,
+                              espalier_session** session) {
   return guarded([&] {
     need(session, "session") = nullptr;
     const espalier_options o = taken(options, default_options(), "espalier_options");
     using Kv = runtime::SessionOptions::KvType;
     constexpr Kv kTypes[] = {Kv::f32, Kv::f16, Kv::q8_0, Kv::q4_0};  // by espalier_kv
-    ESP_CHECK(o.kv >= ESPALIER_KV_F32 && o.kv <= ESPALIER_KV_Q4_0, usage, "kv is ", o.kv, ", expected an espalier_kv");
-    ESP_CHECK(o.threads >= 0 && o.threads <= 1024, usage, "threads is ", o.threads, ", expected 0 to 1024");
+    ESP_CHECK(o.kv >= ESPALIER_KV_F32 && o.kv <= ESPALIER_KV_Q4_0, usage, "kv is ", o.kv,
+              ", expected an espalier_kv");
+    ESP_CHECK(o.threads >= 0 && o.threads <= 1024, usage, "threads is ", o.threads,
+              ", expected 0 to 1024");
     *session = new espalier_session(&need(path, "path"), {.threads = o.threads,
                                                           .pin = o.pin != 0,
                                                           .context = o.context,
@@ -188,7 +212,8 @@ espalier_status espalier_load(const char* path, const espalier_options* options,
 
 void espalier_free(espalier_session* session) { delete session; }
 
-espalier_status espalier_get_info(espalier_session* session, espalier_info* info, size_t struct_size) {
+espalier_status espalier_get_info(espalier_session* session, espalier_info* info,
+                                  size_t struct_size) {
   return guarded([&] {
     espalier_session& s = need(session, "session");
     bool chat = true;
@@ -220,36 +245,45 @@ espalier_status espalier_get_info(espalier_session* session, espalier_info* info
   });
 }
 
-espalier_status espalier_tokenize(espalier_session* session, const char* bytes, size_t text_bytes, int flags, int32_t* tokens, size_t capacity,
-                                  size_t* n_tokens) {
+espalier_status espalier_tokenize(espalier_session* session, const char* bytes, size_t text_bytes,
+                                  int flags, int32_t* tokens, size_t capacity, size_t* n_tokens) {
   return guarded([&] {
     const std::span<const char> in = need_array(bytes, text_bytes, "text");
-    ESP_CHECK((flags & ~(ESPALIER_ADD_SPECIAL | ESPALIER_PARSE_SPECIAL)) == 0, usage, "flags is ", flags, ", which has unknown bits");
-    return fill(need(session, "session").session.tokenizer().encode({in.data(), in.size()}, (flags & ESPALIER_ADD_SPECIAL) != 0, (flags & ESPALIER_PARSE_SPECIAL) != 0),
+    ESP_CHECK((flags & ~(ESPALIER_ADD_SPECIAL | ESPALIER_PARSE_SPECIAL)) == 0, usage, "flags is ",
+              flags, ", which has unknown bits");
+    return fill(need(session, "session")
+                    .session.tokenizer()
+                    .encode({in.data(), in.size()}, (flags & ESPALIER_ADD_SPECIAL) != 0,
+                            (flags & ESPALIER_PARSE_SPECIAL) != 0),
                 tokens, capacity, n_tokens);
   });
 }
 
-espalier_status espalier_tokenize_chat(espalier_session* session, const espalier_message* messages, size_t n_messages, int32_t* tokens, size_t capacity,
+espalier_status espalier_tokenize_chat(espalier_session* session, const espalier_message* messages,
+                                       size_t n_messages, int32_t* tokens, size_t capacity,
                                        size_t* n_tokens) {
   return guarded([&] {
     espalier_session& s = need(session, "session");
     std::vector<text::ChatMessage> said;
-    for (const espalier_message& m : need_array(messages, n_messages, "messages")) said.push_back({&need(m.role, "role"), &need(m.content, "content")});
+    for (const espalier_message& m : need_array(messages, n_messages, "messages"))
+      said.push_back({&need(m.role, "role"), &need(m.content, "content")});
     return fill(s.chat().encode(s.session.tokenizer(), said), tokens, capacity, n_tokens);
   });
 }
 
-espalier_status espalier_detokenize(espalier_session* session, const int32_t* tokens, size_t n_tokens, char* out, size_t capacity, size_t* n_bytes) {
+espalier_status espalier_detokenize(espalier_session* session, const int32_t* tokens,
+                                    size_t n_tokens, char* out, size_t capacity, size_t* n_bytes) {
   return guarded([&] {
     espalier_session& s = need(session, "session");
     const std::span<const std::int32_t> ids = need_array(tokens, n_tokens, "tokens");
     for (const std::int32_t id : ids)
-      ESP_CHECK(id >= 0 && id < s.session.dims().vocab, usage, "token ", id, " is not in the vocabulary of ", s.session.dims().vocab);
+      ESP_CHECK(id >= 0 && id < s.session.dims().vocab, usage, "token ", id,
+                " is not in the vocabulary of ", s.session.dims().vocab);
     const std::string decoded = s.session.tokenizer().decode({ids.begin(), ids.end()});
     need(n_bytes, "n_bytes") = decoded.size();
     if (capacity <= decoded.size()) {
-      say("the buffer is too short for this text and its zero byte; *n_bytes says how long the text is");
+      say("the buffer is too short for this text and its zero byte; *n_bytes says how long the "
+          "text is");
       return ESPALIER_SHORT_BUFFER;
     }
     std::memcpy(&need(out, "text"), decoded.c_str(), decoded.size() + 1);
@@ -257,19 +291,25 @@ espalier_status espalier_detokenize(espalier_session* session, const int32_t* to
   });
 }
 
-espalier_status espalier_prefill(espalier_session* session, const int32_t* tokens, size_t n_tokens, float* logits, size_t capacity) {
-  return guarded([&] { return read(need(session, "session"), need_array(tokens, n_tokens, "tokens"), logits, capacity); });
+espalier_status espalier_prefill(espalier_session* session, const int32_t* tokens, size_t n_tokens,
+                                 float* logits, size_t capacity) {
+  return guarded([&] {
+    return read(need(session, "session"), need_array(tokens, n_tokens, "tokens"), logits, capacity);
+  });
 }
 
-espalier_status espalier_decode(espalier_session* session, int32_t token, float* logits, size_t capacity) {
+espalier_status espalier_decode(espalier_session* session, int32_t token, float* logits,
+                                size_t capacity) {
   return guarded([&] { return read(need(session, "session"), {&token, 1}, logits, capacity); });
 }
 
 espalier_status espalier_rewind(espalier_session* session, int64_t position) {
   return guarded([&] {
     espalier_session& s = need(session, "session");
-    ESP_CHECK(position == 0 || (position >= s.session.earliest_rewind() && position <= s.reader.position()), usage, "position is ", position, ", expected 0, or ",
-              s.session.earliest_rewind(), " to ", s.reader.position());
+    ESP_CHECK(position == 0 ||
+                  (position >= s.session.earliest_rewind() && position <= s.reader.position()),
+              usage, "position is ", position, ", expected 0, or ", s.session.earliest_rewind(),
+              " to ", s.reader.position());
     if (position == 0)
       s.reader.reset();
     else
@@ -277,20 +317,25 @@ espalier_status espalier_rewind(espalier_session* session, int64_t position) {
   });
 }
 
-espalier_status espalier_generate_options_init(espalier_generate_options* options, size_t struct_size) {
-  return guarded([&] { give(options, default_generate_options(), struct_size, "espalier_generate_options"); });
+espalier_status espalier_generate_options_init(espalier_generate_options* options,
+                                               size_t struct_size) {
+  return guarded(
+      [&] { give(options, default_generate_options(), struct_size, "espalier_generate_options"); });
 }
 
-espalier_status espalier_generate(espalier_session* session, const int32_t* prompt, size_t n_prompt, const espalier_generate_options* options,
-                                  espalier_text show, void* user, espalier_result* result, size_t result_size) {
+espalier_status espalier_generate(espalier_session* session, const int32_t* prompt, size_t n_prompt,
+                                  const espalier_generate_options* options, espalier_text show,
+                                  void* user, espalier_result* result, size_t result_size) {
   return guarded([&] {
     espalier_session& s = need(session, "session");
     const std::span<const std::int32_t> in = need_array(prompt, n_prompt, "prompt");
-    const espalier_generate_options o = taken(options, default_generate_options(), "espalier_generate_options");
+    const espalier_generate_options o =
+        taken(options, default_generate_options(), "espalier_generate_options");
     ESP_CHECK(o.tokens >= 0, usage, "tokens is ", o.tokens, ", expected 0 or more");
     ESP_CHECK(o.draft != session, usage, "draft is the session itself");
     runtime::GenerateOptions write{.tokens = o.tokens, .stops = {}, .draft_tokens = o.draft_tokens};
-    for (const char* stop : need_array(o.stops, o.n_stops, "stops")) write.stops.emplace_back(&need(stop, "a stop string"));
+    for (const char* stop : need_array(o.stops, o.n_stops, "stops"))
+      write.stops.emplace_back(&need(stop, "a stop string"));
     runtime::Sampler sampler({.temperature = o.temperature,
                               .top_k = o.top_k,
                               .top_p = o.top_p,
@@ -299,9 +344,11 @@ espalier_status espalier_generate(espalier_session* session, const int32_t* prom
                               .repeat_window = o.repeat_window,
                               .seed = o.seed});
     runtime::Show piece;
-    if (show != nullptr) piece = [&](std::string_view part) { return show(part.data(), part.size(), user) == 0; };
+    if (show != nullptr)
+      piece = [&](std::string_view part) { return show(part.data(), part.size(), user) == 0; };
     const runtime::Generated out =
-        runtime::Generator(s.reader, o.draft == nullptr ? nullptr : &o.draft->reader).run(in, sampler, write, piece, o.keep != 0);
+        runtime::Generator(s.reader, o.draft == nullptr ? nullptr : &o.draft->reader)
+            .run(in, sampler, write, piece, o.keep != 0);
     if (result == nullptr) return;
     give(result,
          {.struct_size = 0,

@@ -23,20 +23,24 @@ void each_token(const Activations::State& s, F&& f, core::ThreadPool& pool) {
 }
 
 template <typename Chunk>
-void quantize(const Activations::State& s, void (*quantize_chunk)(const float*, std::int64_t, Chunk*), Chunk* out, core::ThreadPool& pool) {
+void quantize(const Activations::State& s,
+              void (*quantize_chunk)(const float*, std::int64_t, Chunk*), Chunk* out,
+              core::ThreadPool& pool) {
   const std::int64_t chunks = chunks_of(s.cols);
   const auto tokens = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       for (std::int64_t c = 0; c < chunks; ++c) {
         const std::int64_t left = s.cols - c * kChunk;
-        quantize_chunk(s.x + t * s.cols + c * kChunk, left < kChunk ? left : kChunk, out + c * s.n + t);
+        quantize_chunk(s.x + t * s.cols + c * kChunk, left < kChunk ? left : kChunk,
+                       out + c * s.n + t);
       }
     }
   };
   each_token(s, tokens, pool);
 }
 
-void round(const Activations::State& s, const KernelTable& table, std::uint16_t* out, core::ThreadPool& pool) {
+void round(const Activations::State& s, const KernelTable& table, std::uint16_t* out,
+           core::ThreadPool& pool) {
   const std::int64_t stride = padded(s.cols);
   const auto tokens = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
@@ -49,15 +53,18 @@ void round(const Activations::State& s, const KernelTable& table, std::uint16_t*
 
 }  // namespace
 
-Activations::Activations(std::int64_t max_tokens, std::int64_t max_cols) : state_(std::make_unique<State>()) {
-  ESP_CHECK(max_tokens > 0 && max_cols > 0, internal, "activations of ", max_tokens, " x ", max_cols, " values");
+Activations::Activations(std::int64_t max_tokens, std::int64_t max_cols)
+    : state_(std::make_unique<State>()) {
+  ESP_CHECK(max_tokens > 0 && max_cols > 0, internal, "activations of ", max_tokens, " x ",
+            max_cols, " values");
   State& s = *state_;
   s.max_tokens = max_tokens;
   s.max_cols = max_cols;
   const std::int64_t chunks = max_tokens * chunks_of(max_cols);
   s.per_32 = PackedMemory(chunks * static_cast<std::int64_t>(sizeof(ChunkPer32)));
   s.per_256 = PackedMemory(chunks * static_cast<std::int64_t>(sizeof(ChunkPer256)));
-  s.bf16 = PackedMemory(max_tokens * padded(max_cols) * static_cast<std::int64_t>(sizeof(std::uint16_t)));
+  s.bf16 = PackedMemory(max_tokens * padded(max_cols) *
+                        static_cast<std::int64_t>(sizeof(std::uint16_t)));
 }
 Activations::~Activations() = default;
 Activations::Activations(Activations&&) noexcept = default;
@@ -65,7 +72,8 @@ Activations& Activations::operator=(Activations&&) noexcept = default;
 
 std::int64_t Activations::bytes() const {
   const State& s = *state_;
-  return s.max_tokens * (chunks_of(s.max_cols) * static_cast<std::int64_t>(sizeof(ChunkPer32) + sizeof(ChunkPer256)) +
+  return s.max_tokens * (chunks_of(s.max_cols) *
+                             static_cast<std::int64_t>(sizeof(ChunkPer32) + sizeof(ChunkPer256)) +
                          padded(s.max_cols) * static_cast<std::int64_t>(sizeof(std::uint16_t)));
 }
 
@@ -78,8 +86,14 @@ void Activations::set(const float* x, std::int64_t n, std::int64_t cols) noexcep
   s.per_32_by = s.per_256_by = s.bf16_by = nullptr;
 }
 
-ActivationView Activations::State::view(ActivationForm form, const KernelTable& table, core::ThreadPool& pool) noexcept {
-  ActivationView out{.n = n, .cols = cols, .f32 = x, .bf16 = nullptr, .bf16_stride = padded(cols), .chunks = nullptr};
+ActivationView Activations::State::view(ActivationForm form, const KernelTable& table,
+                                        core::ThreadPool& pool) noexcept {
+  ActivationView out{.n = n,
+                     .cols = cols,
+                     .f32 = x,
+                     .bf16 = nullptr,
+                     .bf16_stride = padded(cols),
+                     .chunks = nullptr};
   if (form == ActivationForm::bf16 && n > 1) {
     auto* values = reinterpret_cast<std::uint16_t*>(bf16.data());
     if (bf16_by != &table) {

@@ -1,5 +1,5 @@
-// x86-64: CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves. ARMv8: what Linux says in the
-// auxiliary vector.
+// x86-64: CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves.
+// ARMv8: what Linux says in the auxiliary vector.
 #include "kernels/cpu_features.h"
 
 #if defined(__x86_64__)
@@ -18,8 +18,8 @@ namespace espalier::kernels {
 #if defined(__x86_64__)
 namespace {
 
-// Linux saves the tiles of a process that asked for it, once for all its threads ("Using XSTATE features in user space applications", kernel
-// documentation).
+// Linux saves the tiles of a process that asked for it, once for all its threads ("Using XSTATE
+// features in user space applications", kernel documentation).
 bool may_use_tiles() {
 #if defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
@@ -62,27 +62,42 @@ bool cpu_has(CpuFeature feature) {
   static const Leaves cpu;
   const auto bit = [](std::uint32_t word, int i) { return ((word >> i) & 1u) != 0; };
   switch (feature) {
-    case CpuFeature::fma: return cpu.saves_avx && bit(cpu.ecx1, 12);
-    case CpuFeature::f16c: return cpu.saves_avx && bit(cpu.ecx1, 29);
-    case CpuFeature::avx2: return cpu.saves_avx && bit(cpu.ebx7, 5);
-    case CpuFeature::avxvnni: return cpu.saves_avx && bit(cpu.eax7_1, 4);
-    case CpuFeature::avx512f: return cpu.saves_avx512 && bit(cpu.ebx7, 16);
-    case CpuFeature::avx512dq: return cpu.saves_avx512 && bit(cpu.ebx7, 17);
-    case CpuFeature::avx512bw: return cpu.saves_avx512 && bit(cpu.ebx7, 30);
-    case CpuFeature::avx512vl: return cpu.saves_avx512 && bit(cpu.ebx7, 31);
-    case CpuFeature::avx512vnni: return cpu.saves_avx512 && bit(cpu.ecx7, 11);
-    case CpuFeature::avx512bf16: return cpu.saves_avx512 && bit(cpu.eax7_1, 5);
-    case CpuFeature::amx_tile: return cpu.saves_tiles;
-    case CpuFeature::amx_int8: return cpu.saves_tiles && bit(cpu.edx7, 25);
+    case CpuFeature::fma:
+      return cpu.saves_avx && bit(cpu.ecx1, 12);
+    case CpuFeature::f16c:
+      return cpu.saves_avx && bit(cpu.ecx1, 29);
+    case CpuFeature::avx2:
+      return cpu.saves_avx && bit(cpu.ebx7, 5);
+    case CpuFeature::avxvnni:
+      return cpu.saves_avx && bit(cpu.eax7_1, 4);
+    case CpuFeature::avx512f:
+      return cpu.saves_avx512 && bit(cpu.ebx7, 16);
+    case CpuFeature::avx512dq:
+      return cpu.saves_avx512 && bit(cpu.ebx7, 17);
+    case CpuFeature::avx512bw:
+      return cpu.saves_avx512 && bit(cpu.ebx7, 30);
+    case CpuFeature::avx512vl:
+      return cpu.saves_avx512 && bit(cpu.ebx7, 31);
+    case CpuFeature::avx512vnni:
+      return cpu.saves_avx512 && bit(cpu.ecx7, 11);
+    case CpuFeature::avx512bf16:
+      return cpu.saves_avx512 && bit(cpu.eax7_1, 5);
+    case CpuFeature::amx_tile:
+      return cpu.saves_tiles;
+    case CpuFeature::amx_int8:
+      return cpu.saves_tiles && bit(cpu.edx7, 25);
   }
   return false;
 }
 #elif defined(__aarch64__) && defined(__linux__)
 bool cpu_has(CpuFeature feature) {
   switch (feature) {
-    case CpuFeature::neon: return (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0;
-    case CpuFeature::dotprod: return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
-    case CpuFeature::i8mm: return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+    case CpuFeature::neon:
+      return (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0;
+    case CpuFeature::dotprod:
+      return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case CpuFeature::i8mm:
+      return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
   }
   return false;
 }

@@ -1,6 +1,7 @@
-// Row-interleaved weights. R rows (4, 8 or 16: the 32-bit lanes of a vector) form a group; lane r of every vector belongs to row r, so
-// that a product accumulates R rows at once and no sum ever runs across lanes. A "step" is 4 columns: one vector of R x 4 levels.
-// Levels are the unsigned integers of the format (Q8_0: signed). The last group is filled up with rows of zeros.
+// Row-interleaved weights. R rows (4, 8 or 16: the 32-bit lanes of a vector) form a group; lane r
+// of every vector belongs to row r, so that a product accumulates R rows at once and no sum ever
+// runs across lanes. A "step" is 4 columns: one vector of R x 4 levels. Levels are the unsigned
+// integers of the format (Q8_0: signed). The last group is filled up with rows of zeros.
 //
 //   levels of 32 columns  (byte 4r+c of a vector: row r; step s holds columns 4s..4s+3)
 //     2 bits: 2 vectors, vector v bits 2(s%4)..2(s%4)+1 = step s, s/4 == v
@@ -30,11 +31,13 @@
 
 namespace espalier::kernels {
 
-// Packs rows [first, first + n) of GGUF bytes (n <= interleave; the others become zero rows) into one group.
-void pack_group(format::FormatId id, std::int64_t interleave, const unsigned char* gguf, std::int64_t row_bytes, std::int64_t n,
-                std::int64_t cols, unsigned char* group);
-// The GGUF bytes of one block-column (32, 64 or 256 columns, by format) of one row of a packed group.
-void unpack_block(format::FormatId id, std::int64_t interleave, const unsigned char* group, std::int64_t row, std::int64_t block_index,
-                  unsigned char* gguf_block);
+// Packs rows [first, first + n) of GGUF bytes (n <= interleave; the others become zero rows) into
+// one group.
+void pack_group(format::FormatId id, std::int64_t interleave, const unsigned char* gguf,
+                std::int64_t row_bytes, std::int64_t n, std::int64_t cols, unsigned char* group);
+// The GGUF bytes of one block-column (32, 64 or 256 columns, by format) of one row of a packed
+// group.
+void unpack_block(format::FormatId id, std::int64_t interleave, const unsigned char* group,
+                  std::int64_t row, std::int64_t block_index, unsigned char* gguf_block);
 
 }  // namespace espalier::kernels

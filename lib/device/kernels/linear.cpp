@@ -1,6 +1,7 @@
-// Products with the same activations at once: the rows of all matrices in one line, cut into a contiguous share for each thread, because
-// memory is read fastest forwards; who is done with its own share takes pieces of the others'. Which thread computes a row does
-// not change it, so results do not depend on the number of threads or on luck.
+// Products with the same activations at once: the rows of all matrices in one line, cut into a
+// contiguous share for each thread, because memory is read fastest forwards; who is done with its
+// own share takes pieces of the others'. Which thread computes a row does not change it, so results
+// do not depend on the number of threads or on luck.
 #include "kernels/linear.h"
 
 #include <algorithm>
@@ -13,13 +14,15 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr std::int64_t kGranule = 32;    // rows; a multiple of every interleave, and of the pairs of groups matmul works on
-constexpr std::int64_t kMatmulRows = 64; // weights of a piece stay in the second-level cache while all tokens pass
+constexpr std::int64_t kGranule =
+    32;  // rows; a multiple of every interleave, and of the pairs of groups matmul works on
+constexpr std::int64_t kMatmulRows =
+    64;  // weights of a piece stay in the second-level cache while all tokens pass
 constexpr std::int64_t kPiecesPerThread = 8;
-constexpr int kShares = 64;              // more threads share shares
+constexpr int kShares = 64;  // more threads share shares
 
 struct alignas(64) Share {
-  std::atomic<std::int64_t> next{0};     // granule
+  std::atomic<std::int64_t> next{0};  // granule
   std::int64_t end = 0;
 };
 
@@ -27,11 +30,14 @@ std::int64_t granules(const Matrix& w) { return (w.rows() + kGranule - 1) / kGra
 
 }  // namespace
 
-void linear(const KernelTable& table, std::span<const Product> products, Activations& x, core::ThreadPool& pool) noexcept {
+void linear(const KernelTable& table, std::span<const Product> products, Activations& x,
+            core::ThreadPool& pool) noexcept {
   std::int64_t total = 0;
   for (const Product& p : products) {
-    ESP_ASSERT(p.w->rows() == 0 || (p.w->state().table == &table && x.state().cols == p.w->cols() && p.ldy >= p.w->rows()));
-    if (p.w->rows() > 0) x.state().view(p.w->state().kernel.form, table, pool);  // quantized before the threads begin
+    ESP_ASSERT(p.w->rows() == 0 || (p.w->state().table == &table && x.state().cols == p.w->cols() &&
+                                    p.ldy >= p.w->rows()));
+    if (p.w->rows() > 0)
+      x.state().view(p.w->state().kernel.form, table, pool);  // quantized before the threads begin
     total += granules(*p.w);
   }
   const std::int64_t n = x.state().n;
@@ -46,7 +52,8 @@ void linear(const KernelTable& table, std::span<const Product> products, Activat
       if (from < to) {
         const Matrix::State& m = p.w->state();
         const ActivationView in = x.state().view(m.kernel.form, table, pool);
-        const std::int64_t row = (from - first) * kGranule, row_end = std::min((to - first) * kGranule, m.view.rows);
+        const std::int64_t row = (from - first) * kGranule,
+                           row_end = std::min((to - first) * kGranule, m.view.rows);
         if (n == 1)
           m.kernel.matvec(m.view, in, row, row_end, p.y);
         else
@@ -71,7 +78,9 @@ void linear(const KernelTable& table, std::span<const Product> products, Activat
   pool.run([&](int worker, int) {
     for (int i = 0; i < shares; ++i) {
       Share& s = share[(worker + i) % shares];
-      for (std::int64_t begin; (begin = s.next.fetch_add(piece, std::memory_order_relaxed)) < s.end;) multiply(begin, std::min(begin + piece, s.end));
+      for (std::int64_t begin;
+           (begin = s.next.fetch_add(piece, std::memory_order_relaxed)) < s.end;)
+        multiply(begin, std::min(begin + piece, s.end));
     }
   });
 }

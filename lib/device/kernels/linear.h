@@ -1,6 +1,7 @@
-// y = W x for weight matrices in any GGUF format, the work of a decoder. Weights are packed once for the ISA in use (row-interleaved
-// where that pays), activations are quantized once per step and shared by all matrices that read them (q, k, v; gate, up).
-// Threads split rows; every output value is computed by one thread in a fixed order, so results do not depend on their number.
+// y = W x for weight matrices in any GGUF format, the work of a decoder. Weights are packed once
+// for the ISA in use (row-interleaved where that pays), activations are quantized once per step and
+// shared by all matrices that read them (q, k, v; gate, up). Threads split rows; every output value
+// is computed by one thread in a fixed order, so results do not depend on their number.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,31 +18,38 @@ namespace espalier::kernels {
 
 struct KernelTable;  // kernel_table.h: function pointers of one ISA
 
-// "" : $ESPALIER_ISA, else the best this CPU runs. Error(usage) for an unknown name, Error(unsupported) when the CPU lacks it.
+// "" : $ESPALIER_ISA, else the best this CPU runs. Error(usage) for an unknown name,
+// Error(unsupported) when the CPU lacks it.
 const KernelTable& select_isa(std::string_view name = "");
 std::string isa_name(const KernelTable& table);
-std::span<const std::string_view> isa_names();  // all compiled in, reference first, in order of preference
+std::span<const std::string_view>
+isa_names();  // all compiled in, reference first, in order of preference
 bool isa_runnable(std::string_view name);
 
-// A weight matrix [rows, cols]. Either refers to bytes (which must outlive it), of a GGUF or packed before, or owns a packed copy.
+// A weight matrix [rows, cols]. Either refers to bytes (which must outlive it), of a GGUF or packed
+// before, or owns a packed copy.
 class Matrix {
  public:
   Matrix();
   ~Matrix();
   Matrix(Matrix&&) noexcept;
   Matrix& operator=(Matrix&&) noexcept;
-  Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes, std::int64_t rows, std::int64_t cols,
-         core::ThreadPool& pool);
-  // Of bytes that packed() gave for the same format and shape, under a table with the same group_rows().
-  static Matrix of_packed(const KernelTable& table, format::FormatId format, std::span<const std::byte> packed_bytes, std::int64_t rows, std::int64_t cols);
+  Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes,
+         std::int64_t rows, std::int64_t cols, core::ThreadPool& pool);
+  // Of bytes that packed() gave for the same format and shape, under a table with the same
+  // group_rows().
+  static Matrix of_packed(const KernelTable& table, format::FormatId format,
+                          std::span<const std::byte> packed_bytes, std::int64_t rows,
+                          std::int64_t cols);
   // Rows that a table's kernels want interleaved for a format; 1: they read GGUF as it is.
   static std::int64_t group_rows(const KernelTable& table, format::FormatId format);
   std::int64_t rows() const;
   std::int64_t cols() const;
   format::FormatId format() const;
-  std::int64_t gguf_bytes() const;                       // size in the file
-  std::span<const std::byte> packed() const;             // whole groups, the last one filled up with rows of zeros; empty where GGUF is read as it is
-  void decode_row(std::int64_t row, float* out) const;   // exact values, for token embeddings
+  std::int64_t gguf_bytes() const;            // size in the file
+  std::span<const std::byte> packed() const;  // whole groups, the last one filled up with rows of
+                                              // zeros; empty where GGUF is read as it is
+  void decode_row(std::int64_t row, float* out) const;  // exact values, for token embeddings
 
   struct State;
   const State& state() const { return *state_; }
@@ -50,14 +58,16 @@ class Matrix {
   std::unique_ptr<State> state_;
 };
 
-// Activations of up to max_tokens tokens, quantized as the kernels of each weight format want them. Allocates only in the constructor.
+// Activations of up to max_tokens tokens, quantized as the kernels of each weight format want them.
+// Allocates only in the constructor.
 class Activations {
  public:
   Activations(std::int64_t max_tokens, std::int64_t max_cols);
   ~Activations();
   Activations(Activations&&) noexcept;
   Activations& operator=(Activations&&) noexcept;
-  // Takes x[n, cols] (row-major, contiguous; must stay valid while multiplied). Quantized forms are made on demand by linear().
+  // Takes x[n, cols] (row-major, contiguous; must stay valid while multiplied). Quantized forms are
+  // made on demand by linear().
   void set(const float* x, std::int64_t n, std::int64_t cols) noexcept;
   std::int64_t bytes() const;  // of all forms together
 
@@ -68,15 +78,17 @@ class Activations {
   std::unique_ptr<State> state_;
 };
 
-// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T for matrices that read the same activations. Does not allocate. n = 1 uses the
-// matvec kernels, larger n the blocked ones.
+// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T for matrices that read the same activations.
+// Does not allocate. n = 1 uses the matvec kernels, larger n the blocked ones.
 struct Product {
   const Matrix* w;
   float* y;
   std::int64_t ldy;
 };
-void linear(const KernelTable& table, std::span<const Product> products, Activations& x, core::ThreadPool& pool) noexcept;
-inline void linear(const KernelTable& table, const Matrix& w, Activations& x, float* y, std::int64_t ldy, core::ThreadPool& pool) noexcept {
+void linear(const KernelTable& table, std::span<const Product> products, Activations& x,
+            core::ThreadPool& pool) noexcept;
+inline void linear(const KernelTable& table, const Matrix& w, Activations& x, float* y,
+                   std::int64_t ldy, core::ThreadPool& pool) noexcept {
   const Product one{&w, y, ldy};
   linear(table, {&one, 1}, x, pool);
 }

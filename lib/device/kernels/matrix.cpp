@@ -10,28 +10,37 @@
 namespace espalier::kernels {
 namespace {
 
-// Brings bytes into the cache in the order in which memory is read fastest; packing walks across rows.
+// Brings bytes into the cache in the order in which memory is read fastest; packing walks across
+// rows.
 void read_forwards(const unsigned char* p, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += 64) static_cast<void>(*static_cast<const volatile unsigned char*>(p + i));
+  for (std::int64_t i = 0; i < bytes; i += 64)
+    static_cast<void>(*static_cast<const volatile unsigned char*>(p + i));
 }
 
-std::unique_ptr<Matrix::State> described(const KernelTable& table, format::FormatId format, std::int64_t rows, std::int64_t cols) {
+std::unique_ptr<Matrix::State> described(const KernelTable& table, format::FormatId format,
+                                         std::int64_t rows, std::int64_t cols) {
   ESP_CHECK(rows >= 0 && cols > 0, input, "matrix of ", rows, " x ", cols, " values");
   auto s = std::make_unique<Matrix::State>();
   s->table = &table;
   s->format = format;
   s->kernel = table.linear[static_cast<std::size_t>(format)];
   s->gguf_bytes = format::matrix_bytes(format, rows, cols);
-  s->view = {.data = nullptr, .rows = rows, .cols = cols, .group_bytes = rows > 0 ? s->gguf_bytes / rows * s->kernel.interleave : 0};
+  s->view = {.data = nullptr,
+             .rows = rows,
+             .cols = cols,
+             .group_bytes = rows > 0 ? s->gguf_bytes / rows * s->kernel.interleave : 0};
   return s;
 }
 
 void check_size(const Matrix::State& s, std::size_t bytes, std::int64_t expected) {
-  ESP_CHECK(static_cast<std::int64_t>(bytes) == expected, input, "matrix of ", s.view.rows, " x ", s.view.cols, " ", format::info(s.format).name, " values: expected ",
-            expected, " bytes, got ", bytes);
+  ESP_CHECK(static_cast<std::int64_t>(bytes) == expected, input, "matrix of ", s.view.rows, " x ",
+            s.view.cols, " ", format::info(s.format).name, " values: expected ", expected,
+            " bytes, got ", bytes);
 }
 
-std::int64_t groups_of(const Matrix::State& s) { return (s.view.rows + s.kernel.interleave - 1) / s.kernel.interleave; }
+std::int64_t groups_of(const Matrix::State& s) {
+  return (s.view.rows + s.kernel.interleave - 1) / s.kernel.interleave;
+}
 
 }  // namespace
 
@@ -40,8 +49,9 @@ Matrix::~Matrix() = default;
 Matrix::Matrix(Matrix&&) noexcept = default;
 Matrix& Matrix::operator=(Matrix&&) noexcept = default;
 
-Matrix::Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes, std::int64_t rows,
-               std::int64_t cols, core::ThreadPool& pool)
+Matrix::Matrix(const KernelTable& table, format::FormatId format,
+               std::span<const std::byte> gguf_bytes, std::int64_t rows, std::int64_t cols,
+               core::ThreadPool& pool)
     : state_(described(table, format, rows, cols)) {
   State& s = *state_;
   check_size(s, gguf_bytes.size(), s.gguf_bytes);
@@ -57,22 +67,28 @@ Matrix::Matrix(const KernelTable& table, format::FormatId format, std::span<cons
     for (std::int64_t g = begin; g < end; ++g) {
       const std::int64_t first = g * interleave, n = std::min(interleave, rows - first);
       read_forwards(source + first * row_bytes, n * row_bytes);
-      pack_group(format, interleave, source + first * row_bytes, row_bytes, n, cols, s.packed.data() + g * s.view.group_bytes);
+      pack_group(format, interleave, source + first * row_bytes, row_bytes, n, cols,
+                 s.packed.data() + g * s.view.group_bytes);
     }
   });
 }
 
-Matrix Matrix::of_packed(const KernelTable& table, format::FormatId format, std::span<const std::byte> packed_bytes, std::int64_t rows, std::int64_t cols) {
+Matrix Matrix::of_packed(const KernelTable& table, format::FormatId format,
+                         std::span<const std::byte> packed_bytes, std::int64_t rows,
+                         std::int64_t cols) {
   Matrix out;
   out.state_ = described(table, format, rows, cols);
   State& s = *out.state_;
-  ESP_CHECK(s.kernel.interleave > 1, internal, format::info(format).name, " is not packed for ", table.isa);
+  ESP_CHECK(s.kernel.interleave > 1, internal, format::info(format).name, " is not packed for ",
+            table.isa);
   check_size(s, packed_bytes.size(), groups_of(s) * s.view.group_bytes);
   s.view.data = reinterpret_cast<const unsigned char*>(packed_bytes.data());
   return out;
 }
 
-std::int64_t Matrix::group_rows(const KernelTable& table, format::FormatId format) { return table.linear[static_cast<std::size_t>(format)].interleave; }
+std::int64_t Matrix::group_rows(const KernelTable& table, format::FormatId format) {
+  return table.linear[static_cast<std::size_t>(format)].interleave;
+}
 
 std::int64_t Matrix::rows() const { return state_->view.rows; }
 std::int64_t Matrix::cols() const { return state_->view.cols; }
@@ -81,7 +97,8 @@ std::int64_t Matrix::gguf_bytes() const { return state_->gguf_bytes; }
 std::span<const std::byte> Matrix::packed() const {
   const State& s = *state_;
   if (s.kernel.interleave <= 1) return {};
-  return {reinterpret_cast<const std::byte*>(s.view.data), static_cast<std::size_t>(groups_of(s) * s.view.group_bytes)};
+  return {reinterpret_cast<const std::byte*>(s.view.data),
+          static_cast<std::size_t>(groups_of(s) * s.view.group_bytes)};
 }
 
 void Matrix::decode_row(std::int64_t row, float* out) const {
@@ -89,7 +106,8 @@ void Matrix::decode_row(std::int64_t row, float* out) const {
   ESP_ASSERT(row >= 0 && row < s.view.rows);
   const format::QuantFormat& f = format::info(s.format);
   if (s.kernel.interleave == 1) {
-    f.decode(reinterpret_cast<const std::byte*>(s.view.data + row * s.view.group_bytes), out, s.view.cols);
+    f.decode(reinterpret_cast<const std::byte*>(s.view.data + row * s.view.group_bytes), out,
+             s.view.cols);
     return;
   }
   const std::int64_t interleave = s.kernel.interleave;

@@ -24,7 +24,8 @@ PackedMemory::PackedMemory(std::int64_t bytes) {
   map_ = mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map_ == MAP_FAILED) {
     map_ = nullptr;
-    core::fail(core::ErrorKind::unsupported, "no memory for ", bytes, " bytes of packed weights: ", std::strerror(errno));
+    core::fail(core::ErrorKind::unsupported, "no memory for ", bytes,
+               " bytes of packed weights: ", std::strerror(errno));
   }
   data_ = static_cast<unsigned char*>(map_);
   if (large) {
@@ -39,7 +40,9 @@ PackedMemory::~PackedMemory() {
 }
 
 PackedMemory::PackedMemory(PackedMemory&& other) noexcept
-    : map_(std::exchange(other.map_, nullptr)), map_bytes_(std::exchange(other.map_bytes_, 0)), data_(std::exchange(other.data_, nullptr)) {}
+    : map_(std::exchange(other.map_, nullptr)),
+      map_bytes_(std::exchange(other.map_bytes_, 0)),
+      data_(std::exchange(other.data_, nullptr)) {}
 
 PackedMemory& PackedMemory::operator=(PackedMemory&& other) noexcept {
   std::swap(map_, other.map_);

@@ -1,5 +1,6 @@
-// Memory for packed weights: zeroed, 64-byte aligned, in huge pages where it is large and the system gives them (decoding streams
-// through all of it for each token, and misses of the translation buffer would cost a tenth of the bandwidth).
+// Memory for packed weights: zeroed, 64-byte aligned, in huge pages where it is large and the
+// system gives them (decoding streams through all of it for each token, and misses of the
+// translation buffer would cost a tenth of the bandwidth).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +10,8 @@ namespace espalier::kernels {
 class PackedMemory {
  public:
   PackedMemory() = default;
-  explicit PackedMemory(std::int64_t bytes);  // Error(unsupported) when the system has no such memory
+  explicit PackedMemory(
+      std::int64_t bytes);  // Error(unsupported) when the system has no such memory
   ~PackedMemory();
   PackedMemory(const PackedMemory&) = delete;
   PackedMemory& operator=(const PackedMemory&) = delete;

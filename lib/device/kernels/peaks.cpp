@@ -15,18 +15,24 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kBuffer = std::int64_t{256} << 20, kPiece = std::int64_t{1} << 20;
 constexpr int kPasses = 8;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
 double read_bandwidth(const KernelTable& table, core::ThreadPool& pool) {
   const PackedMemory memory(kBuffer);
   // Pages that were never written are one page of zeros, which a cache holds.
-  pool.split(kBuffer, kPiece, [&](std::int64_t begin, std::int64_t end) { std::fill(memory.data() + begin, memory.data() + end, 1); });
+  pool.split(kBuffer, kPiece, [&](std::int64_t begin, std::int64_t end) {
+    std::fill(memory.data() + begin, memory.data() + end, 1);
+  });
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = Clock::now();
-    pool.split(kBuffer, kPiece, [&](std::int64_t begin, std::int64_t end) { table.read_bytes(memory.data() + begin, end - begin); });
+    pool.split(kBuffer, kPiece, [&](std::int64_t begin, std::int64_t end) {
+      table.read_bytes(memory.data() + begin, end - begin);
+    });
     best = std::max(best, static_cast<double>(kBuffer) / seconds_since(start));
   }
   return best;

@@ -1,5 +1,5 @@
-// Uninitialised scratch memory, aligned for vector loads. Pages cost nothing until they are touched, so buffers may be sized for the
-// worst case.
+// Uninitialised scratch memory, aligned for vector loads. Pages cost nothing until they are
+// touched, so buffers may be sized for the worst case.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,10 +19,12 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(std::int64_t n) {
     constexpr std::size_t kAlign = 64;
-    const std::size_t bytes = (static_cast<std::size_t>(n) * sizeof(T) + kAlign - 1) / kAlign * kAlign;
+    const std::size_t bytes =
+        (static_cast<std::size_t>(n) * sizeof(T) + kAlign - 1) / kAlign * kAlign;
     data_.reset(static_cast<T*>(std::aligned_alloc(kAlign, bytes > 0 ? bytes : kAlign)));
     bytes_ = static_cast<std::int64_t>(bytes);
-    ESP_CHECK(data_ != nullptr, input, "not enough memory for a buffer of ", bytes, " bytes: use a smaller --context");
+    ESP_CHECK(data_ != nullptr, input, "not enough memory for a buffer of ", bytes,
+              " bytes: use a smaller --context");
   }
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }

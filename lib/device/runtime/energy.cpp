@@ -24,7 +24,8 @@ EnergyMeter::EnergyMeter(const std::string& folder) {
     // "intel-rapl:0" is a package; "intel-rapl:0:0" a part of it.
     if (!name.starts_with("intel-rapl:") || name.find(':') != name.rfind(':')) continue;
     const std::string counter = (entry.path() / "energy_uj").string();
-    const auto range = number_in((entry.path() / "max_energy_range_uj").string()), start = number_in(counter);
+    const auto range = number_in((entry.path() / "max_energy_range_uj").string()),
+               start = number_in(counter);
     if (range && start) packages_.push_back({counter, *range, *start});
   }
 }
@@ -35,7 +36,8 @@ std::optional<double> EnergyMeter::joules() const {
   for (const Package& package : packages_) {
     const auto now = number_in(package.counter);
     if (!now) return std::nullopt;
-    const std::uint64_t used = *now >= package.start ? *now - package.start : package.range - package.start + *now;
+    const std::uint64_t used =
+        *now >= package.start ? *now - package.start : package.range - package.start + *now;
     sum += static_cast<double>(used) * 1e-6;
   }
   return sum;

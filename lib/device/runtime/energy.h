@@ -1,4 +1,5 @@
-// Energy by RAPL, which Linux shows as /sys/class/powercap/intel-rapl:N/energy_uj (Intel, and AMD from Zen) to those who may read it.
+// Energy by RAPL, which Linux shows as /sys/class/powercap/intel-rapl:N/energy_uj (Intel, and AMD
+// from Zen) to those who may read it.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -7,7 +8,8 @@
 
 namespace espalier::runtime {
 
-// Joules that all packages used since it was made; a counter may begin anew once in between. Nothing where there is no counter.
+// Joules that all packages used since it was made; a counter may begin anew once in between.
+// Nothing where there is no counter.
 class EnergyMeter {
  public:
   explicit EnergyMeter(const std::string& folder = "/sys/class/powercap");
@@ -15,7 +17,7 @@ class EnergyMeter {
 
  private:
   struct Package {
-    std::string counter;               // file: microjoules, beginning anew at `range`
+    std::string counter;  // file: microjoules, beginning anew at `range`
     std::uint64_t range = 0, start = 0;
   };
   std::vector<Package> packages_;

@@ -1,8 +1,10 @@
-// x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(act(gate) * up)(ffn_norm(x)); logits. Biases, norms
-// over heads and over what a block adds, soft-caps and windows where the model has them; an FFN without a gate is ffn_down(act(up)).
+// x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(act(gate)
+// * up)(ffn_norm(x)); logits. Biases, norms over heads and over what a block adds, soft-caps and
+// windows where the model has them; an FFN without a gate is ffn_down(act(up)).
 //
-// Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All buffers are row-major with one row a
-// token. Threads split rows of weights (in linear()), tokens, or attention heads; each value is computed by one thread in one order.
+// Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All
+// buffers are row-major with one row a token. Threads split rows of weights (in linear()), tokens,
+// or attention heads; each value is computed by one thread in one order.
 #include "runtime/forward.h"
 
 #include <algorithm>
@@ -12,10 +14,14 @@
 namespace espalier::runtime {
 namespace {
 
-constexpr std::int64_t kMaxTokens = 128;                         // long enough that weights are unpacked rarely, short enough for L2
-constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;  // fewer tokens at a time when a model's rows are huge
-constexpr std::int64_t kQueryBlock = 16;                         // queries that share one pass over keys and values: kernels are fastest with 16
-constexpr std::int64_t kSerialWork = 16384;                      // multiply-adds below which waking the workers costs more
+constexpr std::int64_t kMaxTokens =
+    128;  // long enough that weights are unpacked rarely, short enough for L2
+constexpr std::int64_t kScratchBytes =
+    std::int64_t{256} << 20;  // fewer tokens at a time when a model's rows are huge
+constexpr std::int64_t kQueryBlock =
+    16;  // queries that share one pass over keys and values: kernels are fastest with 16
+constexpr std::int64_t kSerialWork =
+    16384;  // multiply-adds below which waking the workers costs more
 
 std::int64_t widest(const arch::ModelDims& dims, std::int64_t (*size)(const arch::LayerDims&)) {
   std::int64_t n = 0;
@@ -32,7 +38,8 @@ std::int64_t max_ffn(const arch::ModelDims& d) {
   return widest(d, [](const arch::LayerDims& l) { return l.ffn; });
 }
 std::int64_t tokens_at_a_time(const arch::ModelDims& d, std::int64_t context) {
-  const std::int64_t floats = 3 * d.hidden + 2 * max_heads(d) * d.head_dim + 2 * max_groups(d) * d.head_dim + 2 * max_ffn(d) + d.head_dim;
+  const std::int64_t floats = 3 * d.hidden + 2 * max_heads(d) * d.head_dim +
+                              2 * max_groups(d) * d.head_dim + 2 * max_ffn(d) + d.head_dim;
   const std::int64_t fit = kScratchBytes / (floats * static_cast<std::int64_t>(sizeof(float)));
   return std::clamp<std::int64_t>(fit, 1, std::min(kMaxTokens, context));
 }
@@ -45,12 +52,15 @@ struct Forward::Step {
   std::int64_t position;  // of the first token in the cache
   const Session::Tap* tap;
 
-  void report(const char* name, int layer, const float* values, std::int64_t n_tokens, std::int64_t width) const {
-    if (tap != nullptr) (*tap)(name, layer, {values, static_cast<std::size_t>(n_tokens * width)}, n_tokens);
+  void report(const char* name, int layer, const float* values, std::int64_t n_tokens,
+              std::int64_t width) const {
+    if (tap != nullptr)
+      (*tap)(name, layer, {values, static_cast<std::size_t>(n_tokens * width)}, n_tokens);
   }
 };
 
-Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table, core::ThreadPool& pool)
+Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table,
+                 core::ThreadPool& pool)
     : weights_(weights),
       cache_(cache),
       table_(table),
@@ -58,7 +68,9 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
       pool_(pool),
       interleaved_(arch::interleaved_in_gguf(*weights.arch)),
       max_tokens_(tokens_at_a_time(weights.dims, cache.context())),
-      activations_(max_tokens_, std::max({weights.dims.hidden, max_heads(weights.dims) * weights.dims.head_dim, max_ffn(weights.dims)})) {
+      activations_(max_tokens_,
+                   std::max({weights.dims.hidden, max_heads(weights.dims) * weights.dims.head_dim,
+                             max_ffn(weights.dims)})) {
   const arch::ModelDims& d = weights.dims;
   const std::int64_t n = max_tokens_;
   x_TH_ = Buffer<float>(n * d.hidden);
@@ -79,8 +91,9 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
 
 std::int64_t Forward::scratch_bytes() const {
   std::int64_t sum = activations_.bytes();
-  for (const Buffer<float>* b : {&x_TH_, &normed_TH_, &branch_TH_, &q_TND_, &k_TKD_, &v_TKD_, &mix_TND_, &gate_TF_, &up_TF_, &global_.cos_TR, &global_.sin_TR,
-                                 &local_.cos_TR, &local_.sin_TR, &scores_})
+  for (const Buffer<float>* b :
+       {&x_TH_, &normed_TH_, &branch_TH_, &q_TND_, &k_TKD_, &v_TKD_, &mix_TND_, &gate_TF_, &up_TF_,
+        &global_.cos_TR, &global_.sin_TR, &local_.cos_TR, &local_.sin_TR, &scores_})
     sum += b->bytes();
   return sum;
 }
@@ -97,14 +110,19 @@ void Forward::each_token(std::int64_t from, std::int64_t to, F&& f) {
   });
 }
 
-void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_needed, const Session::Tap* tap) {
-  const Step step{.tokens = tokens, .n = static_cast<std::int64_t>(tokens.size()), .position = cache_.position(), .tap = tap};
+void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_needed,
+                  const Session::Tap* tap) {
+  const Step step{.tokens = tokens,
+                  .n = static_cast<std::int64_t>(tokens.size()),
+                  .position = cache_.position(),
+                  .tap = tap};
   const std::int64_t H = weights_.dims.hidden;
   const int last = static_cast<int>(weights_.dims.n_layers()) - 1;
   embed(step);
   rotations(step);
   for (int layer = 0; layer <= last; ++layer) {
-    // Nobody reads the last layer's other tokens: after their keys and values are stored they are done.
+    // Nobody reads the last layer's other tokens: after their keys and values are stored they are
+    // done.
     const std::int64_t from = layer == last && tap == nullptr ? first_needed : 0;
     step.report("layer_in", layer, x_TH_.data(), step.n, H);
     attention(step, layer, from);
@@ -116,18 +134,25 @@ void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_neede
 
 void Forward::logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap) {
   const std::int64_t H = weights_.dims.hidden;
-  norm(x_TH_.data(), weights_.output_norm_H, weights_.output_norm_bias_H, first, first + n, normed_TH_.data());
+  norm(x_TH_.data(), weights_.output_norm_H, weights_.output_norm_bias_H, first, first + n,
+       normed_TH_.data());
   const float* normed = normed_TH_.data() + first * H;
   if (tap != nullptr) (*tap)("output_norm", -1, {normed, static_cast<std::size_t>(n * H)}, n);
   activations_.set(normed, n, H);
   linear({{&weights_.output, out_TV}});
   const float cap = static_cast<float>(weights_.dims.logit_softcap);
-  if (cap > 0) each_token(0, n, [&](std::int64_t t) { steps_.soft_cap(out_TV + t * weights_.dims.vocab, 1, cap, weights_.dims.vocab); });
+  if (cap > 0)
+    each_token(0, n, [&](std::int64_t t) {
+      steps_.soft_cap(out_TV + t * weights_.dims.vocab, 1, cap, weights_.dims.vocab);
+    });
 }
 
 void Forward::embed(const Step& step) {
   const std::int64_t H = weights_.dims.hidden;
-  each_token(0, step.n, [&](std::int64_t t) { weights_.embed(step.tokens[static_cast<std::size_t>(t)], step.position + t, x_TH_.data() + t * H); });
+  each_token(0, step.n, [&](std::int64_t t) {
+    weights_.embed(step.tokens[static_cast<std::size_t>(t)], step.position + t,
+                   x_TH_.data() + t * H);
+  });
 }
 
 // Cosines and sines for the positions of this run; the same in all layers of a kind.
@@ -137,9 +162,12 @@ void Forward::rotations(const Step& step) {
   const auto fill = [&](Rotation& out, const std::vector<double>& frequencies) {
     each_token(0, step.n, [&](std::int64_t t) {
       for (std::int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(step.position + t) * frequencies[static_cast<std::size_t>(i)];
-        out.cos_TR.data()[t * half + i] = static_cast<float>(std::cos(angle) * stretched.attention_factor);
-        out.sin_TR.data()[t * half + i] = static_cast<float>(std::sin(angle) * stretched.attention_factor);
+        const double angle =
+            static_cast<double>(step.position + t) * frequencies[static_cast<std::size_t>(i)];
+        out.cos_TR.data()[t * half + i] =
+            static_cast<float>(std::cos(angle) * stretched.attention_factor);
+        out.sin_TR.data()[t * half + i] =
+            static_cast<float>(std::sin(angle) * stretched.attention_factor);
       }
     });
   };
@@ -154,7 +182,8 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
   if (dims.kv_groups == 0) return;
-  const std::int64_t H = weights_.dims.hidden, D = weights_.dims.head_dim, R = weights_.dims.rotated();
+  const std::int64_t H = weights_.dims.hidden, D = weights_.dims.head_dim,
+                     R = weights_.dims.rotated();
   const std::int64_t K = dims.kv_groups, N = K * dims.q_per_kv;
   const std::int64_t n = step.n;
 
@@ -189,7 +218,8 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
       cache_.store(layer, g, step.position + t, k, v_TKD_.data() + (t * K + g) * D, steps_);
     }
     if (t < from) return;
-    for (std::int64_t head = 0; head < N; ++head) place(q_TND_.data() + (t * N + head) * D, w.q_norm_D);
+    for (std::int64_t head = 0; head < N; ++head)
+      place(q_TND_.data() + (t * N + head) * D, w.q_norm_D);
   });
   if (from == n) return;
   attend(step, layer, from);
@@ -201,14 +231,16 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   step.report("attn_out", layer, branch_TH_.data(), n, H);
 }
 
-// mix = softmax(scale q k^T) v for tokens [from, T), in items that workers take one after another: one head and a block of
-// queries, or, for a single token, all heads of one group.
+// mix = softmax(scale q k^T) v for tokens [from, T), in items that workers take one after another:
+// one head and a block of queries, or, for a single token, all heads of one group.
 void Forward::attend(const Step& step, int layer, std::int64_t from) {
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
   const std::int64_t D = weights_.dims.head_dim, N = dims.kv_groups * dims.q_per_kv;
   const std::int64_t n = step.n - from;
-  const float scale = static_cast<float>(arch::attention_scale(weights_.dims)), cap = static_cast<float>(weights_.dims.attention_softcap);
-  const std::int64_t window = dims.local ? weights_.dims.window : std::numeric_limits<std::int64_t>::max();
+  const float scale = static_cast<float>(arch::attention_scale(weights_.dims)),
+              cap = static_cast<float>(weights_.dims.attention_softcap);
+  const std::int64_t window =
+      dims.local ? weights_.dims.window : std::numeric_limits<std::int64_t>::max();
   const bool whole_groups = n == 1 && dims.q_per_kv <= kQueryBlock;
   const std::int64_t lanes = whole_groups ? dims.kv_groups : N;
   const std::int64_t blocks = (n + kQueryBlock - 1) / kQueryBlock;
@@ -218,16 +250,21 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
     const std::int64_t block = blocks - 1 - index / lanes;  // the longest first
     const std::int64_t first = from + block * kQueryBlock;
     const std::int64_t head = whole_groups ? lane * dims.q_per_kv : lane;
-    const std::int64_t n_queries = whole_groups ? dims.q_per_kv : std::min(kQueryBlock, step.n - first);
+    const std::int64_t n_queries =
+        whole_groups ? dims.q_per_kv : std::min(kQueryBlock, step.n - first);
     std::int64_t visible[kQueryBlock];
-    for (std::int64_t j = 0; j < n_queries; ++j) visible[j] = step.position + first + (whole_groups ? 0 : j) + 1;
+    for (std::int64_t j = 0; j < n_queries; ++j)
+      visible[j] = step.position + first + (whole_groups ? 0 : j) + 1;
     const std::int64_t stride = whole_groups ? D : N * D;
     const auto run = [&](std::int64_t begin, std::int64_t first_seen, std::int64_t count) {
       const std::int64_t at = (first * N + head) * D + begin * stride;
-      cache_.attend(layer, head / dims.q_per_kv, first_seen, q_TND_.data() + at, stride, visible + begin, count, scale, cap,
-                    scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + at, stride, steps_);
+      cache_.attend(layer, head / dims.q_per_kv, first_seen, q_TND_.data() + at, stride,
+                    visible + begin, count, scale, cap,
+                    scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + at,
+                    stride, steps_);
     };
-    const bool same_start = visible[n_queries - 1] <= window || visible[0] == visible[n_queries - 1];
+    const bool same_start =
+        visible[n_queries - 1] <= window || visible[0] == visible[n_queries - 1];
     if (same_start) {
       const std::int64_t hidden = std::max<std::int64_t>(0, visible[0] - window);
       for (std::int64_t j = 0; hidden > 0 && j < n_queries; ++j) visible[j] -= hidden;
@@ -248,13 +285,15 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
   }
   next_item_.store(0, std::memory_order_relaxed);
   pool_.run([&](int worker, int) {
-    for (std::int64_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < items;) item(i, worker);
+    for (std::int64_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < items;)
+      item(i, worker);
   });
 }
 
 void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
-  const std::int64_t H = weights_.dims.hidden, F = weights_.dims.layers[static_cast<std::size_t>(layer)].ffn;
+  const std::int64_t H = weights_.dims.hidden,
+                     F = weights_.dims.layers[static_cast<std::size_t>(layer)].ffn;
   const std::int64_t n = step.n;
   if (F == 0 || from == n) return;
 
@@ -272,10 +311,14 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   // The result is where the factor up was.
   const auto activate = [&](std::int64_t begin, std::int64_t end) {
     switch (weights_.arch->activation) {
-      case arch::Activation::swiglu: return steps_.silu_mul(gate + begin, up + begin, end - begin, up + begin);
-      case arch::Activation::geglu: return steps_.gelu_mul(gate + begin, up + begin, end - begin, up + begin);
-      case arch::Activation::relu_squared: return steps_.relu_squared(end - begin, up + begin);
-      case arch::Activation::gelu: return steps_.gelu(end - begin, up + begin);
+      case arch::Activation::swiglu:
+        return steps_.silu_mul(gate + begin, up + begin, end - begin, up + begin);
+      case arch::Activation::geglu:
+        return steps_.gelu_mul(gate + begin, up + begin, end - begin, up + begin);
+      case arch::Activation::relu_squared:
+        return steps_.relu_squared(end - begin, up + begin);
+      case arch::Activation::gelu:
+        return steps_.gelu(end - begin, up + begin);
     }
   };
   const std::int64_t values = (n - from) * F;
@@ -291,7 +334,9 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   step.report("ffn_out", layer, branch_TH_.data(), n, H);
 }
 
-void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H, std::int64_t from, std::int64_t to, float* out_TH) {
+void Forward::norm(const float* x_TH, const std::vector<float>& gain_H,
+                   const std::vector<float>& bias_H, std::int64_t from, std::int64_t to,
+                   float* out_TH) {
   const std::int64_t H = weights_.dims.hidden;
   const float eps = static_cast<float>(weights_.dims.norm_eps);
   each_token(from, to, [&](std::int64_t t) {
@@ -300,23 +345,30 @@ void Forward::norm(const float* x_TH, const std::vector<float>& gain_H, const st
       case arch::Norm::rms_plus_one:  // gains of a file are whole
         return steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, out_TH + t * H);
       case arch::Norm::layer:
-      case arch::Norm::layer_plus_one: return steps_.layer_norm(x_TH + t * H, gain_H.data(), bias_H.data(), eps, H, out_TH + t * H);
+      case arch::Norm::layer_plus_one:
+        return steps_.layer_norm(x_TH + t * H, gain_H.data(), bias_H.data(), eps, H,
+                                 out_TH + t * H);
     }
   });
 }
 
 // y [T, width of the bias]
-void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y) {
+void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to,
+                       float* y) {
   const auto width = static_cast<std::int64_t>(bias.size());
-  if (width > 0) each_token(from, to, [&](std::int64_t t) { steps_.add(bias.data(), width, y + t * width); });
+  if (width > 0)
+    each_token(from, to, [&](std::int64_t t) { steps_.add(bias.data(), width, y + t * width); });
 }
 
 // x += post_norm(branch + bias)
-void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to) {
+void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H,
+                         std::int64_t from, std::int64_t to) {
   const std::int64_t H = weights_.dims.hidden;
   add_bias(bias_H, from, to, branch_TH_.data());
   if (!post_norm_H.empty()) norm(branch_TH_.data(), post_norm_H, {}, from, to, branch_TH_.data());
-  each_token(from, to, [&](std::int64_t t) { steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H); });
+  each_token(from, to, [&](std::int64_t t) {
+    steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H);
+  });
 }
 
 // y = activations W^T for each, rows of y without gaps.

@@ -1,5 +1,6 @@
-// The decoder's forward pass over a KV cache. forward.cpp reads top to bottom and mirrors model/forward.cpp step by step; the steps
-// that can be tapped have the same names there. After construction nothing allocates, and without a tap nothing throws.
+// The decoder's forward pass over a KV cache. forward.cpp reads top to bottom and mirrors
+// model/forward.cpp step by step; the steps that can be tapped have the same names there. After
+// construction nothing allocates, and without a tap nothing throws.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -18,13 +19,16 @@ namespace espalier::runtime {
 class Forward {
  public:
   // Keeps references to all four.
-  Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table, core::ThreadPool& pool);
+  Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table,
+          core::ThreadPool& pool);
 
   std::int64_t max_tokens() const { return max_tokens_; }
   std::int64_t scratch_bytes() const;  // of all buffers, once a prefill has used them
-  // Appends tokens (at most max_tokens(), ids in range, room in the cache) and computes the residual stream of those from
-  // `first_needed` on: logits() may ask for them. tap may be null; it sees every token, whatever is needed.
-  void run(std::span<const std::int32_t> tokens, std::int64_t first_needed, const Session::Tap* tap);
+  // Appends tokens (at most max_tokens(), ids in range, room in the cache) and computes the
+  // residual stream of those from `first_needed` on: logits() may ask for them. tap may be null; it
+  // sees every token, whatever is needed.
+  void run(std::span<const std::int32_t> tokens, std::int64_t first_needed,
+           const Session::Tap* tap);
   // Logits [n, V] of tokens [first, first + n) of the last run().
   void logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap);
 
@@ -35,14 +39,16 @@ class Forward {
   void attention(const Step& step, int layer, std::int64_t from);
   void attend(const Step& step, int layer, std::int64_t from);
   void feed_forward(const Step& step, int layer, std::int64_t from);
-  void norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H, std::int64_t from, std::int64_t to, float* out_TH);
+  void norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H,
+            std::int64_t from, std::int64_t to, float* out_TH);
   struct Product {
     const kernels::Matrix* w;
     float* y;
   };
   void linear(std::initializer_list<Product> products);  // at most three
   void add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y);
-  void add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H, std::int64_t from, std::int64_t to);
+  void add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H,
+                  std::int64_t from, std::int64_t to);
   template <typename F>
   void each_token(std::int64_t from, std::int64_t to, F&& f);
 
@@ -52,7 +58,7 @@ class Forward {
   const kernels::StepKernels& steps_;
   core::ThreadPool& pool_;
 
-  bool interleaved_;                     // the rotary pairs of q and k
+  bool interleaved_;  // the rotary pairs of q and k
   std::int64_t max_tokens_;
   kernels::Activations activations_;
   Buffer<float> x_TH_;                   // the residual stream
@@ -60,10 +66,11 @@ class Forward {
   Buffer<float> q_TND_, k_TKD_, v_TKD_, mix_TND_;
   Buffer<float> gate_TF_, up_TF_;
   struct Rotation {
-    Buffer<float> cos_TR, sin_TR;        // [T, R/2] of the tokens at hand; R: how much of a head is turned
+    Buffer<float> cos_TR,
+        sin_TR;  // [T, R/2] of the tokens at hand; R: how much of a head is turned
   };
-  Rotation global_, local_;              // local: of layers with a window, when their base differs
-  Buffer<float> scores_;                 // one block of queries a worker
+  Rotation global_, local_;  // local: of layers with a window, when their base differs
+  Buffer<float> scores_;     // one block of queries a worker
   std::atomic<std::int64_t> next_item_{0};
 };
 

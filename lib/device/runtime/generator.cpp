@@ -12,17 +12,22 @@ namespace espalier::runtime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
 std::set<std::int32_t> end_tokens(const text::Tokenizer& tokenizer) {
-  constexpr std::array<std::string_view, 9> kEnds = {"<|im_end|>",    "<|eot_id|>", "<|eom_id|>",      "<|endoftext|>", "<|end_of_text|>",
-                                                     "<end_of_turn>", "<|end|>",    "<|end_of_turn|>", "</s>"};
+  constexpr std::array<std::string_view, 9> kEnds = {
+      "<|im_end|>",    "<|eot_id|>", "<|eom_id|>",      "<|endoftext|>", "<|end_of_text|>",
+      "<end_of_turn>", "<|end|>",    "<|end_of_turn|>", "</s>"};
   std::set<std::int32_t> out;
   if (tokenizer.settings().eos) out.insert(*tokenizer.settings().eos);
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    if (tokenizer.type(id) == text::TokenType::control && std::find(kEnds.begin(), kEnds.end(), tokenizer.token(id)) != kEnds.end()) out.insert(id);
+    if (tokenizer.type(id) == text::TokenType::control &&
+        std::find(kEnds.begin(), kEnds.end(), tokenizer.token(id)) != kEnds.end())
+      out.insert(id);
   return out;
 }
 
@@ -33,22 +38,32 @@ std::optional<double> Generated::acceptance_rate() const {
 
 const char* end_name(Generated::End end) {
   switch (end) {
-    case Generated::End::end_token: return "end_token";
-    case Generated::End::stop_string: return "stop_string";
-    case Generated::End::limit: return "limit";
-    case Generated::End::context: return "context";
-    case Generated::End::caller: return "caller";
+    case Generated::End::end_token:
+      return "end_token";
+    case Generated::End::stop_string:
+      return "stop_string";
+    case Generated::End::limit:
+      return "limit";
+    case Generated::End::context:
+      return "context";
+    case Generated::End::caller:
+      return "caller";
   }
   return "";
 }
 
 Generator::Generator(TokenReader& target, TokenReader* draft) : target_(target), draft_(draft) {
-  ESP_CHECK(draft == nullptr || target.session().tokenizer().same_vocabulary(draft->session().tokenizer()), input,
-            "--draft: the draft's vocabulary is not the model's, so that it cannot guess its tokens; expected a student of this model with the same tokenizer");
+  ESP_CHECK(draft == nullptr ||
+                target.session().tokenizer().same_vocabulary(draft->session().tokenizer()),
+            input,
+            "--draft: the draft's vocabulary is not the model's, so that it cannot guess its "
+            "tokens; expected a student of this model with the same tokenizer");
 }
 
-Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler, const GenerateOptions& options, const Show& show, bool reuse) {
-  ESP_CHECK(draft_ == nullptr || options.draft_tokens >= 1, usage, "--draft-tokens ", options.draft_tokens, ": expected 1 or more");
+Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
+                         const GenerateOptions& options, const Show& show, bool reuse) {
+  ESP_CHECK(draft_ == nullptr || options.draft_tokens >= 1, usage, "--draft-tokens ",
+            options.draft_tokens, ": expected 1 or more");
   const text::Tokenizer& tokenizer = target_.session().tokenizer();
   const std::set<std::int32_t> ends = end_tokens(tokenizer);
   TextStream stream(options.stops);
@@ -64,8 +79,11 @@ Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
     }
     out.tokens.push_back(token);
     const bool wanted = emit(stream.push(tokenizer.piece(token)));
-    out.end = !wanted ? Generated::End::caller : stream.stopped() ? Generated::End::stop_string : Generated::End::limit;
-    return wanted && !stream.stopped() && static_cast<std::int64_t>(out.tokens.size()) < options.tokens;
+    out.end = !wanted            ? Generated::End::caller
+              : stream.stopped() ? Generated::End::stop_string
+                                 : Generated::End::limit;
+    return wanted && !stream.stopped() &&
+           static_cast<std::int64_t>(out.tokens.size()) < options.tokens;
   };
 
   const auto start = Clock::now();
@@ -76,7 +94,8 @@ Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
   std::span<const float> logits = target_.read_all(prompt);
   if (draft_ != nullptr) {
     draft_->keep_common(prompt);
-    if (static_cast<std::int64_t>(prompt.size()) <= draft_->session().context()) draft_->read_all(prompt);
+    if (static_cast<std::int64_t>(prompt.size()) <= draft_->session().context())
+      draft_->read_all(prompt);
   }
   out.prefill_seconds = seconds_since(start);
 
@@ -92,10 +111,13 @@ Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
     Speculation speculation;
     std::vector<std::int32_t> text(prompt.begin(), prompt.end());
     while (open && target_.room() > 0) {
-      text.insert(text.end(), out.tokens.begin() + static_cast<std::ptrdiff_t>(text.size() - prompt.size()), out.tokens.end());
+      text.insert(text.end(),
+                  out.tokens.begin() + static_cast<std::ptrdiff_t>(text.size() - prompt.size()),
+                  out.tokens.end());
       const std::int64_t left = options.tokens - static_cast<std::int64_t>(out.tokens.size());
-      const SpeculativeRound round = speculation.round(target_, *draft_, sampler, text, std::min(options.draft_tokens, left - 1), ends,
-                                                       [&](std::int32_t token) { return open = take(token); });
+      const SpeculativeRound round = speculation.round(
+          target_, *draft_, sampler, text, std::min(options.draft_tokens, left - 1), ends,
+          [&](std::int32_t token) { return open = take(token); });
       out.drafted += round.drafted;
       out.judged += round.judged;
       out.accepted += round.accepted;

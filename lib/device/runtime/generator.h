@@ -1,4 +1,5 @@
-// Writing text: the loop around a session, with what ends it, and speculative decoding when a draft model is there.
+// Writing text: the loop around a session, with what ends it, and speculative decoding when a draft
+// model is there.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -15,7 +16,8 @@
 
 namespace espalier::runtime {
 
-// Tokens that end a text: the model's EOS and the control tokens with which models end a document or a turn.
+// Tokens that end a text: the model's EOS and the control tokens with which models end a document
+// or a turn.
 std::set<std::int32_t> end_tokens(const text::Tokenizer& tokenizer);
 
 struct GenerateOptions {
@@ -32,9 +34,12 @@ struct Generated {
   End end = End::limit;
   double prefill_seconds = 0, decode_seconds = 0;
 
-  // With a draft: guesses made, guesses that the target looked at (those behind a refused one are not), and guesses it took.
-  std::int64_t drafted = 0, judged = 0, accepted = 0, passes = 0;  // passes: of the target over guesses
-  // Share of the judged guesses that were taken: the draft's likeness to its target, 1 for an equal model.
+  // With a draft: guesses made, guesses that the target looked at (those behind a refused one are
+  // not), and guesses it took.
+  std::int64_t drafted = 0, judged = 0, accepted = 0,
+               passes = 0;  // passes: of the target over guesses
+  // Share of the judged guesses that were taken: the draft's likeness to its target, 1 for an equal
+  // model.
   std::optional<double> acceptance_rate() const;
 };
 const char* end_name(Generated::End end);  // "end_token", ...
@@ -47,9 +52,11 @@ class Generator {
   // Keeps references. Error(input) when the draft's vocabulary is not the target's.
   explicit Generator(TokenReader& target, TokenReader* draft = nullptr);
 
-  // Reads `prompt` (not empty) from position 0, keeping what the readers hold of it already if `reuse`, and continues it. The sampler
-  // sees the prompt first. With a draft the text is as exact as without: runtime/speculative.h.
-  Generated run(std::span<const std::int32_t> prompt, Sampler& sampler, const GenerateOptions& options, const Show& show, bool reuse = false);
+  // Reads `prompt` (not empty) from position 0, keeping what the readers hold of it already if
+  // `reuse`, and continues it. The sampler sees the prompt first. With a draft the text is as exact
+  // as without: runtime/speculative.h.
+  Generated run(std::span<const std::int32_t> prompt, Sampler& sampler,
+                const GenerateOptions& options, const Show& show, bool reuse = false);
 
  private:
   TokenReader& target_;

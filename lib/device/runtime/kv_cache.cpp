@@ -13,21 +13,29 @@ struct Format {
   const char* name;
   std::int64_t block, block_bytes;
 };
-constexpr Format kFormats[] = {{kernels::kv_f32, "f32", 1, 4}, {kernels::kv_f16, "f16", 1, 2}, {kernels::kv_q8_0, "q8_0", 32, 34}, {kernels::kv_q4_0, "q4_0", 32, 18}};
+constexpr Format kFormats[] = {{kernels::kv_f32, "f32", 1, 4},
+                               {kernels::kv_f16, "f16", 1, 2},
+                               {kernels::kv_q8_0, "q8_0", 32, 34},
+                               {kernels::kv_q4_0, "q4_0", 32, 18}};
 static_assert(std::size(kFormats) == kernels::kKvFormats);
 
 constexpr std::int64_t kDropEvery = 256;  // positions
 
 }  // namespace
 
-KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptions::KvType type) : context_(context), head_dim_(dims.head_dim) {
+KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptions::KvType type)
+    : context_(context), head_dim_(dims.head_dim) {
   const Format& f = kFormats[static_cast<std::size_t>(type)];
-  ESP_CHECK(head_dim_ % f.block == 0, unsupported, "--kv ", f.name, ": heads of ", head_dim_, " values are no whole blocks of ", f.block, "; use f16");
+  ESP_CHECK(head_dim_ % f.block == 0, unsupported, "--kv ", f.name, ": heads of ", head_dim_,
+            " values are no whole blocks of ", f.block, "; use f16");
   format_ = f.kernel;
   row_bytes_ = head_dim_ / f.block * f.block_bytes;
   for (const arch::LayerDims& l : dims.layers) {
     const std::int64_t bytes = l.kv_groups * context * row_bytes_;
-    layers_.push_back({.k = Buffer<unsigned char>(bytes), .v = Buffer<unsigned char>(bytes), .groups = l.kv_groups, .window = l.local ? dims.window : 0});
+    layers_.push_back({.k = Buffer<unsigned char>(bytes),
+                       .v = Buffer<unsigned char>(bytes),
+                       .groups = l.kv_groups,
+                       .window = l.local ? dims.window : 0});
     rows_per_token_ += 2 * l.kv_groups;
   }
 }
@@ -61,27 +69,33 @@ void KvCache::drop(Layer& layer, std::int64_t end) noexcept {
   for (std::int64_t g = 0; g < layer.groups; ++g)
     for (Buffer<unsigned char>* buffer : {&layer.k, &layer.v}) {
       // The page in which the last drop ended can go now, unless the group begins in it.
-      const auto at = [&](std::int64_t position) { return reinterpret_cast<std::uintptr_t>(buffer->data() + offset(g, position)); };
-      const std::uintptr_t first = std::max(at(layer.dropped) / page * page, (at(0) + page - 1) / page * page), last = at(end) / page * page;
+      const auto at = [&](std::int64_t position) {
+        return reinterpret_cast<std::uintptr_t>(buffer->data() + offset(g, position));
+      };
+      const std::uintptr_t first = std::max(at(layer.dropped) / page * page,
+                                            (at(0) + page - 1) / page * page),
+                           last = at(end) / page * page;
       if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
     }
   layer.dropped = end;
 }
 
-void KvCache::store(int layer, std::int64_t group, std::int64_t position, const float* k_D, const float* v_D,
-                    const kernels::StepKernels& steps) noexcept {
+void KvCache::store(int layer, std::int64_t group, std::int64_t position, const float* k_D,
+                    const float* v_D, const kernels::StepKernels& steps) noexcept {
   Layer& l = layers_[static_cast<std::size_t>(layer)];
   const std::int64_t at = offset(group, position);
   steps.kv[format_].store(k_D, head_dim_, l.k.data() + at);
   steps.kv[format_].store(v_D, head_dim_, l.v.data() + at);
 }
 
-void KvCache::attend(int layer, std::int64_t group, std::int64_t first, const float* q, std::int64_t ldq, const std::int64_t* visible,
-                     std::int64_t n_queries, float scale, float cap, float* scores, float* out, std::int64_t ldo,
+void KvCache::attend(int layer, std::int64_t group, std::int64_t first, const float* q,
+                     std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries,
+                     float scale, float cap, float* scores, float* out, std::int64_t ldo,
                      const kernels::StepKernels& steps) const noexcept {
   const Layer& l = layers_[static_cast<std::size_t>(layer)];
   const std::int64_t at = offset(group, first);
-  steps.kv[format_].attention(q, ldq, visible, n_queries, l.k.data() + at, l.v.data() + at, row_bytes_, head_dim_, scale, cap, scores, out, ldo);
+  steps.kv[format_].attention(q, ldq, visible, n_queries, l.k.data() + at, l.v.data() + at,
+                              row_bytes_, head_dim_, scale, cap, scores, out, ldo);
 }
 
 }  // namespace espalier::runtime

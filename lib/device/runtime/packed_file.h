@@ -1,12 +1,15 @@
-// A model's matrices, packed for this kind of processor, in a file beside it: FILE.gguf.packed16 where kernels interleave 16 rows (AVX-512 and AMX), 8
-// (AVX2), 4 (NEON). It is mapped, not read: a program starts without packing anything, programs share its pages, and the system may drop them when
-// memory is short. Bytes as kernels/layout.h has them; the container is GGUF with tensors "<name>@<first row>" and the keys
+// A model's matrices, packed for this kind of processor, in a file beside it: FILE.gguf.packed16
+// where kernels interleave 16 rows (AVX-512 and AMX), 8 (AVX2), 4 (NEON). It is mapped, not read: a
+// program starts without packing anything, programs share its pages, and the system may drop them
+// when memory is short. Bytes as kernels/layout.h has them; the container is GGUF with tensors
+// "<name>@<first row>" and the keys
 //
 //   general.architecture        "espalier-packed", which no other program takes for a model
 //   espalier.packed.rows        u32  rows of a group
 //   espalier.packed.source_*    u64 bytes, u64 modified (ns since 1970), string xxh64 (hexadecimal) of the file it was made from
 //
-// It belongs to a file of the same size and time of modification; with another time, to one of the same hash, which then is computed at each start.
+// It belongs to a file of the same size and time of modification; with another time, to one of the
+// same hash, which then is computed at each start.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -28,7 +31,8 @@ class PackedFile {
   // The name of the packed file of a model; empty when this table's kernels read GGUF as it is.
   static std::string path_of(const std::string& gguf_path, const kernels::KernelTable& table);
   // None when there is no such file. One that is of another file, or broken, is not usable().
-  static std::optional<PackedFile> open_beside(const std::string& gguf_path, const kernels::KernelTable& table);
+  static std::optional<PackedFile> open_beside(const std::string& gguf_path,
+                                               const kernels::KernelTable& table);
 
   const std::string& path() const { return path_; }
   bool usable() const { return refusal_.empty(); }
@@ -50,8 +54,10 @@ struct PackResult {
   std::int64_t matrices = 0, rows = 0;
   std::uint64_t bytes = 0;
 };
-// Writes the packed file of a model, matrix by matrix. Error(unsupported) when nothing of it is packed.
-PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& table, core::ThreadPool& pool,
+// Writes the packed file of a model, matrix by matrix. Error(unsupported) when nothing of it is
+// packed.
+PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& table,
+                     core::ThreadPool& pool,
                      const std::function<void(std::int64_t done, std::int64_t total)>& progress);
 
 }  // namespace espalier::runtime

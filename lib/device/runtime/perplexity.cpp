@@ -13,20 +13,24 @@ Protocol protocol_by_name(std::string_view name) {
   core::fail(core::ErrorKind::usage, "--protocol '", name, "': expected windows or llama.cpp");
 }
 
-std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenizer, std::string_view text, std::int64_t context, Protocol protocol,
-                                                 std::int64_t max_windows) {
-  ESP_CHECK(context >= 4, usage, "--context ", context, ": a window of perplexity has at least 4 tokens");
+std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenizer,
+                                                 std::string_view text, std::int64_t context,
+                                                 Protocol protocol, std::int64_t max_windows) {
+  ESP_CHECK(context >= 4, usage, "--context ", context,
+            ": a window of perplexity has at least 4 tokens");
   if (text.ends_with('\n')) text.remove_suffix(1);
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
   std::int64_t n = static_cast<std::int64_t>(ids.size()) / context;
-  ESP_CHECK(n > 0, input, "the text has ", ids.size(), " tokens, less than one window of ", context);
+  ESP_CHECK(n > 0, input, "the text has ", ids.size(), " tokens, less than one window of ",
+            context);
   if (max_windows > 0) n = std::min(n, max_windows);
 
   const text::TokenizerSettings& settings = tokenizer.settings();
   std::vector<PerplexityWindow> out;
   for (std::int64_t i = 0; i < n; ++i) {
     const auto begin = ids.begin() + i * context;
-    PerplexityWindow window{.tokens = {begin, begin + context}, .first_scored = protocol == Protocol::llama_cpp ? context / 2 : 0};
+    PerplexityWindow window{.tokens = {begin, begin + context},
+                            .first_scored = protocol == Protocol::llama_cpp ? context / 2 : 0};
     if (settings.add_bos && settings.bos) window.tokens.front() = *settings.bos;
     out.push_back(std::move(window));
   }
@@ -35,17 +39,25 @@ std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenize
 
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token) {
   const float largest = *std::max_element(logits.begin(), logits.end());
-  // exp() in float, which is exact to an ulp and several times faster; four sums in double to keep the additions independent.
+  // exp() in float, which is exact to an ulp and several times faster; four sums in double to keep
+  // the additions independent.
   double sum[4] = {};
-  for (std::size_t i = 0; i < logits.size(); ++i) sum[i % 4] += static_cast<double>(std::exp(logits[i] - largest));
-  return std::log((sum[0] + sum[1]) + (sum[2] + sum[3])) - (static_cast<double>(logits[static_cast<std::size_t>(token)]) - static_cast<double>(largest));
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    sum[i % 4] += static_cast<double>(std::exp(logits[i] - largest));
+  return std::log((sum[0] + sum[1]) + (sum[2] + sum[3])) -
+         (static_cast<double>(logits[static_cast<std::size_t>(token)]) -
+          static_cast<double>(largest));
 }
 
-PerplexityResult perplexity(Session& session, std::string_view text, std::int64_t context, Protocol protocol, std::int64_t max_windows,
-                            const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress,
-                            const std::function<void(std::span<const float> logits)>& scored) {
-  ESP_CHECK(context <= session.context(), usage, "--context ", context, ": the session holds ", session.context(), " positions");
-  const std::vector<PerplexityWindow> windows = perplexity_windows(session.tokenizer(), text, context, protocol, max_windows);
+PerplexityResult perplexity(
+    Session& session, std::string_view text, std::int64_t context, Protocol protocol,
+    std::int64_t max_windows,
+    const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress,
+    const std::function<void(std::span<const float> logits)>& scored) {
+  ESP_CHECK(context <= session.context(), usage, "--context ", context, ": the session holds ",
+            session.context(), " positions");
+  const std::vector<PerplexityWindow> windows =
+      perplexity_windows(session.tokenizer(), text, context, protocol, max_windows);
   PerplexityResult result;
   double total = 0;
   std::int64_t done = 0;
@@ -53,11 +65,13 @@ PerplexityResult perplexity(Session& session, std::string_view text, std::int64_
     session.reset();
     // The last token is only predicted, never read.
     const std::span<const std::int32_t> read(window.tokens.data(), window.tokens.size() - 1);
-    session.prefill_scored(read, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {
-      total += negative_log_likelihood(logits, window.tokens[static_cast<std::size_t>(index) + 1]);
-      ++result.tokens;
-      if (scored) scored(logits);
-    });
+    session.prefill_scored(
+        read, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {
+          total +=
+              negative_log_likelihood(logits, window.tokens[static_cast<std::size_t>(index) + 1]);
+          ++result.tokens;
+          if (scored) scored(logits);
+        });
     result.mean_nll = total / static_cast<double>(result.tokens);
     result.perplexity = std::exp(result.mean_nll);
     if (progress) progress(++done, static_cast<std::int64_t>(windows.size()), result.perplexity);

@@ -12,7 +12,9 @@ namespace {
 
 using Logit = std::pair<float, std::int32_t>;  // (logit, id)
 
-bool better(const Logit& a, const Logit& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); }
+bool better(const Logit& a, const Logit& b) {
+  return a.first > b.first || (a.first == b.first && a.second < b.second);
+}
 
 }  // namespace
 
@@ -25,20 +27,25 @@ struct Sampler::State {
   SamplerOptions options;
   core::Rng rng;
   std::vector<std::int32_t> seen;
-  std::vector<Logit> logits;                // of all tokens that have a number; the first `sorted` are the best, best first
+  std::vector<Logit>
+      logits;  // of all tokens that have a number; the first `sorted` are the best, best first
   std::size_t sorted = 0;
-  std::vector<std::int32_t> window;         // distinct tokens under the penalty, ascending
+  std::vector<std::int32_t> window;  // distinct tokens under the penalty, ascending
   std::vector<Candidate> candidates;
 };
 
 Sampler::Sampler(const SamplerOptions& options) : state_(std::make_unique<State>(options)) {
-  ESP_CHECK(options.temperature >= 0 && std::isfinite(options.temperature), usage, "--temperature ", options.temperature, ": expected 0 or more");
-  ESP_CHECK(options.top_p > 0 && options.top_p <= 1, usage, "--top-p ", options.top_p, ": expected more than 0, at most 1");
-  ESP_CHECK(options.min_p >= 0 && options.min_p <= 1, usage, "--min-p ", options.min_p, ": expected 0 to 1");
+  ESP_CHECK(options.temperature >= 0 && std::isfinite(options.temperature), usage, "--temperature ",
+            options.temperature, ": expected 0 or more");
+  ESP_CHECK(options.top_p > 0 && options.top_p <= 1, usage, "--top-p ", options.top_p,
+            ": expected more than 0, at most 1");
+  ESP_CHECK(options.min_p >= 0 && options.min_p <= 1, usage, "--min-p ", options.min_p,
+            ": expected 0 to 1");
   ESP_CHECK(options.top_k >= 0, usage, "--top-k ", options.top_k, ": expected 0 (all) or more");
-  ESP_CHECK(options.repeat_penalty > 0 && std::isfinite(options.repeat_penalty), usage, "--repeat-penalty ", options.repeat_penalty,
-            ": expected more than 0 (1: none)");
-  ESP_CHECK(options.repeat_window >= 0, usage, "--repeat-window ", options.repeat_window, ": expected 0 (all) or more");
+  ESP_CHECK(options.repeat_penalty > 0 && std::isfinite(options.repeat_penalty), usage,
+            "--repeat-penalty ", options.repeat_penalty, ": expected more than 0 (1: none)");
+  ESP_CHECK(options.repeat_window >= 0, usage, "--repeat-window ", options.repeat_window,
+            ": expected 0 (all) or more");
 }
 Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;
@@ -47,24 +54,31 @@ Sampler& Sampler::operator=(Sampler&&) noexcept = default;
 const SamplerOptions& Sampler::options() const { return state_->options; }
 double Sampler::uniform() { return state_->rng.uniform(); }
 void Sampler::see(std::int32_t token) { state_->seen.push_back(token); }
-void Sampler::see(std::span<const std::int32_t> tokens) { state_->seen.insert(state_->seen.end(), tokens.begin(), tokens.end()); }
+void Sampler::see(std::span<const std::int32_t> tokens) {
+  state_->seen.insert(state_->seen.end(), tokens.begin(), tokens.end());
+}
 void Sampler::unsee(std::size_t n) {
   ESP_ASSERT(n <= state_->seen.size());
   state_->seen.resize(state_->seen.size() - n);
 }
 void Sampler::forget() { state_->seen.clear(); }
 
-// Before anything is dropped or sorted: logits[i] is that of the i-th token that has a number, ids ascending.
+// Before anything is dropped or sorted: logits[i] is that of the i-th token that has a number, ids
+// ascending.
 void Sampler::State::penalize() {
   if (options.repeat_penalty == 1) return;
-  const std::size_t n = options.repeat_window == 0 ? seen.size() : std::min(seen.size(), static_cast<std::size_t>(options.repeat_window));
+  const std::size_t n =
+      options.repeat_window == 0
+          ? seen.size()
+          : std::min(seen.size(), static_cast<std::size_t>(options.repeat_window));
   window.assign(seen.end() - static_cast<std::ptrdiff_t>(n), seen.end());
   std::sort(window.begin(), window.end());
   window.erase(std::unique(window.begin(), window.end()), window.end());
   const float penalty = static_cast<float>(options.repeat_penalty);
   auto at = logits.begin();
   for (const std::int32_t token : window) {
-    at = std::lower_bound(at, logits.end(), token, [](const Logit& l, std::int32_t id) { return l.second < id; });
+    at = std::lower_bound(at, logits.end(), token,
+                          [](const Logit& l, std::int32_t id) { return l.second < id; });
     if (at == logits.end()) return;
     if (at->second == token) at->first = at->first > 0 ? at->first / penalty : at->first * penalty;
   }
@@ -74,7 +88,8 @@ void Sampler::State::penalize() {
 void Sampler::State::sort_first(std::size_t n) {
   n = std::min(n, logits.size());
   if (n <= sorted) return;
-  std::partial_sort(logits.begin() + static_cast<std::ptrdiff_t>(sorted), logits.begin() + static_cast<std::ptrdiff_t>(n), logits.end(), better);
+  std::partial_sort(logits.begin() + static_cast<std::ptrdiff_t>(sorted),
+                    logits.begin() + static_cast<std::ptrdiff_t>(n), logits.end(), better);
   sorted = n;
 }
 
@@ -85,7 +100,8 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits_V
   s.candidates.clear();
   for (std::size_t i = 0; i < logits_V.size(); ++i)
     if (!std::isnan(logits_V[i])) s.logits.emplace_back(logits_V[i], static_cast<std::int32_t>(i));
-  ESP_CHECK(!s.logits.empty(), input, "none of the ", logits_V.size(), " logits is a number: the weights of this file are damaged");
+  ESP_CHECK(!s.logits.empty(), input, "none of the ", logits_V.size(),
+            " logits is a number: the weights of this file are damaged");
   s.penalize();
   const Logit best = *std::min_element(s.logits.begin(), s.logits.end(), better);
   if (s.options.temperature == 0) {
@@ -95,27 +111,35 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits_V
 
   // Relative to the best one; infinities have no difference.
   const auto weight = [&](const Logit& l) {
-    return l.first == best.first ? 1.0 : std::exp((static_cast<double>(l.first) - static_cast<double>(best.first)) / s.options.temperature);
+    return l.first == best.first
+               ? 1.0
+               : std::exp((static_cast<double>(l.first) - static_cast<double>(best.first)) /
+                          s.options.temperature);
   };
   std::size_t n = s.logits.size();
   if (s.options.top_k > 0 && static_cast<std::size_t>(s.options.top_k) < n) {
     n = static_cast<std::size_t>(s.options.top_k);
     s.sort_first(n);
   }
-  for (std::size_t i = 0; i < n; ++i) s.candidates.push_back({s.logits[i].second, weight(s.logits[i])});
+  for (std::size_t i = 0; i < n; ++i)
+    s.candidates.push_back({s.logits[i].second, weight(s.logits[i])});
   if (s.options.top_p < 1) {
     double total = 0, kept = 0;
     for (const Candidate& c : s.candidates) total += c.probability;
     std::size_t nucleus = 0;
     while (nucleus < n && (nucleus == 0 || kept < s.options.top_p * total)) {
-      if (nucleus == s.sorted) s.sort_first(std::min(n, std::max<std::size_t>(64, 4 * nucleus)));  // most nuclei are short
+      if (nucleus == s.sorted)
+        s.sort_first(std::min(n, std::max<std::size_t>(64, 4 * nucleus)));  // most nuclei are short
       kept += weight(s.logits[nucleus++]);
     }
     n = nucleus;
     s.candidates.clear();
-    for (std::size_t i = 0; i < n; ++i) s.candidates.push_back({s.logits[i].second, weight(s.logits[i])});
+    for (std::size_t i = 0; i < n; ++i)
+      s.candidates.push_back({s.logits[i].second, weight(s.logits[i])});
   }
-  if (s.options.min_p > 0) std::erase_if(s.candidates, [&](const Candidate& c) { return c.probability < s.options.min_p; });
+  if (s.options.min_p > 0)
+    std::erase_if(s.candidates,
+                  [&](const Candidate& c) { return c.probability < s.options.min_p; });
   double total = 0;
   for (const Candidate& c : s.candidates) total += c.probability;
   for (Candidate& c : s.candidates) c.probability /= total;

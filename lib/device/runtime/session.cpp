@@ -18,16 +18,20 @@ namespace {
 constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::int64_t kScoredTokens = 32;  // logits of so many tokens at once in prefill_scored()
 
-std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims, const std::string& path) {
-  ESP_CHECK(asked >= 0 && asked <= dims.positions, usage, "--context ", asked, ": ", path, " was made for at most ", dims.positions, " positions");
+std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims,
+                            const std::string& path) {
+  ESP_CHECK(asked >= 0 && asked <= dims.positions, usage, "--context ", asked, ": ", path,
+            " was made for at most ", dims.positions, " positions");
   return asked > 0 ? asked : std::min(dims.positions, kDefaultContext);
 }
 
 text::Tokenizer read_tokenizer(const std::string& path) {
-  return text::Tokenizer(text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))));
+  return text::Tokenizer(
+      text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))));
 }
 
-// None where it cannot be made: who only reads and writes ids must be able to, and who asks for it is told then.
+// None where it cannot be made: who only reads and writes ids must be able to, and who asks for it
+// is told then.
 std::optional<text::Tokenizer> tokenizer_if_any(const std::string& path) {
   try {
     return read_tokenizer(path);
@@ -59,20 +63,24 @@ struct Session::State {
   void check(std::span<const std::int32_t> tokens) const {
     ESP_CHECK(!tokens.empty(), usage, "no tokens to read");
     const auto n = static_cast<std::int64_t>(tokens.size());
-    ESP_CHECK(cache.position() + n <= cache.context(), usage, n, " tokens do not fit: ", cache.position(), " of ", cache.context(),
+    ESP_CHECK(cache.position() + n <= cache.context(), usage, n,
+              " tokens do not fit: ", cache.position(), " of ", cache.context(),
               " positions of the context are taken");
     for (const std::int32_t token : tokens)
-      ESP_CHECK(known(token), usage, "token ", token, " is not in the vocabulary of ", weights.dims.vocab);
+      ESP_CHECK(known(token), usage, "token ", token, " is not in the vocabulary of ",
+                weights.dims.vocab);
   }
 
-  // Runs tokens in pieces; after each piece calls done(first index, first needed within the piece, size of the piece).
+  // Runs tokens in pieces; after each piece calls done(first index, first needed within the piece,
+  // size of the piece).
   template <typename F>
   void run(std::span<const std::int32_t> tokens, std::int64_t first_needed, F&& done) {
     const auto total = static_cast<std::int64_t>(tokens.size());
     for (std::int64_t begin = 0; begin < total; begin += forward.max_tokens()) {
       const std::int64_t n = std::min(forward.max_tokens(), total - begin);
       const std::int64_t needed = std::clamp<std::int64_t>(first_needed - begin, 0, n);
-      forward.run(tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n)), needed, active_tap());
+      forward.run(tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n)),
+                  needed, active_tap());
       done(begin, needed, n);
     }
   }
@@ -81,7 +89,8 @@ struct Session::State {
   std::int64_t bytes_before;  // of the process, before anything was loaded
   const kernels::KernelTable& table;
   core::ThreadPool pool;
-  std::optional<text::Tokenizer> tokenizer;  // of the file; none until it is asked for, or before the weights (SessionOptions)
+  std::optional<text::Tokenizer>
+      tokenizer;  // of the file; none until it is asked for, or before the weights (SessionOptions)
   Weights weights;
   KvCache cache;
   Forward forward;
@@ -90,7 +99,8 @@ struct Session::State {
   Session::Tap tap;
 };
 
-Session::Session(const std::string& gguf_path, const SessionOptions& options) : state_(std::make_unique<State>(gguf_path, options)) {}
+Session::Session(const std::string& gguf_path, const SessionOptions& options)
+    : state_(std::make_unique<State>(gguf_path, options)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -100,7 +110,8 @@ const arch::ModelDims& Session::dims() const { return state_->weights.dims; }
 const text::Tokenizer& Session::tokenizer() const {
   if (!state_->tokenizer) {
     text::Tokenizer made = read_tokenizer(state_->path);
-    ESP_CHECK(made.vocab_size() == dims().vocab, input, state_->path, ": the tokenizer has ", made.vocab_size(), " tokens, the model ", dims().vocab);
+    ESP_CHECK(made.vocab_size() == dims().vocab, input, state_->path, ": the tokenizer has ",
+              made.vocab_size(), " tokens, the model ", dims().vocab);
     state_->tokenizer.emplace(std::move(made));
   }
   return *state_->tokenizer;
@@ -110,7 +121,9 @@ std::string Session::packed_file() const {
   const std::optional<PackedFile>& packed = state_->weights.packed;
   return packed && packed->usable() ? packed->path() : "";
 }
-std::string Session::packed_refusal() const { return state_->weights.packed ? state_->weights.packed->refusal() : ""; }
+std::string Session::packed_refusal() const {
+  return state_->weights.packed ? state_->weights.packed->refusal() : "";
+}
 int Session::threads() const { return state_->pool.size(); }
 std::int64_t Session::context() const { return state_->cache.context(); }
 std::int64_t Session::position() const { return state_->cache.position(); }
@@ -119,16 +132,19 @@ std::int64_t Session::kv_bytes_per_token() const { return state_->cache.bytes_pe
 
 std::int64_t Session::predicted_peak_bytes() const {
   const State& s = *state_;
-  return s.bytes_before + s.weights.bytes_per_token + s.cache.bytes() + s.forward.scratch_bytes() + s.logits_V.bytes();
+  return s.bytes_before + s.weights.bytes_per_token + s.cache.bytes() + s.forward.scratch_bytes() +
+         s.logits_V.bytes();
 }
 std::int64_t Session::layer_macs_per_token() const {
   std::int64_t sum = 0;
   for (const LayerWeights& l : state_->weights.layers)
-    for (const kernels::Matrix* m : {&l.q, &l.k, &l.v, &l.attn_out, &l.gate, &l.up, &l.down}) sum += m->rows() * m->cols();
+    for (const kernels::Matrix* m : {&l.q, &l.k, &l.v, &l.attn_out, &l.gate, &l.up, &l.down})
+      sum += m->rows() * m->cols();
   return sum;
 }
 Session::Peaks Session::measure_peaks() {
-  Peaks out{.read_bytes_per_second = {}, .int8_macs_per_second = kernels::int8_peak(state_->table, state_->pool)};
+  Peaks out{.read_bytes_per_second = {},
+            .int8_macs_per_second = kernels::int8_peak(state_->table, state_->pool)};
   try {
     out.read_bytes_per_second = kernels::read_bandwidth(state_->table, state_->pool);
   } catch (const core::Error& error) {
@@ -141,7 +157,8 @@ void Session::reset() { state_->cache.clear(); }
 
 void Session::rewind(std::int64_t position) {
   KvCache& cache = state_->cache;
-  ESP_CHECK(position >= cache.earliest_rewind() && position <= cache.position(), usage, "rewind to ", position, ": expected ", cache.earliest_rewind(), " to ",
+  ESP_CHECK(position >= cache.earliest_rewind() && position <= cache.position(), usage,
+            "rewind to ", position, ": expected ", cache.earliest_rewind(), " to ",
             cache.position());
   cache.rewind(position);
 }
@@ -157,17 +174,20 @@ std::span<const float> Session::prefill(std::span<const std::int32_t> tokens) {
   return {s.logits_V.data(), s.vocab()};
 }
 
-void Session::prefill_scored(std::span<const std::int32_t> tokens, std::int64_t first_scored,
-                             const std::function<void(std::int64_t index, std::span<const float> logits)>& take) {
+void Session::prefill_scored(
+    std::span<const std::int32_t> tokens, std::int64_t first_scored,
+    const std::function<void(std::int64_t index, std::span<const float> logits)>& take) {
   State& s = *state_;
   s.check(tokens);
   ESP_CHECK(first_scored >= 0, usage, "first scored token ", first_scored, ", expected 0 or more");
-  if (s.scored_TV.data() == nullptr) s.scored_TV = Buffer<float>(kScoredTokens * s.weights.dims.vocab);
+  if (s.scored_TV.data() == nullptr)
+    s.scored_TV = Buffer<float>(kScoredTokens * s.weights.dims.vocab);
   s.run(tokens, first_scored, [&](std::int64_t begin, std::int64_t needed, std::int64_t n) {
     for (std::int64_t t = needed; t < n; t += kScoredTokens) {
       const std::int64_t some = std::min(kScoredTokens, n - t);
       s.forward.logits(t, some, s.scored_TV.data(), s.active_tap());
-      for (std::int64_t i = 0; i < some; ++i) take(begin + t + i, {s.scored_TV.data() + i * s.weights.dims.vocab, s.vocab()});
+      for (std::int64_t i = 0; i < some; ++i)
+        take(begin + t + i, {s.scored_TV.data() + i * s.weights.dims.vocab, s.vocab()});
     }
   });
 }

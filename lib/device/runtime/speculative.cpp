@@ -15,7 +15,8 @@ double probability_of(std::int32_t id, std::span<const Candidate> candidates) {
 
 }  // namespace
 
-void residual_distribution(std::span<const Candidate> p, std::span<const Candidate> q, std::vector<double>& scratch_V, std::vector<Candidate>& out) {
+void residual_distribution(std::span<const Candidate> p, std::span<const Candidate> q,
+                           std::vector<double>& scratch_V, std::vector<Candidate>& out) {
   for (const Candidate& c : q) scratch_V[static_cast<std::size_t>(c.id)] = c.probability;
   out.clear();
   double total = 0;
@@ -30,7 +31,8 @@ void residual_distribution(std::span<const Candidate> p, std::span<const Candida
   if (out.empty()) out.assign(p.begin(), p.end());
 }
 
-SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sampler& sampler, std::span<const std::int32_t> text, std::int64_t n_draft,
+SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sampler& sampler,
+                                    std::span<const std::int32_t> text, std::int64_t n_draft,
                                     const std::set<std::int32_t>& ends, const TakeToken& take) {
   const auto length = static_cast<std::int64_t>(text.size());
   ESP_ASSERT(target.position() == length - 1 && draft.position() < length);
@@ -42,7 +44,8 @@ SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sam
   draft_distributions_.clear();
   std::span<const float> logits;
   for (std::int64_t i = 0; i < n_draft; ++i) {
-    logits = i == 0 ? draft.read(text.subspan(static_cast<std::size_t>(draft.position()))) : draft.read({&guesses_.back(), 1});
+    logits = i == 0 ? draft.read(text.subspan(static_cast<std::size_t>(draft.position())))
+                    : draft.read({&guesses_.back(), 1});
     const std::span<const Candidate> q = sampler.distribution(logits);
     draft_distributions_.emplace_back(q.begin(), q.end());
     guesses_.push_back(sampler.draw(draft_distributions_.back()));
@@ -83,7 +86,8 @@ SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sam
     judge(0, target.read(guesses_));
   else
     target.read_scored(guesses_, judge);
-  // Both keep the text up to and with the guesses taken; the token behind them has been read by neither.
+  // Both keep the text up to and with the guesses taken; the token behind them has been read by
+  // neither.
   target.rewind(length + out.accepted);
   draft.rewind(std::min(draft.position(), length + out.accepted));
   return out;

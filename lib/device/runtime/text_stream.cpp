@@ -17,7 +17,8 @@ std::size_t character_length(unsigned char lead) {
   return 1;
 }
 
-// Length of the part of text[0, end) after which no character is open. Only the last three bytes can belong to one.
+// Length of the part of text[0, end) after which no character is open. Only the last three bytes
+// can belong to one.
 std::size_t whole_characters(std::string_view text, std::size_t end) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, end); ++back) {
     const unsigned char c = static_cast<unsigned char>(text[end - back]);
@@ -30,7 +31,8 @@ std::size_t whole_characters(std::string_view text, std::size_t end) {
 }  // namespace
 
 TextStream::TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {
-  for (const std::string& stop : stops_) ESP_CHECK(!stop.empty(), usage, "--stop: an empty string would stop everything");
+  for (const std::string& stop : stops_)
+    ESP_CHECK(!stop.empty(), usage, "--stop: an empty string would stop everything");
 }
 
 std::string TextStream::take(std::size_t n) {
@@ -41,7 +43,8 @@ std::string TextStream::take(std::size_t n) {
 
 std::string TextStream::push(std::string_view bytes) {
   if (stopped()) return {};
-  // Byte by byte, so that the stop string which ends first counts, and of those that end together the longest.
+  // Byte by byte, so that the stop string which ends first counts, and of those that end together
+  // the longest.
   for (const char byte : bytes) {
     held_ += byte;
     for (const std::string& stop : stops_)
@@ -59,8 +62,6 @@ std::string TextStream::push(std::string_view bytes) {
   return take(whole_characters(held_, held_.size() - open));
 }
 
-std::string TextStream::finish() {
-  return take(held_.size());
-}
+std::string TextStream::finish() { return take(held_.size()); }
 
 }  // namespace espalier::runtime

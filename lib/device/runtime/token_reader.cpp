@@ -22,8 +22,8 @@ void TokenReader::keep_common(std::span<const std::int32_t> tokens) {
 
 std::span<const float> TokenReader::read_all(std::span<const std::int32_t> tokens) {
   ESP_CHECK(!tokens.empty(), usage, "no tokens to read");
-  ESP_CHECK(static_cast<std::int64_t>(tokens.size()) <= session_.context(), usage, "a text of ", tokens.size(), " tokens does not fit into --context ",
-            session_.context());
+  ESP_CHECK(static_cast<std::int64_t>(tokens.size()) <= session_.context(), usage, "a text of ",
+            tokens.size(), " tokens does not fit into --context ", session_.context());
   keep_common(tokens);
   return read(tokens.subspan(held_.size()));
 }
@@ -37,8 +37,9 @@ std::span<const float> TokenReader::read(std::span<const std::int32_t> tokens) {
   return logits;
 }
 
-void TokenReader::read_scored(std::span<const std::int32_t> tokens,
-                              const std::function<void(std::int64_t index, std::span<const float> logits_V)>& take) {
+void TokenReader::read_scored(
+    std::span<const std::int32_t> tokens,
+    const std::function<void(std::int64_t index, std::span<const float> logits_V)>& take) {
   try {
     session_.prefill_scored(tokens, 0, take);
   } catch (...) {  // how far it came is unknown

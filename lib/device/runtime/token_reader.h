@@ -1,5 +1,5 @@
-// A session and the tokens it has read, so that a text that begins like the last one is not read again: what both share stays in the KV
-// cache.
+// A session and the tokens it has read, so that a text that begins like the last one is not read
+// again: what both share stays in the KV cache.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -20,12 +20,16 @@ class TokenReader {
   std::int64_t room() const { return session_.context() - position(); }
 
   void reset();
-  void keep_common(std::span<const std::int32_t> tokens);  // what was read and `tokens` begins with, but never all of `tokens`
-  // Makes the session hold exactly `tokens` (not empty); logits of the last one [V]. Error(usage) when they do not fit.
+  void keep_common(std::span<const std::int32_t> tokens);  // what was read and `tokens` begins
+                                                           // with, but never all of `tokens`
+  // Makes the session hold exactly `tokens` (not empty); logits of the last one [V]. Error(usage)
+  // when they do not fit.
   std::span<const float> read_all(std::span<const std::int32_t> tokens);
   // Appends; the logits of the last token, or those of every one (Session::prefill_scored).
   std::span<const float> read(std::span<const std::int32_t> tokens);
-  void read_scored(std::span<const std::int32_t> tokens, const std::function<void(std::int64_t index, std::span<const float> logits_V)>& take);
+  void read_scored(
+      std::span<const std::int32_t> tokens,
+      const std::function<void(std::int64_t index, std::span<const float> logits_V)>& take);
   void rewind(std::int64_t position);  // keeps the first `position` tokens
 
  private:

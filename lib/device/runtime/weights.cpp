@@ -29,7 +29,8 @@ std::vector<std::int64_t> expected_shape(const arch::TensorRef& ref) {
   return ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
 }
 
-// Names and shapes of all tensors against the table; throws one Error with every problem (at most kListed of them spelled out).
+// Names and shapes of all tensors against the table; throws one Error with every problem (at most
+// kListed of them spelled out).
 void check_tensors(const format::GgufHeader& header, const arch::GgufModel& model) {
   constexpr std::size_t kListed = 20;
   std::vector<std::string> problems;
@@ -42,25 +43,30 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
     if (tensor == nullptr)
       problems.push_back("tensor '" + name + "' is missing");
     else if (tensor->ne != expected_shape(ref))
-      problems.push_back("tensor '" + name + "' has the shape " + shape_text(tensor->ne) + ", expected " + shape_text(expected_shape(ref)));
+      problems.push_back("tensor '" + name + "' has the shape " + shape_text(tensor->ne) +
+                         ", expected " + shape_text(expected_shape(ref)));
   }
   const auto divisors = [&](Role role) {
     const std::string name = arch::gguf_name(role, -1);
     expected.insert(name);
     const std::vector<std::int64_t> shape{model.dims.rotated() / 2};
     if (header.tensor(name)->ne != shape)
-      problems.push_back("tensor '" + name + "' has the shape " + shape_text(header.tensor(name)->ne) + ", expected " + shape_text(shape));
+      problems.push_back("tensor '" + name + "' has the shape " +
+                         shape_text(header.tensor(name)->ne) + ", expected " + shape_text(shape));
   };
   if (model.rope_factors) divisors(Role::rope_freqs);
   if (model.long_factors)
     for (const Role role : {Role::rope_factors_long, Role::rope_factors_short}) divisors(role);
   for (const format::GgufTensor& tensor : header.tensors())
-    if (!expected.contains(tensor.name)) problems.push_back("tensor '" + tensor.name + "' is not part of the architecture");
+    if (!expected.contains(tensor.name))
+      problems.push_back("tensor '" + tensor.name + "' is not part of the architecture");
   if (problems.empty()) return;
 
   std::ostringstream text;
-  text << header.path() << ": the tensors do not fit architecture '" << model.arch->gguf << "' (" << problems.size() << " problems):";
-  for (std::size_t i = 0; i < std::min(problems.size(), kListed); ++i) text << "\n  " << problems[i];
+  text << header.path() << ": the tensors do not fit architecture '" << model.arch->gguf << "' ("
+       << problems.size() << " problems):";
+  for (std::size_t i = 0; i < std::min(problems.size(), kListed); ++i)
+    text << "\n  " << problems[i];
   if (problems.size() > kListed) text << "\n  and " << problems.size() - kListed << " more";
   core::fail(core::ErrorKind::input, text.str());
 }
@@ -68,7 +74,8 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
 // Kernels may load this many bytes past a matrix that they read in place.
 constexpr std::uint64_t kReadAhead = 32;
 
-// What loading needs of the header: the tokenizer's strings, several times the size of this, are let go before the weights come.
+// What loading needs of the header: the tokenizer's strings, several times the size of this, are
+// let go before the weights come.
 struct Index {
   arch::GgufModel model;
   std::map<std::string, format::GgufTensor> tensors;
@@ -97,17 +104,22 @@ Index read_index(const std::string& path) {
 
 class Loader {
  public:
-  Loader(const Index& index, Weights& weights, const std::function<kernels::Matrix(const MatrixBytes&)>& make) : index_(index), weights_(weights), make_(make) {}
+  Loader(const Index& index, Weights& weights,
+         const std::function<kernels::Matrix(const MatrixBytes&)>& make)
+      : index_(index), weights_(weights), make_(make) {}
 
   kernels::Matrix matrix(Role role, int layer) {
     const format::GgufTensor* tensor = find(role, layer);
-    return tensor != nullptr ? rows(role, layer, 0, tensor->rows()) : kernels::Matrix{};  // checked before: only for what the layer does not have
+    return tensor != nullptr
+               ? rows(role, layer, 0, tensor->rows())
+               : kernels::Matrix{};  // checked before: only for what the layer does not have
   }
   kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
     const format::GgufTensor* tensor = find(role, layer);
     if (tensor == nullptr || n == 0) return {};
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
-    const auto source = readable_past_the_end(bytes(*tensor).subspan(static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
+    const auto source = readable_past_the_end(bytes(*tensor).subspan(
+        static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
     kernels::Matrix out = make_({.tensor = *tensor, .first = first, .n = n, .bytes = source});
     bytes_per_token += out.gguf_bytes();
     return out;
@@ -123,7 +135,8 @@ class Loader {
     const format::GgufTensor* tensor = find(role, layer);
     if (tensor == nullptr) return {};
     std::vector<float> out(static_cast<std::size_t>(tensor->cols() * tensor->rows()));
-    format::info(tensor->format).decode(bytes(*tensor).data(), out.data(), tensor->cols() * tensor->rows());
+    format::info(tensor->format)
+        .decode(bytes(*tensor).data(), out.data(), tensor->cols() * tensor->rows());
     return out;
   }
 
@@ -131,17 +144,24 @@ class Loader {
 
  private:
   // Two roles share a name: only one of them is the family's.
-  const format::GgufTensor* find(Role role, int layer) const { return arch::find_spec(*weights_.arch, role) != nullptr || !shared(role) ? index_.find(role, layer) : nullptr; }
+  const format::GgufTensor* find(Role role, int layer) const {
+    return arch::find_spec(*weights_.arch, role) != nullptr || !shared(role)
+               ? index_.find(role, layer)
+               : nullptr;
+  }
   static bool shared(Role role) { return role == Role::ffn_up || role == Role::ffn_gate_up; }
   std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
     return weights_.file.bytes().subspan(tensor.offset, tensor.bytes);
   }
-  // A tensor that ends so close to the end of the last page that reading ahead would leave the mapping is copied.
+  // A tensor that ends so close to the end of the last page that reading ahead would leave the
+  // mapping is copied.
   std::span<const std::byte> readable_past_the_end(std::span<const std::byte> source) {
     const auto file = weights_.file.bytes();
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     const std::size_t mapped = (file.size() + page - 1) / page * page;
-    if (static_cast<std::size_t>(source.data() - file.data()) + source.size() + kReadAhead <= mapped) return source;
+    if (static_cast<std::size_t>(source.data() - file.data()) + source.size() + kReadAhead <=
+        mapped)
+      return source;
     std::vector<std::byte>& copy = weights_.padded.emplace_back(source.begin(), source.end());
     copy.resize(source.size() + kReadAhead);
     return std::span<const std::byte>(copy).first(source.size());
@@ -152,13 +172,16 @@ class Loader {
   const std::function<kernels::Matrix(const MatrixBytes&)>& make_;
 };
 
-std::vector<double> inverse_frequencies(const arch::GgufModel& model, const std::vector<float>& factors, const std::string& path) {
+std::vector<double> inverse_frequencies(const arch::GgufModel& model,
+                                        const std::vector<float>& factors,
+                                        const std::string& path) {
   if (factors.empty()) return arch::rope_inverse_frequencies(model.dims);
   arch::ModelDims unscaled = model.dims;
   unscaled.rope_scaling = {};
   std::vector<double> out = arch::rope_inverse_frequencies(unscaled);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    ESP_CHECK(factors[i] > 0, input, path, ": tensor 'rope_freqs.weight' has the divisor ", factors[i], " at ", i, ", expected positive numbers");
+    ESP_CHECK(factors[i] > 0, input, path, ": tensor 'rope_freqs.weight' has the divisor ",
+              factors[i], " at ", i, ", expected positive numbers");
     out[i] /= static_cast<double>(factors[i]);
   }
   return out;
@@ -207,19 +230,25 @@ LayerWeights load_layer(Loader& load, const Weights& w, int l) {
   return out;
 }
 
-void load_frequencies(Loader& load, const arch::GgufModel& model, const std::string& path, Weights& w) {
+void load_frequencies(Loader& load, const arch::GgufModel& model, const std::string& path,
+                      Weights& w) {
   if (model.long_factors) {
     w.dims.long_rope.long_factors = load.vector(Role::rope_factors_long, -1);
     w.dims.long_rope.short_factors = load.vector(Role::rope_factors_short, -1);
     for (const auto* factors : {&w.dims.long_rope.long_factors, &w.dims.long_rope.short_factors})
-      for (const float f : *factors) ESP_CHECK(f > 0, input, path, ": a divisor in rope_factors_long or _short.weight is ", f, ", expected positive numbers");
+      for (const float f : *factors)
+        ESP_CHECK(f > 0, input, path, ": a divisor in rope_factors_long or _short.weight is ", f,
+                  ", expected positive numbers");
     w.inverse_frequencies = arch::rope_inverse_frequencies(w.dims);
     w.beyond_inverse_frequencies = arch::rope_inverse_frequencies(w.dims, false, true);
   } else {
-    w.inverse_frequencies = inverse_frequencies(model, model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
+    w.inverse_frequencies = inverse_frequencies(
+        model, model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
     w.beyond_inverse_frequencies = w.inverse_frequencies;
   }
-  w.local_inverse_frequencies = w.dims.local_rope_theta > 0 ? arch::rope_inverse_frequencies(w.dims, true) : w.inverse_frequencies;
+  w.local_inverse_frequencies = w.dims.local_rope_theta > 0
+                                    ? arch::rope_inverse_frequencies(w.dims, true)
+                                    : w.inverse_frequencies;
 }
 
 }  // namespace
@@ -229,33 +258,44 @@ void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) con
     output.decode_row(token, out_H);
   } else {
     const std::uint64_t row_bytes = token_embd.bytes / static_cast<std::uint64_t>(dims.vocab);
-    format::info(token_embd.format).decode(file.bytes().data() + token_embd.offset + static_cast<std::uint64_t>(token) * row_bytes, out_H, dims.hidden);
+    format::info(token_embd.format)
+        .decode(
+            file.bytes().data() + token_embd.offset + static_cast<std::uint64_t>(token) * row_bytes,
+            out_H, dims.hidden);
   }
   if (!positions_PH.empty())
-    for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] += positions_PH[static_cast<std::size_t>(position * dims.hidden + i)];
+    for (std::int64_t i = 0; i < dims.hidden; ++i)
+      out_H[i] += positions_PH[static_cast<std::size_t>(position * dims.hidden + i)];
   if (!arch->scaled_embedding) return;
   const float scale = std::sqrt(static_cast<float>(dims.hidden));
   for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] *= scale;
 }
 
-Weights read_weights(const std::string& path, const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
+Weights read_weights(const std::string& path,
+                     const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
   const Index index = read_index(path);
   Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
-  ESP_CHECK(w.file.bytes().size() >= index.end, input, path, ": the file became shorter while it was opened");
+  ESP_CHECK(w.file.bytes().size() >= index.end, input, path,
+            ": the file became shorter while it was opened");
   Loader load(index, w, make);
   load_frequencies(load, index.model, path, w);
   w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
   w.output_norm_H = load.vector(Role::output_norm, -1);
   w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
-  w.positions_PH = load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
-  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l) w.layers.push_back(load_layer(load, w, l));
-  w.bytes_per_token = load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
+  w.positions_PH =
+      load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
+  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
+    w.layers.push_back(load_layer(load, w, l));
+  w.bytes_per_token =
+      load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
   return w;
 }
 
-Weights load_weights(const std::string& path, const kernels::KernelTable& table, core::ThreadPool& pool, bool packed_file) {
-  std::optional<PackedFile> packed = packed_file ? PackedFile::open_beside(path, table) : std::nullopt;
+Weights load_weights(const std::string& path, const kernels::KernelTable& table,
+                     core::ThreadPool& pool, bool packed_file) {
+  std::optional<PackedFile> packed =
+      packed_file ? PackedFile::open_beside(path, table) : std::nullopt;
   bool in_place = false;
   Weights w = read_weights(path, [&](const MatrixBytes& m) {
     const format::FormatId format = m.tensor.format;
@@ -263,12 +303,14 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
       in_place = true;
       return kernels::Matrix(table, format, m.bytes, m.n, m.tensor.cols(), pool);
     }
-    if (packed && packed->usable()) return kernels::Matrix::of_packed(table, format, packed->bytes(m), m.n, m.tensor.cols());
+    if (packed && packed->usable())
+      return kernels::Matrix::of_packed(table, format, packed->bytes(m), m.n, m.tensor.cols());
     kernels::Matrix out(table, format, m.bytes, m.n, m.tensor.cols(), pool);
     core::drop_pages(m.bytes);
     return out;
   });
-  if (!in_place) core::drop_pages(w.file.bytes());  // what lay between the matrices came along with them
+  if (!in_place)
+    core::drop_pages(w.file.bytes());  // what lay between the matrices came along with them
   w.packed = std::move(packed);
   ::malloc_trim(0);  // the names of tensors and what packing needed
   return w;

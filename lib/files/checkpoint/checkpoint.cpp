@@ -1,4 +1,5 @@
-// Reading values: whatever the stored format and row order, callers get float rows in the Hugging Face order.
+// Reading values: whatever the stored format and row order, callers get float rows in the Hugging
+// Face order.
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
@@ -15,13 +16,16 @@ namespace {
 
 constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
 
-// Rows [begin, begin + n) of a matrix. A permuted tensor is read in whole heads, because the rows of a head are interleaved.
-void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n, float* out) {
+// Rows [begin, begin + n) of a matrix. A permuted tensor is read in whole heads, because the rows
+// of a head are interleaved.
+void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin,
+                      std::int64_t n, float* out) {
   const format::QuantFormat& f = format::info(t.format);
   const std::int64_t row_bytes = format::matrix_bytes(t.format, 1, t.cols);
   const bool permuted = t.transform == arch::Transform::rope_permute;
   const std::int64_t unit = permuted ? head_dim : 1;
-  const std::int64_t window_rows = std::max<std::int64_t>(1, kWindowBytes / (row_bytes * unit)) * unit;
+  const std::int64_t window_rows =
+      std::max<std::int64_t>(1, kWindowBytes / (row_bytes * unit)) * unit;
   std::vector<std::byte> bytes;
   for (std::int64_t row = begin; row < begin + n;) {
     const std::int64_t window_begin = row / unit * unit;
@@ -31,23 +35,26 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
     t.file->read(t.offset + static_cast<std::uint64_t>(window_begin * row_bytes), bytes);
     const std::int64_t end = std::min(window_end, begin + n);
     if (!permuted) {
-      f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols, (end - row) * t.cols);
+      f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols,
+               (end - row) * t.cols);
     } else {
       for (std::int64_t r = row; r < end; ++r)
-        f.decode(bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes, out + (r - begin) * t.cols, t.cols);
+        f.decode(bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes,
+                 out + (r - begin) * t.cols, t.cols);
     }
     row = end;
   }
 }
 
-// The same of a matrix stored columns first: a float format, so that a value is where its index says. Whole columns where much of them is
-// wanted, else a piece of each.
+// The same of a matrix stored columns first: a float format, so that a value is where its index
+// says. Whole columns where much of them is wanted, else a piece of each.
 void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_t n, float* out) {
   const format::QuantFormat& f = format::info(t.format);
   const std::int64_t value_bytes = format::matrix_bytes(t.format, 1, 1);
   const bool pieces = n < t.rows / 8;
   const std::int64_t at = pieces ? begin : 0, width = pieces ? n : t.rows;
-  const std::int64_t columns = pieces ? 1 : std::max<std::int64_t>(1, kWindowBytes / (width * value_bytes));
+  const std::int64_t columns =
+      pieces ? 1 : std::max<std::int64_t>(1, kWindowBytes / (width * value_bytes));
   std::vector<std::byte> bytes;
   std::vector<float> values;
   for (std::int64_t c = 0; c < t.cols; c += columns) {
@@ -57,11 +64,13 @@ void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_
     t.file->read(t.offset + static_cast<std::uint64_t>((c * t.rows + at) * value_bytes), bytes);
     f.decode(bytes.data(), values.data(), m * width);
     for (std::int64_t r = 0; r < n; ++r)
-      for (std::int64_t j = 0; j < m; ++j) out[r * t.cols + c + j] = values[static_cast<std::size_t>(j * width + begin - at + r)];
+      for (std::int64_t j = 0; j < m; ++j)
+        out[r * t.cols + c + j] = values[static_cast<std::size_t>(j * width + begin - at + r)];
   }
 }
 
-void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n, float* out) {
+void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n,
+                 float* out) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
   std::vector<float> values(static_cast<std::size_t>(t.rows));
   t.file->read(t.offset, bytes);
@@ -69,9 +78,12 @@ void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begi
   const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   switch (t.transform) {
     case arch::Transform::transpose:  // of matrices only
-    case arch::Transform::none: std::copy_n(values.begin() + begin, n, out); break;
+    case arch::Transform::none:
+      std::copy_n(values.begin() + begin, n, out);
+      break;
     case arch::Transform::rope_permute:
-      for (std::int64_t i = 0; i < n; ++i) out[i] = stored(arch::rope_permuted_row(begin + i, head_dim));
+      for (std::int64_t i = 0; i < n; ++i)
+        out[i] = stored(arch::rope_permuted_row(begin + i, head_dim));
       break;
     case arch::Transform::plus_one:
       for (std::int64_t i = 0; i < n; ++i) out[i] = stored(begin + i) - 1.0f;
@@ -89,9 +101,11 @@ struct Checkpoint::State {
 
   const StoredTensor& tensor(arch::Role role, int layer) const {
     const arch::TensorSpec* spec = arch::find_spec(*source.arch, role);
-    ESP_CHECK(spec != nullptr, internal, "architecture ", source.arch->name, " has no tensor ", arch::role_name(role));
+    ESP_CHECK(spec != nullptr, internal, "architecture ", source.arch->name, " has no tensor ",
+              arch::role_name(role));
     const auto it = source.tensors.find({role, arch::is_layer_spec(*spec) ? layer : -1});
-    ESP_CHECK(it != source.tensors.end(), internal, source.path, ": no tensor ", arch::role_name(role), " in layer ", layer,
+    ESP_CHECK(it != source.tensors.end(), internal, source.path, ": no tensor ",
+              arch::role_name(role), " in layer ", layer,
               source.tensors.empty() ? " (only the config was opened)" : "");
     return it->second;
   }
@@ -109,7 +123,8 @@ Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
   if (std::filesystem::is_directory(path, unreadable)) {
     checkpoint.state_->source = open_hf_directory(path, need_tensors);
   } else if (path.ends_with(".json")) {
-    ESP_CHECK(!need_tensors, input, path, ": this needs the weights too; give the model's directory instead of its config");
+    ESP_CHECK(!need_tensors, input, path,
+              ": this needs the weights too; give the model's directory instead of its config");
     checkpoint.state_->source = open_bare_config(path);
   } else {
     checkpoint.state_->source = open_gguf(path);
@@ -122,13 +137,21 @@ void Checkpoint::fill_absent_blocks() {
   const arch::Arch& target = arch::gguf_target(*source.arch, source.dims);
   const arch::ModelDims whole = arch::gguf_sizes(target, source.dims);
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, whole)) {
-    if (ref.layer < 0 || !arch::in_absent_block(ref.spec->role, source.dims.layers[static_cast<std::size_t>(ref.layer)])) continue;
+    if (ref.layer < 0 ||
+        !arch::in_absent_block(ref.spec->role,
+                               source.dims.layers[static_cast<std::size_t>(ref.layer)]))
+      continue;
     const bool gain = ref.is_vector && !arch::is_bias(ref.spec->role);
-    source.tensors[{ref.spec->role, ref.layer}] = {.rows = ref.rows, .cols = ref.cols, .is_vector = ref.is_vector, .filler = gain ? 1.0f : 0.0f};
+    source.tensors[{ref.spec->role, ref.layer}] = {.rows = ref.rows,
+                                                   .cols = ref.cols,
+                                                   .is_vector = ref.is_vector,
+                                                   .filler = gain ? 1.0f : 0.0f};
   }
   source.dims = whole;
 }
-bool Checkpoint::filled(arch::Role role, int layer) const { return state_->tensor(role, layer).file == nullptr; }
+bool Checkpoint::filled(arch::Role role, int layer) const {
+  return state_->tensor(role, layer).file == nullptr;
+}
 
 const std::string& Checkpoint::path() const { return state_->source.path; }
 const arch::Arch& Checkpoint::arch() const { return *state_->source.arch; }
@@ -137,16 +160,23 @@ bool Checkpoint::is_gguf() const { return state_->source.is_gguf; }
 std::uint64_t Checkpoint::file_bytes() const { return state_->source.file_bytes; }
 bool Checkpoint::has_tokenizer() const { return state_->source.has_tokenizer; }
 const std::string& Checkpoint::hf_config() const { return state_->source.hf_config; }
-const std::string& Checkpoint::hf_generation_config() const { return state_->source.hf_generation_config; }
+const std::string& Checkpoint::hf_generation_config() const {
+  return state_->source.hf_generation_config;
+}
 const std::string& Checkpoint::name() const { return state_->source.name; }
 
 const text::TokenizerData& Checkpoint::tokenizer() const {
-  ESP_CHECK(has_tokenizer(), input, path(), ": there is no tokenizer (tokenizer.json or tokenizer.model, or tokenizer.ggml.* in a GGUF)");
-  std::call_once(state_->tokenizer_once, [this] { state_->tokenizer = state_->source.load_tokenizer(); });
+  ESP_CHECK(
+      has_tokenizer(), input, path(),
+      ": there is no tokenizer (tokenizer.json or tokenizer.model, or tokenizer.ggml.* in a GGUF)");
+  std::call_once(state_->tokenizer_once,
+                 [this] { state_->tokenizer = state_->source.load_tokenizer(); });
   return state_->tokenizer;
 }
 
-format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const { return state_->tensor(role, layer).format; }
+format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const {
+  return state_->tensor(role, layer).format;
+}
 
 format::FormatId Checkpoint::float_format() const {
   std::optional<format::FormatId> all;
@@ -155,13 +185,15 @@ format::FormatId Checkpoint::float_format() const {
     if (all && *all != tensor.format) return format::FormatId::f32;
     all = tensor.format;
   }
-  return all == format::FormatId::f16 || all == format::FormatId::bf16 ? *all : format::FormatId::f32;
+  return all == format::FormatId::f16 || all == format::FormatId::bf16 ? *all
+                                                                       : format::FormatId::f32;
 }
 
-void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n, float* out) const {
+void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+                           float* out) const {
   const StoredTensor& t = state_->tensor(role, layer);
-  ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal, "rows ", row_begin, " + ", n, " of ",
-            arch::role_name(role), " which has ", t.rows);
+  ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal,
+            "rows ", row_begin, " + ", n, " of ", arch::role_name(role), " which has ", t.rows);
   if (n == 0) return;
   if (t.file == nullptr)
     std::fill_n(out, n * t.cols, t.filler);

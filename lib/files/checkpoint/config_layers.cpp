@@ -1,7 +1,9 @@
-// DeciLM has two styles. The older ("deci") lists key-value heads, "num_key_value_heads_per_layer"; the newer ("nemotron-nas") has "block_configs":
-// for each layer n_heads_in_group, the query heads that share a key-value head, and ffn_mult, from which the FFN's width is
-// int(2 ffn_mult hidden / 3) rounded up to a multiple of 256. Two keys of ours say in a block what these cannot: "num_attention_heads" where the
-// layer has another number of query heads than the model, and "intermediate_size", the width itself.
+// DeciLM has two styles. The older ("deci") lists key-value heads, "num_key_value_heads_per_layer";
+// the newer ("nemotron-nas") has "block_configs": for each layer n_heads_in_group, the query heads
+// that share a key-value head, and ffn_mult, from which the FFN's width is int(2 ffn_mult hidden /
+// 3) rounded up to a multiple of 256. Two keys of ours say in a block what these cannot:
+// "num_attention_heads" where the layer has another number of query heads than the model, and
+// "intermediate_size", the width itself.
 #include "checkpoint/config_layers.h"
 
 #include <algorithm>
@@ -21,12 +23,15 @@ std::int64_t published_width(double ffn_mult, std::int64_t hidden) {
 // What both kinds of block say; false: the layer has none.
 bool parse_block(ConfigReader& block) {
   block.only("replace_with_linear", false);
-  for (const char* key : {"sparsify", "window_length", "num_sink_tokens", "llama4", "mamba", "moe"}) block.refuse(key, "only plain attention and plain FFNs are computed");
-  for (const char* key : {"use_prefill_window_in_sink_attention", "unshifted_sink"}) block.only(key, false);
+  for (const char* key : {"sparsify", "window_length", "num_sink_tokens", "llama4", "mamba", "moe"})
+    block.refuse(key, "only plain attention and plain FFNs are computed");
+  for (const char* key : {"use_prefill_window_in_sink_attention", "unshifted_sink"})
+    block.only(key, false);
   return !block.boolean("no_op", false);
 }
 
-void parse_attention(const json& object, const std::string& name, Problems& problems, arch::LayerDims& layer, std::int64_t heads) {
+void parse_attention(const json& object, const std::string& name, Problems& problems,
+                     arch::LayerDims& layer, std::int64_t heads) {
   ConfigReader block(object, problems, name + ".");
   const bool there = parse_block(block);
   const std::int64_t own = block.size("num_attention_heads", kMaxWidth, heads);
@@ -35,45 +40,57 @@ void parse_attention(const json& object, const std::string& name, Problems& prob
   block.refuse_unknown({});
   layer.kv_groups = layer.q_per_kv = 0;
   if (shared == 0) return;
-  if (own % shared != 0) return problems.input("key \"", name, ".n_heads_in_group\" is ", shared, ", which does not divide ", own, " heads");
+  if (own % shared != 0)
+    return problems.input("key \"", name, ".n_heads_in_group\" is ", shared,
+                          ", which does not divide ", own, " heads");
   layer.kv_groups = own / shared;
   layer.q_per_kv = shared;
 }
 
-void parse_ffn(const json& object, const std::string& name, Problems& problems, arch::LayerDims& layer, std::int64_t hidden) {
+void parse_ffn(const json& object, const std::string& name, Problems& problems,
+               arch::LayerDims& layer, std::int64_t hidden) {
   ConfigReader block(object, problems, name + ".");
   layer.ffn = 0;
   block.only("gated", true);
   block.only("hidden_act", "silu");
   if (parse_block(block)) {
     const std::int64_t width = block.size("intermediate_size", kMaxWidth, 0);
-    const double multiplier = width > 0 ? block.positive("ffn_mult", 1.0) : block.positive("ffn_mult", std::nullopt);
+    const double multiplier =
+        width > 0 ? block.positive("ffn_mult", 1.0) : block.positive("ffn_mult", std::nullopt);
     if (width == 0 && multiplier * static_cast<double>(hidden) > static_cast<double>(kMaxWidth))
-      problems.input("key \"", name, ".ffn_mult\" is ", multiplier, ", too much for ", hidden, " hidden values");
+      problems.input("key \"", name, ".ffn_mult\" is ", multiplier, ", too much for ", hidden,
+                     " hidden values");
     else
       layer.ffn = width > 0 ? width : published_width(multiplier, hidden);
   } else {
-    for (const char* key : {"ffn_mult", "intermediate_size"}) block.refuse(key, "the block is a no_op");
+    for (const char* key : {"ffn_mult", "intermediate_size"})
+      block.refuse(key, "the block is a no_op");
   }
   block.refuse_unknown({});
 }
 
 }  // namespace
 
-void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims, std::int64_t heads) {
+void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims,
+                       std::int64_t heads) {
   const json* groups = config.find("num_key_value_heads_per_layer");
   const json* blocks = config.find("block_configs");
   const auto lists_layers = [&](const char* key, const json& list) {
     if (list.is_array() && list.size() == dims.layers.size()) return true;
-    problems.input("key \"", key, "\" is ", ConfigReader::shown(list), ", expected a list of ", dims.layers.size(), ", one entry for each layer");
+    problems.input("key \"", key, "\" is ", ConfigReader::shown(list), ", expected a list of ",
+                   dims.layers.size(), ", one entry for each layer");
     return false;
   };
-  if (groups != nullptr && blocks != nullptr) return problems.input("keys \"block_configs\" and \"num_key_value_heads_per_layer\" are both there");
+  if (groups != nullptr && blocks != nullptr)
+    return problems.input(
+        "keys \"block_configs\" and \"num_key_value_heads_per_layer\" are both there");
   if (groups != nullptr && lists_layers("num_key_value_heads_per_layer", *groups)) {
     for (std::size_t l = 0; l < dims.layers.size(); ++l) {
       const json& n = (*groups)[l];
-      if (!n.is_number_integer() || n.get<std::int64_t>() < 1 || n.get<std::int64_t>() > heads || heads % n.get<std::int64_t>() != 0)
-        return problems.input("key \"num_key_value_heads_per_layer\": entry ", l, " is ", ConfigReader::shown(n), ", expected a divisor of ", heads, " heads");
+      if (!n.is_number_integer() || n.get<std::int64_t>() < 1 || n.get<std::int64_t>() > heads ||
+          heads % n.get<std::int64_t>() != 0)
+        return problems.input("key \"num_key_value_heads_per_layer\": entry ", l, " is ",
+                              ConfigReader::shown(n), ", expected a divisor of ", heads, " heads");
       dims.layers[l].kv_groups = n.get<std::int64_t>();
       dims.layers[l].q_per_kv = heads / n.get<std::int64_t>();
     }
@@ -82,8 +99,10 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
   for (std::size_t l = 0; l < dims.layers.size(); ++l) {
     const std::string name = "block_configs[" + std::to_string(l) + "]";
     const json& entry = (*blocks)[l];
-    if (!entry.is_object() || !entry.contains("attention") || !entry["attention"].is_object() || !entry.contains("ffn") || !entry["ffn"].is_object())
-      return problems.input("key \"", name, "\" is ", ConfigReader::shown(entry), ", expected an object of \"attention\" and \"ffn\"");
+    if (!entry.is_object() || !entry.contains("attention") || !entry["attention"].is_object() ||
+        !entry.contains("ffn") || !entry["ffn"].is_object())
+      return problems.input("key \"", name, "\" is ", ConfigReader::shown(entry),
+                            ", expected an object of \"attention\" and \"ffn\"");
     ConfigReader block(entry, problems, name + ".");
     block.refuse("parallel_blocks", "only one attention and one FFN in a layer are computed");
     block.refuse_unknown({"attention", "ffn"});
@@ -91,7 +110,8 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
     parse_ffn(entry["ffn"], name + ".ffn", problems, dims.layers[l], dims.hidden);
     const std::int64_t own = dims.layers[l].kv_groups * dims.layers[l].q_per_kv;
     if (own * dims.head_dim > kMaxWidth)
-      problems.input("key \"", name, ".attention.num_attention_heads\" (", own, ") times \"head_dim\" (", dims.head_dim, ") exceed ", kMaxWidth);
+      problems.input("key \"", name, ".attention.num_attention_heads\" (", own,
+                     ") times \"head_dim\" (", dims.head_dim, ") exceed ", kMaxWidth);
   }
 }
 
@@ -102,12 +122,17 @@ void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims
   Json blocks = Json::array();
   for (const arch::LayerDims& l : dims.layers) {
     const std::int64_t own = l.kv_groups * l.q_per_kv;
-    Json attention{{"n_heads_in_group", own > 0 ? Json(l.q_per_kv) : Json(nullptr)}, {"no_op", own == 0}, {"replace_with_linear", false}};
+    Json attention{{"n_heads_in_group", own > 0 ? Json(l.q_per_kv) : Json(nullptr)},
+                   {"no_op", own == 0},
+                   {"replace_with_linear", false}};
     if (own > 0 && own != heads) attention["num_attention_heads"] = own;
-    Json ffn{{"ffn_mult", l.ffn > 0 ? Json(3 * static_cast<double>(l.ffn) / (2 * static_cast<double>(dims.hidden))) : Json(nullptr)},
+    Json ffn{{"ffn_mult", l.ffn > 0 ? Json(3 * static_cast<double>(l.ffn) /
+                                           (2 * static_cast<double>(dims.hidden)))
+                                    : Json(nullptr)},
              {"no_op", l.ffn == 0},
              {"replace_with_linear", false}};
-    if (l.ffn > 0 && published_width(ffn["ffn_mult"].get<double>(), dims.hidden) != l.ffn) ffn["intermediate_size"] = l.ffn;
+    if (l.ffn > 0 && published_width(ffn["ffn_mult"].get<double>(), dims.hidden) != l.ffn)
+      ffn["intermediate_size"] = l.ffn;
     blocks.push_back({{"attention", attention}, {"ffn", ffn}});
   }
   config.erase("num_key_value_heads_per_layer");

@@ -7,8 +7,10 @@
 
 namespace espalier::checkpoint {
 
-// Llama's keys were read: every layer has `dims.layers.front()`'s sizes until block_configs, or num_key_value_heads_per_layer, say otherwise.
-void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims, std::int64_t heads);
+// Llama's keys were read: every layer has `dims.layers.front()`'s sizes until block_configs, or
+// num_key_value_heads_per_layer, say otherwise.
+void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims,
+                       std::int64_t heads);
 void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims);
 
 // All sizes and traits of OpenELM, whose keys are its own.

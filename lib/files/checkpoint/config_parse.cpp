@@ -1,6 +1,7 @@
-// config.json of a Hugging Face model -> architecture and sizes. Strict: a key that is neither read, nor checked, nor on the list of
-// harmless ones is refused by name, because an unknown trait that is ignored gives a model that is silently wrong.
-// Key styles: transformers 4 and 5. The keys of rotary embedding: config_rope.cpp.
+// config.json of a Hugging Face model -> architecture and sizes. Strict: a key that is neither
+// read, nor checked, nor on the list of harmless ones is refused by name, because an unknown trait
+// that is ignored gives a model that is silently wrong. Key styles: transformers 4 and 5. The keys
+// of rotary embedding: config_rope.cpp.
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,25 +20,86 @@ using nlohmann::json;
 
 // Keys without influence on the forward pass of a decoder.
 const std::set<std::string>& harmless_keys() {
-  static const std::set<std::string> keys = {
-      "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures", "attention_dropout", "attn_implementation", "attn_pdrop",
-      "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "cache_implementation", "chunk_size_feed_forward", "decoder_start_token_id",
-      "diversity_penalty", "do_sample", "dtype", "early_stopping", "embd_pdrop", "encoder_no_repeat_ngram_size", "eos_token_id",
-      "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label",
-      "initializer_range", "is_llama_config", "label2id", "length_penalty", "max_length", "min_length", "no_repeat_ngram_size",
-      "num_beam_groups", "num_beams", "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores",
-      "pad_token_id", "prefix", "pretraining_tp", "problem_type", "remove_invalid_values", "reorder_and_upcast_attn",
-      "repetition_penalty", "resid_pdrop", "return_dict", "return_dict_in_generate", "sep_token_id", "summary_activation", "summary_first_dropout",
-      "summary_proj_to_labels", "summary_type", "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature", "tokenizer_class", "top_k",
-      "top_p", "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "typical_p", "unsloth_fixed",
-      "unsloth_version", "use_bfloat16", "use_cache"};
+  static const std::set<std::string> keys = {"_attn_implementation_autoset",
+                                             "_commit_hash",
+                                             "_name_or_path",
+                                             "architectures",
+                                             "attention_dropout",
+                                             "attn_implementation",
+                                             "attn_pdrop",
+                                             "bad_words_ids",
+                                             "begin_suppress_tokens",
+                                             "bos_token_id",
+                                             "cache_implementation",
+                                             "chunk_size_feed_forward",
+                                             "decoder_start_token_id",
+                                             "diversity_penalty",
+                                             "do_sample",
+                                             "dtype",
+                                             "early_stopping",
+                                             "embd_pdrop",
+                                             "encoder_no_repeat_ngram_size",
+                                             "eos_token_id",
+                                             "exponential_decay_length_penalty",
+                                             "finetuning_task",
+                                             "forced_bos_token_id",
+                                             "forced_eos_token_id",
+                                             "gradient_checkpointing",
+                                             "id2label",
+                                             "initializer_range",
+                                             "is_llama_config",
+                                             "label2id",
+                                             "length_penalty",
+                                             "max_length",
+                                             "min_length",
+                                             "no_repeat_ngram_size",
+                                             "num_beam_groups",
+                                             "num_beams",
+                                             "num_return_sequences",
+                                             "output_attentions",
+                                             "output_hidden_states",
+                                             "output_scores",
+                                             "pad_token_id",
+                                             "prefix",
+                                             "pretraining_tp",
+                                             "problem_type",
+                                             "remove_invalid_values",
+                                             "reorder_and_upcast_attn",
+                                             "repetition_penalty",
+                                             "resid_pdrop",
+                                             "return_dict",
+                                             "return_dict_in_generate",
+                                             "sep_token_id",
+                                             "summary_activation",
+                                             "summary_first_dropout",
+                                             "summary_proj_to_labels",
+                                             "summary_type",
+                                             "summary_use_proj",
+                                             "suppress_tokens",
+                                             "task_specific_params",
+                                             "temperature",
+                                             "tokenizer_class",
+                                             "top_k",
+                                             "top_p",
+                                             "torch_dtype",
+                                             "torchscript",
+                                             "transformers.js_config",
+                                             "transformers_version",
+                                             "typical_p",
+                                             "unsloth_fixed",
+                                             "unsloth_version",
+                                             "use_bfloat16",
+                                             "use_cache"};
   return keys;
 }
 
 // Which layers look at a window: "layer_types", else the family's rule.
-void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& arch, arch::ModelDims& dims) {
+void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& arch,
+                   arch::ModelDims& dims) {
   const json* types = config.find("layer_types");
-  const auto is_type = [](const json& type, const char* name) { return type.is_string() && type.get<std::string>() == name; };
+  const auto is_type = [](const json& type, const char* name) {
+    return type.is_string() && type.get<std::string>() == name;
+  };
   if (arch.window_period == arch::kNoWindow) {
     config.refuse("sliding_window", "sliding-window attention is not supported in this family");
     config.only("use_sliding_window", false);
@@ -47,32 +109,41 @@ void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& a
       if (full)
         for (const json& type : *types) full = full && is_type(type, "full_attention");
     }
-    if (!full) problems.unsupported("key \"layer_types\" is ", ConfigReader::shown(*types), "; only \"full_attention\" is supported in every layer");
+    if (!full)
+      problems.unsupported("key \"layer_types\" is ", ConfigReader::shown(*types),
+                           "; only \"full_attention\" is supported in every layer");
     return;
   }
-  dims.window = config.find("sliding_window") == nullptr && config.present("sliding_window") ? 0 : config.size("sliding_window", kMaxPositions, arch.defaults.window);
+  dims.window = config.find("sliding_window") == nullptr && config.present("sliding_window")
+                    ? 0
+                    : config.size("sliding_window", kMaxPositions, arch.defaults.window);
   std::int64_t first = dims.n_layers();  // of the windows of families that have none by themselves
   if (arch.window_period == arch::kOnlyListed) {
-    if (config.present("max_window_layers")) first = config.size_or_zero("max_window_layers", kMaxLayers);
+    if (config.present("max_window_layers"))
+      first = config.size_or_zero("max_window_layers", kMaxLayers);
     if (!config.boolean("use_sliding_window", false)) dims.window = 0;
   }
   std::int64_t period = arch.window_period;
   for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"})
-    if (period > arch::kOnlyListed && period != arch::kEveryLayer && config.find(key) != nullptr) period = config.size(key, kMaxLayers);
+    if (period > arch::kOnlyListed && period != arch::kEveryLayer && config.find(key) != nullptr)
+      period = config.size(key, kMaxLayers);
   if (types != nullptr && (!types->is_array() || types->size() != dims.layers.size())) {
     if (!dims.layers.empty())
-      problems.input("key \"layer_types\" is ", ConfigReader::shown(*types), ", expected a list of ", dims.layers.size(), " names, one for each layer");
+      problems.input("key \"layer_types\" is ", ConfigReader::shown(*types),
+                     ", expected a list of ", dims.layers.size(), " names, one for each layer");
     return;
   }
   bool any = false;
   for (std::size_t l = 0; l < dims.layers.size(); ++l) {
     const auto index = static_cast<std::int64_t>(l);
-    bool local = arch.window_period == arch::kOnlyListed ? index >= first : period > 0 && (index + 1) % period != 0;
+    bool local = arch.window_period == arch::kOnlyListed ? index >= first
+                                                         : period > 0 && (index + 1) % period != 0;
     if (types != nullptr) {
       const json& type = (*types)[l];
       local = is_type(type, "sliding_attention");
       if (!local && !is_type(type, "full_attention"))
-        problems.unsupported("key \"layer_types\" has ", ConfigReader::shown(type), "; supported are \"full_attention\" and \"sliding_attention\"");
+        problems.unsupported("key \"layer_types\" has ", ConfigReader::shown(type),
+                             "; supported are \"full_attention\" and \"sliding_attention\"");
     }
     dims.layers[l].local = dims.window > 0 && local;
     any = any || dims.layers[l].local;
@@ -80,38 +151,53 @@ void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& a
   if (!any) dims.window = 0;
 }
 
-void parse_layers_without_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch, arch::ModelDims& dims) {
+void parse_layers_without_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch,
+                               arch::ModelDims& dims) {
   if (arch.no_rope_period == 0) return;
-  const std::int64_t period = config.size("no_rope_layer_interval", kMaxLayers, arch.no_rope_period);
+  const std::int64_t period =
+      config.size("no_rope_layer_interval", kMaxLayers, arch.no_rope_period);
   const json* list = config.find("no_rope_layers");  // 1: with positions
   const bool usable = list == nullptr || (list->is_array() && list->size() >= dims.layers.size());
-  if (!usable) problems.input("key \"no_rope_layers\" is ", ConfigReader::shown(*list), ", expected a list of 0 and 1, one for each layer");
+  if (!usable)
+    problems.input("key \"no_rope_layers\" is ", ConfigReader::shown(*list),
+                   ", expected a list of 0 and 1, one for each layer");
   for (std::size_t l = 0; usable && period > 0 && l < dims.layers.size(); ++l) {
     dims.layers[l].rope = (static_cast<std::int64_t>(l) + 1) % period != 0;
     if (list == nullptr) continue;
     const json& entry = (*list)[l];
-    if (!entry.is_number_integer() || (entry.get<std::int64_t>() != 0 && entry.get<std::int64_t>() != 1)) {
-      problems.input("key \"no_rope_layers\": entry ", l, " is ", ConfigReader::shown(entry), ", expected 0 or 1");
+    if (!entry.is_number_integer() ||
+        (entry.get<std::int64_t>() != 0 && entry.get<std::int64_t>() != 1)) {
+      problems.input("key \"no_rope_layers\": entry ", l, " is ", ConfigReader::shown(entry),
+                     ", expected 0 or 1");
       return;
     }
     dims.layers[l].rope = entry.get<std::int64_t>() == 1;
   }
 }
 
-// Code of its own that a model carries does not matter where it is the family's, from before transformers had it.
+// Code of its own that a model carries does not matter where it is the family's, from before
+// transformers had it.
 void parse_own_code(ConfigReader& config, const arch::Arch& arch) {
   const json* map = config.find("auto_map");
   if (map == nullptr) return;
-  const json* causal = map->is_object() && map->contains("AutoModelForCausalLM") ? &map->at("AutoModelForCausalLM") : nullptr;
+  const json* causal = map->is_object() && map->contains("AutoModelForCausalLM")
+                           ? &map->at("AutoModelForCausalLM")
+                           : nullptr;
   const std::string tail = std::string(".").append(arch.hf_architecture);
-  if (causal != nullptr && causal->is_string() && causal->get<std::string>().ends_with(tail)) return;
+  if (causal != nullptr && causal->is_string() && causal->get<std::string>().ends_with(tail))
+    return;
   config.refuse("auto_map", "the model carries its own code");
 }
 
-void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& arch, arch::ModelDims& dims) {
+void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& arch,
+                  arch::ModelDims& dims) {
   switch (arch.activation) {
-    case arch::Activation::swiglu: config.only("hidden_act", "silu"); break;
-    case arch::Activation::relu_squared: config.only("hidden_act", "relu2"); break;
+    case arch::Activation::swiglu:
+      config.only("hidden_act", "silu");
+      break;
+    case arch::Activation::relu_squared:
+      config.only("hidden_act", "relu2");
+      break;
     case arch::Activation::gelu:
       config.only("activation_function", "gelu_new");
       config.only("scale_attn_weights", true);
@@ -130,14 +216,18 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   };
   dims.attention_bias = bias("attention_bias", arch::Present::attention_bias);
   dims.output_bias = dims.attention_bias && arch::has_optional(arch, arch::Present::output_bias);
-  if (arch.absent_blocks) dims.output_bias = config.boolean("attention_output_bias", dims.output_bias);  // ours: qkv may have biases alone
+  if (arch.absent_blocks)
+    dims.output_bias = config.boolean("attention_output_bias",
+                                      dims.output_bias);  // ours: qkv may have biases alone
   dims.mlp_bias = bias("mlp_bias", arch::Present::mlp_bias);
-  for (const char* key : {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
+  for (const char* key : {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder",
+                          "add_cross_attention", "cross_attention_hidden_size",
                           "tie_encoder_decoder", "use_bidirectional_attention", "lm_head_bias"})
     config.only(key, false);
   for (const char* key : {"full_attn_mod", "interpolate_factor"}) config.only(key, 1);
   config.find("is_decoder");  // a causal language model is one whatever this says
-  config.refuse("quantization_config", "the weights are quantized by another tool; save a float version first");
+  config.refuse("quantization_config",
+                "the weights are quantized by another tool; save a float version first");
   parse_own_code(config, arch);
   config.only("pruned_heads", json::object());
   parse_windows(config, problems, arch, dims);
@@ -157,33 +247,45 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
 arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch::Arch& arch) {
   arch::ModelDims dims;
   dims.vocab = config.size("vocab_size", kMaxVocab);
-  const std::string hidden_key(arch.keys.hidden), heads_key(arch.keys.heads), groups_key(arch.keys.groups), head_dim_key(arch.keys.head_dim);
+  const std::string hidden_key(arch.keys.hidden), heads_key(arch.keys.heads),
+      groups_key(arch.keys.groups), head_dim_key(arch.keys.head_dim);
   dims.hidden = config.size(hidden_key, kMaxWidth);
-  const bool usual_ffn = arch.activation == arch::Activation::gelu;  // GPT-2: four times hidden where it is not stated
+  const bool usual_ffn =
+      arch.activation == arch::Activation::gelu;  // GPT-2: four times hidden where it is not stated
   const bool in_blocks = arch.unequal_layers && config.find("block_configs") != nullptr;
-  const std::int64_t ffn =
-      config.size(std::string(arch.keys.ffn), kMaxWidth, usual_ffn ? std::optional(4 * dims.hidden) : in_blocks ? std::optional(std::int64_t{1}) : std::nullopt);
+  const std::int64_t ffn = config.size(std::string(arch.keys.ffn), kMaxWidth,
+                                       usual_ffn   ? std::optional(4 * dims.hidden)
+                                       : in_blocks ? std::optional(std::int64_t{1})
+                                                   : std::nullopt);
   const std::int64_t layers = config.size(std::string(arch.keys.layers), kMaxLayers);
   const std::int64_t heads = config.size(heads_key, kMaxWidth);
-  const std::int64_t groups = groups_key.empty() ? heads : config.size(groups_key, kMaxWidth, heads);
+  const std::int64_t groups =
+      groups_key.empty() ? heads : config.size(groups_key, kMaxWidth, heads);
   const bool has_head_dim = !head_dim_key.empty() && config.find(head_dim_key) != nullptr;
   dims.head_dim = has_head_dim ? config.size(head_dim_key, kMaxWidth) : arch.defaults.head_dim;
   if (!has_head_dim && dims.head_dim == 0 && heads > 0 && dims.hidden > 0) {
     if (dims.hidden % heads == 0)
       dims.head_dim = dims.hidden / heads;
     else
-      problems.input("key \"", hidden_key, "\" (", dims.hidden, ") is not a multiple of \"", heads_key, "\" (", heads, ")",
+      problems.input("key \"", hidden_key, "\" (", dims.hidden, ") is not a multiple of \"",
+                     heads_key, "\" (", heads, ")",
                      head_dim_key.empty() ? "" : " and there is no \"head_dim\"");
   }
-  if (dims.head_dim % 2 != 0 && !arch::learned_positions(arch)) problems.input("key \"head_dim\" (", dims.head_dim, ") must be even for rotary embedding");
+  if (dims.head_dim % 2 != 0 && !arch::learned_positions(arch))
+    problems.input("key \"head_dim\" (", dims.head_dim, ") must be even for rotary embedding");
   if (heads > 0 && groups > 0 && heads % groups != 0)
-    problems.input("key \"", heads_key, "\" (", heads, ") is not a multiple of \"", groups_key, "\" (", groups, ")");
+    problems.input("key \"", heads_key, "\" (", heads, ") is not a multiple of \"", groups_key,
+                   "\" (", groups, ")");
   if (dims.head_dim > 0 && heads > kMaxWidth / dims.head_dim)
-    problems.input("keys \"", heads_key, "\" (", heads, ") times \"head_dim\" (", dims.head_dim, ") exceed ", kMaxWidth);
-  dims.positions = config.size(std::string(arch.keys.positions), kMaxPositions, arch.defaults.positions);
+    problems.input("keys \"", heads_key, "\" (", heads, ") times \"head_dim\" (", dims.head_dim,
+                   ") exceed ", kMaxWidth);
+  dims.positions =
+      config.size(std::string(arch.keys.positions), kMaxPositions, arch.defaults.positions);
   dims.norm_eps = config.positive(std::string(arch.keys.norm_eps), arch.defaults.norm_eps);
   dims.tied = config.boolean("tie_word_embeddings", arch.defaults.tied);
-  if (problems.empty()) dims.layers.assign(static_cast<std::size_t>(layers), arch::LayerDims{groups, heads / groups, ffn});
+  if (problems.empty())
+    dims.layers.assign(static_cast<std::size_t>(layers),
+                       arch::LayerDims{groups, heads / groups, ffn});
   if (arch.absent_blocks && problems.empty()) parse_deci_layers(config, problems, dims, heads);
   return dims;
 }
@@ -192,23 +294,27 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
 
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path) {
   const json root = format::parse_json<json>(json_text, path);
-  ESP_CHECK(root.is_object(), input, path, ": expected a JSON object, found ", ConfigReader::shown(root));
+  ESP_CHECK(root.is_object(), input, path, ": expected a JSON object, found ",
+            ConfigReader::shown(root));
   Problems problems(path);
   ConfigReader config(root, problems);
 
   ParsedConfig parsed{nullptr, {}, false};
   const json* type = config.find("model_type");
-  ESP_CHECK(type != nullptr && type->is_string(), input, path, ": key \"model_type\" is missing or not a string; is this a model's config.json?");
+  ESP_CHECK(type != nullptr && type->is_string(), input, path,
+            ": key \"model_type\" is missing or not a string; is this a model's config.json?");
   parsed.arch = arch::arch_by_hf_model_type(type->get<std::string>());
   if (parsed.arch == nullptr) {  // the keys of an unknown family say nothing: stop here
     std::string known;
     for (const arch::Arch* a : arch::all_archs())
       for (const std::string_view name : {a->hf_model_type, a->other_model_type})
         if (!name.empty()) known += (known.empty() ? "" : ", ") + std::string(name);
-    core::fail(core::ErrorKind::unsupported, path, ": model_type ", ConfigReader::shown(*type), " is not supported; supported: ", known);
+    core::fail(core::ErrorKind::unsupported, path, ": model_type ", ConfigReader::shown(*type),
+               " is not supported; supported: ", known);
   }
   const bool openelm = parsed.arch->keys.hidden == "model_dim";
-  parsed.dims = openelm ? parse_openelm(config, problems, *parsed.arch) : parse_sizes(config, problems, *parsed.arch);
+  parsed.dims = openelm ? parse_openelm(config, problems, *parsed.arch)
+                        : parse_sizes(config, problems, *parsed.arch);
   if (!openelm) parse_rope(config, problems, *parsed.arch, parsed.dims);
   check_traits(config, problems, *parsed.arch, parsed.dims);
   config.refuse_unknown(harmless_keys());

@@ -1,5 +1,5 @@
-// One JSON object of a config.json: typed keys with bounds, everything wrong gathered as Problems, and at the end every key that nobody asked
-// for refused by name.
+// One JSON object of a config.json: typed keys with bounds, everything wrong gathered as Problems,
+// and at the end every key that nobody asked for refused by name.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -14,13 +14,16 @@
 
 namespace espalier::checkpoint {
 
-// Bounds on sizes: far above any model, low enough that no product of three overflows and no list of tensors exhausts memory.
-inline constexpr std::int64_t kMaxWidth = std::int64_t{1} << 20, kMaxLayers = 4096, kMaxVocab = std::int64_t{1} << 24;
+// Bounds on sizes: far above any model, low enough that no product of three overflows and no list
+// of tensors exhausts memory.
+inline constexpr std::int64_t kMaxWidth = std::int64_t{1} << 20, kMaxLayers = 4096,
+                              kMaxVocab = std::int64_t{1} << 24;
 inline constexpr std::int64_t kMaxPositions = std::int64_t{1} << 40;
 
 class ConfigReader {
  public:
-  ConfigReader(const nlohmann::json& object, Problems& problems, std::string prefix = "") : object_(object), problems_(problems), prefix_(std::move(prefix)) {}
+  ConfigReader(const nlohmann::json& object, Problems& problems, std::string prefix = "")
+      : object_(object), problems_(problems), prefix_(std::move(prefix)) {}
 
   // Present and not null.
   const nlohmann::json* find(const std::string& key) {
@@ -34,15 +37,19 @@ class ConfigReader {
     if (value != nullptr && value->is_number_integer() && *value == 0) return 0;
     return size(key, max, 0);
   }
-  std::int64_t size(const std::string& key, std::int64_t max, std::optional<std::int64_t> absent = std::nullopt) {
+  std::int64_t size(const std::string& key, std::int64_t max,
+                    std::optional<std::int64_t> absent = std::nullopt) {
     const nlohmann::json* value = find(key);
     if (value == nullptr) {
       if (!absent) problems_.input("key \"", prefix_, key, "\" is missing");
       return absent.value_or(0);
     }
-    if (!value->is_number_integer() || (value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(max)) ||
+    if (!value->is_number_integer() ||
+        (value->is_number_unsigned() &&
+         value->get<std::uint64_t>() > static_cast<std::uint64_t>(max)) ||
         value->get<std::int64_t>() < 1 || value->get<std::int64_t>() > max) {
-      problems_.input("key \"", prefix_, key, "\" is ", shown(*value), ", expected an integer between 1 and ", max);
+      problems_.input("key \"", prefix_, key, "\" is ", shown(*value),
+                      ", expected an integer between 1 and ", max);
       return 0;
     }
     return value->get<std::int64_t>();
@@ -54,7 +61,8 @@ class ConfigReader {
       return absent.value_or(1);
     }
     if (!value->is_number() || !std::isfinite(value->get<double>()) || value->get<double>() <= 0) {
-      problems_.input("key \"", prefix_, key, "\" is ", shown(*value), ", expected a positive number");
+      problems_.input("key \"", prefix_, key, "\" is ", shown(*value),
+                      ", expected a positive number");
       return absent.value_or(1);
     }
     return value->get<double>();
@@ -72,7 +80,8 @@ class ConfigReader {
   void only(const std::string& key, const nlohmann::json& supported) {
     const nlohmann::json* value = find(key);
     if (value != nullptr && *value != supported)
-      problems_.unsupported("key \"", prefix_, key, "\" is ", shown(*value), "; only ", supported.dump(), " is supported");
+      problems_.unsupported("key \"", prefix_, key, "\" is ", shown(*value), "; only ",
+                            supported.dump(), " is supported");
   }
   void refuse(const std::string& key, const char* reason) {
     if (find(key) != nullptr) problems_.unsupported("key \"", prefix_, key, "\": ", reason);
@@ -83,8 +92,10 @@ class ConfigReader {
     for (const auto& [key, value] : object_.items()) {
       if (seen_.count(key) != 0 || harmless.count(key) != 0) continue;
       const std::string near = core::nearest_name(key, known.data(), known.size());
-      problems_.unsupported("unknown key \"", prefix_, key, "\" = ", shown(value),
-                            near.empty() ? "; it may change what the model computes, remove it if it does not" : "; did you mean \"" + near + "\"?");
+      problems_.unsupported(
+          "unknown key \"", prefix_, key, "\" = ", shown(value),
+          near.empty() ? "; it may change what the model computes, remove it if it does not"
+                       : "; did you mean \"" + near + "\"?");
     }
   }
   static std::string shown(const nlohmann::json& value) {

@@ -1,5 +1,6 @@
-// Architecture and sizes -> config.json, on top of an existing one: keys that do not depend on sizes survive, in their order.
-// Written from scratch it uses the key style of transformers 4, which transformers 5 reads too.
+// Architecture and sizes -> config.json, on top of an existing one: keys that do not depend on
+// sizes survive, in their order. Written from scratch it uses the key style of transformers 4,
+// which transformers 5 reads too.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -16,10 +17,15 @@ using Json = nlohmann::ordered_json;
 
 const char* dtype_name(format::FormatId dtype) {
   switch (dtype) {
-    case format::FormatId::f32: return "float32";
-    case format::FormatId::f16: return "float16";
-    case format::FormatId::bf16: return "bfloat16";
-    default: core::fail(core::ErrorKind::internal, "a Hugging Face directory cannot hold ", format::info(dtype).name);
+    case format::FormatId::f32:
+      return "float32";
+    case format::FormatId::f16:
+      return "float16";
+    case format::FormatId::bf16:
+      return "bfloat16";
+    default:
+      core::fail(core::ErrorKind::internal, "a Hugging Face directory cannot hold ",
+                 format::info(dtype).name);
   }
 }
 
@@ -34,12 +40,21 @@ Json scaling_json(const arch::RopeScaling& s) {
 // What a family has beyond sizes. Keys that a family does not know are not written.
 void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
   switch (arch.activation) {
-    case arch::Activation::swiglu: config["hidden_act"] = "silu"; break;
-    case arch::Activation::relu_squared: config["hidden_act"] = "relu2"; break;
-    case arch::Activation::gelu: config["activation_function"] = "gelu_new"; break;
-    case arch::Activation::geglu: config["hidden_activation"] = "gelu_pytorch_tanh"; break;
+    case arch::Activation::swiglu:
+      config["hidden_act"] = "silu";
+      break;
+    case arch::Activation::relu_squared:
+      config["hidden_act"] = "relu2";
+      break;
+    case arch::Activation::gelu:
+      config["activation_function"] = "gelu_new";
+      break;
+    case arch::Activation::geglu:
+      config["hidden_activation"] = "gelu_pytorch_tanh";
+      break;
   }
-  if (arch::has_optional(arch, arch::Present::attention_bias)) config["attention_bias"] = dims.attention_bias;
+  if (arch::has_optional(arch, arch::Present::attention_bias))
+    config["attention_bias"] = dims.attention_bias;
   if (arch::has_optional(arch, arch::Present::mlp_bias)) config["mlp_bias"] = dims.mlp_bias;
   if (arch.scaled_embedding) {
     const double scale = arch::attention_scale(dims);
@@ -56,20 +71,27 @@ void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dim
     with_rope.push_back(l.rope ? 1 : 0);
     any_local = any_local || l.local;
   }
-  const bool listed = arch.window_period != arch::kNoWindow && arch.window_period != arch::kEveryLayer;
+  const bool listed =
+      arch.window_period != arch::kNoWindow && arch.window_period != arch::kEveryLayer;
   if (config.contains("layer_types") || listed) config["layer_types"] = types;
-  if (arch.window_period != arch::kNoWindow) config["sliding_window"] = any_local ? Json(dims.window) : Json(nullptr);
+  if (arch.window_period != arch::kNoWindow)
+    config["sliding_window"] = any_local ? Json(dims.window) : Json(nullptr);
   if (arch.window_period == arch::kOnlyListed) config["use_sliding_window"] = any_local;
-  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern", "max_window_layers"}) config.erase(key);  // layer_types says it
+  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern", "max_window_layers"})
+    config.erase(key);  // layer_types says it
   if (arch.no_rope_period > 0) config["no_rope_layers"] = with_rope;
 }
 
 Json long_rope_json(const arch::ModelDims& dims) {
   const arch::LongRope& r = dims.long_rope;
   // Exactly these three keys are what transformers 4 accepts.
-  Json out{{"type", "longrope"}, {"short_factor", r.short_factors}, {"long_factor", r.long_factors}};
-  const double usual = arch::long_rope_attention_factor(static_cast<double>(dims.positions) / static_cast<double>(r.original_positions), r.original_positions);
-  if (std::fabs(r.attention_factor / usual - 1) > 1e-6) out["attention_factor"] = r.attention_factor;
+  Json out{
+      {"type", "longrope"}, {"short_factor", r.short_factors}, {"long_factor", r.long_factors}};
+  const double usual = arch::long_rope_attention_factor(
+      static_cast<double>(dims.positions) / static_cast<double>(r.original_positions),
+      r.original_positions);
+  if (std::fabs(r.attention_factor / usual - 1) > 1e-6)
+    out["attention_factor"] = r.attention_factor;
   return out;
 }
 
@@ -78,20 +100,25 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
   const bool partial = arch.defaults.partial_rotary > 0;
   const double head = static_cast<double>(dims.head_dim);
   double share = static_cast<double>(dims.rotated()) / head;
-  if (static_cast<std::int64_t>(head * share) < dims.rotated()) share = std::nextafter(share, 1.0);  // readers cut off what is behind the point
+  if (static_cast<std::int64_t>(head * share) < dims.rotated())
+    share = std::nextafter(share, 1.0);  // readers cut off what is behind the point
   Json scaling(nullptr);
   if (dims.long_rope.used()) scaling = long_rope_json(dims);
   if (dims.rope_scaling.factor != 1) scaling = scaling_json(dims.rope_scaling);
   if (dims.rope_linear != 1) scaling = {{"rope_type", "linear"}, {"factor", dims.rope_linear}};
-  if (dims.long_rope.used()) config["original_max_position_embeddings"] = dims.long_rope.original_positions;
+  if (dims.long_rope.used())
+    config["original_max_position_embeddings"] = dims.long_rope.original_positions;
   if (dims.local_rope_theta > 0 && config.contains("rope_parameters")) {
     const auto with_base = [](Json parameters, double theta) {
       parameters["rope_theta"] = theta;
       return parameters;
     };
-    config["rope_parameters"] = {{"full_attention", with_base(scaling.is_null() ? Json{{"rope_type", "default"}} : scaling, dims.rope_theta)},
-                                 {"sliding_attention", with_base(Json{{"rope_type", "default"}}, dims.local_rope_theta)}};
-    for (const char* key : {"rope_theta", "rope_scaling", "rope_local_base_freq"}) config.erase(key);
+    config["rope_parameters"] = {
+        {"full_attention",
+         with_base(scaling.is_null() ? Json{{"rope_type", "default"}} : scaling, dims.rope_theta)},
+        {"sliding_attention", with_base(Json{{"rope_type", "default"}}, dims.local_rope_theta)}};
+    for (const char* key : {"rope_theta", "rope_scaling", "rope_local_base_freq"})
+      config.erase(key);
     return;
   }
   if (config.contains("rope_parameters") && config["rope_parameters"].is_object()) {
@@ -114,39 +141,60 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
 }  // namespace
 
 const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims) {
-  ESP_CHECK(!dims.layers.empty(), unsupported, "a model without layers cannot be written as a Hugging Face directory");
+  ESP_CHECK(!dims.layers.empty(), unsupported,
+            "a model without layers cannot be written as a Hugging Face directory");
   if (arch.unequal_layers) {
-    ESP_CHECK(arch.absent_blocks || !dims.absent_blocks(), unsupported, "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
-              arch.hf_model_type);
-    ESP_CHECK(arch.absent_blocks || (dims.rope_scaling.factor == 1 && dims.rope_linear == 1), unsupported, "a ", arch.hf_model_type, " with scaled positions has no Hugging Face form");
+    ESP_CHECK(
+        arch.absent_blocks || !dims.absent_blocks(), unsupported,
+        "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
+        arch.hf_model_type);
+    ESP_CHECK(arch.absent_blocks || (dims.rope_scaling.factor == 1 && dims.rope_linear == 1),
+              unsupported, "a ", arch.hf_model_type,
+              " with scaled positions has no Hugging Face form");
     return arch;
   }
   const bool unequal = !dims.uniform() || dims.absent_blocks();
   if (const arch::Arch* deci = unequal ? arch::as_deci(arch, dims) : nullptr) return *deci;
-  ESP_CHECK(dims.uniform(), unsupported, "layers of unequal size cannot be written as a Hugging Face directory: the ", arch.hf_model_type,
+  ESP_CHECK(dims.uniform(), unsupported,
+            "layers of unequal size cannot be written as a Hugging Face directory: the ",
+            arch.hf_model_type,
             " architecture has one size for all layers; choose equal sizes in every layer");
   const std::int64_t heads = dims.layers.front().kv_groups * dims.layers.front().q_per_kv;
-  ESP_CHECK(heads > 0 && dims.layers.front().ffn > 0, unsupported, "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
-            arch.hf_model_type);
-  // What a file of architecture llama can be without being a LlamaForCausalLM: biases of q, k and v alone make a qwen2.
+  ESP_CHECK(
+      heads > 0 && dims.layers.front().ffn > 0, unsupported,
+      "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
+      arch.hf_model_type);
+  // What a file of architecture llama can be without being a LlamaForCausalLM: biases of q, k and v
+  // alone make a qwen2.
   if (arch.name == "llama" && dims.attention_bias != dims.output_bias) {
-    ESP_CHECK(dims.attention_bias && !dims.mlp_bias, unsupported, "a llama with some of the biases has no Hugging Face form");
+    ESP_CHECK(dims.attention_bias && !dims.mlp_bias, unsupported,
+              "a llama with some of the biases has no Hugging Face form");
     return *arch::arch_by_name("qwen2");
   }
-  ESP_CHECK(!arch::has_optional(arch, arch::Present::output_bias) || dims.attention_bias == dims.output_bias, unsupported, "a ", arch.hf_model_type,
+  ESP_CHECK(!arch::has_optional(arch, arch::Present::output_bias) ||
+                dims.attention_bias == dims.output_bias,
+            unsupported, "a ", arch.hf_model_type,
             " with some of the attention's biases has no Hugging Face form");
   const bool divides = heads * dims.head_dim == dims.hidden;
-  ESP_CHECK(divides || !arch.keys.head_dim.empty(), unsupported, "hidden ", dims.hidden, " is not ", heads, " heads of ", dims.head_dim, " values, and ",
-            arch.hf_model_type, " has no other sizes of heads; cut kv_groups and hidden in proportion");
-  ESP_CHECK(divides || !dims.long_rope.used(), unsupported, "hidden ", dims.hidden, " is not ", heads, " heads of ", dims.head_dim,
-            " values: transformers refuses LongRoPE's divisors then; cut kv_groups and hidden in proportion");
-  ESP_CHECK(!arch.long_rope || dims.rope_linear == 1, unsupported, "a ", arch.hf_model_type, " with linearly scaled positions has no Hugging Face form");
-  ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front().q_per_kv == 1, unsupported, arch.hf_model_type, " has no groups of heads");
+  ESP_CHECK(divides || !arch.keys.head_dim.empty(), unsupported, "hidden ", dims.hidden, " is not ",
+            heads, " heads of ", dims.head_dim, " values, and ", arch.hf_model_type,
+            " has no other sizes of heads; cut kv_groups and hidden in proportion");
+  ESP_CHECK(divides || !dims.long_rope.used(), unsupported, "hidden ", dims.hidden, " is not ",
+            heads, " heads of ", dims.head_dim,
+            " values: transformers refuses LongRoPE's divisors then; cut kv_groups and hidden in "
+            "proportion");
+  ESP_CHECK(!arch.long_rope || dims.rope_linear == 1, unsupported, "a ", arch.hf_model_type,
+            " with linearly scaled positions has no Hugging Face form");
+  ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front().q_per_kv == 1, unsupported,
+            arch.hf_model_type, " has no groups of heads");
   if (dims.hidden % heads == 0) return arch;
-  // transformers refuses such configs of these families, although head_dim is stated; mistral without windows computes what llama does.
-  if (arch.name == "llama" && !dims.attention_bias && !dims.mlp_bias) return *arch::arch_by_name("mistral");
-  ESP_CHECK(arch.name != "llama" && !arch.scaled_embedding, unsupported, "hidden ", dims.hidden, " is not a multiple of ", heads,
-            " heads: transformers refuses such a ", arch.hf_model_type, "; choose a multiple");
+  // transformers refuses such configs of these families, although head_dim is stated; mistral
+  // without windows computes what llama does.
+  if (arch.name == "llama" && !dims.attention_bias && !dims.mlp_bias)
+    return *arch::arch_by_name("mistral");
+  ESP_CHECK(arch.name != "llama" && !arch.scaled_embedding, unsupported, "hidden ", dims.hidden,
+            " is not a multiple of ", heads, " heads: transformers refuses such a ",
+            arch.hf_model_type, "; choose a multiple");
   return arch;
 }
 
@@ -159,14 +207,18 @@ bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims) {
   }
 }
 
-bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims) { return hf_target(arch, dims).unequal_layers; }
+bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims) {
+  return hf_target(arch, dims).unequal_layers;
+}
 
-std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& family_dims, const std::string& base, format::FormatId dtype,
+std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& family_dims,
+                           const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer) {
   const arch::Arch& arch = hf_target(family, family_dims);
   arch::ModelDims dims = family_dims;
   const arch::TensorSpec* bias = arch::find_spec(family, arch::Role::attn_q_bias);
-  if (arch.absent_blocks && bias != nullptr && arch::present(*bias, dims)) dims.attention_bias = true;  // qwen2 has them without saying so
+  if (arch.absent_blocks && bias != nullptr && arch::present(*bias, dims))
+    dims.attention_bias = true;  // qwen2 has them without saying so
   Json config = Json::object();
   if (!base.empty()) {
     config = format::parse_json<Json>(base, "base config.json");
@@ -174,7 +226,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   }
   const arch::LayerDims& layer = dims.layers.front();
   if (arch.name != family.name)
-    for (const char* key : {"attention_bias", "mlp_bias", "pretraining_tp", "is_llama_config", "rope_interleaved"}) config.erase(key);
+    for (const char* key :
+         {"attention_bias", "mlp_bias", "pretraining_tp", "is_llama_config", "rope_interleaved"})
+      config.erase(key);
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;
@@ -194,10 +248,14 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   else
     set_traits(config, arch, dims);
   set(arch.keys.norm_eps, dims.norm_eps);
-  config.erase("auto_map");  // the code it names is not carried along, and was only accepted because transformers, or our own file, has it
+  config.erase("auto_map");  // the code it names is not carried along, and was only accepted
+                             // because transformers, or our own file, has it
   if (arch.unequal_layers) {
-    const std::string file = std::string(kModelingFile, std::string_view(kModelingFile).find('.')), model(arch.hf_architecture);
-    config["auto_map"] = {{"AutoConfig", file + "." + model.substr(0, model.find("For")) + "Config"}, {"AutoModelForCausalLM", file + "." + model}};
+    const std::string file = std::string(kModelingFile, std::string_view(kModelingFile).find('.')),
+                      model(arch.hf_architecture);
+    config["auto_map"] = {
+        {"AutoConfig", file + "." + model.substr(0, model.find("For")) + "Config"},
+        {"AutoModelForCausalLM", file + "." + model}};
   }
   if (arch.absent_blocks) {
     set_deci_layers(config, dims);

@@ -1,4 +1,5 @@
-// `espalier import`: any supported checkpoint -> Hugging Face directory, tensor by tensor in windows of rows.
+// `espalier import`: any supported checkpoint -> Hugging Face directory, tensor by tensor in
+// windows of rows.
 #include <algorithm>
 #include <filesystem>
 
@@ -8,10 +9,13 @@
 
 namespace espalier::checkpoint {
 
-void import_checkpoint(const Checkpoint& source, const std::string& directory, const WriteOptions& options, const core::Progress& progress) {
-  ESP_CHECK(!core::same_file(source.path(), directory), usage, directory, ": the output is the source itself; choose another directory");
+void import_checkpoint(const Checkpoint& source, const std::string& directory,
+                       const WriteOptions& options, const core::Progress& progress) {
+  ESP_CHECK(!core::same_file(source.path(), directory), usage, directory,
+            ": the output is the source itself; choose another directory");
   const arch::ModelDims& dims = source.dims();
-  CheckpointWriter writer(directory, source.arch(), dims, options, source.hf_config(), source.has_tokenizer() ? &source.tokenizer() : nullptr,
+  CheckpointWriter writer(directory, source.arch(), dims, options, source.hf_config(),
+                          source.has_tokenizer() ? &source.tokenizer() : nullptr,
                           source.hf_generation_config());
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), dims);
   std::vector<float> rows;
@@ -27,7 +31,9 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory, c
       source.read_rows(t.spec->role, t.layer, row, n, rows.data());
       writer.write_rows(t.spec->role, t.layer, rows);
     }
-    if (progress) progress({"import", static_cast<std::int64_t>(i) + 1, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
+    if (progress)
+      progress({"import", static_cast<std::int64_t>(i) + 1,
+                static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }
   writer.finish();
 }

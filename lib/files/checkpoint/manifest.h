@@ -1,5 +1,6 @@
-// manifest.json of a stage's directory: what went in by hash, the options, seed, tool version, sizes before and after, numbers out.
-// Written last, atomically: a directory without it is unfinished.
+// manifest.json of a stage's directory: what went in by hash, the options, seed, tool version,
+// sizes before and after, numbers out. Written last, atomically: a directory without it is
+// unfinished.
 #pragma once
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,9 +12,9 @@ struct Manifest {
   std::string stage = {};                          // "prune", "distill", ...
   std::string tool_version = {};                   // filled by write when empty
   std::map<std::string, std::string> inputs = {};  // name -> sha256
-  nlohmann::ordered_json options = {};             // everything that determines the result, seed included
-  nlohmann::ordered_json metrics = {};             // numbers out
-  std::map<std::string, std::string> outputs = {}; // file -> sha256
+  nlohmann::ordered_json options = {};  // everything that determines the result, seed included
+  nlohmann::ordered_json metrics = {};  // numbers out
+  std::map<std::string, std::string> outputs = {};  // file -> sha256
 };
 
 std::string tool_version();

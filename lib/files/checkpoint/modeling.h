@@ -1,4 +1,5 @@
-// The Python file that lets transformers load the families it does not have; modeling_espalier.py of this folder, compiled in.
+// The Python file that lets transformers load the families it does not have; modeling_espalier.py
+// of this folder, compiled in.
 #pragma once
 #include <string_view>
 

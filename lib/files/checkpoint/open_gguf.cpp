@@ -1,5 +1,6 @@
-// Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in its shape and nothing else, except what
-// is regenerated on export: rope_freqs.weight, which is checked against (or turned into) the RoPE scaling, and LongRoPE's divisors.
+// Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in
+// its shape and nothing else, except what is regenerated on export: rope_freqs.weight, which is
+// checked against (or turned into) the RoPE scaling, and LongRoPE's divisors.
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -21,7 +22,8 @@ std::string shape_text(const std::vector<std::int64_t>& ne) {
 void locate_tensors(Source& source, const format::GgufHeader& header, Problems& problems) {
   std::set<std::string, std::less<>> expected{arch::gguf_name(arch::Role::rope_freqs, -1)};
   if (source.arch->long_rope)
-    for (const arch::Role role : {arch::Role::rope_factors_long, arch::Role::rope_factors_short}) expected.insert(arch::gguf_name(role, -1));
+    for (const arch::Role role : {arch::Role::rope_factors_long, arch::Role::rope_factors_short})
+      expected.insert(arch::gguf_name(role, -1));
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
     const std::string name = arch::gguf_name(ref.spec->role, ref.layer);
     expected.insert(name);
@@ -31,20 +33,29 @@ void locate_tensors(Source& source, const format::GgufHeader& header, Problems& 
       problems.input("tensor \"", name, "\" is missing");
       continue;
     }
-    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
+    const std::vector<std::int64_t> want =
+        ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
     std::vector<std::int64_t> found = stored->ne;
     while (found.size() > want.size() && found.back() == 1) found.pop_back();
     if (found != want) {
-      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->ne), ", expected ", shape_text(want));
+      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->ne), ", expected ",
+                     shape_text(want));
       continue;
     }
-    source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(), stored->offset, stored->format,    ref.rows,
-                                                   ref.cols,               ref.is_vector,
-                                                   ref.spec->to_gguf == arch::Transform::transpose ? arch::Transform::none : ref.spec->to_gguf};
+    source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(),
+                                                   stored->offset,
+                                                   stored->format,
+                                                   ref.rows,
+                                                   ref.cols,
+                                                   ref.is_vector,
+                                                   ref.spec->to_gguf == arch::Transform::transpose
+                                                       ? arch::Transform::none
+                                                       : ref.spec->to_gguf};
   }
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)
-      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.ne), " is not part of architecture ", source.arch->name);
+      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.ne),
+                           " is not part of architecture ", source.arch->name);
 }
 
 void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems& problems) {
@@ -52,7 +63,8 @@ void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems
   if (tensor == nullptr) return;
   const std::int64_t half = source.dims.rotated() / 2;
   if (tensor->format != format::FormatId::f32 || tensor->cols() != half || tensor->rows() != 1) {
-    problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne), ", expected ", half, " float32 values");
+    problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne),
+                   ", expected ", half, " float32 values");
     return;
   }
   std::vector<float> factors(static_cast<std::size_t>(half));
@@ -66,7 +78,9 @@ void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems
   if (scaling)
     source.dims.rope_scaling = *scaling;
   else
-    problems.unsupported("tensor \"", tensor->name, "\" holds frequency factors that no known RoPE scaling (llama3) regenerates");
+    problems.unsupported(
+        "tensor \"", tensor->name,
+        "\" holds frequency factors that no known RoPE scaling (llama3) regenerates");
 }
 
 // Divisors of LongRoPE, of which the metadata said that they are there.
@@ -75,13 +89,16 @@ void read_long_factors(Source& source, const format::GgufHeader& header, Problem
     const format::GgufTensor* tensor = header.tensor(arch::gguf_name(role, -1));
     const std::int64_t half = source.dims.rotated() / 2;
     if (tensor->format != format::FormatId::f32 || tensor->cols() != half || tensor->rows() != 1) {
-      problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne), ", expected ", half, " float32 values");
+      problems.input("tensor \"", tensor->name, "\" has shape ", shape_text(tensor->ne),
+                     ", expected ", half, " float32 values");
       return;
     }
     out.resize(static_cast<std::size_t>(half));
     source.gguf_file->read(tensor->offset, std::as_writable_bytes(std::span(out)));
     for (const float v : out)
-      if (!(v > 0)) return problems.input("tensor \"", tensor->name, "\" has the divisor ", v, ", expected positive numbers");
+      if (!(v > 0))
+        return problems.input("tensor \"", tensor->name, "\" has the divisor ", v,
+                              ", expected positive numbers");
   };
   read(arch::Role::rope_factors_long, source.dims.long_rope.long_factors);
   read(arch::Role::rope_factors_short, source.dims.long_rope.short_factors);
@@ -109,7 +126,8 @@ Source open_gguf(const std::string& path) {
   source.gguf_file = std::make_unique<core::FileReader>(path);
   source.file_bytes = source.gguf_file->size();
   source.hashed_files = {path};
-  const auto header = std::make_shared<const format::GgufHeader>(format::GgufHeader::read(*source.gguf_file));
+  const auto header =
+      std::make_shared<const format::GgufHeader>(format::GgufHeader::read(*source.gguf_file));
   source.gguf_header = header;
 
   const ParsedConfig parsed = dims_from_gguf(*header);
@@ -121,7 +139,8 @@ Source open_gguf(const std::string& path) {
   if (parsed.long_factors) read_long_factors(source, *header, problems);
   problems.raise();
 
-  source.name = header->optional_text("general.name").value_or(std::filesystem::path(path).stem().string());
+  source.name =
+      header->optional_text("general.name").value_or(std::filesystem::path(path).stem().string());
   source.has_tokenizer = header->find("tokenizer.ggml.model") != nullptr;
   source.load_tokenizer = [header] { return text::tokenizer_from_gguf(*header); };
   if (has_hf_form(*source.arch, source.dims)) {

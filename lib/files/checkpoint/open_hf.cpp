@@ -1,5 +1,5 @@
-// Opening a Hugging Face directory: config.json, *.safetensors headers and (on first use) the tokenizer files. Also a bare config.json,
-// of which only sizes can be asked.
+// Opening a Hugging Face directory: config.json, *.safetensors headers and (on first use) the
+// tokenizer files. Also a bare config.json, of which only sizes can be asked.
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -20,11 +20,13 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-// Tensors of released checkpoints that transformers does not load either: position and mask buffers of old versions, and the copy of the
-// embedding that some tools save although it is tied.
+// Tensors of released checkpoints that transformers does not load either: position and mask buffers
+// of old versions, and the copy of the embedding that some tools save although it is tied.
 bool ignorable(const std::string& name, const arch::Arch& arch, const arch::ModelDims& dims) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;
-  if (arch::learned_positions(arch) && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))) return true;
+  if (arch::learned_positions(arch) &&
+      (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")))
+    return true;
   for (const arch::TensorSpec& spec : arch.model)
     if (spec.present == arch::Present::untied && dims.tied && name == spec.hf) return true;
   return false;
@@ -33,13 +35,18 @@ bool ignorable(const std::string& name, const arch::Arch& arch, const arch::Mode
 void locate_tensors(Source& source, Problems& problems) {
   const format::SafetensorsSet& set = *source.safetensors;
   std::set<std::string, std::less<>> expected;
-  const std::string prefix(source.arch->optional_prefix), embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
-  const bool bare = !prefix.empty() && set.find(embedding) == nullptr && set.find(embedding.substr(prefix.size())) != nullptr;
+  const std::string prefix(source.arch->optional_prefix),
+      embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
+  const bool bare = !prefix.empty() && set.find(embedding) == nullptr &&
+                    set.find(embedding.substr(prefix.size())) != nullptr;
   const std::vector<arch::TensorRef> refs = arch::tensors(*source.arch, source.dims);
   for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
     const arch::TensorRef& ref = refs[i];
     std::int64_t rows = 0;  // of all that lie in this tensor
-    for (next = i; next < refs.size() && refs[next].layer == ref.layer && refs[next].spec->hf == ref.spec->hf; ++next) rows += refs[next].rows;
+    for (next = i;
+         next < refs.size() && refs[next].layer == ref.layer && refs[next].spec->hf == ref.spec->hf;
+         ++next)
+      rows += refs[next].rows;
     std::string name = arch::with_layer(ref.spec->hf, ref.layer);
     if (bare && name.starts_with(prefix)) name = name.substr(prefix.size());
     expected.insert(name);
@@ -49,27 +56,40 @@ void locate_tensors(Source& source, Problems& problems) {
       continue;
     }
     const bool transposed = ref.spec->to_gguf == arch::Transform::transpose;
-    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{rows} : transposed ? std::vector{ref.cols, rows} : std::vector{rows, ref.cols};
+    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{rows}
+                                           : transposed  ? std::vector{ref.cols, rows}
+                                                         : std::vector{rows, ref.cols};
     if (stored->shape != want) {
-      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ", shape_text(want));
+      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ",
+                     shape_text(want));
       continue;
     }
     std::uint64_t offset = stored->offset;
     for (std::size_t j = i; j < next; ++j) {
       const arch::TensorRef& part = refs[j];
-      source.tensors[{part.spec->role, part.layer}] = {&set.shard(stored->shard), offset, stored->dtype, part.rows, part.cols, part.is_vector,
-                                                       transposed ? arch::Transform::transpose : arch::Transform::none};
-      offset += static_cast<std::uint64_t>(format::matrix_bytes(stored->dtype, part.rows, part.cols));
+      source.tensors[{part.spec->role, part.layer}] = {
+          &set.shard(stored->shard),
+          offset,
+          stored->dtype,
+          part.rows,
+          part.cols,
+          part.is_vector,
+          transposed ? arch::Transform::transpose : arch::Transform::none};
+      offset +=
+          static_cast<std::uint64_t>(format::matrix_bytes(stored->dtype, part.rows, part.cols));
     }
   }
   for (const format::SafeTensor& tensor : set.tensors())
     if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))
-      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape), " is not part of architecture ", source.arch->name);
+      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),
+                           " is not part of architecture ", source.arch->name);
 }
 
 // Files that decide what the model is, besides the shards.
-constexpr const char* kSmallFiles[] = {"config.json",           "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                                       "special_tokens_map.json", "chat_template.jinja",    "tokenizer.model"};
+constexpr const char* kSmallFiles[] = {
+    "config.json",           "generation_config.json",  "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "tokenizer.model"};
 
 }  // namespace
 
@@ -92,20 +112,29 @@ Source open_bare_config(const std::string& path) {
 
 Source open_hf_directory(const std::string& directory, bool need_tensors) {
   const std::string base = directory.ends_with('/') ? directory : directory + "/";
-  ESP_CHECK(file_exists(base + "config.json"), input, directory, ": there is no config.json; expected a Hugging Face model directory or a .gguf file");
+  ESP_CHECK(file_exists(base + "config.json"), input, directory,
+            ": there is no config.json; expected a Hugging Face model directory or a .gguf file");
   Source source = open_bare_config(base + "config.json");
   source.path = directory;
   source.hashed_files.clear();
   for (const char* file : kSmallFiles)
     if (file_exists(base + file)) source.hashed_files.push_back(base + file);
-  if (file_exists(base + "generation_config.json")) source.hf_generation_config = core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
+  if (file_exists(base + "generation_config.json"))
+    source.hf_generation_config =
+        core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
 
-  const bool has_tensors = file_exists(base + "model.safetensors") || file_exists(base + "model.safetensors.index.json");
+  const bool has_tensors =
+      file_exists(base + "model.safetensors") || file_exists(base + "model.safetensors.index.json");
   if (has_tensors || need_tensors) {
-    ESP_CHECK(has_tensors || !(file_exists(base + "pytorch_model.bin") || file_exists(base + "pytorch_model.bin.index.json")), unsupported, directory,
-              ": the weights are a pytorch_model.bin; save them as safetensors first (save_pretrained does)");
-    ESP_CHECK(has_tensors, input, directory, ": there is neither model.safetensors nor model.safetensors.index.json");
-    source.safetensors = std::make_unique<format::SafetensorsSet>(format::SafetensorsSet::open_directory(directory));
+    ESP_CHECK(has_tensors || !(file_exists(base + "pytorch_model.bin") ||
+                               file_exists(base + "pytorch_model.bin.index.json")),
+              unsupported, directory,
+              ": the weights are a pytorch_model.bin; save them as safetensors first "
+              "(save_pretrained does)");
+    ESP_CHECK(has_tensors, input, directory,
+              ": there is neither model.safetensors nor model.safetensors.index.json");
+    source.safetensors =
+        std::make_unique<format::SafetensorsSet>(format::SafetensorsSet::open_directory(directory));
     Problems problems(directory);
     locate_tensors(source, problems);
     problems.raise();

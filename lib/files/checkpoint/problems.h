@@ -1,4 +1,5 @@
-// Everything that is wrong with one input, gathered so that a user sees it all at once instead of one refusal a run.
+// Everything that is wrong with one input, gathered so that a user sees it all at once instead of
+// one refusal a run.
 #pragma once
 #include <sstream>
 #include <string>

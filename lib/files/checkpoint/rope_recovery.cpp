@@ -6,7 +6,8 @@
 
 namespace espalier::checkpoint {
 
-bool regenerates(const arch::ModelDims& dims, const arch::RopeScaling& scaling, std::span<const float> factors) {
+bool regenerates(const arch::ModelDims& dims, const arch::RopeScaling& scaling,
+                 std::span<const float> factors) {
   constexpr double kTolerance = 1e-6;
   arch::ModelDims scaled = dims;
   scaled.rope_scaling = scaling;
@@ -20,9 +21,11 @@ bool regenerates(const arch::ModelDims& dims, const arch::RopeScaling& scaling, 
   return true;
 }
 
-std::optional<arch::RopeScaling> recover_rope_scaling(const arch::ModelDims& dims, std::span<const float> factors) {
+std::optional<arch::RopeScaling> recover_rope_scaling(const arch::ModelDims& dims,
+                                                      std::span<const float> factors) {
   if (factors.empty()) return std::nullopt;
-  // The lowest frequency is divided by the whole factor. The remaining parameters are those of every released Llama 3 model.
+  // The lowest frequency is divided by the whole factor. The remaining parameters are those of
+  // every released Llama 3 model.
   const double factor = static_cast<double>(*std::max_element(factors.begin(), factors.end()));
   if (!std::isfinite(factor) || factor < 1) return std::nullopt;
   const arch::RopeScaling llama3{factor, 1, 4, 8192};

@@ -1,5 +1,5 @@
-// Inside of Checkpoint: what opening a GGUF file or a Hugging Face directory yields. Both end as the same list of stored tensors, so
-// that reading does not know where they came from.
+// Inside of Checkpoint: what opening a GGUF file or a Hugging Face directory yields. Both end as
+// the same list of stored tensors, so that reading does not know where they came from.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -23,7 +23,8 @@ struct StoredTensor {
   format::FormatId format = format::FormatId::f32;
   std::int64_t rows = 0, cols = 0;  // of the architecture's table; a vector has cols 1
   bool is_vector = false;
-  arch::Transform transform = arch::Transform::none;  // how the file differs from the table, to be undone by reading
+  arch::Transform transform =
+      arch::Transform::none;  // how the file differs from the table, to be undone by reading
   float filler = 0;
 };
 
@@ -34,9 +35,10 @@ struct Source {
   bool is_gguf = false;
   std::uint64_t file_bytes = 0;
   bool has_tokenizer = false;
-  std::function<text::TokenizerData()> load_tokenizer;  // parsed on first use: many stages never look at it
+  std::function<text::TokenizerData()>
+      load_tokenizer;  // parsed on first use: many stages never look at it
   std::string hf_config, hf_generation_config;
-  std::vector<std::string> hashed_files;                // sorted; a GGUF is hashed as the one file it is
+  std::vector<std::string> hashed_files;  // sorted; a GGUF is hashed as the one file it is
   std::map<std::pair<arch::Role, int>, StoredTensor> tensors;
 
   std::unique_ptr<core::FileReader> gguf_file;

@@ -22,7 +22,9 @@ std::optional<std::int64_t> new_id(std::int64_t id, const std::vector<std::int64
 }
 
 std::size_t code_points(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 struct Merge {
@@ -34,7 +36,8 @@ Merge split_merge(std::string_view merge) {
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
-// Merges among kept tokens. A kept token that merges could build before must still be buildable from kept parts.
+// Merges among kept tokens. A kept token that merges could build before must still be buildable
+// from kept parts.
 std::vector<std::string> cut_merges(const text::TokenizerData& data, const Names& kept) {
   std::vector<std::string> out;
   std::unordered_set<std::string> built;
@@ -50,19 +53,23 @@ std::vector<std::string> cut_merges(const text::TokenizerData& data, const Names
       lost.emplace(result, kept.count(m.left) == 0 ? m.left : m.right);
     }
   }
-  for (const auto& token : data.tokens) {  // in the order of ids, so that the message is the same every time
+  for (const auto& token :
+       data.tokens) {  // in the order of ids, so that the message is the same every time
     const auto it = lost.find(token);
-    ESP_CHECK(it == lost.end() || built.count(token) != 0, input, "the kept token \"", token, "\" is merged from \"", it->second,
-              "\", which is not kept");
+    ESP_CHECK(it == lost.end() || built.count(token) != 0, input, "the kept token \"", token,
+              "\" is merged from \"", it->second, "\", which is not kept");
   }
   return out;
 }
 
-// SPM merges any two neighbours whose concatenation is a token: a kept token that had such a split must still have one.
+// SPM merges any two neighbours whose concatenation is a token: a kept token that had such a split
+// must still have one.
 void check_spm_closure(const text::TokenizerData& data, const Names& all, const Names& kept) {
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {
     const std::string_view token = data.tokens[i];
-    if (data.types[i] != text::TokenType::normal || kept.count(token) == 0 || code_points(token) < 2) continue;
+    if (data.types[i] != text::TokenType::normal || kept.count(token) == 0 ||
+        code_points(token) < 2)
+      continue;
     bool before = false, after = false;
     for (std::size_t cut = 1; cut < token.size() && !after; ++cut) {
       if ((static_cast<unsigned char>(token[cut]) & 0xC0) == 0x80) continue;
@@ -70,18 +77,22 @@ void check_spm_closure(const text::TokenizerData& data, const Names& all, const 
       before = before || (all.count(left) != 0 && all.count(right) != 0);
       after = kept.count(left) != 0 && kept.count(right) != 0;
     }
-    ESP_CHECK(!before || after, input, "the kept token \"", token, "\" cannot be merged from kept tokens any more");
+    ESP_CHECK(!before || after, input, "the kept token \"", token,
+              "\" cannot be merged from kept tokens any more");
   }
 }
 
 bool required(const text::TokenizerData& data, std::size_t i) {
-  if (data.types[i] != text::TokenType::normal && data.types[i] != text::TokenType::unused) return true;
-  return code_points(data.tokens[i]) == 1 && data.kind == text::TokenizerKind::byte_bpe;  // the byte alphabet
+  if (data.types[i] != text::TokenType::normal && data.types[i] != text::TokenType::unused)
+    return true;
+  return code_points(data.tokens[i]) == 1 &&
+         data.kind == text::TokenizerKind::byte_bpe;  // the byte alphabet
 }
 
 }  // namespace
 
-text::TokenizerData cut_tokenizer(const text::TokenizerData& data, const std::vector<std::int64_t>& keep) {
+text::TokenizerData cut_tokenizer(const text::TokenizerData& data,
+                                  const std::vector<std::int64_t>& keep) {
   text::TokenizerData out = data;
   out.tokens.clear();
   out.types.clear();
@@ -102,8 +113,8 @@ text::TokenizerData cut_tokenizer(const text::TokenizerData& data, const std::ve
     kept.insert(data.tokens[i]);
   }
   for (std::size_t i = 0; i < data.tokens.size(); ++i)
-    ESP_CHECK(!required(data, i) || kept.count(data.tokens[i]) != 0, input, "token ", i, " \"", data.tokens[i],
-              "\" is a byte or a special token and must be kept");
+    ESP_CHECK(!required(data, i) || kept.count(data.tokens[i]) != 0, input, "token ", i, " \"",
+              data.tokens[i], "\" is a byte or a special token and must be kept");
   if (data.kind == text::TokenizerKind::byte_bpe)
     out.merges = cut_merges(data, kept);
   else if (data.kind == text::TokenizerKind::spm)
@@ -122,12 +133,14 @@ text::TokenizerData cut_tokenizer(const text::TokenizerData& data, const std::ve
   return out;
 }
 
-std::string remap_token_ids(const std::string& json_text, const std::vector<std::int64_t>& keep, const std::string& where) {
+std::string remap_token_ids(const std::string& json_text, const std::vector<std::int64_t>& keep,
+                            const std::string& where) {
   if (json_text.empty()) return "";
   Json json = format::parse_json<Json>(json_text, where);
   ESP_CHECK(json.is_object(), input, where, ": expected a JSON object");
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id",
-                          "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"}) {
+  for (const char* key :
+       {"bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
+        "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"}) {
     const auto it = json.find(key);
     if (it == json.end()) continue;
     const auto moved = [&](const Json& id) {
@@ -138,7 +151,8 @@ std::string remap_token_ids(const std::string& json_text, const std::vector<std:
     };
     if (it->is_array()) {
       for (Json& id : *it) id = moved(id);
-    } else if (it->is_number_integer() && it->get<std::int64_t>() >= 0) {  // some configs write -1 for none
+    } else if (it->is_number_integer() &&
+               it->get<std::int64_t>() >= 0) {  // some configs write -1 for none
       *it = moved(*it);
     }
   }

@@ -1,6 +1,8 @@
-// Writing a Hugging Face directory as a whole. Everything is written into <directory>/.incomplete; finish() then takes away the old
-// config.json (a directory without it is no model), moves the files into place and config.json last, so that no mixture of an old and
-// a new model can ever be opened. A run that dies leaves the previous model intact, or at worst no model, never a wrong one.
+// Writing a Hugging Face directory as a whole. Everything is written into <directory>/.incomplete;
+// finish() then takes away the old config.json (a directory without it is no model), moves the
+// files into place and config.json last, so that no mixture of an old and a new model can ever be
+// opened. A run that dies leaves the previous model intact, or at worst no model, never a wrong
+// one.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -20,18 +22,31 @@ namespace fs = std::filesystem;
 
 // A file that belongs to a model directory of ours: replaced or removed together with the model.
 bool belongs_to_model(const std::string& name) {
-  static const char* const names[] = {"config.json",         "generation_config.json",  "tokenizer.json", "tokenizer_config.json",
-                                      "tokenizer.model",     "special_tokens_map.json", "vocab.json",     "merges.txt",
-                                      "added_tokens.json",   "chat_template.jinja",     "chat_template.json", "plan.json", kModelingFile,
-                                      "manifest.json",       "model.safetensors.index.json"};
+  static const char* const names[] = {"config.json",
+                                      "generation_config.json",
+                                      "tokenizer.json",
+                                      "tokenizer_config.json",
+                                      "tokenizer.model",
+                                      "special_tokens_map.json",
+                                      "vocab.json",
+                                      "merges.txt",
+                                      "added_tokens.json",
+                                      "chat_template.jinja",
+                                      "chat_template.json",
+                                      "plan.json",
+                                      kModelingFile,
+                                      "manifest.json",
+                                      "model.safetensors.index.json"};
   if (std::find(std::begin(names), std::end(names), name) != std::end(names)) return true;
-  return name == "model.safetensors" || (name.starts_with("model-") && name.ends_with(".safetensors"));
+  return name == "model.safetensors" ||
+         (name.starts_with("model-") && name.ends_with(".safetensors"));
 }
 
 std::vector<std::string> names_in(const std::string& directory) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) names.push_back(it->path().filename().string());
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename().string());
   ESP_CHECK(!error, input, directory, ": cannot list the directory: ", error.message());
   std::sort(names.begin(), names.end());
   return names;
@@ -48,7 +63,8 @@ std::string generation_config_from(const text::TokenizerData& tokenizer) {
 
 std::uint64_t tokenizer_bytes(const text::TokenizerData* t) {  // generous: JSON with escapes
   if (t == nullptr) return 0;
-  std::uint64_t n = t->hf_tokenizer_json.size() + t->hf_tokenizer_config.size() + t->chat_template.size();
+  std::uint64_t n =
+      t->hf_tokenizer_json.size() + t->hf_tokenizer_config.size() + t->chat_template.size();
   for (const std::string& s : t->tokens) n += 4 * s.size() + 64;
   for (const std::string& s : t->merges) n += 4 * s.size() + 32;
   return n;
@@ -67,7 +83,9 @@ struct CheckpointWriter::State {
   std::vector<float> turning;  // rows so far of a matrix that is stored columns first
   bool finished = false;
 
-  std::string name(std::size_t i) const { return arch::with_layer(tensors[i].spec->hf, tensors[i].layer); }
+  std::string name(std::size_t i) const {
+    return arch::with_layer(tensors[i].spec->hf, tensors[i].layer);
+  }
   void encode(std::span<const float> values) {
     const format::QuantFormat& f = format::info(dtype);
     constexpr std::size_t kPiece = std::size_t{4} << 20;
@@ -86,19 +104,26 @@ struct CheckpointWriter::State {
   }
 };
 
-CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arch& arch, const arch::ModelDims& dims, const WriteOptions& options,
-                                   const std::string& base_config, const text::TokenizerData* tokenizer, const std::string& generation_config)
+CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arch& arch,
+                                   const arch::ModelDims& dims, const WriteOptions& options,
+                                   const std::string& base_config,
+                                   const text::TokenizerData* tokenizer,
+                                   const std::string& generation_config)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.directory = directory;
   s.staging = directory + "/.incomplete";
   s.dtype = options.dtype;
-  ESP_CHECK(options.dtype == format::FormatId::f32 || options.dtype == format::FormatId::f16 || options.dtype == format::FormatId::bf16, usage,
-            "--dtype ", format::info(options.dtype).name, ": a Hugging Face directory holds f32, f16 or bf16");
+  ESP_CHECK(options.dtype == format::FormatId::f32 || options.dtype == format::FormatId::f16 ||
+                options.dtype == format::FormatId::bf16,
+            usage, "--dtype ", format::info(options.dtype).name,
+            ": a Hugging Face directory holds f32, f16 or bf16");
   if (tokenizer != nullptr)
-    ESP_CHECK(static_cast<std::int64_t>(tokenizer->tokens.size()) <= dims.vocab, input, directory, ": the tokenizer has ", tokenizer->tokens.size(),
-              " tokens but the model only ", dims.vocab, " embeddings");
-  const std::string config = make_hf_config(arch, dims, base_config, options.dtype, tokenizer);  // refuses before anything is touched
+    ESP_CHECK(static_cast<std::int64_t>(tokenizer->tokens.size()) <= dims.vocab, input, directory,
+              ": the tokenizer has ", tokenizer->tokens.size(), " tokens but the model only ",
+              dims.vocab, " embeddings");
+  const std::string config = make_hf_config(arch, dims, base_config, options.dtype,
+                                            tokenizer);  // refuses before anything is touched
 
   std::error_code error;
   fs::create_directories(directory, error);
@@ -115,15 +140,25 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
       const arch::TensorRef& t = s.tensors[i];
       const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
       std::int64_t rows = t.rows;  // of all that go into this tensor, one below the other
-      while (i + 1 < s.tensors.size() && s.tensors[i + 1].layer == t.layer && s.tensors[i + 1].spec->hf == t.spec->hf) rows += s.tensors[++i].rows;
-      s.weights->add_tensor(s.name(i), s.dtype, t.is_vector ? std::vector{rows} : transposed ? std::vector{t.cols, rows} : std::vector{rows, t.cols});
+      while (i + 1 < s.tensors.size() && s.tensors[i + 1].layer == t.layer &&
+             s.tensors[i + 1].spec->hf == t.spec->hf)
+        rows += s.tensors[++i].rows;
+      s.weights->add_tensor(s.name(i), s.dtype,
+                            t.is_vector  ? std::vector{rows}
+                            : transposed ? std::vector{t.cols, rows}
+                                         : std::vector{rows, t.cols});
     }
-    core::require_free_disk(directory, s.weights->data_bytes() + tokenizer_bytes(tokenizer) + (std::uint64_t{1} << 20));
+    core::require_free_disk(
+        directory, s.weights->data_bytes() + tokenizer_bytes(tokenizer) + (std::uint64_t{1} << 20));
     if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, s.staging);
-    const std::string generation = !generation_config.empty() || tokenizer == nullptr ? generation_config : generation_config_from(*tokenizer);
-    if (!generation.empty()) core::write_text_file(s.staging + "/generation_config.json", generation);
+    const std::string generation = !generation_config.empty() || tokenizer == nullptr
+                                       ? generation_config
+                                       : generation_config_from(*tokenizer);
+    if (!generation.empty())
+      core::write_text_file(s.staging + "/generation_config.json", generation);
     core::write_text_file(s.staging + "/config.json", config);
-    if (carries_code(arch, dims)) core::write_text_file(s.staging + "/" + kModelingFile, std::string(modeling_file()));
+    if (carries_code(arch, dims))
+      core::write_text_file(s.staging + "/" + kModelingFile, std::string(modeling_file()));
     s.weights->begin();
     s.skip_complete();
   } catch (...) {
@@ -142,17 +177,21 @@ CheckpointWriter::~CheckpointWriter() {
 
 void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const float> rows) {
   State& s = *state_;
-  ESP_CHECK(s.current < s.tensors.size(), internal, s.directory, ": rows of ", arch::role_name(role), " after the last tensor");
+  ESP_CHECK(s.current < s.tensors.size(), internal, s.directory, ": rows of ",
+            arch::role_name(role), " after the last tensor");
   const arch::TensorRef& t = s.tensors[s.current];
-  ESP_CHECK(t.spec->role == role && (t.layer == layer || t.layer < 0), internal, s.directory, ": rows of ", arch::role_name(role), " of layer ", layer,
-            " while ", s.name(s.current), " is expected");
+  ESP_CHECK(t.spec->role == role && (t.layer == layer || t.layer < 0), internal, s.directory,
+            ": rows of ", arch::role_name(role), " of layer ", layer, " while ", s.name(s.current),
+            " is expected");
   const std::int64_t n = static_cast<std::int64_t>(rows.size());
-  ESP_CHECK(n % t.cols == 0 && n <= t.elements() - s.done, internal, s.directory, ": ", n, " values for ", s.name(s.current), " of which ",
-            t.elements() - s.done, " are missing");
-  const float largest = s.dtype == format::FormatId::f16 ? 65504.0f : std::numeric_limits<float>::max();
+  ESP_CHECK(n % t.cols == 0 && n <= t.elements() - s.done, internal, s.directory, ": ", n,
+            " values for ", s.name(s.current), " of which ", t.elements() - s.done, " are missing");
+  const float largest =
+      s.dtype == format::FormatId::f16 ? 65504.0f : std::numeric_limits<float>::max();
   for (std::int64_t i = 0; i < n; ++i) {
     const float value = rows[static_cast<std::size_t>(i)];
-    ESP_CHECK(std::fabs(value) <= largest, input, s.directory, ": tensor ", s.name(s.current), ", row ", (s.done + i) / t.cols, ": value ", value,
+    ESP_CHECK(std::fabs(value) <= largest, input, s.directory, ": tensor ", s.name(s.current),
+              ", row ", (s.done + i) / t.cols, ": value ", value,
               std::isfinite(value) ? " does not fit f16; use bf16 or f32" : " is not finite");
   }
   if (t.spec->to_gguf != arch::Transform::transpose) {
@@ -162,7 +201,9 @@ void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const fl
     if (static_cast<std::int64_t>(s.turning.size()) == t.elements()) {
       std::vector<float> turned(s.turning.size());
       for (std::int64_t r = 0; r < t.rows; ++r)
-        for (std::int64_t c = 0; c < t.cols; ++c) turned[static_cast<std::size_t>(c * t.rows + r)] = s.turning[static_cast<std::size_t>(r * t.cols + c)];
+        for (std::int64_t c = 0; c < t.cols; ++c)
+          turned[static_cast<std::size_t>(c * t.rows + r)] =
+              s.turning[static_cast<std::size_t>(r * t.cols + c)];
       s.turning.clear();
       s.encode(turned);
     }
@@ -173,23 +214,27 @@ void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const fl
 
 void CheckpointWriter::finish() {
   State& s = *state_;
-  ESP_CHECK(s.current == s.tensors.size(), internal, s.directory, ": tensor ", s.name(s.current), " is incomplete");
+  ESP_CHECK(s.current == s.tensors.size(), internal, s.directory, ": tensor ", s.name(s.current),
+            " is incomplete");
   s.weights->finish();
   s.weights.reset();
 
   const std::vector<std::string> fresh = names_in(s.staging);
   std::vector<std::string> stale;
   for (const std::string& name : names_in(s.directory))
-    if (belongs_to_model(name) && !std::binary_search(fresh.begin(), fresh.end(), name)) stale.push_back(name);
+    if (belongs_to_model(name) && !std::binary_search(fresh.begin(), fresh.end(), name))
+      stale.push_back(name);
   const auto remove = [&](const std::string& name) {
     std::error_code error;
     fs::remove(s.directory + "/" + name, error);
-    ESP_CHECK(!error, input, s.directory, "/", name, ": cannot remove the old file: ", error.message());
+    ESP_CHECK(!error, input, s.directory, "/", name,
+              ": cannot remove the old file: ", error.message());
   };
   const auto move = [&](const std::string& name) {
     std::error_code error;
     fs::rename(s.staging + "/" + name, s.directory + "/" + name, error);
-    ESP_CHECK(!error, input, s.directory, "/", name, ": cannot move the new file into place: ", error.message());
+    ESP_CHECK(!error, input, s.directory, "/", name,
+              ": cannot move the new file into place: ", error.message());
   };
   remove("config.json");
   for (const std::string& name : stale) remove(name);

@@ -1,5 +1,5 @@
-// Errors are measured on at most kSampleRows evenly spaced rows of each tensor: rows of one matrix behave alike, and the choice only needs
-// their order of magnitude.
+// Errors are measured on at most kSampleRows evenly spaced rows of each tensor: rows of one matrix
+// behave alike, and the choice only needs their order of magnitude.
 #include "export/budget.h"
 
 #include <algorithm>
@@ -15,15 +15,19 @@ namespace {
 
 constexpr std::int64_t kSampleRows = 96;
 
-// Formats a budget takes only when its candidates name them: what it chooses without a list stays what it was before they were known.
-constexpr format::FormatId kOnlyByName[] = {format::FormatId::q2_k, format::FormatId::q3_k, format::FormatId::iq4_nl, format::FormatId::iq4_xs};
+// Formats a budget takes only when its candidates name them: what it chooses without a list stays
+// what it was before they were known.
+constexpr format::FormatId kOnlyByName[] = {format::FormatId::q2_k, format::FormatId::q3_k,
+                                            format::FormatId::iq4_nl, format::FormatId::iq4_xs};
 bool by_default(const format::QuantFormat& f) {
-  return !f.is_float() && std::find(std::begin(kOnlyByName), std::end(kOnlyByName), f.id) == std::end(kOnlyByName);
+  return !f.is_float() &&
+         std::find(std::begin(kOnlyByName), std::end(kOnlyByName), f.id) == std::end(kOnlyByName);
 }
 
 bool fits(const format::QuantFormat& f, const arch::TensorRef& t) { return t.cols % f.block == 0; }
 
-std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const BudgetOptions& budget) {
+std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
+                                             const BudgetOptions& budget) {
   const auto fixed = [&](const std::string& name) { return budget.overrides.find(name); };
   const std::string role(arch::role_name(t.spec->role));
   auto it = t.layer >= 0 ? fixed(role + "." + std::to_string(t.layer)) : budget.overrides.end();
@@ -38,53 +42,71 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t, const Bud
       if (f.id == format::FormatId::f32) out.push_back(f.id);
       continue;
     }
-    const bool wanted = budget.candidates.empty() ? by_default(f) : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) != budget.candidates.end();
+    const bool wanted = budget.candidates.empty()
+                            ? by_default(f)
+                            : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) !=
+                                  budget.candidates.end();
     if (wanted && fits(f, t)) out.push_back(f.id);
   }
-  // A row length that no block format fits is stored as F16; the plan lists it and its bytes count against the budget.
+  // A row length that no block format fits is stored as F16; the plan lists it and its bytes count
+  // against the budget.
   if (out.empty() && it == budget.overrides.end()) out.push_back(format::FormatId::f16);
-  ESP_CHECK(!out.empty() && fits(format::info(out.front()), t), unsupported, "tensor ", arch::gguf_name(t.spec->role, t.layer), " has rows of ", t.cols,
+  ESP_CHECK(!out.empty() && fits(format::info(out.front()), t), unsupported, "tensor ",
+            arch::gguf_name(t.spec->role, t.layer), " has rows of ", t.cols,
             ", which the chosen format cannot hold");
   return out;
 }
 
-// The energy of logits is mostly a shift that all tokens share and softmax ignores; so an output error relative to it looks small, and is
-// counted for each branch. Without statistics the error is relative to the weights' energy, which has no such part.
+// The energy of logits is mostly a shift that all tokens share and softmax ignores; so an output
+// error relative to it looks small, and is counted for each branch. Without statistics the error is
+// relative to the weights' energy, which has no such part.
 double weight_of(const arch::TensorRef& t, const arch::ModelDims& dims, bool has_statistics) {
-  const bool gives_logits = t.spec->role == arch::Role::output || (t.spec->role == arch::Role::token_embd && dims.tied);
+  const bool gives_logits =
+      t.spec->role == arch::Role::output || (t.spec->role == arch::Role::token_embd && dims.tied);
   return gives_logits && has_statistics ? 2.0 * static_cast<double>(dims.n_layers()) : 1.0;
 }
 
-std::int64_t padded_bytes(const arch::TensorRef& t, format::FormatId format) { return (plan::tensor_bytes(t, format) + 31) / 32 * 32; }
+std::int64_t padded_bytes(const arch::TensorRef& t, format::FormatId format) {
+  return (plan::tensor_bytes(t, format) + 31) / 32 * 32;
+}
 
 // Tensor data as it lies in the file, every tensor padded to GGUF's alignment.
-std::int64_t padded_bytes(const std::vector<arch::TensorRef>& tensors, const plan::QuantPlan& plan) {
+std::int64_t padded_bytes(const std::vector<arch::TensorRef>& tensors,
+                          const plan::QuantPlan& plan) {
   std::int64_t n = 0;
-  for (const arch::TensorRef& t : tensors) n += padded_bytes(t, t.is_vector ? format::FormatId::f32 : plan.format_of(t.spec->role, t.layer));
+  for (const arch::TensorRef& t : tensors)
+    n += padded_bytes(t,
+                      t.is_vector ? format::FormatId::f32 : plan.format_of(t.spec->role, t.layer));
   return n;
 }
 
-std::vector<float> sample_rows(const checkpoint::Checkpoint& source, const arch::TensorRef& t, std::int64_t& n) {
+std::vector<float> sample_rows(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
+                               std::int64_t& n) {
   n = std::min(t.rows, kSampleRows);
   std::vector<float> out(static_cast<std::size_t>(n * t.cols));
-  for (std::int64_t i = 0; i < n; ++i) source.read_rows(t.spec->role, t.layer, i * t.rows / n, 1, out.data() + i * t.cols);
+  for (std::int64_t i = 0; i < n; ++i)
+    source.read_rows(t.spec->role, t.layer, i * t.rows / n, 1, out.data() + i * t.cols);
   return out;
 }
 
 }  // namespace
 
-std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims, const BudgetOptions& budget) {
+std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
+                                 const BudgetOptions& budget) {
   std::int64_t n = 0;
   for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
-    std::int64_t least = t.is_vector ? padded_bytes(t, format::FormatId::f32) : std::numeric_limits<std::int64_t>::max();
+    std::int64_t least = t.is_vector ? padded_bytes(t, format::FormatId::f32)
+                                     : std::numeric_limits<std::int64_t>::max();
     if (!t.is_vector)
-      for (const format::FormatId id : candidates_for(t, budget)) least = std::min(least, padded_bytes(t, id));
+      for (const format::FormatId id : candidates_for(t, budget))
+        least = std::min(least, padded_bytes(t, id));
     n += least;
   }
   return n;
 }
 
-plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget, const ExportOptions& options, const core::Progress& progress) {
+plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
+                                const ExportOptions& options, const core::Progress& progress) {
   core::ThreadPool pool(budget.threads);
   std::vector<plan::FormatChoice> choices;
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());
@@ -95,7 +117,8 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
     plan::FormatChoice choice{t.spec->role, t.layer, candidates_for(t, budget), {}};
     std::int64_t n = 0;
     const std::vector<float> rows = sample_rows(source, t, n);
-    const quant::TensorStatistics* statistics = budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;
+    const quant::TensorStatistics* statistics =
+        budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;
     quant::TensorStatistics plain;
     if (statistics == nullptr) {
       plain.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
@@ -106,18 +129,28 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
     const double weight = weight_of(t, source.dims(), statistics != nullptr);
     const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
     for (format::FormatId id : choice.formats) {
-      const auto bytes = quant::round_matrix(rows, n, t.cols, id, statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics, pool);
-      choice.error.push_back(weight * quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id), n, t.cols, weights) / energy);
+      const auto bytes = quant::round_matrix(
+          rows, n, t.cols, id,
+          statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics,
+          pool);
+      choice.error.push_back(weight *
+                             quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id),
+                                                 n, t.cols, weights) /
+                             energy);
     }
     choices.push_back(std::move(choice));
-    if (progress) progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
+    if (progress)
+      progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }
   std::int64_t available = budget.target_bytes;
-  if (budget.whole_file) {  // header, tokenizer and padding are the same for every choice: take them from the first one
-    plan::QuantPlan any = plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
+  if (budget.whole_file) {  // header, tokenizer and padding are the same for every choice: take
+                            // them from the first one
+    plan::QuantPlan any =
+        plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
     available -= planned_file_bytes(source, any, options) - padded_bytes(tensors, any);
   }
-  ESP_CHECK(available > 0, unsupported, "a file of ", core::human_bytes(budget.target_bytes), " has no room beside its header and tokenizer");
+  ESP_CHECK(available > 0, unsupported, "a file of ", core::human_bytes(budget.target_bytes),
+            " has no room beside its header and tokenizer");
   plan::QuantPlan plan = plan::allocate(source.arch(), source.dims(), choices, available);
   plan.name = "mix";
   return plan;

@@ -22,28 +22,36 @@ constexpr std::int64_t kPieceValues = std::int64_t{1} << 23;  // 32 MB of floats
 
 void refuse_source(const checkpoint::Checkpoint& source, const std::string& path) {
   const auto refuse = [&](const std::string& own) {
-    ESP_CHECK(!core::same_file(own, path), usage, path, " is a file of the model being exported; choose another output");
+    ESP_CHECK(!core::same_file(own, path), usage, path,
+              " is a file of the model being exported; choose another output");
   };
   refuse(source.path());
   std::error_code error;
   if (std::filesystem::is_directory(source.path(), error))
     for (const auto& entry : std::filesystem::directory_iterator(source.path(), error))
       if (entry.path().extension() != ".gguf") refuse(entry.path().string());
-  ESP_CHECK(!std::filesystem::is_directory(path, error), usage, path, " is a directory; name the .gguf to write");
+  ESP_CHECK(!std::filesystem::is_directory(path, error), usage, path,
+            " is a directory; name the .gguf to write");
 }
 
 // The statistics each matrix is rounded with, checked before anything is written.
-const quant::TensorStatistics* statistics_for(const arch::TensorRef& t, format::FormatId format, const ExportOptions& options) {
-  if (options.rounding == Rounding::nearest || t.is_vector || format::info(format).is_float() || options.imatrix == nullptr) return nullptr;
+const quant::TensorStatistics* statistics_for(const arch::TensorRef& t, format::FormatId format,
+                                              const ExportOptions& options) {
+  if (options.rounding == Rounding::nearest || t.is_vector || format::info(format).is_float() ||
+      options.imatrix == nullptr)
+    return nullptr;
   return options.imatrix->find(t.spec->role, t.layer);
 }
-void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options) {
+void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
+                        const ExportOptions& options) {
   if (options.rounding == Rounding::nearest) return;
-  ESP_CHECK(options.imatrix != nullptr, usage, quant::rounding_name(options.rounding), " rounding needs calibration statistics (--imatrix)");
+  ESP_CHECK(options.imatrix != nullptr, usage, quant::rounding_name(options.rounding),
+            " rounding needs calibration statistics (--imatrix)");
   std::string missing;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     const format::FormatId format = plan.format_of(t.spec->role, t.layer);
-    if (t.is_vector || format::info(format).is_float() || source.filled(t.spec->role, t.layer)) continue;
+    if (t.is_vector || format::info(format).is_float() || source.filled(t.spec->role, t.layer))
+      continue;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options);
     if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;
     if (statistics == nullptr)
@@ -51,13 +59,15 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
     else if (static_cast<std::int64_t>(statistics->sum_squares.size()) != t.cols)
       missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": statistics of another width";
     else if (options.rounding == Rounding::gptq && statistics->gram == nullptr)
-      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": no second moments (calibrate with --gram)";
+      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) +
+                 ": no second moments (calibrate with --gram)";
   }
-  ESP_CHECK(missing.empty(), input, "the calibration statistics do not cover this model for ", quant::rounding_name(options.rounding), " rounding:",
-            missing);
+  ESP_CHECK(missing.empty(), input, "the calibration statistics do not cover this model for ",
+            quant::rounding_name(options.rounding), " rounding:", missing);
 }
 
-// Rows of the GGUF tensor from rows of the Hugging Face one, in place; `rows` holds whole heads, `width` elements a row.
+// Rows of the GGUF tensor from rows of the Hugging Face one, in place; `rows` holds whole heads,
+// `width` elements a row.
 template <class T>
 void permute_rows(std::vector<T>& rows, std::int64_t width, std::int64_t head_dim) {
   const auto n = static_cast<std::int64_t>(rows.size()) / width;
@@ -71,16 +81,21 @@ void permute_rows(std::vector<T>& rows, std::int64_t width, std::int64_t head_di
 
 class TensorExporter {
  public:
-  TensorExporter(const checkpoint::Checkpoint& source, const ExportOptions& options, format::GgufWriter& writer)
+  TensorExporter(const checkpoint::Checkpoint& source, const ExportOptions& options,
+                 format::GgufWriter& writer)
       : source_(source),
         target_(arch::gguf_target(source.arch(), source.dims())),
         options_(options),
         writer_(writer),
         pool_(options.threads),
-        query_factor_(static_cast<float>(arch::attention_scale(source.dims()) / arch::gguf_attention_scale(target_, source.dims()))) {
+        query_factor_(static_cast<float>(arch::attention_scale(source.dims()) /
+                                         arch::gguf_attention_scale(target_, source.dims()))) {
     if (std::fabs(query_factor_ - 1.0f) < 1e-6f) query_factor_ = 1;
-    ESP_CHECK(query_factor_ == 1 || !options.rounded || query_factor_role() == arch::Role::attn_q_norm, unsupported, source.path(),
-              ": the attention scale has to be folded into q, which rounding layer by layer does not do; quantize without --text");
+    ESP_CHECK(
+        query_factor_ == 1 || !options.rounded || query_factor_role() == arch::Role::attn_q_norm,
+        unsupported, source.path(),
+        ": the attention scale has to be folded into q, which rounding layer by layer does not do; "
+        "quantize without --text");
   }
 
   void write(const arch::TensorRef& t, format::FormatId format) {
@@ -88,19 +103,23 @@ class TensorExporter {
     const arch::Transform transform = arch::find_spec(target_, role)->to_gguf;
     if (t.is_vector) {
       std::vector<float> values = source_.read(role, t.layer);
-      if (transform == arch::Transform::rope_permute) permute_rows(values, 1, source_.dims().head_dim);
+      if (transform == arch::Transform::rope_permute)
+        permute_rows(values, 1, source_.dims().head_dim);
       if (transform == arch::Transform::plus_one)
         for (float& v : values) v += 1.0f;
       fold(role, values);
-      writer_.write(quant::round_matrix(values, 1, t.rows, format, Rounding::nearest, nullptr, pool_));
+      writer_.write(
+          quant::round_matrix(values, 1, t.rows, format, Rounding::nearest, nullptr, pool_));
       return;
     }
     const bool permuted = transform == arch::Transform::rope_permute;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options_);
     const Rounding rounding = statistics == nullptr ? Rounding::nearest : options_.rounding;
     if (options_.rounded && write_rounded(t, format, permuted)) return;
-    const std::int64_t unit = permuted ? std::lcm(quant::kRowChunk, source_.dims().head_dim) : quant::kRowChunk;
-    const std::int64_t piece = std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
+    const std::int64_t unit =
+        permuted ? std::lcm(quant::kRowChunk, source_.dims().head_dim) : quant::kRowChunk;
+    const std::int64_t piece =
+        std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
     for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
       const std::int64_t n = std::min(piece, t.rows - begin);
       std::vector<float> rows(static_cast<std::size_t>(n * t.cols));
@@ -108,7 +127,8 @@ class TensorExporter {
       if (permuted) permute_rows(rows, t.cols, source_.dims().head_dim);
       fold(role, rows);
       try {
-        writer_.write(quant::round_matrix(rows, n, t.cols, format, rounding, statistics, pool_, &cache_));
+        writer_.write(
+            quant::round_matrix(rows, n, t.cols, format, rounding, statistics, pool_, &cache_));
       } catch (const core::Error& e) {
         core::fail(e.kind(), arch::gguf_name(role, t.layer), ", rows from ", begin, ": ", e.what());
       }
@@ -116,11 +136,17 @@ class TensorExporter {
   }
 
  private:
-  // Where stock readers scale attention otherwise, q makes up for it: the gain of its norm, or else its rows.
-  arch::Role query_factor_role() const { return arch::find_spec(target_, arch::Role::attn_q_norm) != nullptr ? arch::Role::attn_q_norm : arch::Role::attn_q; }
+  // Where stock readers scale attention otherwise, q makes up for it: the gain of its norm, or else
+  // its rows.
+  arch::Role query_factor_role() const {
+    return arch::find_spec(target_, arch::Role::attn_q_norm) != nullptr ? arch::Role::attn_q_norm
+                                                                        : arch::Role::attn_q;
+  }
   void fold(arch::Role role, std::vector<float>& values) const {
     if (query_factor_ == 1) return;
-    if (role != query_factor_role() && !(role == arch::Role::attn_q_bias && query_factor_role() == arch::Role::attn_q)) return;
+    if (role != query_factor_role() &&
+        !(role == arch::Role::attn_q_bias && query_factor_role() == arch::Role::attn_q))
+      return;
     for (float& v : values) v *= query_factor_;
   }
   bool write_rounded(const arch::TensorRef& t, format::FormatId format, bool permuted) {
@@ -131,9 +157,11 @@ class TensorExporter {
       core::fail(e.kind(), arch::gguf_name(t.spec->role, t.layer), ": ", e.what());
     }
     if (!bytes) return false;
-    ESP_CHECK(static_cast<std::int64_t>(bytes->size()) == format::matrix_bytes(format, t.rows, t.cols), internal, arch::gguf_name(t.spec->role, t.layer), ": ",
-              bytes->size(), " bytes");
-    if (permuted) permute_rows(*bytes, format::matrix_bytes(format, 1, t.cols), source_.dims().head_dim);
+    ESP_CHECK(
+        static_cast<std::int64_t>(bytes->size()) == format::matrix_bytes(format, t.rows, t.cols),
+        internal, arch::gguf_name(t.spec->role, t.layer), ": ", bytes->size(), " bytes");
+    if (permuted)
+      permute_rows(*bytes, format::matrix_bytes(format, 1, t.cols), source_.dims().head_dim);
     writer_.write(*bytes);
     return true;
   }
@@ -149,14 +177,16 @@ class TensorExporter {
 
 }  // namespace
 
-std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options) {
+std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
+                                const ExportOptions& options) {
   format::GgufWriter writer("plan");
   declare(source, plan, options, writer);
   return static_cast<std::int64_t>(writer.planned_bytes());
 }
 
-ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const std::string& path,
-                         const ExportOptions& options, const core::Progress& progress) {
+ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
+                         const std::string& path, const ExportOptions& options,
+                         const core::Progress& progress) {
   refuse_source(source, path);
   require_statistics(source, plan, options);
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());
@@ -166,14 +196,19 @@ ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::Quant
   result.planned_bytes = static_cast<std::int64_t>(writer.planned_bytes());
   result.bits_per_weight = plan::bits_per_weight(source.arch(), source.dims(), plan);
   writer.begin();  // checks free disk
-  for (const arch::RopeTensor& t : arch::rope_tensors(source.dims())) writer.write(std::as_bytes(std::span(t.values)));
+  for (const arch::RopeTensor& t : arch::rope_tensors(source.dims()))
+    writer.write(std::as_bytes(std::span(t.values)));
   TensorExporter exporter(source, options, writer);
   std::int64_t done = 0;
   for (const arch::TensorRef& t : tensors) {
     const format::FormatId format = plan.format_of(t.spec->role, t.layer);
     if (progress)
-      progress({.stage = "quantize", .done = done, .total = static_cast<std::int64_t>(tensors.size()), .unit = "tensors",
-                .detail = arch::gguf_name(t.spec->role, t.layer) + " " + std::string(format::info(format).name)});
+      progress({.stage = "quantize",
+                .done = done,
+                .total = static_cast<std::int64_t>(tensors.size()),
+                .unit = "tensors",
+                .detail = arch::gguf_name(t.spec->role, t.layer) + " " +
+                          std::string(format::info(format).name)});
     ++done;
     if (t.elements() == 0) continue;
     exporter.write(t, format);
@@ -182,9 +217,11 @@ ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::Quant
     count.parameters += t.elements();
   }
   writer.finish();
-  if (progress) progress({.stage = "quantize", .done = done, .total = done, .unit = "tensors", .detail = ""});
+  if (progress)
+    progress({.stage = "quantize", .done = done, .total = done, .unit = "tensors", .detail = ""});
   result.file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
-  ESP_CHECK(result.file_bytes == result.planned_bytes, check_failed, path, ": planned ", result.planned_bytes, " bytes, wrote ", result.file_bytes);
+  ESP_CHECK(result.file_bytes == result.planned_bytes, check_failed, path, ": planned ",
+            result.planned_bytes, " bytes, wrote ", result.file_bytes);
   return result;
 }
 

@@ -13,22 +13,38 @@ using format::GgufValue;
 
 std::uint32_t format_file_type(FormatId format) {
   switch (format) {
-    case FormatId::f32: return 0;
-    case FormatId::f16: return 1;
-    case FormatId::q4_0: return 2;
-    case FormatId::q4_1: return 3;
-    case FormatId::q8_0: return 7;
-    case FormatId::q5_0: return 8;
-    case FormatId::q5_1: return 9;
-    case FormatId::q2_k: return 10;
-    case FormatId::q3_k: return 11;
-    case FormatId::q4_k: return 14;  // its "small" mix: the list has no pure K formats but Q6_K
-    case FormatId::q5_k: return 16;
-    case FormatId::q6_k: return 18;
-    case FormatId::iq4_nl: return 25;
-    case FormatId::iq4_xs: return 30;
-    case FormatId::bf16: return 32;
-    case FormatId::q2_0: return 41;
+    case FormatId::f32:
+      return 0;
+    case FormatId::f16:
+      return 1;
+    case FormatId::q4_0:
+      return 2;
+    case FormatId::q4_1:
+      return 3;
+    case FormatId::q8_0:
+      return 7;
+    case FormatId::q5_0:
+      return 8;
+    case FormatId::q5_1:
+      return 9;
+    case FormatId::q2_k:
+      return 10;
+    case FormatId::q3_k:
+      return 11;
+    case FormatId::q4_k:
+      return 14;  // its "small" mix: the list has no pure K formats but Q6_K
+    case FormatId::q5_k:
+      return 16;
+    case FormatId::q6_k:
+      return 18;
+    case FormatId::iq4_nl:
+      return 25;
+    case FormatId::iq4_xs:
+      return 30;
+    case FormatId::bf16:
+      return 32;
+    case FormatId::q2_0:
+      return 41;
   }
   return 0;
 }
@@ -37,7 +53,8 @@ struct MixType {
   std::string_view name;
   std::uint32_t type;
 };
-constexpr MixType kMixTypes[] = {{"q3_k_m", 12}, {"q4_k_s", 14}, {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k_m", 17}};
+constexpr MixType kMixTypes[] = {
+    {"q3_k_m", 12}, {"q4_k_s", 14}, {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k_m", 17}};
 
 }  // namespace
 
@@ -46,7 +63,9 @@ std::uint32_t file_type(const checkpoint::Checkpoint& source, const plan::QuantP
     if (m.name == plan.name) return m.type;
   std::map<FormatId, std::int64_t> bytes;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
-    if (!t.is_vector) bytes[plan.format_of(t.spec->role, t.layer)] += plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer));
+    if (!t.is_vector)
+      bytes[plan.format_of(t.spec->role, t.layer)] +=
+          plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer));
   FormatId most = FormatId::f32;
   std::int64_t n = -1;
   for (const auto& [format, count] : bytes)
@@ -58,8 +77,8 @@ std::uint32_t file_type(const checkpoint::Checkpoint& source, const plan::QuantP
 }
 
 text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_t vocab) {
-  ESP_CHECK(static_cast<std::int64_t>(data.tokens.size()) <= vocab, input, "the tokenizer has ", data.tokens.size(),
-            " tokens, the embedding only ", vocab, " rows");
+  ESP_CHECK(static_cast<std::int64_t>(data.tokens.size()) <= vocab, input, "the tokenizer has ",
+            data.tokens.size(), " tokens, the embedding only ", vocab, " rows");
   text::TokenizerData out = data;
   for (auto i = static_cast<std::int64_t>(out.tokens.size()); i < vocab; ++i) {
     out.tokens.push_back("[PAD" + std::to_string(i) + "]");
@@ -69,35 +88,43 @@ text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_
   return out;
 }
 
-void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options, format::GgufWriter& writer) {
+void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
+             const ExportOptions& options, format::GgufWriter& writer) {
   const arch::Arch& arch = source.arch();
   const arch::ModelDims& dims = source.dims();
   const arch::Arch& target = arch::gguf_target(arch, dims);
-  ESP_CHECK(arch::gguf_sizes(target, dims) == dims, internal, source.path(), ": absent blocks that stock readers want are to be filled before the export");
+  ESP_CHECK(arch::gguf_sizes(target, dims) == dims, internal, source.path(),
+            ": absent blocks that stock readers want are to be filled before the export");
   checkpoint::dims_to_gguf(target, dims, writer);
   writer.set("general.type", GgufValue::string("model"));
   if (!source.name().empty()) writer.set("general.name", GgufValue::string(source.name()));
   writer.set("general.file_type", GgufValue::u32(file_type(source, plan)));
   writer.set("general.quantization_version", GgufValue::u32(2));
-  if (source.has_tokenizer()) text::tokenizer_to_gguf(full_vocabulary(source.tokenizer(), dims.vocab), writer);
+  if (source.has_tokenizer())
+    text::tokenizer_to_gguf(full_vocabulary(source.tokenizer(), dims.vocab), writer);
   writer.set("espalier.mix", GgufValue::string(plan.name));
-  writer.set("espalier.rounding", GgufValue::string(std::string(quant::rounding_name(options.rounding))));
+  writer.set("espalier.rounding",
+             GgufValue::string(std::string(quant::rounding_name(options.rounding))));
   if (options.imatrix != nullptr && options.rounding != quant::Rounding::nearest) {
     writer.set("espalier.imatrix.text_sha256", GgufValue::string(options.imatrix->text_sha256));
-    writer.set("espalier.imatrix.tokens", GgufValue::u64(static_cast<std::uint64_t>(options.imatrix->tokens)));
+    writer.set("espalier.imatrix.tokens",
+               GgufValue::u64(static_cast<std::uint64_t>(options.imatrix->tokens)));
   }
   for (const auto& [key, value] : options.provenance) {
-    ESP_CHECK(key.rfind("general.", 0) == 0 || key.rfind("espalier.", 0) == 0, usage, "provenance key ", key,
-              " must begin with \"general.\" or \"espalier.\"");
+    ESP_CHECK(key.rfind("general.", 0) == 0 || key.rfind("espalier.", 0) == 0, usage,
+              "provenance key ", key, " must begin with \"general.\" or \"espalier.\"");
     writer.set(key, GgufValue::string(value));
   }
   for (const arch::RopeTensor& t : arch::rope_tensors(dims))
-    writer.add_tensor(arch::gguf_name(t.role, -1), {static_cast<std::int64_t>(t.values.size())}, FormatId::f32);
+    writer.add_tensor(arch::gguf_name(t.role, -1), {static_cast<std::int64_t>(t.values.size())},
+                      FormatId::f32);
   for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
     if (t.elements() == 0) continue;  // an absent block
     const FormatId format = plan.format_of(t.spec->role, t.layer);
-    writer.add_tensor(arch::gguf_name(t.spec->role, t.layer), t.is_vector ? std::vector<std::int64_t>{t.rows} : std::vector<std::int64_t>{t.cols, t.rows},
-                      format);
+    writer.add_tensor(
+        arch::gguf_name(t.spec->role, t.layer),
+        t.is_vector ? std::vector<std::int64_t>{t.rows} : std::vector<std::int64_t>{t.cols, t.rows},
+        format);
   }
 }
 

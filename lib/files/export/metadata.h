@@ -7,13 +7,16 @@
 
 namespace espalier::exporter {
 
-// general.file_type, which readers only print: the number of the mix in llama.cpp's list, for other mixes that of the format with most bytes.
+// general.file_type, which readers only print: the number of the mix in llama.cpp's list, for other
+// mixes that of the format with most bytes.
 std::uint32_t file_type(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan);
 
-// Tokens of the tokenizer, filled up to the embedding's rows with unused ones: readers take the vocabulary's size from the list.
+// Tokens of the tokenizer, filled up to the embedding's rows with unused ones: readers take the
+// vocabulary's size from the list.
 text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_t vocab);
 
 // Metadata and tensor list, in file order.
-void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, const ExportOptions& options, format::GgufWriter& writer);
+void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
+             const ExportOptions& options, format::GgufWriter& writer);
 
 }  // namespace espalier::exporter

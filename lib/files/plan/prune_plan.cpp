@@ -1,4 +1,5 @@
-// Arithmetic of plans: validity, sizes after, one plan after another. The JSON form: prune_plan_json.cpp; target sizes: prune_target.cpp.
+// Arithmetic of plans: validity, sizes after, one plan after another. The JSON form:
+// prune_plan_json.cpp; target sizes: prune_target.cpp.
 #include "plan/prune_plan.h"
 
 #include <algorithm>
@@ -9,14 +10,19 @@
 namespace espalier::plan {
 namespace {
 
-void check_selection(const Selection& selection, std::int64_t size, const std::string& where, const std::string& axis) {
+void check_selection(const Selection& selection, std::int64_t size, const std::string& where,
+                     const std::string& axis) {
   if (!selection) return;
-  const bool whole_block = axis.ends_with("kv_groups") || axis.ends_with("ffn");  // a layer may do without attention, or FFN
-  ESP_CHECK(!selection->empty() || size == 0 || whole_block, input, where, ": ", axis, ": nothing is kept");
+  const bool whole_block = axis.ends_with("kv_groups") ||
+                           axis.ends_with("ffn");  // a layer may do without attention, or FFN
+  ESP_CHECK(!selection->empty() || size == 0 || whole_block, input, where, ": ", axis,
+            ": nothing is kept");
   std::int64_t previous = -1;
   for (const std::int64_t index : *selection) {
-    ESP_CHECK(index >= 0 && index < size, input, where, ": ", axis, ": index ", index, " is out of range, there are ", size);
-    ESP_CHECK(index > previous, input, where, ": ", axis, ": index ", index, " after ", previous, "; indices must rise");
+    ESP_CHECK(index >= 0 && index < size, input, where, ": ", axis, ": index ", index,
+              " is out of range, there are ", size);
+    ESP_CHECK(index > previous, input, where, ": ", axis, ": index ", index, " after ", previous,
+              "; indices must rise");
     previous = index;
   }
 }
@@ -30,8 +36,9 @@ Selection compose(const Selection& first, const Selection& second) {
   if (!first) return second;
   std::vector<std::int64_t> out;
   for (const std::int64_t index : *second) {
-    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first->size()), input, "the second plan keeps index ", index, " of the ",
-              first->size(), " that the first one leaves");
+    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first->size()), input,
+              "the second plan keeps index ", index, " of the ", first->size(),
+              " that the first one leaves");
     out.push_back((*first)[static_cast<std::size_t>(index)]);
   }
   return out;
@@ -49,8 +56,8 @@ PrunePlan keep_all(const arch::ModelDims& dims) {
 void validate(const PrunePlan& plan, const arch::ModelDims& before, const std::string& where) {
   check_selection(plan.keep_layers, before.n_layers(), where, "keep_layers");
   ESP_CHECK(!plan.keep_layers.empty(), input, where, ": keep_layers: nothing is kept");
-  ESP_CHECK(plan.layers.size() == plan.keep_layers.size(), input, where, ": layers has ", plan.layers.size(), " entries for ",
-            plan.keep_layers.size(), " kept layers");
+  ESP_CHECK(plan.layers.size() == plan.keep_layers.size(), input, where, ": layers has ",
+            plan.layers.size(), " entries for ", plan.keep_layers.size(), " kept layers");
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     const arch::LayerDims& layer = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
     const std::string axis = "layer " + std::to_string(plan.keep_layers[i]) + ": ";
@@ -85,12 +92,14 @@ PrunePlan combine(const PrunePlan& first, const PrunePlan& second) {
   out.source_sha256 = first.source_sha256;
   for (std::size_t i = 0; i < second.keep_layers.size(); ++i) {
     const std::int64_t index = second.keep_layers[i];
-    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first.keep_layers.size()), input, "the second plan keeps layer ", index, " of the ",
-              first.keep_layers.size(), " that the first one leaves");
+    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first.keep_layers.size()), input,
+              "the second plan keeps layer ", index, " of the ", first.keep_layers.size(),
+              " that the first one leaves");
     const LayerSelection& a = first.layers.at(static_cast<std::size_t>(index));
     const LayerSelection& b = second.layers.at(i);
     out.keep_layers.push_back(first.keep_layers[static_cast<std::size_t>(index)]);
-    out.layers.push_back({compose(a.kv_groups, b.kv_groups), compose(a.q_per_kv, b.q_per_kv), compose(a.ffn, b.ffn)});
+    out.layers.push_back({compose(a.kv_groups, b.kv_groups), compose(a.q_per_kv, b.q_per_kv),
+                          compose(a.ffn, b.ffn)});
   }
   out.hidden = compose(first.hidden, second.hidden);
   out.vocab = compose(first.vocab, second.vocab);

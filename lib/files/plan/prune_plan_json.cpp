@@ -1,4 +1,5 @@
-// plan.json: written for people to read and edit, read as hostile input. Runs of indices are strings "a-b" (both ends kept).
+// plan.json: written for people to read and edit, read as hostile input. Runs of indices are
+// strings "a-b" (both ends kept).
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -25,14 +26,18 @@ Json runs(const std::vector<std::int64_t>& indices) {
   }
   return out;
 }
-Json selection_json(const Selection& selection) { return selection ? runs(*selection) : Json("all"); }
+Json selection_json(const Selection& selection) {
+  return selection ? runs(*selection) : Json("all");
+}
 
-// nlohmann indents arrays one element a line; a plan has thousands of indices, so arrays of scalars are put on one line.
+// nlohmann indents arrays one element a line; a plan has thousands of indices, so arrays of scalars
+// are put on one line.
 std::string layout(const Json& json, int depth = 0) {
   if (!json.is_structured() || json.empty()) return json.dump();
   const bool one_line = json.is_array() && !json.front().is_structured();
   const auto new_line = [one_line](int level) {
-    return one_line ? std::string() : std::string("\n").append(static_cast<std::size_t>(2 * level), ' ');
+    return one_line ? std::string()
+                    : std::string("\n").append(static_cast<std::size_t>(2 * level), ' ');
   };
   const std::string indent = new_line(depth + 1), outer = new_line(depth);
   std::string text(1, json.is_array() ? '[' : '{');
@@ -51,22 +56,29 @@ class Parser {
  public:
   explicit Parser(std::string where) : where_(std::move(where)) {}
 
-  std::vector<std::int64_t> indices(const Json& json, std::int64_t size, const std::string& key) const {
-    ESP_CHECK(json.is_array(), input, where_, ": ", key, ": expected a list of indices and \"a-b\" runs");
+  std::vector<std::int64_t> indices(const Json& json, std::int64_t size,
+                                    const std::string& key) const {
+    ESP_CHECK(json.is_array(), input, where_, ": ", key,
+              ": expected a list of indices and \"a-b\" runs");
     std::vector<std::int64_t> out;
     const auto add = [&](std::int64_t index) {
-      ESP_CHECK(index >= 0 && index < size, input, where_, ": ", key, ": index ", index, " is out of range, there are ", size);
-      ESP_CHECK(out.empty() || index > out.back(), input, where_, ": ", key, ": index ", index, " after ", out.back(), "; indices must rise");
+      ESP_CHECK(index >= 0 && index < size, input, where_, ": ", key, ": index ", index,
+                " is out of range, there are ", size);
+      ESP_CHECK(out.empty() || index > out.back(), input, where_, ": ", key, ": index ", index,
+                " after ", out.back(), "; indices must rise");
       out.push_back(index);
     };
     for (const Json& item : json) {
       if (item.is_number_integer()) {
-        ESP_CHECK(!item.is_number_unsigned() || item.get<std::uint64_t>() < static_cast<std::uint64_t>(size), input, where_, ": ", key, ": index ",
-                  item.dump(), " is out of range, there are ", size);
+        ESP_CHECK(!item.is_number_unsigned() ||
+                      item.get<std::uint64_t>() < static_cast<std::uint64_t>(size),
+                  input, where_, ": ", key, ": index ", item.dump(), " is out of range, there are ",
+                  size);
         add(item.get<std::int64_t>());
         continue;
       }
-      ESP_CHECK(item.is_string(), input, where_, ": ", key, ": ", item.dump(), " is neither an index nor a run \"a-b\"");
+      ESP_CHECK(item.is_string(), input, where_, ": ", key, ": ", item.dump(),
+                " is neither an index nor a run \"a-b\"");
       const std::string& text = item.get_ref<const std::string&>();
       std::int64_t a = 0, b = 0;
       const char* const end = text.data() + text.size();
@@ -78,17 +90,20 @@ class Parser {
       }
       ESP_CHECK(ok, input, where_, ": ", key, ": \"", text, "\" is not a run \"a-b\" with a <= b");
       add(a);
-      ESP_CHECK(b < size, input, where_, ": ", key, ": index ", b, " is out of range, there are ", size);  // before the loop: b may be huge
+      ESP_CHECK(b < size, input, where_, ": ", key, ": index ", b, " is out of range, there are ",
+                size);  // before the loop: b may be huge
       for (std::int64_t index = a + 1; index <= b; ++index) out.push_back(index);
     }
     return out;
   }
-  Selection selection(const Json& object, const char* name, std::int64_t size, const std::string& prefix) const {
+  Selection selection(const Json& object, const char* name, std::int64_t size,
+                      const std::string& prefix) const {
     const auto it = object.find(name);
     if (it == object.end() || *it == "all") return std::nullopt;
     return indices(*it, size, prefix + name);
   }
-  void only_keys(const Json& object, std::initializer_list<const char*> known, const std::string& prefix) const {
+  void only_keys(const Json& object, std::initializer_list<const char*> known,
+                 const std::string& prefix) const {
     for (const auto& [key, value] : object.items()) {
       bool found = false;
       for (const char* k : known) found = found || key == k;
@@ -121,11 +136,15 @@ std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::M
   return layout(json) + "\n";
 }
 
-PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& before, const std::string& where) {
+PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& before,
+                               const std::string& where) {
   Json json = format::parse_json<Json>(text, where);
   ESP_CHECK(json.is_object(), input, where, ": expected a JSON object");
   const Parser parser(where);
-  parser.only_keys(json, {"source_sha256", "parameters_before", "parameters_after", "keep_layers", "layers", "hidden", "vocab"}, "");
+  parser.only_keys(json,
+                   {"source_sha256", "parameters_before", "parameters_after", "keep_layers",
+                    "layers", "hidden", "vocab"},
+                   "");
 
   PrunePlan plan;
   if (const auto it = json.find("source_sha256"); it != json.end()) {
@@ -134,20 +153,23 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
   }
   ESP_CHECK(json.contains("keep_layers"), input, where, ": keep_layers is missing");
   const Json& keep = json["keep_layers"];
-  plan.keep_layers = keep == "all" ? keep_all(before).keep_layers : parser.indices(keep, before.n_layers(), "keep_layers");
+  plan.keep_layers = keep == "all" ? keep_all(before).keep_layers
+                                   : parser.indices(keep, before.n_layers(), "keep_layers");
   if (!json.contains("layers")) {  // a plan that only drops layers need not spell them out
     plan.layers.resize(plan.keep_layers.size());
   } else {
     const Json& layers = json["layers"];
-    ESP_CHECK(layers.is_array() && layers.size() == plan.keep_layers.size(), input, where, ": layers must have one entry for each of the ",
-              plan.keep_layers.size(), " kept layers");
+    ESP_CHECK(layers.is_array() && layers.size() == plan.keep_layers.size(), input, where,
+              ": layers must have one entry for each of the ", plan.keep_layers.size(),
+              " kept layers");
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const std::string prefix = "layers[" + std::to_string(i) + "].";
       ESP_CHECK(layers[i].is_object(), input, where, ": layers[", i, "] is not an object");
       parser.only_keys(layers[i], {"ffn", "kv_groups", "q_per_kv"}, prefix);
       const arch::LayerDims& sizes = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
       plan.layers.push_back({parser.selection(layers[i], "kv_groups", sizes.kv_groups, prefix),
-                             parser.selection(layers[i], "q_per_kv", sizes.q_per_kv, prefix), parser.selection(layers[i], "ffn", sizes.ffn, prefix)});
+                             parser.selection(layers[i], "q_per_kv", sizes.q_per_kv, prefix),
+                             parser.selection(layers[i], "ffn", sizes.ffn, prefix)});
     }
   }
   plan.hidden = parser.selection(json, "hidden", before.hidden, "");

@@ -1,10 +1,12 @@
-// Target sizes -> sizes of the pruned model: one size for all layers, or what a layer has where that is less.
+// Target sizes -> sizes of the pruned model: one size for all layers, or what a layer has where
+// that is less.
 //
 // A limit on parameters is met, after every size that was given has been applied, by
 //   1. the largest ffn that fits, in steps of its granule, but not below half of the source's (an FFN cut deeper than that costs more
 //      than a layer does), unless ffn was given;
 //   2. while that does not fit: one layer fewer, and ffn as large as fits again, unless layers were given.
-// So widths stay as large as possible and depth is touched last; not at all where layers differ in size, since scores decide which go.
+// So widths stay as large as possible and depth is touched last; not at all where layers differ in
+// size, since scores decide which go.
 #include <algorithm>
 
 #include "core/error.h"
@@ -26,8 +28,8 @@ void check_size(const char* flag, std::int64_t size, std::int64_t source, std::i
   ESP_CHECK(size <= source, usage, flag, " ", size, ": the source has only ", source);
   if (size == source || size % granule == 0) return;
   const std::int64_t below = size / granule * granule, above = std::min(below + granule, source);
-  core::fail(core::ErrorKind::unsupported, flag, " ", size, ": not a multiple of ", granule, ", so rows would not be whole quantization blocks; use ",
-             list_of({below, above}));
+  core::fail(core::ErrorKind::unsupported, flag, " ", size, ": not a multiple of ", granule,
+             ", so rows would not be whole quantization blocks; use ", list_of({below, above}));
 }
 
 using Size = std::int64_t arch::LayerDims::*;
@@ -40,9 +42,10 @@ void at_most(arch::ModelDims& dims, Size size, std::int64_t most) {
   for (arch::LayerDims& layer : dims.layers) layer.*size = std::min(layer.*size, most);
 }
 
-// The largest legal ffn in [lowest, highest] with which `dims` has at most `limit` parameters; 0: none.
-std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int64_t lowest, std::int64_t highest, std::int64_t granule,
-                         std::int64_t limit) {
+// The largest legal ffn in [lowest, highest] with which `dims` has at most `limit` parameters; 0:
+// none.
+std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int64_t lowest,
+                         std::int64_t highest, std::int64_t granule, std::int64_t limit) {
   for (std::int64_t ffn = highest; ffn >= lowest && ffn > 0; ffn = (ffn - 1) / granule * granule) {
     at_most(dims, &arch::LayerDims::ffn, ffn);
     if (arch::parameters(arch, dims) <= limit) return ffn;
@@ -55,7 +58,8 @@ void meet_parameters(const PruneTarget& target, const arch::Arch& arch, arch::Mo
   if (arch::parameters(arch, dims) <= limit) return;
   const std::int64_t full = largest(dims, &arch::LayerDims::ffn), granule = target.ffn_granule;
   // At least half, rounded up to the granule; a source narrower than one granule keeps what it has.
-  const std::int64_t lowest = target.ffn ? full : std::min(full, (full / 2 + granule - 1) / granule * granule);
+  const std::int64_t lowest =
+      target.ffn ? full : std::min(full, (full / 2 + granule - 1) / granule * granule);
   const bool equal = dims.uniform();
   const std::size_t fewest = target.layers || !equal ? dims.layers.size() : 1;
   while (true) {
@@ -68,21 +72,27 @@ void meet_parameters(const PruneTarget& target, const arch::Arch& arch, arch::Mo
   }
   at_most(dims, &arch::LayerDims::ffn, lowest);
   const bool layers = !target.layers && equal;
-  core::fail(core::ErrorKind::unsupported, "--parameters ", limit, ": cannot be reached by ", target.ffn ? "" : "ffn (at least half of the source's)",
-             target.ffn || !layers ? "" : " and ", layers ? "layers" : "", "; the smallest is ", arch::parameters(arch, dims),
-             "; give --hidden, --kv-groups or --ffn as well", equal ? "" : ", or a --plan: layers of unequal size are not chosen from");
+  core::fail(core::ErrorKind::unsupported, "--parameters ", limit, ": cannot be reached by ",
+             target.ffn ? "" : "ffn (at least half of the source's)",
+             target.ffn || !layers ? "" : " and ", layers ? "layers" : "", "; the smallest is ",
+             arch::parameters(arch, dims), "; give --hidden, --kv-groups or --ffn as well",
+             equal ? "" : ", or a --plan: layers of unequal size are not chosen from");
 }
 
 }  // namespace
 
-arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch, const arch::ModelDims& before) {
+arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
+                        const arch::ModelDims& before) {
   ESP_CHECK(!before.layers.empty(), input, "the source has no layers");
-  ESP_CHECK(target.ffn_granule >= 1 && target.hidden_granule >= 1, usage, "granules must be at least 1");
+  ESP_CHECK(target.ffn_granule >= 1 && target.hidden_granule >= 1, usage,
+            "granules must be at least 1");
   arch::ModelDims after = before;
   if (target.layers) {
     check_size("--layers", *target.layers, before.n_layers(), 1);
-    ESP_CHECK(before.uniform() || !target.parameters || *target.layers == before.n_layers(), unsupported, "--parameters with --layers ", *target.layers,
-              ": the source's layers differ in size and their importance decides which go, so parameters cannot be promised; give sizes without --parameters, "
+    ESP_CHECK(before.uniform() || !target.parameters || *target.layers == before.n_layers(),
+              unsupported, "--parameters with --layers ", *target.layers,
+              ": the source's layers differ in size and their importance decides which go, so "
+              "parameters cannot be promised; give sizes without --parameters, "
               "or a --plan");
     after.layers.resize(static_cast<std::size_t>(*target.layers));
   }
@@ -94,7 +104,8 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch, const
     check_size("--vocab", *target.vocab, before.vocab, 1);
     after.vocab = *target.vocab;
   }
-  const auto cut = [&](const char* flag, const std::optional<std::int64_t>& size, Size of, std::int64_t granule) {
+  const auto cut = [&](const char* flag, const std::optional<std::int64_t>& size, Size of,
+                       std::int64_t granule) {
     if (!size) return;
     check_size(flag, *size, largest(before, of), granule);
     at_most(after, of, *size);
@@ -103,13 +114,16 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch, const
   cut("--kv-groups", target.kv_groups, &arch::LayerDims::kv_groups, 1);
   cut("--q-per-kv", target.q_per_kv, &arch::LayerDims::q_per_kv, 1);
   if (target.parameters) {
-    ESP_CHECK(*target.parameters >= 1, usage, "--parameters ", *target.parameters, ": expected at least 1");
+    ESP_CHECK(*target.parameters >= 1, usage, "--parameters ", *target.parameters,
+              ": expected at least 1");
     meet_parameters(target, arch, after);
   }
   return after;
 }
 
-std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arch::Arch& arch, const arch::ModelDims& before, const arch::ModelDims& after) {
+std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arch::Arch& arch,
+                                            const arch::ModelDims& before,
+                                            const arch::ModelDims& after) {
   if (after.n_layers() == before.n_layers()) return after.layers;
   PruneTarget sizes = target;
   sizes.layers.reset();
@@ -124,8 +138,11 @@ std::vector<std::string> smaller_layers(const PruneTarget& target, const arch::M
     if (!size) return;
     std::string layers;
     for (std::size_t l = 0; l < before.layers.size(); ++l)
-      if (before.layers[l].*of < *size && before.layers[l].*of > 0) layers += (layers.empty() ? "" : ", ") + std::to_string(l);
-    if (!layers.empty()) out.push_back(std::string(axis) + " " + std::to_string(*size) + ": layers " + layers + " have less and keep all of it");
+      if (before.layers[l].*of < *size && before.layers[l].*of > 0)
+        layers += (layers.empty() ? "" : ", ") + std::to_string(l);
+    if (!layers.empty())
+      out.push_back(std::string(axis) + " " + std::to_string(*size) + ": layers " + layers +
+                    " have less and keep all of it");
   };
   look("ffn", target.ffn, &arch::LayerDims::ffn);
   look("kv_groups", target.kv_groups, &arch::LayerDims::kv_groups);

@@ -1,8 +1,10 @@
-// Which tensor gets which format under a budget of bytes: the multiple-choice knapsack problem. Three steps: (1) Lagrangian
-// relaxation: for a price lambda each tensor alone takes the format of least error + lambda * bytes, and bisection finds the smallest
-// price that fits (Everett 1963, generalized Lagrange multipliers); (2) greedy repair spends what is left; (3) dynamic programming
-// over undominated (bytes, error) states closes the gap, cut by the Lagrangian bound. Step 3 is exact while the states fit in
-// kMaxStates; beyond, states with the worst bounds are dropped and the result is the better of (2) and (3).
+// Which tensor gets which format under a budget of bytes: the multiple-choice knapsack problem.
+// Three steps: (1) Lagrangian relaxation: for a price lambda each tensor alone takes the format of
+// least error + lambda * bytes, and bisection finds the smallest price that fits (Everett 1963,
+// generalized Lagrange multipliers); (2) greedy repair spends what is left; (3) dynamic programming
+// over undominated (bytes, error) states closes the gap, cut by the Lagrangian bound. Step 3 is
+// exact while the states fit in kMaxStates; beyond, states with the worst bounds are dropped and
+// the result is the better of (2) and (3).
 #include <algorithm>
 #include <limits>
 
@@ -16,7 +18,9 @@ namespace {
 constexpr std::int64_t kAlignment = 32;  // of tensors in a GGUF
 constexpr std::size_t kMaxStates = 20000;
 
-std::int64_t padded(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::int64_t padded(std::int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 struct Option {
   format::FormatId format;
@@ -107,7 +111,8 @@ void repair(const std::vector<Item>& items, std::int64_t budget, Choice& choice)
       }
     }
     if (best_item == items.size()) return;
-    left -= items[best_item].options[best_option].bytes - items[best_item].options[choice[best_item]].bytes;
+    left -= items[best_item].options[best_option].bytes -
+            items[best_item].options[choice[best_item]].bytes;
     choice[best_item] = best_option;
   }
 }
@@ -116,12 +121,15 @@ void repair(const std::vector<Item>& items, std::int64_t budget, Choice& choice)
 double regret(const Item& item, std::size_t option, double price) {
   const Option& best = item.options[cheapest(item, price)];
   const Option& taken = item.options[option];
-  return std::max(0.0, taken.error - best.error + price * static_cast<double>(taken.bytes - best.bytes));
+  return std::max(0.0,
+                  taken.error - best.error + price * static_cast<double>(taken.bytes - best.bytes));
 }
 
-// Undominated states over the items, in order of how soon an item may deviate from the relaxed choice; a state whose bound (relaxed
-// optimum + regrets so far) is no better than the incumbent is dropped.
-Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double price, Choice incumbent) {
+// Undominated states over the items, in order of how soon an item may deviate from the relaxed
+// choice; a state whose bound (relaxed optimum + regrets so far) is no better than the incumbent is
+// dropped.
+Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double price,
+                 Choice incumbent) {
   struct State {
     std::int64_t bytes;
     double error, regret;
@@ -132,7 +140,8 @@ Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double pri
     const Option& o = item.options[cheapest(item, price)];
     relaxed_cost += o.error + price * static_cast<double>(o.bytes);
   }
-  const double gap = error_of(items, incumbent) - (relaxed_cost - price * static_cast<double>(budget));
+  const double gap =
+      error_of(items, incumbent) - (relaxed_cost - price * static_cast<double>(budget));
   if (!(gap > 0)) return incumbent;
 
   std::vector<std::pair<double, std::size_t>> order;
@@ -145,7 +154,8 @@ Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double pri
     order.emplace_back(least, i);
   }
   std::stable_sort(order.begin(), order.end());
-  for (std::size_t k = items.size(); k-- > 0;) smallest_rest[k] = smallest_rest[k + 1] + items[order[k].second].options.front().bytes;
+  for (std::size_t k = items.size(); k-- > 0;)
+    smallest_rest[k] = smallest_rest[k + 1] + items[order[k].second].options.front().bytes;
 
   std::vector<std::vector<State>> levels{{{0, 0, 0, 0, 0}}};
   for (std::size_t k = 0; k < items.size(); ++k) {
@@ -155,17 +165,21 @@ Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double pri
       const double r = regret(item, o, price);
       for (std::size_t s = 0; s < levels.back().size(); ++s) {
         const State& from = levels.back()[s];
-        const State to{from.bytes + item.options[o].bytes, from.error + item.options[o].error, from.regret + r, s, o};
+        const State to{from.bytes + item.options[o].bytes, from.error + item.options[o].error,
+                       from.regret + r, s, o};
         if (to.bytes + smallest_rest[k + 1] > budget || !(to.regret < gap)) continue;
         next.push_back(to);
       }
     }
-    std::stable_sort(next.begin(), next.end(), [](const State& a, const State& b) { return a.bytes != b.bytes ? a.bytes < b.bytes : a.error < b.error; });
+    std::stable_sort(next.begin(), next.end(), [](const State& a, const State& b) {
+      return a.bytes != b.bytes ? a.bytes < b.bytes : a.error < b.error;
+    });
     std::vector<State> kept;
     for (const State& s : next)
       if (kept.empty() || s.error < kept.back().error) kept.push_back(s);
     if (kept.size() > kMaxStates) {
-      std::nth_element(kept.begin(), kept.begin() + kMaxStates, kept.end(), [](const State& a, const State& b) { return a.regret < b.regret; });
+      std::nth_element(kept.begin(), kept.begin() + kMaxStates, kept.end(),
+                       [](const State& a, const State& b) { return a.regret < b.regret; });
       kept.resize(kMaxStates);
     }
     if (kept.empty()) return incumbent;
@@ -186,14 +200,16 @@ Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double pri
 
 }  // namespace
 
-QuantPlan allocate(const arch::Arch& arch, const arch::ModelDims& dims, const std::vector<FormatChoice>& choices, std::int64_t budget_bytes) {
+QuantPlan allocate(const arch::Arch& arch, const arch::ModelDims& dims,
+                   const std::vector<FormatChoice>& choices, std::int64_t budget_bytes) {
   const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
   std::map<std::pair<arch::Role, int>, const FormatChoice*> by_tensor;
   for (const FormatChoice& c : choices) {
-    ESP_CHECK(c.formats.size() == c.error.size(), internal, "allocation of formats: ", arch::role_name(c.role), " has ", c.formats.size(),
+    ESP_CHECK(c.formats.size() == c.error.size(), internal,
+              "allocation of formats: ", arch::role_name(c.role), " has ", c.formats.size(),
               " formats and ", c.error.size(), " errors");
-    ESP_CHECK(by_tensor.emplace(std::pair(c.role, c.layer), &c).second, internal, "allocation of formats: ",
-              arch::gguf_name(c.role, c.layer), " is listed twice");
+    ESP_CHECK(by_tensor.emplace(std::pair(c.role, c.layer), &c).second, internal,
+              "allocation of formats: ", arch::gguf_name(c.role, c.layer), " is listed twice");
   }
   QuantPlan plan{.name = "mix", .tensors = {}};
   std::vector<Item> items;
@@ -212,24 +228,30 @@ QuantPlan allocate(const arch::Arch& arch, const arch::ModelDims& dims, const st
     for (std::size_t i = 0; i < found->second->formats.size(); ++i) {
       const format::FormatId f = found->second->formats[i];
       const double error = found->second->error[i];
-      ESP_CHECK(error >= 0 && error < 1e300, input, "allocation of formats: the error of ", name, " in ", format::info(f).name, " is ", error);
-      if (tensor.row_length() % format::info(f).block == 0) item.options.push_back({f, padded(tensor_bytes(tensor, f)), error});
+      ESP_CHECK(error >= 0 && error < 1e300, input, "allocation of formats: the error of ", name,
+                " in ", format::info(f).name, " is ", error);
+      if (tensor.row_length() % format::info(f).block == 0)
+        item.options.push_back({f, padded(tensor_bytes(tensor, f)), error});
     }
-    ESP_CHECK(!item.options.empty(), unsupported, "allocation of formats: none of the candidates for ", name, " fits its row length of ",
-              tensor.row_length());
+    ESP_CHECK(!item.options.empty(), unsupported,
+              "allocation of formats: none of the candidates for ", name,
+              " fits its row length of ", tensor.row_length());
     keep_undominated(item.options);
     smallest += item.options.front().bytes;
     items.push_back(std::move(item));
   }
   const std::int64_t budget = budget_bytes - fixed;
-  ESP_CHECK(smallest <= budget, unsupported, "a budget of ", budget_bytes, " bytes for tensor data is too small: the smallest reachable is ",
-            smallest + fixed, " bytes (", core::human_bytes(smallest + fixed), "); prune further or allow smaller formats");
+  ESP_CHECK(smallest <= budget, unsupported, "a budget of ", budget_bytes,
+            " bytes for tensor data is too small: the smallest reachable is ", smallest + fixed,
+            " bytes (", core::human_bytes(smallest + fixed),
+            "); prune further or allow smaller formats");
 
   const double price = smallest_fitting_price(items, budget);
   Choice choice = relaxed(items, price);
   repair(items, budget, choice);
   if (price > 0) choice = close_gap(items, budget, price, std::move(choice));
-  for (std::size_t i = 0; i < items.size(); ++i) plan.tensors[items[i].tensor].format = items[i].options[choice[i]].format;
+  for (std::size_t i = 0; i < items.size(); ++i)
+    plan.tensors[items[i].tensor].format = items[i].options[choice[i]].format;
   return plan;
 }
 

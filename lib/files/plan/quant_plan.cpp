@@ -1,6 +1,8 @@
-// Named mixes, overrides, sizes and JSON of quantization plans. What the mixes do was read off the files llama-quantize writes:
-// the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m / *_k_s some layers' attn_v and ffn_down get more bits, in *_k_m every
-// layer's q, k and v where they are one matrix. A table of positions is added to the stream and stays F32 beside block formats.
+// Named mixes, overrides, sizes and JSON of quantization plans. What the mixes do was read off the
+// files llama-quantize writes: the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m
+// / *_k_s some layers' attn_v and ffn_down get more bits, in *_k_m every layer's q, k and v where
+// they are one matrix. A table of positions is added to the stream and stays F32 beside block
+// formats.
 #include "plan/quant_plan.h"
 
 #include <algorithm>
@@ -18,14 +20,17 @@ namespace {
 using arch::Role;
 using format::FormatId;
 
-// The `k` mixes: base format everywhere; `more` for attn_v and ffn_down of the layers that `promoted` names.
+// The `k` mixes: base format everywhere; `more` for attn_v and ffn_down of the layers that
+// `promoted` names.
 struct KMix {
   std::string_view name;
   FormatId base, more, fused;
-  bool medium;  // k_m: first eighth, last eighth and every third in between; k_s: the first layers only
+  bool medium;  // k_m: first eighth, last eighth and every third in between; k_s: the first layers
+                // only
 };
 constexpr KMix kMixes[] = {
-    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, FormatId::q4_k, true},  // promotes otherwise: q3_k_m_format
+    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, FormatId::q4_k,
+     true},  // promotes otherwise: q3_k_m_format
     {"q4_k_m", FormatId::q4_k, FormatId::q6_k, FormatId::q5_k, true},
     {"q4_k_s", FormatId::q4_k, FormatId::q5_k, FormatId::q4_k, false},
     {"q5_k_m", FormatId::q5_k, FormatId::q6_k, FormatId::q6_k, true},
@@ -38,30 +43,37 @@ bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_lay
   return layer < (role == Role::attn_v ? std::int64_t{4} : eighth);
 }
 
-// q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer, and Q5_K for the first two attn_v and the first sixteenth of ffn_down.
+// q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer, and Q5_K for the first two
+// attn_v and the first sixteenth of ffn_down.
 FormatId q3_k_m_format(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
   if (role == Role::attn_v) return layer < 2 ? FormatId::q5_k : mix.more;
   if (role == Role::ffn_down) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
   return role == Role::attn_output ? mix.more : role == Role::attn_qkv ? mix.fused : mix.base;
 }
 
-FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor, const arch::ModelDims& dims) {
+FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor,
+                       const arch::ModelDims& dims) {
   const Role role = tensor.spec->role;
   if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
   if (mix.base == FormatId::q3_k) return q3_k_m_format(mix, role, tensor.layer, dims.n_layers());
-  if ((role == Role::attn_v || role == Role::ffn_down) && promoted(mix, role, tensor.layer, dims.n_layers())) return mix.more;
+  if ((role == Role::attn_v || role == Role::ffn_down) &&
+      promoted(mix, role, tensor.layer, dims.n_layers()))
+    return mix.more;
   return role == Role::attn_qkv ? mix.fused : mix.base;
 }
 
 // The format an override asks for: "role.layer" before "role".
-std::optional<FormatId> override_for(const std::map<std::string, FormatId>& overrides, Role role, int layer) {
+std::optional<FormatId> override_for(const std::map<std::string, FormatId>& overrides, Role role,
+                                     int layer) {
   const std::string name(arch::role_name(role));
-  if (const auto at = overrides.find(name + "." + std::to_string(layer)); at != overrides.end()) return at->second;
+  if (const auto at = overrides.find(name + "." + std::to_string(layer)); at != overrides.end())
+    return at->second;
   if (const auto at = overrides.find(name); at != overrides.end()) return at->second;
   return std::nullopt;
 }
 
-void check_overrides(const std::map<std::string, FormatId>& overrides, const std::vector<arch::TensorRef>& tensors) {
+void check_overrides(const std::map<std::string, FormatId>& overrides,
+                     const std::vector<arch::TensorRef>& tensors) {
   for (const auto& [key, format] : overrides) {
     bool found = false, vector = false;
     for (const arch::TensorRef& t : tensors) {
@@ -77,8 +89,10 @@ void check_overrides(const std::map<std::string, FormatId>& overrides, const std
       const std::string name(arch::role_name(t.spec->role));
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
-    const std::string near = core::nearest_name(key.substr(0, key.find('.')), names.data(), names.size());
-    core::fail(core::ErrorKind::usage, "format override \"", key, "\": this model has no such tensor",
+    const std::string near =
+        core::nearest_name(key.substr(0, key.find('.')), names.data(), names.size());
+    core::fail(core::ErrorKind::usage, "format override \"", key,
+               "\": this model has no such tensor",
                key.rfind("output", 0) == 0 && near != key ? " (a tied output is token_embd)" : "",
                near.empty() ? "" : "; did you mean \"" + near + "\"?");
   }
@@ -97,7 +111,8 @@ std::string ranges(const std::vector<int>& layers) {
   return text.str();
 }
 
-// Refuses a plan that holds a tensor whose rows are not whole blocks of its format; layers with the same problem share a line.
+// Refuses a plan that holds a tensor whose rows are not whole blocks of its format; layers with the
+// same problem share a line.
 void require_legal(const QuantPlan& plan, const std::vector<arch::TensorRef>& tensors) {
   struct Problem {
     Role role;
@@ -125,12 +140,15 @@ void require_legal(const QuantPlan& plan, const std::vector<arch::TensorRef>& te
   for (const Problem& p : problems) {
     const std::int64_t block = format::info(p.format).block, below = p.length / block * block;
     text << "\n  " << arch::role_name(p.role);
-    if (p.layers.front() >= 0) text << (p.layers.size() == 1 ? " of layer " : " of layers ") << ranges(p.layers);
-    text << ": row length " << p.length << " is not a multiple of " << block << " (" << format::info(p.format).name << "), nearest legal ";
+    if (p.layers.front() >= 0)
+      text << (p.layers.size() == 1 ? " of layer " : " of layers ") << ranges(p.layers);
+    text << ": row length " << p.length << " is not a multiple of " << block << " ("
+         << format::info(p.format).name << "), nearest legal ";
     if (below > 0) text << below << " and ";
     text << below + block;
   }
-  text << "\nPrune to a legal size, or give these tensors a format with smaller blocks (q4_0 q4_1 q5_0 q5_1 q8_0: 32; f16: any length).";
+  text << "\nPrune to a legal size, or give these tensors a format with smaller blocks (q4_0 q4_1 "
+          "q5_0 q5_1 q8_0: 32; f16: any length).";
   core::fail(core::ErrorKind::unsupported, text.str());
 }
 
@@ -145,7 +163,8 @@ const KMix* k_mix(std::string_view name) {
 FormatId QuantPlan::format_of(Role role, int layer) const {
   for (const TensorFormat& t : tensors)
     if (t.role == role && t.layer == layer) return t.format;
-  core::fail(core::ErrorKind::internal, "quantization plan ", name, " has no tensor ", arch::role_name(role), " in layer ", layer);
+  core::fail(core::ErrorKind::internal, "quantization plan ", name, " has no tensor ",
+             arch::role_name(role), " in layer ", layer);
 }
 
 std::vector<std::string> mix_names() {
@@ -158,7 +177,9 @@ std::vector<std::string> mix_names() {
 QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,
                      const std::map<std::string, FormatId>& overrides) {
   std::string lower(mix);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
   const KMix* k = k_mix(lower);
   const std::optional<FormatId> uniform = format::format_by_name(lower);
   if (k == nullptr && !uniform) {
@@ -166,8 +187,8 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
     const std::string near = core::nearest_name(lower, names.data(), names.size());
     std::string known;
     for (const std::string& n : names) known += " " + n;
-    core::fail(core::ErrorKind::usage, "unknown format mix \"", mix, "\"", near.empty() ? "" : "; did you mean " + near + "?",
-               " Known:", known);
+    core::fail(core::ErrorKind::usage, "unknown format mix \"", mix, "\"",
+               near.empty() ? "" : "; did you mean " + near + "?", " Known:", known);
   }
   const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
   check_overrides(overrides, tensors);
@@ -176,7 +197,8 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
     FormatId format = FormatId::f32;
     if (!t.is_vector) {
       format = k != nullptr ? format_in_mix(*k, t, dims) : *uniform;
-      if (t.spec->role == Role::pos_embd && !format::info(format).is_float()) format = FormatId::f32;
+      if (t.spec->role == Role::pos_embd && !format::info(format).is_float())
+        format = FormatId::f32;
       if (const auto wanted = override_for(overrides, t.spec->role, t.layer)) format = *wanted;
     }
     plan.tensors.push_back({t.spec->role, t.layer, format});
@@ -189,15 +211,19 @@ std::int64_t tensor_bytes(const arch::TensorRef& tensor, FormatId format) {
   return format::matrix_bytes(format, tensor.is_vector ? 1 : tensor.rows, tensor.row_length());
 }
 
-std::int64_t tensor_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims, const QuantPlan& plan) {
+std::int64_t tensor_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
+                               const QuantPlan& plan) {
   std::int64_t bytes = 0;
-  for (const arch::TensorRef& t : arch::tensors(arch, dims)) bytes += tensor_bytes(t, plan.format_of(t.spec->role, t.layer));
+  for (const arch::TensorRef& t : arch::tensors(arch, dims))
+    bytes += tensor_bytes(t, plan.format_of(t.spec->role, t.layer));
   return bytes;
 }
 
 double bits_per_weight(const arch::Arch& arch, const arch::ModelDims& dims, const QuantPlan& plan) {
   const std::int64_t n = arch::parameters(arch, dims);
-  return n == 0 ? 0 : 8.0 * static_cast<double>(tensor_data_bytes(arch, dims, plan)) / static_cast<double>(n);
+  return n == 0 ? 0
+                : 8.0 * static_cast<double>(tensor_data_bytes(arch, dims, plan)) /
+                      static_cast<double>(n);
 }
 
 std::string to_json(const QuantPlan& plan) {
@@ -215,15 +241,19 @@ std::string to_json(const QuantPlan& plan) {
   return out.dump(1) + "\n";
 }
 
-QuantPlan quant_plan_from_json(const std::string& text, const arch::Arch& arch, const arch::ModelDims& dims, const std::string& where) {
+QuantPlan quant_plan_from_json(const std::string& text, const arch::Arch& arch,
+                               const arch::ModelDims& dims, const std::string& where) {
   const nlohmann::json root = format::parse_json<nlohmann::json>(text, where);
-  ESP_CHECK(root.is_object() && root.contains("name") && root["name"].is_string() && root.contains("tensors") && root["tensors"].is_array(),
-            input, where, ": a quantization plan is a JSON object with \"name\" and the array \"tensors\"");
+  ESP_CHECK(root.is_object() && root.contains("name") && root["name"].is_string() &&
+                root.contains("tensors") && root["tensors"].is_array(),
+            input, where,
+            ": a quantization plan is a JSON object with \"name\" and the array \"tensors\"");
   std::map<std::pair<Role, int>, FormatId> formats;
   std::size_t index = 0;
   for (const nlohmann::json& entry : root["tensors"]) {
     const std::string at = where + ": tensors[" + std::to_string(index++) + "]";
-    ESP_CHECK(entry.is_object() && entry.contains("role") && entry["role"].is_string() && entry.contains("format") && entry["format"].is_string(),
+    ESP_CHECK(entry.is_object() && entry.contains("role") && entry["role"].is_string() &&
+                  entry.contains("format") && entry["format"].is_string(),
               input, at, " needs the strings \"role\" and \"format\"");
     const std::string role_text = entry["role"], format_text = entry["format"];
     const std::optional<Role> role = arch::role_by_name(role_text);
@@ -232,23 +262,27 @@ QuantPlan quant_plan_from_json(const std::string& text, const arch::Arch& arch, 
     ESP_CHECK(format.has_value(), input, at, ": unknown format \"", format_text, "\"");
     int layer = -1;
     if (entry.contains("layer")) {
-      ESP_CHECK(entry["layer"].is_number_integer() && entry["layer"] >= 0 && entry["layer"] < dims.n_layers(), input, at,
-                ": \"layer\" must be 0 to ", dims.n_layers() - 1);
+      ESP_CHECK(entry["layer"].is_number_integer() && entry["layer"] >= 0 &&
+                    entry["layer"] < dims.n_layers(),
+                input, at, ": \"layer\" must be 0 to ", dims.n_layers() - 1);
       layer = entry["layer"].get<int>();
     }
-    ESP_CHECK(formats.emplace(std::pair(*role, layer), *format).second, input, at, ": ", role_text, " is listed twice");
+    ESP_CHECK(formats.emplace(std::pair(*role, layer), *format).second, input, at, ": ", role_text,
+              " is listed twice");
   }
   QuantPlan plan{.name = root["name"], .tensors = {}};
   const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
   for (const arch::TensorRef& t : tensors) {
     const auto found = formats.find({t.spec->role, t.layer});
-    ESP_CHECK(found != formats.end(), input, where, ": no format for ", arch::gguf_name(t.spec->role, t.layer));
-    ESP_CHECK(!t.is_vector || found->second == FormatId::f32, unsupported, where, ": ", arch::gguf_name(t.spec->role, t.layer),
-              " is a vector and must be f32");
+    ESP_CHECK(found != formats.end(), input, where, ": no format for ",
+              arch::gguf_name(t.spec->role, t.layer));
+    ESP_CHECK(!t.is_vector || found->second == FormatId::f32, unsupported, where, ": ",
+              arch::gguf_name(t.spec->role, t.layer), " is a vector and must be f32");
     plan.tensors.push_back({t.spec->role, t.layer, found->second});
     formats.erase(found);
   }
-  ESP_CHECK(formats.empty(), input, where, ": lists ", arch::gguf_name(formats.begin()->first.first, formats.begin()->first.second),
+  ESP_CHECK(formats.empty(), input, where, ": lists ",
+            arch::gguf_name(formats.begin()->first.first, formats.begin()->first.second),
             ", which this model does not have");
   require_legal(plan, tensors);
   return plan;

@@ -1,5 +1,6 @@
-// All rows of the chunk visit a sub-block before the next one: inside the visit only the sub-block's part of the gradient is kept up to
-// date, and the rest of it follows with one matrix product.
+// All rows of the chunk visit a sub-block before the next one: inside the visit only the
+// sub-block's part of the gradient is kept up to date, and the rest of it follows with one matrix
+// product.
 #include "quant/descent.h"
 
 #include <Eigen/Core>
@@ -16,14 +17,15 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 // Changes must lower the error by more than the float noise of the running gradient.
 constexpr float kWorthwhile = 1e-5f;
 
-// One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, with g = (w - q) H.
+// One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, with g
+// = (w - q) H.
 template <int kSub>
 struct Visit {
   const Grid& grid;
   const GridBlock& block;
-  const float* h;    // [kSub, kSub]: the sub-block's part of H
-  float g[kSub];     // kept up to date
-  float e[kSub];     // change so far
+  const float* h;  // [kSub, kSub]: the sub-block's part of H
+  float g[kSub];   // kept up to date
+  float e[kSub];   // change so far
   SubScale& scale;
   std::int8_t* level;
 
@@ -37,7 +39,9 @@ struct Visit {
     if (inverse == 0.0f) return;
     for (int i = 0; i < kSub; ++i) {
       const float hii = h[i * (kSub + 1)];
-      const int l = nearest_level(grid, scale, inverse, grid_value(scale, level[i]) + g[i] / hii);  // the target zeroes the gradient
+      const int l = nearest_level(
+          grid, scale, inverse,
+          grid_value(scale, level[i]) + g[i] / hii);  // the target zeroes the gradient
       if (l == level[i]) continue;
       const float by = scale.step * static_cast<float>(l - level[i]);
       if (!(by * (2 * g[i] - by * hii) > kWorthwhile * hii * scale.step * scale.step)) continue;
@@ -46,7 +50,8 @@ struct Visit {
     }
   }
 
-  // The stored scale nearest to the least-squares one for the levels as they are, when it lowers the error.
+  // The stored scale nearest to the least-squares one for the levels as they are, when it lowers
+  // the error.
   void improve_scale() {
     float ga = 0, gb = 0, aa = 0, ab = 0, bb = 0;  // gradient and curvature in (step, offset)
     for (int i = 0; i < kSub; ++i) {
@@ -76,16 +81,20 @@ struct Visit {
     const float da = next.step - scale.step, db = next.offset - scale.offset;
     const float gain = 2 * (da * ga + db * gb) - (da * da * aa + 2 * da * db * ab + db * db * bb);
     if (!(gain > kWorthwhile * h[0] * scale.step * scale.step)) return;
-    for (int i = 0; i < kSub; ++i) change(i, grid_value(next, level[i]) - grid_value(scale, level[i]));
+    for (int i = 0; i < kSub; ++i)
+      change(i, grid_value(next, level[i]) - grid_value(scale, level[i]));
     scale = next;
   }
 };
 
 template <int kSub>
-void descend_by(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n, std::vector<GridBlock>& blocks) {
+void descend_by(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n,
+                std::vector<GridBlock>& blocks) {
   const std::int64_t cols = factor.cols(), blocks_per_row = cols / grid.block;
   const Eigen::Map<const Matrix> h(factor.h(), cols, cols);
-  const auto block_of = [&](std::int64_t row, std::int64_t c) -> GridBlock& { return blocks[static_cast<std::size_t>(row * blocks_per_row + c / grid.block)]; };
+  const auto block_of = [&](std::int64_t row, std::int64_t c) -> GridBlock& {
+    return blocks[static_cast<std::size_t>(row * blocks_per_row + c / grid.block)];
+  };
   Matrix r = Eigen::Map<const Matrix>(weights, n, cols);
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t c = 0; c < cols; ++c) {
@@ -98,11 +107,13 @@ void descend_by(const Grid& grid, const GptqFactor& factor, const float* weights
   for (int pass = 0; pass < factor.options().descent_passes; ++pass)
     for (std::int64_t c = 0; c < cols; c += kSub) {
       float local_h[kSub * kSub];
-      for (int i = 0; i < kSub; ++i) std::copy_n(factor.h() + (c + i) * cols + c, kSub, local_h + i * kSub);
+      for (int i = 0; i < kSub; ++i)
+        std::copy_n(factor.h() + (c + i) * cols + c, kSub, local_h + i * kSub);
       for (std::int64_t i = 0; i < n; ++i) {
         GridBlock& block = block_of(i, c);
         const auto in_block = static_cast<int>(c % grid.block);
-        Visit<kSub> visit{grid, block, local_h, {}, {}, block.sub[in_block / kSub], block.level + in_block};
+        Visit<kSub> visit{
+            grid, block, local_h, {}, {}, block.sub[in_block / kSub], block.level + in_block};
         std::copy_n(g.row(i).data() + c, kSub, visit.g);
         visit.improve_levels();
         visit.improve_scale();
@@ -115,9 +126,12 @@ void descend_by(const Grid& grid, const GptqFactor& factor, const float* weights
 
 }  // namespace
 
-void descend(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n, std::vector<GridBlock>& blocks) {
+void descend(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n,
+             std::vector<GridBlock>& blocks) {
   if (factor.options().descent_passes == 0) return;
-  const auto by = grid.sub == 64 ? descend_by<64> : grid.sub == 32 ? descend_by<32> : descend_by<16>;
+  const auto by = grid.sub == 64   ? descend_by<64>
+                  : grid.sub == 32 ? descend_by<32>
+                                   : descend_by<16>;
   by(grid, factor, weights, n, blocks);
 }
 

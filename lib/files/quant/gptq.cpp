@@ -29,14 +29,17 @@ void invert_upper(Eigen::Ref<MatrixD> m) {
   }
   invert_upper(m.topLeftCorner(half, half));
   invert_upper(m.bottomRightCorner(n - half, n - half));
-  const MatrixD corner = m.topLeftCorner(half, half).triangularView<Eigen::Upper>() * m.topRightCorner(half, n - half);
-  m.topRightCorner(half, n - half).noalias() = -(corner * m.bottomRightCorner(n - half, n - half).triangularView<Eigen::Upper>());
+  const MatrixD corner =
+      m.topLeftCorner(half, half).triangularView<Eigen::Upper>() * m.topRightCorner(half, n - half);
+  m.topRightCorner(half, n - half).noalias() =
+      -(corner * m.bottomRightCorner(n - half, n - half).triangularView<Eigen::Upper>());
 }
 
-// Sums d^2 * weight over one sub-block rounded with `scale`, feeding each difference forward; stops when it exceeds `limit`.
-// v: the sub-block's rows of its diagonal tile, from its first column.
+// Sums d^2 * weight over one sub-block rounded with `scale`, feeding each difference forward; stops
+// when it exceeds `limit`. v: the sub-block's rows of its diagonal tile, from its first column.
 template <int N>
-float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const float* v, const float* weight, float limit, std::int8_t* level, float* difference) {
+float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const float* v,
+               const float* weight, float limit, std::int8_t* level, float* difference) {
   float t[N];
   for (int i = 0; i < N; ++i) t[i] = w[i];
   const float inverse = inverse_step(scale);
@@ -53,9 +56,12 @@ float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const fl
   return error;
 }
 
-// Rounds sub-block `sub` of `block`, whose first column is c, from the current weights; difference gets w - q as the sweep met them.
-void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w, std::int64_t c, int sub, GridBlock& block, float* difference) {
-  const float* tile = factor.diagonal_blocks() + c / kTile * kTile * kTile + (c % kTile) * (kTile + 1);
+// Rounds sub-block `sub` of `block`, whose first column is c, from the current weights; difference
+// gets w - q as the sweep met them.
+void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w, std::int64_t c,
+                     int sub, GridBlock& block, float* difference) {
+  const float* tile =
+      factor.diagonal_blocks() + c / kTile * kTile * kTile + (c % kTile) * (kTile + 1);
   const float* weight = factor.weight() + c;
   const auto sweep = grid.sub == 64 ? sweep_of<64> : grid.sub == 32 ? sweep_of<32> : sweep_of<16>;
   SubScale candidates[kMaxCandidates];
@@ -74,7 +80,8 @@ void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w,
 }
 
 // The sweep over one chunk of rows; w is overwritten.
-void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w, std::vector<GridBlock>& blocks) {
+void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w,
+                std::vector<GridBlock>& blocks) {
   const std::int64_t rows = w.rows(), cols = w.cols(), blocks_per_row = cols / grid.block;
   const Eigen::Map<const Matrix> v(factor.feedback(), cols, cols);
   Matrix differences(rows, kBatch);
@@ -87,14 +94,18 @@ void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w, std::vect
         float* row = w.row(r).data();
         if (c % grid.block == 0) begin_block(grid, row + c, factor.weight() + c, block);
         float* difference = differences.row(r).data() + (c - begin);
-        round_sub_block(grid, factor, row + c, c, static_cast<int>(c % grid.block / grid.sub), block, difference);
+        round_sub_block(grid, factor, row + c, c, static_cast<int>(c % grid.block / grid.sub),
+                        block, difference);
         if (rest > 0)
           w.row(r).segment(c + grid.sub, rest).noalias() -=
-              Eigen::Map<const Eigen::RowVectorXf>(difference, grid.sub) * v.block(c, c + grid.sub, grid.sub, rest);
+              Eigen::Map<const Eigen::RowVectorXf>(difference, grid.sub) *
+              v.block(c, c + grid.sub, grid.sub, rest);
       }
     }
     const std::int64_t after = cols - begin - width;
-    if (after > 0) w.rightCols(after).noalias() -= differences.leftCols(width) * v.block(begin, begin + width, width, after);
+    if (after > 0)
+      w.rightCols(after).noalias() -=
+          differences.leftCols(width) * v.block(begin, begin + width, width, after);
   }
 }
 
@@ -103,8 +114,9 @@ void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w, std::vect
 GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& options)
     : cols_(static_cast<std::int64_t>(statistics.sum_squares.size())), options_(options) {
   const std::int64_t n = cols_;
-  ESP_CHECK(statistics.gram != nullptr && static_cast<std::int64_t>(statistics.gram->size()) == n * n, usage,
-            "gptq rounding needs the inputs' second moments; calibrate with --gram");
+  ESP_CHECK(
+      statistics.gram != nullptr && static_cast<std::int64_t>(statistics.gram->size()) == n * n,
+      usage, "gptq rounding needs the inputs' second moments; calibrate with --gram");
   const Eigen::Map<const Matrix> gram(statistics.gram->data(), n, n);
   MatrixD h = gram.cast<double>() / statistics.tokens;
   ESP_CHECK(h.allFinite(), input, "calibration statistics are not finite");
@@ -113,10 +125,12 @@ GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& op
   h.diagonal().array() += mean > 0 ? options.damping * mean : 1.0;
   h_.resize(static_cast<std::size_t>(n * n));
   Eigen::Map<Matrix>(h_.data(), n, n) = h.cast<float>();
-  // H = M M^T with M upper triangular is the Cholesky factorization of H with rows and columns reversed; then U = M^-1.
+  // H = M M^T with M upper triangular is the Cholesky factorization of H with rows and columns
+  // reversed; then U = M^-1.
   MatrixD reversed = h.reverse();
   const Eigen::LLT<Eigen::Ref<MatrixD>> llt(reversed);
-  ESP_CHECK(llt.info() == Eigen::Success, input, "the inputs' second moments are not positive definite; the calibration file is broken");
+  ESP_CHECK(llt.info() == Eigen::Success, input,
+            "the inputs' second moments are not positive definite; the calibration file is broken");
   h = MatrixD(llt.matrixL()).reverse();
   invert_upper(h);
   v_.resize(static_cast<std::size_t>(n * n));
@@ -127,15 +141,20 @@ GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& op
     for (std::int64_t k = i + 1; k < n; ++k) {
       const auto value = static_cast<float>(h(i, k) / h(i, i));
       v_[static_cast<std::size_t>(i * n + k)] = value;
-      if (k / kTile == i / kTile) blocks_[static_cast<std::size_t>((i / kTile * kTile + i % kTile) * kTile + k % kTile)] = value;
+      if (k / kTile == i / kTile)
+        blocks_[static_cast<std::size_t>((i / kTile * kTile + i % kTile) * kTile + k % kTile)] =
+            value;
     }
   }
 }
 
-std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows, std::int64_t cols, const Grid& grid, const GptqFactor& factor,
+std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows,
+                                  std::int64_t cols, const Grid& grid, const GptqFactor& factor,
                                   core::ThreadPool& pool) {
-  ESP_CHECK(factor.cols() == cols, input, "calibration statistics are of ", factor.cols(), " channels, the matrix has ", cols, " columns");
-  const std::int64_t blocks_per_row = cols / grid.block, block_bytes = format::info(grid.id).block_bytes;
+  ESP_CHECK(factor.cols() == cols, input, "calibration statistics are of ", factor.cols(),
+            " channels, the matrix has ", cols, " columns");
+  const std::int64_t blocks_per_row = cols / grid.block,
+                     block_bytes = format::info(grid.id).block_bytes;
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(grid.id, rows, cols)));
   pool.split(rows, kRowChunk, [&](std::int64_t share_begin, std::int64_t share_end) {
     for (std::int64_t begin = share_begin; begin < share_end; begin += kRowChunk) {
@@ -146,7 +165,8 @@ std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t r
       sweep_rows(grid, factor, work, blocks);
       descend(grid, factor, original.data(), n, blocks);
       for (std::int64_t b = 0; b < n * blocks_per_row; ++b)
-        pack_block(grid, blocks[static_cast<std::size_t>(b)], out.data() + (begin * blocks_per_row + b) * block_bytes);
+        pack_block(grid, blocks[static_cast<std::size_t>(b)],
+                   out.data() + (begin * blocks_per_row + b) * block_bytes);
     }
   });
   return out;

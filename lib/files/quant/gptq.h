@@ -1,10 +1,13 @@
-// GPTQ rounding (Frantar, Ashkboos, Hoefler, Alistarh 2022, arXiv 2210.17323) on the grids of GGUF's block formats.
+// GPTQ rounding (Frantar, Ashkboos, Hoefler, Alistarh 2022, arXiv 2210.17323) on the grids of
+// GGUF's block formats.
 //
-// With H = gram / tokens + damping * mean(diag) * I and H^-1 = U^T U (U upper triangular), rounding column i of a row by d_i = w_i - q_i and
-// moving the later columns by w_k -= d_i U_ik / U_ii leaves them at their optimum, and the output error is exactly sum d_i^2 / U_ii^2.
-// Beyond the paper: (a) the scale of each block is chosen when the sweep reaches it, among a few candidates, by the error the sweep itself
-// then makes inside the block; (b) afterwards coordinate descent on levels and stored scales lowers (w - q)^T H (w - q) further.
-// Weights are rounded in natural column order. Rows are independent of each other.
+// With H = gram / tokens + damping * mean(diag) * I and H^-1 = U^T U (U upper triangular), rounding
+// column i of a row by d_i = w_i - q_i and moving the later columns by w_k -= d_i U_ik / U_ii
+// leaves them at their optimum, and the output error is exactly sum d_i^2 / U_ii^2. Beyond the
+// paper: (a) the scale of each block is chosen when the sweep reaches it, among a few candidates,
+// by the error the sweep itself then makes inside the block; (b) afterwards coordinate descent on
+// levels and stored scales lowers (w - q)^T H (w - q) further. Weights are rounded in natural
+// column order. Rows are independent of each other.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -28,9 +31,11 @@ class GptqFactor {
  public:
   GptqFactor(const TensorStatistics& statistics, const GptqOptions& options = {});
   std::int64_t cols() const { return cols_; }
-  const float* h() const { return h_.data(); }            // [cols, cols]
-  const float* feedback() const { return v_.data(); }     // [cols, cols] U_ik / U_ii for k > i, else 0
-  const float* diagonal_blocks() const { return blocks_.data(); }  // [ceil(cols / kMaxSub), kMaxSub, kMaxSub] of feedback
+  const float* h() const { return h_.data(); }         // [cols, cols]
+  const float* feedback() const { return v_.data(); }  // [cols, cols] U_ik / U_ii for k > i, else 0
+  const float* diagonal_blocks() const {
+    return blocks_.data();
+  }  // [ceil(cols / kMaxSub), kMaxSub, kMaxSub] of feedback
   const float* weight() const { return weight_.data(); }  // [cols] 1 / U_ii^2
   const GptqOptions& options() const { return options_; }
 
@@ -40,8 +45,10 @@ class GptqFactor {
   std::vector<float> h_, v_, blocks_, weight_;
 };
 
-// weights[rows * cols] -> bytes of the matrix on `grid`. The result does not depend on the number of threads.
-std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows, std::int64_t cols, const Grid& grid, const GptqFactor& factor,
+// weights[rows * cols] -> bytes of the matrix on `grid`. The result does not depend on the number
+// of threads.
+std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows,
+                                  std::int64_t cols, const Grid& grid, const GptqFactor& factor,
                                   core::ThreadPool& pool);
 
 }  // namespace espalier::quant

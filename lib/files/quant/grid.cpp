@@ -14,7 +14,8 @@ namespace {
 
 using format::FormatId;
 
-// Q8_0 leaves -128 unused, as its encoders do: kernels that take absolute values of int8 rely on it.
+// Q8_0 leaves -128 unused, as its encoders do: kernels that take absolute values of int8 rely on
+// it.
 // clang-format off
 constexpr Grid kGrids[] = {
     {FormatId::q2_0, 64,  64,   -1,   2, false, false},
@@ -53,8 +54,10 @@ void fit(const Grid& grid, const float* x, const float* weight, float& step, flo
   if (grid.codebook) {
     step = format::fit_codebook(format::WeightedGroup<32>(x, weight));
   } else if (grid.affine) {
-    const format::Affine a = grid.sub == 16 ? format::fit_affine(format::WeightedGroup<16>(x, weight), grid.high, grid.super)
-                                            : format::fit_affine(format::WeightedGroup<32>(x, weight), grid.high, grid.super);
+    const format::Affine a =
+        grid.sub == 16
+            ? format::fit_affine(format::WeightedGroup<16>(x, weight), grid.high, grid.super)
+            : format::fit_affine(format::WeightedGroup<32>(x, weight), grid.high, grid.super);
     step = a.scale;
     offset = a.min;
   } else if (grid.sub == 64) {
@@ -100,7 +103,8 @@ void pack_affine_super(const GridBlock& b, const std::uint8_t* q, std::byte* out
       const int level = q[g * 32 + i];
       std::uint8_t& low = packed.qs[g / 2 * 32 + i];
       low = static_cast<std::uint8_t>(low | (level & 15) << (g % 2 * 4));
-      if constexpr (requires { packed.qh; }) packed.qh[i] = static_cast<std::uint8_t>(packed.qh[i] | (level >> 4) << g);
+      if constexpr (requires { packed.qh; })
+        packed.qh[i] = static_cast<std::uint8_t>(packed.qh[i] | (level >> 4) << g);
     }
   format::store_block(packed, out, 0);
 }
@@ -108,7 +112,8 @@ void pack_affine_super(const GridBlock& b, const std::uint8_t* q, std::byte* out
 void pack_q6_k(const GridBlock& b, const std::uint8_t* q, std::byte* out) {
   format::BlockQ6_K packed{};
   packed.d = b.d;
-  for (int g = 0; g < format::kScaledGroups; ++g) packed.scales[g] = static_cast<std::int8_t>(b.sub[g].scale);
+  for (int g = 0; g < format::kScaledGroups; ++g)
+    packed.scales[g] = static_cast<std::int8_t>(b.sub[g].scale);
   for (int i = 0; i < format::kSuperBlock; ++i) {
     const int half = i / 128, k = i % 128 / 32, j = i % 32;
     std::uint8_t& low = packed.ql[64 * half + 32 * (k % 2) + j];
@@ -132,8 +137,9 @@ void begin_block(const Grid& grid, const float* x, const float* weight, GridBloc
   float uniform[kMaxBlock];
   weight = format::usable_weights(weight, grid.block, uniform);
   if (grid.affine) {
-    const format::AffineSuperBlock fit = grid.sub == 16 ? format::fit_affine_super_block16(x, weight, grid.high, grid.scale_high)
-                                                        : format::fit_affine_super_block(x, weight, grid.high);
+    const format::AffineSuperBlock fit =
+        grid.sub == 16 ? format::fit_affine_super_block16(x, weight, grid.high, grid.scale_high)
+                       : format::fit_affine_super_block(x, weight, grid.high);
     block.d = fit.d;
     block.dmin = fit.dmin;
   } else if (grid.codebook) {
@@ -149,9 +155,12 @@ SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, floa
   if (!std::isfinite(offset)) offset = 0;
   if (grid.super) {
     const float id = format::inverse(core::half_to_float(block.d));
-    if (!grid.affine) return super_scale(grid, block, nearest_integer(step * id, grid.scale_low, grid.scale_high), 0);
+    if (!grid.affine)
+      return super_scale(grid, block, nearest_integer(step * id, grid.scale_low, grid.scale_high),
+                         0);
     const float im = format::inverse(core::half_to_float(block.dmin));
-    return super_scale(grid, block, nearest_integer(step * id, 0, grid.scale_high), nearest_integer(-offset * im, 0, grid.scale_high));
+    return super_scale(grid, block, nearest_integer(step * id, 0, grid.scale_high),
+                       nearest_integer(-offset * im, 0, grid.scale_high));
   }
   SubScale s;
   s.d = format::scale_bits(step);
@@ -163,7 +172,8 @@ SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, floa
   return s;
 }
 
-int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight, SubScale* out) {
+int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight,
+                     SubScale* out) {
   float uniform[kMaxBlock];
   weight = format::usable_weights(weight, grid.sub, uniform);
   float step = 0, offset = 0;
@@ -174,7 +184,9 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
     for (const int ds : {0, -1, 1})
       for (const int dm : {0, -1, 1}) {
         const int scale = centre.scale + ds, min = centre.min + dm;
-        if (scale < grid.scale_low || scale > grid.scale_high || min < 0 || (grid.affine && min > grid.scale_high) || (!grid.affine && dm != 0)) continue;
+        if (scale < grid.scale_low || scale > grid.scale_high || min < 0 ||
+            (grid.affine && min > grid.scale_high) || (!grid.affine && dm != 0))
+          continue;
         n = add(out, n, super_scale(grid, block, scale, min));
       }
     return n;
@@ -182,7 +194,9 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
   // Neighbours keep the middle of the range in place.
   const float middle = 0.5f * static_cast<float>(grid.low + grid.high + (grid.affine ? 0 : 1));
   for (const float factor : {0.96f, 1.04f, 0.92f, 1.08f, 0.88f})
-    n = add(out, n, stored_scale(grid, block, step * factor, offset + (grid.affine ? step * (1 - factor) * middle : 0.0f)));
+    n = add(out, n,
+            stored_scale(grid, block, step * factor,
+                         offset + (grid.affine ? step * (1 - factor) * middle : 0.0f)));
   return n;
 }
 
@@ -190,7 +204,8 @@ void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
   std::uint8_t q[kMaxBlock];
   const int shift = grid.affine ? 0 : -grid.low;  // stored levels count from 0
   for (int i = 0; i < grid.block; ++i)
-    q[i] = grid.codebook ? format::codebook_index(static_cast<float>(block.level[i])) : static_cast<std::uint8_t>(block.level[i] + shift);
+    q[i] = grid.codebook ? format::codebook_index(static_cast<float>(block.level[i]))
+                         : static_cast<std::uint8_t>(block.level[i] + shift);
   std::int8_t scale[kMaxSubBlocks];
   for (int s = 0; s < kMaxSubBlocks; ++s) scale[s] = static_cast<std::int8_t>(block.sub[s].scale);
   switch (grid.id) {
@@ -199,31 +214,43 @@ void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
       format::pack_bit_pairs(q, packed.qs);
       return format::store_block(packed, out, 0);
     }
-    case FormatId::q4_0: return pack_simple<format::BlockQ4_0>(block, q, out);
-    case FormatId::q4_1: return pack_simple<format::BlockQ4_1>(block, q, out);
-    case FormatId::q5_0: return pack_simple<format::BlockQ5_0>(block, q, out);
-    case FormatId::q5_1: return pack_simple<format::BlockQ5_1>(block, q, out);
+    case FormatId::q4_0:
+      return pack_simple<format::BlockQ4_0>(block, q, out);
+    case FormatId::q4_1:
+      return pack_simple<format::BlockQ4_1>(block, q, out);
+    case FormatId::q5_0:
+      return pack_simple<format::BlockQ5_0>(block, q, out);
+    case FormatId::q5_1:
+      return pack_simple<format::BlockQ5_1>(block, q, out);
     case FormatId::q8_0: {
       format::BlockQ8_0 packed{};
       packed.d = block.sub[0].d;
       std::copy(block.level, block.level + format::kBlock32, packed.qs);
       return format::store_block(packed, out, 0);
     }
-    case FormatId::iq4_nl: return pack_simple<format::BlockIQ4_NL>(block, q, out);
-    case FormatId::iq4_xs: return format::store_block(format::pack_iq4_xs(block.d, scale, q), out, 0);
+    case FormatId::iq4_nl:
+      return pack_simple<format::BlockIQ4_NL>(block, q, out);
+    case FormatId::iq4_xs:
+      return format::store_block(format::pack_iq4_xs(block.d, scale, q), out, 0);
     case FormatId::q2_k: {
       format::BlockQ2_K packed{{}, {}, block.d, block.dmin};
-      for (int g = 0; g < format::kScaledGroups; ++g) packed.scales[g] = static_cast<std::uint8_t>(block.sub[g].scale | block.sub[g].min << 4);
+      for (int g = 0; g < format::kScaledGroups; ++g)
+        packed.scales[g] = static_cast<std::uint8_t>(block.sub[g].scale | block.sub[g].min << 4);
       format::pack_super_pairs(q, packed.qs);
       return format::store_block(packed, out, 0);
     }
-    case FormatId::q3_k: return format::store_block(format::pack_q3_k(block.d, scale, q), out, 0);
-    case FormatId::q4_k: return pack_affine_super<format::BlockQ4_K>(block, q, out);
-    case FormatId::q5_k: return pack_affine_super<format::BlockQ5_K>(block, q, out);
-    case FormatId::q6_k: return pack_q6_k(block, q, out);
+    case FormatId::q3_k:
+      return format::store_block(format::pack_q3_k(block.d, scale, q), out, 0);
+    case FormatId::q4_k:
+      return pack_affine_super<format::BlockQ4_K>(block, q, out);
+    case FormatId::q5_k:
+      return pack_affine_super<format::BlockQ5_K>(block, q, out);
+    case FormatId::q6_k:
+      return pack_q6_k(block, q, out);
     case FormatId::f32:
     case FormatId::f16:
-    case FormatId::bf16: break;
+    case FormatId::bf16:
+      break;
   }
   ESP_ASSERT(false);
 }

@@ -1,6 +1,8 @@
-// The grid of a block format, taken apart: which scales a sub-block may store, which levels they give, and how chosen levels become
-// bytes. value = step * level + offset, with step and offset exactly what the stored bits decode to, so that a method that rounds
-// value by value (gptq.h) works on the numbers the file will hold. Only block formats have a grid; f32, f16 and bf16 do not.
+// The grid of a block format, taken apart: which scales a sub-block may store, which levels they
+// give, and how chosen levels become bytes. value = step * level + offset, with step and offset
+// exactly what the stored bits decode to, so that a method that rounds value by value (gptq.h)
+// works on the numbers the file will hold. Only block formats have a grid; f32, f16 and bf16 do
+// not.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,9 +20,10 @@ struct Grid {
   int sub;        // values that share a scale: 16, 32 or 64
   int low, high;  // levels
   bool affine;    // has an offset
-  bool super;     // K format: integer scales of sub-blocks, times one or two binary16 numbers of the block
+  bool super;  // K format: integer scales of sub-blocks, times one or two binary16 numbers of the
+               // block
   int scale_low = 0, scale_high = 0;  // of integer scales; mins have the same bounds
-  bool codebook = false;              // levels are the values of format::kCodebook4, not every integer
+  bool codebook = false;  // levels are the values of format::kCodebook4, not every integer
 };
 const Grid* grid_of(format::FormatId id);  // nullptr for float formats
 
@@ -36,16 +39,21 @@ struct GridBlock {
   std::int8_t level[kMaxBlock];
 };
 
-// Fixes d and dmin of a K super-block for values x under weights (>= 0); nothing to do for the others.
+// Fixes d and dmin of a K super-block for values x under weights (>= 0); nothing to do for the
+// others.
 void begin_block(const Grid& grid, const float* x, const float* weight, GridBlock& block);
-// Scales worth trying for sub-block values x, the best fit first. Returns how many (1 .. kMaxCandidates).
-int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight, SubScale* out);
+// Scales worth trying for sub-block values x, the best fit first. Returns how many (1 ..
+// kMaxCandidates).
+int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight,
+                     SubScale* out);
 // The stored scale nearest to a wanted step and offset.
 SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset);
 // One block's bytes; level and sub must be complete.
 void pack_block(const Grid& grid, const GridBlock& block, std::byte* out);
 
-inline float grid_value(const SubScale& scale, int level) { return scale.step * static_cast<float>(level) + scale.offset; }
+inline float grid_value(const SubScale& scale, int level) {
+  return scale.step * static_cast<float>(level) + scale.offset;
+}
 // 1 / step, or 0 for a step that reaches no other value.
 inline float inverse_step(const SubScale& scale) {
   const float inverse = scale.step == 0.0f ? 0.0f : 1.0f / scale.step;

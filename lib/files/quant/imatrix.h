@@ -1,5 +1,6 @@
-// Calibration statistics for quantization: mean squared activation per input channel of each matrix, in the GGUF layout of llama.cpp's
-// imatrix files; plus, in ours only, the full second-moment matrix of a tensor's inputs when gptq rounding wants it.
+// Calibration statistics for quantization: mean squared activation per input channel of each
+// matrix, in the GGUF layout of llama.cpp's imatrix files; plus, in ours only, the full
+// second-moment matrix of a tensor's inputs when gptq rounding wants it.
 //
 //   general.type "imatrix", imatrix.datasets [string], imatrix.chunk_count u32, imatrix.chunk_size u32, espalier.text_sha256 string
 //   per matrix: "<weight>.in_sum2" f32 [cols, 1], "<weight>.counts" f32 [1, 1] (tokens),
@@ -19,7 +20,8 @@ namespace espalier::quant {
 
 struct TensorStatistics {
   std::vector<double> sum_squares;  // per input channel, over all tokens
-  // Sum of x x^T over all tokens, cols * cols row-major; null when not collected. Tensors with the same input share it.
+  // Sum of x x^T over all tokens, cols * cols row-major; null when not collected. Tensors with the
+  // same input share it.
   std::shared_ptr<const std::vector<float>> gram;
   double tokens = 0;
 };
@@ -33,7 +35,8 @@ struct Imatrix {
 };
 
 void write_imatrix(const Imatrix& imatrix, const std::string& path, bool with_gram);
-// Also reads what llama-imatrix writes (GGUF output). Error(input) for tensors the model does not have or of other widths.
+// Also reads what llama-imatrix writes (GGUF output). Error(input) for tensors the model does not
+// have or of other widths.
 Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch::ModelDims& dims);
 
 }  // namespace espalier::quant

@@ -14,18 +14,21 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 constexpr std::int64_t kRows = 64;  // rows decoded or encoded together
 
 void check_weights(std::span<const float> weights, std::int64_t rows, std::int64_t cols) {
-  ESP_CHECK(rows >= 0 && cols >= 0 && static_cast<std::int64_t>(weights.size()) == rows * cols, internal, "rounding: ", weights.size(),
-            " weights for ", rows, " x ", cols);
+  ESP_CHECK(rows >= 0 && cols >= 0 && static_cast<std::int64_t>(weights.size()) == rows * cols,
+            internal, "rounding: ", weights.size(), " weights for ", rows, " x ", cols);
   for (std::size_t i = 0; i < weights.size(); ++i)
-    ESP_CHECK(std::isfinite(weights[i]), input, "rounding: weight [", static_cast<std::int64_t>(i) / cols, ", ",
-              static_cast<std::int64_t>(i) % cols, "] is ", weights[i]);
+    ESP_CHECK(std::isfinite(weights[i]), input, "rounding: weight [",
+              static_cast<std::int64_t>(i) / cols, ", ", static_cast<std::int64_t>(i) % cols,
+              "] is ", weights[i]);
 }
 
 std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_t cols) {
-  ESP_CHECK(static_cast<std::int64_t>(statistics.sum_squares.size()) == cols, input, "calibration statistics are of ",
-            statistics.sum_squares.size(), " channels, the matrix has ", cols, " columns");
+  ESP_CHECK(static_cast<std::int64_t>(statistics.sum_squares.size()) == cols, input,
+            "calibration statistics are of ", statistics.sum_squares.size(),
+            " channels, the matrix has ", cols, " columns");
   std::vector<float> importance;
-  for (const double s : statistics.sum_squares) importance.push_back(static_cast<float>(s / statistics.tokens));
+  for (const double s : statistics.sum_squares)
+    importance.push_back(static_cast<float>(s / statistics.tokens));
   return importance;
 }
 
@@ -35,13 +38,17 @@ Rounding rounding_by_name(std::string_view name) {
   if (name == "nearest") return Rounding::nearest;
   if (name == "imatrix") return Rounding::imatrix;
   if (name == "gptq") return Rounding::gptq;
-  core::fail(core::ErrorKind::usage, "unknown rounding \"", name, "\": expected nearest, imatrix or gptq");
+  core::fail(core::ErrorKind::usage, "unknown rounding \"", name,
+             "\": expected nearest, imatrix or gptq");
 }
 std::string_view rounding_name(Rounding rounding) {
   switch (rounding) {
-    case Rounding::nearest: return "nearest";
-    case Rounding::imatrix: return "imatrix";
-    case Rounding::gptq: return "gptq";
+    case Rounding::nearest:
+      return "nearest";
+    case Rounding::imatrix:
+      return "imatrix";
+    case Rounding::gptq:
+      return "gptq";
   }
   return "";
 }
@@ -54,39 +61,47 @@ std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& stati
   return factor_;
 }
 
-std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows, std::int64_t cols, format::FormatId format,
-                                    Rounding rounding, const TensorStatistics* statistics, core::ThreadPool& pool, FactorCache* cache) {
+std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
+                                    std::int64_t cols, format::FormatId format, Rounding rounding,
+                                    const TensorStatistics* statistics, core::ThreadPool& pool,
+                                    FactorCache* cache) {
   check_weights(weights, rows, cols);
   const format::QuantFormat& codec = format::info(format);
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format, rows, cols)));
-  ESP_CHECK(rounding == Rounding::nearest || codec.is_float() || statistics != nullptr, usage, rounding_name(rounding),
-            " rounding needs calibration statistics");
+  ESP_CHECK(rounding == Rounding::nearest || codec.is_float() || statistics != nullptr, usage,
+            rounding_name(rounding), " rounding needs calibration statistics");
   const Grid* grid = grid_of(format);
   if (rounding == Rounding::gptq && grid != nullptr) {
     FactorCache local;
-    return gptq_round(weights, rows, cols, *grid, *(cache != nullptr ? *cache : local).get(*statistics), pool);
+    return gptq_round(weights, rows, cols, *grid,
+                      *(cache != nullptr ? *cache : local).get(*statistics), pool);
   }
   std::vector<float> importance;
-  if (rounding != Rounding::nearest && !codec.is_float()) importance = importance_of(*statistics, cols);
+  if (rounding != Rounding::nearest && !codec.is_float())
+    importance = importance_of(*statistics, cols);
   const std::int64_t row_bytes = format::matrix_bytes(format, 1, cols);
   pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r)
-      codec.encode(weights.data() + r * cols, importance.empty() ? nullptr : importance.data(), out.data() + r * row_bytes, cols);
+      codec.encode(weights.data() + r * cols, importance.empty() ? nullptr : importance.data(),
+                   out.data() + r * row_bytes, cols);
   });
   return out;
 }
 
-std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows, std::int64_t cols, format::FormatId format) {
-  ESP_CHECK(static_cast<std::int64_t>(bytes.size()) == format::matrix_bytes(format, rows, cols), internal, "decode_matrix: ", bytes.size(), " bytes");
+std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows,
+                                 std::int64_t cols, format::FormatId format) {
+  ESP_CHECK(static_cast<std::int64_t>(bytes.size()) == format::matrix_bytes(format, rows, cols),
+            internal, "decode_matrix: ", bytes.size(), " bytes");
   std::vector<float> out(static_cast<std::size_t>(rows * cols));
   format::info(format).decode(bytes.data(), out.data(), rows * cols);
   return out;
 }
 
-double output_error(std::span<const float> weights, std::span<const float> rounded, std::int64_t rows, std::int64_t cols,
-                    const TensorStatistics& statistics) {
-  ESP_CHECK(static_cast<std::int64_t>(statistics.sum_squares.size()) == cols, input, "calibration statistics are of ",
-            statistics.sum_squares.size(), " channels, the matrix has ", cols, " columns");
+double output_error(std::span<const float> weights, std::span<const float> rounded,
+                    std::int64_t rows, std::int64_t cols, const TensorStatistics& statistics) {
+  ESP_CHECK(static_cast<std::int64_t>(statistics.sum_squares.size()) == cols, input,
+            "calibration statistics are of ", statistics.sum_squares.size(),
+            " channels, the matrix has ", cols, " columns");
   const Eigen::Map<const Matrix> w(weights.data(), rows, cols), q(rounded.data(), rows, cols);
   double sum = 0;
   for (std::int64_t begin = 0; begin < rows; begin += kRows) {

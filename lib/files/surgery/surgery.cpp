@@ -1,4 +1,5 @@
-// A tensor is cut by the positions that survive on each of its two extents; rows are read, gathered and written in windows.
+// A tensor is cut by the positions that survive on each of its two extents; rows are read, gathered
+// and written in windows.
 #include "surgery/surgery.h"
 
 #include <algorithm>
@@ -25,19 +26,24 @@ struct Cut {
 // The plan's entry for a layer of the source; nullptr for model scope.
 const plan::LayerSelection* layer_selection(const plan::PrunePlan& plan, int source_layer) {
   const auto it = std::lower_bound(plan.keep_layers.begin(), plan.keep_layers.end(), source_layer);
-  ESP_CHECK(it != plan.keep_layers.end() && *it == source_layer, internal, "layer ", source_layer, " is not kept by the plan");
+  ESP_CHECK(it != plan.keep_layers.end() && *it == source_layer, internal, "layer ", source_layer,
+            " is not kept by the plan");
   return &plan.layers[static_cast<std::size_t>(it - plan.keep_layers.begin())];
 }
 
-std::vector<std::int64_t> kept_positions(const arch::Extent& extent, const plan::PrunePlan& plan, const plan::LayerSelection* layer,
-                                         const arch::ModelDims& dims, const arch::LayerDims* layer_dims) {
+std::vector<std::int64_t> kept_positions(const arch::Extent& extent, const plan::PrunePlan& plan,
+                                         const plan::LayerSelection* layer,
+                                         const arch::ModelDims& dims,
+                                         const arch::LayerDims* layer_dims) {
   std::vector<std::int64_t> kept(static_cast<std::size_t>(arch::length(extent, dims, layer_dims)));
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<std::int64_t>(i);
   const auto cut = [&](Axis axis, const plan::Selection& selection) {
     if (!selection || !arch::touches(extent, axis)) return;
-    const std::vector<std::int64_t> surviving = arch::surviving(extent, axis, *selection, dims, layer_dims);
+    const std::vector<std::int64_t> surviving =
+        arch::surviving(extent, axis, *selection, dims, layer_dims);
     std::vector<std::int64_t> both;
-    std::set_intersection(kept.begin(), kept.end(), surviving.begin(), surviving.end(), std::back_inserter(both));
+    std::set_intersection(kept.begin(), kept.end(), surviving.begin(), surviving.end(),
+                          std::back_inserter(both));
     kept = std::move(both);
   };
   cut(Axis::vocab, plan.vocab);
@@ -50,23 +56,30 @@ std::vector<std::int64_t> kept_positions(const arch::Extent& extent, const plan:
   return kept;
 }
 
-Cut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, arch::Role role, int source_layer) {
+Cut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, arch::Role role,
+             int source_layer) {
   const arch::ModelDims& dims = source.dims();
   Cut cut{arch::tensor_ref(source.arch(), dims, role, source_layer), {}, {}, false};
   const bool in_layer = cut.before.layer >= 0;
-  const arch::LayerDims* layer_dims = in_layer ? &dims.layers[static_cast<std::size_t>(source_layer)] : nullptr;
+  const arch::LayerDims* layer_dims =
+      in_layer ? &dims.layers[static_cast<std::size_t>(source_layer)] : nullptr;
   const plan::LayerSelection* layer = in_layer ? layer_selection(plan, source_layer) : nullptr;
   cut.rows = kept_positions(cut.before.spec->rows, plan, layer, dims, layer_dims);
-  cut.cols = cut.before.is_vector ? std::vector<std::int64_t>{0} : kept_positions(cut.before.spec->cols, plan, layer, dims, layer_dims);
+  cut.cols = cut.before.is_vector
+                 ? std::vector<std::int64_t>{0}
+                 : kept_positions(cut.before.spec->cols, plan, layer, dims, layer_dims);
   cut.all_cols = static_cast<std::int64_t>(cut.cols.size()) == cut.before.cols;
   return cut;
 }
 
-// Where embeddings are multiplied by sqrt(hidden), fewer channels mean a smaller factor: the embedding makes up for it, and, where it is
-// the output matrix too, the final norm's gain (stored less one) takes it back.
-void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::ModelDims& after, arch::Role role, std::vector<float>& values) {
+// Where embeddings are multiplied by sqrt(hidden), fewer channels mean a smaller factor: the
+// embedding makes up for it, and, where it is the output matrix too, the final norm's gain (stored
+// less one) takes it back.
+void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::ModelDims& after,
+                          arch::Role role, std::vector<float>& values) {
   if (!source.arch().scaled_embedding || after.hidden == source.dims().hidden) return;
-  const float factor = std::sqrt(static_cast<float>(source.dims().hidden) / static_cast<float>(after.hidden));
+  const float factor =
+      std::sqrt(static_cast<float>(source.dims().hidden) / static_cast<float>(after.hidden));
   if (role == arch::Role::token_embd)
     for (float& v : values) v *= factor;
   if (role == arch::Role::output_norm && after.tied)
@@ -77,7 +90,8 @@ void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::Mode
 template <typename Write>
 void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& write) {
   const std::int64_t cols = cut.before.cols;
-  // Whole heads a window where rows of a head may be interleaved in the file; a multiple is harmless elsewhere.
+  // Whole heads a window where rows of a head may be interleaved in the file; a multiple is
+  // harmless elsewhere.
   const std::int64_t unit = cut.before.is_vector ? cut.before.rows : source.dims().head_dim;
   const std::int64_t window = std::max<std::int64_t>(1, kWindowValues / (cols * unit)) * unit;
   std::vector<float> values, piece;
@@ -102,20 +116,26 @@ void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& wr
 
 }  // namespace
 
-std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, arch::Role role, int source_layer) {
+std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,
+                              arch::Role role, int source_layer) {
   const Cut cut = make_cut(source, plan, role, source_layer);
   std::vector<float> out;
   out.reserve(cut.rows.size() * cut.cols.size());
-  stream_cut(source, cut, [&](const std::vector<float>& rows) { out.insert(out.end(), rows.begin(), rows.end()); });
+  stream_cut(source, cut, [&](const std::vector<float>& rows) {
+    out.insert(out.end(), rows.begin(), rows.end());
+  });
   return out;
 }
 
-std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, const std::string& directory,
-                              const checkpoint::WriteOptions& options, const Replacement& replacement, const core::Progress& progress) {
-  ESP_CHECK(!core::same_file(source.path(), directory), usage, directory, ": the output is the source itself; choose another directory");
+std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,
+                              const std::string& directory, const checkpoint::WriteOptions& options,
+                              const Replacement& replacement, const core::Progress& progress) {
+  ESP_CHECK(!core::same_file(source.path(), directory), usage, directory,
+            ": the output is the source itself; choose another directory");
   plan::validate(plan, source.dims(), "plan");
-  ESP_CHECK(plan.source_sha256.empty() || plan.source_sha256 == source.sha256(), input, source.path(), ": the plan was made for another model (SHA-256 ",
-            plan.source_sha256, ", this one has ", source.sha256(), ")");
+  ESP_CHECK(plan.source_sha256.empty() || plan.source_sha256 == source.sha256(), input,
+            source.path(), ": the plan was made for another model (SHA-256 ", plan.source_sha256,
+            ", this one has ", source.sha256(), ")");
   const arch::ModelDims after = plan::dims_after(plan, source.dims());
 
   text::TokenizerData tokenizer;
@@ -123,24 +143,29 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
   std::string config = source.hf_config(), generation = source.hf_generation_config();
   if (plan.vocab && after.vocab != source.dims().vocab) {
     config = checkpoint::remap_token_ids(config, *plan.vocab, source.path() + ": config.json");
-    generation = checkpoint::remap_token_ids(generation, *plan.vocab, source.path() + ": generation_config.json");
+    generation = checkpoint::remap_token_ids(generation, *plan.vocab,
+                                             source.path() + ": generation_config.json");
     if (carried != nullptr) {
       tokenizer = checkpoint::cut_tokenizer(*carried, *plan.vocab);
       carried = &tokenizer;
     }
   }
 
-  checkpoint::CheckpointWriter writer(directory, source.arch(), after, options, config, carried, generation);
+  checkpoint::CheckpointWriter writer(directory, source.arch(), after, options, config, carried,
+                                      generation);
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), after);
   std::int64_t written = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const arch::TensorRef& t = tensors[i];
     const arch::Role role = t.spec->role;
-    const int source_layer = t.layer < 0 ? -1 : static_cast<int>(plan.keep_layers[static_cast<std::size_t>(t.layer)]);
-    const std::vector<float> replaced = replacement ? replacement(role, source_layer) : std::vector<float>{};
+    const int source_layer =
+        t.layer < 0 ? -1 : static_cast<int>(plan.keep_layers[static_cast<std::size_t>(t.layer)]);
+    const std::vector<float> replaced =
+        replacement ? replacement(role, source_layer) : std::vector<float>{};
     if (!replaced.empty()) {
-      ESP_CHECK(static_cast<std::int64_t>(replaced.size()) == t.elements(), internal, "replacement of ", arch::role_name(role), " in layer ",
-                source_layer, " has ", replaced.size(), " values, expected ", t.elements());
+      ESP_CHECK(static_cast<std::int64_t>(replaced.size()) == t.elements(), internal,
+                "replacement of ", arch::role_name(role), " in layer ", source_layer, " has ",
+                replaced.size(), " values, expected ", t.elements());
       writer.write_rows(role, t.layer, replaced);
       written += t.elements();
     } else {
@@ -150,12 +175,16 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
         written += static_cast<std::int64_t>(rows.size());
       });
     }
-    if (progress) progress({"prune", static_cast<std::int64_t>(i) + 1, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
+    if (progress)
+      progress({"prune", static_cast<std::int64_t>(i) + 1,
+                static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }
   writer.finish();
   const std::int64_t predicted = arch::parameters(source.arch(), after);
-  ESP_CHECK(written == predicted, internal, directory, ": ", written, " parameters were written, ", predicted, " predicted");
-  core::write_text_file(directory + "/plan.json", plan::to_json(plan, source.arch(), source.dims()));
+  ESP_CHECK(written == predicted, internal, directory, ": ", written, " parameters were written, ",
+            predicted, " predicted");
+  core::write_text_file(directory + "/plan.json",
+                        plan::to_json(plan, source.arch(), source.dims()));
   return written;
 }
 

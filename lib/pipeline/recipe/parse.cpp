@@ -13,11 +13,13 @@
 namespace espalier::recipe {
 namespace {
 
-std::string one_of(YamlMap& map, const std::string& key, const std::string& value, const std::vector<std::string>& known) {
+std::string one_of(YamlMap& map, const std::string& key, const std::string& value,
+                   const std::vector<std::string>& known) {
   for (const std::string& k : known)
     if (k == value) return value;
   const std::string nearest = core::nearest_name(value, known.data(), known.size());
-  map.refuse(key, "'" + value + "' is not known" + (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
+  map.refuse(key, "'" + value + "' is not known" +
+                      (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
 }
 
 format::FormatId format_of(YamlMap& map, const std::string& key, const std::string& name) {
@@ -42,12 +44,17 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   s.options.plan_path = map.path_of("plan");
   std::vector<std::string> criteria;
   for (const auto& [name, source] : prune::criterion_names()) criteria.push_back(name);
-  if (const auto v = map.text("criterion")) s.options.criterion = one_of(map, "criterion", *v, criteria);
+  if (const auto v = map.text("criterion"))
+    s.options.criterion = one_of(map, "criterion", *v, criteria);
   if (const auto v = map.text("compensate"))
-    s.options.compensation = one_of(map, "compensate", *v, {"none", "least_squares"}) == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+    s.options.compensation = one_of(map, "compensate", *v, {"none", "least_squares"}) == "none"
+                                 ? prune::Compensation::none
+                                 : prune::Compensation::least_squares;
   s.options.ridge = map.real("ridge");
-  if (s.options.ridge && *s.options.ridge < 0) map.refuse("ridge", "expected a number that is not negative");
-  if (s.options.ridge && s.options.compensation == prune::Compensation::none) map.refuse("ridge", "belongs to 'compensate: least_squares'; leave it out");
+  if (s.options.ridge && *s.options.ridge < 0)
+    map.refuse("ridge", "expected a number that is not negative");
+  if (s.options.ridge && s.options.compensation == prune::Compensation::none)
+    map.refuse("ridge", "belongs to 'compensate: least_squares'; leave it out");
   if (const auto v = map.count("tokens")) s.options.calibration.tokens = *v;
   if (const auto v = map.count("sequence")) s.options.calibration.sequence = *v;
   s.options.text_path = recipe.train_text;
@@ -79,12 +86,15 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
   if (auto tensors = map.map("tensors")) {
     for (const std::string& role : tensors->keys()) {
       const std::string base = role.substr(0, role.find('.'));
-      if (!arch::role_by_name(base)) tensors->refuse(role, "no such role (attn_q, ffn_down, token_embd, ...)");
+      if (!arch::role_by_name(base))
+        tensors->refuse(role, "no such role (attn_q, ffn_down, token_embd, ...)");
       s.overrides[role] = format_of(*tensors, role, *tensors->text(role));
     }
     tensors->finish();
   }
-  if (const auto v = map.text("rounding")) s.rounding = quant::rounding_by_name(one_of(map, "rounding", *v, {"nearest", "imatrix", "gptq"}));
+  if (const auto v = map.text("rounding"))
+    s.rounding =
+        quant::rounding_by_name(one_of(map, "rounding", *v, {"nearest", "imatrix", "gptq"}));
   if (const auto v = map.count("calibration_tokens")) s.calibration.tokens = *v;
   s.calibration.seed = recipe.seed;
   s.calibration.gram = s.rounding == quant::Rounding::gptq;
@@ -109,9 +119,11 @@ Stage parse_stage(YamlMap& map, const Recipe& recipe) {
   stage.name = map.required_text("name");
   stage.place = map.where("name");
   for (char c : stage.name)
-    if (!(std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.') || stage.name.front() == '.')
+    if (!(std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.') ||
+        stage.name.front() == '.')
       map.refuse("name", "'" + stage.name + "': letters, digits, '-', '_' and '.' only");
-  const std::string kind = one_of(map, "kind", map.required_text("kind"), {"prune", "distill", "quantize", "verify", "report"});
+  const std::string kind = one_of(map, "kind", map.required_text("kind"),
+                                  {"prune", "distill", "quantize", "verify", "report"});
   if (kind == "prune") stage.what = parse_prune(map, recipe);
   if (kind == "distill") stage.what = parse_distill(map, recipe);
   if (kind == "quantize") stage.what = parse_quantize(map, recipe);
@@ -134,16 +146,20 @@ void check_needs(const Stage& stage, const Recipe& recipe) {
     std::vector<std::string> names{"teacher"};
     for (const Stage& s : recipe.stages) names.push_back(s.name);
     const std::string nearest = core::nearest_name(need, names.data(), names.size());
-    ESP_CHECK(other != nullptr, input, stage.place, ": stage '", stage.name, "' needs '", need, "', which is not an earlier stage",
+    ESP_CHECK(other != nullptr, input, stage.place, ": stage '", stage.name, "' needs '", need,
+              "', which is not an earlier stage",
               nearest.empty() ? "" : "; did you mean '" + nearest + "'?");
-    ESP_CHECK(other->kind() == "prune" || other->kind() == "distill" || other->kind() == "quantize", input, stage.place, ": stage '", stage.name, "' needs the model of '",
-              need, "', but that is a ", other->kind(), " stage");
+    ESP_CHECK(other->kind() == "prune" || other->kind() == "distill" || other->kind() == "quantize",
+              input, stage.place, ": stage '", stage.name, "' needs the model of '", need,
+              "', but that is a ", other->kind(), " stage");
   }
   const auto must_be_quantize = [&](const std::string& need, const char* key) {
     const Stage* other = need.empty() ? nullptr : recipe.find(need);
-    ESP_CHECK(need.empty() || (other != nullptr && other->kind() == "quantize"), input, stage.place, ": ", key, ": '", need, "' is not a quantize stage");
+    ESP_CHECK(need.empty() || (other != nullptr && other->kind() == "quantize"), input, stage.place,
+              ": ", key, ": '", need, "' is not a quantize stage");
   };
-  if (const auto* q = std::get_if<QuantizeStage>(&stage.what)) must_be_quantize(q->no_larger_than, "no_larger_than");
+  if (const auto* q = std::get_if<QuantizeStage>(&stage.what))
+    must_be_quantize(q->no_larger_than, "no_larger_than");
   if (const auto* v = std::get_if<VerifyStage>(&stage.what)) must_be_quantize(v->of, "of");
 }
 
@@ -194,7 +210,9 @@ Recipe parse_recipe(const std::string& path) {
   recipe.teacher = map.path_of("teacher");
   recipe.teacher_shape = map.path_of("teacher_shape");
   auto text = map.map("text");
-  if (!text) map.refuse("text", "the training and held-out texts are missing: text: {train: FILE, held_out: FILE}");
+  if (!text)
+    map.refuse("text",
+               "the training and held-out texts are missing: text: {train: FILE, held_out: FILE}");
   text->required_text("train");
   recipe.train_text = text->path_of("train");
   recipe.held_out_text = text->path_of("held_out");
@@ -203,7 +221,8 @@ Recipe parse_recipe(const std::string& path) {
   text->finish();
   for (YamlMap& item : map.maps("stages")) {
     Stage stage = parse_stage(item, recipe);
-    ESP_CHECK(stage.name != "teacher" && recipe.find(stage.name) == nullptr, input, stage.place, ": stage name '", stage.name, "' is taken");
+    ESP_CHECK(stage.name != "teacher" && recipe.find(stage.name) == nullptr, input, stage.place,
+              ": stage name '", stage.name, "' is taken");
     check_needs(stage, recipe);
     recipe.stages.push_back(std::move(stage));
   }

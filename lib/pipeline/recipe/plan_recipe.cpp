@@ -1,10 +1,11 @@
-// Predictions for every stage from headers alone: parameters, bytes, peak memory and disk. Refuses what cannot work.
+// Predictions for every stage from headers alone: parameters, bytes, peak memory and disk. Refuses
+// what cannot work.
 #include <filesystem>
 
+#include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
-#include "arch/gguf_dims.h"
 #include "export/budget.h"
 #include "plan/memory.h"
 #include "recipe/recipe.h"
@@ -23,8 +24,10 @@ struct Shape {
 
 class Planner {
  public:
-  explicit Planner(const Recipe& recipe) : from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
-        teacher_(checkpoint::Checkpoint::open(from_shape_ ? recipe.teacher_shape : recipe.teacher, /*need_tensors=*/!from_shape_)) {
+  explicit Planner(const Recipe& recipe)
+      : from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
+        teacher_(checkpoint::Checkpoint::open(from_shape_ ? recipe.teacher_shape : recipe.teacher,
+                                              /*need_tensors=*/!from_shape_)) {
     shapes_["teacher"] = {&teacher_.arch(), teacher_.dims()};
     if (from_shape_) missing_.push_back(recipe.teacher);
     for (const std::string& text : {recipe.train_text, recipe.held_out_text}) {
@@ -33,7 +36,8 @@ class Planner {
       missing_.push_back(text);
     }
   }
-  // What `run` will want and is not there; not empty only where the plan is made from the teacher's shape alone.
+  // What `run` will want and is not there; not empty only where the plan is made from the teacher's
+  // shape alone.
   const std::vector<std::string>& missing() const { return missing_; }
   Json stage(const Stage& s) {
     Json out{{"name", s.name}, {"kind", s.kind()}};
@@ -50,52 +54,75 @@ class Planner {
     const Shape& before = shapes_.at(what.from);
     Shape after = before;
     if (!what.options.plan_path.empty())
-      after.dims = plan::dims_after(plan::prune_plan_from_json(core::read_text_file(what.options.plan_path), before.dims, what.options.plan_path), before.dims);
+      after.dims =
+          plan::dims_after(plan::prune_plan_from_json(core::read_text_file(what.options.plan_path),
+                                                      before.dims, what.options.plan_path),
+                           before.dims);
     else
       after.dims = plan::resolve(what.options.target, *before.arch, before.dims);
-    ESP_CHECK(before.dims.uniform() || !what.options.plan_path.empty() || after.dims.n_layers() == before.dims.n_layers(), unsupported, s.name,
-              ": layers of ", what.from, " differ in size and their importance decides which go, so what is left cannot be predicted; give a plan");
+    ESP_CHECK(before.dims.uniform() || !what.options.plan_path.empty() ||
+                  after.dims.n_layers() == before.dims.n_layers(),
+              unsupported, s.name, ": layers of ", what.from,
+              " differ in size and their importance decides which go, so what is left cannot be "
+              "predicted; give a plan");
     out["parameters"] = after.parameters();
     out["bytes"] = after.parameters() * 4;
-    out["peak_memory_bytes"] = prune::peak_memory(*before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
+    out["peak_memory_bytes"] = prune::peak_memory(
+        *before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
     out["disk_bytes"] = out["bytes"];
-    static_cast<void>(checkpoint::hf_target(*after.arch, after.dims));  // refuses what transformers would not load
+    static_cast<void>(checkpoint::hf_target(
+        *after.arch, after.dims));  // refuses what transformers would not load
     shapes_[s.name] = after;
   }
-  // Teacher weights, student weights with gradient and two moments, activations kept for the backward pass.
+  // Teacher weights, student weights with gradient and two moments, activations kept for the
+  // backward pass.
   void predict(const Stage& s, const DistillStage& what, Json& out) {
     const Shape& student = shapes_.at(what.from);
-    const std::int64_t p = student.parameters(), tokens = distill::windows_at_once(what.options) * what.options.sequence;
+    const std::int64_t p = student.parameters(),
+                       tokens = distill::windows_at_once(what.options) * what.options.sequence;
     std::int64_t per_token = 0;
-    for (const arch::LayerDims& l : student.dims.layers) per_token += 8 * student.dims.hidden + 4 * l.ffn + 3 * l.kv_groups * (l.q_per_kv + 2) * student.dims.head_dim;
+    for (const arch::LayerDims& l : student.dims.layers)
+      per_token += 8 * student.dims.hidden + 4 * l.ffn +
+                   3 * l.kv_groups * (l.q_per_kv + 2) * student.dims.head_dim;
     out["parameters"] = p;
     out["bytes"] = p * 4;
-    out["peak_memory_bytes"] = p * 16 + (what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters() * 4) + tokens * per_token * 4 + (std::int64_t{512} << 20);
+    out["peak_memory_bytes"] =
+        p * 16 + (what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters() * 4) +
+        tokens * per_token * 4 + (std::int64_t{512} << 20);
     out["disk_bytes"] = p * 4 * 4;  // the model and the checkpoint with both moments
     shapes_[s.name] = student;
   }
   void predict(const Stage& s, const QuantizeStage& what, Json& out) {
     const Shape& shape = shapes_.at(what.from);
     out["parameters"] = shape.parameters();
-    // Refuses what stock readers would compute otherwise; blocks that are there for their sake are counted.
-    const arch::ModelDims written = arch::gguf_sizes(arch::gguf_target(*shape.arch, shape.dims), shape.dims);
+    // Refuses what stock readers would compute otherwise; blocks that are there for their sake are
+    // counted.
+    const arch::ModelDims written =
+        arch::gguf_sizes(arch::gguf_target(*shape.arch, shape.dims), shape.dims);
     if (what.format.empty()) {
-      const std::int64_t budget = what.target_bytes ? *what.target_bytes : bytes_.at(what.no_larger_than);
+      const std::int64_t budget =
+          what.target_bytes ? *what.target_bytes : bytes_.at(what.no_larger_than);
       exporter::BudgetOptions options;
       options.overrides = what.overrides;
-      for (const std::string& name : what.candidates) options.candidates.push_back(*format::format_by_name(name));
+      for (const std::string& name : what.candidates)
+        options.candidates.push_back(*format::format_by_name(name));
       const std::int64_t smallest = exporter::smallest_data_bytes(*shape.arch, written, options);
-      ESP_CHECK(smallest <= budget, unsupported, "no choice of formats fits in ", core::human_bytes(budget), ": the tensors alone need ",
-                core::human_bytes(smallest), "; prune further or allow smaller formats");
+      ESP_CHECK(smallest <= budget, unsupported, "no choice of formats fits in ",
+                core::human_bytes(budget), ": the tensors alone need ", core::human_bytes(smallest),
+                "; prune further or allow smaller formats");
       out["bytes"] = budget;
     } else {
-      const plan::QuantPlan plan = plan::quant_plan(*shape.arch, written, what.format, what.overrides);
+      const plan::QuantPlan plan =
+          plan::quant_plan(*shape.arch, written, what.format, what.overrides);
       out["bytes"] = plan::tensor_data_bytes(*shape.arch, written, plan);
     }
     bytes_[s.name] = out["bytes"].get<std::int64_t>();
     const bool looks = what.rounding != quant::Rounding::nearest;
-    out["peak_memory_bytes"] = looks ? plan::layer_stage_memory(*shape.arch, shape.dims, {.tokens = what.calibration.tokens, .streams = 2, .moments = true})
-                                     : plan::file_stage_memory(*shape.arch, shape.dims);
+    out["peak_memory_bytes"] =
+        looks ? plan::layer_stage_memory(
+                    *shape.arch, shape.dims,
+                    {.tokens = what.calibration.tokens, .streams = 2, .moments = true})
+              : plan::file_stage_memory(*shape.arch, shape.dims);
     out["disk_bytes"] = out["bytes"];
     shapes_[s.name] = shape;
   }

@@ -1,4 +1,5 @@
-// Gathers what the report shows from the manifests, cards, plans and metrics of finished stages. Nothing is computed anew.
+// Gathers what the report shows from the manifests, cards, plans and metrics of finished stages.
+// Nothing is computed anew.
 #include <filesystem>
 #include <sstream>
 
@@ -11,7 +12,8 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// A KL histogram with logarithmic bins is made by verify and stored in the card; the loss curve is metrics.jsonl.
+// A KL histogram with logarithmic bins is made by verify and stored in the card; the loss curve is
+// metrics.jsonl.
 Json loss_curve(const std::string& path) {
   Json out = Json::array();
   if (!fs::exists(path)) return out;
@@ -29,13 +31,21 @@ Json Runner::report_data(const ReportStage& what) const {
     const std::string directory = directory_of(stage.name);
     if (!checkpoint::has_manifest(directory)) continue;
     const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
-    data["stages"].push_back({{"name", stage.name}, {"kind", stage.kind()}, {"metrics", manifest.metrics}, {"options", manifest.options}, {"inputs", manifest.inputs}});
-    if (stage.kind() == "verify") data["card"] = Json::parse(core::read_text_file(directory + "/device-card.json"));
-    if (const auto* d = std::get_if<DistillStage>(&stage.what); d != nullptr && d->teacher != "none") data["loss"] = loss_curve(directory + "/model/metrics.jsonl");
+    data["stages"].push_back({{"name", stage.name},
+                              {"kind", stage.kind()},
+                              {"metrics", manifest.metrics},
+                              {"options", manifest.options},
+                              {"inputs", manifest.inputs}});
+    if (stage.kind() == "verify")
+      data["card"] = Json::parse(core::read_text_file(directory + "/device-card.json"));
+    if (const auto* d = std::get_if<DistillStage>(&stage.what);
+        d != nullptr && d->teacher != "none")
+      data["loss"] = loss_curve(directory + "/model/metrics.jsonl");
     if (stage.kind() == "prune" && fs::exists(directory + "/model/importance.json"))
       data["importance"] = Json::parse(core::read_text_file(directory + "/model/importance.json"));
   }
-  if (data.contains("card") && data["card"].contains("kl_histogram")) data["kl_histogram"] = data["card"]["kl_histogram"];
+  if (data.contains("card") && data["card"].contains("kl_histogram"))
+    data["kl_histogram"] = data["card"]["kl_histogram"];
   return data;
 }
 

@@ -16,9 +16,12 @@ namespace espalier::recipe {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-Runner::Runner(const Recipe& recipe, const RunOptions& options, const core::Progress& progress) : recipe_(recipe), options_(options), progress_(progress) {}
+Runner::Runner(const Recipe& recipe, const RunOptions& options, const core::Progress& progress)
+    : recipe_(recipe), options_(options), progress_(progress) {}
 
-std::string Runner::directory_of(const std::string& stage) const { return options_.out + "/stages/" + stage; }
+std::string Runner::directory_of(const std::string& stage) const {
+  return options_.out + "/stages/" + stage;
+}
 
 std::string Runner::model_of(const std::string& name) const {
   if (name == "teacher") return recipe_.teacher;
@@ -27,25 +30,32 @@ std::string Runner::model_of(const std::string& name) const {
 
 std::string Runner::output_hash(const Stage& stage) const {
   const std::string directory = directory_of(stage.name), kind = stage.kind();
-  if (kind == "prune" || kind == "distill") return checkpoint::Checkpoint::open(directory + "/model").sha256();
-  return hash::sha256_file(directory + (kind == "quantize" ? "/model.gguf" : kind == "verify" ? "/device-card.json" : "/report.html"));
+  if (kind == "prune" || kind == "distill")
+    return checkpoint::Checkpoint::open(directory + "/model").sha256();
+  return hash::sha256_file(directory + (kind == "quantize" ? "/model.gguf"
+                                        : kind == "verify" ? "/device-card.json"
+                                                           : "/report.html"));
 }
 
 std::map<std::string, std::string> Runner::inputs_of(const Stage& stage) {
-  const auto text = [&](const std::string& path, const char* key, const std::optional<std::string>& expected) {
+  const auto text = [&](const std::string& path, const char* key,
+                        const std::optional<std::string>& expected) {
     if (!hashes_.contains(key)) hashes_[key] = hash::sha256_file(path);
-    ESP_CHECK(!expected || *expected == hashes_[key], input, path, ": SHA-256 is ", hashes_[key], ", the recipe expects ", *expected,
-              "; another version of Python ships another text");
+    ESP_CHECK(!expected || *expected == hashes_[key], input, path, ": SHA-256 is ", hashes_[key],
+              ", the recipe expects ", *expected, "; another version of Python ships another text");
     return hashes_[key];
   };
   std::map<std::string, std::string> inputs;
   for (const std::string& need : stage.needs()) {
-    if (need == "teacher" && !hashes_.contains(need)) hashes_[need] = checkpoint::Checkpoint::open(recipe_.teacher).sha256();
+    if (need == "teacher" && !hashes_.contains(need))
+      hashes_[need] = checkpoint::Checkpoint::open(recipe_.teacher).sha256();
     inputs[need] = hashes_.at(need);
   }
   const std::string kind = stage.kind();
-  if (kind == "prune" || kind == "distill" || kind == "quantize") inputs["text.train"] = text(recipe_.train_text, "text.train", recipe_.train_sha256);
-  if (kind == "verify") inputs["text.held_out"] = text(recipe_.held_out_text, "text.held_out", recipe_.held_out_sha256);
+  if (kind == "prune" || kind == "distill" || kind == "quantize")
+    inputs["text.train"] = text(recipe_.train_text, "text.train", recipe_.train_sha256);
+  if (kind == "verify")
+    inputs["text.held_out"] = text(recipe_.held_out_text, "text.held_out", recipe_.held_out_sha256);
   if (kind == "report")
     for (const Stage& s : recipe_.stages)
       if (hashes_.contains(s.name)) inputs[s.name] = hashes_.at(s.name);
@@ -56,7 +66,9 @@ bool Runner::is_done(const Stage& stage, const checkpoint::Manifest& wanted) con
   const std::string directory = directory_of(stage.name);
   if (!checkpoint::has_manifest(directory)) return false;
   const checkpoint::Manifest have = checkpoint::read_manifest(directory);
-  if (have.inputs != wanted.inputs || have.options != wanted.options || have.tool_version != checkpoint::tool_version()) return false;
+  if (have.inputs != wanted.inputs || have.options != wanted.options ||
+      have.tool_version != checkpoint::tool_version())
+    return false;
   try {  // damaged or missing outputs are made again
     const auto it = have.outputs.find("output");
     return it != have.outputs.end() && it->second == output_hash(stage);
@@ -81,7 +93,8 @@ void Runner::deliver(const std::string& file, const std::string& name) const {
   ESP_CHECK(!error, input, target, ": cannot replace: ", error.message());
 }
 
-void Runner::execute(const PruneStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+void Runner::execute(const PruneStage& what, const std::string& directory,
+                     checkpoint::Manifest& manifest) {
   const auto source = checkpoint::Checkpoint::open(model_of(what.from));
   prune::PruneOptions options = what.options;
   options.resume = true;  // execute(Stage) has removed what other inputs or options left
@@ -90,7 +103,8 @@ void Runner::execute(const PruneStage& what, const std::string& directory, check
   manifest.metrics["parameters_after"] = result.parameters_after;
 }
 
-void Runner::execute(const DistillStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+void Runner::execute(const DistillStage& what, const std::string& directory,
+                     checkpoint::Manifest& manifest) {
   distill::TrainInput input;
   input.teacher = what.teacher == "none" ? "" : model_of(what.teacher);
   input.student = model_of(what.from);
@@ -100,11 +114,16 @@ void Runner::execute(const DistillStage& what, const std::string& directory, che
   input.threads = options_.threads;
   input.resume = fs::exists(input.out);
   const distill::TrainResult r = distill::distill(input, what.options, progress_);
-  manifest.metrics = {{"steps", r.steps}, {"tokens", r.tokens}, {"loss_first", r.loss_first}, {"loss_last", r.loss_last},
-                      {"tokens_per_second", r.tokens_per_second}, {"peak_rss_bytes", r.peak_rss_bytes}};
+  manifest.metrics = {{"steps", r.steps},
+                      {"tokens", r.tokens},
+                      {"loss_first", r.loss_first},
+                      {"loss_last", r.loss_last},
+                      {"tokens_per_second", r.tokens_per_second},
+                      {"peak_rss_bytes", r.peak_rss_bytes}};
 }
 
-void Runner::execute(const QuantizeStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+void Runner::execute(const QuantizeStage& what, const std::string& directory,
+                     checkpoint::Manifest& manifest) {
   const std::string model = model_of(what.from);
   auto source = checkpoint::Checkpoint::open(model);
   source.fill_absent_blocks();
@@ -118,16 +137,20 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory, ch
     imatrix = calibrate::collect_imatrix(source, *corpus, what.calibration, progress_);
     options.imatrix = &imatrix;
   }
-  for (const auto& [name, hash] : manifest.inputs) options.provenance["espalier.lineage." + name + ".sha256"] = hash;
+  for (const auto& [name, hash] : manifest.inputs)
+    options.provenance["espalier.lineage." + name + ".sha256"] = hash;
   plan::QuantPlan plan;
   if (!what.format.empty()) {
     plan = plan::quant_plan(source.arch(), source.dims(), what.format, what.overrides);
   } else {
     exporter::BudgetOptions budget;
-    budget.target_bytes = what.target_bytes ? *what.target_bytes : static_cast<std::int64_t>(fs::file_size(model_of(what.no_larger_than)));
+    budget.target_bytes =
+        what.target_bytes ? *what.target_bytes
+                          : static_cast<std::int64_t>(fs::file_size(model_of(what.no_larger_than)));
     budget.imatrix = options.imatrix;
     budget.overrides = what.overrides;
-    for (const std::string& name : what.candidates) budget.candidates.push_back(*format::format_by_name(name));
+    for (const std::string& name : what.candidates)
+      budget.candidates.push_back(*format::format_by_name(name));
     budget.threads = options_.threads;
     plan = exporter::plan_for_budget(source, budget, options, progress_);
   }
@@ -137,14 +160,20 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory, ch
     sequential.emplace(source, plan, imatrix, *corpus, what.calibration, options_.threads);
     options.rounded = [&](arch::Role role, int layer) { return sequential->rounded(role, layer); };
   }
-  const exporter::ExportResult r = exporter::export_gguf(source, plan, directory + "/model.gguf", options, progress_);
+  const exporter::ExportResult r =
+      exporter::export_gguf(source, plan, directory + "/model.gguf", options, progress_);
   Json formats;
-  for (const auto& [name, n] : r.formats) formats[name] = {{"tensors", n.tensors}, {"parameters", n.parameters}};
-  manifest.metrics = {{"file_bytes", r.file_bytes}, {"planned_bytes", r.planned_bytes}, {"bits_per_weight", r.bits_per_weight}, {"formats", formats},
+  for (const auto& [name, n] : r.formats)
+    formats[name] = {{"tensors", n.tensors}, {"parameters", n.parameters}};
+  manifest.metrics = {{"file_bytes", r.file_bytes},
+                      {"planned_bytes", r.planned_bytes},
+                      {"bits_per_weight", r.bits_per_weight},
+                      {"formats", formats},
                       {"parameters", arch::parameters(source.arch(), source.dims())}};
 }
 
-void Runner::execute(const VerifyStage& what, const std::string& directory, checkpoint::Manifest& manifest) {
+void Runner::execute(const VerifyStage& what, const std::string& directory,
+                     checkpoint::Manifest& manifest) {
   verify::VerifyOptions options;
   options.teacher = recipe_.teacher;
   options.student = what.student.empty() ? "" : model_of(what.student);
@@ -167,10 +196,16 @@ void Runner::execute(const ReportStage& what, const std::string& directory, chec
 
 void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   const std::string directory = directory_of(stage.name);
-  // What an unfinished or outdated run left is removed, except of the same pruning or training, which go on from their checkpoint.
+  // What an unfinished or outdated run left is removed, except of the same pruning or training,
+  // which go on from their checkpoint.
   const std::string started = directory + "/started.json";
-  const std::string identity = Json{{"inputs", manifest.inputs}, {"options", manifest.options}, {"tool_version", checkpoint::tool_version()}}.dump();
-  const bool same = fs::exists(started) && core::read_text_file(started) == identity && !checkpoint::has_manifest(directory);
+  const std::string identity = Json{
+      {"inputs", manifest.inputs},
+      {"options", manifest.options},
+      {"tool_version",
+       checkpoint::tool_version()}}.dump();
+  const bool same = fs::exists(started) && core::read_text_file(started) == identity &&
+                    !checkpoint::has_manifest(directory);
   const bool resumable = same && (stage.kind() == "distill" || stage.kind() == "prune");
   if (!resumable) fs::remove_all(directory);
   fs::create_directories(directory);
@@ -192,28 +227,37 @@ Json Runner::run() {
     if (!done) {
       const auto start = std::chrono::steady_clock::now();
       execute(stage, manifest);
-      manifest.metrics["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      manifest.metrics["seconds"] =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       manifest.outputs["output"] = output_hash(stage);
       checkpoint::write_manifest(directory, manifest);
     } else {
       manifest = checkpoint::read_manifest(directory);
     }
     hashes_[stage.name] = manifest.outputs.at("output");
-    if (const auto* q = std::get_if<QuantizeStage>(&stage.what)) deliver(directory + "/model.gguf", q->deliver);
+    if (const auto* q = std::get_if<QuantizeStage>(&stage.what))
+      deliver(directory + "/model.gguf", q->deliver);
     if (const auto* v = std::get_if<VerifyStage>(&stage.what)) {
       deliver(directory + "/device-card.json", v->deliver);
       if (!manifest.metrics.value("passed", true)) failed_gates_.push_back(stage.name);
     }
-    if (const auto* r = std::get_if<ReportStage>(&stage.what)) deliver(directory + "/report.html", r->deliver);
-    stages.push_back({{"name", stage.name}, {"kind", stage.kind()}, {"status", done ? "cached" : "done"}, {"output", directory}, {"metrics", manifest.metrics}});
+    if (const auto* r = std::get_if<ReportStage>(&stage.what))
+      deliver(directory + "/report.html", r->deliver);
+    stages.push_back({{"name", stage.name},
+                      {"kind", stage.kind()},
+                      {"status", done ? "cached" : "done"},
+                      {"output", directory},
+                      {"metrics", manifest.metrics}});
   }
   std::string names;
   for (const std::string& name : failed_gates_) names += " " + name;
-  ESP_CHECK(failed_gates_.empty(), check_failed, recipe_.path, ": gates failed in:", names, "; the card and the report in ", options_.out, " say which");
+  ESP_CHECK(failed_gates_.empty(), check_failed, recipe_.path, ": gates failed in:", names,
+            "; the card and the report in ", options_.out, " say which");
   return {{"recipe", recipe_.name}, {"output", options_.out}, {"stages", stages}};
 }
 
-Json run_recipe(const std::string& path, const RunOptions& options, const core::Progress& progress) {
+Json run_recipe(const std::string& path, const RunOptions& options,
+                const core::Progress& progress) {
   const Recipe recipe = parse_recipe(path);
   plan_recipe(path);  // refuses what cannot work before anything starts
   return Runner(recipe, options, progress).run();

@@ -16,16 +16,21 @@ class Runner {
   nlohmann::ordered_json run();
 
  private:
-  std::string directory_of(const std::string& stage) const;       // out/stages/<name>
+  std::string directory_of(const std::string& stage) const;         // out/stages/<name>
   std::string model_of(const std::string& stage_or_teacher) const;  // directory or .gguf
   std::map<std::string, std::string> inputs_of(const Stage& stage);
   bool is_done(const Stage& stage, const checkpoint::Manifest& wanted) const;
   void execute(const Stage& stage, checkpoint::Manifest& manifest);
-  void execute(const PruneStage& what, const std::string& directory, checkpoint::Manifest& manifest);
-  void execute(const DistillStage& what, const std::string& directory, checkpoint::Manifest& manifest);
-  void execute(const QuantizeStage& what, const std::string& directory, checkpoint::Manifest& manifest);
-  void execute(const VerifyStage& what, const std::string& directory, checkpoint::Manifest& manifest);
-  void execute(const ReportStage& what, const std::string& directory, checkpoint::Manifest& manifest);
+  void execute(const PruneStage& what, const std::string& directory,
+               checkpoint::Manifest& manifest);
+  void execute(const DistillStage& what, const std::string& directory,
+               checkpoint::Manifest& manifest);
+  void execute(const QuantizeStage& what, const std::string& directory,
+               checkpoint::Manifest& manifest);
+  void execute(const VerifyStage& what, const std::string& directory,
+               checkpoint::Manifest& manifest);
+  void execute(const ReportStage& what, const std::string& directory,
+               checkpoint::Manifest& manifest);
   void deliver(const std::string& file, const std::string& name) const;
   std::string output_hash(const Stage& stage) const;
   nlohmann::ordered_json report_data(const ReportStage& what) const;  // report_data.cpp

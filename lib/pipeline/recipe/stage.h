@@ -1,5 +1,6 @@
-// The validated stages of a recipe. A stage is a function from directories to a directory: out/stages/<name>/, finished when its
-// manifest.json is there and matches what the recipe asks for now.
+// The validated stages of a recipe. A stage is a function from directories to a directory:
+// out/stages/<name>/, finished when its manifest.json is there and matches what the recipe asks for
+// now.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -21,23 +22,25 @@ struct PruneStage {
   prune::PruneOptions options;
 };
 struct DistillStage {
-  std::string from, teacher;  // teacher: "teacher", a stage, or "none" (cross-entropy alone: continued training)
+  std::string from,
+      teacher;  // teacher: "teacher", a stage, or "none" (cross-entropy alone: continued training)
   distill::TrainOptions options;
 };
 struct QuantizeStage {
   std::string from;
-  std::string format;                        // a mix, or empty with one of the two below
+  std::string format;  // a mix, or empty with one of the two below
   std::optional<std::int64_t> target_bytes;
-  std::string no_larger_than;                // a quantize stage: its file's bytes are the budget
-  std::vector<std::string> candidates;       // formats a budget may choose from; empty: its usual ones (export/budget.cpp)
+  std::string no_larger_than;  // a quantize stage: its file's bytes are the budget
+  std::vector<std::string>
+      candidates;  // formats a budget may choose from; empty: its usual ones (export/budget.cpp)
   std::map<std::string, format::FormatId> overrides;
   quant::Rounding rounding = quant::Rounding::gptq;
   calibrate::CalibrateOptions calibration;
-  std::string deliver;                       // file name in --out that the GGUF is put under
+  std::string deliver;  // file name in --out that the GGUF is put under
 };
 struct VerifyStage {
-  std::string of, student;                   // a quantize stage; the stage it was made from (float student)
-  std::vector<std::string> compare;          // stages shown as baselines
+  std::string of, student;           // a quantize stage; the stage it was made from (float student)
+  std::vector<std::string> compare;  // stages shown as baselines
   std::int64_t context = 512, windows = 0;
   nlohmann::json gates;
   std::string deliver = "device-card.json";
@@ -58,9 +61,11 @@ struct Recipe {
   std::string path, name, text;  // text: the file
   std::uint64_t seed = 0;
   std::string teacher, train_text, held_out_text;
-  std::string teacher_shape;     // a config.json that `plan` takes the sizes from while the teacher is not there
-  std::optional<std::string> train_sha256, held_out_sha256;  // when the recipe states them, checked before anything runs
-  std::vector<Stage> stages;     // in order; a stage may only need earlier ones
+  std::string teacher_shape;  // a config.json that `plan` takes the sizes from while the teacher is
+                              // not there
+  std::optional<std::string> train_sha256,
+      held_out_sha256;        // when the recipe states them, checked before anything runs
+  std::vector<Stage> stages;  // in order; a stage may only need earlier ones
   const Stage* find(const std::string& stage_name) const;
 };
 

@@ -40,7 +40,8 @@ distill::TrainOptions read_train_options(YamlMap& map) {
   take(map, "vocab_chunk", o.vocab_chunk, 0);
   if (const auto v = map.text("loss")) o.loss = *v;
   if (const auto v = map.text("precision")) {
-    if (*v != "auto" && *v != "float32" && *v != "bfloat16") map.refuse("precision", "'" + *v + "': expected auto, float32 or bfloat16");
+    if (*v != "auto" && *v != "float32" && *v != "bfloat16")
+      map.refuse("precision", "'" + *v + "': expected auto, float32 or bfloat16");
     o.precision = *v;
   }
   if (const auto v = map.boolean("train_embeddings")) o.train_embeddings = *v;

@@ -7,7 +7,8 @@
 
 namespace espalier::recipe {
 
-distill::TrainOptions read_train_options(YamlMap& map);               // takes its keys; the caller finishes the map
-distill::TrainOptions read_train_config(const std::string& path);     // a whole file
+distill::TrainOptions read_train_options(
+    YamlMap& map);  // takes its keys; the caller finishes the map
+distill::TrainOptions read_train_config(const std::string& path);  // a whole file
 
 }  // namespace espalier::recipe

@@ -24,15 +24,19 @@ struct Entry {
 };
 
 std::string place_of(const std::string& file, const YAML::Mark& mark) {
-  return mark.is_null() ? file : file + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1);
+  return mark.is_null()
+             ? file
+             : file + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1);
 }
 
-// yaml-cpp recurses on nesting, but since 0.7 gives up at a depth that no stack minds. Brackets counted here could not replace that:
-// block sequences nest without any, and quotes and comments hide closing ones. Aliases share nodes, so they cannot make a small file huge.
+// yaml-cpp recurses on nesting, but since 0.7 gives up at a depth that no stack minds. Brackets
+// counted here could not replace that: block sequences nest without any, and quotes and comments
+// hide closing ones. Aliases share nodes, so they cannot make a small file huge.
 YAML::Node parse(const std::string& file) {
   const std::string text = core::read_text_file(file, kMaxRecipeBytes);
   const auto zero = std::find(text.begin(), text.end(), '\0');
-  ESP_CHECK(zero == text.end(), input, file, ":", 1 + std::count(text.begin(), zero, '\n'), ": a zero byte in a YAML file");
+  ESP_CHECK(zero == text.end(), input, file, ":", 1 + std::count(text.begin(), zero, '\n'),
+            ": a zero byte in a YAML file");
   try {
     return YAML::Load(text);
   } catch (const YAML::DeepRecursion& e) {
@@ -63,8 +67,10 @@ struct YamlMap::State {
       if (override_existing || !entries.contains(key)) entries[key] = {pair.second, at};
     }
   }
-  static std::unique_ptr<State> make(const YAML::Node& node, const std::string& file, const std::string& place, int depth) {
-    ESP_CHECK(depth <= kMaxDepth, input, place, ": 'use' goes in circles or maps are nested deeper than ", kMaxDepth);
+  static std::unique_ptr<State> make(const YAML::Node& node, const std::string& file,
+                                     const std::string& place, int depth) {
+    ESP_CHECK(depth <= kMaxDepth, input, place,
+              ": 'use' goes in circles or maps are nested deeper than ", kMaxDepth);
     ESP_CHECK(node.IsMap(), input, place, ": expected a map (key: value)");
     auto state = std::make_unique<State>();
     state->file = file;
@@ -73,7 +79,8 @@ struct YamlMap::State {
     if (const YAML::Node use = node["use"]) {
       ESP_CHECK(use.IsScalar(), input, place_of(file, use.Mark()), ": use: expected one file name");
       const std::string part = state->resolve(use.Scalar());
-      ESP_CHECK(std::filesystem::exists(part), input, place_of(file, use.Mark()), ": use: ", use.Scalar(), " does not exist");
+      ESP_CHECK(std::filesystem::exists(part), input, place_of(file, use.Mark()),
+                ": use: ", use.Scalar(), " does not exist");
       auto defaults = make(parse(part), part, part, depth + 1);
       state->entries = std::move(defaults->entries);
       state->order = std::move(defaults->order);
@@ -81,7 +88,8 @@ struct YamlMap::State {
     state->add(node, true);
     return state;
   }
-  // A path in a recipe means: relative to the recipe, else to any folder above it (so recipes/ and configs/ find each other), else as given.
+  // A path in a recipe means: relative to the recipe, else to any folder above it (so recipes/ and
+  // configs/ find each other), else as given.
   std::string resolve(const std::string& name) const {
     namespace fs = std::filesystem;
     const fs::path given(name);
@@ -110,7 +118,9 @@ YamlMap::~YamlMap() = default;
 YamlMap::YamlMap(YamlMap&&) noexcept = default;
 YamlMap& YamlMap::operator=(YamlMap&&) noexcept = default;
 
-YamlMap YamlMap::load(const std::string& path) { return YamlMap(State::make(parse(path), path, path, 0)); }
+YamlMap YamlMap::load(const std::string& path) {
+  return YamlMap(State::make(parse(path), path, path, 0));
+}
 
 bool YamlMap::has(const std::string& key) const { return state_->entries.contains(key); }
 std::optional<std::string> YamlMap::text(const std::string& key) { return state_->scalar(key); }
@@ -128,13 +138,15 @@ std::optional<double> YamlMap::real(const std::string& key) {
     out = std::stod(*value, &used);
   } catch (const std::exception&) {
   }
-  ESP_CHECK(used == value->size() && used > 0, input, where(key), ": ", key, ": '", *value, "' is not a number");
+  ESP_CHECK(used == value->size() && used > 0, input, where(key), ": ", key, ": '", *value,
+            "' is not a number");
   return out;
 }
 std::optional<bool> YamlMap::boolean(const std::string& key) {
   const auto value = text(key);
   if (!value) return std::nullopt;
-  ESP_CHECK(*value == "true" || *value == "false", input, where(key), ": ", key, ": '", *value, "': expected true or false");
+  ESP_CHECK(*value == "true" || *value == "false", input, where(key), ": ", key, ": '", *value,
+            "': expected true or false");
   return *value == "true";
 }
 std::optional<std::int64_t> YamlMap::count(const std::string& key) {
@@ -161,7 +173,8 @@ std::vector<std::string> YamlMap::texts(const std::string& key) {
   if (e == nullptr) return out;
   ESP_CHECK(e->value.IsSequence(), input, e->place, ": ", key, ": expected a list");
   for (const YAML::Node& item : e->value) {
-    ESP_CHECK(item.IsScalar(), input, place_of(state_->file, item.Mark()), ": ", key, ": expected a list of names");
+    ESP_CHECK(item.IsScalar(), input, place_of(state_->file, item.Mark()), ": ", key,
+              ": expected a list of names");
     out.push_back(item.Scalar());
   }
   return out;
@@ -177,7 +190,8 @@ std::vector<YamlMap> YamlMap::maps(const std::string& key) {
   if (e == nullptr) return out;
   ESP_CHECK(e->value.IsSequence(), input, e->place, ": ", key, ": expected a list");
   for (const YAML::Node& item : e->value)
-    out.push_back(YamlMap(State::make(item, state_->file, place_of(state_->file, item.Mark()), state_->depth + 1)));
+    out.push_back(YamlMap(
+        State::make(item, state_->file, place_of(state_->file, item.Mark()), state_->depth + 1)));
   return out;
 }
 std::vector<std::string> YamlMap::keys() const { return state_->order; }
@@ -192,7 +206,9 @@ void YamlMap::finish() const {
     const std::string nearest = core::nearest_name(key, known.data(), known.size());
     std::string list;
     for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
-    core::fail(core::ErrorKind::input, where(key), ": unknown key '", key, "'", nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known here: ", list, ")");
+    core::fail(core::ErrorKind::input, where(key), ": unknown key '", key, "'",
+               nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known here: ", list,
+               ")");
   }
 }
 std::string YamlMap::where(const std::string& key) const {

@@ -1,4 +1,5 @@
-// Chart.js as found at build time (MIT), kept in an object of its own: compiling 200 kB of array takes a moment.
+// Chart.js as found at build time (MIT), kept in an object of its own: compiling 200 kB of array
+// takes a moment.
 #include "report/chart_js.h"
 
 namespace espalier::report {

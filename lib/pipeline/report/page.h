@@ -1,4 +1,5 @@
-// The fixed parts of the page: style and the script that draws the charts from the embedded data. Internal to lib/pipeline/report.
+// The fixed parts of the page: style and the script that draws the charts from the embedded data.
+// Internal to lib/pipeline/report.
 #pragma once
 
 namespace espalier::report {

@@ -1,5 +1,5 @@
-// Assembles the page. Every number comes from `data`; text is escaped; "</" inside the embedded JSON is broken up so that no string can end
-// the script element.
+// Assembles the page. Every number comes from `data`; text is escaped; "</" inside the embedded
+// JSON is broken up so that no string can end the script element.
 #include "report/report.h"
 
 #include <cstdint>
@@ -17,11 +17,20 @@ using Json = nlohmann::ordered_json;
 std::string escape(const std::string& text) {
   std::string out;
   for (char c : text) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   return out;
 }
@@ -34,7 +43,8 @@ std::string fixed(double v, int digits) {
 std::string number(const Json& v) {
   if (!v.is_number()) return v.dump();
   const double d = v.get<double>();
-  if (d == static_cast<double>(static_cast<std::int64_t>(d))) return std::to_string(static_cast<std::int64_t>(d));
+  if (d == static_cast<double>(static_cast<std::int64_t>(d)))
+    return std::to_string(static_cast<std::int64_t>(d));
   char out[64];
   std::snprintf(out, sizeof out, "%.4g", d);
   return out;
@@ -42,53 +52,83 @@ std::string number(const Json& v) {
 std::string megabytes(const Json& bytes) { return fixed(bytes.get<double>() / 1e6, 1) + " MB"; }
 std::string millions(const Json& n) { return fixed(n.get<double>() / 1e6, 1) + "M"; }
 
-void tile(std::ostream& out, const std::string& value, const std::string& label) { out << "<div class=tile><b>" << value << "</b><span>" << label << "</span></div>"; }
+void tile(std::ostream& out, const std::string& value, const std::string& label) {
+  out << "<div class=tile><b>" << value << "</b><span>" << label << "</span></div>";
+}
 
 void summary(std::ostream& out, const Json& card) {
   out << "<div class=tiles>";
-  tile(out, megabytes(card.at("file_bytes")), "the file (teacher: " + megabytes(card.at("teacher_file_bytes")) + ")");
-  tile(out, millions(card.at("parameters")), "parameters, " + fixed(100 * card.at("parameters_ratio").get<double>(), 1) + " % of the teacher's");
-  tile(out, fixed(card.at("perplexity").get<double>(), 2), "held-out perplexity, " + fixed(card.at("perplexity_ratio").get<double>(), 3) + " times the teacher's " +
-                                                               fixed(card.at("teacher_perplexity").get<double>(), 2));
-  tile(out, fixed(card.at("kl_mean").get<double>(), 3), "mean KL to the teacher, nats a token; same top token " + fixed(100 * card.at("same_top1").get<double>(), 1) + " %");
+  tile(out, megabytes(card.at("file_bytes")),
+       "the file (teacher: " + megabytes(card.at("teacher_file_bytes")) + ")");
+  tile(out, millions(card.at("parameters")),
+       "parameters, " + fixed(100 * card.at("parameters_ratio").get<double>(), 1) +
+           " % of the teacher's");
+  tile(out, fixed(card.at("perplexity").get<double>(), 2),
+       "held-out perplexity, " + fixed(card.at("perplexity_ratio").get<double>(), 3) +
+           " times the teacher's " + fixed(card.at("teacher_perplexity").get<double>(), 2));
+  tile(out, fixed(card.at("kl_mean").get<double>(), 3),
+       "mean KL to the teacher, nats a token; same top token " +
+           fixed(100 * card.at("same_top1").get<double>(), 1) + " %");
   if (card.contains("decode_tokens_per_second"))
-    tile(out, fixed(card["decode_tokens_per_second"].get<double>(), 0) + " tok/s", "decode; prefill " + fixed(card["prefill_tokens_per_second"].get<double>(), 0) + " tok/s; peak RSS " +
-                                                                                       megabytes(card["peak_rss_bytes"]) + "; " + escape(card.value("cpu", "") + ", " + card.value("isa", "")));
+    tile(out, fixed(card["decode_tokens_per_second"].get<double>(), 0) + " tok/s",
+         "decode; prefill " + fixed(card["prefill_tokens_per_second"].get<double>(), 0) +
+             " tok/s; peak RSS " + megabytes(card["peak_rss_bytes"]) + "; " +
+             escape(card.value("cpu", "") + ", " + card.value("isa", "")));
   out << "</div>";
   const bool passed = card.value("passed", false);
-  out << "<div class=\"verdict" << (passed ? "" : " bad") << "\">" << (passed ? "All gates passed." : "A gate failed: see the table below.") << "</div>";
+  out << "<div class=\"verdict" << (passed ? "" : " bad") << "\">"
+      << (passed ? "All gates passed." : "A gate failed: see the table below.") << "</div>";
 }
 
 void gates(std::ostream& out, const Json& card) {
   if (card.at("gates").empty()) return;
   out << "<h2>Gates</h2><table><tr><th>gate<th>limit<th>value<th></tr>";
   for (const Json& g : card["gates"])
-    out << "<tr><td>" << escape(g.at("gate").get<std::string>()) << "<td>" << number(g.at("limit")) << "<td>" << number(g.at("value")) << "<td class=" << (g.at("passed").get<bool>() ? "ok>passed" : "no>FAILED")
-        << "</tr>";
+    out << "<tr><td>" << escape(g.at("gate").get<std::string>()) << "<td>" << number(g.at("limit"))
+        << "<td>" << number(g.at("value"))
+        << "<td class=" << (g.at("passed").get<bool>() ? "ok>passed" : "no>FAILED") << "</tr>";
   const Json& p = card.at("parity");
   for (const char* leg : {"leg_a", "leg_b"})
-    out << "<tr><td>parity " << (leg[4] == 'a' ? "A: training forward against reference kernels" : "B: reference kernels against the fast ones") << "<td>"
-        << number(p.at(std::string(leg) + "_tolerance")) << "<td>" << number(p.at(std::string(leg) + "_relative_error")) << "<td class="
-        << (p.at(std::string(leg) + "_relative_error").get<double>() <= p.at(std::string(leg) + "_tolerance").get<double>() ? "ok>passed" : "no>FAILED") << "</tr>";
+    out << "<tr><td>parity "
+        << (leg[4] == 'a' ? "A: training forward against reference kernels"
+                          : "B: reference kernels against the fast ones")
+        << "<td>" << number(p.at(std::string(leg) + "_tolerance")) << "<td>"
+        << number(p.at(std::string(leg) + "_relative_error")) << "<td class="
+        << (p.at(std::string(leg) + "_relative_error").get<double>() <=
+                    p.at(std::string(leg) + "_tolerance").get<double>()
+                ? "ok>passed"
+                : "no>FAILED")
+        << "</tr>";
   out << "</table>";
 }
 
 void baselines(std::ostream& out, const Json& card) {
-  out << "<h2>Size against perplexity</h2><div class=grid><figure><canvas id=sizes height=250></canvas><figcaption>Held-out text, the same windows for all.</figcaption></figure><div><table>"
+  out << "<h2>Size against perplexity</h2><div class=grid><figure><canvas id=sizes "
+         "height=250></canvas><figcaption>Held-out text, the same windows for "
+         "all.</figcaption></figure><div><table>"
       << "<tr><th>model<th>parameters<th>bytes<th>perplexity<th>KL mean<th></tr>";
-  const auto row = [&](const std::string& name, const Json& parameters, const Json& bytes, const Json& perplexity, const Json& kl, const std::string& note) {
-    out << "<tr><td>" << name << "<td>" << millions(parameters) << "<td>" << megabytes(bytes) << "<td>" << fixed(perplexity.get<double>(), 2) << "<td>"
+  const auto row = [&](const std::string& name, const Json& parameters, const Json& bytes,
+                       const Json& perplexity, const Json& kl, const std::string& note) {
+    out << "<tr><td>" << name << "<td>" << millions(parameters) << "<td>" << megabytes(bytes)
+        << "<td>" << fixed(perplexity.get<double>(), 2) << "<td>"
         << (kl.is_number() ? fixed(kl.get<double>(), 3) : "") << "<td>" << note << "</tr>";
   };
-  row("<b>the file</b>", card.at("parameters"), card.at("file_bytes"), card.at("perplexity"), card.at("kl_mean"), "");
-  row("teacher", card.at("teacher_parameters"), card.at("teacher_file_bytes"), card.at("teacher_perplexity"), nullptr, "");
+  row("<b>the file</b>", card.at("parameters"), card.at("file_bytes"), card.at("perplexity"),
+      card.at("kl_mean"), "");
+  row("teacher", card.at("teacher_parameters"), card.at("teacher_file_bytes"),
+      card.at("teacher_perplexity"), nullptr, "");
   for (const Json& b : card.at("baselines"))
-    row(escape(b.at("name").get<std::string>()), b.at("parameters"), b.at("file_bytes"), b.at("perplexity"), b.at("kl_mean"),
-        b.at("beaten").get<bool>() ? "<span class=ok>beaten</span>" : "<span class=no>NOT beaten</span>");
+    row(escape(b.at("name").get<std::string>()), b.at("parameters"), b.at("file_bytes"),
+        b.at("perplexity"), b.at("kl_mean"),
+        b.at("beaten").get<bool>() ? "<span class=ok>beaten</span>"
+                                   : "<span class=no>NOT beaten</span>");
   out << "</table></div></div>";
 }
 
-void figure(std::ostream& out, const char* id, const char* caption) { out << "<figure><canvas id=" << id << " height=220></canvas><figcaption>" << caption << "</figcaption></figure>"; }
+void figure(std::ostream& out, const char* id, const char* caption) {
+  out << "<figure><canvas id=" << id << " height=220></canvas><figcaption>" << caption
+      << "</figcaption></figure>";
+}
 
 void stages(std::ostream& out, const Json& data) {
   out << "<h2>What was done</h2><table><tr><th>stage<th>kind<th>seconds<th>numbers</tr>";
@@ -98,9 +138,11 @@ void stages(std::ostream& out, const Json& data) {
     metrics.erase("seconds");
     metrics.erase("formats");
     std::string text;
-    for (const auto& [key, value] : metrics.items()) text += (text.empty() ? "" : ", ") + key + " " + number(value);
-    out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>" << escape(s.at("kind").get<std::string>()) << "<td>" << fixed(seconds, 1) << "<td style=\"text-align:left\">" << escape(text)
-        << "</tr>";
+    for (const auto& [key, value] : metrics.items())
+      text += (text.empty() ? "" : ", ") + key + " " + number(value);
+    out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>"
+        << escape(s.at("kind").get<std::string>()) << "<td>" << fixed(seconds, 1)
+        << "<td style=\"text-align:left\">" << escape(text) << "</tr>";
   }
   out << "</table>";
 }
@@ -110,30 +152,40 @@ void stages(std::ostream& out, const Json& data) {
 std::string report_html(const Json& data) {
   std::ostringstream out;
   const std::string title = escape(data.value("title", "Espalier"));
-  out << "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><title>" << title << "</title><style>" << kStyle
-      << "</style><body><main><h1>" << title << "</h1>";
+  out << "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
+         "content=\"width=device-width,initial-scale=1\"><title>"
+      << title << "</title><style>" << kStyle << "</style><body><main><h1>" << title << "</h1>";
   if (data.contains("card")) {
     const Json& card = data["card"];
-    out << "<p class=sub>" << escape(card.value("file", "")) << " <code>" << escape(card.value("sha256", "")) << "</code></p>";
+    out << "<p class=sub>" << escape(card.value("file", "")) << " <code>"
+        << escape(card.value("sha256", "")) << "</code></p>";
     summary(out, card);
     baselines(out, card);
     gates(out, card);
   }
   out << "<h2>How it was made</h2><div class=grid>";
-  if (data.contains("loss") && !data["loss"].empty()) figure(out, "loss", "Distillation: loss per token over training tokens.");
-  if (data.contains("kl_histogram")) figure(out, "kl", "How far single predictions are from the teacher's, on held-out text.");
-  if (data.contains("importance")) figure(out, "layers", "Importance of the teacher's layers; the red ones were dropped.");
+  if (data.contains("loss") && !data["loss"].empty())
+    figure(out, "loss", "Distillation: loss per token over training tokens.");
+  if (data.contains("kl_histogram"))
+    figure(out, "kl", "How far single predictions are from the teacher's, on held-out text.");
+  if (data.contains("importance"))
+    figure(out, "layers", "Importance of the teacher's layers; the red ones were dropped.");
   out << "</div>";
   if (data.contains("stages")) stages(out, data);
   if (data.contains("card") && data["card"].contains("lineage")) {
     out << "<h2>What went in</h2><table><tr><th>input<th>SHA-256</tr>";
-    for (const auto& [name, hash] : data["card"]["lineage"].items()) out << "<tr><td>" << escape(name) << "<td><code>" << escape(hash.get<std::string>()) << "</code></tr>";
+    for (const auto& [name, hash] : data["card"]["lineage"].items())
+      out << "<tr><td>" << escape(name) << "<td><code>" << escape(hash.get<std::string>())
+          << "</code></tr>";
     out << "</table>";
   }
-  if (data.contains("recipe")) out << "<h2>Recipe</h2><pre>" << escape(data["recipe"].get<std::string>()) << "</pre>";
+  if (data.contains("recipe"))
+    out << "<h2>Recipe</h2><pre>" << escape(data["recipe"].get<std::string>()) << "</pre>";
   std::string json = data.dump(-1, ' ', false, Json::error_handler_t::replace);
-  for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3) json.replace(at, 2, "<\\/");
-  out << "</main><script type=\"application/json\" id=data>" << json << "</script><script>" << chart_js() << "</script><script>" << kScript << "</script></body></html>\n";
+  for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3)
+    json.replace(at, 2, "<\\/");
+  out << "</main><script type=\"application/json\" id=data>" << json << "</script><script>"
+      << chart_js() << "</script><script>" << kScript << "</script></body></html>\n";
   return out.str();
 }
 

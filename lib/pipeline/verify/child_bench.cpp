@@ -16,10 +16,21 @@ extern char** environ;
 
 namespace espalier::verify {
 
-nlohmann::ordered_json child_bench(const std::string& program, const std::string& gguf, int threads) {
+nlohmann::ordered_json child_bench(const std::string& program, const std::string& gguf,
+                                   int threads) {
   int out[2];
   ESP_CHECK(::pipe(out) == 0, internal, "cannot make a pipe");
-  std::vector<std::string> words{program, "bench", gguf, "--json", "--quiet", "--prompt", "512", "--generate", "128", "--threads", std::to_string(threads)};
+  std::vector<std::string> words{program,
+                                 "bench",
+                                 gguf,
+                                 "--json",
+                                 "--quiet",
+                                 "--prompt",
+                                 "512",
+                                 "--generate",
+                                 "128",
+                                 "--threads",
+                                 std::to_string(threads)};
   std::vector<char*> arguments;
   for (std::string& w : words) arguments.push_back(w.data());
   arguments.push_back(nullptr);
@@ -28,26 +39,31 @@ nlohmann::ordered_json child_bench(const std::string& program, const std::string
   posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
   posix_spawn_file_actions_addclose(&actions, out[0]);
   pid_t child = 0;
-  const int error = ::posix_spawn(&child, program.c_str(), &actions, nullptr, arguments.data(), environ);
+  const int error =
+      ::posix_spawn(&child, program.c_str(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   ::close(out[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t n; error == 0 && ((n = ::read(out[0], buffer, sizeof buffer)) > 0 || (n < 0 && errno == EINTR));)
+  for (ssize_t n; error == 0 &&
+                  ((n = ::read(out[0], buffer, sizeof buffer)) > 0 || (n < 0 && errno == EINTR));)
     if (n > 0) text.append(buffer, static_cast<std::size_t>(n));
   ::close(out[0]);
-  ESP_CHECK(error == 0, internal, program, ": cannot start: ", std::strerror(error), "; espalier-run must lie beside espalier");
+  ESP_CHECK(error == 0, internal, program, ": cannot start: ", std::strerror(error),
+            "; espalier-run must lie beside espalier");
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  ESP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, internal, program, " bench ", gguf, " failed; its message is above");
+  ESP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, internal, program, " bench ", gguf,
+            " failed; its message is above");
   return format::parse_json<nlohmann::ordered_json>(text, program + " bench --json");
 }
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
   return "unknown";
 }
 

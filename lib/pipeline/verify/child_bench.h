@@ -1,4 +1,5 @@
-// Speed, memory and ISA from a child process of espalier-run, so that nothing of this process counts. Internal to lib/pipeline/verify.
+// Speed, memory and ISA from a child process of espalier-run, so that nothing of this process
+// counts. Internal to lib/pipeline/verify.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
@@ -6,7 +7,8 @@
 namespace espalier::verify {
 
 // The JSON of `program bench gguf --json`. Error(internal) with the child's message when it fails.
-nlohmann::ordered_json child_bench(const std::string& program, const std::string& gguf, int threads);
+nlohmann::ordered_json child_bench(const std::string& program, const std::string& gguf,
+                                   int threads);
 std::string cpu_name();  // as /proc/cpuinfo says; "unknown" when it does not
 
 }  // namespace espalier::verify

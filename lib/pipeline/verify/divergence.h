@@ -1,4 +1,5 @@
-// KL divergence, agreement and negative log-likelihood of rows of logits. Internal to lib/pipeline/verify.
+// KL divergence, agreement and negative log-likelihood of rows of logits. Internal to
+// lib/pipeline/verify.
 #pragma once
 #include <torch/types.h>
 
@@ -15,11 +16,13 @@ struct Reference {
 Reference make_reference(const torch::Tensor& logits);
 
 struct Measured {
-  std::vector<double> nll;          // per row
-  std::vector<float> kl;            // per row: KL(reference || model), nats; empty without a reference
+  std::vector<double> nll;  // per row
+  std::vector<float> kl;    // per row: KL(reference || model), nats; empty without a reference
   std::int64_t same_top1 = 0;
 };
-// logits [n, V] of a model, targets int64 [n]; reference may be null. Consumes the memory of `logits`.
-Measured measure(const torch::Tensor& logits, const torch::Tensor& targets, const Reference* reference);
+// logits [n, V] of a model, targets int64 [n]; reference may be null. Consumes the memory of
+// `logits`.
+Measured measure(const torch::Tensor& logits, const torch::Tensor& targets,
+                 const Reference* reference);
 
 }  // namespace espalier::verify

@@ -1,4 +1,5 @@
-// Windows of text through the reference and all models. Memory: the models, and the logits of one window ([context, vocab] floats).
+// Windows of text through the reference and all models. Memory: the models, and the logits of one
+// window ([context, vocab] floats).
 #include "verify/evaluate.h"
 
 #include <algorithm>
@@ -14,24 +15,33 @@
 namespace espalier::verify {
 namespace {
 
-constexpr std::int64_t kRows = 512;  // of logits compared at a time: a product packs the output weights anew each time
+constexpr std::int64_t kRows =
+    512;  // of logits compared at a time: a product packs the output weights anew each time
 
 class Scorer {
  public:
   Scorer(const EvalModel& model, const EvalOptions& options) {
     if (model.engine == Engine::device) {
-      session_.emplace(model.path, runtime::SessionOptions{.threads = options.threads, .context = options.context, .isa = "", .kv = runtime::SessionOptions::KvType::f16, .packed_file = false});
+      session_.emplace(model.path,
+                       runtime::SessionOptions{.threads = options.threads,
+                                               .context = options.context,
+                                               .isa = "",
+                                               .kv = runtime::SessionOptions::KvType::f16,
+                                               .packed_file = false});
     } else {
       const auto source = checkpoint::Checkpoint::open(model.path);
       transformer_.emplace(model::Transformer::load(source, {}));
     }
   }
-  // Calls take(row, logits [n, V]) for rows first_scored.. of the window, the last position (which predicts nothing scored) left out.
+  // Calls take(row, logits [n, V]) for rows first_scored.. of the window, the last position (which
+  // predicts nothing scored) left out.
   template <typename Take>
   void run(const runtime::PerplexityWindow& window, Take&& take) {
     const std::int64_t n = static_cast<std::int64_t>(window.tokens.size()) - 1;
     if (transformer_) {
-      const torch::Tensor ids = torch::tensor(std::vector<std::int64_t>(window.tokens.begin(), window.tokens.end())).unsqueeze(0);
+      const torch::Tensor ids =
+          torch::tensor(std::vector<std::int64_t>(window.tokens.begin(), window.tokens.end()))
+              .unsqueeze(0);
       const torch::Tensor hidden_TH = transformer_->hidden(ids).squeeze(0);
       for (std::int64_t row = window.first_scored; row < n; row += kRows)
         take(row, transformer_->logits(hidden_TH.slice(0, row, std::min(n, row + kRows))));
@@ -46,11 +56,12 @@ class Scorer {
       first += filled;
       filled = 0;
     };
-    session_->prefill_scored(window.tokens, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {
-      if (index >= n) return;
-      std::copy(logits.begin(), logits.end(), rows.data_ptr<float>() + filled * vocab);
-      if (++filled == kRows) flush();
-    });
+    session_->prefill_scored(
+        window.tokens, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {
+          if (index >= n) return;
+          std::copy(logits.begin(), logits.end(), rows.data_ptr<float>() + filled * vocab);
+          if (++filled == kRows) flush();
+        });
     flush();
   }
 
@@ -71,8 +82,10 @@ struct Totals {
   }
 };
 
-torch::Tensor targets_of(const runtime::PerplexityWindow& window, std::int64_t row, std::int64_t n) {
-  return torch::tensor(std::vector<std::int64_t>(window.tokens.begin() + row + 1, window.tokens.begin() + row + 1 + n));
+torch::Tensor targets_of(const runtime::PerplexityWindow& window, std::int64_t row,
+                         std::int64_t n) {
+  return torch::tensor(std::vector<std::int64_t>(window.tokens.begin() + row + 1,
+                                                 window.tokens.begin() + row + 1 + n));
 }
 
 EvalResult finish(Totals& totals, const Totals* reference) {
@@ -87,33 +100,42 @@ EvalResult finish(Totals& totals, const Totals* reference) {
   double sum = 0;
   for (float v : totals.kl) sum += v;
   r.kl_mean = sum / static_cast<double>(totals.tokens);
-  const std::size_t at = std::min(totals.kl.size() - 1, static_cast<std::size_t>(0.99 * static_cast<double>(totals.kl.size())));
-  std::nth_element(totals.kl.begin(), totals.kl.begin() + static_cast<std::ptrdiff_t>(at), totals.kl.end());
+  const std::size_t at = std::min(
+      totals.kl.size() - 1, static_cast<std::size_t>(0.99 * static_cast<double>(totals.kl.size())));
+  std::nth_element(totals.kl.begin(), totals.kl.begin() + static_cast<std::ptrdiff_t>(at),
+                   totals.kl.end());
   r.kl_p99 = totals.kl[at];
   return r;
 }
 
 }  // namespace
 
-std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models, const std::string& against, const std::string& text_path, const EvalOptions& options,
-                                     const core::Progress& progress) {
+std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
+                                     const std::string& against, const std::string& text_path,
+                                     const EvalOptions& options, const core::Progress& progress) {
   torch::InferenceMode inference;
   ESP_CHECK(!models.empty(), internal, "evaluate: no model");
   const auto first = checkpoint::Checkpoint::open(models.front().path);
   for (const EvalModel& m : models) {
     const auto other = checkpoint::Checkpoint::open(m.path);
-    ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, m.path, " and ", models.front().path, " have different vocabularies and cannot be compared");
+    ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, m.path, " and ",
+              models.front().path, " have different vocabularies and cannot be compared");
   }
   if (!against.empty()) {
     const auto reference = checkpoint::Checkpoint::open(against);
-    ESP_CHECK(text::same_vocabulary(first.tokenizer(), reference.tokenizer()), input, against, " and ", models.front().path,
+    ESP_CHECK(text::same_vocabulary(first.tokenizer(), reference.tokenizer()), input, against,
+              " and ", models.front().path,
               " have different vocabularies: a divergence between them is not defined");
   }
   const text::Tokenizer tokenizer(first.tokenizer());
-  auto windows = runtime::perplexity_windows(tokenizer, core::read_text_file(text_path), options.context, options.protocol, options.spread ? 0 : options.max_windows);
-  if (const auto n = static_cast<std::int64_t>(windows.size()); options.spread && options.max_windows > 0 && options.max_windows < n) {
+  auto windows =
+      runtime::perplexity_windows(tokenizer, core::read_text_file(text_path), options.context,
+                                  options.protocol, options.spread ? 0 : options.max_windows);
+  if (const auto n = static_cast<std::int64_t>(windows.size());
+      options.spread && options.max_windows > 0 && options.max_windows < n) {
     std::vector<runtime::PerplexityWindow> chosen;
-    for (std::int64_t i = 0; i < options.max_windows; ++i) chosen.push_back(std::move(windows[static_cast<std::size_t>(i * n / options.max_windows)]));
+    for (std::int64_t i = 0; i < options.max_windows; ++i)
+      chosen.push_back(std::move(windows[static_cast<std::size_t>(i * n / options.max_windows)]));
     windows = std::move(chosen);
   }
 
@@ -134,19 +156,25 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models, const
     for (std::size_t m = 0; m < models.size(); ++m) {
       std::size_t part = 0;
       scorers[m].run(windows[w], [&](std::int64_t row, const torch::Tensor& logits) {
-        totals[m].add(measure(logits, targets_of(windows[w], row, logits.size(0)), reference ? &rows.at(part++) : nullptr));
+        totals[m].add(measure(logits, targets_of(windows[w], row, logits.size(0)),
+                              reference ? &rows.at(part++) : nullptr));
       });
     }
     if (progress)
-      progress({"evaluate", static_cast<std::int64_t>(w + 1), static_cast<std::int64_t>(windows.size()), "windows",
-                "perplexity " + std::to_string(std::exp(totals.front().nll / static_cast<double>(totals.front().tokens)))});
+      progress(
+          {"evaluate", static_cast<std::int64_t>(w + 1), static_cast<std::int64_t>(windows.size()),
+           "windows",
+           "perplexity " + std::to_string(std::exp(totals.front().nll /
+                                                   static_cast<double>(totals.front().tokens)))});
   }
   std::vector<EvalResult> out;
   for (Totals& t : totals) out.push_back(finish(t, reference ? &reference_totals : nullptr));
   return out;
 }
 
-EvalResult evaluate(const std::string& model, const std::string& against, const std::string& text_path, const EvalOptions& options, const core::Progress& progress) {
+EvalResult evaluate(const std::string& model, const std::string& against,
+                    const std::string& text_path, const EvalOptions& options,
+                    const core::Progress& progress) {
   return evaluate_all({{model, options.engine}}, against, text_path, options, progress).front();
 }
 

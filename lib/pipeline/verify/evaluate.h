@@ -1,5 +1,6 @@
-// Perplexity on the training side, and divergence between two models on the same windows. A model is a Hugging Face directory or a GGUF
-// (dequantized); device files can also be run by the device runtime.
+// Perplexity on the training side, and divergence between two models on the same windows. A model
+// is a Hugging Face directory or a GGUF (dequantized); device files can also be run by the device
+// runtime.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,14 +11,17 @@
 
 namespace espalier::verify {
 
-enum class Engine : std::uint8_t { training, device };  // LibTorch on dequantized weights, or the device runtime
+enum class Engine : std::uint8_t {
+  training,
+  device
+};  // LibTorch on dequantized weights, or the device runtime
 
 struct EvalOptions {
   std::int64_t context = 512;
   runtime::Protocol protocol = runtime::Protocol::windows;
-  std::int64_t max_windows = 0;            // 0: all
-  bool spread = false;                     // max_windows evenly spaced over the text instead of the first ones
-  Engine engine = Engine::training;        // of the model; `against` always runs on the training side
+  std::int64_t max_windows = 0;  // 0: all
+  bool spread = false;  // max_windows evenly spaced over the text instead of the first ones
+  Engine engine = Engine::training;  // of the model; `against` always runs on the training side
   int threads = 0;
 };
 struct EvalResult {
@@ -32,9 +36,11 @@ struct EvalModel {
   std::string path;
   Engine engine = Engine::training;
 };
-std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models, const std::string& against, const std::string& text_path, const EvalOptions& options,
-                                     const core::Progress& progress);
-EvalResult evaluate(const std::string& model, const std::string& against, const std::string& text_path, const EvalOptions& options,
+std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
+                                     const std::string& against, const std::string& text_path,
+                                     const EvalOptions& options, const core::Progress& progress);
+EvalResult evaluate(const std::string& model, const std::string& against,
+                    const std::string& text_path, const EvalOptions& options,
                     const core::Progress& progress);
 
 }  // namespace espalier::verify

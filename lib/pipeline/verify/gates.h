@@ -4,7 +4,9 @@
 
 namespace espalier::verify {
 
-// One entry per gate {gate, limit, value, passed}; a value the card does not have fails its gate. Clears `passed` when one fails.
-nlohmann::ordered_json check_gates(const nlohmann::json& gates, const nlohmann::ordered_json& card, bool& passed);
+// One entry per gate {gate, limit, value, passed}; a value the card does not have fails its gate.
+// Clears `passed` when one fails.
+nlohmann::ordered_json check_gates(const nlohmann::json& gates, const nlohmann::ordered_json& card,
+                                   bool& passed);
 
 }  // namespace espalier::verify

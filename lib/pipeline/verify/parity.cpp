@@ -1,6 +1,7 @@
 // Relative RMS error: rms(a - b) / std(a) over all logits of all positions. Tolerances:
-// A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and norms: 1e-4.
-// B  block formats multiply int8 activations: every product adds a relative error of a rounding step's standard deviation,
+// A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and
+// norms: 1e-4. B  block formats multiply int8 activations: every product adds a relative error of a
+// rounding step's standard deviation,
 //    1 / (127 * sqrt(12)) of the block's largest value; with the outlier channels of trained models a block's largest value is up to about 6
 //    times its RMS, and 7 products a layer plus the output add up as independent errors; bfloat16 activations (where an ISA
 //    multiplies BF16 weights with them) add theirs. Other float formats round once per product.
@@ -19,26 +20,39 @@
 namespace espalier::verify {
 namespace {
 
-torch::Tensor runtime_logits(const std::string& gguf, const std::vector<std::int32_t>& ids, const std::string& isa, int threads, std::string& used) {
-  runtime::Session session(gguf, {.threads = threads, .context = static_cast<std::int64_t>(ids.size()), .isa = isa, .kv = runtime::SessionOptions::KvType::f32, .packed_file = false});
+torch::Tensor runtime_logits(const std::string& gguf, const std::vector<std::int32_t>& ids,
+                             const std::string& isa, int threads, std::string& used) {
+  runtime::Session session(gguf, {.threads = threads,
+                                  .context = static_cast<std::int64_t>(ids.size()),
+                                  .isa = isa,
+                                  .kv = runtime::SessionOptions::KvType::f32,
+                                  .packed_file = false});
   used = session.isa();
   const std::int64_t vocab = session.dims().vocab;
   torch::Tensor out = torch::empty({static_cast<std::int64_t>(ids.size()), vocab});
-  session.prefill_scored(ids, 0, [&](std::int64_t row, std::span<const float> logits) { std::copy(logits.begin(), logits.end(), out.data_ptr<float>() + row * vocab); });
+  session.prefill_scored(ids, 0, [&](std::int64_t row, std::span<const float> logits) {
+    std::copy(logits.begin(), logits.end(), out.data_ptr<float>() + row * vocab);
+  });
   return out;
 }
 
 double relative_error(const torch::Tensor& expected, const torch::Tensor& actual) {
-  return ((expected - actual).to(torch::kFloat64).square().mean().sqrt() / expected.to(torch::kFloat64).std()).item<double>();
+  return ((expected - actual).to(torch::kFloat64).square().mean().sqrt() /
+          expected.to(torch::kFloat64).std())
+      .item<double>();
 }
 
-// What a product's activations are off by, relative to their root mean square, when the kernels take them in this form.
+// What a product's activations are off by, relative to their root mean square, when the kernels
+// take them in this form.
 double activation_error(kernels::ActivationForm form) {
   switch (form) {
-    case kernels::ActivationForm::f32: return 0;
-    case kernels::ActivationForm::bf16: return 0x1p-7 / std::sqrt(12.0);
+    case kernels::ActivationForm::f32:
+      return 0;
+    case kernels::ActivationForm::bf16:
+      return 0x1p-7 / std::sqrt(12.0);
     case kernels::ActivationForm::q8_per_32:
-    case kernels::ActivationForm::q8_per_256: return 6.0 / (127.0 * std::sqrt(12.0));
+    case kernels::ActivationForm::q8_per_256:
+      return 6.0 / (127.0 * std::sqrt(12.0));
   }
   return 0;
 }
@@ -63,12 +77,17 @@ Parity parity(const std::string& gguf, const std::string& text, std::int64_t tok
   }
   {
     const model::Transformer transformer = model::Transformer::load(source, {});
-    p.leg_a = relative_error(transformer.forward(torch::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())).unsqueeze(0)).squeeze(0), plain);
+    p.leg_a = relative_error(
+        transformer
+            .forward(torch::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())).unsqueeze(0))
+            .squeeze(0),
+        plain);
   }
   p.leg_b = relative_error(plain, fast);
   p.leg_a_tolerance = 1e-4;
   const double products = 7.0 * static_cast<double>(source.dims().n_layers()) + 1;
-  p.leg_b_tolerance = std::max(2e-3, step * std::sqrt(products));  // f16 weights and caches round once per product
+  p.leg_b_tolerance =
+      std::max(2e-3, step * std::sqrt(products));  // f16 weights and caches round once per product
   return p;
 }
 

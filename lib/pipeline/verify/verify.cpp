@@ -1,4 +1,5 @@
-// The device card. Order: parity, quality of all models in one pass, then (training side released) the child benchmark, then gates.
+// The device card. Order: parity, quality of all models in one pass, then (training side released)
+// the child benchmark, then gates.
 #include "verify/verify.h"
 
 #include <cmath>
@@ -35,7 +36,8 @@ Json kl_histogram(const std::vector<float>& kl) {
   Json edges = Json::array();
   for (int i = 0; i <= kBins; ++i) edges.push_back(std::pow(10.0, -6.0 + 8.0 * i / kBins));
   for (float v : kl) {
-    const double position = (std::log10(std::max(static_cast<double>(v), 1e-6)) + 6.0) / 8.0 * kBins;
+    const double position =
+        (std::log10(std::max(static_cast<double>(v), 1e-6)) + 6.0) / 8.0 * kBins;
     counts[static_cast<std::size_t>(std::clamp(static_cast<int>(position), 0, kBins - 1))]++;
   }
   return {{"edges", edges}, {"counts", counts}};
@@ -43,13 +45,21 @@ Json kl_histogram(const std::vector<float>& kl) {
 
 Json row(const std::string& name, const std::string& path, const EvalResult& r) {
   const std::int64_t bytes = bytes_of(path);
-  return {{"name", name}, {"parameters", parameters_of(path)}, {"file_bytes", bytes}, {"is_gguf", path.ends_with(".gguf")}, {"perplexity", r.perplexity},
-          {"perplexity_ratio", r.perplexity / r.against_perplexity}, {"kl_mean", r.kl_mean}, {"kl_p99", r.kl_p99}, {"same_top1", r.same_top1}};
+  return {{"name", name},
+          {"parameters", parameters_of(path)},
+          {"file_bytes", bytes},
+          {"is_gguf", path.ends_with(".gguf")},
+          {"perplexity", r.perplexity},
+          {"perplexity_ratio", r.perplexity / r.against_perplexity},
+          {"kl_mean", r.kl_mean},
+          {"kl_p99", r.kl_p99},
+          {"same_top1", r.same_top1}};
 }
 
 }  // namespace
 
-VerifyResult verify(const std::string& gguf, const VerifyOptions& options, const core::Progress& progress) {
+VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
+                    const core::Progress& progress) {
   VerifyResult result;
   Json& card = result.card;
   {
@@ -59,29 +69,46 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options, const
     const std::int64_t teacher_parameters = parameters_of(options.teacher);
     std::int64_t matrix_bytes = 0;
     for (const arch::TensorRef& t : arch::tensors(file.arch(), file.dims()))
-      matrix_bytes += t.is_vector ? t.elements() * 4 : format::matrix_bytes(file.stored_format(t.spec->role, t.layer), t.rows, t.cols);
+      matrix_bytes += t.is_vector ? t.elements() * 4
+                                  : format::matrix_bytes(file.stored_format(t.spec->role, t.layer),
+                                                         t.rows, t.cols);
     card = {{"file", std::filesystem::path(gguf).filename().string()},
             {"sha256", hash::sha256_file(gguf)},
             {"file_bytes", file.file_bytes()},
-            {"bits_per_weight", 8.0 * static_cast<double>(matrix_bytes) / static_cast<double>(parameters)},
+            {"bits_per_weight",
+             8.0 * static_cast<double>(matrix_bytes) / static_cast<double>(parameters)},
             {"architecture", file.arch().name},
             {"parameters", parameters},
             {"teacher_parameters", teacher_parameters},
-            {"parameters_ratio", static_cast<double>(parameters) / static_cast<double>(teacher_parameters)},
+            {"parameters_ratio",
+             static_cast<double>(parameters) / static_cast<double>(teacher_parameters)},
             {"teacher_file_bytes", bytes_of(options.teacher)},
             {"context", options.context}};
   }
   if (progress) progress({"parity", 0, 1, "", "legs A and B"});
-  const Parity p = parity(gguf, core::read_text_file(options.text_path), std::min<std::int64_t>(options.context, 192), options.threads);
-  card["parity"] = {{"tokens", p.tokens}, {"leg_a_relative_error", p.leg_a}, {"leg_a_tolerance", p.leg_a_tolerance}, {"leg_b_relative_error", p.leg_b},
-                    {"leg_b_tolerance", p.leg_b_tolerance}, {"isa", p.isa}, {"passed", p.passed()}};
+  const Parity p = parity(gguf, core::read_text_file(options.text_path),
+                          std::min<std::int64_t>(options.context, 192), options.threads);
+  card["parity"] = {{"tokens", p.tokens},
+                    {"leg_a_relative_error", p.leg_a},
+                    {"leg_a_tolerance", p.leg_a_tolerance},
+                    {"leg_b_relative_error", p.leg_b},
+                    {"leg_b_tolerance", p.leg_b_tolerance},
+                    {"isa", p.isa},
+                    {"passed", p.passed()}};
   result.passed = p.passed();
 
   std::vector<EvalModel> models{{gguf, Engine::device}};
   if (!options.student.empty()) models.push_back({options.student, Engine::training});
-  for (const Compared& c : options.compare) models.push_back({c.path, c.path.ends_with(".gguf") ? Engine::device : Engine::training});
-  EvalOptions eval{.context = options.context, .protocol = runtime::Protocol::windows, .max_windows = options.max_windows, .spread = true, .engine = Engine::device, .threads = options.threads};
-  const std::vector<EvalResult> results = evaluate_all(models, options.teacher, options.text_path, eval, progress);
+  for (const Compared& c : options.compare)
+    models.push_back({c.path, c.path.ends_with(".gguf") ? Engine::device : Engine::training});
+  EvalOptions eval{.context = options.context,
+                   .protocol = runtime::Protocol::windows,
+                   .max_windows = options.max_windows,
+                   .spread = true,
+                   .engine = Engine::device,
+                   .threads = options.threads};
+  const std::vector<EvalResult> results =
+      evaluate_all(models, options.teacher, options.text_path, eval, progress);
   const EvalResult& file = results.front();
   card["tokens"] = file.tokens;
   card["teacher_perplexity"] = file.against_perplexity;
@@ -111,7 +138,9 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options, const
   if (options.with_speed) {
     if (progress) progress({"bench", 0, 1, "", "speed and memory in a child process"});
     const Json speed = child_bench(options.bench_program, gguf, options.threads);
-    for (const char* key : {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "read_gb_per_second", "peak_rss_bytes", "isa", "threads"})
+    for (const char* key :
+         {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token",
+          "read_gb_per_second", "peak_rss_bytes", "isa", "threads"})
       if (speed.contains(key)) card[key] = speed[key];
     card["cpu"] = cpu_name();
   }
@@ -131,27 +160,41 @@ std::string readable_card(const Json& card) {
     std::snprintf(text, sizeof text, "%.*f", digits, v);
     return std::string(text);
   };
-  out << card.at("file").get<std::string>() << "  " << core::human_bytes(card.at("file_bytes").get<std::int64_t>()) << ", " << fixed(card.at("bits_per_weight").get<double>(), 2)
-      << " bits per weight, " << core::human_count(card.at("parameters").get<std::int64_t>()) << " parameters (" << fixed(100 * card.at("parameters_ratio").get<double>(), 1)
-      << " % of the teacher's)\n"
+  out << card.at("file").get<std::string>() << "  "
+      << core::human_bytes(card.at("file_bytes").get<std::int64_t>()) << ", "
+      << fixed(card.at("bits_per_weight").get<double>(), 2) << " bits per weight, "
+      << core::human_count(card.at("parameters").get<std::int64_t>()) << " parameters ("
+      << fixed(100 * card.at("parameters_ratio").get<double>(), 1) << " % of the teacher's)\n"
       << "  sha256      " << card.at("sha256").get<std::string>() << "\n"
-      << "  perplexity  " << fixed(card.at("perplexity").get<double>(), 3) << " over " << card.at("tokens") << " tokens (teacher " << fixed(card.at("teacher_perplexity").get<double>(), 3)
-      << ", ratio " << fixed(card.at("perplexity_ratio").get<double>(), 3);
-  if (card.at("student_perplexity").is_number()) out << "; float student " << fixed(card["student_perplexity"].get<double>(), 3);
-  out << ")\n  divergence  KL mean " << fixed(card.at("kl_mean").get<double>(), 4) << ", 99th percentile " << fixed(card.at("kl_p99").get<double>(), 3) << ", same top token "
+      << "  perplexity  " << fixed(card.at("perplexity").get<double>(), 3) << " over "
+      << card.at("tokens") << " tokens (teacher "
+      << fixed(card.at("teacher_perplexity").get<double>(), 3) << ", ratio "
+      << fixed(card.at("perplexity_ratio").get<double>(), 3);
+  if (card.at("student_perplexity").is_number())
+    out << "; float student " << fixed(card["student_perplexity"].get<double>(), 3);
+  out << ")\n  divergence  KL mean " << fixed(card.at("kl_mean").get<double>(), 4)
+      << ", 99th percentile " << fixed(card.at("kl_p99").get<double>(), 3) << ", same top token "
       << fixed(100 * card.at("same_top1").get<double>(), 1) << " %\n";
   for (const auto& b : card.at("baselines"))
-    out << "  against     " << b.at("name").get<std::string>() << ": " << core::human_bytes(b.at("file_bytes").get<std::int64_t>()) << ", perplexity "
-        << fixed(b.at("perplexity").get<double>(), 3) << (b.at("beaten").get<bool>() ? "  (beaten)\n" : "  (NOT beaten)\n");
+    out << "  against     " << b.at("name").get<std::string>() << ": "
+        << core::human_bytes(b.at("file_bytes").get<std::int64_t>()) << ", perplexity "
+        << fixed(b.at("perplexity").get<double>(), 3)
+        << (b.at("beaten").get<bool>() ? "  (beaten)\n" : "  (NOT beaten)\n");
   if (card.contains("decode_tokens_per_second"))
-    out << "  speed       prefill " << fixed(card["prefill_tokens_per_second"].get<double>(), 0) << " tokens/s, decode " << fixed(card["decode_tokens_per_second"].get<double>(), 1)
-        << " tokens/s, " << real("read_gb_per_second") << " GB/s read, peak RSS " << core::human_bytes(card["peak_rss_bytes"].get<std::int64_t>()) << "\n  machine     "
+    out << "  speed       prefill " << fixed(card["prefill_tokens_per_second"].get<double>(), 0)
+        << " tokens/s, decode " << fixed(card["decode_tokens_per_second"].get<double>(), 1)
+        << " tokens/s, " << real("read_gb_per_second") << " GB/s read, peak RSS "
+        << core::human_bytes(card["peak_rss_bytes"].get<std::int64_t>()) << "\n  machine     "
         << card.value("cpu", "") << ", " << card.value("isa", "") << "\n";
   const auto& parity = card.at("parity");
-  out << "  parity      leg A " << core::number(parity.at("leg_a_relative_error").get<double>()) << " (tolerance " << core::number(parity.at("leg_a_tolerance").get<double>())
-      << "), leg B " << core::number(parity.at("leg_b_relative_error").get<double>()) << " (tolerance " << core::number(parity.at("leg_b_tolerance").get<double>()) << ")\n";
+  out << "  parity      leg A " << core::number(parity.at("leg_a_relative_error").get<double>())
+      << " (tolerance " << core::number(parity.at("leg_a_tolerance").get<double>()) << "), leg B "
+      << core::number(parity.at("leg_b_relative_error").get<double>()) << " (tolerance "
+      << core::number(parity.at("leg_b_tolerance").get<double>()) << ")\n";
   for (const auto& g : card.at("gates"))
-    out << "  gate        " << g.at("gate").get<std::string>() << " " << g.at("limit").dump() << ": " << g.at("value").dump() << (g.at("passed").get<bool>() ? "  passed\n" : "  FAILED\n");
+    out << "  gate        " << g.at("gate").get<std::string>() << " " << g.at("limit").dump()
+        << ": " << g.at("value").dump()
+        << (g.at("passed").get<bool>() ? "  passed\n" : "  FAILED\n");
   return out.str();
 }
 

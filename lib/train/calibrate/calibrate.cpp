@@ -1,4 +1,5 @@
-// The hidden states of all windows advance through one layer at a time, so that memory holds the accumulators of one layer only.
+// The hidden states of all windows advance through one layer at a time, so that memory holds the
+// accumulators of one layer only.
 #include "calibrate/calibrate.h"
 
 #include <optional>
@@ -14,7 +15,8 @@ namespace {
 using arch::Role;
 using torch::Tensor;
 
-// Sums over the inputs that one tap point sees: sum x^2 per channel, and sum x x^T. Products in float32 per batch, sums in float64.
+// Sums over the inputs that one tap point sees: sum x^2 per channel, and sum x x^T. Products in
+// float32 per batch, sums in float64.
 class InputSums {
  public:
   explicit InputSums(bool gram) : want_gram_(gram) {}
@@ -34,10 +36,12 @@ class InputSums {
   quant::TensorStatistics result() const {
     quant::TensorStatistics out;
     out.tokens = static_cast<double>(tokens_);
-    out.sum_squares.assign(squares_.data_ptr<double>(), squares_.data_ptr<double>() + squares_.numel());
+    out.sum_squares.assign(squares_.data_ptr<double>(),
+                           squares_.data_ptr<double>() + squares_.numel());
     if (want_gram_) {
       const Tensor full = gram_.to(torch::kFloat32).contiguous();
-      out.gram = std::make_shared<const std::vector<float>>(full.data_ptr<float>(), full.data_ptr<float>() + full.numel());
+      out.gram = std::make_shared<const std::vector<float>>(full.data_ptr<float>(),
+                                                            full.data_ptr<float>() + full.numel());
     }
     return out;
   }
@@ -54,13 +58,16 @@ struct Point {
   std::vector<Role> readers;
 };
 std::vector<Point> tap_points(const arch::Arch& arch) {
-  return {{"attn_in", arch::attention_inputs(arch)}, {"attn_mix", {Role::attn_output}}, {"ffn_in", arch::ffn_inputs(arch)}, {"ffn_act", {Role::ffn_down}}};
+  return {{"attn_in", arch::attention_inputs(arch)},
+          {"attn_mix", {Role::attn_output}},
+          {"ffn_in", arch::ffn_inputs(arch)},
+          {"ffn_act", {Role::ffn_down}}};
 }
 
 }  // namespace
 
-quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus, const CalibrateOptions& options,
-                               const core::Progress& progress) {
+quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
+                               const CalibrateOptions& options, const core::Progress& progress) {
   const torch::InferenceMode inference;
   const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
   model::Transformer model = model::Transformer::open(source);
@@ -91,12 +98,15 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
       const quant::TensorStatistics statistics = sums[i]->result();
       for (const Role role : points[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
     }
-    if (progress) progress({.stage = "calibrate", .done = l + 1, .total = n_layers, .unit = "layers", .detail = ""});
+    if (progress)
+      progress(
+          {.stage = "calibrate", .done = l + 1, .total = n_layers, .unit = "layers", .detail = ""});
   }
   model.set_tap({});
   InputSums final_sums(options.gram);
   for (const Tensor& x : streams) final_sums.add(model.norm(Role::output_norm, -1, x));
-  out.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1), final_sums.result());
+  out.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1),
+                      final_sums.result());
   return out;
 }
 

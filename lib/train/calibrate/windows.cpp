@@ -6,8 +6,11 @@ namespace espalier::calibrate {
 
 using torch::Tensor;
 
-Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options, std::int64_t vocab) {
-  return torch::tensor(data::calibration_ids(corpus, options.tokens, options.sequence, options.seed, vocab)).view({-1, options.sequence});
+Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options,
+                    std::int64_t vocab) {
+  return torch::tensor(
+             data::calibration_ids(corpus, options.tokens, options.sequence, options.seed, vocab))
+      .view({-1, options.sequence});
 }
 
 std::vector<Tensor> split_batches(const Tensor& windows) {

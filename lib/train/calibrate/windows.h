@@ -9,8 +9,10 @@
 
 namespace espalier::calibrate {
 
-// int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window or tokenized for another model.
-torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options, std::int64_t vocab);
+// int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window or
+// tokenized for another model.
+torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options,
+                           std::int64_t vocab);
 // What one forward takes: some thousand tokens, enough for full-speed products.
 std::vector<torch::Tensor> split_batches(const torch::Tensor& windows);
 

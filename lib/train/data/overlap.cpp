@@ -1,5 +1,6 @@
-// Text in common: hashes of all runs of n held-out tokens go into a table, one pass of a rolling hash over the training tokens looks them
-// up, and a hit counts only when the tokens are equal. O(train + held_out) time, O(held_out) memory.
+// Text in common: hashes of all runs of n held-out tokens go into a table, one pass of a rolling
+// hash over the training tokens looks them up, and a hit counts only when the tokens are equal.
+// O(train + held_out) time, O(held_out) memory.
 #include <algorithm>
 #include <unordered_map>
 #include <vector>
@@ -10,14 +11,18 @@
 namespace espalier::data {
 namespace {
 
-constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15u;  // odd: a polynomial hash modulo 2^64, finished by a mixer
+constexpr std::uint64_t kBase =
+    0x9E3779B97F4A7C15u;  // odd: a polynomial hash modulo 2^64, finished by a mixer
 
 // Hash of every run of n tokens, in order: visit(start, hash).
 template <typename F>
 void for_each_run(const std::vector<std::int32_t>& tokens, std::int64_t n, F&& visit) {
   std::uint64_t leaving = 1;  // kBase^(n-1)
   for (std::int64_t i = 1; i < n; ++i) leaving *= kBase;
-  const auto value = [&](std::int64_t i) { return (static_cast<std::uint64_t>(tokens[static_cast<std::size_t>(i)]) + 1) * 0xD6E8FEB86659FD93u; };
+  const auto value = [&](std::int64_t i) {
+    return (static_cast<std::uint64_t>(tokens[static_cast<std::size_t>(i)]) + 1) *
+           0xD6E8FEB86659FD93u;
+  };
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(tokens.size()); ++i) {
     if (i >= n) hash -= value(i - n) * leaving;
@@ -28,7 +33,8 @@ void for_each_run(const std::vector<std::int32_t>& tokens, std::int64_t n, F&& v
 
 }  // namespace
 
-Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::Tokenizer& tokenizer, std::int64_t n) {
+Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::Tokenizer& tokenizer,
+                     std::int64_t n) {
   ESP_CHECK(n > 0, usage, "runs of ", n, " tokens");
   const auto size = static_cast<std::int64_t>(held_out.tokens.size());
   // Starts of held-out runs by hash; runs of equal tokens (repeated text) are chained.
@@ -47,9 +53,13 @@ Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::To
   for_each_run(train.tokens, n, [&](std::int64_t start, std::uint64_t hash) {
     const auto it = first.find(hash);
     if (it == first.end()) return;
-    // Once the newest start of a chain is found its equals are too: the chain is marked as a whole the first time.
-    for (std::int64_t h = it->second; h >= 0 && !found[static_cast<std::size_t>(h)]; h = next[static_cast<std::size_t>(h)]) {
-      if (!std::equal(train.tokens.begin() + start, train.tokens.begin() + start + n, held_out.tokens.begin() + h)) continue;
+    // Once the newest start of a chain is found its equals are too: the chain is marked as a whole
+    // the first time.
+    for (std::int64_t h = it->second; h >= 0 && !found[static_cast<std::size_t>(h)];
+         h = next[static_cast<std::size_t>(h)]) {
+      if (!std::equal(train.tokens.begin() + start, train.tokens.begin() + start + n,
+                      held_out.tokens.begin() + h))
+        continue;
       found[static_cast<std::size_t>(h)] = true;
       if (example < 0 || h < example) example = h;
     }
@@ -62,14 +72,17 @@ Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::To
     covered = h + n;
   }
   if (example >= 0)
-    out.example = tokenizer.decode({held_out.tokens.begin() + example, held_out.tokens.begin() + example + n});
+    out.example = tokenizer.decode(
+        {held_out.tokens.begin() + example, held_out.tokens.begin() + example + n});
   return out;
 }
 
-void require_disjoint(const Corpus& train, const Corpus& held_out, const text::Tokenizer& tokenizer, std::int64_t n) {
+void require_disjoint(const Corpus& train, const Corpus& held_out, const text::Tokenizer& tokenizer,
+                      std::int64_t n) {
   const Overlap overlap = find_overlap(train, held_out, tokenizer, n);
-  ESP_CHECK(overlap.tokens == 0, check_failed, held_out.path, ": ", overlap.tokens, " of ", held_out.tokens.size(), " held-out tokens also occur in ",
-            train.path, " (runs of ", n, " tokens or more), for example: \"", overlap.example, "\"");
+  ESP_CHECK(overlap.tokens == 0, check_failed, held_out.path, ": ", overlap.tokens, " of ",
+            held_out.tokens.size(), " held-out tokens also occur in ", train.path, " (runs of ", n,
+            " tokens or more), for example: \"", overlap.example, "\"");
 }
 
 }  // namespace espalier::data

@@ -1,5 +1,6 @@
-// The order of an epoch is a keyed permutation of its windows: a Feistel network of four rounds over the next even power of two, walked until the
-// value lies in range (Black, Rogaway 2002, "Ciphers with Arbitrary Finite Domains"). Window i costs O(1) and needs no state.
+// The order of an epoch is a keyed permutation of its windows: a Feistel network of four rounds
+// over the next even power of two, walked until the value lies in range (Black, Rogaway 2002,
+// "Ciphers with Arbitrary Finite Domains"). Window i costs O(1) and needs no state.
 #include <algorithm>
 #include <bit>
 
@@ -10,7 +11,8 @@
 namespace espalier::data {
 namespace {
 
-std::uint64_t permuted(std::uint64_t index, std::uint64_t n, std::uint64_t seed, std::uint64_t epoch) {
+std::uint64_t permuted(std::uint64_t index, std::uint64_t n, std::uint64_t seed,
+                       std::uint64_t epoch) {
   const int half = std::max(1, (static_cast<int>(std::bit_width(n - 1)) + 1) / 2);
   const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
   do {
@@ -28,15 +30,24 @@ std::uint64_t permuted(std::uint64_t index, std::uint64_t n, std::uint64_t seed,
 }  // namespace
 
 WindowSampler::WindowSampler(std::int64_t n_tokens, std::int64_t sequence, std::uint64_t seed)
-    : n_tokens_(n_tokens), sequence_(sequence), per_epoch_(sequence > 0 ? n_tokens / sequence : 0), seed_(seed) {
-  ESP_CHECK(per_epoch_ >= 1, input, "the text has ", n_tokens, " tokens, fewer than one window of ", sequence, "; give more text or a shorter sequence");
+    : n_tokens_(n_tokens),
+      sequence_(sequence),
+      per_epoch_(sequence > 0 ? n_tokens / sequence : 0),
+      seed_(seed) {
+  ESP_CHECK(per_epoch_ >= 1, input, "the text has ", n_tokens, " tokens, fewer than one window of ",
+            sequence, "; give more text or a shorter sequence");
 }
 
 std::int64_t WindowSampler::start(std::int64_t window_index) const {
-  const std::uint64_t epoch = static_cast<std::uint64_t>(window_index / per_epoch_), place = static_cast<std::uint64_t>(window_index % per_epoch_);
+  const std::uint64_t epoch = static_cast<std::uint64_t>(window_index / per_epoch_),
+                      place = static_cast<std::uint64_t>(window_index % per_epoch_);
   const std::uint64_t slack = static_cast<std::uint64_t>(n_tokens_ % sequence_) + 1;
-  const std::int64_t offset = static_cast<std::int64_t>(core::Rng(seed_, 0x0FF5E7).at(epoch) % slack);
-  return static_cast<std::int64_t>(permuted(place, static_cast<std::uint64_t>(per_epoch_), seed_, epoch)) * sequence_ + offset;
+  const std::int64_t offset =
+      static_cast<std::int64_t>(core::Rng(seed_, 0x0FF5E7).at(epoch) % slack);
+  return static_cast<std::int64_t>(
+             permuted(place, static_cast<std::uint64_t>(per_epoch_), seed_, epoch)) *
+             sequence_ +
+         offset;
 }
 
 std::int64_t WindowSampler::start_from_end(std::int64_t window_index) const {
@@ -46,11 +57,15 @@ std::int64_t WindowSampler::start_from_end(std::int64_t window_index) const {
 
 std::int64_t WindowSampler::windows_per_epoch() const { return per_epoch_; }
 
-std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens, std::int64_t sequence, std::uint64_t seed, std::int64_t vocab) {
+std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens,
+                                          std::int64_t sequence, std::uint64_t seed,
+                                          std::int64_t vocab) {
   const auto available = static_cast<std::int64_t>(corpus.tokens.size());
-  ESP_CHECK(sequence >= 1 && tokens >= 1, usage, "calibration: tokens and sequence must be positive");
+  ESP_CHECK(sequence >= 1 && tokens >= 1, usage,
+            "calibration: tokens and sequence must be positive");
   const std::int64_t n = std::min(tokens, available) / sequence;
-  ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", sequence, " tokens within ", tokens, ", the text has ", available);
+  ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", sequence,
+            " tokens within ", tokens, ", the text has ", available);
   const WindowSampler sampler(available, sequence, seed);
   std::vector<std::int64_t> ids;
   ids.reserve(static_cast<std::size_t>(n * sequence));
@@ -58,7 +73,8 @@ std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tok
     const std::int64_t start = sampler.start(i);
     for (std::int64_t t = start; t < start + sequence; ++t) {
       const std::int64_t id = corpus.tokens[static_cast<std::size_t>(t)];
-      ESP_CHECK(id >= 0 && id < vocab, input, corpus.path, ": token id ", id, " is outside the model's vocabulary of ", vocab,
+      ESP_CHECK(id >= 0 && id < vocab, input, corpus.path, ": token id ", id,
+                " is outside the model's vocabulary of ", vocab,
                 "; the text was tokenized for another model");
       ids.push_back(id);
     }

@@ -16,10 +16,12 @@ using model::sum_lanes;
 
 struct Constants {
   float keep;  // 1 - rate * weight_decay
-  float scale, beta1, beta2, rate, root, epsilon;  // root: 1 / sqrt(1 - beta2^step); rate: corrected by 1 - beta1^step
+  float scale, beta1, beta2, rate, root,
+      epsilon;  // root: 1 / sqrt(1 - beta2^step); rate: corrected by 1 - beta1^step
 };
 
-ESP_VECTOR_CLONES void update(const Constants& c, float* __restrict p, float* __restrict g, float* __restrict m, float* __restrict v, std::int64_t n) {
+ESP_VECTOR_CLONES void update(const Constants& c, float* __restrict p, float* __restrict g,
+                              float* __restrict m, float* __restrict v, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
     const float gradient = g[i] * c.scale;
     const float first = c.beta1 * m[i] + (1.0f - c.beta1) * gradient;
@@ -47,13 +49,19 @@ ESP_VECTOR_CLONES double sum_of_squares(const float* x, std::int64_t n) {
 
 }  // namespace
 
-void adamw_step(const AdamW& o, std::int64_t step, double rate, double gradient_scale, std::span<const Segment> segments, float* parameters,
-                float* gradients, float* first_moment, float* second_moment) {
+void adamw_step(const AdamW& o, std::int64_t step, double rate, double gradient_scale,
+                std::span<const Segment> segments, float* parameters, float* gradients,
+                float* first_moment, float* second_moment) {
   const auto f = [](double x) { return static_cast<float>(x); };
   const double t = static_cast<double>(step);
   for (const Segment& s : segments) {
-    const Constants c{f(1 - rate * s.weight_decay), f(gradient_scale), f(o.beta1), f(o.beta2), f(rate / (1 - std::pow(o.beta1, t))),
-                      f(1 / std::sqrt(1 - std::pow(o.beta2, t))), f(o.epsilon)};
+    const Constants c{f(1 - rate * s.weight_decay),
+                      f(gradient_scale),
+                      f(o.beta1),
+                      f(o.beta2),
+                      f(rate / (1 - std::pow(o.beta1, t))),
+                      f(1 / std::sqrt(1 - std::pow(o.beta2, t))),
+                      f(o.epsilon)};
     at::parallel_for(0, s.size, 1 << 16, [&](std::int64_t b, std::int64_t e) {
       const std::int64_t at = s.begin + b;
       update(c, parameters + at, gradients + at, first_moment + at, second_moment + at, e - b);
@@ -64,9 +72,12 @@ void adamw_step(const AdamW& o, std::int64_t step, double rate, double gradient_
 double norm(const float* values, std::int64_t n) {
   constexpr std::int64_t kPiece = 1 << 16;
   std::vector<double> pieces(static_cast<std::size_t>((n + kPiece - 1) / kPiece));
-  at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t b, std::int64_t e) {
-    for (std::int64_t i = b; i < e; ++i) pieces[static_cast<std::size_t>(i)] = sum_of_squares(values + i * kPiece, std::min(kPiece, n - i * kPiece));
-  });
+  at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1,
+                   [&](std::int64_t b, std::int64_t e) {
+                     for (std::int64_t i = b; i < e; ++i)
+                       pieces[static_cast<std::size_t>(i)] =
+                           sum_of_squares(values + i * kPiece, std::min(kPiece, n - i * kPiece));
+                   });
   double total = 0;
   for (const double piece : pieces) total += piece;
   return std::sqrt(total);

@@ -23,33 +23,56 @@ using torch::Tensor;
 using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kBatchTokens = 2048;  // of one forward through a layer
 
-std::int64_t batch_windows(const CacheOptions& o) { return std::max<std::int64_t>(1, kBatchTokens / o.sequence); }
+std::int64_t batch_windows(const CacheOptions& o) {
+  return std::max<std::int64_t>(1, kBatchTokens / o.sequence);
+}
 
 void check(const CacheInput& input, const CacheOptions& o, const checkpoint::Checkpoint& teacher) {
-  ESP_CHECK(o.sequence >= 2 && o.sequence <= teacher.dims().positions, usage, "sequence ", o.sequence, ": expected 2 to ", teacher.dims().positions, ", the teacher's context");
-  ESP_CHECK(o.top_k >= 1 && o.top_k <= teacher.dims().vocab, usage, "top-k ", o.top_k, ": expected 1 to ", teacher.dims().vocab, ", the teacher's vocabulary");
-  ESP_CHECK(o.tokens >= 0 && o.temperature > 0 && o.buffer_bytes > 0 && o.file_tokens > 0 && (o.value_bytes == 2 || o.value_bytes == 4), usage, "tokens ", o.tokens,
-            ", temperature ", o.temperature, ", buffer ", o.buffer_bytes, ", tokens of a file ", o.file_tokens, ": out of range");
+  ESP_CHECK(o.sequence >= 2 && o.sequence <= teacher.dims().positions, usage, "sequence ",
+            o.sequence, ": expected 2 to ", teacher.dims().positions, ", the teacher's context");
+  ESP_CHECK(o.top_k >= 1 && o.top_k <= teacher.dims().vocab, usage, "top-k ", o.top_k,
+            ": expected 1 to ", teacher.dims().vocab, ", the teacher's vocabulary");
+  ESP_CHECK(o.tokens >= 0 && o.temperature > 0 && o.buffer_bytes > 0 && o.file_tokens > 0 &&
+                (o.value_bytes == 2 || o.value_bytes == 4),
+            usage, "tokens ", o.tokens, ", temperature ", o.temperature, ", buffer ",
+            o.buffer_bytes, ", tokens of a file ", o.file_tokens, ": out of range");
   ESP_CHECK(!input.out.empty(), usage, "no output directory given");
-  ESP_CHECK(!core::same_file(input.out, input.teacher), usage, input.out, ": the output is an input; choose another directory");
+  ESP_CHECK(!core::same_file(input.out, input.teacher), usage, input.out,
+            ": the output is an input; choose another directory");
 }
 
 class Writer {
  public:
   Writer(const CacheInput& input, const CacheOptions& options, const core::Progress& progress)
-      : input_(input), options_(options), progress_(progress), source_(checkpoint::Checkpoint::open(input.teacher)) {
+      : input_(input),
+        options_(options),
+        progress_(progress),
+        source_(checkpoint::Checkpoint::open(input.teacher)) {
     check(input, options, source_);
     corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()));
     for (std::size_t i = 0; i < corpus_.tokens.size(); ++i)
-      ESP_CHECK(corpus_.tokens[i] >= 0 && corpus_.tokens[i] < source_.dims().vocab, input, corpus_.path, ": token ", i, " is ", corpus_.tokens[i], ", the model has ",
+      ESP_CHECK(corpus_.tokens[i] >= 0 && corpus_.tokens[i] < source_.dims().vocab, input,
+                corpus_.path, ": token ", i, " is ", corpus_.tokens[i], ", the model has ",
                 source_.dims().vocab);
-    const data::WindowSampler sampler(static_cast<std::int64_t>(corpus_.tokens.size()), options.sequence, options.seed);
-    const std::int64_t all = sampler.windows_per_epoch(), wanted = options.tokens > 0 ? (options.tokens - 1) / options.sequence + 1 : all;
-    for (std::int64_t w = 0; w < std::min(all, wanted); ++w) starts_.push_back(sampler.start_from_end(w));
+    const data::WindowSampler sampler(static_cast<std::int64_t>(corpus_.tokens.size()),
+                                      options.sequence, options.seed);
+    const std::int64_t all = sampler.windows_per_epoch(),
+                       wanted =
+                           options.tokens > 0 ? (options.tokens - 1) / options.sequence + 1 : all;
+    for (std::int64_t w = 0; w < std::min(all, wanted); ++w)
+      starts_.push_back(sampler.start_from_end(w));
     manifest_.stage = "cache";
-    manifest_.inputs = {{"teacher", source_.sha256()}, {"text", corpus_.sha256}, {"tokenizer", tokenizer_sha256(source_.tokenizer())}, {"token_ids", token_ids_sha256(corpus_)}};
-    manifest_.options = Json{{"windows", starts_.size()}, {"sequence", options.sequence}, {"top_k", options.top_k}, {"temperature", options.temperature},
-                             {"value_bytes", options.value_bytes}, {"file_tokens", options.file_tokens}, {"seed", options.seed}};
+    manifest_.inputs = {{"teacher", source_.sha256()},
+                        {"text", corpus_.sha256},
+                        {"tokenizer", tokenizer_sha256(source_.tokenizer())},
+                        {"token_ids", token_ids_sha256(corpus_)}};
+    manifest_.options = Json{{"windows", starts_.size()},
+                             {"sequence", options.sequence},
+                             {"top_k", options.top_k},
+                             {"temperature", options.temperature},
+                             {"value_bytes", options.value_bytes},
+                             {"file_tokens", options.file_tokens},
+                             {"seed", options.seed}};
     run_ = hash::sha256(Json{{"inputs", manifest_.inputs}, {"options", manifest_.options}}.dump());
     manifest_.metrics["run"] = run_;
   }
@@ -58,8 +81,10 @@ class Writer {
     std::error_code error;
     fs::create_directories(input_.out, error);
     ESP_CHECK(!error, input, input_.out, ": cannot create the directory: ", error.message());
-    const std::int64_t per_file = std::max<std::int64_t>(1, options_.file_tokens / options_.sequence);
-    const std::size_t files = (starts_.size() + static_cast<std::size_t>(per_file) - 1) / static_cast<std::size_t>(per_file);
+    const std::int64_t per_file =
+        std::max<std::int64_t>(1, options_.file_tokens / options_.sequence);
+    const std::size_t files = (starts_.size() + static_cast<std::size_t>(per_file) - 1) /
+                              static_cast<std::size_t>(per_file);
     clear_directory();
     const std::vector<bool> present = present_files(files, per_file);
     std::uint64_t bytes = 0, missing = 0;
@@ -84,7 +109,8 @@ class Writer {
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     CacheResult result{static_cast<std::int64_t>(starts_.size()) * options_.sequence, 0, 0};
     result.bytes_per_token = static_cast<double>(bytes) / static_cast<double>(result.tokens);
-    if (computed > 0) result.tokens_per_second = static_cast<double>(computed) / std::max(seconds, 1e-9);
+    if (computed > 0)
+      result.tokens_per_second = static_cast<double>(computed) / std::max(seconds, 1e-9);
     manifest_.metrics["tokens"] = result.tokens;
     manifest_.metrics["bytes_per_token"] = result.bytes_per_token;
     manifest_.metrics["threads"] = threads_;
@@ -97,28 +123,39 @@ class Writer {
   LogitHeader header(std::size_t file, std::int64_t per_file) const {
     const auto begin = starts_.begin() + static_cast<std::ptrdiff_t>(file) * per_file;
     const auto end = starts_.end() - begin > per_file ? begin + per_file : starts_.end();
-    return {.vocab = source_.dims().vocab, .sequence = options_.sequence, .k = options_.top_k, .value_bytes = options_.value_bytes, .threads = threads_,
-            .temperature = options_.temperature, .run = run_, .starts = {begin, end}};
+    return {.vocab = source_.dims().vocab,
+            .sequence = options_.sequence,
+            .k = options_.top_k,
+            .value_bytes = options_.value_bytes,
+            .threads = threads_,
+            .temperature = options_.temperature,
+            .run = run_,
+            .starts = {begin, end}};
   }
 
-  // Without --resume what an earlier run has left goes; with it, only what was being written when that was killed.
+  // Without --resume what an earlier run has left goes; with it, only what was being written when
+  // that was killed.
   void clear_directory() const {
     std::error_code error;
     if (input_.resume && checkpoint::has_manifest(input_.out)) {
       const checkpoint::Manifest have = checkpoint::read_manifest(input_.out);
       ESP_CHECK(have.stage == "cache" && have.metrics.value("run", "") == run_, input, input_.out,
-                ": holds the result of other options or inputs; choose another directory, or start over without --resume");
+                ": holds the result of other options or inputs; choose another directory, or start "
+                "over without --resume");
     }
     if (!input_.resume) fs::remove(input_.out + "/manifest.json", error);
     std::vector<fs::path> stale;
     for (const auto& entry : fs::directory_iterator(input_.out, error)) {
       const std::string name = entry.path().filename().string();
       const bool ours = name.starts_with("logits-") && name.find(".bin") != std::string::npos;
-      if ((ours && (!input_.resume || name.find(".bin.tmp-") != std::string::npos)) || name.starts_with("manifest.json.tmp-")) stale.push_back(entry.path());
+      if ((ours && (!input_.resume || name.find(".bin.tmp-") != std::string::npos)) ||
+          name.starts_with("manifest.json.tmp-"))
+        stale.push_back(entry.path());
     }
     for (const fs::path& p : stale) {
       fs::remove(p, error);
-      ESP_CHECK(!error, input, p.string(), ": cannot remove what an earlier run has left: ", error.message());
+      ESP_CHECK(!error, input, p.string(),
+                ": cannot remove what an earlier run has left: ", error.message());
     }
   }
 
@@ -130,12 +167,18 @@ class Writer {
       if (!fs::exists(path(f), error)) continue;
       const LogitFile file(path(f));
       const LogitHeader &have = file.header(), want = header(f, per_file);
-      ESP_CHECK(have.run == run_ && have.starts == want.starts, input, path(f), ": was made with other options or inputs; choose another directory, or start over without --resume");
-      ESP_CHECK(input_.threads == 0 || input_.threads == have.threads, usage, "--threads ", input_.threads, ": ", input_.out, " was started with ", have.threads,
+      ESP_CHECK(have.run == run_ && have.starts == want.starts, input, path(f),
+                ": was made with other options or inputs; choose another directory, or start over "
+                "without --resume");
+      ESP_CHECK(input_.threads == 0 || input_.threads == have.threads, usage, "--threads ",
+                input_.threads, ": ", input_.out, " was started with ", have.threads,
                 " and another number would round differently; leave it out");
-      ESP_CHECK(threads_ == 0 || threads_ == have.threads, input, path(f), ": was computed with ", have.threads, " threads, the files before with ", threads_,
+      ESP_CHECK(threads_ == 0 || threads_ == have.threads, input, path(f), ": was computed with ",
+                have.threads, " threads, the files before with ", threads_,
                 "; remove it to have it made again");
-      for (std::size_t w = 0; w < have.starts.size(); ++w) static_cast<void>(file.window(static_cast<std::int64_t>(w)));  // damaged files are refused, not kept
+      for (std::size_t w = 0; w < have.starts.size(); ++w)
+        static_cast<void>(
+            file.window(static_cast<std::int64_t>(w)));  // damaged files are refused, not kept
       threads_ = have.threads;
       out[f] = true;
     }
@@ -149,7 +192,8 @@ class Writer {
     const std::int64_t T = options_.sequence;
     Tensor out = torch::empty({static_cast<std::int64_t>(starts.size()), T}, torch::kInt64);
     auto* ids = out.mutable_data_ptr<std::int64_t>();
-    for (const std::int64_t start : starts) ids = std::copy_n(corpus_.tokens.begin() + start, T, ids);
+    for (const std::int64_t start : starts)
+      ids = std::copy_n(corpus_.tokens.begin() + start, T, ids);
     return out;
   }
 
@@ -157,9 +201,11 @@ class Writer {
     if (!teacher_) teacher_.emplace(model::Transformer::open(source_));
     LogitFileWriter file(path, h);
     const std::span<const std::int64_t> starts(h.starts);
-    const auto chunk = static_cast<std::size_t>(cache_chunk_tokens(source_.dims(), options_) / options_.sequence);
+    const auto chunk =
+        static_cast<std::size_t>(cache_chunk_tokens(source_.dims(), options_) / options_.sequence);
     for (std::size_t begin = 0; begin < starts.size(); begin += chunk)
-      file.add(chunk_logits(starts.subspan(begin, std::min(chunk, starts.size() - begin)), static_cast<std::int64_t>(begin) * options_.sequence));
+      file.add(chunk_logits(starts.subspan(begin, std::min(chunk, starts.size() - begin)),
+                            static_cast<std::int64_t>(begin) * options_.sequence));
     file.commit();
   }
 
@@ -167,24 +213,32 @@ class Writer {
   SparseLogits chunk_logits(std::span<const std::int64_t> starts, std::int64_t done_in_file) {
     const auto n_layers = static_cast<int>(teacher_->dims().n_layers());
     const auto batch = static_cast<std::size_t>(batch_windows(options_));
-    const std::int64_t tokens = static_cast<std::int64_t>(starts.size()) * options_.sequence, H = teacher_->dims().hidden;
+    const std::int64_t tokens = static_cast<std::int64_t>(starts.size()) * options_.sequence,
+                       H = teacher_->dims().hidden;
     Tensor states = torch::empty({static_cast<std::int64_t>(starts.size()), options_.sequence, H});
     const auto each = [&](const auto& f) {
       for (std::size_t w = 0; w < starts.size(); w += batch) {
         const std::size_t n = std::min(batch, starts.size() - w);
-        const Tensor x = states.narrow(0, static_cast<std::int64_t>(w), static_cast<std::int64_t>(n));
+        const Tensor x =
+            states.narrow(0, static_cast<std::int64_t>(w), static_cast<std::int64_t>(n));
         x.copy_(f(starts.subspan(w, n), x));
       }
     };
-    each([&](std::span<const std::int64_t> some, const Tensor&) { return teacher_->embed(ids_of(some)); });
+    each([&](std::span<const std::int64_t> some, const Tensor&) {
+      return teacher_->embed(ids_of(some));
+    });
     for (int l = 0; l < n_layers; ++l) {
       teacher_->bring(l);
       each([&](std::span<const std::int64_t>, const Tensor& x) { return teacher_->layer(l, x); });
       teacher_->drop(l);
       report(done_in_file + tokens * (l + 1) / (n_layers + 1), l + 1, n_layers);
     }
-    each([&](std::span<const std::int64_t>, const Tensor& x) { return teacher_->norm(arch::Role::output_norm, -1, x); });
-    SparseLogits out = top_logits(*teacher_, states.view({tokens, H}), options_.top_k, options_.temperature, batch_windows(options_) * options_.sequence);
+    each([&](std::span<const std::int64_t>, const Tensor& x) {
+      return teacher_->norm(arch::Role::output_norm, -1, x);
+    });
+    SparseLogits out =
+        top_logits(*teacher_, states.view({tokens, H}), options_.top_k, options_.temperature,
+                   batch_windows(options_) * options_.sequence);
     report(done_in_file + tokens, n_layers, n_layers);
     return out;
   }
@@ -193,7 +247,8 @@ class Writer {
     if (!progress_) return;
     char detail[64];
     std::snprintf(detail, sizeof detail, "layer %d of %d", layer, layers);
-    progress_({"cache", done_ + done_in_file, static_cast<std::int64_t>(starts_.size()) * options_.sequence, "tokens", detail});
+    progress_({"cache", done_ + done_in_file,
+               static_cast<std::int64_t>(starts_.size()) * options_.sequence, "tokens", detail});
   }
 
   const CacheInput& input_;
@@ -206,18 +261,22 @@ class Writer {
   std::string run_;
   std::optional<model::Transformer> teacher_;
   int threads_ = 0;
-  std::int64_t done_ = 0;             // tokens of the files before
+  std::int64_t done_ = 0;  // tokens of the files before
 };
 
 }  // namespace
 
 std::int64_t cache_chunk_tokens(const arch::ModelDims& dims, const CacheOptions& o) {
   const std::int64_t batch = batch_windows(o) * o.sequence;
-  const std::int64_t per_token = 4 * dims.hidden + 3 * 8 * o.top_k;  // states; kept ids and values: running, joined with the next block's, sorted
+  const std::int64_t per_token =
+      4 * dims.hidden +
+      3 * 8 *
+          o.top_k;  // states; kept ids and values: running, joined with the next block's, sorted
   return std::max<std::int64_t>(1, o.buffer_bytes / (per_token * batch)) * batch;
 }
 
-CacheResult cache_logits(const CacheInput& input, const CacheOptions& options, const core::Progress& progress) {
+CacheResult cache_logits(const CacheInput& input, const CacheOptions& options,
+                         const core::Progress& progress) {
   const torch::InferenceMode inference;
   try {
     return Writer(input, options, progress).run();

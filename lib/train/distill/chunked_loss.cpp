@@ -1,5 +1,6 @@
-// Per chunk: logits of both models by one matrix product each, the loss and its gradient by the logits row by row (row_loss.h, or by
-// autograd inside the chunk for the other losses), then the gradients by hidden states and output weights by two more products.
+// Per chunk: logits of both models by one matrix product each, the loss and its gradient by the
+// logits row by row (row_loss.h, or by autograd inside the chunk for the other losses), then the
+// gradients by hidden states and output weights by two more products.
 #include "distill/chunked_loss.h"
 
 #include <ATen/Parallel.h>
@@ -17,9 +18,11 @@ namespace {
 
 using torch::Tensor;
 
-// Logits of a chunk: 96 MB for each model. Each product packs the output weights anew: with 256 tokens of SmolLM2 it reaches 100 GFLOP/s on two
-// Zen 3 cores, with 512 140, with 1024 no more.
-std::int64_t default_chunk(std::int64_t vocab) { return std::clamp<std::int64_t>((std::int64_t{24} << 20) / vocab, 16, 4096); }
+// Logits of a chunk: 96 MB for each model. Each product packs the output weights anew: with 256
+// tokens of SmolLM2 it reaches 100 GFLOP/s on two Zen 3 cores, with 512 140, with 1024 no more.
+std::int64_t default_chunk(std::int64_t vocab) {
+  return std::clamp<std::int64_t>((std::int64_t{24} << 20) / vocab, 16, 4096);
+}
 
 // An operand of a matrix product in the type it is computed in.
 Tensor cast(const Tensor& x, torch::ScalarType dtype) { return x.detach().to(dtype); }
@@ -52,7 +55,8 @@ Sums total(const std::vector<RowLoss>& rows) {
   return sums;
 }
 
-Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets, const RowWeights& weights) {
+Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets,
+                const RowWeights& weights) {
   const std::int64_t rows = student.size(0), vocab = student.size(1);
   float* s = student.mutable_data_ptr<float>();
   float* t = teacher != nullptr ? teacher->mutable_data_ptr<float>() : nullptr;
@@ -60,13 +64,15 @@ Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets, const R
   std::vector<RowLoss> each(static_cast<std::size_t>(rows));
   at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r)
-      each[static_cast<std::size_t>(r)] = row_loss(s + r * vocab, t != nullptr ? t + r * vocab : nullptr, vocab, target[r], weights);
+      each[static_cast<std::size_t>(r)] = row_loss(
+          s + r * vocab, t != nullptr ? t + r * vocab : nullptr, vocab, target[r], weights);
   });
   return total(each);
 }
 
 // `begin`: which of the teacher's rows is the first of these.
-Sums sparse_rows(Tensor& student, const SparseLogits& teacher, std::int64_t begin, const Tensor& targets, const RowWeights& weights) {
+Sums sparse_rows(Tensor& student, const SparseLogits& teacher, std::int64_t begin,
+                 const Tensor& targets, const RowWeights& weights) {
   const std::int64_t rows = student.size(0), vocab = student.size(1), k = teacher.ids.size(1);
   float* s = student.mutable_data_ptr<float>();
   const std::int32_t* ids = teacher.ids.const_data_ptr<std::int32_t>() + begin * k;
@@ -77,19 +83,26 @@ Sums sparse_rows(Tensor& student, const SparseLogits& teacher, std::int64_t begi
   at::parallel_for(0, rows, 1, [&](std::int64_t first, std::int64_t end) {
     std::vector<float> scratch(static_cast<std::size_t>(k));
     for (std::int64_t r = first; r < end; ++r)
-      each[static_cast<std::size_t>(r)] = sparse_row_loss(s + r * vocab, {ids + r * k, values + r * k, k, rest[r]}, scratch.data(), vocab, target[r], weights);
+      each[static_cast<std::size_t>(r)] =
+          sparse_row_loss(s + r * vocab, {ids + r * k, values + r * k, k, rest[r]}, scratch.data(),
+                          vocab, target[r], weights);
   });
   return total(each);
 }
 
 // Writes the gradient over the student's logits.
-Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets, const Loss& loss, const ChunkedLossInput& in) {
+Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets, const Loss& loss,
+                   const ChunkedLossInput& in) {
   torch::AutoGradMode with_grad(true);
   const Tensor logits = student.detach().clone().requires_grad_(true), scored = targets.ge(0);
   const Tensor mask = scored.to(torch::kFloat32);
-  const Tensor kl = (loss.divergence(torch::log_softmax(logits / in.temperature, -1), torch::log_softmax(teacher / in.temperature, -1)) * mask).sum() *
+  const Tensor kl = (loss.divergence(torch::log_softmax(logits / in.temperature, -1),
+                                     torch::log_softmax(teacher / in.temperature, -1)) *
+                     mask)
+                        .sum() *
                     (in.temperature * in.temperature);
-  const Tensor picked = torch::log_softmax(logits, -1).gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1);
+  const Tensor picked =
+      torch::log_softmax(logits, -1).gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1);
   const Tensor ce = -(picked * mask).sum();
   const auto gradient = torch::autograd::grad({in.kl_weight * kl + in.ce_weight * ce}, {logits});
   student.copy_(gradient[0]);
@@ -102,40 +115,53 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
   torch::NoGradGuard no_grad;
   const bool distills = in.teacher_hidden.defined(), sparse = in.sparse_teacher.defined();
   const Loss& loss = loss_by_name(in.loss);
-  const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1), V = in.student_output.size(0);
-  ESP_CHECK(in.targets.size(0) == n && in.targets.scalar_type() == torch::kInt64, internal, "targets are int64, one for each of ", n, " hidden states");
-  ESP_CHECK(in.student_output.size(1) == H, internal, "output weights of width ", in.student_output.size(1), " for hidden states of width ", H);
-  ESP_CHECK(!distills || (in.teacher_hidden.size(0) == n && in.teacher_output.size(0) == V), internal, "teacher with ", in.teacher_output.size(0),
-            " tokens of vocabulary against ", V);
-  ESP_CHECK(!sparse || (!distills && loss.sparse), internal, "a sparse teacher beside a whole one, or for loss ", loss.name, ", which has no sparse form");
+  const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1),
+                     V = in.student_output.size(0);
+  ESP_CHECK(in.targets.size(0) == n && in.targets.scalar_type() == torch::kInt64, internal,
+            "targets are int64, one for each of ", n, " hidden states");
+  ESP_CHECK(in.student_output.size(1) == H, internal, "output weights of width ",
+            in.student_output.size(1), " for hidden states of width ", H);
+  ESP_CHECK(!distills || (in.teacher_hidden.size(0) == n && in.teacher_output.size(0) == V),
+            internal, "teacher with ", in.teacher_output.size(0), " tokens of vocabulary against ",
+            V);
+  ESP_CHECK(!sparse || (!distills && loss.sparse), internal,
+            "a sparse teacher beside a whole one, or for loss ", loss.name,
+            ", which has no sparse form");
   const SparseLogits& given = in.sparse_teacher;
-  ESP_CHECK(!sparse || (given.ids.size(0) == n && given.log_probabilities.sizes() == given.ids.sizes() && given.rest.numel() == n && given.ids.size(1) <= V &&
-                        given.ids.is_contiguous() && given.log_probabilities.is_contiguous() && given.rest.is_contiguous()),
-            internal, "sparse teacher logits of another shape than ", n, " tokens");
+  ESP_CHECK(
+      !sparse || (given.ids.size(0) == n && given.log_probabilities.sizes() == given.ids.sizes() &&
+                  given.rest.numel() == n && given.ids.size(1) <= V && given.ids.is_contiguous() &&
+                  given.log_probabilities.is_contiguous() && given.rest.is_contiguous()),
+      internal, "sparse teacher logits of another shape than ", n, " tokens");
   ESP_CHECK(in.temperature > 0, usage, "temperature ", in.temperature, " is not positive");
   const Tensor targets = in.targets.contiguous();
 
-  const Tensor student_hidden = cast(in.student_hidden, in.matmul_dtype), student_output = cast(in.student_output, in.matmul_dtype);
+  const Tensor student_hidden = cast(in.student_hidden, in.matmul_dtype),
+               student_output = cast(in.student_output, in.matmul_dtype);
   const Tensor teacher_hidden = distills ? cast(in.teacher_hidden, in.matmul_dtype) : Tensor();
   const Tensor teacher_output = distills ? cast(in.teacher_output, in.matmul_dtype) : Tensor();
   Tensor output_gradient;
   if (in.output_gradient) {
-    if (!in.student_output.grad().defined()) in.student_output.mutable_grad() = torch::zeros_like(in.student_output);
+    if (!in.student_output.grad().defined())
+      in.student_output.mutable_grad() = torch::zeros_like(in.student_output);
     output_gradient = in.student_output.grad();
   }
 
   const std::int64_t chunk = std::min(n, in.token_chunk > 0 ? in.token_chunk : default_chunk(V));
   const auto provide = [&](Tensor& buffer) {
-    if (!buffer.defined() || buffer.size(0) < chunk || buffer.size(1) != V) buffer = torch::empty({chunk, V});
+    if (!buffer.defined() || buffer.size(0) < chunk || buffer.size(1) != V)
+      buffer = torch::empty({chunk, V});
   };
   provide(buffers.student);
   if (distills) provide(buffers.teacher);
   ChunkedLoss out;
   if (in.hidden_gradient) out.hidden_gradient = torch::empty({n, H});
-  const RowWeights weights{static_cast<float>(in.kl_weight), static_cast<float>(in.ce_weight), static_cast<float>(in.temperature)};
+  const RowWeights weights{static_cast<float>(in.kl_weight), static_cast<float>(in.ce_weight),
+                           static_cast<float>(in.temperature)};
   for (std::int64_t begin = 0; begin < n; begin += chunk) {
     const std::int64_t rows = std::min(chunk, n - begin);
-    const Tensor hidden = student_hidden.narrow(0, begin, rows), chunk_targets = targets.narrow(0, begin, rows);
+    const Tensor hidden = student_hidden.narrow(0, begin, rows),
+                 chunk_targets = targets.narrow(0, begin, rows);
     Tensor student = buffers.student.narrow(0, 0, rows), teacher;
     multiply_into(student, hidden, student_output.t());
     if (distills) {
@@ -144,9 +170,11 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
     }
     if (distills && in.teacher_softcap > 0) soft_cap(teacher, in.teacher_softcap);
     const Tensor slope = in.student_softcap > 0 ? soft_cap(student, in.student_softcap) : Tensor();
-    const Sums sums = sparse                    ? sparse_rows(student, given, begin, chunk_targets, weights)
-                      : distills && !loss.fused ? autograd_rows(student, teacher, chunk_targets, loss, in)
-                                                : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
+    const Sums sums =
+        sparse ? sparse_rows(student, given, begin, chunk_targets, weights)
+        : distills && !loss.fused
+            ? autograd_rows(student, teacher, chunk_targets, loss, in)
+            : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
     out.kl_sum += sums.kl;
     out.ce_sum += sums.ce;
 

@@ -1,6 +1,7 @@
-// The distillation loss at the output layer, chunked over tokens, with its gradient computed in the same pass: logits exist for one chunk
-// of tokens at a time, in two buffers that all chunks share. Sums, not means: the caller divides. Results do not depend on the number
-// of threads beyond what matrix products do.
+// The distillation loss at the output layer, chunked over tokens, with its gradient computed in the
+// same pass: logits exist for one chunk of tokens at a time, in two buffers that all chunks share.
+// Sums, not means: the caller divides. Results do not depend on the number of threads beyond what
+// matrix products do.
 #pragma once
 #include <torch/types.h>
 
@@ -11,7 +12,8 @@
 
 namespace espalier::distill {
 
-// Memory that calls hand on to the next: blocks this large fit into no hole that other tensors leave.
+// Memory that calls hand on to the next: blocks this large fit into no hole that other tensors
+// leave.
 struct LogitBuffers {
   torch::Tensor student, teacher;  // [tokens of a chunk, V]
 };
@@ -26,16 +28,17 @@ struct ChunkedLossInput {
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
   double student_softcap = 0, teacher_softcap = 0;  // logits are c tanh(x / c); 0: x
   std::string loss = "forward_kl";
-  bool output_gradient = true;   // accumulate into student_output.grad()
+  bool output_gradient = true;  // accumulate into student_output.grad()
   bool hidden_gradient = true;
-  std::int64_t token_chunk = 0;  // tokens whose logits exist at a time; 0: chosen by the size of the vocabulary
+  std::int64_t token_chunk =
+      0;  // tokens whose logits exist at a time; 0: chosen by the size of the vocabulary
   torch::ScalarType matmul_dtype = torch::kFloat32;
 };
 struct ChunkedLoss {
-  double loss_sum = 0;           // kl_weight * kl_sum + ce_weight * ce_sum
-  double kl_sum = 0, ce_sum = 0; // kl: temperature^2 * divergence at that temperature
-  std::int64_t tokens = 0;       // scored
-  torch::Tensor hidden_gradient; // d loss_sum / d student_hidden, [n, H]
+  double loss_sum = 0;            // kl_weight * kl_sum + ce_weight * ce_sum
+  double kl_sum = 0, ce_sum = 0;  // kl: temperature^2 * divergence at that temperature
+  std::int64_t tokens = 0;        // scored
+  torch::Tensor hidden_gradient;  // d loss_sum / d student_hidden, [n, H]
 };
 ChunkedLoss chunked_loss(const ChunkedLossInput& input, LogitBuffers& buffers);
 inline ChunkedLoss chunked_loss(const ChunkedLossInput& input) {

@@ -1,4 +1,5 @@
-// One file of sparse teacher logits: whole windows of a text, little-endian, every part followed by its SHA-256 (64 hexadecimal digits).
+// One file of sparse teacher logits: whole windows of a text, little-endian, every part followed by
+// its SHA-256 (64 hexadecimal digits).
 //
 //   offset  bytes
 //        0      8  "ESPLOGIT"
@@ -19,7 +20,8 @@
 //            4 T   f32 mass of all other tokens
 //             64   SHA-256 of the three arrays
 //
-// Files are data from elsewhere: every count is bounded by the file's size before anything is allocated, every value is checked when it is read.
+// Files are data from elsewhere: every count is bounded by the file's size before anything is
+// allocated, every value is checked when it is read.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -36,8 +38,8 @@ struct LogitHeader {
   std::int64_t vocab = 0, sequence = 0, k = 0;
   int value_bytes = 2, threads = 1;
   double temperature = 1;
-  std::string run;                    // 64 hexadecimal digits
-  std::vector<std::int64_t> starts;   // of the windows
+  std::string run;                   // 64 hexadecimal digits
+  std::vector<std::int64_t> starts;  // of the windows
 
   std::uint64_t id_bytes() const { return vocab <= 65536 ? 2 : 4; }
   std::uint64_t window_bytes() const;  // with its hash
@@ -49,7 +51,7 @@ class LogitFileWriter {
  public:
   LogitFileWriter(const std::string& path, const LogitHeader& header);
   void add(const SparseLogits& windows);  // the next whole windows: [windows * sequence, k]
-  std::string commit();                   // SHA-256 of the file; Error(internal) when windows are missing
+  std::string commit();  // SHA-256 of the file; Error(internal) when windows are missing
 
  private:
   void write(const std::string& bytes);
@@ -62,9 +64,11 @@ class LogitFileWriter {
 // Thread-safe.
 class LogitFile {
  public:
-  explicit LogitFile(const std::string& path);  // reads and checks the header; Error(input) with the place
+  explicit LogitFile(
+      const std::string& path);  // reads and checks the header; Error(input) with the place
   const LogitHeader& header() const { return header_; }
-  // One window with the rows scaled to a sum of 1: F16 rounds each probability by up to a thousandth or so of itself.
+  // One window with the rows scaled to a sum of 1: F16 rounds each probability by up to a
+  // thousandth or so of itself.
   SparseLogits window(std::int64_t index) const;
 
  private:

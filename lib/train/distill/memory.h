@@ -1,5 +1,6 @@
-// Training allocates and frees the same large blocks in every step. By default glibc returns each to the system and takes it back page
-// by page, zeroed; while an AllocationReuse lives freed memory stays in the process. Process-wide: one at a time.
+// Training allocates and frees the same large blocks in every step. By default glibc returns each
+// to the system and takes it back page by page, zeroed; while an AllocationReuse lives freed memory
+// stays in the process. Process-wide: one at a time.
 #pragma once
 
 namespace espalier::distill {

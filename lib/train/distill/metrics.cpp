@@ -14,13 +14,16 @@ namespace espalier::distill {
 
 namespace fs = std::filesystem;
 
-MetricsLog::MetricsLog(const std::string& path, std::uint64_t keep_bytes) : path_(path), bytes_(keep_bytes) {
+MetricsLog::MetricsLog(const std::string& path, std::uint64_t keep_bytes)
+    : path_(path), bytes_(keep_bytes) {
   std::error_code error;
   const std::uint64_t have = fs::exists(path) ? fs::file_size(path, error) : 0;
-  ESP_CHECK(have >= keep_bytes, input, path, ": has ", have, " bytes, but the checkpoint was written after ", keep_bytes,
+  ESP_CHECK(have >= keep_bytes, input, path, ": has ", have,
+            " bytes, but the checkpoint was written after ", keep_bytes,
             "; it was changed since: remove the output directory to start over");
   if (have > keep_bytes) fs::resize_file(path, keep_bytes, error);
-  ESP_CHECK(!error, input, path, ": cannot be cut back to ", keep_bytes, " bytes: ", error.message());
+  ESP_CHECK(!error, input, path, ": cannot be cut back to ", keep_bytes,
+            " bytes: ", error.message());
   file_ = std::fopen(path.c_str(), "ab");
   ESP_CHECK(file_ != nullptr, input, path, ": cannot open for writing: ", std::strerror(errno));
 }
@@ -30,10 +33,13 @@ MetricsLog::~MetricsLog() {
 
 void MetricsLog::write(const StepMetrics& m) {
   using core::number;
-  const std::string line = "{\"step\":" + std::to_string(m.step) + ",\"tokens\":" + std::to_string(m.tokens) + ",\"loss\":" + number(m.loss) +
-                           ",\"kl\":" + number(m.kl) + ",\"ce\":" + number(m.ce) + ",\"learning_rate\":" + number(m.learning_rate) +
-                           ",\"grad_norm\":" + number(m.grad_norm) + ",\"tokens_per_second\":" + number(m.tokens_per_second) + "}\n";
-  const bool whole = std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0;
+  const std::string line =
+      "{\"step\":" + std::to_string(m.step) + ",\"tokens\":" + std::to_string(m.tokens) +
+      ",\"loss\":" + number(m.loss) + ",\"kl\":" + number(m.kl) + ",\"ce\":" + number(m.ce) +
+      ",\"learning_rate\":" + number(m.learning_rate) + ",\"grad_norm\":" + number(m.grad_norm) +
+      ",\"tokens_per_second\":" + number(m.tokens_per_second) + "}\n";
+  const bool whole =
+      std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0;
   ESP_CHECK(whole, input, path_, ": cannot write: ", std::strerror(errno));
   bytes_ += line.size();
 }
@@ -43,11 +49,13 @@ double median_speed(const std::string& path) {
   std::vector<double> speeds;
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_object() && json.contains("tokens_per_second") && json["tokens_per_second"].is_number())
+    if (json.is_object() && json.contains("tokens_per_second") &&
+        json["tokens_per_second"].is_number())
       speeds.push_back(json["tokens_per_second"].get<double>());
   }
   if (speeds.empty()) return 0;
-  std::nth_element(speeds.begin(), speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2), speeds.end());
+  std::nth_element(speeds.begin(), speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2),
+                   speeds.end());
   return speeds[speeds.size() / 2];
 }
 

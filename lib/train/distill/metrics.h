@@ -1,4 +1,5 @@
-// metrics.jsonl: one JSON object a step. The only file of a run that holds times; nothing hashes it.
+// metrics.jsonl: one JSON object a step. The only file of a run that holds times; nothing hashes
+// it.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -15,7 +16,8 @@ struct StepMetrics {
 
 class MetricsLog {
  public:
-  // Keeps the first `keep_bytes` bytes of an existing file (what the checkpoint knows of) and appends after them.
+  // Keeps the first `keep_bytes` bytes of an existing file (what the checkpoint knows of) and
+  // appends after them.
   MetricsLog(const std::string& path, std::uint64_t keep_bytes);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;

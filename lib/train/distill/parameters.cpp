@@ -10,15 +10,19 @@ namespace {
 using torch::Tensor;
 constexpr std::int64_t kAlign = 16;  // floats: 64 bytes
 
-// Zeroed, on huge pages where the system allows it: the optimizer and the products with embeddings walk hundreds of megabytes.
+// Zeroed, on huge pages where the system allows it: the optimizer and the products with embeddings
+// walk hundreds of megabytes.
 Tensor flat_buffer(std::int64_t n) {
   const Tensor out = torch::empty({n});
 #if defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t kPage = 2 << 20;
   const auto begin = (reinterpret_cast<std::uintptr_t>(out.data_ptr()) + kPage - 1) / kPage * kPage;
-  const auto end = (reinterpret_cast<std::uintptr_t>(out.data_ptr()) + static_cast<std::uintptr_t>(n) * sizeof(float)) / kPage * kPage;
+  const auto end = (reinterpret_cast<std::uintptr_t>(out.data_ptr()) +
+                    static_cast<std::uintptr_t>(n) * sizeof(float)) /
+                   kPage * kPage;
   // Advice only: a system without huge pages does as well with small ones.
-  if (begin < end) static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
+  if (begin < end)
+    static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
 #endif
   return out.zero_();
 }
@@ -31,7 +35,8 @@ Parameters::Parameters(model::Transformer& model, bool train_embeddings, double 
   std::vector<std::pair<arch::TensorRef, std::int64_t>> places;
   for (const arch::TensorRef& ref : arch::tensors(model.arch(), model.dims())) {
     Tensor& weight = model.weight(ref.spec->role, ref.layer);
-    if (!weight.requires_grad() || weight.numel() == 0 || (!train_embeddings && ref.spec->role == arch::Role::token_embd)) {
+    if (!weight.requires_grad() || weight.numel() == 0 ||
+        (!train_embeddings && ref.spec->role == arch::Role::token_embd)) {
       weight.set_requires_grad(false);
       continue;
     }
@@ -44,7 +49,9 @@ Parameters::Parameters(model::Transformer& model, bool train_embeddings, double 
   second_ = flat_buffer(total);
   for (const auto& [ref, begin] : places) {
     Tensor& weight = model.weight(ref.spec->role, ref.layer);
-    const auto view = [&, at = begin](const Tensor& flat) { return flat.narrow(0, at, weight.numel()).view(weight.sizes()).detach(); };
+    const auto view = [&, at = begin](const Tensor& flat) {
+      return flat.narrow(0, at, weight.numel()).view(weight.sizes()).detach();
+    };
     Tensor value = view(values_);
     value.copy_(weight);
     value.set_requires_grad(true);

@@ -1,5 +1,6 @@
-// The trained parameters of a model in one flat buffer each for values, gradients and the optimizer's two moments. The model's weights
-// and their gradients become views of it, so backward fills it, one loop updates it, and a checkpoint is four numbers and three writes.
+// The trained parameters of a model in one flat buffer each for values, gradients and the
+// optimizer's two moments. The model's weights and their gradients become views of it, so backward
+// fills it, one loop updates it, and a checkpoint is four numbers and three writes.
 #pragma once
 #include <torch/types.h>
 
@@ -13,8 +14,8 @@ namespace espalier::distill {
 
 class Parameters {
  public:
-  // Trainable weights of `model` in the order of its table, each starting at a multiple of 64 bytes; the others lose requires_grad.
-  // Matrices are decayed, vectors (norm gains) are not.
+  // Trainable weights of `model` in the order of its table, each starting at a multiple of 64
+  // bytes; the others lose requires_grad. Matrices are decayed, vectors (norm gains) are not.
   Parameters(model::Transformer& model, bool train_embeddings, double weight_decay);
 
   std::int64_t size() const { return values_.numel(); }

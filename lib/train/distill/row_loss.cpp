@@ -1,5 +1,5 @@
-// Vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so that their error
-// does not grow with the vocabulary.
+// Vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so
+// that their error does not grow with the vocabulary.
 #include "distill/row_loss.h"
 
 #include <algorithm>
@@ -37,14 +37,16 @@ ESP_VECTOR_CLONES float largest(const float* x, std::int64_t n) {
 }
 
 // sum exp((x - top) * inverse_temperature)
-ESP_VECTOR_CLONES double exp_sum(const float* x, std::int64_t n, float top, float inverse_temperature) {
+ESP_VECTOR_CLONES double exp_sum(const float* x, std::int64_t n, float top,
+                                 float inverse_temperature) {
   double total = 0;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t end = std::min(begin + kBlock, n);
     Float8 sum = {};
     float rest = 0;
     std::int64_t i = begin;
-    for (; i + kWidth <= end; i += kWidth) sum += fast_exp((load8(x + i) - top) * inverse_temperature);
+    for (; i + kWidth <= end; i += kWidth)
+      sum += fast_exp((load8(x + i) - top) * inverse_temperature);
     for (; i < end; ++i) rest += fast_exp((x[i] - top) * inverse_temperature);
     total += static_cast<double>(sum8(sum) + rest);
   }
@@ -74,7 +76,8 @@ struct TeacherSums {
   double distance = 0;  // sum e * (t - s)
 };
 // Stores e over the teacher's logits.
-ESP_VECTOR_CLONES TeacherSums teacher_sums(float* teacher, const float* student, std::int64_t n, float top, float inverse_temperature) {
+ESP_VECTOR_CLONES TeacherSums teacher_sums(float* teacher, const float* student, std::int64_t n,
+                                           float top, float inverse_temperature) {
   TeacherSums total;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t end = std::min(begin + kBlock, n);
@@ -100,19 +103,22 @@ ESP_VECTOR_CLONES TeacherSums teacher_sums(float* teacher, const float* student,
 }
 
 // student = a * student - b * teacher
-ESP_VECTOR_CLONES void difference(float* student, const float* teacher, std::int64_t n, float a, float b) {
+ESP_VECTOR_CLONES void difference(float* student, const float* teacher, std::int64_t n, float a,
+                                  float b) {
   for (std::int64_t i = 0; i < n; ++i) student[i] = a * student[i] - b * teacher[i];
 }
 ESP_VECTOR_CLONES void scale(float* x, std::int64_t n, float a) {
   for (std::int64_t i = 0; i < n; ++i) x[i] *= a;
 }
 // student (logits) = c * exp(s - top) + a * exp((s - top) / temperature) - b * teacher
-ESP_VECTOR_CLONES void tempered_gradient(float* student, const float* teacher, std::int64_t n, float top, float inverse_temperature, float c, float a,
+ESP_VECTOR_CLONES void tempered_gradient(float* student, const float* teacher, std::int64_t n,
+                                         float top, float inverse_temperature, float c, float a,
                                          float b) {
   std::int64_t i = 0;
   for (; i + kWidth <= n; i += kWidth) {
     const Float8 x = load8(student + i) - top;
-    store8(student + i, c * fast_exp(x) + a * fast_exp(x * inverse_temperature) - b * load8(teacher + i));
+    store8(student + i,
+           c * fast_exp(x) + a * fast_exp(x * inverse_temperature) - b * load8(teacher + i));
   }
   for (; i < n; ++i) {
     const float x = student[i] - top;
@@ -121,18 +127,21 @@ ESP_VECTOR_CLONES void tempered_gradient(float* student, const float* teacher, s
 }
 
 // x (logits) = c * exp(x - top) + a * exp((x - top) / temperature)
-ESP_VECTOR_CLONES void tempered_sum(float* x, std::int64_t n, float top, float inverse_temperature, float c, float a) {
+ESP_VECTOR_CLONES void tempered_sum(float* x, std::int64_t n, float top, float inverse_temperature,
+                                    float c, float a) {
   std::int64_t i = 0;
   for (; i + kWidth <= n; i += kWidth) {
     const Float8 v = load8(x + i) - top;
     store8(x + i, c * fast_exp(v) + a * fast_exp(v * inverse_temperature));
   }
-  for (; i < n; ++i) x[i] = c * fast_exp(x[i] - top) + a * fast_exp((x[i] - top) * inverse_temperature);
+  for (; i < n; ++i)
+    x[i] = c * fast_exp(x[i] - top) + a * fast_exp((x[i] - top) * inverse_temperature);
 }
 
 }  // namespace
 
-RowLoss row_loss(float* student, float* teacher, std::int64_t vocab, std::int64_t target, const RowWeights& weights) {
+RowLoss row_loss(float* student, float* teacher, std::int64_t vocab, std::int64_t target,
+                 const RowWeights& weights) {
   RowLoss out;
   if (target < 0) {
     std::fill_n(student, vocab, 0.0f);
@@ -149,29 +158,33 @@ RowLoss row_loss(float* student, float* teacher, std::int64_t vocab, std::int64_
   }
   // log p_T - log p_S = (t - s) / T - ((teacher_top - top) / T + log sum_T - log sum_S)
   const auto divergence = [&](double student_exps) {
-    return t.distance / t.exps * inverse - ((static_cast<double>(teacher_top) - top) * inverse + std::log(t.exps) - std::log(student_exps));
+    return t.distance / t.exps * inverse - ((static_cast<double>(teacher_top) - top) * inverse +
+                                            std::log(t.exps) - std::log(student_exps));
   };
   if (teacher == nullptr || temperature == 1.0f) {
     const double exps = exp_in_place(student, vocab, top);
     out.ce = std::log(exps) + top - target_logit;
     if (teacher != nullptr) {
       out.kl = divergence(exps);
-      difference(student, teacher, vocab, f((weights.ce + weights.kl) / exps), f(weights.kl / t.exps));
+      difference(student, teacher, vocab, f((weights.ce + weights.kl) / exps),
+                 f(weights.kl / t.exps));
     } else {
       scale(student, vocab, f(weights.ce / exps));
     }
   } else {
-    const double exps = exp_sum(student, vocab, top, 1.0f), tempered = exp_sum(student, vocab, top, inverse);
+    const double exps = exp_sum(student, vocab, top, 1.0f),
+                 tempered = exp_sum(student, vocab, top, inverse);
     out.ce = std::log(exps) + top - target_logit;
     out.kl = static_cast<double>(temperature) * temperature * divergence(tempered);
-    tempered_gradient(student, teacher, vocab, top, inverse, f(weights.ce / exps), f(weights.kl * temperature / tempered),
-                      f(weights.kl * temperature / t.exps));
+    tempered_gradient(student, teacher, vocab, top, inverse, f(weights.ce / exps),
+                      f(weights.kl * temperature / tempered), f(weights.kl * temperature / t.exps));
   }
   student[target] -= weights.ce;
   return out;
 }
 
-RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch, std::int64_t vocab, std::int64_t target, const RowWeights& weights) {
+RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch,
+                        std::int64_t vocab, std::int64_t target, const RowWeights& weights) {
   RowLoss out;
   if (target < 0) {
     std::fill_n(student, vocab, 0.0f);
@@ -182,7 +195,8 @@ RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch
   const bool tempered = temperature != 1.0f;
   const auto f = [](double x) { return static_cast<float>(x); };
   const double whole = tempered ? exp_sum(student, vocab, top, 1.0f) : 0;  // at temperature 1
-  // Out of the way, so that the rest is summed up itself: 1 minus what is in K would lose a small one.
+  // Out of the way, so that the rest is summed up itself: 1 minus what is in K would lose a small
+  // one.
   double inside = 0;
   for (std::int64_t i = 0; i < teacher.k; ++i) {
     float& logit = student[teacher.ids[i]];
@@ -190,18 +204,21 @@ RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch
     inside += std::exp(static_cast<double>(logit - top) * inverse);
     logit = -std::numeric_limits<float>::infinity();
   }
-  const double others = tempered ? exp_sum(student, vocab, top, inverse) : exp_in_place(student, vocab, top);
+  const double others =
+      tempered ? exp_sum(student, vocab, top, inverse) : exp_in_place(student, vocab, top);
   const double exps = inside + others, log_exps = std::log(exps), ones = tempered ? whole : exps;
   out.ce = std::log(ones) + top - target_logit;
   for (std::int64_t i = 0; i < teacher.k; ++i) {
     const double log_p = teacher.log_probabilities[i];
-    out.kl += std::exp(log_p) * (log_p - (static_cast<double>(scratch[i] - top) * inverse - log_exps));
+    out.kl +=
+        std::exp(log_p) * (log_p - (static_cast<double>(scratch[i] - top) * inverse - log_exps));
   }
   const double rest = teacher.rest;
   if (rest > 0) out.kl += rest * (std::log(rest) - (std::log(others) - log_exps));
   out.kl *= static_cast<double>(temperature) * temperature;
 
-  const double ce_scale = weights.ce / ones, kl_scale = weights.kl * temperature / exps, rest_scale = rest > 0 ? weights.kl * temperature * rest / others : 0;
+  const double ce_scale = weights.ce / ones, kl_scale = weights.kl * temperature / exps,
+               rest_scale = rest > 0 ? weights.kl * temperature * rest / others : 0;
   if (tempered) {
     tempered_sum(student, vocab, top, inverse, f(ce_scale), f(kl_scale - rest_scale));
   } else {
@@ -209,7 +226,9 @@ RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch
   }
   for (std::int64_t i = 0; i < teacher.k; ++i) {
     const double x = static_cast<double>(scratch[i]) - top;
-    student[teacher.ids[i]] = f(ce_scale * std::exp(x) + kl_scale * std::exp(x * inverse) - weights.kl * temperature * std::exp(static_cast<double>(teacher.log_probabilities[i])));
+    student[teacher.ids[i]] =
+        f(ce_scale * std::exp(x) + kl_scale * std::exp(x * inverse) -
+          weights.kl * temperature * std::exp(static_cast<double>(teacher.log_probabilities[i])));
   }
   student[target] -= weights.ce;
   return out;

@@ -16,78 +16,118 @@ using Json = nlohmann::ordered_json;
 
 void check_options(const TrainOptions& o, bool has_teacher) {
   ESP_CHECK(o.tokens > 0, usage, "tokens: ", o.tokens, " to train on; give a positive number");
-  ESP_CHECK(o.batch > 0 && o.accumulation > 0 && o.checkpoint_every > 0, usage, "batch ", o.batch, ", accumulation ", o.accumulation,
-            " and checkpoint_every ", o.checkpoint_every, " must be positive");
+  ESP_CHECK(o.batch > 0 && o.accumulation > 0 && o.checkpoint_every > 0, usage, "batch ", o.batch,
+            ", accumulation ", o.accumulation, " and checkpoint_every ", o.checkpoint_every,
+            " must be positive");
   ESP_CHECK(o.sequence >= 2, usage, "sequence ", o.sequence, ": a window needs at least 2 tokens");
-  ESP_CHECK(o.learning_rate > 0 && o.final_learning_rate_ratio >= 0 && o.warmup_ratio >= 0 && o.warmup_ratio <= 1, usage, "learning_rate ",
-            o.learning_rate, ", final_learning_rate_ratio ", o.final_learning_rate_ratio, ", warmup_ratio ", o.warmup_ratio, ": out of range");
-  ESP_CHECK(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.epsilon > 0 && o.weight_decay >= 0 && o.clip_norm >= 0, usage,
-            "beta1 ", o.beta1, ", beta2 ", o.beta2, ", epsilon ", o.epsilon, ", weight_decay ", o.weight_decay, ", clip_norm ", o.clip_norm,
+  ESP_CHECK(o.learning_rate > 0 && o.final_learning_rate_ratio >= 0 && o.warmup_ratio >= 0 &&
+                o.warmup_ratio <= 1,
+            usage, "learning_rate ", o.learning_rate, ", final_learning_rate_ratio ",
+            o.final_learning_rate_ratio, ", warmup_ratio ", o.warmup_ratio, ": out of range");
+  ESP_CHECK(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.epsilon > 0 &&
+                o.weight_decay >= 0 && o.clip_norm >= 0,
+            usage, "beta1 ", o.beta1, ", beta2 ", o.beta2, ", epsilon ", o.epsilon,
+            ", weight_decay ", o.weight_decay, ", clip_norm ", o.clip_norm, ": out of range");
+  ESP_CHECK(o.temperature > 0 && o.kl_weight >= 0 && o.ce_weight >= 0 && o.vocab_chunk >= 0 &&
+                o.tokens_at_once > 0,
+            usage, "temperature ", o.temperature, ", kl_weight ", o.kl_weight, ", ce_weight ",
+            o.ce_weight, ", vocab_chunk ", o.vocab_chunk, ", tokens_at_once ", o.tokens_at_once,
             ": out of range");
-  ESP_CHECK(o.temperature > 0 && o.kl_weight >= 0 && o.ce_weight >= 0 && o.vocab_chunk >= 0 && o.tokens_at_once > 0, usage, "temperature ", o.temperature, ", kl_weight ",
-            o.kl_weight, ", ce_weight ", o.ce_weight, ", vocab_chunk ", o.vocab_chunk, ", tokens_at_once ", o.tokens_at_once, ": out of range");
-  ESP_CHECK(o.ce_weight > 0 || (has_teacher && o.kl_weight > 0), usage, "nothing to train for: ",
-            has_teacher ? "kl_weight and ce_weight are 0" : "there is no teacher and ce_weight is 0");
+  ESP_CHECK(
+      o.ce_weight > 0 || (has_teacher && o.kl_weight > 0), usage, "nothing to train for: ",
+      has_teacher ? "kl_weight and ce_weight are 0" : "there is no teacher and ce_weight is 0");
   static_cast<void>(loss_by_name(o.loss));
 }
 
 torch::ScalarType matmul_dtype(const std::string& precision) {
   if (precision == "float32") return torch::kFloat32;
   if (precision == "bfloat16") return torch::kBFloat16;
-  ESP_CHECK(precision == "auto", usage, "precision '", precision, "': expected auto, float32 or bfloat16");
+  ESP_CHECK(precision == "auto", usage, "precision '", precision,
+            "': expected auto, float32 or bfloat16");
 #if defined(__x86_64__)
-  // Every processor with AMX has AVX512_BF16 too. Without either, bfloat16 products are several times slower than float32.
+  // Every processor with AMX has AVX512_BF16 too. Without either, bfloat16 products are several
+  // times slower than float32.
   if (__builtin_cpu_supports("avx512bf16")) return torch::kBFloat16;
 #endif
   return torch::kFloat32;
 }
 
 Json options_json(const TrainOptions& o, torch::ScalarType dtype) {
-  return Json{{"tokens", o.tokens}, {"batch", o.batch}, {"sequence", o.sequence}, {"accumulation", o.accumulation},
-              {"learning_rate", o.learning_rate}, {"final_learning_rate_ratio", o.final_learning_rate_ratio}, {"warmup_ratio", o.warmup_ratio},
-              {"beta1", o.beta1}, {"beta2", o.beta2}, {"epsilon", o.epsilon}, {"weight_decay", o.weight_decay}, {"clip_norm", o.clip_norm},
-              {"kl_weight", o.kl_weight}, {"ce_weight", o.ce_weight}, {"temperature", o.temperature}, {"loss", o.loss},
-              {"precision", dtype == torch::kFloat32 ? "float32" : "bfloat16"}, {"vocab_chunk", o.vocab_chunk}, {"tokens_at_once", o.tokens_at_once},
-              {"train_embeddings", o.train_embeddings}, {"seed", o.seed}};
+  return Json{{"tokens", o.tokens},
+              {"batch", o.batch},
+              {"sequence", o.sequence},
+              {"accumulation", o.accumulation},
+              {"learning_rate", o.learning_rate},
+              {"final_learning_rate_ratio", o.final_learning_rate_ratio},
+              {"warmup_ratio", o.warmup_ratio},
+              {"beta1", o.beta1},
+              {"beta2", o.beta2},
+              {"epsilon", o.epsilon},
+              {"weight_decay", o.weight_decay},
+              {"clip_norm", o.clip_norm},
+              {"kl_weight", o.kl_weight},
+              {"ce_weight", o.ce_weight},
+              {"temperature", o.temperature},
+              {"loss", o.loss},
+              {"precision", dtype == torch::kFloat32 ? "float32" : "bfloat16"},
+              {"vocab_chunk", o.vocab_chunk},
+              {"tokens_at_once", o.tokens_at_once},
+              {"train_embeddings", o.train_embeddings},
+              {"seed", o.seed}};
 }
 
 void check_vocabularies(const Checkpoint& teacher, const Checkpoint& student) {
-  ESP_CHECK(teacher.dims().vocab == student.dims().vocab, input, "teacher ", teacher.path(), " has a vocabulary of ", teacher.dims().vocab,
-            ", student ", student.path(), " of ", student.dims().vocab, ": distillation compares their distributions token by token");
-  ESP_CHECK(text::same_vocabulary(teacher.tokenizer(), student.tokenizer()), input, "teacher ", teacher.path(), " and student ", student.path(),
+  ESP_CHECK(teacher.dims().vocab == student.dims().vocab, input, "teacher ", teacher.path(),
+            " has a vocabulary of ", teacher.dims().vocab, ", student ", student.path(), " of ",
+            student.dims().vocab, ": distillation compares their distributions token by token");
+  ESP_CHECK(text::same_vocabulary(teacher.tokenizer(), student.tokenizer()), input, "teacher ",
+            teacher.path(), " and student ", student.path(),
             " have different tokenizers: distillation compares their distributions token by token");
 }
 
 void check_tokens(const data::Corpus& corpus, const Checkpoint& student) {
   for (std::size_t i = 0; i < corpus.tokens.size(); ++i)
-    ESP_CHECK(corpus.tokens[i] >= 0 && corpus.tokens[i] < student.dims().vocab, input, corpus.path, ": token ", i, " is ", corpus.tokens[i],
-              ", the model has ", student.dims().vocab);
+    ESP_CHECK(corpus.tokens[i] >= 0 && corpus.tokens[i] < student.dims().vocab, input, corpus.path,
+              ": token ", i, " is ", corpus.tokens[i], ", the model has ", student.dims().vocab);
 }
 
-// Loss, temperature, and that every window of the run is there. All epochs have the same ones: the first tells.
-void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus, const TrainOptions& o) {
-  ESP_CHECK(loss_by_name(o.loss).sparse, usage, "loss ", o.loss, " compares the teacher's probability of every token with the student's, ", path, " holds the ", cached.shape().k,
+// Loss, temperature, and that every window of the run is there. All epochs have the same ones: the
+// first tells.
+void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus,
+                  const TrainOptions& o) {
+  ESP_CHECK(loss_by_name(o.loss).sparse, usage, "loss ", o.loss,
+            " compares the teacher's probability of every token with the student's, ", path,
+            " holds the ", cached.shape().k,
             " likeliest ones alone; train with loss forward_kl, or with --teacher");
-  ESP_CHECK(cached.shape().temperature == o.temperature, usage, path, ": log-probabilities at temperature ", cached.shape().temperature, ", the training has temperature ",
-            o.temperature, ": the kept ones do not determine another; make another cache, or set `temperature: ", cached.shape().temperature, "`");
-  const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), o.sequence, o.seed);
-  const std::int64_t per_step = o.batch * o.accumulation, steps = (o.tokens + per_step * o.sequence - 1) / (per_step * o.sequence);
+  ESP_CHECK(cached.shape().temperature == o.temperature, usage, path,
+            ": log-probabilities at temperature ", cached.shape().temperature,
+            ", the training has temperature ", o.temperature,
+            ": the kept ones do not determine another; make another cache, or set `temperature: ",
+            cached.shape().temperature, "`");
+  const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), o.sequence,
+                                    o.seed);
+  const std::int64_t per_step = o.batch * o.accumulation,
+                     steps = (o.tokens + per_step * o.sequence - 1) / (per_step * o.sequence);
   const std::int64_t needed = std::min(steps * per_step, sampler.windows_per_epoch());
   for (std::int64_t w = 0; w < needed; ++w)
-    ESP_CHECK(cached.has(cached.on_grid(sampler.start_from_end(w))), input, path, ": holds ", cached.windows(), " windows of ", o.sequence, " tokens, the training reads ", needed,
-              " and window ", w, " of them is not there; cache --tokens ", needed * o.sequence, " with the same seed, or the whole text");
+    ESP_CHECK(cached.has(cached.on_grid(sampler.start_from_end(w))), input, path, ": holds ",
+              cached.windows(), " windows of ", o.sequence, " tokens, the training reads ", needed,
+              " and window ", w, " of them is not there; cache --tokens ", needed * o.sequence,
+              " with the same seed, or the whole text");
 }
 
 }  // namespace
 
 Setup prepare(const TrainInput& input, const TrainOptions& options) {
   const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
-  ESP_CHECK(!(has_teacher && has_cached), usage, "a teacher and cached logits of one: give one of them");
+  ESP_CHECK(!(has_teacher && has_cached), usage,
+            "a teacher and cached logits of one: give one of them");
   check_options(options, has_teacher || has_cached);
   ESP_CHECK(!input.out.empty(), usage, "no output directory given");
-  ESP_CHECK(!core::same_file(input.out, input.student) && !(has_teacher && core::same_file(input.out, input.teacher)) && !(has_cached && core::same_file(input.out, input.cached)),
-            usage, input.out,
-            ": the output is an input; choose another directory");
+  ESP_CHECK(!core::same_file(input.out, input.student) &&
+                !(has_teacher && core::same_file(input.out, input.teacher)) &&
+                !(has_cached && core::same_file(input.out, input.cached)),
+            usage, input.out, ": the output is an input; choose another directory");
   const torch::ScalarType dtype = matmul_dtype(options.precision);
   Checkpoint student = Checkpoint::open(input.student);
   std::optional<Checkpoint> teacher;
@@ -95,8 +135,8 @@ Setup prepare(const TrainInput& input, const TrainOptions& options) {
     teacher.emplace(Checkpoint::open(input.teacher));
     check_vocabularies(*teacher, student);
   }
-  ESP_CHECK(options.sequence <= student.dims().positions, usage, "sequence ", options.sequence, " is longer than the student's context of ",
-            student.dims().positions);
+  ESP_CHECK(options.sequence <= student.dims().positions, usage, "sequence ", options.sequence,
+            " is longer than the student's context of ", student.dims().positions);
 
   const text::Tokenizer tokenizer(student.tokenizer());
   data::Corpus corpus = data::load_corpus(input.text, tokenizer);
@@ -121,10 +161,18 @@ Setup prepare(const TrainInput& input, const TrainOptions& options) {
     manifest.inputs["held_out"] = held_out.sha256;
   }
   manifest.options = options_json(options, dtype);
-  const std::string run = hash::sha256(Json{{"inputs", manifest.inputs}, {"options", manifest.options}}.dump());
+  const std::string run =
+      hash::sha256(Json{{"inputs", manifest.inputs}, {"options", manifest.options}}.dump());
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation;
-  return Setup{std::move(student), std::move(teacher), std::move(cached), std::move(corpus), dtype, (options.tokens + per_step - 1) / per_step, per_step,
-               std::move(manifest), run};
+  return Setup{std::move(student),
+               std::move(teacher),
+               std::move(cached),
+               std::move(corpus),
+               dtype,
+               (options.tokens + per_step - 1) / per_step,
+               per_step,
+               std::move(manifest),
+               run};
 }
 
 }  // namespace espalier::distill

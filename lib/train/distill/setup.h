@@ -1,4 +1,5 @@
-// Everything a run needs before its first step, opened and checked: models, text, and the identity by which a checkpoint knows its run.
+// Everything a run needs before its first step, opened and checked: models, text, and the identity
+// by which a checkpoint knows its run.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -25,9 +26,10 @@ struct Setup {
   std::string run;                // sha256 of inputs and options
 };
 
-// Refuses (Error): options out of range, unknown loss, a loss that cached logits do not determine, logits of another text, tokenizer, sequence or
-// temperature or without the windows that the run draws, teacher and student of different vocabularies, text shorter than a window, text
-// that holds held-out text, an output that is one of the inputs.
+// Refuses (Error): options out of range, unknown loss, a loss that cached logits do not determine,
+// logits of another text, tokenizer, sequence or temperature or without the windows that the run
+// draws, teacher and student of different vocabularies, text shorter than a window, text that holds
+// held-out text, an output that is one of the inputs.
 Setup prepare(const TrainInput& input, const TrainOptions& options);
 
 }  // namespace espalier::distill

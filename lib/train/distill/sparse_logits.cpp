@@ -1,4 +1,5 @@
-// The k largest of all logits are the k largest of (the k largest so far, the k largest of the next block); what falls out joins the rest.
+// The k largest of all logits are the k largest of (the k largest so far, the k largest of the next
+// block); what falls out joins the rest.
 #include "distill/sparse_logits.h"
 
 #include <algorithm>
@@ -16,9 +17,9 @@ constexpr double kNone = -std::numeric_limits<double>::infinity();
 
 // Of some tokens, over the blocks seen so far.
 struct Running {
-  Tensor values;  // [rows, <= k]
-  Tensor ids;     // int32, like values
-  Tensor rest;    // float64 [rows]: log of the sum of exp(logit) of all others
+  Tensor values;       // [rows, <= k]
+  Tensor ids;          // int32, like values
+  Tensor rest;         // float64 [rows]: log of the sum of exp(logit) of all others
   std::int64_t begin;  // row of the first
 };
 
@@ -27,8 +28,11 @@ Tensor log_sum(const Tensor& x) { return torch::logsumexp(x.to(torch::kFloat64),
 void take_block(Running& running, Tensor& logits, std::int64_t first_id, std::int64_t k) {
   const std::int64_t count = logits.size(1), best = std::min(k, count);
   const auto [top, place] = logits.topk(best, -1, true, false);
-  Tensor values = torch::cat({running.values, top}, 1), ids = torch::cat({running.ids, (place + first_id).to(torch::kInt32)}, 1);
-  if (best < count) running.rest = torch::logaddexp(running.rest, torch::logsumexp(logits.scatter_(1, place, kNone), -1).to(torch::kFloat64));
+  Tensor values = torch::cat({running.values, top}, 1),
+         ids = torch::cat({running.ids, (place + first_id).to(torch::kInt32)}, 1);
+  if (best < count)
+    running.rest = torch::logaddexp(
+        running.rest, torch::logsumexp(logits.scatter_(1, place, kNone), -1).to(torch::kFloat64));
   if (values.size(1) > k) {
     const auto [kept, at] = values.topk(k, -1, true, false);
     running.rest = torch::logaddexp(running.rest, log_sum(values.scatter_(1, at, kNone)));
@@ -41,7 +45,8 @@ void take_block(Running& running, Tensor& logits, std::int64_t first_id, std::in
 
 }  // namespace
 
-SparseLogits top_logits(const model::Transformer& model, const Tensor& hidden, std::int64_t k, double temperature, std::int64_t batch) {
+SparseLogits top_logits(const model::Transformer& model, const Tensor& hidden, std::int64_t k,
+                        double temperature, std::int64_t batch) {
   torch::NoGradGuard no_grad;
   const std::int64_t n = hidden.size(0), V = model.dims().vocab;
   ESP_CHECK(k >= 1 && k <= V, internal, "the ", k, " likeliest of ", V, " tokens");
@@ -50,7 +55,8 @@ SparseLogits top_logits(const model::Transformer& model, const Tensor& hidden, s
   std::vector<Running> all;
   for (std::int64_t begin = 0; begin < n;) {
     const std::int64_t rows = std::min({kTokenBlock, n - begin, batch - begin % batch});
-    all.push_back({torch::empty({rows, 0}), torch::empty({rows, 0}, torch::kInt32), torch::full({rows}, kNone, torch::kFloat64), begin});
+    all.push_back({torch::empty({rows, 0}), torch::empty({rows, 0}, torch::kInt32),
+                   torch::full({rows}, kNone, torch::kFloat64), begin});
     begin += rows;
   }
   for (std::int64_t first = 0; first < V; first += kVocabBlock) {
@@ -65,10 +71,12 @@ SparseLogits top_logits(const model::Transformer& model, const Tensor& hidden, s
   SparseLogits out{torch::empty({n, k}, torch::kInt32), torch::empty({n, k}), torch::empty({n})};
   for (Running& running : all) {
     const std::int64_t rows = running.rest.size(0), begin = running.begin;
-    const Tensor values = running.values.to(torch::kFloat64), total = torch::logaddexp(torch::logsumexp(values, -1), running.rest);
+    const Tensor values = running.values.to(torch::kFloat64),
+                 total = torch::logaddexp(torch::logsumexp(values, -1), running.rest);
     const auto [ids, order] = running.ids.sort(1);
     out.ids.narrow(0, begin, rows).copy_(ids);
-    out.log_probabilities.narrow(0, begin, rows).copy_((values - total.unsqueeze(1)).gather(1, order).clamp_max(0.0));
+    out.log_probabilities.narrow(0, begin, rows)
+        .copy_((values - total.unsqueeze(1)).gather(1, order).clamp_max(0.0));
     out.rest.narrow(0, begin, rows).copy_((running.rest - total).exp());
     running = {};
   }

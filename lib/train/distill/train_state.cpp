@@ -21,7 +21,9 @@ constexpr const char* kFormat = "espalier-train-state-1";
 constexpr std::string_view kPrefix = "step-";
 
 std::string root(const std::string& out) { return out + "/checkpoint"; }
-std::string place(const std::string& out, std::int64_t step) { return root(out) + "/step-" + std::to_string(step); }
+std::string place(const std::string& out, std::int64_t step) {
+  return root(out) + "/step-" + std::to_string(step);
+}
 
 // Steps of the complete checkpoints, ascending.
 std::vector<std::int64_t> steps(const std::string& out) {
@@ -31,7 +33,8 @@ std::vector<std::int64_t> steps(const std::string& out) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with(kPrefix)) continue;
     std::int64_t step = 0;
-    const auto [end, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+    const auto [end, bad] =
+        std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
     if (bad == std::errc() && end == name.data() + name.size()) found.push_back(step);
   }
   std::sort(found.begin(), found.end());
@@ -43,9 +46,13 @@ struct Part {
   float* values;
 };
 std::vector<Part> parts(Parameters& p) {
-  return {{"parameters.f32", p.values()}, {"first_moment.f32", p.first_moment()}, {"second_moment.f32", p.second_moment()}};
+  return {{"parameters.f32", p.values()},
+          {"first_moment.f32", p.first_moment()},
+          {"second_moment.f32", p.second_moment()}};
 }
-std::span<std::byte> bytes_of(float* values, std::int64_t n) { return std::as_writable_bytes(std::span(values, static_cast<std::size_t>(n))); }
+std::span<std::byte> bytes_of(float* values, std::int64_t n) {
+  return std::as_writable_bytes(std::span(values, static_cast<std::size_t>(n)));
+}
 
 }  // namespace
 
@@ -53,7 +60,8 @@ void save_state(const std::string& out, const TrainState& state, Parameters& par
   std::error_code error;
   fs::create_directories(root(out), error);
   ESP_CHECK(!error, input, root(out), ": cannot create the directory: ", error.message());
-  core::require_free_disk(root(out), 3 * static_cast<std::uint64_t>(parameters.size()) * sizeof(float) + (1 << 20));
+  core::require_free_disk(
+      root(out), 3 * static_cast<std::uint64_t>(parameters.size()) * sizeof(float) + (1 << 20));
   const std::string staging = root(out) + "/incomplete";
   fs::remove_all(staging, error);
   fs::create_directory(staging, error);
@@ -63,14 +71,16 @@ void save_state(const std::string& out, const TrainState& state, Parameters& par
     file.write(bytes_of(part.values, parameters.size()));
     file.commit();
   }
-  const Json json{{"format", kFormat},
-                  {"step", state.step},
-                  {"metrics_bytes", state.metrics_bytes},
-                  {"loss_first", std::bit_cast<std::uint64_t>(state.loss_first)},  // bits: a resumed run reports the same number
-                  {"loss_last", std::bit_cast<std::uint64_t>(state.loss_last)},
-                  {"threads", state.threads},
-                  {"run", state.run},
-                  {"values", parameters.size()}};
+  const Json json{
+      {"format", kFormat},
+      {"step", state.step},
+      {"metrics_bytes", state.metrics_bytes},
+      {"loss_first", std::bit_cast<std::uint64_t>(
+                         state.loss_first)},  // bits: a resumed run reports the same number
+      {"loss_last", std::bit_cast<std::uint64_t>(state.loss_last)},
+      {"threads", state.threads},
+      {"run", state.run},
+      {"values", parameters.size()}};
   core::write_text_file(staging + "/state.json", json.dump(2) + "\n");
   const std::string target = place(out, state.step);
   fs::remove_all(target, error);
@@ -86,7 +96,8 @@ std::optional<TrainState> find_state(const std::string& out) {
   const std::string path = place(out, found.back()) + "/state.json";
   try {
     const Json json = Json::parse(core::read_text_file(path, 1 << 20));
-    ESP_CHECK(json.at("format").get<std::string>() == kFormat, input, path, ": key \"format\" is not \"", kFormat, "\"");
+    ESP_CHECK(json.at("format").get<std::string>() == kFormat, input, path,
+              ": key \"format\" is not \"", kFormat, "\"");
     TrainState state;
     state.step = json.at("step").get<std::int64_t>();
     state.metrics_bytes = json.at("metrics_bytes").get<std::uint64_t>();
@@ -94,11 +105,12 @@ std::optional<TrainState> find_state(const std::string& out) {
     state.loss_last = std::bit_cast<double>(json.at("loss_last").get<std::uint64_t>());
     state.threads = json.at("threads").get<int>();
     state.run = json.at("run").get<std::string>();
-    ESP_CHECK(state.step == found.back() && state.threads > 0, input, path, ": step ", state.step, " and ", state.threads,
-              " threads do not fit the directory's name");
+    ESP_CHECK(state.step == found.back() && state.threads > 0, input, path, ": step ", state.step,
+              " and ", state.threads, " threads do not fit the directory's name");
     return state;
   } catch (const Json::exception& error) {
-    core::fail(core::ErrorKind::input, path, ": broken checkpoint: ", error.what(), "; remove ", root(out), " to start over");
+    core::fail(core::ErrorKind::input, path, ": broken checkpoint: ", error.what(), "; remove ",
+               root(out), " to start over");
   }
 }
 
@@ -106,8 +118,8 @@ void load_parameters(const std::string& out, const TrainState& state, Parameters
   for (const Part& part : parts(parameters)) {
     const core::FileReader file(place(out, state.step) + "/" + part.name);
     const auto target = bytes_of(part.values, parameters.size());
-    ESP_CHECK(file.size() == target.size(), input, file.path(), ": has ", file.size(), " bytes, expected ", target.size(), "; remove ", root(out),
-              " to start over");
+    ESP_CHECK(file.size() == target.size(), input, file.path(), ": has ", file.size(),
+              " bytes, expected ", target.size(), "; remove ", root(out), " to start over");
     file.read(0, target);
   }
 }

@@ -1,6 +1,7 @@
-// What a killed run continues from: <out>/checkpoint/step-<n>/ with parameters and both moments as raw little-endian float32 and
-// state.json. A checkpoint appears whole, by rename, before older ones are removed; the sampler needs no state of its own, for its windows
-// are a pure function of the step.
+// What a killed run continues from: <out>/checkpoint/step-<n>/ with parameters and both moments as
+// raw little-endian float32 and state.json. A checkpoint appears whole, by rename, before older
+// ones are removed; the sampler needs no state of its own, for its windows are a pure function of
+// the step.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -14,8 +15,8 @@ struct TrainState {
   std::int64_t step = 0;            // optimizer steps done
   std::uint64_t metrics_bytes = 0;  // length of metrics.jsonl at that step
   double loss_first = 0, loss_last = 0;
-  int threads = 0;                  // matrix products round differently with another number
-  std::string run;                  // identity of the run: hash of options and inputs
+  int threads = 0;  // matrix products round differently with another number
+  std::string run;  // identity of the run: hash of options and inputs
 };
 
 void save_state(const std::string& out, const TrainState& state, Parameters& parameters);

@@ -1,5 +1,6 @@
-// The training loop. Sums of losses and gradients over the passes of a step are divided once, by the number of scored tokens, in
-// the optimizer's pass. Steps are a pure function of (parameters, moments, step), which is what a checkpoint holds.
+// The training loop. Sums of losses and gradients over the passes of a step are divided once, by
+// the number of scored tokens, in the optimizer's pass. Steps are a pure function of (parameters,
+// moments, step), which is what a checkpoint holds.
 #include "distill/trainer.h"
 
 #include <ATen/Parallel.h>
@@ -33,12 +34,15 @@ using torch::Tensor;
 using Clock = std::chrono::steady_clock;
 
 struct Batch {
-  Tensor ids, targets;  // int64 [batch, sequence]; target: the next token of the text, -1 at its very end
+  Tensor ids,
+      targets;  // int64 [batch, sequence]; target: the next token of the text, -1 at its very end
 };
 
-Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts, std::int64_t sequence) {
+Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts,
+                 std::int64_t sequence) {
   const auto batch = static_cast<std::int64_t>(starts.size());
-  Batch out{torch::empty({batch, sequence}, torch::kInt64), torch::empty({batch, sequence}, torch::kInt64)};
+  Batch out{torch::empty({batch, sequence}, torch::kInt64),
+            torch::empty({batch, sequence}, torch::kInt64)};
   auto* ids = out.ids.mutable_data_ptr<std::int64_t>();
   auto* targets = out.targets.mutable_data_ptr<std::int64_t>();
   const auto n = static_cast<std::int64_t>(corpus.tokens.size());
@@ -79,10 +83,14 @@ class Run {
         setup_(setup),
         out_(out),
         state_(state),
-        sampler_(static_cast<std::int64_t>(setup.corpus.tokens.size()), options.sequence, options.seed),
-        student_(Transformer::load(setup.student_source, {.trainable = true, .matmul_dtype = setup.matmul_dtype})),
+        sampler_(static_cast<std::int64_t>(setup.corpus.tokens.size()), options.sequence,
+                 options.seed),
+        student_(Transformer::load(setup.student_source,
+                                   {.trainable = true, .matmul_dtype = setup.matmul_dtype})),
         parameters_(student_, options.train_embeddings, options.weight_decay) {
-    if (setup.teacher_source) teacher_.emplace(Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype}));
+    if (setup.teacher_source)
+      teacher_.emplace(
+          Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype}));
     if (state.step > 0) load_parameters(out, state, parameters_);
   }
 
@@ -98,8 +106,12 @@ class Run {
       m.tokens_per_second = static_cast<double>(setup_.tokens_per_step) / std::max(seconds, 1e-9);
       log.write(m);
       state_.metrics_bytes = log.bytes();
-      if (state_.step % options_.checkpoint_every == 0 && state_.step < setup_.steps) save_state(out_, state_, parameters_);
-      if (progress) report(progress, m, std::chrono::duration<double>(now - begin).count() / static_cast<double>(state_.step - first));
+      if (state_.step % options_.checkpoint_every == 0 && state_.step < setup_.steps)
+        save_state(out_, state_, parameters_);
+      if (progress)
+        report(progress, m,
+               std::chrono::duration<double>(now - begin).count() /
+                   static_cast<double>(state_.step - first));
     }
   }
 
@@ -120,7 +132,8 @@ class Run {
     }
     const Batch batch = make_batch(setup_.corpus, starts, options_.sequence);
     ChunkedLossInput in;
-    if (setup_.cached && options_.kl_weight > 0) in.sparse_teacher = cached_logits(*setup_.cached, starts);
+    if (setup_.cached && options_.kl_weight > 0)
+      in.sparse_teacher = cached_logits(*setup_.cached, starts);
     if (teacher_ && options_.kl_weight > 0) {
       torch::NoGradGuard no_grad;
       in.teacher_hidden = teacher_->hidden(batch.ids).flatten(0, 1);
@@ -147,36 +160,53 @@ class Run {
   StepMetrics step() {
     ChunkedLoss sum;
     const std::int64_t number = state_.step + 1;
-    const std::int64_t windows = options_.batch * options_.accumulation, at_once = windows_at_once(options_);
+    const std::int64_t windows = options_.batch * options_.accumulation,
+                       at_once = windows_at_once(options_);
     for (std::int64_t w = 0; w < windows; w += at_once) {
-      const ChunkedLoss part = accumulate(state_.step * windows + w, std::min(at_once, windows - w));
+      const ChunkedLoss part =
+          accumulate(state_.step * windows + w, std::min(at_once, windows - w));
       sum.loss_sum += part.loss_sum;
       sum.kl_sum += part.kl_sum;
       sum.ce_sum += part.ce_sum;
       sum.tokens += part.tokens;
     }
     const double tokens = static_cast<double>(sum.tokens);
-    const double rate = learning_rate(state_.step, setup_.steps, options_.learning_rate, options_.warmup_ratio, options_.final_learning_rate_ratio);
-    ESP_CHECK(std::isfinite(sum.loss_sum), check_failed, "step ", number, ": the loss is not finite (learning rate ", rate, ", last loss ",
-              state_.loss_last, "); lower the learning rate or check the models' weights");
+    const double rate = learning_rate(state_.step, setup_.steps, options_.learning_rate,
+                                      options_.warmup_ratio, options_.final_learning_rate_ratio);
+    ESP_CHECK(std::isfinite(sum.loss_sum), check_failed, "step ", number,
+              ": the loss is not finite (learning rate ", rate, ", last loss ", state_.loss_last,
+              "); lower the learning rate or check the models' weights");
     const double length = norm(parameters_.gradients(), parameters_.size()) / tokens;
-    ESP_CHECK(std::isfinite(length), check_failed, "step ", number, ": the gradient is not finite (learning rate ", rate, ", loss ",
+    ESP_CHECK(std::isfinite(length), check_failed, "step ", number,
+              ": the gradient is not finite (learning rate ", rate, ", loss ",
               sum.loss_sum / tokens, "); lower the learning rate or check the models' weights");
     // Adam would blow rounding errors up to full steps.
-    ESP_CHECK(length > 1e-6 * (options_.kl_weight + options_.ce_weight) || state_.step > 0, check_failed, "step ", number, ": the gradient vanishes (norm ",
-              length, "): the student cannot be trained this way (it equals its teacher, or nothing in it is trainable)");
-    const double clip = options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
-    adamw_step({options_.beta1, options_.beta2, options_.epsilon}, number, rate, clip / tokens, parameters_.segments(), parameters_.values(),
-               parameters_.gradients(), parameters_.first_moment(), parameters_.second_moment());
+    ESP_CHECK(length > 1e-6 * (options_.kl_weight + options_.ce_weight) || state_.step > 0,
+              check_failed, "step ", number, ": the gradient vanishes (norm ", length,
+              "): the student cannot be trained this way (it equals its teacher, or nothing in it "
+              "is trainable)");
+    const double clip =
+        options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
+    adamw_step({options_.beta1, options_.beta2, options_.epsilon}, number, rate, clip / tokens,
+               parameters_.segments(), parameters_.values(), parameters_.gradients(),
+               parameters_.first_moment(), parameters_.second_moment());
     state_.step = number;
     state_.loss_last = sum.loss_sum / tokens;
     if (number == 1) state_.loss_first = state_.loss_last;
-    return {number, number * setup_.tokens_per_step, state_.loss_last, sum.kl_sum / tokens, sum.ce_sum / tokens, rate, length, 0};
+    return {number,
+            number * setup_.tokens_per_step,
+            state_.loss_last,
+            sum.kl_sum / tokens,
+            sum.ce_sum / tokens,
+            rate,
+            length,
+            0};
   }
 
   void report(const core::Progress& progress, const StepMetrics& m, double seconds_per_step) const {
     char detail[128];
-    std::snprintf(detail, sizeof detail, "loss %.4f  %.0f tokens/s  %s left", m.loss, m.tokens_per_second,
+    std::snprintf(detail, sizeof detail, "loss %.4f  %.0f tokens/s  %s left", m.loss,
+                  m.tokens_per_second,
                   duration(seconds_per_step * static_cast<double>(setup_.steps - m.step)).c_str());
     progress({"distill", m.tokens, setup_.steps * setup_.tokens_per_step, "tokens", detail});
   }
@@ -192,8 +222,10 @@ class Run {
   LogitBuffers logits_;
 };
 
-TrainResult result_of(const Setup& setup, const std::string& out, double loss_first, double loss_last) {
-  return {setup.steps, setup.steps * setup.tokens_per_step, loss_first, loss_last, median_speed(out + "/metrics.jsonl"), core::peak_rss_bytes()};
+TrainResult result_of(const Setup& setup, const std::string& out, double loss_first,
+                      double loss_last) {
+  return {setup.steps, setup.steps * setup.tokens_per_step,  loss_first,
+          loss_last,   median_speed(out + "/metrics.jsonl"), core::peak_rss_bytes()};
 }
 
 // A finished output of this very run; Error when it is one of another.
@@ -201,8 +233,10 @@ std::optional<TrainResult> finished(const Setup& setup, const std::string& out) 
   if (!checkpoint::has_manifest(out)) return std::nullopt;
   const checkpoint::Manifest have = checkpoint::read_manifest(out);
   ESP_CHECK(have.stage == "distill" && have.metrics.value("run", "") == setup.run, input, out,
-            ": holds the result of other options or inputs; choose another directory, or start over without --resume");
-  return result_of(setup, out, have.metrics.value("loss_first", 0.0), have.metrics.value("loss_last", 0.0));
+            ": holds the result of other options or inputs; choose another directory, or start "
+            "over without --resume");
+  return result_of(setup, out, have.metrics.value("loss_first", 0.0),
+                   have.metrics.value("loss_last", 0.0));
 }
 
 // The state to start from. Leaves threads set.
@@ -211,13 +245,16 @@ TrainState starting_point(const Setup& setup, const TrainInput& input) {
   if (input.resume) found = find_state(input.out);
   if (found) {
     ESP_CHECK(found->run == setup.run, input, input.out,
-              "/checkpoint: was made with other options or inputs; choose another directory, or start over without --resume");
-    ESP_CHECK(input.threads == 0 || input.threads == found->threads, usage, "--threads ", input.threads, ": the run in ", input.out,
-              " was started with ", found->threads, " and another number would round differently; leave it out");
+              "/checkpoint: was made with other options or inputs; choose another directory, or "
+              "start over without --resume");
+    ESP_CHECK(input.threads == 0 || input.threads == found->threads, usage, "--threads ",
+              input.threads, ": the run in ", input.out, " was started with ", found->threads,
+              " and another number would round differently; leave it out");
   } else {
     remove_states(input.out);
   }
-  if (const int threads = found ? found->threads : input.threads; threads > 0) at::set_num_threads(threads);
+  if (const int threads = found ? found->threads : input.threads; threads > 0)
+    at::set_num_threads(threads);
   if (found) return *found;
   TrainState fresh;
   fresh.threads = at::get_num_threads();
@@ -228,10 +265,12 @@ TrainState starting_point(const Setup& setup, const TrainInput& input) {
 }  // namespace
 
 std::int64_t windows_at_once(const TrainOptions& options) {
-  return std::min(options.batch * options.accumulation, std::max<std::int64_t>(1, options.tokens_at_once / options.sequence));
+  return std::min(options.batch * options.accumulation,
+                  std::max<std::int64_t>(1, options.tokens_at_once / options.sequence));
 }
 
-TrainResult distill(const TrainInput& input, const TrainOptions& options, const core::Progress& progress) {
+TrainResult distill(const TrainInput& input, const TrainOptions& options,
+                    const core::Progress& progress) {
   try {
     Setup setup = prepare(input, options);
     std::error_code error;
@@ -247,11 +286,14 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options, const 
     Run run(options, setup, input.out, state);
     run.train(progress);
     run.trained().save(input.out, setup.student_source, {});
-    setup.manifest.metrics = {{"steps", setup.steps}, {"tokens", setup.steps * setup.tokens_per_step}, {"loss_first", state.loss_first},
-                              {"loss_last", state.loss_last}, {"threads", state.threads}, {"run", setup.run}};
+    setup.manifest.metrics = {
+        {"steps", setup.steps},           {"tokens", setup.steps * setup.tokens_per_step},
+        {"loss_first", state.loss_first}, {"loss_last", state.loss_last},
+        {"threads", state.threads},       {"run", setup.run}};
     for (const auto& entry : fs::directory_iterator(input.out))
       if (entry.path().extension() == ".safetensors")
-        setup.manifest.outputs[entry.path().filename().string()] = hash::sha256_file(entry.path().string());
+        setup.manifest.outputs[entry.path().filename().string()] =
+            hash::sha256_file(entry.path().string());
     checkpoint::write_manifest(input.out, setup.manifest);
     remove_states(input.out);
     return result_of(setup, input.out, state.loss_first, state.loss_last);

@@ -9,9 +9,11 @@
 
 #include "model/vector_math.h"
 
-// The BLAS that LibTorch carries. at::mm would do the same behind a dispatch that costs as much as a block's product for short windows.
-extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const float* alpha, const float* a,
-                       const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
+// The BLAS that LibTorch carries. at::mm would do the same behind a dispatch that costs as much as
+// a block's product for short windows.
+extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
+                       const int* k, const float* alpha, const float* a, const int* lda,
+                       const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
 namespace espalier::model {
 namespace {
@@ -27,23 +29,32 @@ struct Matrix {
   bool transposed = false;
 };
 // Row-major c[m, n] = alpha * a[m, k] b[k, n] + beta * c.
-void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, Matrix a, Matrix b, float beta, float* c, std::int64_t stride) {
+void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, Matrix a, Matrix b,
+              float beta, float* c, std::int64_t stride) {
   const auto i = [](std::int64_t x) { return static_cast<int>(x); };
-  const int rows = i(n), columns = i(m), inner = i(k), lda = i(b.stride), ldb = i(a.stride), ldc = i(stride);  // column-major: the transpose
-  sgemm_(b.transposed ? "T" : "N", a.transposed ? "T" : "N", &rows, &columns, &inner, &alpha, b.data, &lda, a.data, &ldb, &beta, c, &ldc);
+  const int rows = i(n), columns = i(m), inner = i(k), lda = i(b.stride), ldb = i(a.stride),
+            ldc = i(stride);  // column-major: the transpose
+  sgemm_(b.transposed ? "T" : "N", a.transposed ? "T" : "N", &rows, &columns, &inner, &alpha,
+         b.data, &lda, a.data, &ldb, &beta, c, &ldc);
 }
 
 struct Sizes {
   std::int64_t B, T, N, K, D;
   std::int64_t q_stride() const { return N * D; }
   std::int64_t k_stride() const { return K * D; }
-  std::int64_t block() const { return std::clamp<std::int64_t>(65536 / T, 16, 128); }  // queries: scores of 256 kB
+  std::int64_t block() const {
+    return std::clamp<std::int64_t>(65536 / T, 16, 128);
+  }  // queries: scores of 256 kB
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(D)); }
 };
-Sizes sizes_of(const Tensor& q, const Tensor& k) { return {q.size(0), q.size(1), q.size(2), k.size(2), q.size(3)}; }
+Sizes sizes_of(const Tensor& q, const Tensor& k) {
+  return {q.size(0), q.size(1), q.size(2), k.size(2), q.size(3)};
+}
 
-// Row r of `scores` holds first + r + 1 values that count and zeros after them. Scores -> probabilities; log of the sum kept.
-ESP_VECTOR_CLONES void softmax_rows(float* scores, float* log_sum, std::int64_t rows, std::int64_t first, std::int64_t width) {
+// Row r of `scores` holds first + r + 1 values that count and zeros after them. Scores ->
+// probabilities; log of the sum kept.
+ESP_VECTOR_CLONES void softmax_rows(float* scores, float* log_sum, std::int64_t rows,
+                                    std::int64_t first, std::int64_t width) {
   for (std::int64_t r = 0; r < rows; ++r, scores += width) {
     const std::int64_t n = first + r + 1;
     Float8 tops = Float8{} + scores[0];
@@ -71,7 +82,8 @@ ESP_VECTOR_CLONES void softmax_rows(float* scores, float* log_sum, std::int64_t 
   }
 }
 // Scores and the kept logs -> probabilities.
-ESP_VECTOR_CLONES void restore_rows(float* scores, const float* log_sum, std::int64_t rows, std::int64_t first, std::int64_t width) {
+ESP_VECTOR_CLONES void restore_rows(float* scores, const float* log_sum, std::int64_t rows,
+                                    std::int64_t first, std::int64_t width) {
   for (std::int64_t r = 0; r < rows; ++r, scores += width) {
     const std::int64_t n = first + r + 1;
     const float log = log_sum[r];
@@ -82,12 +94,16 @@ ESP_VECTOR_CLONES void restore_rows(float* scores, const float* log_sum, std::in
   }
 }
 // gradient = probability * (gradient - sum_d upstream * out) * scale
-ESP_VECTOR_CLONES void score_gradients(float* gradient, const float* probability, const float* upstream, const float* out, std::int64_t stride,
-                                       std::int64_t rows, std::int64_t width, std::int64_t depth, float scale) {
-  for (std::int64_t r = 0; r < rows; ++r, gradient += width, probability += width, upstream += stride, out += stride) {
+ESP_VECTOR_CLONES void score_gradients(float* gradient, const float* probability,
+                                       const float* upstream, const float* out, std::int64_t stride,
+                                       std::int64_t rows, std::int64_t width, std::int64_t depth,
+                                       float scale) {
+  for (std::int64_t r = 0; r < rows;
+       ++r, gradient += width, probability += width, upstream += stride, out += stride) {
     float delta = 0;
     for (std::int64_t d = 0; d < depth; ++d) delta += upstream[d] * out[d];
-    for (std::int64_t i = 0; i < width; ++i) gradient[i] = probability[i] * (gradient[i] - delta) * scale;
+    for (std::int64_t i = 0; i < width; ++i)
+      gradient[i] = probability[i] * (gradient[i] - delta) * scale;
   }
 }
 
@@ -98,19 +114,25 @@ struct Attended {
 Attended forward_values(const Tensor& q, const Tensor& k, const Tensor& v) {
   const Sizes s = sizes_of(q, k);
   Attended result{torch::empty_like(q), torch::empty({s.B, s.N, s.T}, q.options())};
-  const float *pq = q.const_data_ptr<float>(), *pk = k.const_data_ptr<float>(), *pv = v.const_data_ptr<float>();
-  float *po = result.out_BTND.mutable_data_ptr<float>(), *pl = result.log_sum_BNT.mutable_data_ptr<float>();
+  const float *pq = q.const_data_ptr<float>(), *pk = k.const_data_ptr<float>(),
+              *pv = v.const_data_ptr<float>();
+  float *po = result.out_BTND.mutable_data_ptr<float>(),
+        *pl = result.log_sum_BNT.mutable_data_ptr<float>();
   at::parallel_for(0, s.B * s.N, 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> scores(static_cast<std::size_t>(s.block() * s.T));
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t b = task / s.N, n = task % s.N, g = n / (s.N / s.K);
-      const float *qh = pq + b * s.T * s.q_stride() + n * s.D, *kh = pk + b * s.T * s.k_stride() + g * s.D, *vh = pv + b * s.T * s.k_stride() + g * s.D;
+      const float *qh = pq + b * s.T * s.q_stride() + n * s.D,
+                  *kh = pk + b * s.T * s.k_stride() + g * s.D,
+                  *vh = pv + b * s.T * s.k_stride() + g * s.D;
       float* oh = po + b * s.T * s.q_stride() + n * s.D;
       for (std::int64_t first = 0; first < s.T; first += s.block()) {
         const std::int64_t rows = std::min(s.block(), s.T - first), width = first + rows;
-        multiply(rows, width, s.D, s.scale(), {qh + first * s.q_stride(), s.q_stride()}, {kh, s.k_stride(), true}, 0, scores.data(), width);
+        multiply(rows, width, s.D, s.scale(), {qh + first * s.q_stride(), s.q_stride()},
+                 {kh, s.k_stride(), true}, 0, scores.data(), width);
         softmax_rows(scores.data(), pl + task * s.T + first, rows, first, width);
-        multiply(rows, s.D, width, 1, {scores.data(), width}, {vh, s.k_stride()}, 0, oh + first * s.q_stride(), s.q_stride());
+        multiply(rows, s.D, width, 1, {scores.data(), width}, {vh, s.k_stride()}, 0,
+                 oh + first * s.q_stride(), s.q_stride());
       }
     }
   });
@@ -118,28 +140,38 @@ Attended forward_values(const Tensor& q, const Tensor& k, const Tensor& v) {
 }
 
 // A task is a group, whose query heads add to the same dk and dv one after the other.
-tensor_list backward_values(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& log_sum, const Tensor& upstream) {
+tensor_list backward_values(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+                            const Tensor& log_sum, const Tensor& upstream) {
   const Sizes s = sizes_of(q, k);
   Tensor dq = torch::empty_like(q), dk = torch::zeros_like(k), dv = torch::zeros_like(v);
-  const float *pq = q.const_data_ptr<float>(), *pk = k.const_data_ptr<float>(), *pv = v.const_data_ptr<float>(), *po = out.const_data_ptr<float>(),
+  const float *pq = q.const_data_ptr<float>(), *pk = k.const_data_ptr<float>(),
+              *pv = v.const_data_ptr<float>(), *po = out.const_data_ptr<float>(),
               *pl = log_sum.const_data_ptr<float>(), *pu = upstream.const_data_ptr<float>();
-  float *pdq = dq.mutable_data_ptr<float>(), *pdk = dk.mutable_data_ptr<float>(), *pdv = dv.mutable_data_ptr<float>();
+  float *pdq = dq.mutable_data_ptr<float>(), *pdk = dk.mutable_data_ptr<float>(),
+        *pdv = dv.mutable_data_ptr<float>();
   at::parallel_for(0, s.B * s.K, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> probability(static_cast<std::size_t>(s.block() * s.T)), gradient(probability.size());
+    std::vector<float> probability(static_cast<std::size_t>(s.block() * s.T)),
+        gradient(probability.size());
     for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t b = task / s.K, g = task % s.K, heads = s.N / s.K, group = b * s.T * s.k_stride() + g * s.D;
-      const Matrix keys{pk + group, s.k_stride()}, keys_t{pk + group, s.k_stride(), true}, values_t{pv + group, s.k_stride(), true};
+      const std::int64_t b = task / s.K, g = task % s.K, heads = s.N / s.K,
+                         group = b * s.T * s.k_stride() + g * s.D;
+      const Matrix keys{pk + group, s.k_stride()}, keys_t{pk + group, s.k_stride(), true},
+          values_t{pv + group, s.k_stride(), true};
       for (std::int64_t n = g * heads; n < (g + 1) * heads; ++n)
         for (std::int64_t first = 0; first < s.T; first += s.block()) {
-          const std::int64_t rows = std::min(s.block(), s.T - first), width = first + rows, at = (b * s.T + first) * s.q_stride() + n * s.D;
+          const std::int64_t rows = std::min(s.block(), s.T - first), width = first + rows,
+                             at = (b * s.T + first) * s.q_stride() + n * s.D;
           const Matrix queries{pq + at, s.q_stride()}, up{pu + at, s.q_stride()};
           multiply(rows, width, s.D, s.scale(), queries, keys_t, 0, probability.data(), width);
           restore_rows(probability.data(), pl + (b * s.N + n) * s.T + first, rows, first, width);
-          multiply(width, s.D, rows, 1, {probability.data(), width, true}, up, 1, pdv + group, s.k_stride());
+          multiply(width, s.D, rows, 1, {probability.data(), width, true}, up, 1, pdv + group,
+                   s.k_stride());
           multiply(rows, width, s.D, 1, up, values_t, 0, gradient.data(), width);
-          score_gradients(gradient.data(), probability.data(), pu + at, po + at, s.q_stride(), rows, width, s.D, s.scale());
+          score_gradients(gradient.data(), probability.data(), pu + at, po + at, s.q_stride(), rows,
+                          width, s.D, s.scale());
           multiply(rows, s.D, width, 1, {gradient.data(), width}, keys, 0, pdq + at, s.q_stride());
-          multiply(width, s.D, rows, 1, {gradient.data(), width, true}, queries, 1, pdk + group, s.k_stride());
+          multiply(width, s.D, rows, 1, {gradient.data(), width, true}, queries, 1, pdk + group,
+                   s.k_stride());
         }
     }
   });
@@ -154,7 +186,8 @@ struct Attention : Function<Attention> {
   }
   static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    return backward_values(saved[0], saved[1], saved[2], saved[3], saved[4], gradients[0].contiguous());
+    return backward_values(saved[0], saved[1], saved[2], saved[3], saved[4],
+                           gradients[0].contiguous());
   }
 };
 
@@ -162,7 +195,8 @@ struct Attention : Function<Attention> {
 
 Tensor causal_attention(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD) {
   const Tensor q = q_BTND.contiguous(), k = k_BTKD.contiguous(), v = v_BTKD.contiguous();
-  const bool graph = torch::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  const bool graph = torch::GradMode::is_enabled() &&
+                     (q.requires_grad() || k.requires_grad() || v.requires_grad());
   return graph ? Attention::apply(q, k, v) : forward_values(q, k, v).out_BTND;
 }
 

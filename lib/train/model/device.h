@@ -4,7 +4,8 @@
 
 namespace espalier::model {
 
-// `device`: auto, cpu or cuda[:N]. threads 0: all processors this process may run on. Error(unsupported) when the device is not there.
+// `device`: auto, cpu or cuda[:N]. threads 0: all processors this process may run on.
+// Error(unsupported) when the device is not there.
 void use_device(const std::string& device, int threads);
 
 }  // namespace espalier::model

@@ -1,5 +1,6 @@
-// The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so that the two can be read side by side.
-// Positions always start at 0 and attention is causal over the whole window; no cache, no padding.
+// The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so
+// that the two can be read side by side. Positions always start at 0 and attention is causal over
+// the whole window; no cache, no padding.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -19,14 +20,16 @@ namespace {
 
 // Runs one layer without a graph and once more, with one, when its gradient is asked for.
 struct Recomputed : torch::autograd::Function<Recomputed> {
-  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Transformer* model, std::int64_t index) {
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
+                        const Transformer* model, std::int64_t index) {
     ctx->save_for_backward({x});
     ctx->saved_data["model"] = reinterpret_cast<std::int64_t>(model);
     ctx->saved_data["index"] = index;
     torch::NoGradGuard no_grad;
     return model->layer(static_cast<int>(index), x);
   }
-  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::tensor_list& gradients) {
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx,
+                                               const torch::autograd::tensor_list& gradients) {
     const auto* model = reinterpret_cast<const Transformer*>(ctx->saved_data["model"].toInt());
     const Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
     torch::AutoGradMode with_grad(true);
@@ -43,10 +46,13 @@ void Transformer::tap(const char* point, int layer, const Tensor& value) const {
 
 std::pair<Tensor, Tensor> Transformer::rope_tables(int layer, std::int64_t positions) const {
   const bool beyond = dims_.long_rope.used() && positions > dims_.long_rope.original_positions;
-  Rotation& r = beyond ? beyond_ : dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_ : global_;
+  Rotation& r = beyond                                                   ? beyond_
+                : dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_
+                                                                         : global_;
   if (!r.cosine.defined() || r.cosine.size(0) < positions) {
     torch::NoGradGuard no_grad;
-    const Tensor angles = torch::outer(torch::arange(positions, torch::kFloat64), r.inverse_frequencies);
+    const Tensor angles =
+        torch::outer(torch::arange(positions, torch::kFloat64), r.inverse_frequencies);
     r.cosine = (angles.cos() * dims_.long_rope.attention_factor).to(torch::kFloat32).contiguous();
     r.sine = (angles.sin() * dims_.long_rope.attention_factor).to(torch::kFloat32).contiguous();
   }
@@ -56,15 +62,22 @@ std::pair<Tensor, Tensor> Transformer::rope_tables(int layer, std::int64_t posit
 Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
   const Tensor& stored = weight(role, layer);
   switch (arch_->norm) {
-    case arch::Norm::rms: return rms_norm(x, stored, dims_.norm_eps);
-    case arch::Norm::rms_plus_one: return rms_norm(x, stored + 1.0, dims_.norm_eps);
-    case arch::Norm::layer: return torch::layer_norm(x, {x.size(-1)}, stored, weight(arch::norm_bias(role), layer), dims_.norm_eps);
-    case arch::Norm::layer_plus_one: return torch::layer_norm(x, {x.size(-1)}, stored + 1.0, weight(arch::norm_bias(role), layer), dims_.norm_eps);
+    case arch::Norm::rms:
+      return rms_norm(x, stored, dims_.norm_eps);
+    case arch::Norm::rms_plus_one:
+      return rms_norm(x, stored + 1.0, dims_.norm_eps);
+    case arch::Norm::layer:
+      return torch::layer_norm(x, {x.size(-1)}, stored, weight(arch::norm_bias(role), layer),
+                               dims_.norm_eps);
+    case arch::Norm::layer_plus_one:
+      return torch::layer_norm(x, {x.size(-1)}, stored + 1.0, weight(arch::norm_bias(role), layer),
+                               dims_.norm_eps);
   }
   return x;
 }
 
-std::vector<Tensor> Transformer::linears(const std::vector<Affine>& maps, int layer, const Tensor& x) const {
+std::vector<Tensor> Transformer::linears(const std::vector<Affine>& maps, int layer,
+                                         const Tensor& x) const {
   std::vector<Tensor> matrices;
   for (const Affine& map : maps) matrices.push_back(weight(map.matrix, layer));
   std::vector<Tensor> out = model::linears(x, matrices, options_.matmul_dtype);
@@ -72,14 +85,17 @@ std::vector<Tensor> Transformer::linears(const std::vector<Affine>& maps, int la
     if (has(maps[i].bias, layer)) out[i] = out[i] + weight(maps[i].bias, layer);
   return out;
 }
-Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) const { return linears({{matrix, bias}}, layer, x)[0]; }
+Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) const {
+  return linears({{matrix, bias}}, layer, x)[0];
+}
 
 Tensor Transformer::embeddings(const Tensor& ids_BT) const {
   if (has(Role::token_embd, -1)) return embed_rows(ids_BT, weight(Role::token_embd, -1));
   const Tensor ids = ids_BT.contiguous();
   const Tensor out = torch::empty({ids.size(0), ids.size(1), dims_.hidden}, torch::kFloat32);
   for (std::int64_t i = 0; i < ids.numel(); ++i)
-    source_->read_rows(Role::token_embd, -1, ids.const_data_ptr<std::int64_t>()[i], 1, out.mutable_data_ptr<float>() + i * dims_.hidden);
+    source_->read_rows(Role::token_embd, -1, ids.const_data_ptr<std::int64_t>()[i], 1,
+                       out.mutable_data_ptr<float>() + i * dims_.hidden);
   return out;
 }
 
@@ -87,35 +103,45 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
   ESP_CHECK(ids_BT.dim() == 2, internal, "token ids are a [batch, tokens] matrix");
   Tensor rows = embeddings(ids_BT.to(torch::kInt64));
   if (arch::learned_positions(*arch_)) {
-    ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1), " tokens: the model has learned ", dims_.positions, " positions and knows no others");
+    ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1),
+              " tokens: the model has learned ", dims_.positions, " positions and knows no others");
     rows = rows + weight(Role::pos_embd, -1).narrow(0, 0, ids_BT.size(1));
   }
   return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;
 }
 
-// softmax(scale q k^T, with the layer's soft-cap and window) v. The plain case has a kernel of our own, in float32 (on processors
-// with bfloat16 too: LibTorch's casts there and back take longer than the products save); a soft-cap, or a window shorter than the text, is
-// computed with the scores written out.
-Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD) const {
+// softmax(scale q k^T, with the layer's soft-cap and window) v. The plain case has a kernel of our
+// own, in float32 (on processors with bfloat16 too: LibTorch's casts there and back take longer
+// than the products save); a soft-cap, or a window shorter than the text, is computed with the
+// scores written out.
+Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD,
+                           const Tensor& v_BTKD) const {
   const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
-  const std::int64_t T = q_BTND.size(1), D = q_BTND.size(3), groups = q_BTND.size(2) / k_BTKD.size(2);
+  const std::int64_t T = q_BTND.size(1), D = q_BTND.size(3),
+                     groups = q_BTND.size(2) / k_BTKD.size(2);
   const double scale = arch::attention_scale(dims_), usual = 1 / std::sqrt(static_cast<double>(D));
   if (dims_.attention_softcap == 0 && !(local && dims_.window < T)) {
     const Tensor q = scale == usual ? q_BTND : q_BTND * (scale / usual);
     return causal_attention(q, k_BTKD, v_BTKD);
   }
-  const auto heads_first = [&](const Tensor& x) { return x.repeat_interleave(groups, 2).transpose(1, 2); };
-  Tensor scores = torch::matmul(q_BTND.transpose(1, 2), heads_first(k_BTKD).transpose(2, 3)) * scale;
-  if (dims_.attention_softcap > 0) scores = torch::tanh(scores / dims_.attention_softcap) * dims_.attention_softcap;
+  const auto heads_first = [&](const Tensor& x) {
+    return x.repeat_interleave(groups, 2).transpose(1, 2);
+  };
+  Tensor scores =
+      torch::matmul(q_BTND.transpose(1, 2), heads_first(k_BTKD).transpose(2, 3)) * scale;
+  if (dims_.attention_softcap > 0)
+    scores = torch::tanh(scores / dims_.attention_softcap) * dims_.attention_softcap;
   const Tensor distance = torch::arange(T).unsqueeze(1) - torch::arange(T).unsqueeze(0);
   const Tensor hidden = local ? (distance < 0).logical_or(distance >= dims_.window) : distance < 0;
-  const Tensor shares = torch::softmax(scores.masked_fill(hidden, -std::numeric_limits<float>::infinity()), -1);
+  const Tensor shares =
+      torch::softmax(scores.masked_fill(hidden, -std::numeric_limits<float>::infinity()), -1);
   return torch::matmul(shares, heads_first(v_BTKD)).transpose(1, 2);
 }
 
 Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
-  const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups, N = K * size.q_per_kv;
+  const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups,
+                     N = K * size.q_per_kv;
   const Tensor h = norm(Role::attn_norm, index, x_BTH);
   tap("attn_in", index, h);
   Tensor q_BTND, k_BTKD, v_BTKD;
@@ -125,7 +151,10 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
     k_BTKD = qkv.narrow(-1, N * D, K * D).unflatten(-1, {K, D});
     v_BTKD = qkv.narrow(-1, (N + K) * D, K * D).unflatten(-1, {K, D});
   } else {
-    const auto qkv = linears({{Role::attn_q, Role::attn_q_bias}, {Role::attn_k, Role::attn_k_bias}, {Role::attn_v, Role::attn_v_bias}}, index, h);
+    const auto qkv = linears({{Role::attn_q, Role::attn_q_bias},
+                              {Role::attn_k, Role::attn_k_bias},
+                              {Role::attn_v, Role::attn_v_bias}},
+                             index, h);
     q_BTND = qkv[0].view({B, T, N, D});
     k_BTKD = qkv[1].view({B, T, K, D});
     v_BTKD = qkv[2].view({B, T, K, D});
@@ -159,7 +188,8 @@ Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
     gate = both.narrow(-1, 0, F);
     up = both.narrow(-1, F, F);
   } else if (has(Role::ffn_gate, index)) {
-    const auto both = linears({{Role::ffn_gate, Role::ffn_gate_bias}, {Role::ffn_up, Role::ffn_up_bias}}, index, h);
+    const auto both = linears(
+        {{Role::ffn_gate, Role::ffn_gate_bias}, {Role::ffn_up, Role::ffn_up_bias}}, index, h);
     gate = both[0];
     up = both[1];
   } else {
@@ -167,10 +197,18 @@ Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
   }
   Tensor act;
   switch (arch_->activation) {
-    case arch::Activation::swiglu: act = swiglu(gate, up); break;
-    case arch::Activation::geglu: act = torch::gelu(gate, "tanh") * up; break;
-    case arch::Activation::relu_squared: act = torch::relu(up).square(); break;
-    case arch::Activation::gelu: act = torch::gelu(up, "tanh"); break;
+    case arch::Activation::swiglu:
+      act = swiglu(gate, up);
+      break;
+    case arch::Activation::geglu:
+      act = torch::gelu(gate, "tanh") * up;
+      break;
+    case arch::Activation::relu_squared:
+      act = torch::relu(up).square();
+      break;
+    case arch::Activation::gelu:
+      act = torch::gelu(up, "tanh");
+      break;
   }
   tap("ffn_act", index, act);
   return act;
@@ -201,7 +239,8 @@ Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
 
 Tensor Transformer::hidden(const Tensor& ids_BT) const {
   Tensor x = embed(ids_BT);
-  const bool recompute = options_.checkpoint_layers && options_.trainable && torch::GradMode::is_enabled();
+  const bool recompute =
+      options_.checkpoint_layers && options_.trainable && torch::GradMode::is_enabled();
   // A recomputed layer hands gradients on only to an input that asks for them.
   if (recompute && !x.requires_grad()) x = x.detach().requires_grad_(true);
   for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l)
@@ -211,11 +250,14 @@ Tensor Transformer::hidden(const Tensor& ids_BT) const {
   return x;
 }
 
-Tensor Transformer::output_weight() const { return weight(dims_.tied ? Role::token_embd : Role::output, -1); }
+Tensor Transformer::output_weight() const {
+  return weight(dims_.tied ? Role::token_embd : Role::output, -1);
+}
 
 Tensor Transformer::logits(const Tensor& hidden_BTH) const {
   const Tensor out = model::linear(hidden_BTH, output_weight(), options_.matmul_dtype);
-  return dims_.logit_softcap > 0 ? torch::tanh(out / dims_.logit_softcap) * dims_.logit_softcap : out;
+  return dims_.logit_softcap > 0 ? torch::tanh(out / dims_.logit_softcap) * dims_.logit_softcap
+                                 : out;
 }
 
 }  // namespace espalier::model

@@ -1,5 +1,5 @@
-// Forward and backward of the operations in functions.h. The loops are plain functions over raw rows (cloned per instruction set);
-// at::parallel_for splits rows or columns among threads.
+// Forward and backward of the operations in functions.h. The loops are plain functions over raw
+// rows (cloned per instruction set); at::parallel_for splits rows or columns among threads.
 #include "model/functions.h"
 
 #include <ATen/Parallel.h>
@@ -12,7 +12,8 @@
 #include "model/vector_math.h"
 
 #if AT_PARALLEL_OPENMP && !defined(_OPENMP)
-#error "this LibTorch runs its loops by OpenMP: compiled without it at::parallel_for uses one thread (cmake/FindLibTorch.cmake)"
+#error \
+    "this LibTorch runs its loops by OpenMP: compiled without it at::parallel_for uses one thread (cmake/FindLibTorch.cmake)"
 #endif
 
 namespace espalier::model {
@@ -30,12 +31,17 @@ bool needs_graph(std::initializer_list<const Tensor*> inputs) {
   return false;
 }
 // Rows handled by one task: about 16k values.
-std::int64_t grain(std::int64_t width) { return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, width)); }
-bool accumulates_in_place(const Tensor& weight) { return weight.is_leaf() && weight.grad().defined(); }
+std::int64_t grain(std::int64_t width) {
+  return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, width));
+}
+bool accumulates_in_place(const Tensor& weight) {
+  return weight.is_leaf() && weight.grad().defined();
+}
 
 // -- RMSNorm
 
-ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float* inverse, std::int64_t rows, std::int64_t h, float eps) {
+ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float* inverse,
+                                std::int64_t rows, std::int64_t h, float eps) {
   for (std::int64_t r = 0; r < rows; ++r, x += h, y += h) {
     float lanes[kLanes] = {};
     std::int64_t i = 0;
@@ -48,7 +54,8 @@ ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float*
   }
 }
 // dx = s * (w * dy) - x * s^3 / h * sum(w * dy * x)
-ESP_VECTOR_CLONES void rms_rows_backward(const float* x, const float* w, const float* dy, const float* inverse, float* dx, std::int64_t rows,
+ESP_VECTOR_CLONES void rms_rows_backward(const float* x, const float* w, const float* dy,
+                                         const float* inverse, float* dx, std::int64_t rows,
                                          std::int64_t h) {
   for (std::int64_t r = 0; r < rows; ++r, x += h, dy += h, dx += h) {
     float lanes[kLanes] = {};
@@ -61,7 +68,8 @@ ESP_VECTOR_CLONES void rms_rows_backward(const float* x, const float* w, const f
   }
 }
 // dw[columns] = sum over rows of dy * x * s
-ESP_VECTOR_CLONES void rms_columns_backward(const float* x, const float* dy, const float* inverse, float* dw, std::int64_t rows, std::int64_t h,
+ESP_VECTOR_CLONES void rms_columns_backward(const float* x, const float* dy, const float* inverse,
+                                            float* dw, std::int64_t rows, std::int64_t h,
                                             std::int64_t columns) {
   for (std::int64_t r = 0; r < rows; ++r, x += h, dy += h) {
     const float s = inverse[r];
@@ -92,9 +100,11 @@ struct RmsNorm : Function<RmsNorm> {
   }
   static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor x = saved[0].contiguous(), weight = saved[1].contiguous(), dy = gradients[0].contiguous();
+    const Tensor x = saved[0].contiguous(), weight = saved[1].contiguous(),
+                 dy = gradients[0].contiguous();
     const std::int64_t h = x.size(-1), rows = h == 0 ? 0 : x.numel() / h;
-    const float *px = x.const_data_ptr<float>(), *pdy = dy.const_data_ptr<float>(), *ps = saved[2].const_data_ptr<float>();
+    const float *px = x.const_data_ptr<float>(), *pdy = dy.const_data_ptr<float>(),
+                *ps = saved[2].const_data_ptr<float>();
     Tensor dx, dw;
     if (ctx->needs_input_grad(0)) {
       dx = torch::empty_like(x);
@@ -108,7 +118,9 @@ struct RmsNorm : Function<RmsNorm> {
       const bool in_place = accumulates_in_place(saved[1]) && saved[1].grad().is_contiguous();
       Tensor sum = in_place ? saved[1].grad() : torch::zeros_like(weight);
       float* pdw = sum.mutable_data_ptr<float>();
-      at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) { rms_columns_backward(px + b, pdy + b, ps, pdw + b, rows, h, e - b); });
+      at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) {
+        rms_columns_backward(px + b, pdy + b, ps, pdw + b, rows, h, e - b);
+      });
       if (!in_place) dw = sum;
     }
     return {dx, dw, Tensor()};
@@ -125,7 +137,8 @@ ESP_VECTOR_CLONES void swiglu_values(const float* gate, const float* up, float* 
   }
   for (; i < n; ++i) y[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
 }
-ESP_VECTOR_CLONES void swiglu_gradients(const float* gate, const float* up, const float* dy, float* dgate, float* dup, std::int64_t n) {
+ESP_VECTOR_CLONES void swiglu_gradients(const float* gate, const float* up, const float* dy,
+                                        float* dgate, float* dup, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + kWidth <= n; i += kWidth) {
     const Float8 g = load8(gate + i), s = 1.0f / (1.0f + fast_exp(-g)), d = load8(dy + i);
@@ -144,7 +157,9 @@ Tensor swiglu_forward(const Tensor& gate, const Tensor& up) {
   Tensor y = torch::empty_like(g);
   const float *pg = g.const_data_ptr<float>(), *pu = u.const_data_ptr<float>();
   float* py = y.mutable_data_ptr<float>();
-  at::parallel_for(0, g.numel(), 16384, [&](std::int64_t b, std::int64_t e) { swiglu_values(pg + b, pu + b, py + b, e - b); });
+  at::parallel_for(0, g.numel(), 16384, [&](std::int64_t b, std::int64_t e) {
+    swiglu_values(pg + b, pu + b, py + b, e - b);
+  });
   return y;
 }
 
@@ -155,9 +170,11 @@ struct SwiGlu : Function<SwiGlu> {
   }
   static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor g = saved[0].contiguous(), u = saved[1].contiguous(), dy = gradients[0].contiguous();
+    const Tensor g = saved[0].contiguous(), u = saved[1].contiguous(),
+                 dy = gradients[0].contiguous();
     Tensor dg = torch::empty_like(g), du = torch::empty_like(u);
-    const float *pg = g.const_data_ptr<float>(), *pu = u.const_data_ptr<float>(), *pd = dy.const_data_ptr<float>();
+    const float *pg = g.const_data_ptr<float>(), *pu = u.const_data_ptr<float>(),
+                *pd = dy.const_data_ptr<float>();
     float *pdg = dg.mutable_data_ptr<float>(), *pdu = du.mutable_data_ptr<float>();
     at::parallel_for(0, g.numel(), 16384, [&](std::int64_t b, std::int64_t e) {
       swiglu_gradients(pg + b, pu + b, pd + b, pdg + b, pdu + b, e - b);
@@ -166,9 +183,11 @@ struct SwiGlu : Function<SwiGlu> {
   }
 };
 
-// -- rotary embedding: `direction` 1 turns forward, -1 back (which is the backward pass, a rotation being orthogonal)
+// -- rotary embedding: `direction` 1 turns forward, -1 back (which is the backward pass, a rotation
+// being orthogonal)
 
-ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const float* sine, float direction, float* y, std::int64_t heads,
+ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const float* sine,
+                                    float direction, float* y, std::int64_t heads,
                                     std::int64_t width, std::int64_t half) {
   for (std::int64_t n = 0; n < heads; ++n, x += width, y += width) {
     for (std::int64_t i = 2 * half; i < width; ++i) y[i] = x[i];
@@ -180,21 +199,25 @@ ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const f
   }
 }
 
-Tensor rotate_values(const Tensor& x_BTND, const Tensor& cosine, const Tensor& sine, float direction) {
+Tensor rotate_values(const Tensor& x_BTND, const Tensor& cosine, const Tensor& sine,
+                     float direction) {
   const Tensor x = x_BTND.contiguous();
   Tensor y = torch::empty_like(x);
   const std::int64_t t = x.size(1), n = x.size(2), d = x.size(3), half = cosine.size(1);
-  const float *px = x.const_data_ptr<float>(), *pc = cosine.const_data_ptr<float>(), *ps = sine.const_data_ptr<float>();
+  const float *px = x.const_data_ptr<float>(), *pc = cosine.const_data_ptr<float>(),
+              *ps = sine.const_data_ptr<float>();
   float* py = y.mutable_data_ptr<float>();
   at::parallel_for(0, x.size(0) * t, grain(n * d), [&](std::int64_t b, std::int64_t e) {
     for (std::int64_t r = b; r < e; ++r)
-      rotate_heads(px + r * n * d, pc + r % t * half, ps + r % t * half, direction, py + r * n * d, n, d, half);
+      rotate_heads(px + r * n * d, pc + r % t * half, ps + r % t * half, direction, py + r * n * d,
+                   n, d, half);
   });
   return y;
 }
 
 struct Rotate : Function<Rotate> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& cosine,
+                        const Tensor& sine) {
     ctx->save_for_backward({cosine, sine});
     return rotate_values(x, cosine, sine, 1.0f);
   }
@@ -206,7 +229,9 @@ struct Rotate : Function<Rotate> {
 
 // -- linear
 
-Tensor product(const Tensor& rows, const Tensor& weight, torch::ScalarType dtype) { return at::linear(rows, weight.to(dtype)).to(torch::kFloat32); }
+Tensor product(const Tensor& rows, const Tensor& weight, torch::ScalarType dtype) {
+  return at::linear(rows, weight.to(dtype)).to(torch::kFloat32);
+}
 
 // sum += a b; an undefined sum is nothing yet. The sum is float32, the factors are of one type.
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b) {
@@ -221,7 +246,8 @@ void add_product(Tensor& sum, const Tensor& a, const Tensor& b) {
 
 // Several matrices applied to the same rows: one cast of the rows, one gradient by them.
 struct Linears : Function<Linears> {
-  static tensor_list forward(AutogradContext* ctx, const Tensor& x, at::TensorList weights, torch::ScalarType dtype) {
+  static tensor_list forward(AutogradContext* ctx, const Tensor& x, at::TensorList weights,
+                             torch::ScalarType dtype) {
     ctx->set_materialize_grads(false);
     const Tensor rows = x.to(dtype);
     tensor_list saved = {rows}, out;
@@ -257,7 +283,8 @@ struct Linears : Function<Linears> {
 
 // -- embedding
 
-ESP_VECTOR_CLONES void scatter_columns(const std::int64_t* ids, const float* dy, float* dw, std::int64_t n, std::int64_t h, std::int64_t columns) {
+ESP_VECTOR_CLONES void scatter_columns(const std::int64_t* ids, const float* dy, float* dw,
+                                       std::int64_t n, std::int64_t h, std::int64_t columns) {
   for (std::int64_t r = 0; r < n; ++r) {
     float* row = dw + ids[r] * h;
     const float* source = dy + r * h;
@@ -270,7 +297,8 @@ struct Embedding : Function<Embedding> {
     ctx->save_for_backward({ids, weight});
     return at::embedding(weight, ids);
   }
-  // Tokens in order within each column: an id that occurs twice is summed in the same order however many threads there are.
+  // Tokens in order within each column: an id that occurs twice is summed in the same order however
+  // many threads there are.
   static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const Tensor ids = saved[0].contiguous(), dy = gradients[0].contiguous();
@@ -281,7 +309,9 @@ struct Embedding : Function<Embedding> {
     const std::int64_t* pid = ids.const_data_ptr<std::int64_t>();
     const float* pdy = dy.const_data_ptr<float>();
     float* pdw = dw.mutable_data_ptr<float>();
-    at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) { scatter_columns(pid, pdy + b, pdw + b, n, h, e - b); });
+    at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) {
+      scatter_columns(pid, pdy + b, pdw + b, n, h, e - b);
+    });
     return {Tensor(), in_place ? Tensor() : dw};
   }
 };
@@ -289,22 +319,28 @@ struct Embedding : Function<Embedding> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  return needs_graph({&x, &weight}) ? RmsNorm::apply(x, weight, eps) : rms_forward(x, weight, eps).y;
+  return needs_graph({&x, &weight}) ? RmsNorm::apply(x, weight, eps)
+                                    : rms_forward(x, weight, eps).y;
 }
-std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& weights, torch::ScalarType dtype) {
-  if (needs_graph({&x}) || std::any_of(weights.begin(), weights.end(), [](const Tensor& w) { return needs_graph({&w}); }))
+std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& weights,
+                            torch::ScalarType dtype) {
+  if (needs_graph({&x}) || std::any_of(weights.begin(), weights.end(),
+                                       [](const Tensor& w) { return needs_graph({&w}); }))
     return Linears::apply(x, at::TensorList(weights), dtype);
   std::vector<Tensor> out;
   const Tensor rows = x.to(dtype);
   for (const Tensor& weight : weights) out.push_back(product(rows, weight, dtype));
   return out;
 }
-Tensor linear(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) { return linears(x, {weight}, dtype)[0]; }
+Tensor linear(const Tensor& x, const Tensor& weight, torch::ScalarType dtype) {
+  return linears(x, {weight}, dtype)[0];
+}
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   return needs_graph({&gate, &up}) ? SwiGlu::apply(gate, up) : swiglu_forward(gate, up);
 }
 Tensor rotate(const Tensor& x_BTND, const Tensor& cos_TR2, const Tensor& sin_TR2) {
-  return needs_graph({&x_BTND}) ? Rotate::apply(x_BTND, cos_TR2, sin_TR2) : rotate_values(x_BTND, cos_TR2, sin_TR2, 1.0f);
+  return needs_graph({&x_BTND}) ? Rotate::apply(x_BTND, cos_TR2, sin_TR2)
+                                : rotate_values(x_BTND, cos_TR2, sin_TR2, 1.0f);
 }
 Tensor embed_rows(const Tensor& ids, const Tensor& weight) {
   return needs_graph({&weight}) ? Embedding::apply(ids, weight) : at::embedding(weight, ids);

@@ -10,9 +10,13 @@ torch::Tensor gram(const torch::Tensor& a) {
   torch::Tensor out = torch::empty({width, width});
   for (std::int64_t begin = 0; begin < width; begin += kPanel) {
     const std::int64_t end = std::min(width, begin + kPanel);
-    const torch::Tensor part = a.narrow(1, begin, end - begin).t().matmul(a.narrow(1, begin, width - begin));
+    const torch::Tensor part =
+        a.narrow(1, begin, end - begin).t().matmul(a.narrow(1, begin, width - begin));
     out.narrow(0, begin, end - begin).narrow(1, begin, width - begin).copy_(part);
-    if (end < width) out.narrow(0, end, width - end).narrow(1, begin, end - begin).copy_(part.narrow(1, end - begin, width - end).t());
+    if (end < width)
+      out.narrow(0, end, width - end)
+          .narrow(1, begin, end - begin)
+          .copy_(part.narrow(1, end - begin, width - end).t());
   }
   return out;
 }

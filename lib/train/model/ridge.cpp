@@ -10,20 +10,24 @@ Tensor inverse_rms(const Tensor& x) { return x.square().mean(-1, true).add(1e-12
 
 void RidgeSums::add(const Tensor& inputs_BTN, const Tensor& aim_BTM) {
   const Tensor a = inputs_BTN.reshape({-1, inputs_BTN.size(-1)});
-  const Tensor g = model::gram(a).to(torch::kFloat64), c = a.t().matmul(aim_BTM.reshape({a.size(0), -1})).to(torch::kFloat64);
+  const Tensor g = model::gram(a).to(torch::kFloat64),
+               c = a.t().matmul(aim_BTM.reshape({a.size(0), -1})).to(torch::kFloat64);
   gram = gram.defined() ? gram.add_(g) : g;
   cross = cross.defined() ? cross.add_(c) : c;
   tokens += a.size(0);
 }
 
 RidgeSums RidgeSums::of(const Tensor& channels) const {
-  return {gram.index_select(0, channels).index_select(1, channels), cross.index_select(0, channels), tokens};
+  return {gram.index_select(0, channels).index_select(1, channels), cross.index_select(0, channels),
+          tokens};
 }
 
 Tensor RidgeSums::solve(const Tensor& prior, double ridge) const {
   const double lambda = ridge * gram.diagonal().mean().item<double>() + 1e-30;
   const Tensor damped = gram + lambda * torch::eye(gram.size(0), gram.options());
-  return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(), torch::linalg_cholesky(damped)).t();
+  return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(),
+                               torch::linalg_cholesky(damped))
+      .t();
 }
 
 }  // namespace espalier::model

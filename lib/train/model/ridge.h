@@ -13,7 +13,8 @@ struct RidgeSums {
   std::int64_t tokens = 0;
   void add(const torch::Tensor& inputs_BTN, const torch::Tensor& aim_BTM);
   RidgeSums of(const torch::Tensor& channels) const;  // those inputs alone
-  // argmin over W [m, n] of sum || t - W a ||^2 + lambda || W - prior ||^2, float64; lambda: `ridge` of the mean diagonal of `gram`.
+  // argmin over W [m, n] of sum || t - W a ||^2 + lambda || W - prior ||^2, float64; lambda:
+  // `ridge` of the mean diagonal of `gram`.
   torch::Tensor solve(const torch::Tensor& prior, double ridge) const;
 };
 

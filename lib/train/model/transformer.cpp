@@ -1,4 +1,5 @@
-// Weights of the Transformer: allocation by the architecture's table, reading from and writing to checkpoints.
+// Weights of the Transformer: allocation by the architecture's table, reading from and writing to
+// checkpoints.
 #include "model/transformer.h"
 
 #include <cmath>
@@ -14,38 +15,52 @@ using torch::Tensor;
 
 namespace {
 std::vector<std::int64_t> shape(const TensorRef& ref) {
-  return ref.is_vector ? std::vector<std::int64_t>{ref.rows} : std::vector<std::int64_t>{ref.rows, ref.cols};
+  return ref.is_vector ? std::vector<std::int64_t>{ref.rows}
+                       : std::vector<std::int64_t>{ref.rows, ref.cols};
 }
 }  // namespace
 
-Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options) : Transformer(arch, dims, options, nullptr) {
+Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
+                         const TransformerOptions& options)
+    : Transformer(arch, dims, options, nullptr) {
   for (const TensorRef& ref : arch::tensors(arch, dims)) {
     Tensor value = torch::zeros(shape(ref), torch::kFloat32);
-    weights_.emplace(std::pair(ref.spec->role, ref.layer), value.set_requires_grad(options.trainable));
+    weights_.emplace(std::pair(ref.spec->role, ref.layer),
+                     value.set_requires_grad(options.trainable));
   }
 }
 
-Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, const checkpoint::Checkpoint* source)
+Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
+                         const TransformerOptions& options, const checkpoint::Checkpoint* source)
     : arch_(&arch), dims_(dims), options_(options), source_(source) {
-  ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16, usage,
-            "matrix products are computed in float32 or bfloat16, not ", torch::toString(options.matmul_dtype));
-  global_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);
-  local_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, true), torch::kFloat64);
-  beyond_.inverse_frequencies = torch::tensor(arch::rope_inverse_frequencies(dims, false, true), torch::kFloat64);
+  ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16,
+            usage, "matrix products are computed in float32 or bfloat16, not ",
+            torch::toString(options.matmul_dtype));
+  global_.inverse_frequencies =
+      torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);
+  local_.inverse_frequencies =
+      torch::tensor(arch::rope_inverse_frequencies(dims, true), torch::kFloat64);
+  beyond_.inverse_frequencies =
+      torch::tensor(arch::rope_inverse_frequencies(dims, false, true), torch::kFloat64);
 }
 
-Transformer Transformer::load(const checkpoint::Checkpoint& source, const TransformerOptions& options) {
+Transformer Transformer::load(const checkpoint::Checkpoint& source,
+                              const TransformerOptions& options) {
   Transformer model(source.arch(), source.dims(), options);
   for (const TensorRef& ref : arch::tensors(source.arch(), source.dims())) {
     const Tensor& value = model.weight(ref.spec->role, ref.layer);
-    if (value.numel() > 0) source.read_rows(ref.spec->role, ref.layer, 0, ref.rows, static_cast<float*>(value.data_ptr()));
+    if (value.numel() > 0)
+      source.read_rows(ref.spec->role, ref.layer, 0, ref.rows,
+                       static_cast<float*>(value.data_ptr()));
   }
   return model;
 }
 
 void Transformer::read(const TensorRef& ref) {
   const Tensor value = torch::empty(shape(ref), torch::kFloat32);
-  if (value.numel() > 0) source_->read_rows(ref.spec->role, ref.layer, 0, ref.rows, static_cast<float*>(value.data_ptr()));
+  if (value.numel() > 0)
+    source_->read_rows(ref.spec->role, ref.layer, 0, ref.rows,
+                       static_cast<float*>(value.data_ptr()));
   weights_.insert_or_assign({ref.spec->role, ref.layer}, value);
 }
 
@@ -61,17 +76,20 @@ void Transformer::bring(int layer) {
     if (ref.layer == layer && !has(ref.spec->role, layer)) read(ref);
 }
 void Transformer::drop(int layer) {
-  if (source_ != nullptr) std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
+  if (source_ != nullptr)
+    std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
 }
 
 Tensor Transformer::rows(Role role, int layer, std::int64_t begin, std::int64_t n) const {
   if (source_ == nullptr || has(role, layer)) return weight(role, layer).narrow(0, begin, n);
-  const Tensor out = torch::empty({n, arch::tensor_ref(*arch_, dims_, role, layer).cols}, torch::kFloat32);
+  const Tensor out =
+      torch::empty({n, arch::tensor_ref(*arch_, dims_, role, layer).cols}, torch::kFloat32);
   source_->read_rows(role, layer, begin, n, static_cast<float*>(out.data_ptr()));
   return out;
 }
 
-Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& dims, const TransformerOptions& options, std::uint64_t seed) {
+Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& dims,
+                                const TransformerOptions& options, std::uint64_t seed) {
   Transformer model(arch, dims, options);
   std::uint64_t stream = 0;
   for (const TensorRef& ref : arch::tensors(arch, dims)) {
@@ -79,35 +97,47 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
     const Tensor& value = model.weight(ref.spec->role, ref.layer);
     float* out = static_cast<float*>(value.data_ptr());
     const double spread = ref.is_vector ? 0.1 : 1.2 / std::sqrt(static_cast<double>(ref.cols));
-    const double mean = ref.is_vector && (arch.norm == arch::Norm::rms || arch.norm == arch::Norm::layer) && !arch::is_bias(ref.spec->role) ? 1.0 : 0.0;
-    for (std::int64_t i = 0; i < value.numel(); ++i) out[i] = static_cast<float>(mean + spread * rng.normal());
+    const double mean = ref.is_vector &&
+                                (arch.norm == arch::Norm::rms || arch.norm == arch::Norm::layer) &&
+                                !arch::is_bias(ref.spec->role)
+                            ? 1.0
+                            : 0.0;
+    for (std::int64_t i = 0; i < value.numel(); ++i)
+      out[i] = static_cast<float>(mean + spread * rng.normal());
   }
   return model;
 }
 
-void Transformer::save(const std::string& directory, const checkpoint::Checkpoint& like, const checkpoint::WriteOptions& options) const {
-  checkpoint::CheckpointWriter writer(directory, *arch_, dims_, options, like.hf_config(), like.has_tokenizer() ? &like.tokenizer() : nullptr,
+void Transformer::save(const std::string& directory, const checkpoint::Checkpoint& like,
+                       const checkpoint::WriteOptions& options) const {
+  checkpoint::CheckpointWriter writer(directory, *arch_, dims_, options, like.hf_config(),
+                                      like.has_tokenizer() ? &like.tokenizer() : nullptr,
                                       like.hf_generation_config());
   for (const TensorRef& ref : arch::tensors(*arch_, dims_)) {
-    const Tensor value = weight(ref.spec->role, ref.layer).detach().to(torch::kFloat32).contiguous();
-    writer.write_rows(ref.spec->role, ref.layer, {value.const_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
+    const Tensor value =
+        weight(ref.spec->role, ref.layer).detach().to(torch::kFloat32).contiguous();
+    writer.write_rows(ref.spec->role, ref.layer,
+                      {value.const_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
   }
   writer.finish();
 }
 
 Tensor& Transformer::weight(Role role, int layer) {
   const auto found = weights_.find({role, layer});
-  ESP_CHECK(found != weights_.end(), internal, "the model has no tensor ", arch::gguf_name(role, layer));
+  ESP_CHECK(found != weights_.end(), internal, "the model has no tensor ",
+            arch::gguf_name(role, layer));
   return found->second;
 }
 const Tensor& Transformer::weight(Role role, int layer) const {
   const auto found = weights_.find({role, layer});
-  ESP_CHECK(found != weights_.end(), internal, "the model has no tensor ", arch::gguf_name(role, layer));
+  ESP_CHECK(found != weights_.end(), internal, "the model has no tensor ",
+            arch::gguf_name(role, layer));
   return found->second;
 }
 std::vector<Tensor> Transformer::parameters() const {
   std::vector<Tensor> out;
-  for (const TensorRef& ref : arch::tensors(*arch_, dims_)) out.push_back(weight(ref.spec->role, ref.layer));
+  for (const TensorRef& ref : arch::tensors(*arch_, dims_))
+    out.push_back(weight(ref.spec->role, ref.layer));
   return out;
 }
 

@@ -37,13 +37,16 @@ const Criterion& criterion_by_name(std::string_view name) {
     list += (list.empty() ? "" : ", ") + names.back();
   }
   const std::string nearest = core::nearest_name(name, names.data(), names.size());
-  core::fail(core::ErrorKind::usage, "criterion '", name, "' is not known", nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
+  core::fail(core::ErrorKind::usage, "criterion '", name, "' is not known",
+             nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
 }
 
 std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
   std::vector<std::int64_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+    return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
+  });
   order.resize(static_cast<std::size_t>(n));
   std::sort(order.begin(), order.end());
   return order;

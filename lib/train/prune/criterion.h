@@ -1,5 +1,5 @@
-// Importance of every index of one axis in one layer: a pure function of statistics and weights. One file per criterion in criteria/,
-// one line in criteria.inc.
+// Importance of every index of one axis in one layer: a pure function of statistics and weights.
+// One file per criterion in criteria/, one line in criteria.inc.
 #pragma once
 #include <set>
 #include <span>
@@ -18,7 +18,7 @@ struct CriterionInput {
 };
 struct Criterion {
   std::string_view name;
-  std::string_view source;                // the paper
+  std::string_view source;  // the paper
   std::set<Statistic> needs;
   // Scores [size of axis]; layer -1 for hidden and vocab. Larger = more important.
   std::vector<double> (*score)(const CriterionInput& input, arch::Axis axis, int layer);

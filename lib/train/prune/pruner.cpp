@@ -23,9 +23,11 @@ namespace {
 using arch::Axis;
 
 // What the report shows of the decision.
-std::string importance_json(const Statistics& statistics, const plan::PrunePlan& plan, const arch::ModelDims& before, const arch::ModelDims& after) {
+std::string importance_json(const Statistics& statistics, const plan::PrunePlan& plan,
+                            const arch::ModelDims& before, const arch::ModelDims& after) {
   nlohmann::ordered_json out;
-  for (const LayerStatistics& s : statistics.layers) out["block_influence"].push_back(std::stod(std::to_string(s.block_influence)));
+  for (const LayerStatistics& s : statistics.layers)
+    out["block_influence"].push_back(std::stod(std::to_string(s.block_influence)));
   out["kept_layers"] = plan.keep_layers;
   for (const arch::LayerDims& l : before.layers) out["ffn_before"].push_back(l.ffn);
   for (const arch::LayerDims& l : after.layers) out["ffn_after"].push_back(l.ffn);
@@ -39,18 +41,27 @@ struct Calibration {
 Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOptions& options) {
   const text::Tokenizer tokenizer(source.tokenizer());
   Calibration out{data::load_corpus(options.text_path, tokenizer), {}};
-  if (!options.held_out_path.empty()) data::require_disjoint(out.corpus, data::load_corpus(options.held_out_path, tokenizer), tokenizer);
+  if (!options.held_out_path.empty())
+    data::require_disjoint(out.corpus, data::load_corpus(options.held_out_path, tokenizer),
+                           tokenizer);
   const CalibrationOptions& c = options.calibration;
-  out.windows = torch::tensor(data::calibration_ids(out.corpus, c.tokens, c.sequence, c.seed, source.dims().vocab)).view({-1, c.sequence});
+  out.windows = torch::tensor(data::calibration_ids(out.corpus, c.tokens, c.sequence, c.seed,
+                                                    source.dims().vocab))
+                    .view({-1, c.sequence});
   return out;
 }
 
 // All that the pass depends on, in one word.
 std::string identity(const checkpoint::Checkpoint& source, const SequentialInput& input) {
-  nlohmann::json all = {{"version", checkpoint::tool_version()}, {"source", source.sha256()}, {"criterion", input.criterion.name}, {"ridge", input.ridge},
-                        {"compensation", static_cast<int>(input.compensation)}, {"keep_layers", input.keep_layers}};
+  nlohmann::json all = {{"version", checkpoint::tool_version()},
+                        {"source", source.sha256()},
+                        {"criterion", input.criterion.name},
+                        {"ridge", input.ridge},
+                        {"compensation", static_cast<int>(input.compensation)},
+                        {"keep_layers", input.keep_layers}};
   if (input.hidden) all["hidden"] = *input.hidden;
-  for (const arch::LayerDims& l : input.sizes) all["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
+  for (const arch::LayerDims& l : input.sizes)
+    all["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
   const torch::Tensor windows = input.windows.contiguous();
   hash::Sha256 sha;
   sha.update(all.dump());
@@ -66,36 +77,46 @@ struct Decision {
 
 }  // namespace
 
-PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress) {
+PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
+                  const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
   Decision decision;
   if (!options.plan_path.empty()) {
-    decision.given = plan::prune_plan_from_json(core::read_text_file(options.plan_path), before, options.plan_path);
+    decision.given = plan::prune_plan_from_json(core::read_text_file(options.plan_path), before,
+                                                options.plan_path);
     decision.dims = plan::dims_after(*decision.given, before);
   } else {
     decision.dims = plan::resolve(options.target, source.arch(), before);
   }
   const arch::ModelDims& after = decision.dims;
-  static_cast<void>(checkpoint::hf_target(source.arch(), after));  // refuses before anything is computed
+  static_cast<void>(
+      checkpoint::hf_target(source.arch(), after));  // refuses before anything is computed
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options);
   const model::Transformer dense = model::Transformer::open(source);
 
-  const std::vector<arch::LayerDims> sizes = decision.given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after);
+  const std::vector<arch::LayerDims> sizes =
+      decision.given ? before.layers
+                     : plan::resolve_layers(options.target, source.arch(), before, after);
   bool cut_width = false;
   for (std::size_t l = 0; l < sizes.size(); ++l) {
     cut_width = cut_width || !sizes[l].same_sizes(before.layers[l]);
-    ESP_CHECK(sizes[l].q_per_kv == before.layers[l].q_per_kv, unsupported, "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
+    ESP_CHECK(
+        sizes[l].q_per_kv == before.layers[l].q_per_kv, unsupported,
+        "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
   }
   const bool cut_hidden = after.hidden != before.hidden;
-  ESP_CHECK(decision.given || after.vocab == before.vocab, unsupported, "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
+  ESP_CHECK(
+      decision.given || after.vocab == before.vocab, unsupported,
+      "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
 
   // Block influence and hidden statistics converge fast.
   constexpr std::int64_t kFewWindows = 16;
   const std::int64_t few = std::min(calibration.windows.size(0), kFewWindows);
   std::set<Statistic> wanted{Statistic::block_influence};
   if (cut_hidden) wanted.insert(Statistic::channel_moments);
-  const Statistics statistics = collect(dense, calibration.windows.slice(0, 0, few), wanted, progress);
+  const Statistics statistics =
+      collect(dense, calibration.windows.slice(0, 0, few), wanted, progress);
 
   plan::PrunePlan plan;
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
@@ -112,13 +133,21 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     plan.layers.assign(plan.keep_layers.size(), {});
     if (cut_hidden) {
       torch::InferenceMode inference;
-      plan.hidden = keep_highest(criterion.score({dense, statistics}, Axis::hidden, -1), after.hidden);
+      plan.hidden =
+          keep_highest(criterion.score({dense, statistics}, Axis::hidden, -1), after.hidden);
     }
     if (cut_width || options.compensation == Compensation::least_squares) {
       std::vector<arch::LayerDims> kept;
-      for (const std::int64_t l : plan.keep_layers) kept.push_back(sizes[static_cast<std::size_t>(l)]);
-      SequentialInput input{dense, calibration.windows, criterion, options.compensation, options.ridge.value_or(default_ridge(calibration.windows.numel())),
-                                  plan.keep_layers, plan.hidden, kept};
+      for (const std::int64_t l : plan.keep_layers)
+        kept.push_back(sizes[static_cast<std::size_t>(l)]);
+      SequentialInput input{dense,
+                            calibration.windows,
+                            criterion,
+                            options.compensation,
+                            options.ridge.value_or(default_ridge(calibration.windows.numel())),
+                            plan.keep_layers,
+                            plan.hidden,
+                            kept};
       PassState state(unfinished, identity(source, input), plan.keep_layers, options.state_share);
       input.state = &state;
       SequentialResult result = prune_sequentially(input, progress);
@@ -136,8 +165,10 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   };
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
-  out.parameters_after = surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
-  core::write_text_file(directory + "/importance.json", importance_json(statistics, plan, before, plan::dims_after(plan, before)));
+  out.parameters_after =
+      surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
+  core::write_text_file(directory + "/importance.json",
+                        importance_json(statistics, plan, before, plan::dims_after(plan, before)));
   PassState::remove(unfinished);
   if (!decision.given) out.notes = plan::smaller_layers(options.target, before);
   if (!trouble.empty()) out.notes.push_back(trouble);
@@ -145,12 +176,16 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   return out;
 }
 
-std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims, std::int64_t calibration_tokens, Compensation compensation) {
+std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                         std::int64_t calibration_tokens, Compensation compensation) {
   const bool sequential = compensation == Compensation::least_squares;
-  return plan::layer_stage_memory(arch, dims, {.tokens = calibration_tokens, .streams = sequential ? 5 : 1, .moments = sequential});
+  return plan::layer_stage_memory(
+      arch, dims,
+      {.tokens = calibration_tokens, .streams = sequential ? 5 : 1, .moments = sequential});
 }
 
-ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path, const std::string& criterion_name, const std::string& out_path,
+ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
+                  const std::string& criterion_name, const std::string& out_path,
                   const CalibrationOptions& calibration, const core::Progress& progress) {
   const Criterion& criterion = criterion_by_name(criterion_name);
   PruneOptions options;
@@ -162,24 +197,33 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   wanted.insert(Statistic::block_influence);
   torch::InferenceMode inference;
   std::vector<std::pair<std::string, std::vector<float>>> of_layers, rows;
-  const Statistics statistics = collect(dense, text.windows, wanted, progress, [&](const model::Transformer& model, const Statistics& so_far, int l) {
-    for (const Axis axis : {Axis::ffn, Axis::kv_groups}) {
-      if (arch::size_of(axis, source.dims(), &source.dims().layers[static_cast<std::size_t>(l)]) == 0) continue;
-      const std::vector<double> values = criterion.score({model, so_far}, axis, l);
-      of_layers.emplace_back(std::string(arch::axis_name(axis)) + "." + std::to_string(l), std::vector<float>(values.begin(), values.end()));
-    }
-  });
-  const auto add = [&](const std::string& name, const std::vector<double>& values) { rows.emplace_back(name, std::vector<float>(values.begin(), values.end())); };
+  const Statistics statistics = collect(
+      dense, text.windows, wanted, progress,
+      [&](const model::Transformer& model, const Statistics& so_far, int l) {
+        for (const Axis axis : {Axis::ffn, Axis::kv_groups}) {
+          if (arch::size_of(axis, source.dims(),
+                            &source.dims().layers[static_cast<std::size_t>(l)]) == 0)
+            continue;
+          const std::vector<double> values = criterion.score({model, so_far}, axis, l);
+          of_layers.emplace_back(std::string(arch::axis_name(axis)) + "." + std::to_string(l),
+                                 std::vector<float>(values.begin(), values.end()));
+        }
+      });
+  const auto add = [&](const std::string& name, const std::vector<double>& values) {
+    rows.emplace_back(name, std::vector<float>(values.begin(), values.end()));
+  };
   std::vector<double> influence;
   for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
   add("layers", influence);
-  const bool has_hidden = !criterion.needs.contains(Statistic::ffn_gram);  // obs scores blocks, not the residual stream
+  const bool has_hidden =
+      !criterion.needs.contains(Statistic::ffn_gram);  // obs scores blocks, not the residual stream
   if (has_hidden) add("hidden", criterion.score({dense, statistics}, Axis::hidden, -1));
   rows.insert(rows.end(), of_layers.begin(), of_layers.end());
   format::SafetensorsWriter writer(out_path);
   writer.set_metadata("criterion", criterion_name);
   writer.set_metadata("tokens", std::to_string(statistics.tokens));
-  for (const auto& [name, values] : rows) writer.add_tensor(name, format::FormatId::f32, {static_cast<std::int64_t>(values.size())});
+  for (const auto& [name, values] : rows)
+    writer.add_tensor(name, format::FormatId::f32, {static_cast<std::int64_t>(values.size())});
   writer.begin();
   for (const auto& [name, values] : rows) writer.write(std::as_bytes(std::span(values)));
   writer.finish();

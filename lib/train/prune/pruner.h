@@ -1,4 +1,5 @@
-// `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory. Does not include LibTorch.
+// `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory. Does not
+// include LibTorch.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -17,28 +18,32 @@ enum class Compensation : std::uint8_t { none, least_squares };
 
 struct PruneOptions {
   plan::PruneTarget target;
-  std::string plan_path;                 // not empty: use this plan instead of scores
+  std::string plan_path;  // not empty: use this plan instead of scores
   std::string criterion = "activation";
   Compensation compensation = Compensation::least_squares;
-  std::optional<double> ridge;           // of least squares, times the mean diagonal of the Gram matrix; not given: chosen by the number of tokens
-  std::string text_path;                 // calibration text
-  std::string held_out_path;             // not empty: refused when it overlaps the calibration text
+  std::optional<double> ridge;  // of least squares, times the mean diagonal of the Gram matrix; not
+                                // given: chosen by the number of tokens
+  std::string text_path;        // calibration text
+  std::string held_out_path;    // not empty: refused when it overlaps the calibration text
   CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
   std::uint64_t seed = 0;
-  bool resume = false;                   // go on from <directory>/checkpoint; from the start when there is none
-  double state_share = 0.05;             // of the time at most, for writing that state; 1: after every layer
+  bool resume = false;  // go on from <directory>/checkpoint; from the start when there is none
+  double state_share = 0.05;  // of the time at most, for writing that state; 1: after every layer
 };
 struct PruneResult {
   plan::PrunePlan plan;
   std::int64_t parameters_before = 0, parameters_after = 0;
   std::vector<std::string> notes = {};  // for people: layers that had less than was asked for
 };
-// Writes `directory`: the pruned model, plan.json, importance.json. While layers are cut directory/checkpoint holds the state to resume from; killed at
-// any moment and resumed it leaves the same bytes. Without `resume` an unfinished run in `directory` is started over.
-PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory, const PruneOptions& options, const core::Progress& progress);
+// Writes `directory`: the pruned model, plan.json, importance.json. While layers are cut
+// directory/checkpoint holds the state to resume from; killed at any moment and resumed it leaves
+// the same bytes. Without `resume` an unfinished run in `directory` is started over.
+PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
+                  const PruneOptions& options, const core::Progress& progress);
 
-std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims, std::int64_t calibration_tokens, Compensation compensation);
+std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                         std::int64_t calibration_tokens, Compensation compensation);
 
 // (name, source) of every criterion, in the order of criteria.inc.
 std::vector<std::pair<std::string, std::string>> criterion_names();
@@ -48,8 +53,10 @@ struct ScoreResult {
   std::int64_t tokens = 0;
   std::vector<std::string> axes;
 };
-// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size], without those of blocks that a layer does not have.
-ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path, const std::string& criterion, const std::string& out_path,
+// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size], without those of blocks
+// that a layer does not have.
+ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
+                  const std::string& criterion, const std::string& out_path,
                   const CalibrationOptions& calibration, const core::Progress& progress);
 
 }  // namespace espalier::prune

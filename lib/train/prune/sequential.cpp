@@ -15,12 +15,15 @@ using arch::Role;
 
 constexpr std::int64_t kBatch = 8;  // windows per forward
 
-torch::Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
+torch::Tensor as_index(const std::vector<std::int64_t>& v) {
+  return torch::tensor(v, torch::kInt64);
+}
 
 // What ridge regression and the criteria need of the inner activations of a block.
 struct Normal : model::RidgeSums {
   torch::Tensor abs_sum;  // float64: sum |a| over weighted rows
-  // activations [.., width], what the consumer is to make of them [.., H], and what that is measured against [.., H]
+  // activations [.., width], what the consumer is to make of them [.., H], and what that is
+  // measured against [.., H]
   void add(const torch::Tensor& activations, const torch::Tensor& aim, const torch::Tensor& size) {
     const torch::Tensor weight = model::inverse_rms(size), a = activations * weight;
     RidgeSums::add(a, aim * weight);
@@ -30,14 +33,19 @@ struct Normal : model::RidgeSums {
 };
 
 // [H, |S|]: the consumer's weights for the channels kept.
-torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights, const torch::Tensor& channels, double ridge) {
-  return sums.of(channels).solve(weights.index_select(1, channels), ridge).to(torch::kFloat32).contiguous();
+torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights,
+                    const torch::Tensor& channels, double ridge) {
+  return sums.of(channels)
+      .solve(weights.index_select(1, channels), ridge)
+      .to(torch::kFloat32)
+      .contiguous();
 }
 
 // One-layer models: the pruned stream goes through them while the layer is being cut.
 class Sequence {
  public:
-  Sequence(const SequentialInput& input, const core::Progress& progress) : in_(input), progress_(progress), dense_(input.dense) {
+  Sequence(const SequentialInput& input, const core::Progress& progress)
+      : in_(input), progress_(progress), dense_(input.dense) {
     for (const torch::Tensor& batch : in_.windows.split(kBatch)) {
       dense_streams_.push_back(dense_.embed(batch));
       pruned_streams_.push_back(on_hidden(dense_streams_.back(), -1));
@@ -47,25 +55,33 @@ class Sequence {
   SequentialResult run() {
     SequentialResult out;
     PassState::Position position;
-    if (in_.state != nullptr) position = in_.state->load(dense_streams_, pruned_streams_, out).value_or(position);
+    if (in_.state != nullptr)
+      position = in_.state->load(dense_streams_, pruned_streams_, out).value_or(position);
     dense_at_ = position.dense_at;
     drifted_ = position.drifted;
     for (std::size_t k = position.layers; k < in_.keep_layers.size(); ++k) {
       const int source = static_cast<int>(in_.keep_layers[k]);
       while (dense_at_ < source) advance_dense();  // dropped layers before the first kept one
-      const int next = k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1]) : static_cast<int>(dense_.dims().n_layers());
+      const int next = k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1])
+                                                      : static_cast<int>(dense_.dims().n_layers());
       out.layers.push_back(cut_layer(source, next, in_.sizes.at(k), out));
-      if (in_.state != nullptr && k + 1 < in_.keep_layers.size()) in_.state->layer_done({k + 1, dense_at_, drifted_}, dense_streams_, pruned_streams_, out);
-      if (progress_) progress_({"prune", static_cast<std::int64_t>(k + 1), static_cast<std::int64_t>(in_.keep_layers.size()), "layers", ""});
+      if (in_.state != nullptr && k + 1 < in_.keep_layers.size())
+        in_.state->layer_done({k + 1, dense_at_, drifted_}, dense_streams_, pruned_streams_, out);
+      if (progress_)
+        progress_({"prune", static_cast<std::int64_t>(k + 1),
+                   static_cast<std::int64_t>(in_.keep_layers.size()), "layers", ""});
     }
     return out;
   }
 
  private:
-  torch::Tensor on_hidden(const torch::Tensor& t, int dim) const { return in_.hidden ? t.index_select(dim, as_index(*in_.hidden)) : t; }
+  torch::Tensor on_hidden(const torch::Tensor& t, int dim) const {
+    return in_.hidden ? t.index_select(dim, as_index(*in_.hidden)) : t;
+  }
 
-  // What the dense model shows of one layer, per batch: the stream after attention, and, where a norm stands between the matrices and the stream,
-  // the products of attn_output and ffn_down themselves; and the normed stream that the other matrices read.
+  // What the dense model shows of one layer, per batch: the stream after attention, and, where a
+  // norm stands between the matrices and the stream, the products of attn_output and ffn_down
+  // themselves; and the normed stream that the other matrices read.
   struct DenseLayer {
     std::vector<torch::Tensor> mid, attention_products, ffn_products, attention_in, ffn_in;
   };
@@ -74,54 +90,70 @@ class Sequence {
     dense_.bring(dense_at_);
     for (torch::Tensor& x : dense_streams_) {
       torch::Tensor attention;
-      const auto products = [&](Role matrix, Role norm, const torch::Tensor& input, std::vector<torch::Tensor>& out) {
-        if (dense_.has(norm, dense_at_)) out.push_back(on_hidden(input.matmul(dense_.weight(matrix, dense_at_).t()), -1));
+      const auto products = [&](Role matrix, Role norm, const torch::Tensor& input,
+                                std::vector<torch::Tensor>& out) {
+        if (dense_.has(norm, dense_at_))
+          out.push_back(on_hidden(input.matmul(dense_.weight(matrix, dense_at_).t()), -1));
       };
       dense_.set_tap([&](const char* point, int, const torch::Tensor& value) {
         const std::string_view name(point);
         if (name == "attn_out") attention = value;
         if (seen != nullptr && name == "attn_in") seen->attention_in.push_back(value);
         if (seen != nullptr && name == "ffn_in") seen->ffn_in.push_back(value);
-        if (seen != nullptr && name == "attn_mix") products(Role::attn_output, Role::attn_post_norm, value, seen->attention_products);
-        if (seen != nullptr && name == "ffn_act") products(Role::ffn_down, Role::ffn_post_norm, value, seen->ffn_products);
+        if (seen != nullptr && name == "attn_mix")
+          products(Role::attn_output, Role::attn_post_norm, value, seen->attention_products);
+        if (seen != nullptr && name == "ffn_act")
+          products(Role::ffn_down, Role::ffn_post_norm, value, seen->ffn_products);
       });
       const torch::Tensor y = dense_.layer(dense_at_, x);
-      if (seen != nullptr) seen->mid.push_back(on_hidden(attention.defined() ? x + attention : x, -1));
+      if (seen != nullptr)
+        seen->mid.push_back(on_hidden(attention.defined() ? x + attention : x, -1));
       x = y;
     }
     if (seen == nullptr) dense_.drop(dense_at_);
     ++dense_at_;
   }
 
-  // Adds batch b of a block to the equations: its matrix aims at the dense stream, or at its own dense products behind which a norm follows.
-  static void add_equations(Normal& normal, const model::Transformer& layer, Role bias, const torch::Tensor& activations, const torch::Tensor& before,
-                            const torch::Tensor& dense, const std::vector<torch::Tensor>& products, std::size_t b) {
+  // Adds batch b of a block to the equations: its matrix aims at the dense stream, or at its own
+  // dense products behind which a norm follows.
+  static void add_equations(Normal& normal, const model::Transformer& layer, Role bias,
+                            const torch::Tensor& activations, const torch::Tensor& before,
+                            const torch::Tensor& dense, const std::vector<torch::Tensor>& products,
+                            std::size_t b) {
     if (!products.empty()) return normal.add(activations, products[b], products[b]);
     const torch::Tensor aim = dense - before;
     normal.add(activations, layer.has(bias, 0) ? aim - layer.weight(bias, 0) : aim, dense);
   }
 
-  // The matrices that read the normed pruned stream are refitted to what the dense ones make of the dense stream: each becomes W M, where M maps
-  // pruned inputs to dense ones, M = argmin sum_t || x_t - M a_t ||^2 + lambda || M - I_S ||^2.
-  void refit_readers(model::Transformer& layer, int source, Role norm, const std::vector<Role>& readers, const std::vector<torch::Tensor>& streams,
+  // The matrices that read the normed pruned stream are refitted to what the dense ones make of the
+  // dense stream: each becomes W M, where M maps pruned inputs to dense ones, M = argmin sum_t ||
+  // x_t - M a_t ||^2 + lambda || M - I_S ||^2.
+  void refit_readers(model::Transformer& layer, int source, Role norm,
+                     const std::vector<Role>& readers, const std::vector<torch::Tensor>& streams,
                      const std::vector<torch::Tensor>& dense_inputs) const {
     model::RidgeSums sums;
-    for (std::size_t b = 0; b < streams.size(); ++b) sums.add(layer.norm(norm, 0, streams[b]), dense_inputs[b]);
-    const torch::Tensor map = sums.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), in_.ridge).to(torch::kFloat32).contiguous();
+    for (std::size_t b = 0; b < streams.size(); ++b)
+      sums.add(layer.norm(norm, 0, streams[b]), dense_inputs[b]);
+    const torch::Tensor map = sums.solve(on_hidden(torch::eye(dense_.dims().hidden), -1), in_.ridge)
+                                  .to(torch::kFloat32)
+                                  .contiguous();
     for (const Role role : readers) layer.weight(role, 0) = dense_.weight(role, source).matmul(map);
   }
   // What was refitted leaves with the rows that stay.
-  void take_readers(const model::Transformer& layer, int source, const std::vector<Role>& readers, Axis axis, const plan::Selection& kept, SequentialResult& out) const {
+  void take_readers(const model::Transformer& layer, int source, const std::vector<Role>& readers,
+                    Axis axis, const plan::Selection& kept, SequentialResult& out) const {
     const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
     for (const Role role : readers) {
       torch::Tensor w = layer.weight(role, 0);
       const arch::Extent& rows = arch::find_spec(dense_.arch(), role)->rows;
-      if (kept && touches(rows, axis)) w = w.index_select(0, as_index(arch::surviving(rows, axis, *kept, dense_.dims(), &full)));
+      if (kept && touches(rows, axis))
+        w = w.index_select(0, as_index(arch::surviving(rows, axis, *kept, dense_.dims(), &full)));
       out.replaced[{role, source}] = w;
     }
   }
 
-  // A model of this one layer with the hidden selection applied, all of its KV groups and the full ffn.
+  // A model of this one layer with the hidden selection applied, all of its KV groups and the full
+  // ffn.
   model::Transformer probe(int source) const {
     const arch::ModelDims& d = dense_.dims();
     const arch::LayerDims& full = d.layers[static_cast<std::size_t>(source)];
@@ -134,16 +166,21 @@ class Sequence {
     for (const arch::TensorSpec& spec : dense_.arch().layer) {
       if (!arch::present(spec, d) || arch::in_absent_block(spec.role, full)) continue;
       torch::Tensor w = dense_.weight(spec.role, source);
-      const auto kept = [&](const auto& axes) { return as_index(arch::surviving(axes, Axis::hidden, *in_.hidden, d, &full)); };
+      const auto kept = [&](const auto& axes) {
+        return as_index(arch::surviving(axes, Axis::hidden, *in_.hidden, d, &full));
+      };
       if (in_.hidden && touches(spec.rows, Axis::hidden)) w = w.index_select(0, kept(spec.rows));
-      if (in_.hidden && !absent(spec.cols) && touches(spec.cols, Axis::hidden)) w = w.index_select(1, kept(spec.cols));
+      if (in_.hidden && !absent(spec.cols) && touches(spec.cols, Axis::hidden))
+        w = w.index_select(1, kept(spec.cols));
       out.weight(spec.role, 0).copy_(w);
     }
     return out;
   }
 
-  // With compensation the criterion sees the consumer as it would be refitted with all channels, since that is what cutting takes away from.
-  std::vector<double> scores(const model::Transformer& layer, const Normal& normal, const torch::Tensor& all, Role consumer, Axis axis) const {
+  // With compensation the criterion sees the consumer as it would be refitted with all channels,
+  // since that is what cutting takes away from.
+  std::vector<double> scores(const model::Transformer& layer, const Normal& normal,
+                             const torch::Tensor& all, Role consumer, Axis axis) const {
     Statistics statistics;
     statistics.tokens = in_.windows.numel();
     statistics.layers.resize(1);
@@ -152,7 +189,8 @@ class Sequence {
     (axis == Axis::ffn ? s.ffn_squares : s.attn_squares) = normal.gram.diagonal();
     (axis == Axis::ffn ? s.ffn_abs : s.attn_abs) = normal.abs_sum;
     model::Transformer fitted = layer;
-    if (in_.compensation == Compensation::least_squares) fitted.weight(consumer, 0) = refit(normal, layer.weight(consumer, 0), all, in_.ridge);
+    if (in_.compensation == Compensation::least_squares)
+      fitted.weight(consumer, 0) = refit(normal, layer.weight(consumer, 0), all, in_.ridge);
     return in_.criterion.score({fitted, statistics}, axis, 0);
   }
 
@@ -165,12 +203,16 @@ class Sequence {
     plan::LayerSelection selection;
   };
 
-  plan::LayerSelection cut_layer(int source, int next, const arch::LayerDims& size, SequentialResult& out) {
-    // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where the next kept layer begins.
+  plan::LayerSelection cut_layer(int source, int next, const arch::LayerDims& size,
+                                 SequentialResult& out) {
+    // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where
+    // the next kept layer begins.
     DenseLayer seen;
     advance_dense(&seen);
     while (dense_at_ < next) advance_dense();
-    Cut cut{probe(source), source, next, dense_.dims().layers[static_cast<std::size_t>(source)], size, std::move(seen), {}};
+    Cut cut{
+        probe(source),   source, next, dense_.dims().layers[static_cast<std::size_t>(source)], size,
+        std::move(seen), {}};
     if (cut.full.kv_groups > 0) cut_attention(cut, out);
     if (cut.full.ffn > 0) cut_ffn(cut, out);
     if (next > source + 1) drifted_ = true;
@@ -182,28 +224,39 @@ class Sequence {
   void cut_attention(Cut& cut, SequentialResult& out) {
     const bool cut_groups = cut.size.kv_groups < cut.full.kv_groups, refits = fits() && off();
     const std::vector<Role> readers = arch::attention_inputs(dense_.arch());
-    if (refits) refit_readers(cut.layer, cut.source, Role::attn_norm, readers, pruned_streams_, cut.seen.attention_in);
+    if (refits)
+      refit_readers(cut.layer, cut.source, Role::attn_norm, readers, pruned_streams_,
+                    cut.seen.attention_in);
     cut.seen.attention_in.clear();
     std::vector<torch::Tensor> mixes(pruned_streams_.size());
-    for (std::size_t b = 0; b < pruned_streams_.size(); ++b) mixes[b] = cut.layer.attention_mix(0, pruned_streams_[b]);
+    for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
+      mixes[b] = cut.layer.attention_mix(0, pruned_streams_[b]);
     torch::Tensor output = cut.layer.weight(Role::attn_output, 0);
     if (cut_groups || refits) {
       Normal normal;
       for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
-        add_equations(normal, cut.layer, Role::attn_output_bias, mixes[b], pruned_streams_[b], cut.seen.mid[b], cut.seen.attention_products, b);
+        add_equations(normal, cut.layer, Role::attn_output_bias, mixes[b], pruned_streams_[b],
+                      cut.seen.mid[b], cut.seen.attention_products, b);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
-        cut.selection.kv_groups = keep_highest(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups), cut.size.kv_groups);
-        channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols, Axis::kv_groups, *cut.selection.kv_groups, dense_.dims(), &cut.full));
-        for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);  // heads do not see each other
+        cut.selection.kv_groups =
+            keep_highest(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups),
+                         cut.size.kv_groups);
+        channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols,
+                                            Axis::kv_groups, *cut.selection.kv_groups,
+                                            dense_.dims(), &cut.full));
+        for (torch::Tensor& mix : mixes)
+          mix = mix.index_select(-1, channels);  // heads do not see each other
       }
-      output = fits() ? refit(normal, output, channels, in_.ridge) : output.index_select(1, channels);
+      output =
+          fits() ? refit(normal, output, channels, in_.ridge) : output.index_select(1, channels);
       if (fits()) {
         out.replaced[{Role::attn_output, cut.source}] = output;
         drifted_ = true;
       }
     }
-    if (refits) take_readers(cut.layer, cut.source, readers, Axis::kv_groups, cut.selection.kv_groups, out);
+    if (refits)
+      take_readers(cut.layer, cut.source, readers, Axis::kv_groups, cut.selection.kv_groups, out);
     cut.layer.weight(Role::attn_output, 0) = output;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       pruned_streams_[b] = pruned_streams_[b] + cut.layer.attention_output(0, mixes[b]);
@@ -215,18 +268,22 @@ class Sequence {
   void cut_ffn(Cut& cut, SequentialResult& out) {
     const bool narrower = cut.size.ffn < cut.full.ffn, refits = fits() && off();
     const std::vector<Role> readers = arch::ffn_inputs(dense_.arch());
-    if (refits) refit_readers(cut.layer, cut.source, Role::ffn_norm, readers, pruned_streams_, cut.seen.ffn_in);
+    if (refits)
+      refit_readers(cut.layer, cut.source, Role::ffn_norm, readers, pruned_streams_,
+                    cut.seen.ffn_in);
     cut.seen.ffn_in.clear();
     std::vector<torch::Tensor> activations(pruned_streams_.size());
     Normal normal;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       activations[b] = cut.layer.ffn_activation(0, pruned_streams_[b]);
-      add_equations(normal, cut.layer, Role::ffn_down_bias, activations[b], pruned_streams_[b], on_hidden(dense_streams_[b], -1), cut.seen.ffn_products, b);
+      add_equations(normal, cut.layer, Role::ffn_down_bias, activations[b], pruned_streams_[b],
+                    on_hidden(dense_streams_[b], -1), cut.seen.ffn_products, b);
     }
     torch::Tensor down = cut.layer.weight(Role::ffn_down, 0);
     torch::Tensor channels = torch::arange(cut.full.ffn, torch::kInt64);
     if (narrower) {
-      cut.selection.ffn = keep_highest(scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
+      cut.selection.ffn = keep_highest(
+          scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
       channels = as_index(*cut.selection.ffn);
     }
     if (fits() && (narrower || cut.next > cut.source + 1 || off())) {
@@ -239,19 +296,23 @@ class Sequence {
     if (refits) take_readers(cut.layer, cut.source, readers, Axis::ffn, cut.selection.ffn, out);
     cut.layer.weight(Role::ffn_down, 0) = down;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
-      const torch::Tensor kept = narrower ? activations[b].index_select(-1, channels) : activations[b];
+      const torch::Tensor kept =
+          narrower ? activations[b].index_select(-1, channels) : activations[b];
       pruned_streams_[b] = pruned_streams_[b] + cut.layer.ffn_output(0, kept);
     }
   }
 
   bool fits() const { return in_.compensation == Compensation::least_squares; }
-  bool off() const { return drifted_ || in_.hidden.has_value(); }  // the stream is not the dense one
+  bool off() const {
+    return drifted_ || in_.hidden.has_value();
+  }  // the stream is not the dense one
 
   const SequentialInput& in_;
   const core::Progress& progress_;
-  model::Transformer dense_;  // of whose layers one is in memory when it was opened instead of loaded
-  int dense_at_ = 0;       // layers the dense streams have gone through
-  bool drifted_ = false;   // the pruned stream differs from the dense one
+  model::Transformer
+      dense_;             // of whose layers one is in memory when it was opened instead of loaded
+  int dense_at_ = 0;      // layers the dense streams have gone through
+  bool drifted_ = false;  // the pruned stream differs from the dense one
   std::vector<torch::Tensor> dense_streams_, pruned_streams_;  // [batch, T, H] each
 };
 
@@ -259,7 +320,9 @@ class Sequence {
 
 double default_ridge(std::int64_t tokens) {
   constexpr double kFewTokens = 24576, kManyTokens = 65536;
-  const double way = std::clamp(std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0, 1.0);
+  const double way = std::clamp(
+      std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0,
+      1.0);
   return 0.2 * std::pow(0.25, way);
 }
 

@@ -1,4 +1,5 @@
-// One pass over the calibration windows, layer by layer: the hidden states of all windows advance through one layer at a time.
+// One pass over the calibration windows, layer by layer: the hidden states of all windows advance
+// through one layer at a time.
 #include "prune/statistics.h"
 
 #include "core/error.h"
@@ -10,13 +11,20 @@ namespace {
 constexpr std::int64_t kBatch = 8;  // windows per forward
 
 // X^T X of [.., width] in float32, for adding up in float64.
-torch::Tensor gram_of(const torch::Tensor& x) { return model::gram(x.reshape({-1, x.size(-1)})).to(torch::kFloat64); }
-void add(torch::Tensor& sum, const torch::Tensor& value) { sum = sum.defined() ? sum.add_(value) : value; }
-torch::Tensor over_tokens(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).sum(0, false, torch::kFloat64); }
+torch::Tensor gram_of(const torch::Tensor& x) {
+  return model::gram(x.reshape({-1, x.size(-1)})).to(torch::kFloat64);
+}
+void add(torch::Tensor& sum, const torch::Tensor& value) {
+  sum = sum.defined() ? sum.add_(value) : value;
+}
+torch::Tensor over_tokens(const torch::Tensor& x) {
+  return x.reshape({-1, x.size(-1)}).sum(0, false, torch::kFloat64);
+}
 
 }  // namespace
 
-Statistics collect(const model::Transformer& source, const torch::Tensor& windows, const std::set<Statistic>& wanted, const core::Progress& progress,
+Statistics collect(const model::Transformer& source, const torch::Tensor& windows,
+                   const std::set<Statistic>& wanted, const core::Progress& progress,
                    const LayerDone& done) {
   torch::InferenceMode inference;
   model::Transformer model = source;  // shares the weights; its tap is this function's own
@@ -47,7 +55,8 @@ Statistics collect(const model::Transformer& source, const torch::Tensor& window
     });
     for (torch::Tensor& x : streams) {
       const torch::Tensor y = model.layer(l, x);
-      if (wanted.contains(Statistic::block_influence)) cosine += torch::cosine_similarity(x, y, -1).sum(torch::kFloat64).item<double>();
+      if (wanted.contains(Statistic::block_influence))
+        cosine += torch::cosine_similarity(x, y, -1).sum(torch::kFloat64).item<double>();
       x = y;
     }
     s.block_influence = 1.0 - cosine / static_cast<double>(out.tokens);

@@ -1,4 +1,5 @@
-// What is derived from the tables: names, counts, surviving positions, row orders, rotary frequencies.
+// What is derived from the tables: names, counts, surviving positions, row orders, rotary
+// frequencies.
 #include "arch/arch.h"
 
 #include <gtest/gtest.h>
@@ -44,7 +45,8 @@ TEST(Arch, RolesAndNamesAreOneToOneInEveryFamily) {
     EXPECT_EQ(role_by_name(role_name(role)), role);
     names.insert(gguf_name(role, 7));
   }
-  EXPECT_EQ(names.size(), static_cast<std::size_t>(kRoles) - 1);  // gate and up in one have the name of up
+  EXPECT_EQ(names.size(),
+            static_cast<std::size_t>(kRoles) - 1);  // gate and up in one have the name of up
   EXPECT_EQ(gguf_name(Role::ffn_gate_up, 7), gguf_name(Role::ffn_up, 7));
   for (const Arch* a : all_archs()) {
     std::set<std::string> own;
@@ -73,7 +75,8 @@ TEST(Arch, ShapesFollowTheLayer) {
   const Arch& a = *arch_by_gguf_name("llama");
   ModelDims d = smol();
   d.layers[2] = {2, 4, 96};
-  const TensorRef q = tensor_ref(a, d, Role::attn_q, 2), o = tensor_ref(a, d, Role::attn_output, 2), k = tensor_ref(a, d, Role::attn_k, 2);
+  const TensorRef q = tensor_ref(a, d, Role::attn_q, 2), o = tensor_ref(a, d, Role::attn_output, 2),
+                  k = tensor_ref(a, d, Role::attn_k, 2);
   EXPECT_EQ(q.rows, 8 * 64);
   EXPECT_EQ(o.cols, 8 * 64);
   EXPECT_EQ(k.rows, 2 * 64);
@@ -98,7 +101,8 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
   for (const auto& specs : {a.model, a.layer})
     for (const TensorSpec& spec : specs)
       for (const Extent& extent : {spec.rows, spec.cols})
-        for (const Axis axis : {Axis::vocab, Axis::hidden, Axis::kv_groups, Axis::q_per_kv, Axis::ffn}) {
+        for (const Axis axis :
+             {Axis::vocab, Axis::hidden, Axis::kv_groups, Axis::q_per_kv, Axis::ffn}) {
           if (!touches(extent, axis)) continue;
           ++checked;
           const Indices keep = {0, size_of(axis, d, layer) - 1};
@@ -108,10 +112,14 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
             // One run in these tables; digits of the position, slowest first.
             const arch::Run& run = extent[0];
             const std::int64_t nc = size_of(run.c, d, layer), nb = size_of(run.b, d, layer);
-            const std::int64_t index = run.a == axis ? position / (nb * nc) : run.b == axis ? position / nc % nb : position % nc;
-            if (std::find(keep.begin(), keep.end(), index) != keep.end()) expected.push_back(position);
+            const std::int64_t index = run.a == axis   ? position / (nb * nc)
+                                       : run.b == axis ? position / nc % nb
+                                                       : position % nc;
+            if (std::find(keep.begin(), keep.end(), index) != keep.end())
+              expected.push_back(position);
           }
-          EXPECT_EQ(surviving(extent, axis, keep, d, layer), expected) << spec.hf << " " << axis_name(axis);
+          EXPECT_EQ(surviving(extent, axis, keep, d, layer), expected)
+              << spec.hf << " " << axis_name(axis);
         }
   EXPECT_EQ(checked, 31);
   // Concatenated runs: rows of q then k, as a fused tensor has them.
@@ -122,7 +130,8 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
 
 TEST(Arch, ReadersOfTheStream) {
   using Roles = std::vector<Role>;
-  EXPECT_EQ(attention_inputs(*arch_by_name("llama")), (Roles{Role::attn_q, Role::attn_k, Role::attn_v}));
+  EXPECT_EQ(attention_inputs(*arch_by_name("llama")),
+            (Roles{Role::attn_q, Role::attn_k, Role::attn_v}));
   EXPECT_EQ(ffn_inputs(*arch_by_name("llama")), (Roles{Role::ffn_gate, Role::ffn_up}));
   EXPECT_EQ(attention_inputs(*arch_by_name("phi3")), Roles{Role::attn_qkv});
   EXPECT_EQ(ffn_inputs(*arch_by_name("phi3")), Roles{Role::ffn_gate_up});
@@ -131,7 +140,10 @@ TEST(Arch, ReadersOfTheStream) {
   EXPECT_FALSE(has_gate(*arch_by_name("nemotron")));
   EXPECT_EQ(norm_bias(Role::ffn_norm), Role::ffn_norm_bias);
   EXPECT_THROW(norm_bias(Role::attn_q_norm), core::Error);
-  for (const Arch* a : all_archs()) EXPECT_EQ(has_gate(*a), a->activation == Activation::swiglu || a->activation == Activation::geglu) << a->name;
+  for (const Arch* a : all_archs())
+    EXPECT_EQ(has_gate(*a),
+              a->activation == Activation::swiglu || a->activation == Activation::geglu)
+        << a->name;
 }
 
 TEST(Arch, RowOrdersAreInverse) {
@@ -162,11 +174,13 @@ TEST(Arch, RotaryFrequencies) {
   EXPECT_TRUE(std::is_sorted(factors.begin(), factors.end()));
   EXPECT_EQ(factors.front(), 1);
   EXPECT_EQ(factors.back(), 8);
-  EXPECT_GT(std::count_if(factors.begin(), factors.end(), [](float f) { return f > 1 && f < 8; }), 0);
+  EXPECT_GT(std::count_if(factors.begin(), factors.end(), [](float f) { return f > 1 && f < 8; }),
+            0);
   EXPECT_DOUBLE_EQ(rope_inverse_frequencies(d).back(), plain.back() / 8);
 }
 
-// Position interpolation: every angle is that of a position nearer to the beginning, but in local layers with a base of their own.
+// Position interpolation: every angle is that of a position nearer to the beginning, but in local
+// layers with a base of their own.
 TEST(Arch, LinearScalingDividesPositions) {
   ModelDims d = smol();
   const std::vector<double> plain = rope_inverse_frequencies(d);
@@ -193,9 +207,13 @@ TEST(Arch, LongRopeHasDivisorsOnBothSidesOfItsContext) {
   d.head_dim = 4;
   const std::vector<double> plain = rope_inverse_frequencies(d);
   EXPECT_TRUE(rope_tensors(d).empty());
-  d.long_rope = {.short_factors = {1, 2}, .long_factors = {4, 8}, .original_positions = 4096, .attention_factor = 1.19};
+  d.long_rope = {.short_factors = {1, 2},
+                 .long_factors = {4, 8},
+                 .original_positions = 4096,
+                 .attention_factor = 1.19};
   EXPECT_EQ(rope_inverse_frequencies(d), (std::vector<double>{plain[0], plain[1] / 2}));
-  EXPECT_EQ(rope_inverse_frequencies(d, false, true), (std::vector<double>{plain[0] / 4, plain[1] / 8}));
+  EXPECT_EQ(rope_inverse_frequencies(d, false, true),
+            (std::vector<double>{plain[0] / 4, plain[1] / 8}));
   const std::vector<RopeTensor> stored = rope_tensors(d);
   ASSERT_EQ(stored.size(), 2u);
   EXPECT_EQ(stored[0].role, Role::rope_factors_long);

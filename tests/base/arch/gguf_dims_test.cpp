@@ -1,4 +1,5 @@
-// Sizes survive the way through GGUF metadata exactly. Refusals are in runtime/weights_test.cpp, where whole files are opened.
+// Sizes survive the way through GGUF metadata exactly. Refusals are in runtime/weights_test.cpp,
+// where whole files are opened.
 #include "arch/gguf_dims.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +15,8 @@ namespace {
 const Arch& llama() { return *arch_by_gguf_name("llama"); }
 
 // Writes dims alone, with the named tensors (one value each); reads them back.
-GgufModel through_file(const support::TempDir& dir, const ModelDims& dims, const std::vector<std::string>& tensors,
+GgufModel through_file(const support::TempDir& dir, const ModelDims& dims,
+                       const std::vector<std::string>& tensors,
                        void (*edit)(format::GgufWriter&) = nullptr, const Arch& arch = llama()) {
   format::GgufWriter writer(dir.file("d.gguf"));
   write_gguf_model(arch, dims, writer);
@@ -50,7 +52,8 @@ TEST(GgufDims, RoundTrip) {
   d.norm_eps = 3e-6;
   d.rope_theta = 1234567;
   EXPECT_EQ(through_file(dir, d, {}).dims, d);
-  d.rope_scaling = {.factor = 32, .low_freq_factor = 1, .high_freq_factor = 4, .original_positions = 8192};
+  d.rope_scaling = {
+      .factor = 32, .low_freq_factor = 1, .high_freq_factor = 4, .original_positions = 8192};
   const GgufModel scaled = through_file(dir, d, {"rope_freqs.weight"});
   EXPECT_EQ(scaled.dims, d);
   EXPECT_TRUE(scaled.rope_factors);
@@ -59,20 +62,33 @@ TEST(GgufDims, RoundTrip) {
 TEST(GgufDims, LinearScaling) {
   support::TempDir dir;
   using format::GgufValue;
-  const Arch &gemma3 = *arch_by_name("gemma3"), &phi3 = *arch_by_name("phi3"), &gpt2 = *arch_by_name("gpt2");
+  const Arch &gemma3 = *arch_by_name("gemma3"), &phi3 = *arch_by_name("phi3"),
+             &gpt2 = *arch_by_name("gpt2");
   ModelDims d = some_dims();
   d.rope_linear = 2.5;
   EXPECT_EQ(through_file(dir, d, {"output.weight"}).dims, d);
-  EXPECT_EQ(format::GgufHeader::read(core::FileReader(dir.file("d.gguf"))).text("llama.rope.scaling.type"), "linear");
+  EXPECT_EQ(format::GgufHeader::read(core::FileReader(dir.file("d.gguf")))
+                .text("llama.rope.scaling.type"),
+            "linear");
   d.rope_linear = 8;
   d.local_rope_theta = 10000;
   EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, gemma3).dims.rope_linear, 8);
   // Files of others: without a type, by the older key, or switched off.
   d = some_dims();
-  const auto rope_linear = [&](void (*edit)(format::GgufWriter&)) { return through_file(dir, d, {"output.weight"}, edit).dims.rope_linear; };
-  EXPECT_EQ(rope_linear([](format::GgufWriter& w) { w.set("llama.rope.scaling.factor", GgufValue::f32(4)); }), 4);
-  EXPECT_EQ(rope_linear([](format::GgufWriter& w) { w.set("llama.rope.scale_linear", GgufValue::f32(4)); }), 4);
-  EXPECT_EQ(rope_linear([](format::GgufWriter& w) { w.set("llama.rope.scaling.factor", GgufValue::f32(0)); }), 1);
+  const auto rope_linear = [&](void (*edit)(format::GgufWriter&)) {
+    return through_file(dir, d, {"output.weight"}, edit).dims.rope_linear;
+  };
+  EXPECT_EQ(rope_linear([](format::GgufWriter& w) {
+              w.set("llama.rope.scaling.factor", GgufValue::f32(4));
+            }),
+            4);
+  EXPECT_EQ(rope_linear(
+                [](format::GgufWriter& w) { w.set("llama.rope.scale_linear", GgufValue::f32(4)); }),
+            4);
+  EXPECT_EQ(rope_linear([](format::GgufWriter& w) {
+              w.set("llama.rope.scaling.factor", GgufValue::f32(0));
+            }),
+            1);
   EXPECT_EQ(rope_linear([](format::GgufWriter& w) {
               w.set("llama.rope.scaling.type", GgufValue::string("none"));
               w.set("llama.rope.scaling.factor", GgufValue::f32(4));
@@ -84,16 +100,31 @@ TEST(GgufDims, LinearScaling) {
     writer.set("llama.rope.scaling.factor", GgufValue::f32(bad));
     writer.begin();
     writer.finish();
-    EXPECT_THROW(read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("bad.gguf")))), core::Error) << bad;
+    EXPECT_THROW(read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("bad.gguf")))),
+                 core::Error)
+        << bad;
   }
   d.rope_linear = 4;
-  EXPECT_THROW(through_file(dir, d, {"output.weight", "rope_freqs.weight"}), core::Error);  // two kinds at once
-  const auto longrope = [](format::GgufWriter& w) { w.set("phi3.rope.scaling.type", GgufValue::string("longrope")); };
+  EXPECT_THROW(through_file(dir, d, {"output.weight", "rope_freqs.weight"}),
+               core::Error);  // two kinds at once
+  const auto longrope = [](format::GgufWriter& w) {
+    w.set("phi3.rope.scaling.type", GgufValue::string("longrope"));
+  };
   d.rope_linear = 1;
-  EXPECT_EQ(through_file(dir, d, {"output.weight"}, longrope, phi3).dims, d);  // what converters write beside the divisors
-  EXPECT_THROW(through_file(dir, d, {"output.weight"}, [](format::GgufWriter& w) { w.set("llama.rope.scaling.type", GgufValue::string("longrope")); }), core::Error);
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, longrope, phi3).dims,
+            d);  // what converters write beside the divisors
+  EXPECT_THROW(through_file(dir, d, {"output.weight"},
+                            [](format::GgufWriter& w) {
+                              w.set("llama.rope.scaling.type", GgufValue::string("longrope"));
+                            }),
+               core::Error);
   for (LayerDims& l : d.layers) l.q_per_kv = 1;
-  EXPECT_THROW(through_file(dir, d, {"output.weight"}, [](format::GgufWriter& w) { w.set("gpt2.rope.scaling.factor", GgufValue::f32(4)); }, gpt2), core::Error);
+  EXPECT_THROW(
+      through_file(
+          dir, d, {"output.weight"},
+          [](format::GgufWriter& w) { w.set("gpt2.rope.scaling.factor", GgufValue::f32(4)); },
+          gpt2),
+      core::Error);
 }
 
 TEST(GgufDims, LongRopeAndPartialRotation) {
@@ -104,14 +135,22 @@ TEST(GgufDims, LongRopeAndPartialRotation) {
   d.window = 262144;
   for (LayerDims& l : d.layers) l.local = true;
   EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, phi3).dims, d);
-  d.long_rope = {.short_factors = {1}, .long_factors = {2}, .original_positions = 4096, .attention_factor = 1.19};
-  const GgufModel stretched = through_file(dir, d, {"output.weight", "rope_factors_long.weight", "rope_factors_short.weight"}, nullptr, phi3);
+  d.long_rope = {.short_factors = {1},
+                 .long_factors = {2},
+                 .original_positions = 4096,
+                 .attention_factor = 1.19};
+  const GgufModel stretched = through_file(
+      dir, d, {"output.weight", "rope_factors_long.weight", "rope_factors_short.weight"}, nullptr,
+      phi3);
   EXPECT_TRUE(stretched.long_factors);
-  d.long_rope.short_factors = d.long_rope.long_factors = {};  // tensors, which metadata does not hold
+  d.long_rope.short_factors =
+      d.long_rope.long_factors = {};  // tensors, which metadata does not hold
   EXPECT_EQ(stretched.dims, d);
   d.long_rope.short_factors = {1};
-  EXPECT_THROW(through_file(dir, d, {"output.weight", "rope_factors_long.weight"}, nullptr, phi3), core::Error);  // one without the other
-  EXPECT_THROW(through_file(dir, d, {"output.weight"}, nullptr, phi3), core::Error);                              // a factor without divisors
+  EXPECT_THROW(through_file(dir, d, {"output.weight", "rope_factors_long.weight"}, nullptr, phi3),
+               core::Error);  // one without the other
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, nullptr, phi3),
+               core::Error);  // a factor without divisors
 }
 
 TEST(GgufDims, LayerNormsAndLearnedPositionsHaveTheirOwnKeys) {
@@ -126,8 +165,11 @@ TEST(GgufDims, LayerNormsAndLearnedPositionsHaveTheirOwnKeys) {
   const auto header = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
   EXPECT_NE(header.find("gpt2.attention.layer_norm_epsilon"), nullptr);
   EXPECT_EQ(header.find("gpt2.rope.freq_base"), nullptr);
-  const auto rotated = [](format::GgufWriter& w) { w.set("gpt2.rope.dimension_count", format::GgufValue::u32(64)); };
-  EXPECT_THROW(through_file(dir, d, {"output.weight"}, rotated, *arch_by_name("gpt2")), core::Error);
+  const auto rotated = [](format::GgufWriter& w) {
+    w.set("gpt2.rope.dimension_count", format::GgufValue::u32(64));
+  };
+  EXPECT_THROW(through_file(dir, d, {"output.weight"}, rotated, *arch_by_name("gpt2")),
+               core::Error);
 }
 
 // What stock readers would misread is refused by name.
@@ -149,7 +191,8 @@ TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
   EXPECT_NE(refusal("nemotron", d).find("output matrix"), std::string::npos);
   d = some_dims();
   d.head_dim = 48;
-  for (const char* family : {"phi3", "nemotron"}) EXPECT_NE(refusal(family, d).find("heads x head_dim"), std::string::npos) << family;
+  for (const char* family : {"phi3", "nemotron"})
+    EXPECT_NE(refusal(family, d).find("heads x head_dim"), std::string::npos) << family;
   d = some_dims();
   for (LayerDims& l : d.layers) l.local = true;
   d.window = 2047;
@@ -158,14 +201,18 @@ TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
   EXPECT_EQ(refusal("phi3", d), "");
 }
 
-// Layers of unequal size leave as deci where its readers compute the same, with the blocks they need filled.
+// Layers of unequal size leave as deci where its readers compute the same, with the blocks they
+// need filled.
 TEST(GgufDims, UnequalLayers) {
   ModelDims d = some_dims();
   const LayerDims whole = d.layers.front();
-  for (const char* family : {"llama", "mistral", "qwen2"}) EXPECT_NE(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
+  for (const char* family : {"llama", "mistral", "qwen2"})
+    EXPECT_NE(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
   d.layers[1].ffn = 96;
-  for (const char* family : {"llama", "mistral", "qwen2", "deci"}) EXPECT_EQ(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
-  for (const char* family : {"qwen3", "gemma2", "gemma3", "phi3", "nemotron", "gpt2"}) EXPECT_THROW(gguf_target(*arch_by_name(family), d), core::Error) << family;
+  for (const char* family : {"llama", "mistral", "qwen2", "deci"})
+    EXPECT_EQ(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
+  for (const char* family : {"qwen3", "gemma2", "gemma3", "phi3", "nemotron", "gpt2"})
+    EXPECT_THROW(gguf_target(*arch_by_name(family), d), core::Error) << family;
   const Arch &deci = *arch_by_name("deci"), &openelm = *arch_by_name("openelm");
   EXPECT_EQ(gguf_sizes(deci, d), d);
   ModelDims odd = d;
@@ -174,7 +221,8 @@ TEST(GgufDims, UnequalLayers) {
 
   d.layers = {{0, 0, 96}, {0, 0, 0}, {3, 3, 0}, {2, 1, 64}, {0, 0, 0}};
   d.head_dim = 48;
-  EXPECT_EQ(gguf_sizes(deci, d).layers, (std::vector<LayerDims>{{1, 16, 96}, {0, 0, 0}, {3, 3, 256}, {2, 1, 64}, {0, 0, 256}}));
+  EXPECT_EQ(gguf_sizes(deci, d).layers,
+            (std::vector<LayerDims>{{1, 16, 96}, {0, 0, 0}, {3, 3, 256}, {2, 1, 64}, {0, 0, 256}}));
   d.tied = true;
   EXPECT_THROW(gguf_target(openelm, d), core::Error);
   d.layers = {whole, {1, 4, 96}};
@@ -190,7 +238,9 @@ TEST(GgufDims, DeciFilesThatReadersMistake) {
   const Arch& deci = *arch_by_name("deci");
   d.layers = {{3, 3, 1536}, {0, 0, 0}, {0, 0, 96}};
   EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, deci).dims, d);
-  const auto linear = [](format::GgufWriter& w) { w.set("deci.attention.head_count", format::GgufValue::i32s({9, 9, 0})); };
+  const auto linear = [](format::GgufWriter& w) {
+    w.set("deci.attention.head_count", format::GgufValue::i32s({9, 9, 0}));
+  };
   EXPECT_THROW(through_file(dir, d, {"output.weight"}, linear, deci), core::Error);
   d.layers[1] = {3, 3, 0};
   EXPECT_THROW(through_file(dir, d, {"output.weight"}, nullptr, deci), core::Error);
@@ -206,7 +256,8 @@ TEST(GgufDims, OneNumberWhenLayersAgree) {
   d.layers[0].ffn = 1024;
   through_file(dir, d, {});
   const auto mixed = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
-  EXPECT_EQ(mixed.array("llama.feed_forward_length").numbers, (std::vector<double>{1024, 1536, 1536}));
+  EXPECT_EQ(mixed.array("llama.feed_forward_length").numbers,
+            (std::vector<double>{1024, 1536, 1536}));
   EXPECT_EQ(mixed.integer("llama.attention.head_count_kv"), 3);
 }
 
@@ -225,7 +276,8 @@ TEST(GgufDims, Defaults) {
   writer.set("tokenizer.ggml.tokens", GgufValue::strings({"a", "b", "c"}));
   writer.begin();
   writer.finish();
-  const GgufModel m = read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("d.gguf"))));
+  const GgufModel m =
+      read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("d.gguf"))));
   EXPECT_EQ(m.dims.head_dim, 8);
   EXPECT_EQ(m.dims.layers, (std::vector<LayerDims>(2, {8, 1, 172})));
   EXPECT_EQ(m.dims.vocab, 3);

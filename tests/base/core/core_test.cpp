@@ -40,7 +40,8 @@ TEST(Units, SizesAsUsersWriteThem) {
   EXPECT_EQ(parse_count("92M", "x"), 92'000'000);
   EXPECT_EQ(parse_bytes("60MB", "x"), 60'000'000);
   EXPECT_EQ(parse_bytes("1.5GiB", "x"), 1'610'612'736);
-  for (const char* bad : {"", "M", "-3", "1e400", "12Q", "1,5GB"}) EXPECT_THROW(parse_bytes(bad, "x"), Error) << bad;
+  for (const char* bad : {"", "M", "-3", "1e400", "12Q", "1,5GB"})
+    EXPECT_THROW(parse_bytes(bad, "x"), Error) << bad;
 }
 TEST(AtomicFileTest, WithoutCommitThePreviousFileStays) {
   support::TempDir dir;

@@ -1,4 +1,5 @@
-// Builds files by hand, right ones and wrong ones: little-endian numbers and GGUF strings in the order they are called.
+// Builds files by hand, right ones and wrong ones: little-endian numbers and GGUF strings in the
+// order they are called.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -26,7 +27,9 @@ class Bytes {
     text_.append(n, '\0');
     return *this;
   }
-  Bytes& pad(std::size_t alignment) { return zeros((alignment - text_.size() % alignment) % alignment); }
+  Bytes& pad(std::size_t alignment) {
+    return zeros((alignment - text_.size() % alignment) % alignment);
+  }
   const std::string& text() const { return text_; }
 
  private:

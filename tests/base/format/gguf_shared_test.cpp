@@ -26,7 +26,8 @@ TEST(SharedGguf, Stories260K) {
   std::vector<std::byte> bytes(tensor->bytes);
   file.read(tensor->offset, bytes);
   std::vector<float> values(static_cast<std::size_t>(tensor->cols() * tensor->rows()));
-  info(tensor->format).decode(bytes.data(), values.data(), static_cast<std::int64_t>(values.size()));
+  info(tensor->format)
+      .decode(bytes.data(), values.data(), static_cast<std::int64_t>(values.size()));
   double square = 0;
   for (const float v : values) square += double(v) * v;
   EXPECT_TRUE(std::isfinite(square));

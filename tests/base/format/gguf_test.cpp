@@ -1,4 +1,5 @@
-// GGUF written and read again: every value type, bytes identical after a round trip, typed access, and what the writer refuses.
+// GGUF written and read again: every value type, bytes identical after a round trip, typed access,
+// and what the writer refuses.
 #include "format/gguf.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,8 @@ namespace {
 
 std::vector<std::byte> pattern(std::uint64_t n, int seed) {
   std::vector<std::byte> bytes(n);
-  for (std::size_t i = 0; i < n; ++i) bytes[i] = static_cast<std::byte>((i * 31 + static_cast<std::size_t>(seed)) & 0xFF);
+  for (std::size_t i = 0; i < n; ++i)
+    bytes[i] = static_cast<std::byte>((i * 31 + static_cast<std::size_t>(seed)) & 0xFF);
   return bytes;
 }
 
@@ -40,7 +42,13 @@ std::string every_type() {
   b.string("a.i64").u32(11).number(std::numeric_limits<std::int64_t>::min());
   b.string("a.f64").u32(12).number(0.1);
   b.string("a.nan").u32(6).f32(std::numeric_limits<float>::quiet_NaN());
-  b.string("b.i32s").u32(9).u32(5).u64(3).number(std::int32_t{-1}).number(std::int32_t{0}).number(std::int32_t{7});
+  b.string("b.i32s")
+      .u32(9)
+      .u32(5)
+      .u64(3)
+      .number(std::int32_t{-1})
+      .number(std::int32_t{0})
+      .number(std::int32_t{7});
   b.string("b.f32s").u32(9).u32(6).u64(2).f32(-0.0f).f32(1e-42f);
   b.string("b.bools").u32(9).u32(7).u64(2).u8(1).u8(0);
   b.string("b.texts").u32(9).u32(8).u64(2).string("").string("x");
@@ -58,7 +66,8 @@ void copy(const std::string& from, const std::string& to) {
   const GgufHeader header = GgufHeader::read(file);
   GgufWriter writer(to, header.alignment());
   for (const auto& [key, value] : header.metadata()) writer.set(key, value);
-  for (const GgufTensor& tensor : header.tensors()) writer.add_tensor(tensor.name, tensor.ne, tensor.format);
+  for (const GgufTensor& tensor : header.tensors())
+    writer.add_tensor(tensor.name, tensor.ne, tensor.format);
   EXPECT_EQ(writer.planned_bytes(), file.size());
   writer.begin();
   for (const GgufTensor& tensor : header.tensors()) {
@@ -118,7 +127,8 @@ TEST(Gguf, TypedAccess) {
   EXPECT_NE(refusal([&] { header.text("a.u8"); }).find("u8"), std::string::npos);
   EXPECT_NE(refusal([&] { header.real("a.true"); }).find("bool"), std::string::npos);
   EXPECT_NE(refusal([&] { header.array("a.f32"); }).find("expected an array"), std::string::npos);
-  EXPECT_NE(refusal([&] { header.optional_boolean("a.u8"); }).find("expected a bool"), std::string::npos);
+  EXPECT_NE(refusal([&] { header.optional_boolean("a.u8"); }).find("expected a bool"),
+            std::string::npos);
 }
 
 TEST(Gguf, TensorsAreWhereTheHeaderSays) {
@@ -180,7 +190,8 @@ TEST(Gguf, EveryFormatInPiecesAndPadded) {
   std::vector<std::vector<std::byte>> contents;
   for (const QuantFormat& format : all_formats()) {
     writer.add_tensor("t." + std::string(format.name), {format.block, 3}, format.id);
-    contents.push_back(pattern(static_cast<std::uint64_t>(format.block_bytes * 3), static_cast<int>(contents.size())));
+    contents.push_back(pattern(static_cast<std::uint64_t>(format.block_bytes * 3),
+                               static_cast<int>(contents.size())));
   }
   const std::uint64_t planned = writer.planned_bytes();
   writer.begin();
@@ -261,8 +272,8 @@ TEST(Gguf, Version2AndMissingFinalPaddingAreRead) {
   EXPECT_EQ(GgufHeader::read(core::FileReader(dir.file("a.gguf"))).tensors().size(), 2u);
 }
 
-// A vocabulary of 50,000 tokens must not make opening a file slow; the bound, in processor time, leaves a
-// factor of ten for slow machines and sanitizers.
+// A vocabulary of 50,000 tokens must not make opening a file slow; the bound, in processor time,
+// leaves a factor of ten for slow machines and sanitizers.
 TEST(Gguf, LargeVocabularyIsReadFast) {
   support::TempDir dir;
   {

@@ -1,4 +1,5 @@
-// tests/golden/format_blocks.json and format_blocks_more.json (scripts/golden/format.py), parsed once and joined.
+// tests/golden/format_blocks.json and format_blocks_more.json (scripts/golden/format.py), parsed
+// once and joined.
 #pragma once
 #include <cstddef>
 #include <cstring>
@@ -12,7 +13,10 @@ namespace espalier::format {
 
 inline const nlohmann::json& golden_blocks() {
   static const nlohmann::json golden = [] {
-    const auto read = [](const char* name) { return nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/tests/golden/") + name)); };
+    const auto read = [](const char* name) {
+      return nlohmann::json::parse(
+          core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/tests/golden/") + name));
+    };
     nlohmann::json all = read("format_blocks.json");
     all["formats"].update(read("format_blocks_more.json")["formats"]);
     return all;
@@ -23,7 +27,8 @@ inline const nlohmann::json& golden_blocks() {
 inline std::vector<std::byte> from_hex(const std::string& text) {
   const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
   std::vector<std::byte> bytes(text.size() / 2);
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
   return bytes;
 }
 

@@ -25,19 +25,24 @@ std::string nested(int depth) {
 
 TEST(JsonInput, TakesWhatIsWellFormed) {
   EXPECT_EQ(parse_json<Json>(R"({"a": [1, "x"]})", "a.json").at("a").at(1), "x");
-  EXPECT_EQ(parse_json<nlohmann::ordered_json>(R"({"b": 1, "a": 2})", "a.json").dump(), R"({"b":1,"a":2})");
+  EXPECT_EQ(parse_json<nlohmann::ordered_json>(R"({"b": 1, "a": 2})", "a.json").dump(),
+            R"({"b":1,"a":2})");
 }
 
 TEST(JsonInput, BoundsNesting) {
   EXPECT_EQ(refusal(nested(kMaxJsonDepth)), "accepted");
-  EXPECT_EQ(refusal("{\"a\":\n" + nested(kMaxJsonDepth) + "}"), "a.json:2: more than 64 levels of nesting at byte 69");
-  for (const std::string& open : {std::string(100000, '['), std::string(100000, '{'), nested(100000)})
+  EXPECT_EQ(refusal("{\"a\":\n" + nested(kMaxJsonDepth) + "}"),
+            "a.json:2: more than 64 levels of nesting at byte 69");
+  for (const std::string& open :
+       {std::string(100000, '['), std::string(100000, '{'), nested(100000)})
     EXPECT_EQ(refusal(open), "a.json:1: more than 64 levels of nesting at byte 64");
 }
 
 TEST(JsonInput, CountsOnlyBracketsOutsideStrings) {
   EXPECT_EQ(refusal("\"" + std::string(100000, '[') + "\""), "accepted");
-  EXPECT_EQ(refusal(R"(["\"[[\\", ")" + std::string(100, '{') + "\\\"" + std::string(100, '[') + "\"]"), "accepted");
+  EXPECT_EQ(
+      refusal(R"(["\"[[\\", ")" + std::string(100, '{') + "\\\"" + std::string(100, '[') + "\"]"),
+      "accepted");
   // Closing brackets in strings hide nothing.
   std::string text;
   for (int i = 0; i < 100; ++i) text += "[\"]\", ";

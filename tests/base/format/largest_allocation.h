@@ -1,4 +1,5 @@
-// The largest single block that operator new was asked for since the last call of reset(), in this test program.
+// The largest single block that operator new was asked for since the last call of reset(), in this
+// test program.
 #pragma once
 #include <cstddef>
 

@@ -1,4 +1,5 @@
-// Replaces operator new of this test program, to see what the readers ask for; and checks that the watch works.
+// Replaces operator new of this test program, to see what the readers ask for; and checks that the
+// watch works.
 #include "format/largest_allocation.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +12,8 @@ namespace {
 std::atomic<std::size_t> largest = 0;
 }
 
-// Not inlined: the compiler would take malloc() before a delete expression, or free() after a new expression, for a mistake.
+// Not inlined: the compiler would take malloc() before a delete expression, or free() after a new
+// expression, for a mistake.
 __attribute__((noinline)) void* operator new(std::size_t size) {
   if (size > largest) largest = size;
   if (void* p = std::malloc(size == 0 ? 1 : size)) return p;

@@ -1,4 +1,5 @@
-// A file in memory that is opened by path (/proc/self/fd/N), for tests that read thousands of inputs. Linux only.
+// A file in memory that is opened by path (/proc/self/fd/N), for tests that read thousands of
+// inputs. Linux only.
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,7 +21,9 @@ class MemoryFile {
 
   std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
   void assign(std::string_view content) {
-    const bool whole = ::ftruncate(fd_, 0) == 0 && ::pwrite(fd_, content.data(), content.size(), 0) == static_cast<ssize_t>(content.size());
+    const bool whole =
+        ::ftruncate(fd_, 0) == 0 &&
+        ::pwrite(fd_, content.data(), content.size(), 0) == static_cast<ssize_t>(content.size());
     if (!whole) throw std::runtime_error("cannot write the file in memory");
   }
 

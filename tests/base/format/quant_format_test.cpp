@@ -1,4 +1,5 @@
-// Block formats: layouts and numbers, decoding and encoding against golden values, searched encodings, and odd inputs.
+// Block formats: layouts and numbers, decoding and encoding against golden values, searched
+// encodings, and odd inputs.
 #include "format/quant_format.h"
 
 #include <gtest/gtest.h>
@@ -18,25 +19,31 @@ namespace {
 
 constexpr int kFormats = 16;
 
-std::vector<std::byte> encode(const QuantFormat& format, const std::vector<float>& x, const float* importance = nullptr) {
-  std::vector<std::byte> bytes(x.size() / static_cast<std::size_t>(format.block) * static_cast<std::size_t>(format.block_bytes));
+std::vector<std::byte> encode(const QuantFormat& format, const std::vector<float>& x,
+                              const float* importance = nullptr) {
+  std::vector<std::byte> bytes(x.size() / static_cast<std::size_t>(format.block) *
+                               static_cast<std::size_t>(format.block_bytes));
   format.encode(x.data(), importance, bytes.data(), static_cast<std::int64_t>(x.size()));
   return bytes;
 }
 std::vector<float> decode(const QuantFormat& format, const std::vector<std::byte>& bytes) {
-  std::vector<float> x(bytes.size() / static_cast<std::size_t>(format.block_bytes) * static_cast<std::size_t>(format.block));
+  std::vector<float> x(bytes.size() / static_cast<std::size_t>(format.block_bytes) *
+                       static_cast<std::size_t>(format.block));
   format.decode(bytes.data(), x.data(), static_cast<std::int64_t>(x.size()));
   return x;
 }
-double squared_error(const std::vector<float>& x, const std::vector<float>& y, const float* weight = nullptr) {
+double squared_error(const std::vector<float>& x, const std::vector<float>& y,
+                     const float* weight = nullptr) {
   double sum = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) sum += (weight ? double(weight[i]) : 1.0) * (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    sum += (weight ? double(weight[i]) : 1.0) * (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
   return sum;
 }
 double relative_rmse(const std::vector<float>& x, const std::vector<float>& y) {
   return std::sqrt(squared_error(x, y) / squared_error(x, std::vector<float>(x.size())));
 }
-// Relative RMS error of normal values by bits per weight: about what the levels allow, with a margin of a tenth.
+// Relative RMS error of normal values by bits per weight: about what the levels allow, with a
+// margin of a tenth.
 double expected_error(std::string_view name) {
   if (name == "f32") return 0;
   if (name == "f16") return 0.0003;
@@ -62,18 +69,20 @@ std::vector<float> normal_values(std::size_t n, std::uint64_t seed, float scale 
   for (float& v : x) v = scale * static_cast<float>(rng.normal());
   return x;
 }
-bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+bool same_bits(float a, float b) {
+  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+}
 
 TEST(Formats, TheListIsComplete) {
   ASSERT_EQ(all_formats().size(), kFormats);
   EXPECT_EQ(golden_blocks()["formats"].size(), kFormats);
   int line = 0;
-#define ESP_FORMAT(format, number)                                  \
-  EXPECT_EQ(info(FormatId::format).gguf_type, number);              \
-  EXPECT_EQ(info(FormatId::format).id, FormatId::format);           \
-  EXPECT_EQ(info(FormatId::format).name, #format);                  \
-  EXPECT_EQ(format_by_gguf_type(number), FormatId::format);         \
-  EXPECT_EQ(format_by_name(#format), FormatId::format);             \
+#define ESP_FORMAT(format, number)                          \
+  EXPECT_EQ(info(FormatId::format).gguf_type, number);      \
+  EXPECT_EQ(info(FormatId::format).id, FormatId::format);   \
+  EXPECT_EQ(info(FormatId::format).name, #format);          \
+  EXPECT_EQ(format_by_gguf_type(number), FormatId::format); \
+  EXPECT_EQ(format_by_name(#format), FormatId::format);     \
   ++line;
 #include "format/formats.inc"
 #undef ESP_FORMAT
@@ -113,21 +122,29 @@ TEST(MatrixBytes, WholeBlocksOnly) {
     }
     return "accepted";
   };
-  EXPECT_NE(message(FormatId::q4_k, 576).find("nearest legal row length is 512"), std::string::npos) << message(FormatId::q4_k, 576);
-  EXPECT_NE(message(FormatId::q4_k, 100).find("nearest legal row length is 256"), std::string::npos);
-  EXPECT_NE(message(FormatId::q2_0, 96).find("nearest legal row length is 64"), std::string::npos) << message(FormatId::q2_0, 96);
-  EXPECT_NE(message(FormatId::q8_0, 172).find("nearest legal row length is 160"), std::string::npos);
-  EXPECT_NE(message(FormatId::q8_0, 181).find("nearest legal row length is 192"), std::string::npos);
+  EXPECT_NE(message(FormatId::q4_k, 576).find("nearest legal row length is 512"), std::string::npos)
+      << message(FormatId::q4_k, 576);
+  EXPECT_NE(message(FormatId::q4_k, 100).find("nearest legal row length is 256"),
+            std::string::npos);
+  EXPECT_NE(message(FormatId::q2_0, 96).find("nearest legal row length is 64"), std::string::npos)
+      << message(FormatId::q2_0, 96);
+  EXPECT_NE(message(FormatId::q8_0, 172).find("nearest legal row length is 160"),
+            std::string::npos);
+  EXPECT_NE(message(FormatId::q8_0, 181).find("nearest legal row length is 192"),
+            std::string::npos);
   constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max() / 2;
   EXPECT_THROW(matrix_bytes(FormatId::f32, kHuge, kHuge), core::Error);
-  EXPECT_THROW(matrix_bytes(FormatId::f32, 1, std::numeric_limits<std::int64_t>::max()), core::Error);
+  EXPECT_THROW(matrix_bytes(FormatId::f32, 1, std::numeric_limits<std::int64_t>::max()),
+               core::Error);
   EXPECT_THROW(matrix_bytes(FormatId::f32, -1, 32), core::Error);
 }
 
 class EachFormat : public testing::TestWithParam<FormatId> {
  protected:
   const QuantFormat& format() const { return info(GetParam()); }
-  const nlohmann::json& golden() const { return golden_blocks()["formats"][std::string(format().name)]; }
+  const nlohmann::json& golden() const {
+    return golden_blocks()["formats"][std::string(format().name)];
+  }
 };
 
 TEST_P(EachFormat, DecodesLikeGguf) {
@@ -135,7 +152,8 @@ TEST_P(EachFormat, DecodesLikeGguf) {
   const std::vector<float> actual = decode(format(), from_hex(golden()["blocks"]));
   ASSERT_EQ(actual.size(), expected.size());
   ASSERT_GE(actual.size(), 96u);
-  for (std::size_t i = 0; i < actual.size(); ++i) ASSERT_TRUE(same_bits(actual[i], expected[i])) << i << ": " << actual[i] << " " << expected[i];
+  for (std::size_t i = 0; i < actual.size(); ++i)
+    ASSERT_TRUE(same_bits(actual[i], expected[i])) << i << ": " << actual[i] << " " << expected[i];
 }
 
 TEST_P(EachFormat, EncodesLikeGguf) {
@@ -146,14 +164,18 @@ TEST_P(EachFormat, EncodesLikeGguf) {
     EXPECT_EQ(actual, from_hex(golden_blocks()["input"]));
   } else if (golden().contains("encoded")) {
     EXPECT_EQ(actual, from_hex(golden()["encoded"]));
-  } else {  // no worse than what llama-quantize makes of it, and its bytes decode to the same values elsewhere
+  } else {  // no worse than what llama-quantize makes of it, and its bytes decode to the same
+            // values elsewhere
     const std::vector<float> peer = decode(format(), from_hex(golden()["peer"]["bytes"]));
     const std::vector<float> expected = floats_from_hex(golden()["peer"]["decoded"]);
     ASSERT_EQ(peer.size(), x.size());
     for (std::size_t i = 0; i < peer.size(); ++i) ASSERT_TRUE(same_bits(peer[i], expected[i])) << i;
     EXPECT_NEAR(relative_rmse(x, peer), double(golden()["peer"]["relative_rmse"]), 1e-6);
-    const double allowed = format().block == kSuperBlock ? 1.02 : 1.0;  // other formats minimise exactly what is compared
-    EXPECT_LE(relative_rmse(x, decode(format(), actual)), allowed * double(golden()["peer"]["relative_rmse"]));
+    const double allowed = format().block == kSuperBlock
+                               ? 1.02
+                               : 1.0;  // other formats minimise exactly what is compared
+    EXPECT_LE(relative_rmse(x, decode(format(), actual)),
+              allowed * double(golden()["peer"]["relative_rmse"]));
   }
 }
 
@@ -165,11 +187,14 @@ TEST_P(EachFormat, ErrorOnNormalValues) {
 TEST_P(EachFormat, DecodedValuesEncodeToThemselvesNearly) {
   const std::vector<float> once = decode(format(), encode(format(), normal_values(256 * 4, 5)));
   const std::vector<float> twice = decode(format(), encode(format(), once));
-  // The K formats search their scales and need not find the same ones, but stay within their ordinary error.
-  EXPECT_LE(relative_rmse(once, twice), format().block == 256 ? expected_error(format().name) : 1e-3);
+  // The K formats search their scales and need not find the same ones, but stay within their
+  // ordinary error.
+  EXPECT_LE(relative_rmse(once, twice),
+            format().block == 256 ? expected_error(format().name) : 1e-3);
 }
 
-// With importance the weighted error is at most that of the nearest rounding, and clearly lower where the format has a choice.
+// With importance the weighted error is at most that of the nearest rounding, and clearly lower
+// where the format has a choice.
 TEST_P(EachFormat, ImportanceLowersTheWeightedError) {
   const std::vector<float> x = normal_values(256 * 20, 11);
   std::vector<float> importance(x.size());
@@ -177,7 +202,8 @@ TEST_P(EachFormat, ImportanceLowersTheWeightedError) {
   for (float& w : importance) w = static_cast<float>(std::pow(rng.uniform(), 4.0));
   const std::vector<float> plain = decode(format(), encode(format(), x));
   const std::vector<float> weighted = decode(format(), encode(format(), x, importance.data()));
-  const double before = squared_error(x, plain, importance.data()), after = squared_error(x, weighted, importance.data());
+  const double before = squared_error(x, plain, importance.data()),
+               after = squared_error(x, weighted, importance.data());
   if (format().is_float())
     EXPECT_EQ(before, after);
   else
@@ -199,9 +225,12 @@ TEST_P(EachFormat, ZerosStayZeros) {
 TEST_P(EachFormat, ConstantBlocks) {
   for (const float constant : {1.0f, -1.0f, 0.3f, -0.37f, 1e-3f, 1000.0f}) {
     const std::vector<float> x(256, constant), importance(256, 2.0f);
-    // A step of 1/15 of the value is the coarsest any format has; K formats store their scales in 6 bits.
-    for (const float v : decode(format(), encode(format(), x))) ASSERT_NEAR(v, constant, std::fabs(constant) * 0.04f) << constant;
-    for (const float v : decode(format(), encode(format(), x, importance.data()))) ASSERT_NEAR(v, constant, std::fabs(constant) * 0.04f) << constant;
+    // A step of 1/15 of the value is the coarsest any format has; K formats store their scales in 6
+    // bits.
+    for (const float v : decode(format(), encode(format(), x)))
+      ASSERT_NEAR(v, constant, std::fabs(constant) * 0.04f) << constant;
+    for (const float v : decode(format(), encode(format(), x, importance.data())))
+      ASSERT_NEAR(v, constant, std::fabs(constant) * 0.04f) << constant;
   }
 }
 
@@ -210,14 +239,17 @@ TEST_P(EachFormat, LargestValueOfEitherSign) {
     std::vector<float> x = normal_values(256, 17, 0.1f);
     for (std::size_t i = 5; i < x.size(); i += 32) x[i] = sign * 3.0f;
     const std::vector<float> y = decode(format(), encode(format(), x));
-    for (std::size_t i = 5; i < x.size(); i += 32) EXPECT_NEAR(y[i], x[i], 0.4) << i;  // half a step of the coarsest format, q4_0
+    for (std::size_t i = 5; i < x.size(); i += 32)
+      EXPECT_NEAR(y[i], x[i], 0.4) << i;  // half a step of the coarsest format, q4_0
     EXPECT_LE(relative_rmse(x, y), 0.25);
   }
 }
 
 TEST_P(EachFormat, SubnormalValuesDecodeToFiniteSmallValues) {
   std::vector<float> x(256);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = (i % 2 ? 1.0f : -1.0f) * static_cast<float>(i) * std::numeric_limits<float>::denorm_min();
+  for (std::size_t i = 0; i < x.size(); ++i)
+    x[i] =
+        (i % 2 ? 1.0f : -1.0f) * static_cast<float>(i) * std::numeric_limits<float>::denorm_min();
   const std::vector<float> importance(256, 1.0f);
   for (const float* w : {static_cast<const float*>(nullptr), importance.data()})
     for (const float v : decode(format(), encode(format(), x, w))) ASSERT_LE(std::fabs(v), 1e-6f);
@@ -230,13 +262,16 @@ TEST_P(EachFormat, HugeValuesNeverBecomeNan) {
     for (float& v : x) v = std::isfinite(v * size) ? v * size : size;
     const std::vector<float> importance(256, 1.0f);
     for (const float* w : {static_cast<const float*>(nullptr), importance.data()})
-      for (const float v : decode(format(), encode(format(), x, w))) ASSERT_FALSE(std::isnan(v)) << size;
+      for (const float v : decode(format(), encode(format(), x, w)))
+        ASSERT_FALSE(std::isnan(v)) << size;
   }
 }
 
 // Not a use, but a file may hold them: the encoders must return, within the bounds of their arrays.
 TEST_P(EachFormat, NonFiniteValuesAreEncodedWithoutUndefinedBehaviour) {
-  for (const float odd : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+  for (const float odd :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        -std::numeric_limits<float>::infinity()}) {
     std::vector<float> x = normal_values(256, 23), importance(256, 1.0f);
     x[0] = x[77] = odd;
     EXPECT_EQ(encode(format(), x).size(), encode(format(), x, importance.data()).size());
@@ -249,8 +284,9 @@ std::vector<FormatId> every_id() {
   for (const QuantFormat& format : all_formats()) ids.push_back(format.id);
   return ids;
 }
-INSTANTIATE_TEST_SUITE_P(Formats, EachFormat, testing::ValuesIn(every_id()),
-                         [](const auto& param) { return std::string(format::info(param.param).name); });
+INSTANTIATE_TEST_SUITE_P(Formats, EachFormat, testing::ValuesIn(every_id()), [](const auto& param) {
+  return std::string(format::info(param.param).name);
+});
 
 }  // namespace
 }  // namespace espalier::format

@@ -1,4 +1,5 @@
-// safetensors written and read again: one file, shards with an index, replacement of one by the other, and what the writer refuses.
+// safetensors written and read again: one file, shards with an index, replacement of one by the
+// other, and what the writer refuses.
 #include "format/safetensors.h"
 
 #include <gtest/gtest.h>
@@ -12,11 +13,14 @@
 namespace espalier::format {
 namespace {
 
-std::vector<std::byte> filled(std::size_t n, int value) { return std::vector<std::byte>(n, static_cast<std::byte>(value)); }
+std::vector<std::byte> filled(std::size_t n, int value) {
+  return std::vector<std::byte>(n, static_cast<std::byte>(value));
+}
 
 std::set<std::string> names(const std::string& directory) {
   std::set<std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) found.insert(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    found.insert(entry.path().filename().string());
   return found;
 }
 
@@ -87,8 +91,10 @@ TEST(Safetensors, SmallSetIsOneFile) {
 TEST(Safetensors, LargeSetIsShardedAtTheLimit) {
   support::TempDir dir;
   write_set(dir.path(), 5, 20, 128);
-  EXPECT_EQ(names(dir.path()), (std::set<std::string>{"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
-                                                      "model-00003-of-00003.safetensors", "model.safetensors.index.json"}));
+  EXPECT_EQ(
+      names(dir.path()),
+      (std::set<std::string>{"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+                             "model-00003-of-00003.safetensors", "model.safetensors.index.json"}));
   expect_set(dir.path(), 5, 20, 3);
   const std::string index = core::read_text_file(dir.file("model.safetensors.index.json"));
   EXPECT_NE(index.find("\"total_size\": 320"), std::string::npos) << index;
@@ -144,7 +150,9 @@ TEST(SafetensorsWriterTest, RefusesWrongUse) {
   EXPECT_THROW(writer.add_tensor("__metadata__", FormatId::f32, {2}), core::Error);
   EXPECT_THROW(writer.add_tensor("q", FormatId::q8_0, {32}), core::Error);
   EXPECT_THROW(writer.add_tensor("n", FormatId::f32, {-1}), core::Error);
-  EXPECT_THROW(writer.add_tensor("n", FormatId::f32, {std::int64_t{1} << 40, std::int64_t{1} << 40}), core::Error);
+  EXPECT_THROW(
+      writer.add_tensor("n", FormatId::f32, {std::int64_t{1} << 40, std::int64_t{1} << 40}),
+      core::Error);
   EXPECT_THROW(writer.write(filled(8, 0)), core::Error);
   EXPECT_THROW(writer.finish(), core::Error);
   writer.begin();

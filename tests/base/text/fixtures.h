@@ -1,4 +1,5 @@
-// The small tokenizers of tests/golden/text_* and the texts and ids that scripts/golden/text.py stored for them.
+// The small tokenizers of tests/golden/text_* and the texts and ids that scripts/golden/text.py
+// stored for them.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -15,16 +16,25 @@
 namespace espalier::text {
 
 inline const std::vector<std::string>& fixture_names() {
-  static const std::vector<std::string> names = {"gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "tekken", "gpt-4o", "spm", "metaspace", "gemma"};
+  static const std::vector<std::string> names = {"gpt-2",     "smollm", "llama-bpe", "qwen2",
+                                                 "qwen35",    "tekken", "gpt-4o",    "spm",
+                                                 "metaspace", "gemma"};
   return names;
 }
-inline std::string golden_path(const std::string& name) { return std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/" + name; }
-inline std::string fixture_directory(const std::string& name) { return golden_path("text_" + name); }
-inline nlohmann::json read_json(const std::string& path) { return nlohmann::json::parse(core::read_text_file(path)); }
+inline std::string golden_path(const std::string& name) {
+  return std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/" + name;
+}
+inline std::string fixture_directory(const std::string& name) {
+  return golden_path("text_" + name);
+}
+inline nlohmann::json read_json(const std::string& path) {
+  return nlohmann::json::parse(core::read_text_file(path));
+}
 
 inline std::string from_hex(const std::string& hex) {
   std::string out;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
 }
 
@@ -44,7 +54,8 @@ inline std::map<std::string, GoldenIds> golden_ids(const std::string& fixture) {
   std::map<std::string, GoldenIds> out;
   const nlohmann::json file = read_json(fixture_directory(fixture) + "/golden.json");
   for (const auto& [name, entry] : file.at("texts").items()) {
-    out[name] = {entry.at("plain").get<std::vector<std::int32_t>>(), entry.at("parsed").get<std::vector<std::int32_t>>(),
+    out[name] = {entry.at("plain").get<std::vector<std::int32_t>>(),
+                 entry.at("parsed").get<std::vector<std::int32_t>>(),
                  from_hex(entry.at("decoded").get<std::string>())};
   }
   return out;

@@ -1,4 +1,5 @@
-// The parts below the tokenizer, each against a definition written down differently: UTF-8, byte alphabet, merging, added tokens, words.
+// The parts below the tokenizer, each against a definition written down differently: UTF-8, byte
+// alphabet, merging, added tokens, words.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -23,7 +24,8 @@ TEST(Utf8, EveryCodePointSurvives) {
     std::string text;
     append_code_point(text, c);
     const CodePoint point = code_point_at(text, 0);
-    ASSERT_TRUE(point.valid && point.value == c && point.length == text.size()) << static_cast<unsigned>(c);
+    ASSERT_TRUE(point.valid && point.value == c && point.length == text.size())
+        << static_cast<unsigned>(c);
   }
 }
 
@@ -33,14 +35,16 @@ TEST(Utf8, BrokenPartsBecomeOneReplacementEach) {
       {"\x80", r},
       {"a\xC3", "a" + r},
       {"\xC3(", r + "("},
-      {"\xE4\xBD", r},                                   // one truncated code point
-      {"\xE4\xBD" "a", r + "a"},
-      {"\xED\xA0\x80", r + r + r},                       // surrogate: no byte of it can begin anything
-      {"\xC0\xAF", r + r},                               // overlong
+      {"\xE4\xBD", r},  // one truncated code point
+      {"\xE4\xBD"
+       "a",
+       r + "a"},
+      {"\xED\xA0\x80", r + r + r},  // surrogate: no byte of it can begin anything
+      {"\xC0\xAF", r + r},          // overlong
       {"\xE0\x80\xAF", r + r + r},
       {"\xF0\x9F\xA6", r},
       {"\xF0\x9F\xA6\xF0\x9F\xA6\x99", r + "\xF0\x9F\xA6\x99"},
-      {"\xF4\x90\x80\x80", r + r + r + r},               // above U+10FFFF
+      {"\xF4\x90\x80\x80", r + r + r + r},  // above U+10FFFF
       {"\xFF\xFE", r + r},
       {"ok", "ok"},
   };
@@ -52,11 +56,11 @@ TEST(Utf8, BrokenPartsBecomeOneReplacementEach) {
 
 TEST(Utf8, NormalizesToComposedForm) {
   EXPECT_EQ(to_nfc("plain"), "plain");
-  EXPECT_EQ(to_nfc("e\xCC\x81"), "\xC3\xA9");                            // e + acute
-  EXPECT_EQ(to_nfc("\xE2\x84\xAB"), "\xC3\x85");                         // Angstrom sign
-  EXPECT_EQ(to_nfc("q\xCC\x87\xCC\xA3"), "q\xCC\xA3\xCC\x87");           // marks put in order
-  EXPECT_EQ(to_nfc("\xE1\x84\x80\xE1\x85\xA1"), "\xEA\xB0\x80");         // Hangul jamo
-  EXPECT_EQ(to_nfc("\xEF\xAC\x81"), "\xEF\xAC\x81");                     // ligature fi is no canonical composition
+  EXPECT_EQ(to_nfc("e\xCC\x81"), "\xC3\xA9");                     // e + acute
+  EXPECT_EQ(to_nfc("\xE2\x84\xAB"), "\xC3\x85");                  // Angstrom sign
+  EXPECT_EQ(to_nfc("q\xCC\x87\xCC\xA3"), "q\xCC\xA3\xCC\x87");    // marks put in order
+  EXPECT_EQ(to_nfc("\xE1\x84\x80\xE1\x85\xA1"), "\xEA\xB0\x80");  // Hangul jamo
+  EXPECT_EQ(to_nfc("\xEF\xAC\x81"), "\xEF\xAC\x81");  // ligature fi is no canonical composition
 }
 
 TEST(Utf8, LongRunsOfMarksTakeLittleTime) {
@@ -92,7 +96,9 @@ TEST(TokenIds, FindsWhatWasAdded) {
   EXPECT_EQ(TokenIds().find("a"), -1);
   EXPECT_EQ(TokenIds(0).find(""), -1);
   constexpr std::int32_t kTokens = 3000;
-  const auto name = [](std::int32_t i) { return std::string(static_cast<std::size_t>(i % 7), 'x') + std::to_string(i); };
+  const auto name = [](std::int32_t i) {
+    return std::string(static_cast<std::size_t>(i % 7), 'x') + std::to_string(i);
+  };
   TokenIds ids(kTokens + 1);
   for (std::int32_t i = 0; i < kTokens; ++i) ASSERT_EQ(ids.add(name(i)), -1);
   EXPECT_EQ(ids.add(name(17)), 17);  // a second time: the first one keeps the text
@@ -146,7 +152,8 @@ TEST(Merging, EqualsTheDefinitionOnRandomWords) {
     for (std::int32_t i = 0; i < n; ++i) {
       merges.push_back({static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(3 + i))),
                         static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(3 + i))),
-                        static_cast<std::uint32_t>(equal_ranks ? rng.below(3) : rng.below(1000)), 3 + i});
+                        static_cast<std::uint32_t>(equal_ranks ? rng.below(3) : rng.below(1000)),
+                        3 + i});
     }
     const MergeTable table(merges);
     std::vector<std::int32_t> ids;
@@ -183,7 +190,8 @@ TEST(SpecialTrie, LongestAtTheLeftmostPlace) {
   trie.insert("b<a>", 3);
   const auto find = [&trie](std::string_view text, std::size_t from) {
     const SpecialTrie::Match match = trie.find(text, from);
-    return std::array<std::int64_t, 3>{static_cast<std::int64_t>(match.start), static_cast<std::int64_t>(match.length), match.id};
+    return std::array<std::int64_t, 3>{static_cast<std::int64_t>(match.start),
+                                       static_cast<std::int64_t>(match.length), match.id};
   };
   using Expected = std::array<std::int64_t, 3>;
   EXPECT_EQ(find("xx<a>b<a>", 0), (Expected{2, 4, 2}));
@@ -195,26 +203,48 @@ TEST(SpecialTrie, LongestAtTheLeftmostPlace) {
 
 std::vector<std::string> words(const char* pre, std::string_view text) {
   std::vector<std::string> out;
-  PreTokenizer(*find_pre_spec(pre)).split(text, [&out](std::string_view word) { out.emplace_back(word); });
+  PreTokenizer(*find_pre_spec(pre)).split(text, [&out](std::string_view word) {
+    out.emplace_back(word);
+  });
   return out;
 }
 using Words = std::vector<std::string>;
 
 TEST(PreTokenizer, CutsAsEachNameSays) {
   EXPECT_EQ(words("gpt-2", "It's 123 a  b"), (Words{"It", "'s", " 123", " a", " ", " b"}));
-  EXPECT_EQ(words("smollm", "It's 123 a  7"), (Words{"It", "'s", " ", "1", "2", "3", " a", "  ", "7"}));
-  EXPECT_EQ(words("llama-bpe", "IT'S 1234 (a)\n\nb"), (Words{"IT", "'S", " ", "123", "4", " (", "a", ")\n\n", "b"}));
+  EXPECT_EQ(words("smollm", "It's 123 a  7"),
+            (Words{"It", "'s", " ", "1", "2", "3", " a", "  ", "7"}));
+  EXPECT_EQ(words("llama-bpe", "IT'S 1234 (a)\n\nb"),
+            (Words{"IT", "'S", " ", "123", "4", " (", "a", ")\n\n", "b"}));
   EXPECT_EQ(words("qwen2", "IT'S 12 #x"), (Words{"IT", "'S", " ", "1", "2", " #", "x"}));
   EXPECT_EQ(words("llama3", "12345"), (Words{"123", "45"}));
-  EXPECT_EQ(words("gpt-2", "a\xE1\xA0\x8E" "b"), (Words{"a", "\xE1\xA0\x8E", "b"}));  // U+180E is no white space
-  EXPECT_EQ(words("llama-bpe", "x'\xC5\xBF" "y"), (Words{"x", "'\xC5\xBF", "y"}));    // long s is an s without case
+  EXPECT_EQ(words("gpt-2",
+                  "a\xE1\xA0\x8E"
+                  "b"),
+            (Words{"a", "\xE1\xA0\x8E", "b"}));  // U+180E is no white space
+  EXPECT_EQ(words("llama-bpe",
+                  "x'\xC5\xBF"
+                  "y"),
+            (Words{"x", "'\xC5\xBF", "y"}));  // long s is an s without case
   EXPECT_TRUE(words("gpt-2", "").empty());
 }
 
 TEST(PreTokenizer, LettersAndDigitsNewerThanUnicode14) {
-  EXPECT_EQ(words("gpt-2", "\xF0\xB1\x8D\x90" "a").size(), 1u);       // U+31350, CJK extension H (Unicode 15)
-  EXPECT_EQ(words("gpt-2", "\xF0\x91\xBD\x90" "1").size(), 1u);       // U+11F50, Kawi digit zero (Unicode 15)
-  EXPECT_EQ(words("smollm", "\xF0\x91\xBD\x90" "1").size(), 2u);
+  EXPECT_EQ(words("gpt-2",
+                  "\xF0\xB1\x8D\x90"
+                  "a")
+                .size(),
+            1u);  // U+31350, CJK extension H (Unicode 15)
+  EXPECT_EQ(words("gpt-2",
+                  "\xF0\x91\xBD\x90"
+                  "1")
+                .size(),
+            1u);  // U+11F50, Kawi digit zero (Unicode 15)
+  EXPECT_EQ(words("smollm",
+                  "\xF0\x91\xBD\x90"
+                  "1")
+                .size(),
+            2u);
 }
 
 TEST(PreTokenizer, KnowsItsNames) {
@@ -235,14 +265,16 @@ TEST(PreTokenizer, HostileTextTakesLittleTime) {
   std::string mixed;
   for (std::size_t i = 0; i < n / 3; ++i) mixed += i % 2 == 0 ? " \t'" : "\xC2\xA0'";
   for (const PreSpec& spec : pre_specs()) {
-    for (const std::string& text : {std::string(n, ' ') + "x", std::string(n, '\n') + " x", std::string(n, '\''), std::string(n, 'a'),
-                                    std::string(n, '7'), mixed}) {
+    for (const std::string& text :
+         {std::string(n, ' ') + "x", std::string(n, '\n') + " x", std::string(n, '\''),
+          std::string(n, 'a'), std::string(n, '7'), mixed}) {
       const PreTokenizer pre(spec);
       const std::clock_t start = std::clock();
       std::size_t bytes = 0;
       pre.split(text, [&bytes](std::string_view word) { bytes += word.size(); });
       EXPECT_EQ(bytes, text.size());
-      EXPECT_LT(cpu_seconds_since(start), 5.0) << spec.name << " on '" << text.substr(0, 6) << "'...";
+      EXPECT_LT(cpu_seconds_since(start), 5.0)
+          << spec.name << " on '" << text.substr(0, 6) << "'...";
     }
   }
 }

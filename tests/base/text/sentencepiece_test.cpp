@@ -15,7 +15,9 @@ namespace {
 constexpr std::size_t kTexts = 27;
 
 std::string model_directory(const std::string& name) { return golden_path("text_model-" + name); }
-std::string model_bytes(const std::string& name) { return core::read_text_file(model_directory(name) + "/tokenizer.model"); }
+std::string model_bytes(const std::string& name) {
+  return core::read_text_file(model_directory(name) + "/tokenizer.model");
+}
 
 class Model : public testing::TestWithParam<std::string> {
  protected:
@@ -30,7 +32,8 @@ class Model : public testing::TestWithParam<std::string> {
       const auto ids = golden.at("ids").at(name).get<std::vector<std::int32_t>>();
       if (tokenizer.encode(text, false, false) != ids) out.push_back(name + " (ids)");
       const std::string decoded = from_hex(golden.at("decoded").at(name).get<std::string>());
-      const bool unknown = std::count(ids.begin(), ids.end(), tokenizer.settings().unk) > 0;  // shown as a mark there, as its name here
+      const bool unknown = std::count(ids.begin(), ids.end(), tokenizer.settings().unk) >
+                           0;  // shown as a mark there, as its name here
       if (!unknown && tokenizer.decode(ids) != decoded) out.push_back(name + " (text)");
     }
     return out;
@@ -51,7 +54,8 @@ TEST_P(Model, SurvivesGguf) {
 
 TEST_P(Model, SurvivesHuggingFaceFilesMadeFromScratch) {
   const TokenizerData before = data(), after = through_hf(without_files(before));
-  EXPECT_EQ(after.hf_tokenizer_json.empty(), before.kind == TokenizerKind::unigram);  // for which a tokenizer.model is made
+  EXPECT_EQ(after.hf_tokenizer_json.empty(),
+            before.kind == TokenizerKind::unigram);  // for which a tokenizer.model is made
   EXPECT_TRUE(same_vocabulary(before, after));
   EXPECT_EQ(differences(after), kNone);
 }
@@ -78,20 +82,24 @@ TEST_P(Model, OtherRulesGiveOtherIds) {
 INSTANTIATE_TEST_SUITE_P(Models, Model, testing::Values("llama", "gemma", "unigram", "nmt"));
 
 TEST(SentencePieceModel, SettingsAreRead) {
-  const SentencePieceModel llama = parse_sentencepiece(model_bytes("llama"), "llama"), gemma = parse_sentencepiece(model_bytes("gemma"), "gemma");
+  const SentencePieceModel llama = parse_sentencepiece(model_bytes("llama"), "llama"),
+                           gemma = parse_sentencepiece(model_bytes("gemma"), "gemma");
   EXPECT_EQ(llama.model, PieceModel::bpe);
   EXPECT_TRUE(llama.add_dummy_prefix && llama.byte_fallback && llama.escape_whitespaces);
   EXPECT_FALSE(llama.remove_extra_whitespaces || !llama.character_map.empty());
   EXPECT_EQ(llama.pieces.size(), 560u);
   EXPECT_FALSE(gemma.add_dummy_prefix);
   EXPECT_EQ(gemma.bos, "<bos>");
-  EXPECT_EQ(std::count_if(gemma.pieces.begin(), gemma.pieces.end(), [](const Piece& p) { return p.type == TokenType::user_defined; }), 28);
+  EXPECT_EQ(std::count_if(gemma.pieces.begin(), gemma.pieces.end(),
+                          [](const Piece& p) { return p.type == TokenType::user_defined; }),
+            28);
   EXPECT_EQ(parse_sentencepiece(model_bytes("unigram"), "unigram").model, PieceModel::unigram);
   EXPECT_EQ(llama.normalization, "identity");
 }
 
 TEST(SentencePieceModel, NamedTokensAreFound) {
-  const TokenizerData llama = tokenizer_from_hf(model_directory("llama")), gemma = tokenizer_from_hf(model_directory("gemma"));
+  const TokenizerData llama = tokenizer_from_hf(model_directory("llama")),
+                      gemma = tokenizer_from_hf(model_directory("gemma"));
   EXPECT_EQ(llama.tokens.at(static_cast<std::size_t>(llama.bos.value())), "<s>");
   EXPECT_EQ(llama.unk, 0);
   EXPECT_FALSE(llama.pad);
@@ -102,23 +110,27 @@ TEST(SentencePieceModel, NamedTokensAreFound) {
   EXPECT_EQ(gemma.bos, 2);
   const support::TempDir alone;
   core::write_text_file(alone.file("tokenizer.model"), model_bytes("llama"));
-  EXPECT_TRUE(tokenizer_from_hf(alone.path()).add_bos);  // as SentencePiece models of language models have it
+  EXPECT_TRUE(tokenizer_from_hf(alone.path())
+                  .add_bos);  // as SentencePiece models of language models have it
 }
 
 TEST(SentencePieceModel, TokenizerJsonComesFirst) {
   const support::TempDir directory;
   core::write_text_file(directory.file("tokenizer.model"), "broken");
   EXPECT_THROW(tokenizer_from_hf(directory.path()), core::Error);
-  core::write_text_file(directory.file("tokenizer.json"), core::read_text_file(fixture_directory("gpt-2") + "/tokenizer.json"));
+  core::write_text_file(directory.file("tokenizer.json"),
+                        core::read_text_file(fixture_directory("gpt-2") + "/tokenizer.json"));
   EXPECT_EQ(tokenizer_from_hf(directory.path()).kind, TokenizerKind::byte_bpe);
 }
 
 TEST(SentencePieceModel, AddedTokensOfOtherFiles) {
   const support::TempDir directory;
   core::write_text_file(directory.file("tokenizer.model"), model_bytes("llama"));
-  core::write_text_file(directory.file("added_tokens.json"), R"({"<|user|>": 560, "<|plain|>": 563})");
-  core::write_text_file(directory.file("tokenizer_config.json"),
-                        R"({"added_tokens_decoder": {"1": {"content": "<s>", "special": true}, "561": {"content": "<|end|>", "special": true, "rstrip": true}}})");
+  core::write_text_file(directory.file("added_tokens.json"),
+                        R"({"<|user|>": 560, "<|plain|>": 563})");
+  core::write_text_file(
+      directory.file("tokenizer_config.json"),
+      R"({"added_tokens_decoder": {"1": {"content": "<s>", "special": true}, "561": {"content": "<|end|>", "special": true, "rstrip": true}}})");
   const TokenizerData data = tokenizer_from_hf(directory.path());
   ASSERT_EQ(data.tokens.size(), 564u);
   EXPECT_EQ(data.types[560], TokenType::user_defined);

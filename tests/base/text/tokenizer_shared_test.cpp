@@ -12,7 +12,9 @@ namespace {
 
 std::string shared_path(const std::string& name) { return support::shared_file("data/" + name); }
 
-TokenizerData load_gguf(const std::string& path) { return tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))); }
+TokenizerData load_gguf(const std::string& path) {
+  return tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path)));
+}
 
 TokenizerData load_json(const std::string& path) {
   const support::TempDir directory;
@@ -20,9 +22,11 @@ TokenizerData load_json(const std::string& path) {
   return tokenizer_from_hf(directory.path());
 }
 
-// The same ids through files of both kinds, the text back from its ids, and at least a megabyte a second.
+// The same ids through files of both kinds, the text back from its ids, and at least a megabyte a
+// second.
 void check_real(const TokenizerData& data, bool reversible) {
-  const Tokenizer tokenizer(data), by_gguf(through_gguf(data)), by_hf(through_hf(through_gguf(without_files(data))));
+  const Tokenizer tokenizer(data), by_gguf(through_gguf(data)),
+      by_hf(through_hf(through_gguf(without_files(data))));
   for (const auto& [name, text] : stress_texts()) {
     const auto ids = tokenizer.encode(text, true, true);
     EXPECT_EQ(by_gguf.encode(text, true, true), ids) << name;
@@ -46,8 +50,10 @@ TEST(RealTokenizer, SmolLM2) {
   EXPECT_EQ(data.tokens.size(), 49152u);
   const Tokenizer tokenizer(data);
   // As transformers has them.
-  EXPECT_EQ(tokenizer.encode("Hello world, it's 2024!"), (std::vector<std::int32_t>{19556, 905, 28, 357, 506, 216, 34, 32, 34, 36, 17}));
-  EXPECT_EQ(tokenizer.encode("<|im_start|>user\n", true, true), (std::vector<std::int32_t>{1, 4093, 198}));
+  EXPECT_EQ(tokenizer.encode("Hello world, it's 2024!"),
+            (std::vector<std::int32_t>{19556, 905, 28, 357, 506, 216, 34, 32, 34, 36, 17}));
+  EXPECT_EQ(tokenizer.encode("<|im_start|>user\n", true, true),
+            (std::vector<std::int32_t>{1, 4093, 198}));
   check_real(data, true);
 }
 
@@ -57,13 +63,15 @@ TEST(RealTokenizer, Stories260K) {
   const TokenizerData data = load_gguf(path);
   EXPECT_EQ(data.kind, TokenizerKind::spm);
   const Tokenizer tokenizer(data);
-  EXPECT_EQ(tokenizer.encode("Once upon a time"), (std::vector<std::int32_t>{1, 403, 407, 261, 378}));
+  EXPECT_EQ(tokenizer.encode("Once upon a time"),
+            (std::vector<std::int32_t>{1, 403, 407, 261, 378}));
   check_real(data, true);
   EXPECT_TRUE(same_vocabulary(through_hf(data), data));
 }
 
 TEST(RealTokenizer, Gpt2FromVocabularyAndMerges) {
-  const std::string vocab = shared_path("tokenizers/gpt2_vocab.json"), merges = shared_path("tokenizers/gpt2_merges.txt");
+  const std::string vocab = shared_path("tokenizers/gpt2_vocab.json"),
+                    merges = shared_path("tokenizers/gpt2_merges.txt");
   ESP_NEED_FILE(vocab);
   ESP_NEED_FILE(merges);
   TokenizerData data;
@@ -81,7 +89,8 @@ TEST(RealTokenizer, Gpt2FromVocabularyAndMerges) {
     start = end == std::string::npos ? lines.size() : end + 1;
   }
   EXPECT_EQ(data.merges.size(), 50000u);
-  EXPECT_EQ(Tokenizer(data).encode("Hello world's 12"), (std::vector<std::int32_t>{15496, 995, 338, 1105}));
+  EXPECT_EQ(Tokenizer(data).encode("Hello world's 12"),
+            (std::vector<std::int32_t>{15496, 995, 338, 1105}));
   check_real(data, true);
 }
 
@@ -90,7 +99,8 @@ TEST(RealTokenizer, Phi3) {
   ESP_NEED_FILE(path);
   const TokenizerData data = load_json(path);
   EXPECT_EQ(data.kind, TokenizerKind::spm);
-  EXPECT_EQ(Tokenizer(data).encode("<|user|>\nHi<|end|>", false, true), (std::vector<std::int32_t>{32010, 29871, 13, 18567, 32007}));
+  EXPECT_EQ(Tokenizer(data).encode("<|user|>\nHi<|end|>", false, true),
+            (std::vector<std::int32_t>{32010, 29871, 13, 18567, 32007}));
   check_real(data, true);
 }
 
@@ -105,9 +115,12 @@ TEST(RealTokenizer, MistralModel) {
   EXPECT_EQ(data.tokens.size(), 32000u);
   EXPECT_TRUE(data.add_bos);
   const Tokenizer tokenizer(data);
-  EXPECT_EQ(tokenizer.encode("Hello world, it's 2024!", false), (std::vector<std::int32_t>{22557, 1526, 28725, 378, 28742, 28713, 28705, 28750, 28734, 28750, 28781, 28808}));
+  EXPECT_EQ(tokenizer.encode("Hello world, it's 2024!", false),
+            (std::vector<std::int32_t>{22557, 1526, 28725, 378, 28742, 28713, 28705, 28750, 28734,
+                                       28750, 28781, 28808}));
   EXPECT_EQ(tokenizer.encode("  two  spaces \n\ttab \xF0\x9F\xA6\x99 caf\xC3\xA9", false),
-            (std::vector<std::int32_t>{259, 989, 28705, 10599, 28705, 13, 12, 4252, 28705, 243, 162, 169, 156, 28345}));
+            (std::vector<std::int32_t>{259, 989, 28705, 10599, 28705, 13, 12, 4252, 28705, 243, 162,
+                                       169, 156, 28345}));
   check_real(data, true);
 }
 
@@ -127,7 +140,9 @@ TEST(RealTokenizer, FalconIsRefusedByName) {
     FAIL() << "read";
   } catch (const core::Error& error) {
     EXPECT_EQ(error.kind(), core::ErrorKind::unsupported);
-    EXPECT_NE(std::string(error.what()).find("Punctuation, ByteLevel, Digits, Split"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("Punctuation, ByteLevel, Digits, Split"),
+              std::string::npos)
+        << error.what();
   }
 }
 

@@ -1,4 +1,5 @@
-// What a tokenizer promises besides its ids: padding, identity, streaming, BOS and EOS, long words, files that change.
+// What a tokenizer promises besides its ids: padding, identity, streaming, BOS and EOS, long words,
+// files that change.
 #include <gtest/gtest.h>
 
 #include <ctime>
@@ -23,7 +24,8 @@ TEST(Vocabulary, PaddingAddsUnusedTokensOnly) {
   EXPECT_EQ(Tokenizer(padded).encode(text, true, true), Tokenizer(before).encode(text, true, true));
   const TokenizerData again = through_gguf(padded);
   EXPECT_TRUE(same_vocabulary(again, padded));
-  // Written from scratch the padding is in the files; next to the original files it is not theirs to say.
+  // Written from scratch the padding is in the files; next to the original files it is not theirs
+  // to say.
   EXPECT_TRUE(same_vocabulary(through_hf(again), padded));
   EXPECT_TRUE(same_vocabulary(through_hf(padded), before));
 }
@@ -78,10 +80,14 @@ TEST(Vocabulary, ChangedDataAreWrittenNotTheOldFiles) {
 
 TEST(ChatTemplate, ComesFromWhereverItIs) {
   const support::TempDir directory;
-  const auto write = [&](const char* name, const std::string& text) { core::write_text_file(directory.file(name), text); };
+  const auto write = [&](const char* name, const std::string& text) {
+    core::write_text_file(directory.file(name), text);
+  };
   write("tokenizer.json", core::read_text_file(fixture_directory("gpt-2") + "/tokenizer.json"));
   EXPECT_EQ(tokenizer_from_hf(directory.path()).chat_template, "");
-  write("tokenizer_config.json", R"({"chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}]})");
+  write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}]})");
   EXPECT_EQ(tokenizer_from_hf(directory.path()).chat_template, "D");
   write("chat_template.jinja", "J {{ messages }}\n");
   const TokenizerData data = tokenizer_from_hf(directory.path());
@@ -108,9 +114,11 @@ TEST(Flags, BosAndEosSurroundTheText) {
 // tokenizer_config.json's flags outrank the post-processor; without them the post-processor stands.
 TEST(Flags, ConfigurationOutranksPostProcessor) {
   const support::TempDir directory;
-  core::write_text_file(directory.file("tokenizer.json"), core::read_text_file(fixture_directory("spm") + "/tokenizer.json"));
+  core::write_text_file(directory.file("tokenizer.json"),
+                        core::read_text_file(fixture_directory("spm") + "/tokenizer.json"));
   EXPECT_TRUE(tokenizer_from_hf(directory.path()).add_bos);
-  core::write_text_file(directory.file("tokenizer_config.json"), R"({"bos_token": "<s>", "add_bos_token": false})");
+  core::write_text_file(directory.file("tokenizer_config.json"),
+                        R"({"bos_token": "<s>", "add_bos_token": false})");
   EXPECT_FALSE(tokenizer_from_hf(directory.path()).add_bos);
 }
 
@@ -122,11 +130,13 @@ TEST(Streaming, PiecesJoinToTheText) {
     bool split_code_point = false;
     for (const std::int32_t id : tokenizer.encode(text, false)) {
       const std::string piece = tokenizer.piece(id);
-      split_code_point |= piece.size() < 4 && !piece.empty() && static_cast<unsigned char>(piece[0]) >= 0x80;
+      split_code_point |=
+          piece.size() < 4 && !piece.empty() && static_cast<unsigned char>(piece[0]) >= 0x80;
       streamed += piece;
     }
     EXPECT_TRUE(split_code_point) << name;
-    EXPECT_EQ(streamed, (tokenizer.settings().kind == TokenizerKind::spm ? " " : "") + text) << name;
+    EXPECT_EQ(streamed, (tokenizer.settings().kind == TokenizerKind::spm ? " " : "") + text)
+        << name;
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, false)), text) << name;
   }
 }
@@ -141,7 +151,8 @@ TEST(Streaming, DecodeOfHalfACodePointIsValidText) {
 TEST(Special, AreTextUnlessAskedFor) {
   const Tokenizer tokenizer(fixture("qwen2"));
   const std::string text = "a<|im_end|>b";
-  const auto parsed = tokenizer.encode(text, false, true), plain = tokenizer.encode(text, false, false);
+  const auto parsed = tokenizer.encode(text, false, true),
+             plain = tokenizer.encode(text, false, false);
   EXPECT_EQ(parsed.size(), 3u);
   EXPECT_GT(plain.size(), 3u);
   EXPECT_EQ(tokenizer.decode(parsed), text);

@@ -1,4 +1,5 @@
-// Unigram segmentation against its definition (the best of all cuts, tried one by one), character maps with units that point anywhere, and time.
+// Unigram segmentation against its definition (the best of all cuts, tried one by one), character
+// maps with units that point anywhere, and time.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +39,9 @@ double best_sum(const TokenizerData& data, const std::string& text, float unknow
   for (std::size_t n = 1; n <= text.size(); ++n) {
     const auto at = std::find(data.tokens.begin() + 1, data.tokens.end(), text.substr(0, n));
     if (at == data.tokens.end() && n > 1) continue;
-    const double score = at == data.tokens.end() ? unknown : data.scores[static_cast<std::size_t>(at - data.tokens.begin())];
+    const double score = at == data.tokens.end()
+                             ? unknown
+                             : data.scores[static_cast<std::size_t>(at - data.tokens.begin())];
     best = std::max(best, score + best_sum(data, text.substr(n), unknown));
   }
   return best;
@@ -51,9 +54,11 @@ TEST(Unigram, FindsTheBestOfAllCuts) {
     std::vector<std::pair<std::string, float>> pieces;
     for (int k = 0; k < 8; ++k) {
       std::string piece;
-      for (std::uint64_t n = 1 + rng.below(4); n > 0; --n) piece += static_cast<char>('a' + rng.below(3));
+      for (std::uint64_t n = 1 + rng.below(4); n > 0; --n)
+        piece += static_cast<char>('a' + rng.below(3));
       const auto same = [&](const auto& other) { return other.first == piece; };
-      if (std::none_of(pieces.begin(), pieces.end(), same)) pieces.emplace_back(piece, -static_cast<float>(1 + rng.below(64)) / 4);
+      if (std::none_of(pieces.begin(), pieces.end(), same))
+        pieces.emplace_back(piece, -static_cast<float>(1 + rng.below(64)) / 4);
     }
     const TokenizerData data = pieces_of(pieces);
     float least = 0.0f;
@@ -78,14 +83,17 @@ TEST(Unigram, FindsTheBestOfAllCuts) {
 }
 
 TEST(Unigram, OfEqualCutsTheFirstFoundStays) {
-  const Tokenizer tokenizer(pieces_of({{"a", -1.0f}, {"b", -1.0f}, {"c", -1.0f}, {"ab", -1.0f}, {"bc", -1.0f}}));
-  EXPECT_EQ(tokenizer.encode("abc", false), (std::vector<std::int32_t>{1, 5}));  // a bc, whose last piece begins earlier
+  const Tokenizer tokenizer(
+      pieces_of({{"a", -1.0f}, {"b", -1.0f}, {"c", -1.0f}, {"ab", -1.0f}, {"bc", -1.0f}}));
+  EXPECT_EQ(tokenizer.encode("abc", false),
+            (std::vector<std::int32_t>{1, 5}));  // a bc, whose last piece begins earlier
 }
 
 TEST(Unigram, UserDefinedPiecesAreNotMapped) {
   const TokenizerData data = tokenizer_from_hf(fixture_directory("model-nmt"));
   const Tokenizer tokenizer(data);
-  const std::string wide = "\xEF\xBC\xA1\xEF\xBC\xA2";  // a user-defined piece that the map would make "AB"
+  const std::string wide =
+      "\xEF\xBC\xA1\xEF\xBC\xA2";  // a user-defined piece that the map would make "AB"
   const auto ids = tokenizer.encode("a" + wide + wide, false);
   ASSERT_GE(ids.size(), 2u);
   EXPECT_EQ(tokenizer.piece(ids.back()), wide);
@@ -111,18 +119,22 @@ TEST(CharacterMap, RandomUnitsStayInBounds) {
     const std::uint32_t n = 256 + static_cast<std::uint32_t>(rng.below(512));
     std::string bytes;
     const auto put = [&](std::uint32_t value) {
-      for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<char>(static_cast<unsigned char>(value >> (8 * i))));
+      for (int i = 0; i < 4; ++i)
+        bytes.push_back(static_cast<char>(static_cast<unsigned char>(value >> (8 * i))));
     };
     put(4 * n);
     for (std::uint32_t i = 0; i < n; ++i) {
-      const auto wild = static_cast<std::uint32_t>(rng.below(std::uint64_t{1} << 32)), few = static_cast<std::uint32_t>(rng.below(4));
-      const std::uint32_t child = (wild & 0x100) | few << 18 | (i & 0xFF);  // of a unit 256 * few before it
+      const auto wild = static_cast<std::uint32_t>(rng.below(std::uint64_t{1} << 32)),
+                 few = static_cast<std::uint32_t>(rng.below(4));
+      const std::uint32_t child =
+          (wild & 0x100) | few << 18 | (i & 0xFF);  // of a unit 256 * few before it
       put(round % 3 == 0 ? wild : few == 0 ? wild & 0xF : child);
     }
     bytes += std::string("one\0two\0", 8);
     const CharacterMap map(bytes, "test");
     std::string text;
-    for (int i = 0; i < 64; ++i) text.push_back(static_cast<char>(static_cast<unsigned char>(rng.below(256))));
+    for (int i = 0; i < 64; ++i)
+      text.push_back(static_cast<char>(static_cast<unsigned char>(rng.below(256))));
     for (std::size_t at = 0; at < text.size(); ++at) {
       const CharacterMap::Match match = map.find(text, at);
       EXPECT_LE(at + match.length, text.size());
@@ -134,15 +146,19 @@ TEST(CharacterMap, RandomUnitsStayInBounds) {
 }
 
 TEST(PieceTrie, FindsEveryPrefix) {
-  const std::vector<std::pair<std::string_view, std::int32_t>> pieces = {{"b", 4}, {"a", 7}, {"abc", 2}, {"ab", 9}, {"\xFF", 1}, {"abd", 3}};
+  const std::vector<std::pair<std::string_view, std::int32_t>> pieces = {
+      {"b", 4}, {"a", 7}, {"abc", 2}, {"ab", 9}, {"\xFF", 1}, {"abd", 3}};
   const PieceTrie trie(pieces);
   std::vector<std::pair<std::size_t, std::int32_t>> found;
-  trie.prefixes("xabcd", 1, [&](std::size_t length, std::int32_t id) { found.emplace_back(length, id); });
+  trie.prefixes("xabcd", 1,
+                [&](std::size_t length, std::int32_t id) { found.emplace_back(length, id); });
   EXPECT_EQ(found, (std::vector<std::pair<std::size_t, std::int32_t>>{{1, 7}, {2, 9}, {3, 2}}));
   found.clear();
-  trie.prefixes("xabcd", 0, [&](std::size_t length, std::int32_t id) { found.emplace_back(length, id); });
+  trie.prefixes("xabcd", 0,
+                [&](std::size_t length, std::int32_t id) { found.emplace_back(length, id); });
   EXPECT_TRUE(found.empty());
-  trie.prefixes("\xFF", 0, [&](std::size_t length, std::int32_t id) { found.emplace_back(length, id); });
+  trie.prefixes("\xFF", 0,
+                [&](std::size_t length, std::int32_t id) { found.emplace_back(length, id); });
   EXPECT_EQ(found.size(), 1u);
   EXPECT_TRUE(PieceTrie().empty());
 }

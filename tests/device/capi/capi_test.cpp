@@ -1,4 +1,5 @@
-// The C interface: the same numbers as the session's, buffers that are too short, arguments that make no sense, errors of each thread.
+// The C interface: the same numbers as the session's, buffers that are too short, arguments that
+// make no sense, errors of each thread.
 #include <espalier/espalier.h>
 #include <gtest/gtest.h>
 
@@ -30,9 +31,14 @@ class CApi : public testing::Test {
   std::string path() const { return dir_.file("m.gguf"); }
   std::vector<std::int32_t> tokens(const std::string& text) {
     std::size_t n = 0;
-    EXPECT_EQ(espalier_tokenize(session_, text.data(), text.size(), ESPALIER_ADD_SPECIAL, nullptr, 0, &n), text.empty() ? ESPALIER_OK : ESPALIER_SHORT_BUFFER);
+    EXPECT_EQ(
+        espalier_tokenize(session_, text.data(), text.size(), ESPALIER_ADD_SPECIAL, nullptr, 0, &n),
+        text.empty() ? ESPALIER_OK : ESPALIER_SHORT_BUFFER);
     std::vector<std::int32_t> out(n);
-    EXPECT_EQ(espalier_tokenize(session_, text.data(), text.size(), ESPALIER_ADD_SPECIAL, out.data(), n, &n), ESPALIER_OK) << espalier_error();
+    EXPECT_EQ(espalier_tokenize(session_, text.data(), text.size(), ESPALIER_ADD_SPECIAL,
+                                out.data(), n, &n),
+              ESPALIER_OK)
+        << espalier_error();
     return out;
   }
   espalier_info info() {
@@ -45,7 +51,9 @@ class CApi : public testing::Test {
   espalier_session* session_ = nullptr;
 };
 
-bool says(const char* part) { return std::string(espalier_error()).find(part) != std::string::npos; }
+bool says(const char* part) {
+  return std::string(espalier_error()).find(part) != std::string::npos;
+}
 int append(const char* text, std::size_t n, void* user) {
   static_cast<std::string*>(user)->append(text, n);
   return 0;
@@ -96,10 +104,12 @@ TEST_F(CApi, TokensThereAndBack) {
   EXPECT_EQ(ids, session.tokenizer().encode(text));
   std::size_t n = 0;
   std::vector<char> out(text.size() + 1, 'x');
-  EXPECT_EQ(espalier_detokenize(session_, ids.data(), ids.size(), out.data(), text.size(), &n), ESPALIER_SHORT_BUFFER);  // no room for the zero byte
+  EXPECT_EQ(espalier_detokenize(session_, ids.data(), ids.size(), out.data(), text.size(), &n),
+            ESPALIER_SHORT_BUFFER);  // no room for the zero byte
   EXPECT_EQ(n, text.size());
   EXPECT_EQ(out.front(), 'x');
-  EXPECT_EQ(espalier_detokenize(session_, ids.data(), ids.size(), out.data(), out.size(), &n), ESPALIER_OK);
+  EXPECT_EQ(espalier_detokenize(session_, ids.data(), ids.size(), out.data(), out.size(), &n),
+            ESPALIER_OK);
   EXPECT_STREQ(out.data(), text.c_str());
   const std::int32_t outside = 320;
   EXPECT_EQ(espalier_detokenize(session_, &outside, 1, out.data(), out.size(), &n), ESPALIER_USAGE);
@@ -108,20 +118,27 @@ TEST_F(CApi, TokensThereAndBack) {
 
   const espalier_message messages[] = {{"system", "S"}, {"user", "U"}};
   std::vector<std::int32_t> chat(64);
-  ASSERT_EQ(espalier_tokenize_chat(session_, messages, 2, chat.data(), chat.size(), &n), ESPALIER_OK) << espalier_error();
+  ASSERT_EQ(espalier_tokenize_chat(session_, messages, 2, chat.data(), chat.size(), &n),
+            ESPALIER_OK)
+      << espalier_error();
   chat.resize(n);
   EXPECT_EQ(std::count(chat.begin(), chat.end(), 1), 3);
-  EXPECT_EQ(espalier_tokenize_chat(session_, messages, 1, chat.data(), chat.size(), &n), ESPALIER_USAGE);
+  EXPECT_EQ(espalier_tokenize_chat(session_, messages, 1, chat.data(), chat.size(), &n),
+            ESPALIER_USAGE);
 }
 
 TEST_F(CApi, LogitsAreTheSessions) {
   const std::vector<std::int32_t> ids = tokens("hello there");
   runtime::Session session(path(), {.threads = 1});
   std::vector<float> logits(320), short_of_one(319, -1.0f);
-  EXPECT_EQ(espalier_prefill(session_, ids.data(), ids.size(), short_of_one.data(), short_of_one.size()), ESPALIER_SHORT_BUFFER);
+  EXPECT_EQ(
+      espalier_prefill(session_, ids.data(), ids.size(), short_of_one.data(), short_of_one.size()),
+      ESPALIER_SHORT_BUFFER);
   EXPECT_EQ(short_of_one, std::vector<float>(319, -1.0f));
   EXPECT_EQ(info().position, 0);  // nothing was read
-  ASSERT_EQ(espalier_prefill(session_, ids.data(), ids.size(), logits.data(), logits.size()), ESPALIER_OK) << espalier_error();
+  ASSERT_EQ(espalier_prefill(session_, ids.data(), ids.size(), logits.data(), logits.size()),
+            ESPALIER_OK)
+      << espalier_error();
   const auto expected = session.prefill(ids);
   EXPECT_TRUE(std::equal(logits.begin(), logits.end(), expected.begin(), expected.end()));
   ASSERT_EQ(espalier_decode(session_, 7, logits.data(), logits.size()), ESPALIER_OK);
@@ -137,7 +154,8 @@ TEST_F(CApi, LogitsAreTheSessions) {
   EXPECT_EQ(espalier_rewind(session_, 0), ESPALIER_OK);
   EXPECT_EQ(info().position, 0);
   EXPECT_EQ(espalier_decode(session_, 320, nullptr, 0), ESPALIER_USAGE);
-  for (int i = 0; i < 256; ++i) ASSERT_EQ(espalier_decode(session_, 5, nullptr, 0), ESPALIER_OK) << i;
+  for (int i = 0; i < 256; ++i)
+    ASSERT_EQ(espalier_decode(session_, 5, nullptr, 0), ESPALIER_OK) << i;
   EXPECT_EQ(espalier_decode(session_, 5, nullptr, 0), ESPALIER_USAGE);
   EXPECT_TRUE(says("256 of 256")) << espalier_error();
 }
@@ -156,36 +174,49 @@ TEST_F(CApi, GenerateIsTheGenerators) {
     o.min_p = 0.01;
     o.seed = 5;
     runtime::Sampler sampler({.temperature = temperature, .min_p = 0.01, .seed = 5});
-    const runtime::Generated expected = runtime::Generator(reader).run(ids, sampler, {.tokens = 40}, {});
+    const runtime::Generated expected =
+        runtime::Generator(reader).run(ids, sampler, {.tokens = 40}, {});
     std::string text;
     espalier_result result;
-    ASSERT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, append, &text, &result, sizeof result), ESPALIER_OK) << espalier_error();
+    ASSERT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, append, &text, &result,
+                                sizeof result),
+              ESPALIER_OK)
+        << espalier_error();
     EXPECT_EQ(text, expected.text);
     EXPECT_EQ(result.generated_tokens, static_cast<std::int64_t>(expected.tokens.size()));
     EXPECT_EQ(result.end, static_cast<int>(expected.end));
     EXPECT_EQ(result.drafted, 0);
-    // With itself as the draft (another session of it): the same text at temperature 0, every guess right.
+    // With itself as the draft (another session of it): the same text at temperature 0, every guess
+    // right.
     if (temperature > 0) continue;
     espalier_session* draft = nullptr;
     ASSERT_EQ(espalier_load(path().c_str(), nullptr, &draft), ESPALIER_OK);
     o.draft = draft;
     std::string drafted;
-    EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, append, &drafted, &result, sizeof result), ESPALIER_OK) << espalier_error();
+    EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, append, &drafted, &result,
+                                sizeof result),
+              ESPALIER_OK)
+        << espalier_error();
     EXPECT_EQ(drafted, text);
     EXPECT_EQ(result.accepted, result.judged);
     EXPECT_GT(result.accepted, 0);
     o.draft = session_;
-    EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, append, &drafted, nullptr, 0), ESPALIER_USAGE);
+    EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, append, &drafted, nullptr, 0),
+              ESPALIER_USAGE);
     o.draft = nullptr;
     espalier_free(draft);
   }
   espalier_result result;
-  EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), nullptr, [](const char*, std::size_t, void*) { return 1; }, nullptr, &result, sizeof result), ESPALIER_OK);
+  EXPECT_EQ(espalier_generate(
+                session_, ids.data(), ids.size(), nullptr,
+                [](const char*, std::size_t, void*) { return 1; }, nullptr, &result, sizeof result),
+            ESPALIER_OK);
   EXPECT_EQ(result.end, ESPALIER_END_CALLER);
   const char* stops[] = {"x", ""};
   o.stops = stops;
   o.n_stops = 2;
-  EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, nullptr, nullptr, nullptr, 0), ESPALIER_USAGE);
+  EXPECT_EQ(espalier_generate(session_, ids.data(), ids.size(), &o, nullptr, nullptr, nullptr, 0),
+            ESPALIER_USAGE);
   EXPECT_TRUE(says("--stop")) << espalier_error();
 }
 
@@ -221,14 +252,16 @@ TEST_F(CApi, WhatMakesNoSense) {
   EXPECT_EQ(espalier_prefill(session_, &token, 0, nullptr, 0), ESPALIER_USAGE);
   EXPECT_EQ(espalier_prefill(session_, &token, 1, nullptr, 7), ESPALIER_USAGE);
   EXPECT_EQ(espalier_get_info(session_, nullptr, sizeof(espalier_info)), ESPALIER_USAGE);
-  EXPECT_EQ(espalier_generate(session_, nullptr, 0, nullptr, nullptr, nullptr, nullptr, 0), ESPALIER_USAGE);
+  EXPECT_EQ(espalier_generate(session_, nullptr, 0, nullptr, nullptr, nullptr, nullptr, 0),
+            ESPALIER_USAGE);
   EXPECT_EQ(espalier_rewind(nullptr, 0), ESPALIER_USAGE);
   const espalier_message wrong = {"user", nullptr};
   EXPECT_EQ(espalier_tokenize_chat(session_, &wrong, 1, nullptr, 0, &n), ESPALIER_USAGE);
   EXPECT_TRUE(says("content is NULL"));
 }
 
-// Programs built with another version's structures: shorter ones get what they know, longer ones zeros behind it.
+// Programs built with another version's structures: shorter ones get what they know, longer ones
+// zeros behind it.
 TEST_F(CApi, StructuresOfOtherVersions) {
   struct {
     espalier_info info;
@@ -260,7 +293,8 @@ TEST_F(CApi, StructuresOfOtherVersions) {
 TEST_F(CApi, IdsWorkWithoutATokenizerThatIsKnown) {
   std::string bytes = core::read_text_file(path());
   const std::string key = "tokenizer.ggml.model";
-  bytes.at(bytes.find(key) + key.size() + 4 + 8) = 'x';  // the first letter of its value, behind type and length
+  bytes.at(bytes.find(key) + key.size() + 4 + 8) =
+      'x';  // the first letter of its value, behind type and length
   const std::string other = dir_.file("other.gguf");
   std::ofstream(other, std::ios::binary) << bytes;
 
@@ -268,7 +302,8 @@ TEST_F(CApi, IdsWorkWithoutATokenizerThatIsKnown) {
   ASSERT_EQ(espalier_load(other.c_str(), nullptr, &session), ESPALIER_OK) << espalier_error();
   const std::int32_t ids[] = {5, 6, 7};
   std::vector<float> logits(320);
-  EXPECT_EQ(espalier_prefill(session, ids, 3, logits.data(), logits.size()), ESPALIER_OK) << espalier_error();
+  EXPECT_EQ(espalier_prefill(session, ids, 3, logits.data(), logits.size()), ESPALIER_OK)
+      << espalier_error();
   std::size_t n = 0;
   EXPECT_EQ(espalier_tokenize(session, "a", 1, 0, nullptr, 0, &n), ESPALIER_UNSUPPORTED);
   EXPECT_TRUE(says(key.c_str())) << espalier_error();

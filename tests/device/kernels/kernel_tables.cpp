@@ -1,9 +1,10 @@
-// simde_list.inc (generated): ESP_SIMDE_ISA(name) for each isa/<name>.cpp that was compiled with ESP_SIMDE.
+// simde_list.inc (generated): ESP_SIMDE_ISA(name) for each isa/<name>.cpp that was compiled with
+// ESP_SIMDE.
 #include "kernels/kernel_tables.h"
 
-#define ESP_SIMDE_ISA(name) \
+#define ESP_SIMDE_ISA(name)                   \
   namespace espalier::kernels::simde_##name { \
-  void fill(KernelTable& table); \
+    void fill(KernelTable& table);            \
   }
 #include "simde_list.inc"
 #undef ESP_SIMDE_ISA
@@ -14,9 +15,9 @@ namespace {
 struct Software {
   std::vector<KernelTable> tables;
   Software() {
-#define ESP_SIMDE_ISA(name)                    \
-  tables.push_back(select_isa("reference"));   \
-  tables.back().isa = "simde_" #name;          \
+#define ESP_SIMDE_ISA(name)                  \
+  tables.push_back(select_isa("reference")); \
+  tables.back().isa = "simde_" #name;        \
   simde_##name::fill(tables.back());
 #include "simde_list.inc"
 #undef ESP_SIMDE_ISA
@@ -33,7 +34,8 @@ const Software& software() {
 std::vector<NamedTable> tables_under_test() {
   std::vector<NamedTable> out;
   for (std::string_view name : isa_names())
-    if (name != "reference" && isa_runnable(name)) out.push_back({std::string(name), &select_isa(name)});
+    if (name != "reference" && isa_runnable(name))
+      out.push_back({std::string(name), &select_isa(name)});
   for (const KernelTable& table : software().tables) out.push_back({table.isa, &table});
   return out;
 }

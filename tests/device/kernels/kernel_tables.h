@@ -1,5 +1,5 @@
-// The tables under test: every compiled ISA that this processor runs, and on x86-64 every ISA compiled once more against
-// SIMDe, which runs anywhere.
+// The tables under test: every compiled ISA that this processor runs, and on x86-64 every ISA
+// compiled once more against SIMDe, which runs anywhere.
 #pragma once
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@ struct NamedTable {
   std::string name;
   const KernelTable* table;
 };
-std::vector<NamedTable> tables_under_test();   // the reference is not among them
-std::size_t compiled_against_simde();          // how many of them
+std::vector<NamedTable> tables_under_test();  // the reference is not among them
+std::size_t compiled_against_simde();         // how many of them
 
 }  // namespace espalier::kernels

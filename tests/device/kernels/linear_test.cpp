@@ -1,5 +1,6 @@
-// Every ISA, every format, odd shapes: y = W x against decode + dot in double, with the activations the kernel really multiplied
-// (their quantized values). Both sides then differ by float rounding alone, so the tolerance is a few eps of sum |w x|.
+// Every ISA, every format, odd shapes: y = W x against decode + dot in double, with the activations
+// the kernel really multiplied (their quantized values). Both sides then differ by float rounding
+// alone, so the tolerance is a few eps of sum |w x|.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +29,8 @@ std::vector<float> random_values(std::int64_t n, std::uint64_t seed) {
 }
 
 // What the kernel of this format multiplies instead of x.
-std::vector<float> as_quantized(const KernelTable& table, ActivationForm form, const float* x, std::int64_t cols, std::int64_t n_tokens) {
+std::vector<float> as_quantized(const KernelTable& table, ActivationForm form, const float* x,
+                                std::int64_t cols, std::int64_t n_tokens) {
   std::vector<float> out(x, x + cols);
   if (form == ActivationForm::f32 || (form == ActivationForm::bf16 && n_tokens == 1)) return out;
   if (form == ActivationForm::bf16) {
@@ -46,7 +48,8 @@ std::vector<float> as_quantized(const KernelTable& table, ActivationForm form, c
     else
       table.quantize_per_256(x + c, n, &per_256);
     for (std::int64_t i = 0; i < n; ++i)
-      out[c + i] = form == ActivationForm::q8_per_32 ? per_32.scale[i / 32] * per_32.q[i] : per_256.scale * per_256.q[i];
+      out[c + i] = form == ActivationForm::q8_per_32 ? per_32.scale[i / 32] * per_32.q[i]
+                                                     : per_256.scale * per_256.q[i];
   }
   return out;
 }
@@ -57,8 +60,10 @@ struct Weights {
 };
 
 // Kept for the next ISA: the search of the K formats takes longer than the kernels.
-const Weights& random_weights(const format::QuantFormat& f, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-  static std::map<std::tuple<format::FormatId, std::int64_t, std::int64_t, std::uint64_t>, Weights> all;
+const Weights& random_weights(const format::QuantFormat& f, std::int64_t rows, std::int64_t cols,
+                              std::uint64_t seed) {
+  static std::map<std::tuple<format::FormatId, std::int64_t, std::int64_t, std::uint64_t>, Weights>
+      all;
   Weights& w = all[{f.id, rows, cols, seed}];
   if (!w.bytes.empty()) return w;
   const std::vector<float> exact = random_values(rows * cols, seed);
@@ -78,22 +83,32 @@ void fill_blocks(int fill, std::vector<std::byte>& bytes) {
   block.d = kOne;
   if constexpr (requires { block.m; }) block.m = kOne;
   if constexpr (requires { block.dmin; }) block.dmin = kOne;
-  for (std::size_t at = 0; at < bytes.size(); at += sizeof block) std::memcpy(bytes.data() + at, &block, sizeof block);
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof block)
+    std::memcpy(bytes.data() + at, &block, sizeof block);
 }
 const std::map<format::FormatId, void (*)(int, std::vector<std::byte>&)> kFillBlocks = {
-    {format::FormatId::q2_0, fill_blocks<format::BlockQ2_0>},     {format::FormatId::q4_0, fill_blocks<format::BlockQ4_0>},
-    {format::FormatId::q4_1, fill_blocks<format::BlockQ4_1>},     {format::FormatId::q5_0, fill_blocks<format::BlockQ5_0>},
-    {format::FormatId::q5_1, fill_blocks<format::BlockQ5_1>},     {format::FormatId::q8_0, fill_blocks<format::BlockQ8_0>},
-    {format::FormatId::q2_k, fill_blocks<format::BlockQ2_K>},     {format::FormatId::q3_k, fill_blocks<format::BlockQ3_K>},
-    {format::FormatId::q4_k, fill_blocks<format::BlockQ4_K>},     {format::FormatId::q5_k, fill_blocks<format::BlockQ5_K>},
-    {format::FormatId::q6_k, fill_blocks<format::BlockQ6_K>},     {format::FormatId::iq4_nl, fill_blocks<format::BlockIQ4_NL>},
+    {format::FormatId::q2_0, fill_blocks<format::BlockQ2_0>},
+    {format::FormatId::q4_0, fill_blocks<format::BlockQ4_0>},
+    {format::FormatId::q4_1, fill_blocks<format::BlockQ4_1>},
+    {format::FormatId::q5_0, fill_blocks<format::BlockQ5_0>},
+    {format::FormatId::q5_1, fill_blocks<format::BlockQ5_1>},
+    {format::FormatId::q8_0, fill_blocks<format::BlockQ8_0>},
+    {format::FormatId::q2_k, fill_blocks<format::BlockQ2_K>},
+    {format::FormatId::q3_k, fill_blocks<format::BlockQ3_K>},
+    {format::FormatId::q4_k, fill_blocks<format::BlockQ4_K>},
+    {format::FormatId::q5_k, fill_blocks<format::BlockQ5_K>},
+    {format::FormatId::q6_k, fill_blocks<format::BlockQ6_K>},
+    {format::FormatId::iq4_nl, fill_blocks<format::BlockIQ4_NL>},
     {format::FormatId::iq4_xs, fill_blocks<format::BlockIQ4_XS>},
 };
 
-// `values`: activations [n, cols]. x and y lie in the middle of NaNs, at an address that is a multiple of 4 bytes only.
-void check(const KernelTable& table, const format::QuantFormat& f, const Weights& weights, std::int64_t rows, std::int64_t cols,
-           std::int64_t n, const std::vector<float>& values, core::ThreadPool& pool) {
-  SCOPED_TRACE(std::string(f.name) + " rows " + std::to_string(rows) + " cols " + std::to_string(cols) + " tokens " + std::to_string(n));
+// `values`: activations [n, cols]. x and y lie in the middle of NaNs, at an address that is a
+// multiple of 4 bytes only.
+void check(const KernelTable& table, const format::QuantFormat& f, const Weights& weights,
+           std::int64_t rows, std::int64_t cols, std::int64_t n, const std::vector<float>& values,
+           core::ThreadPool& pool) {
+  SCOPED_TRACE(std::string(f.name) + " rows " + std::to_string(rows) + " cols " +
+               std::to_string(cols) + " tokens " + std::to_string(n));
   std::vector<float> x(values.size() + 66, kNaN);
   std::copy(values.begin(), values.end(), x.begin() + 33);
   const std::int64_t ldy = rows + 5;
@@ -111,12 +126,14 @@ void check(const KernelTable& table, const format::QuantFormat& f, const Weights
     for (std::int64_t r = 0; r < rows; ++r) {
       double dot = 0, size = 0;
       for (std::int64_t c = 0; c < cols; ++c) {
-        const double product = static_cast<double>(weights.values[r * cols + c]) * static_cast<double>(used[c]);
+        const double product =
+            static_cast<double>(weights.values[r * cols + c]) * static_cast<double>(used[c]);
         dot += product;
         size += std::abs(product);
       }
       // Offsets and minimums cancel: the terms are up to a few times larger than |w x|.
-      ASSERT_NEAR(y[33 + t * ldy + r], dot, 256 * 0x1p-24 * size + 1e-30) << "row " << r << " token " << t;
+      ASSERT_NEAR(y[33 + t * ldy + r], dot, 256 * 0x1p-24 * size + 1e-30)
+          << "row " << r << " token " << t;
     }
   }
   for (float v : y) written += v != -12345.0f;
@@ -131,11 +148,13 @@ TEST_P(EveryIsa, EveryFormatOnOddShapes) {
   for (const format::QuantFormat& f : format::all_formats()) {
     for (std::int64_t rows : {1, 7, 8, 9, 16, 31, 33, 70}) {
       for (std::int64_t blocks : {1, 2, 3, 7, 9, 18}) {
-        if (blocks > 3 && (f.block == 256 || rows == 70)) continue;  // many rows and long rows need not meet
+        if (blocks > 3 && (f.block == 256 || rows == 70))
+          continue;  // many rows and long rows need not meet
         const std::int64_t cols = f.is_float() ? blocks * 37 - 36 : blocks * f.block;
         const Weights& w = random_weights(f, rows, cols, 3);
         for (std::int64_t n : {1, 2, 3, 5})
-          if (n < 5 || blocks <= 3) check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
+          if (n < 5 || blocks <= 3)
+            check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
         if (HasFatalFailure()) return;
       }
     }
@@ -149,13 +168,15 @@ TEST_P(EveryIsa, EveryFormatWithManyTokens) {
   for (const format::QuantFormat& f : format::all_formats()) {
     const std::int64_t rows = 25, cols = f.is_float() ? 1100 : f.block == 256 ? 512 : 320;
     const Weights& w = random_weights(f, rows, cols, 4);
-    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67, 145}) check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
+    for (std::int64_t n : {4, 6, 7, 8, 9, 17, 67, 145})
+      check(*GetParam().table, f, w, rows, cols, n, random_values(n * cols, 7), pool);
     if (HasFatalFailure()) return;
   }
 }
 
-// The largest levels and integer scales there are, with activations that all become 127 or -127: what kernels add up in 16 bits must
-// hold products of one sign. 0x80 and 0x7F are the extremes of signed bytes, 0x00 and 0xFF of all others.
+// The largest levels and integer scales there are, with activations that all become 127 or -127:
+// what kernels add up in 16 bits must hold products of one sign. 0x80 and 0x7F are the extremes of
+// signed bytes, 0x00 and 0xFF of all others.
 TEST_P(EveryIsa, LargestLevelsAndActivationsOverflowNothing) {
   core::ThreadPool pool(1);
   const std::int64_t rows = 17, cols = 256;
@@ -164,7 +185,8 @@ TEST_P(EveryIsa, LargestLevelsAndActivationsOverflowNothing) {
     if (f.is_float()) continue;
     ++formats;
     for (const int fill : {0x00, 0x7F, 0x80, 0xFF}) {
-      Weights w{.bytes = std::vector<std::byte>(static_cast<std::size_t>(format::matrix_bytes(f.id, rows, cols))),
+      Weights w{.bytes = std::vector<std::byte>(
+                    static_cast<std::size_t>(format::matrix_bytes(f.id, rows, cols))),
                 .values = std::vector<float>(static_cast<std::size_t>(rows * cols))};
       kFillBlocks.at(f.id)(fill, w.bytes);
       f.decode(w.bytes.data(), w.values.data(), rows * cols);
@@ -189,7 +211,8 @@ TEST_P(EveryIsa, PackedRowsDecodeExactly) {
     Weights w = random_weights(f, rows, cols, 5);
     if (!f.is_float()) {  // any bits: scales of all signs and sizes, every level
       core::Rng rng(6, 0);
-      for (std::byte& b : w.bytes) b = static_cast<std::byte>(rng.at(static_cast<std::uint64_t>(&b - w.bytes.data())) & 0xFF);
+      for (std::byte& b : w.bytes)
+        b = static_cast<std::byte>(rng.at(static_cast<std::uint64_t>(&b - w.bytes.data())) & 0xFF);
       f.decode(w.bytes.data(), w.values.data(), rows * cols);
     }
     const Matrix m(*GetParam().table, f.id, w.bytes, rows, cols, pool);
@@ -199,7 +222,8 @@ TEST_P(EveryIsa, PackedRowsDecodeExactly) {
       m.decode_row(r, row.data());
       for (std::int64_t c = 0; c < cols; ++c) {
         const float expected = w.values[r * cols + c];
-        ASSERT_TRUE(row[c] == expected || (std::isnan(row[c]) && std::isnan(expected))) << f.name << " row " << r << " column " << c;
+        ASSERT_TRUE(row[c] == expected || (std::isnan(row[c]) && std::isnan(expected)))
+            << f.name << " row " << r << " column " << c;
       }
     }
   }
@@ -267,18 +291,21 @@ TEST_P(EveryIsa, QuantizationOfActivations) {
 TEST_P(EveryIsa, RoundingToBfloat16) {
   const KernelTable& table = *GetParam().table;
   std::vector<float> x = random_values(77, 13);
-  x[5] = 1.00390625f;   // halfway between 1 and the next bfloat16: to even, down
-  x[6] = 1.01171875f;   // halfway, up
+  x[5] = 1.00390625f;  // halfway between 1 and the next bfloat16: to even, down
+  x[6] = 1.01171875f;  // halfway, up
   x[7] = std::numeric_limits<float>::infinity();
   x[8] = kNaN;
-  x[9] = 3.4e38f;       // beyond the largest bfloat16
+  x[9] = 3.4e38f;  // beyond the largest bfloat16
   x[10] = -0.0f;
   for (const std::int64_t n : {1, 15, 16, 17, 77}) {
     std::vector<std::uint16_t> out(static_cast<std::size_t>(n) + 1, 0x5555);
     table.round_bf16(x.data(), n, out.data());
     for (std::int64_t i = 0; i < n; ++i) {
-      const std::uint16_t expected = core::float_to_bf16(x[static_cast<std::size_t>(i)]), got = out[static_cast<std::size_t>(i)];
-      EXPECT_TRUE(std::isnan(x[static_cast<std::size_t>(i)]) ? std::isnan(core::bf16_to_float(got)) : got == expected) << i << " of " << n;
+      const std::uint16_t expected = core::float_to_bf16(x[static_cast<std::size_t>(i)]),
+                          got = out[static_cast<std::size_t>(i)];
+      EXPECT_TRUE(std::isnan(x[static_cast<std::size_t>(i)]) ? std::isnan(core::bf16_to_float(got))
+                                                             : got == expected)
+          << i << " of " << n;
     }
     EXPECT_EQ(out.back(), 0x5555);
   }
@@ -309,15 +336,18 @@ TEST(Neon, RunsEverywhereAndAloneIsCompiledIn) {
   EXPECT_TRUE(isa_runnable("neon"));
   EXPECT_EQ(isa_names().size(), 4u);  // the reference, neon, neon_dotprod, neon_i8mm
   EXPECT_EQ(compiled_against_simde(), 0u);
-  for (const NamedTable& t : tables_under_test()) EXPECT_EQ(t.table->linear[k_q4_0].interleave, 4) << t.name;
+  for (const NamedTable& t : tables_under_test())
+    EXPECT_EQ(t.table->linear[k_q4_0].interleave, 4) << t.name;
 }
 #else
 TEST(Software, EveryIsaIsCompiledAgainstSimde) {
-  ASSERT_GT(compiled_against_simde(), 0u) << "SIMDe was not found when this was configured: install libsimde-dev";
+  ASSERT_GT(compiled_against_simde(), 0u)
+      << "SIMDe was not found when this was configured: install libsimde-dev";
   EXPECT_EQ(compiled_against_simde(), isa_names().size() - 1);
 }
 
-// Tiles of AMX change where sums are made, not their order. (IQ4_XS: its levels are made unsigned without AMX, which rounds once more.)
+// Tiles of AMX change where sums are made, not their order. (IQ4_XS: its levels are made unsigned
+// without AMX, which rounds once more.)
 TEST(Software, AmxGivesTheValuesOfAvx512Vnni) {
   std::map<std::string, const KernelTable*> tables;
   for (const NamedTable& t : tables_under_test()) tables[t.name] = t.table;
@@ -340,16 +370,19 @@ TEST(Software, AmxGivesTheValuesOfAvx512Vnni) {
         linear(*tables.at(isa), m, in, y.data(), rows, pool);
         return y;
       };
-      ASSERT_EQ(product("simde_amxint8"), product("simde_avx512vnni")) << f.name << ", " << n << " tokens";
+      ASSERT_EQ(product("simde_amxint8"), product("simde_avx512vnni"))
+          << f.name << ", " << n << " tokens";
       if (!tables.contains("amxint8")) continue;
-      ASSERT_EQ(product("amxint8"), product("avx512vnni")) << f.name << ", " << n << " tokens, in hardware";
+      ASSERT_EQ(product("amxint8"), product("avx512vnni"))
+          << f.name << ", " << n << " tokens, in hardware";
     }
   }
   EXPECT_EQ(formats, 12);
 }
 #endif
 
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryIsa, testing::ValuesIn(tables_under_test()), [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryIsa, testing::ValuesIn(tables_under_test()),
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace espalier::kernels

@@ -1,4 +1,5 @@
-// The definition of correct, checked against decode + dot in double for every format, and the formulas of the steps.
+// The definition of correct, checked against decode + dot in double for every format, and the
+// formulas of the steps.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -26,7 +27,8 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
   for (const format::QuantFormat& f : format::all_formats()) {
     SCOPED_TRACE(f.name);
     const std::int64_t rows = 37, cols = f.is_float() ? 515 : 512, n = 3;
-    const std::vector<float> weights = random_values(rows * cols, 1), x = random_values(n * cols, 2);
+    const std::vector<float> weights = random_values(rows * cols, 1),
+                             x = random_values(n * cols, 2);
     std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(f.id, rows, cols)));
     f.encode(weights.data(), nullptr, bytes.data(), rows * cols);
     std::vector<float> decoded(weights.size());
@@ -45,7 +47,8 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
       for (std::int64_t t = 0; t < n; ++t) {
         double dot = 0, size = 0;
         for (std::int64_t c = 0; c < cols; ++c) {
-          const double product = static_cast<double>(decoded[r * cols + c]) * static_cast<double>(x[t * cols + c]);
+          const double product =
+              static_cast<double>(decoded[r * cols + c]) * static_cast<double>(x[t * cols + c]);
           dot += product;
           size += std::abs(product);
         }
@@ -60,8 +63,10 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
 TEST(Reference, WrongByteCountIsRefused) {
   core::ThreadPool pool(1);
   const std::vector<std::byte> bytes(100);
-  EXPECT_THROW(Matrix(select_isa("reference"), format::FormatId::q8_0, bytes, 3, 32, pool), core::Error);
-  EXPECT_THROW(Matrix(select_isa("reference"), format::FormatId::q4_k, bytes, 1, 32, pool), core::Error);
+  EXPECT_THROW(Matrix(select_isa("reference"), format::FormatId::q8_0, bytes, 3, 32, pool),
+               core::Error);
+  EXPECT_THROW(Matrix(select_isa("reference"), format::FormatId::q4_k, bytes, 1, 32, pool),
+               core::Error);
 }
 
 TEST(SelectIsa, ReferenceIsFirstAndUnknownNamesAreRefused) {

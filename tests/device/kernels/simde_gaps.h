@@ -1,4 +1,5 @@
-// What the ISA files use and SIMDe 0.7 lacks, by loops over the lanes. Included by kernels/isa/intrinsics.h after SIMDe.
+// What the ISA files use and SIMDe 0.7 lacks, by loops over the lanes. Included by
+// kernels/isa/intrinsics.h after SIMDe.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -33,38 +34,44 @@ inline std::int32_t round_to_int(float x) {
 
 }  // namespace espalier::kernels::simde_gaps
 
-#define ESP_GAP(name, ...) \
+#define ESP_GAP(name, ...)             \
   inline auto name(__VA_ARGS__ from) { \
     using namespace espalier::kernels::simde_gaps;
 
 ESP_GAP(esp_mm512_cvtph_ps, simde__m256i)
-  return map<simde__m512, std::uint16_t, float, 16>(from, espalier::core::half_to_float);
+return map<simde__m512, std::uint16_t, float, 16>(from, espalier::core::half_to_float);
 }
 inline simde__m256i esp_mm512_cvtps_ph(simde__m512 from, int) {
   using namespace espalier::kernels::simde_gaps;
   return map<simde__m256i, float, std::uint16_t, 16>(from, espalier::core::float_to_half);
 }
 ESP_GAP(esp_mm512_cvtepi32_ps, simde__m512i)
-  return map<simde__m512, std::int32_t, float, 16>(from, [](std::int32_t x) { return static_cast<float>(x); });
+return map<simde__m512, std::int32_t, float, 16>(
+    from, [](std::int32_t x) { return static_cast<float>(x); });
 }
 ESP_GAP(esp_mm512_cvtps_epi32, simde__m512)
-  return map<simde__m512i, float, std::int32_t, 16>(from, round_to_int);
+return map<simde__m512i, float, std::int32_t, 16>(from, round_to_int);
 }
 ESP_GAP(esp_mm512_cvtepu16_epi32, simde__m256i)
-  return map<simde__m512i, std::uint16_t, std::uint32_t, 16>(from, [](std::uint16_t x) { return std::uint32_t{x}; });
+return map<simde__m512i, std::uint16_t, std::uint32_t, 16>(
+    from, [](std::uint16_t x) { return std::uint32_t{x}; });
 }
 ESP_GAP(esp_mm512_cvtepi8_epi32, simde__m128i)
-  return map<simde__m512i, std::int8_t, std::int32_t, 16>(from, [](std::int8_t x) { return std::int32_t{x}; });
+return map<simde__m512i, std::int8_t, std::int32_t, 16>(
+    from, [](std::int8_t x) { return std::int32_t{x}; });
 }
 ESP_GAP(esp_mm512_cvtepu32_epi64, simde__m256i)
-  return map<simde__m512i, std::uint32_t, std::uint64_t, 8>(from, [](std::uint32_t x) { return std::uint64_t{x}; });
+return map<simde__m512i, std::uint32_t, std::uint64_t, 8>(
+    from, [](std::uint32_t x) { return std::uint64_t{x}; });
 }
 inline simde__m256i esp_mm512_cvtneps_pbh(simde__m512 from) {
-  return espalier::kernels::simde_gaps::map<simde__m256i, float, std::uint16_t, 16>(from, espalier::core::float_to_bf16);
+  return espalier::kernels::simde_gaps::map<simde__m256i, float, std::uint16_t, 16>(
+      from, espalier::core::float_to_bf16);
 }
 #undef ESP_GAP
 inline simde__m512i esp_mm512_srai_epi32(simde__m512i from, int n) {
-  return espalier::kernels::simde_gaps::map<simde__m512i, std::int32_t, std::int32_t, 16>(from, [n](std::int32_t x) { return x >> n; });
+  return espalier::kernels::simde_gaps::map<simde__m512i, std::int32_t, std::int32_t, 16>(
+      from, [n](std::int32_t x) { return x >> n; });
 }
 
 #undef _mm512_madd_epi16  // SIMDe's own alias takes four arguments

@@ -1,4 +1,5 @@
-// The steps of every ISA against formulas in double, on lengths around the vector sizes, between NaNs.
+// The steps of every ISA against formulas in double, on lengths around the vector sizes, between
+// NaNs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,7 +20,8 @@ constexpr double kEps = 0x1p-24;
 // n values at an odd address in the middle of NaNs, which must neither be read nor written.
 class Poisoned {
  public:
-  explicit Poisoned(std::int64_t n, std::uint64_t seed = 0, double scale = 1) : n_(n), values_(static_cast<std::size_t>(n) + 66, kNaN) {
+  explicit Poisoned(std::int64_t n, std::uint64_t seed = 0, double scale = 1)
+      : n_(n), values_(static_cast<std::size_t>(n) + 66, kNaN) {
     core::Rng rng(seed, 1);
     for (std::int64_t i = 0; i < n; ++i) data()[i] = static_cast<float>(rng.normal() * scale);
   }
@@ -73,8 +75,12 @@ TEST_P(Steps, LayerNorm) {
       for (std::int64_t i = 0; i < n; ++i) {
         const double expected = (x[i] - mean) / deviation * gain[i] + bias[i];
         // The mean's rounding, in units of the deviation, and a few roundings of the result.
-        const double mean_error = (2 + std::sqrt(n)) * kEps * (std::abs(mean) + 1) / deviation * std::abs(gain[i]);
-        ASSERT_NEAR(out[i], expected, mean_error + (12 + std::sqrt(n)) * kEps * (std::abs(expected) + std::abs(bias[i]))) << n << " " << offset;
+        const double mean_error =
+            (2 + std::sqrt(n)) * kEps * (std::abs(mean) + 1) / deviation * std::abs(gain[i]);
+        ASSERT_NEAR(
+            out[i], expected,
+            mean_error + (12 + std::sqrt(n)) * kEps * (std::abs(expected) + std::abs(bias[i])))
+            << n << " " << offset;
       }
       out.expect_untouched_around();
     }
@@ -90,7 +96,8 @@ TEST_P(Steps, GeluAndReluSquaredInPlace) {
     for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(x[i], product[i]) << before[i];
     x.expect_untouched_around();
     steps().relu_squared(n, y.data());
-    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], y_before[i] > 0 ? y_before[i] * y_before[i] : 0.0f);
+    for (std::int64_t i = 0; i < n; ++i)
+      ASSERT_EQ(y[i], y_before[i] > 0 ? y_before[i] * y_before[i] : 0.0f);
     y.expect_untouched_around();
   }
   float bad[] = {kNaN, -std::numeric_limits<float>::infinity(), -0.0f};
@@ -113,7 +120,8 @@ TEST_P(Steps, Rope) {
       expected[2 * i + 1] = a * s[i] + b * c[i];
     }
     steps().rope_interleaved(x.data(), c.data(), s.data(), n);
-    for (std::int64_t i = 0; i < n; ++i) ASSERT_NEAR(x[i], expected[i], 4 * kEps * 4) << n << " " << i;
+    for (std::int64_t i = 0; i < n; ++i)
+      ASSERT_NEAR(x[i], expected[i], 4 * kEps * 4) << n << " " << i;
     x.expect_untouched_around();
   }
 }
@@ -131,7 +139,8 @@ TEST_P(Steps, RopeOfHalves) {
       expected[i + n / 2] = a * s[i] + b * c[i];
     }
     steps().rope_half_split(x.data(), c.data(), s.data(), n);
-    for (std::int64_t i = 0; i < n; ++i) ASSERT_NEAR(x[i], expected[i], 4 * kEps * 4) << n << " " << i;
+    for (std::int64_t i = 0; i < n; ++i)
+      ASSERT_NEAR(x[i], expected[i], 4 * kEps * 4) << n << " " << i;
     x.expect_untouched_around();
   }
 }
@@ -141,15 +150,21 @@ TEST_P(Steps, GeluMulAndSoftCap) {
     Poisoned gate(n, 1, 6), up(n, 2), out(n, 3);
     steps().gelu_mul(gate.data(), up.data(), n, out.data());
     for (std::int64_t i = 0; i < n; ++i) {
-      const double g = gate[i], expected = 0.5 * g * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (g + 0.044715 * g * g * g))) * up[i];
+      const double g = gate[i], expected = 0.5 * g *
+                                           (1 + std::tanh(std::sqrt(2 / 3.14159265358979) *
+                                                          (g + 0.044715 * g * g * g))) *
+                                           up[i];
       // 1 + tanh cancels for negative g: an absolute error of a few eps of g * up.
-      ASSERT_NEAR(out[i], expected, 1e-6 * std::abs(expected) + 8 * kEps * std::abs(g * static_cast<double>(up[i]))) << g;
+      ASSERT_NEAR(out[i], expected,
+                  1e-6 * std::abs(expected) + 8 * kEps * std::abs(g * static_cast<double>(up[i])))
+          << g;
     }
     out.expect_untouched_around();
     Poisoned x(n, 4, 40);
     const Poisoned before = x;
     steps().soft_cap(x.data(), 0.5f, 7, n);
-    for (std::int64_t i = 0; i < n; ++i) ASSERT_NEAR(x[i], 7 * std::tanh(0.5 * before[i] / 7), 7 * 8 * kEps) << before[i];
+    for (std::int64_t i = 0; i < n; ++i)
+      ASSERT_NEAR(x[i], 7 * std::tanh(0.5 * before[i] / 7), 7 * 8 * kEps) << before[i];
     x.expect_untouched_around();
   }
 }
@@ -174,9 +189,11 @@ TEST_P(Steps, SiluOverItsWholeRange) {
   steps().silu_mul(gate.data(), up.data(), static_cast<std::int64_t>(gate.size()), out.data());
   for (std::size_t i = 0; i < gate.size(); ++i) {
     const double expected = gate[i] / (1 + std::exp(-static_cast<double>(gate[i])));
-    ASSERT_NEAR(out[i], expected, 1e-6 * std::abs(expected) + 1e-35) << gate[i];  // below -85: smaller than 1e-35
+    ASSERT_NEAR(out[i], expected, 1e-6 * std::abs(expected) + 1e-35)
+        << gate[i];  // below -85: smaller than 1e-35
   }
-  float bad[] = {kNaN, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  float bad[] = {kNaN, std::numeric_limits<float>::infinity(),
+                 -std::numeric_limits<float>::infinity()};
   const float one[] = {1, 1, 1};
   float result[3];
   steps().silu_mul(bad, one, 3, result);
@@ -199,10 +216,15 @@ struct KvType {
   KvFormat format;
   format::FormatId stored;
 };
-constexpr KvType kKvTypes[] = {{kv_f32, format::FormatId::f32}, {kv_f16, format::FormatId::f16}, {kv_q8_0, format::FormatId::q8_0}, {kv_q4_0, format::FormatId::q4_0}};
+constexpr KvType kKvTypes[] = {{kv_f32, format::FormatId::f32},
+                               {kv_f16, format::FormatId::f16},
+                               {kv_q8_0, format::FormatId::q8_0},
+                               {kv_q4_0, format::FormatId::q4_0}};
 static_assert(std::size(kKvTypes) == kKvFormats);
 
-std::int64_t row_bytes(KvType type, std::int64_t n) { return format::matrix_bytes(type.stored, 1, n); }
+std::int64_t row_bytes(KvType type, std::int64_t n) {
+  return format::matrix_bytes(type.stored, 1, n);
+}
 std::vector<float> decoded(KvType type, const std::byte* row, std::int64_t n) {
   std::vector<float> out(static_cast<std::size_t>(n));
   format::info(type.stored).decode(row, out.data(), n);
@@ -213,11 +235,13 @@ TEST_P(Steps, StoresKeysAndValues) {
   const StepKernels& reference = kernels::steps(select_isa("reference"));
   for (const KvType type : kKvTypes) {
     const std::int64_t block = format::info(type.stored).block;
-    for (std::int64_t n : {std::int64_t{1}, std::int64_t{7}, std::int64_t{31}, std::int64_t{32}, std::int64_t{96}, std::int64_t{128}}) {
+    for (std::int64_t n : {std::int64_t{1}, std::int64_t{7}, std::int64_t{31}, std::int64_t{32},
+                           std::int64_t{96}, std::int64_t{128}}) {
       if (n % block != 0) continue;
       Poisoned x(n, 5);
       if (n == 96) std::fill(x.data(), x.data() + 32, 0.0f);
-      std::vector<std::byte> out(static_cast<std::size_t>(row_bytes(type, n)) + 1, std::byte{0xAB}), expected = out;
+      std::vector<std::byte> out(static_cast<std::size_t>(row_bytes(type, n)) + 1, std::byte{0xAB}),
+          expected = out;
       steps().kv[type.format].store(x.data(), n, out.data());
       reference.kv[type.format].store(x.data(), n, expected.data());
       EXPECT_EQ(out, expected) << n;  // to the bit, and nothing behind
@@ -225,10 +249,15 @@ TEST_P(Steps, StoresKeysAndValues) {
       const std::vector<float> back = decoded(type, out.data(), n);
       for (std::int64_t i = 0; i < n; ++i) {
         float most = 0;
-        for (std::int64_t j = i / block * block; j < std::min(n, i / block * block + block); ++j) most = std::max(most, std::abs(x[j]));
-        // Half a step of the block, and the 2^-11 that the F16 scale (or value) is off; 4 bits have no level 8, opposite the extreme.
-        const double step = type.format == kv_q8_0 ? most / 127.0 : type.format == kv_q4_0 ? most / 8.0 : 0;
-        const double bound = (type.format == kv_q4_0 ? 1.0 : 0.5) * step + (type.format == kv_f32 ? 0 : most / 2048);
+        for (std::int64_t j = i / block * block; j < std::min(n, i / block * block + block); ++j)
+          most = std::max(most, std::abs(x[j]));
+        // Half a step of the block, and the 2^-11 that the F16 scale (or value) is off; 4 bits have
+        // no level 8, opposite the extreme.
+        const double step = type.format == kv_q8_0   ? most / 127.0
+                            : type.format == kv_q4_0 ? most / 8.0
+                                                     : 0;
+        const double bound =
+            (type.format == kv_q4_0 ? 1.0 : 0.5) * step + (type.format == kv_f32 ? 0 : most / 2048);
         ASSERT_NEAR(back[static_cast<std::size_t>(i)], x[i], bound * 1.001) << n << " " << i;
       }
     }
@@ -245,14 +274,18 @@ struct AttentionCase {
   float cap = 0;
 };
 
-// visible[j] runs from (sometimes) 0 up to all positions. Bytes of K and V that no visible position has would be NaN as numbers.
+// visible[j] runs from (sometimes) 0 up to all positions. Bytes of K and V that no visible position
+// has would be NaN as numbers.
 void check_attention(const StepKernels& steps, KvType type, const AttentionCase& c) {
-  SCOPED_TRACE("type " + std::to_string(type.format) + " head_dim " + std::to_string(c.head_dim) + " queries " + std::to_string(c.n_queries) + " positions " +
+  SCOPED_TRACE("type " + std::to_string(type.format) + " head_dim " + std::to_string(c.head_dim) +
+               " queries " + std::to_string(c.n_queries) + " positions " +
                std::to_string(c.positions));
-  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5, stride = 2 * row_bytes(type, c.head_dim) + 4;
+  const std::int64_t ldq = c.head_dim + 3, ldo = c.head_dim + 5,
+                     stride = 2 * row_bytes(type, c.head_dim) + 4;
   Poisoned q(c.n_queries * ldq, 1), out(c.n_queries * ldo, 2);
   const Poisoned out_before = out;
-  std::vector<std::byte> k(static_cast<std::size_t>((c.positions + 20) * stride), std::byte{0xFF}), v = k;
+  std::vector<std::byte> k(static_cast<std::size_t>((c.positions + 20) * stride), std::byte{0xFF}),
+      v = k;
   std::vector<std::vector<float>> keys, values;
   core::Rng rng(3, 0);
   for (std::int64_t p = 0; p < c.positions; ++p)
@@ -266,8 +299,8 @@ void check_attention(const StepKernels& steps, KvType type, const AttentionCase&
   for (std::int64_t j = 0; j < c.n_queries; ++j) visible[j] = c.positions * (j + 1) / c.n_queries;
   Poisoned scores(c.n_queries * c.positions, 4);
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  steps.kv[type.format].attention(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(), stride, c.head_dim, scale, c.cap, scores.data(), out.data(),
-                                  ldo);
+  steps.kv[type.format].attention(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(),
+                                  stride, c.head_dim, scale, c.cap, scores.data(), out.data(), ldo);
   scores.expect_untouched_around();
   out.expect_untouched_around();
   for (std::int64_t j = 0; j < c.n_queries; ++j) {
@@ -290,10 +323,13 @@ void check_attention(const StepKernels& steps, KvType type, const AttentionCase&
         expected += weight[p] / sum * values[p][d];
         terms += std::abs(weight[p] / sum * values[p][d]);
       }
-      // An error of the exponent of size * eps * few is a relative error of the weight; plus the exponential's own and the sums'.
-      ASSERT_NEAR(out[j * ldo + d], expected, (16 * size * kEps + 1e-6 + 64 * kEps) * terms + 1e-30) << "query " << j << " dim " << d;
+      // An error of the exponent of size * eps * few is a relative error of the weight; plus the
+      // exponential's own and the sums'.
+      ASSERT_NEAR(out[j * ldo + d], expected, (16 * size * kEps + 1e-6 + 64 * kEps) * terms + 1e-30)
+          << "query " << j << " dim " << d;
     }
-    for (std::int64_t d = c.head_dim; d < ldo; ++d) ASSERT_EQ(out[j * ldo + d], out_before[j * ldo + d]);
+    for (std::int64_t d = c.head_dim; d < ldo; ++d)
+      ASSERT_EQ(out[j * ldo + d], out_before[j * ldo + d]);
   }
 }
 
@@ -303,7 +339,9 @@ TEST_P(Steps, Attention) {
     for (std::int64_t n_queries : {1, 3, 7, 16})
       for (std::int64_t positions : {0, 1, 2, 5, 15, 16, 17, 33, 70}) {
         for (const KvType type : kKvTypes)
-          if (head_dim % format::info(type.stored).block == 0) check_attention(steps(), type, {head_dim, n_queries, positions, positions % 2 ? 0.0f : 1.5f});
+          if (head_dim % format::info(type.stored).block == 0)
+            check_attention(steps(), type,
+                            {head_dim, n_queries, positions, positions % 2 ? 0.0f : 1.5f});
         if (HasFatalFailure()) return;
         ++cases;
       }
@@ -312,13 +350,15 @@ TEST_P(Steps, Attention) {
 
 TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {
   const std::int64_t head_dim = 16, positions = 20;
-  std::vector<float> q(head_dim, 50.0f), k(head_dim * positions), v(head_dim * positions), out(head_dim), scores(positions);
+  std::vector<float> q(head_dim, 50.0f), k(head_dim * positions), v(head_dim * positions),
+      out(head_dim), scores(positions);
   for (std::int64_t p = 0; p < positions; ++p)
     for (std::int64_t d = 0; d < head_dim; ++d) {
       k[p * head_dim + d] = static_cast<float>(p) - 10;
       v[p * head_dim + d] = static_cast<float>(p);
     }
-  steps().kv[kv_f32].attention(q.data(), head_dim, &positions, 1, k.data(), v.data(), 4 * head_dim, head_dim, 1.0f, 0, scores.data(), out.data(), head_dim);
+  steps().kv[kv_f32].attention(q.data(), head_dim, &positions, 1, k.data(), v.data(), 4 * head_dim,
+                               head_dim, 1.0f, 0, scores.data(), out.data(), head_dim);
   for (float x : out) EXPECT_EQ(x, 19.0f);  // the last position takes all
 }
 
@@ -327,7 +367,8 @@ std::vector<NamedTable> all_tables() {
   all.insert(all.begin(), {"reference", &select_isa("reference")});
   return all;
 }
-INSTANTIATE_TEST_SUITE_P(Kernels, Steps, testing::ValuesIn(all_tables()), [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Kernels, Steps, testing::ValuesIn(all_tables()),
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace espalier::kernels

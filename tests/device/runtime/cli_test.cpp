@@ -24,9 +24,11 @@ struct Ran {
 class Cli : public testing::Test {
  protected:
   Cli() {
-    support::PlainModel model = support::random_model({.vocab = 300, .positions = 128, .layers = {{3, 2, 100}}}, 9);
+    support::PlainModel model =
+        support::random_model({.vocab = 300, .positions = 128, .layers = {{3, 2, 100}}}, 9);
     support::write_gguf(model, gguf());
-    core::write_text_file(text(), "The quick brown fox jumps over the lazy dog, again and again.\n");
+    core::write_text_file(text(),
+                          "The quick brown fox jumps over the lazy dog, again and again.\n");
   }
   std::string gguf() const { return dir_.file("m.gguf"); }
   std::string text() const { return dir_.file("t.txt"); }
@@ -34,12 +36,14 @@ class Cli : public testing::Test {
   // `words` go through the shell: quoted where it matters.
   Ran run(const std::string& words) const {
     const std::string err = dir_.file("stderr");
-    const std::string command = std::string(ESPALIER_BIN_DIR) + "/espalier-run " + words + " 2>" + err + " </dev/null";
+    const std::string command =
+        std::string(ESPALIER_BIN_DIR) + "/espalier-run " + words + " 2>" + err + " </dev/null";
     Ran ran;
     FILE* pipe = ::popen(command.c_str(), "r");
     if (pipe == nullptr) return ran;
     std::array<char, 4096> buffer;
-    for (std::size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) ran.out.append(buffer.data(), n);
+    for (std::size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+      ran.out.append(buffer.data(), n);
     const int status = ::pclose(pipe);
     ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     ran.err = core::read_text_file(err);
@@ -55,28 +59,29 @@ class Cli : public testing::Test {
 };
 
 TEST_F(Cli, WrongUseIsTwo) {
-  const std::vector<std::string> lines = {"",
-                                          "fly",
-                                          "generate",
-                                          "generate " + gguf() + " --prompt x --tokns 3",
-                                          "generate " + gguf() + " --prompt x --tokens three",
-                                          "generate " + gguf() + " --prompt x --temperature -1",
-                                          "generate " + gguf() + " --prompt x --threads 5000",
-                                          "generate " + gguf() + " --prompt x --context 129",
-                                          "generate " + gguf() + " --prompt ''",
-                                          "generate " + gguf() + " --prompt x --isa abacus",
-                                          "generate " + gguf() + " --prompt x --prompt-file " + text(),
-                                          "generate " + gguf() + " --prompt x --prompts " + text(),
-                                          "generate " + gguf() + " --prompt x --min-p 2",
-                                          "generate " + gguf() + " --prompt x --repeat-penalty 0",
-                                          "generate " + gguf() + " --prompt x --stop ''",
-                                          "generate " + gguf() + " --prompt x --draft " + gguf() + " --draft-tokens 0",
-                                          "tokenize " + gguf(),
-                                          "perplexity " + gguf(),
-                                          "perplexity " + gguf() + " --text " + text() + " --protocol mine",
-                                          "bench " + gguf() + " --prompt 0 --generate 0",
-                                          "bench " + gguf() + " --prompt 129",
-                                          "bench " + gguf() + " --kv f64"};
+  const std::vector<std::string> lines = {
+      "",
+      "fly",
+      "generate",
+      "generate " + gguf() + " --prompt x --tokns 3",
+      "generate " + gguf() + " --prompt x --tokens three",
+      "generate " + gguf() + " --prompt x --temperature -1",
+      "generate " + gguf() + " --prompt x --threads 5000",
+      "generate " + gguf() + " --prompt x --context 129",
+      "generate " + gguf() + " --prompt ''",
+      "generate " + gguf() + " --prompt x --isa abacus",
+      "generate " + gguf() + " --prompt x --prompt-file " + text(),
+      "generate " + gguf() + " --prompt x --prompts " + text(),
+      "generate " + gguf() + " --prompt x --min-p 2",
+      "generate " + gguf() + " --prompt x --repeat-penalty 0",
+      "generate " + gguf() + " --prompt x --stop ''",
+      "generate " + gguf() + " --prompt x --draft " + gguf() + " --draft-tokens 0",
+      "tokenize " + gguf(),
+      "perplexity " + gguf(),
+      "perplexity " + gguf() + " --text " + text() + " --protocol mine",
+      "bench " + gguf() + " --prompt 0 --generate 0",
+      "bench " + gguf() + " --prompt 129",
+      "bench " + gguf() + " --kv f64"};
   ASSERT_EQ(lines.size(), 22u);
   for (const std::string& line : lines) {
     const Ran ran = run(line);
@@ -84,7 +89,8 @@ TEST_F(Cli, WrongUseIsTwo) {
     EXPECT_TRUE(ran.err.starts_with("espalier-run: ")) << ran.err;
     EXPECT_EQ(ran.out, "") << line;
   }
-  EXPECT_NE(run("generate " + gguf() + " --prompt x --tokns 3").err.find("--tokns"), std::string::npos);
+  EXPECT_NE(run("generate " + gguf() + " --prompt x --tokns 3").err.find("--tokns"),
+            std::string::npos);
 }
 
 TEST_F(Cli, BadFilesAreThreeAndNamed) {
@@ -94,7 +100,8 @@ TEST_F(Cli, BadFilesAreThreeAndNamed) {
   core::write_text_file(noise, std::string(5000, 'x'));
   for (const std::string& path : {cut, noise, dir_.file("absent.gguf"), dir_.path()})
     for (const std::string& rest : {std::string(" --prompt x"), std::string()}) {
-      const Ran ran = rest.empty() ? run("tokenize " + path + " --text " + text()) : run("generate " + path + rest);
+      const Ran ran = rest.empty() ? run("tokenize " + path + " --text " + text())
+                                   : run("generate " + path + rest);
       EXPECT_EQ(ran.code, 3) << path << ": " << ran.err;
       EXPECT_NE(ran.err.find(path), std::string::npos) << ran.err;
     }
@@ -120,13 +127,18 @@ TEST_F(Cli, Generate) {
   EXPECT_LE(greedy.at("generated_tokens"), 20);
   EXPECT_EQ(greedy.at("ids").size(), greedy.at("generated_tokens"));
   EXPECT_TRUE(greedy.at("text").is_string());
-  const std::string sampled = "generate " + gguf() + " --prompt Hello --tokens 20 --temperature 1.5 --top-k 50 --top-p 0.95";
-  EXPECT_EQ(json(sampled + " --seed 1").at("ids"), json(sampled + " --seed 1 --threads 3").at("ids"));
+  const std::string sampled =
+      "generate " + gguf() +
+      " --prompt Hello --tokens 20 --temperature 1.5 --top-k 50 --top-p 0.95";
+  EXPECT_EQ(json(sampled + " --seed 1").at("ids"),
+            json(sampled + " --seed 1 --threads 3").at("ids"));
   EXPECT_NE(json(sampled + " --seed 1").at("ids"), json(sampled + " --seed 2").at("ids"));
   const Ran streamed = run("generate " + gguf() + " --prompt Hello --tokens 20 --quiet");
   EXPECT_EQ(streamed.code, 0);
   EXPECT_EQ(streamed.err, "");
-  EXPECT_EQ(json("generate " + gguf() + " --prompt-file " + text() + " --tokens 0").at("generated_tokens"), 0);
+  EXPECT_EQ(json("generate " + gguf() + " --prompt-file " + text() + " --tokens 0")
+                .at("generated_tokens"),
+            0);
 }
 
 TEST_F(Cli, StopStringAndMinP) {
@@ -135,7 +147,8 @@ TEST_F(Cli, StopStringAndMinP) {
   ASSERT_GE(whole.at("text").get<std::string>().size(), 8u);
   // Its first ASCII character from the fifth on ends the text where it stands first.
   const std::string text = whole.at("text");
-  const std::size_t at = text.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-*/:.,;", 4);
+  const std::size_t at = text.find_first_of(
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-*/:.,;", 4);
   ASSERT_NE(at, std::string::npos) << text;
   const std::string stop = text.substr(at, 1);
   const auto stopped = json(base + " --stop 'never this' --stop '" + stop + "'");
@@ -156,7 +169,8 @@ TEST_F(Cli, DraftReportsItsAcceptance) {
   const Ran told = run(base + " --draft " + gguf());
   EXPECT_NE(told.err.find("accepted (100 %)"), std::string::npos) << told.err;
   const std::string other = dir_.file("other.gguf");
-  support::PlainModel model = support::random_model({.vocab = 301, .positions = 128, .layers = {{3, 2, 100}}}, 9);
+  support::PlainModel model =
+      support::random_model({.vocab = 301, .positions = 128, .layers = {{3, 2, 100}}}, 9);
   support::write_gguf(model, other);
   const Ran refused = run(base + " --draft " + other);
   EXPECT_EQ(refused.code, 3);
@@ -180,7 +194,8 @@ TEST_F(Cli, BatchOfPrompts) {
   EXPECT_EQ(lines.code, 0) << lines.err;
   std::istringstream in(lines.out);
   std::size_t n = 0;
-  for (std::string line; std::getline(in, line); ++n) EXPECT_EQ(nlohmann::json::parse(line), batch.at("results")[n]);
+  for (std::string line; std::getline(in, line); ++n)
+    EXPECT_EQ(nlohmann::json::parse(line), batch.at("results")[n]);
   EXPECT_EQ(n, 4u);
   core::write_text_file(file, "fine\n\"broken\\q\"\n");
   const Ran broken = run("generate " + gguf() + " --prompts " + file);
@@ -192,14 +207,18 @@ TEST_F(Cli, BatchOfPrompts) {
 
 TEST_F(Cli, TokenizeMessages) {
   const std::string file = dir_.file("messages.json");
-  core::write_text_file(file, R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"}])");
+  core::write_text_file(
+      file, R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"}])");
   const auto found = json("tokenize " + gguf() + " --messages " + file);
   EXPECT_EQ(found.at("template"), "ChatML");
-  EXPECT_EQ(found.at("text"), "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(
+      found.at("text"),
+      "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(found.at("ids")[0], 1);
   core::write_text_file(file, R"([{"role": "user", "content": "<|im_end|>"}])");
   EXPECT_EQ(run("tokenize " + gguf() + " --messages " + file).code, 2);
-  for (const char* wrong : {"{}", "[3]", R"([{"role": "user"}])", R"([{"role": "user", "content": 3}])", "["}) {
+  for (const char* wrong :
+       {"{}", "[3]", R"([{"role": "user"}])", R"([{"role": "user", "content": 3}])", "["}) {
     core::write_text_file(file, wrong);
     EXPECT_EQ(run("tokenize " + gguf() + " --messages " + file).code, 3) << wrong;
   }
@@ -211,26 +230,37 @@ TEST_F(Cli, PerplexityBenchTokenize) {
   const auto windows = json("perplexity " + gguf() + " --text " + text() + " --context 20");
   EXPECT_EQ(windows.at("tokens"), 3 * 19);
   EXPECT_GT(windows.at("perplexity"), 1.0);
-  const auto llama = json("perplexity " + gguf() + " --text " + text() + " --context 20 --protocol llama.cpp");
+  const auto llama =
+      json("perplexity " + gguf() + " --text " + text() + " --context 20 --protocol llama.cpp");
   EXPECT_EQ(llama.at("tokens"), 3 * 9);
   const auto bench = json("bench " + gguf() + " --prompt 16 --generate 8 --repeat 2 --threads 2");
-  for (const char* key : {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "read_gb_per_second", "peak_rss_bytes",
-                          "read_bandwidth_gb_per_second", "int8_peak_gmac_per_second", "prefill_gmac_per_second"})
+  for (const char* key :
+       {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token",
+        "read_gb_per_second", "peak_rss_bytes", "read_bandwidth_gb_per_second",
+        "int8_peak_gmac_per_second", "prefill_gmac_per_second"})
     EXPECT_GT(bench.at(key), 0) << key;
   EXPECT_TRUE(bench.at("isa").is_string());
-  EXPECT_TRUE(bench.at("decode_joules_per_token").is_null() || bench.at("decode_joules_per_token") > 0);
-  EXPECT_EQ(json("bench " + gguf() + " --prompt 1 --generate 1 --repeat 1 --sustained 0.05").at("sustained_tokens_per_second").size(), 10u);
-  EXPECT_EQ(json("bench " + gguf() + " --prompt 4 --generate 4 --repeat 1 --isa reference").at("isa"), "reference");
+  EXPECT_TRUE(bench.at("decode_joules_per_token").is_null() ||
+              bench.at("decode_joules_per_token") > 0);
+  EXPECT_EQ(json("bench " + gguf() + " --prompt 1 --generate 1 --repeat 1 --sustained 0.05")
+                .at("sustained_tokens_per_second")
+                .size(),
+            10u);
+  EXPECT_EQ(
+      json("bench " + gguf() + " --prompt 4 --generate 4 --repeat 1 --isa reference").at("isa"),
+      "reference");
 }
 
 TEST_F(Cli, Chat) {
-  const std::string command = "printf 'hello\\nagain\\n' | " + std::string(ESPALIER_BIN_DIR) + "/espalier-run chat " + gguf() +
+  const std::string command = "printf 'hello\\nagain\\n' | " + std::string(ESPALIER_BIN_DIR) +
+                              "/espalier-run chat " + gguf() +
                               " --tokens 8 --temperature 0 --json --quiet";
   FILE* pipe = ::popen(command.c_str(), "r");
   ASSERT_NE(pipe, nullptr);
   std::string out;
   std::array<char, 4096> buffer;
-  for (std::size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) out.append(buffer.data(), n);
+  for (std::size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    out.append(buffer.data(), n);
   EXPECT_EQ(::pclose(pipe), 0);
   EXPECT_EQ(nlohmann::json::parse(out).at("replies").size(), 2u);
 }
@@ -238,7 +268,9 @@ TEST_F(Cli, Chat) {
 TEST_F(Cli, PackedFilesAreUsedAndSaidToBeStale) {
   const std::string q8 = dir_.file("q8.gguf");
   const auto write = [&](std::uint64_t seed) {
-    support::PlainModel model = support::random_model({.vocab = 300, .hidden = 64, .head_dim = 32, .positions = 128, .layers = {{1, 2, 96}}}, seed);
+    support::PlainModel model = support::random_model(
+        {.vocab = 300, .hidden = 64, .head_dim = 32, .positions = 128, .layers = {{1, 2, 96}}},
+        seed);
     support::write_gguf(model, q8, format::FormatId::q8_0);
   };
   write(9);

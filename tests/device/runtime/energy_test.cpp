@@ -11,7 +11,8 @@
 namespace espalier::runtime {
 namespace {
 
-void write_package(const support::TempDir& folder, const std::string& name, std::uint64_t microjoules, std::uint64_t range) {
+void write_package(const support::TempDir& folder, const std::string& name,
+                   std::uint64_t microjoules, std::uint64_t range) {
   std::filesystem::create_directories(folder.file(name));
   core::write_text_file(folder.file(name) + "/energy_uj", std::to_string(microjoules) + "\n");
   core::write_text_file(folder.file(name) + "/max_energy_range_uj", std::to_string(range) + "\n");

@@ -16,7 +16,9 @@ void expect_error(F&& f, core::ErrorKind kind, const std::vector<std::string>& p
     ADD_FAILURE() << "no error, expected one with '" << parts.front() << "'";
   } catch (const core::Error& e) {
     EXPECT_EQ(e.kind(), kind) << e.what();
-    for (const std::string& part : parts) EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << "no '" << part << "' in: " << e.what();
+    for (const std::string& part : parts)
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos)
+          << "no '" << part << "' in: " << e.what();
   }
 }
 

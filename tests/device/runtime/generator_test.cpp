@@ -1,4 +1,5 @@
-// The loop that writes text: what ends it, what it keeps of the last text, and that a draft changes nothing but the number of passes.
+// The loop that writes text: what ends it, what it keeps of the last text, and that a draft changes
+// nothing but the number of passes.
 #include "runtime/generator.h"
 
 #include <gtest/gtest.h>
@@ -13,18 +14,25 @@ namespace {
 
 using End = Generated::End;
 
-const support::PlainSizes kSizes{.vocab = 300, .hidden = 64, .head_dim = 16, .positions = 80, .layers = {{2, 2, 96}, {2, 2, 96}}};
+const support::PlainSizes kSizes{.vocab = 300,
+                                 .hidden = 64,
+                                 .head_dim = 16,
+                                 .positions = 80,
+                                 .layers = {{2, 2, 96}, {2, 2, 96}}};
 
-Generated write(Session& session, const std::vector<std::int32_t>& prompt, const GenerateOptions& options, const SamplerOptions& sampling = {},
+Generated write(Session& session, const std::vector<std::int32_t>& prompt,
+                const GenerateOptions& options, const SamplerOptions& sampling = {},
                 const Show& show = {}, Session* draft = nullptr) {
   Sampler sampler(sampling);
   TokenReader reader(session);
   std::optional<TokenReader> draft_reader;
   if (draft != nullptr) draft_reader.emplace(*draft);
-  return Generator(reader, draft_reader ? &*draft_reader : nullptr).run(prompt, sampler, options, show);
+  return Generator(reader, draft_reader ? &*draft_reader : nullptr)
+      .run(prompt, sampler, options, show);
 }
 
-// The last layer's output made constant and the embedding of one token along it: the model always says that token.
+// The last layer's output made constant and the embedding of one token along it: the model always
+// says that token.
 support::PlainModel always(std::size_t token) {
   support::PlainModel model = support::random_model({.vocab = 300, .positions = 40}, 5);
   std::vector<float>& table = model.tensor(arch::Role::token_embd);
@@ -44,11 +52,13 @@ TEST(Generator, StopsAtLimitEndTokenAndFullContext) {
   Session session(dir.file("m.gguf"), {.threads = 1});
   EXPECT_EQ(end_tokens(session.tokenizer()), (std::set<std::int32_t>{0, 2}));
   std::string shown;
-  const Generated ten = write(session, {5, 6, 7}, {.tokens = 10}, {}, [&](std::string_view piece) { return !(shown += piece).empty(); });
+  const Generated ten = write(session, {5, 6, 7}, {.tokens = 10}, {},
+                              [&](std::string_view piece) { return !(shown += piece).empty(); });
   EXPECT_LE(ten.tokens.size(), 10u);
   EXPECT_EQ(shown, ten.text);
   EXPECT_EQ(ten.text, session.tokenizer().decode(ten.tokens));
-  EXPECT_EQ(write(session, {5, 6, 7}, {.tokens = 10}).tokens, ten.tokens);  // from an empty context again
+  EXPECT_EQ(write(session, {5, 6, 7}, {.tokens = 10}).tokens,
+            ten.tokens);  // from an empty context again
   EXPECT_TRUE(write(session, {5, 6, 7}, {.tokens = 0}).tokens.empty());
 
   support::PlainModel ends = always(2), sevens = always(7);
@@ -62,14 +72,18 @@ TEST(Generator, StopsAtLimitEndTokenAndFullContext) {
   Session full(dir.file("f.gguf"), {.threads = 1});
   const Generated filled = write(full, {5, 6, 7}, {.tokens = 1000});
   EXPECT_EQ(filled.end, End::context);
-  EXPECT_EQ(filled.tokens.size(), 38u);  // 40 positions: 3 of the prompt, 37 read, one more predicted
+  EXPECT_EQ(filled.tokens.size(),
+            38u);  // 40 positions: 3 of the prompt, 37 read, one more predicted
   EXPECT_EQ(filled.tokens, std::vector<std::int32_t>(38, 7));
   EXPECT_EQ(write(full, {5, 6, 7}, {.tokens = 4}).end, End::limit);
-  const Generated unwanted = write(full, {5, 6, 7}, {.tokens = 9}, {}, [](std::string_view) { return false; });
+  const Generated unwanted =
+      write(full, {5, 6, 7}, {.tokens = 9}, {}, [](std::string_view) { return false; });
   EXPECT_EQ(unwanted.end, End::caller);
   EXPECT_EQ(unwanted.tokens.size(), 1u);
-  support::expect_error([&] { write(full, std::vector<std::int32_t>(41, 7), {.tokens = 4}); }, core::ErrorKind::usage, {"41 tokens", "--context 40"});
-  support::expect_error([&] { write(full, std::vector<std::int32_t>(), {.tokens = 4}); }, core::ErrorKind::usage, {"no tokens"});
+  support::expect_error([&] { write(full, std::vector<std::int32_t>(41, 7), {.tokens = 4}); },
+                        core::ErrorKind::usage, {"41 tokens", "--context 40"});
+  support::expect_error([&] { write(full, std::vector<std::int32_t>(), {.tokens = 4}); },
+                        core::ErrorKind::usage, {"no tokens"});
 }
 
 TEST(Generator, StopStringIsNotPartOfTheText) {
@@ -80,7 +94,9 @@ TEST(Generator, StopStringIsNotPartOfTheText) {
   const std::string letter = session.tokenizer().piece(3 + 64);
   ASSERT_EQ(letter.size(), 1u);
   std::string shown;
-  const Generated out = write(session, {5}, {.tokens = 30, .stops = {"zz", letter + letter + letter}}, {}, [&](std::string_view piece) { return !(shown += piece).empty(); });
+  const Generated out =
+      write(session, {5}, {.tokens = 30, .stops = {"zz", letter + letter + letter}}, {},
+            [&](std::string_view piece) { return !(shown += piece).empty(); });
   EXPECT_EQ(out.end, End::stop_string);
   EXPECT_EQ(out.text, "");
   EXPECT_EQ(shown, "");
@@ -91,18 +107,23 @@ TEST(Generator, KeepsWhatTheNextTextBeginsWith) {
   support::TempDir dir;
   support::PlainModel model = support::random_model(kSizes, 5);
   support::write_gguf(model, dir.file("m.gguf"));
-  Session session(dir.file("m.gguf"), {.threads = 1, .kv = SessionOptions::KvType::f32}), fresh(dir.file("m.gguf"), {.threads = 1, .kv = SessionOptions::KvType::f32});
+  Session session(dir.file("m.gguf"), {.threads = 1, .kv = SessionOptions::KvType::f32}),
+      fresh(dir.file("m.gguf"), {.threads = 1, .kv = SessionOptions::KvType::f32});
   TokenReader reader(session);
   const auto tokens = support::random_tokens(60, 300, 8);
   std::vector<std::int32_t> other(tokens.begin(), tokens.begin() + 30);
   for (int i = 0; i < 15; ++i) other.push_back(9);
   reader.read_all(tokens);
-  for (const auto& text : {other, tokens, tokens, std::vector<std::int32_t>(tokens.begin(), tokens.begin() + 10), std::vector<std::int32_t>{4}}) {
+  for (const auto& text :
+       {other, tokens, tokens, std::vector<std::int32_t>(tokens.begin(), tokens.begin() + 10),
+        std::vector<std::int32_t>{4}}) {
     const auto found = reader.read_all(text);
     EXPECT_EQ(session.position(), static_cast<std::int64_t>(text.size()));
     fresh.reset();
     const auto expected = fresh.prefill(text);
-    EXPECT_LT(support::relative_difference({found.begin(), found.end()}, {expected.begin(), expected.end()}), 2e-6);
+    EXPECT_LT(support::relative_difference({found.begin(), found.end()},
+                                           {expected.begin(), expected.end()}),
+              2e-6);
   }
 }
 
@@ -128,15 +149,21 @@ TEST_F(Drafted, GreedyTextIsTheSame) {
   for (const std::string_view isa : kernels::isa_names()) {
     if (!kernels::isa_runnable(isa)) continue;
     ++isas;
-    Session whole(path(), {.threads = 2, .isa = std::string(isa)}), eight(dir_.file("q8.gguf"), {.threads = 2, .isa = std::string(isa)}),
+    Session whole(path(), {.threads = 2, .isa = std::string(isa)}),
+        eight(dir_.file("q8.gguf"), {.threads = 2, .isa = std::string(isa)}),
         draft(student(), {.threads = 1, .isa = std::string(isa)});
     for (const std::int64_t n : {1, 2, 4, 7})
-      for (const SamplerOptions& sampling : {SamplerOptions{}, SamplerOptions{.repeat_penalty = 1.5, .repeat_window = 8}})
-        for (const auto& prompt : {support::random_tokens(5, 300, 1), support::random_tokens(20, 300, 2), support::random_tokens(1, 300, 3)}) {
+      for (const SamplerOptions& sampling :
+           {SamplerOptions{}, SamplerOptions{.repeat_penalty = 1.5, .repeat_window = 8}})
+        for (const auto& prompt :
+             {support::random_tokens(5, 300, 1), support::random_tokens(20, 300, 2),
+              support::random_tokens(1, 300, 3)}) {
           Session& session = n == 2 ? whole : eight;
           const Generated alone = write(session, prompt, {.tokens = 100}, sampling);
-          const Generated with = write(session, prompt, {.tokens = 100, .draft_tokens = n}, sampling, {}, &draft);
-          EXPECT_EQ(with.tokens, alone.tokens) << isa << ", " << n << " at a time, prompt of " << prompt.size();
+          const Generated with =
+              write(session, prompt, {.tokens = 100, .draft_tokens = n}, sampling, {}, &draft);
+          EXPECT_EQ(with.tokens, alone.tokens)
+              << isa << ", " << n << " at a time, prompt of " << prompt.size();
           EXPECT_EQ(with.text, alone.text);
           EXPECT_EQ(with.end, alone.end);
           accepted += with.accepted;
@@ -161,15 +188,24 @@ TEST_F(Drafted, AnEqualModelIsAlwaysRight) {
 
 TEST_F(Drafted, LimitsStopsAndShortDrafts) {
   Session session(path(), {.threads = 1}), draft(student(), {.threads = 1, .context = 16});
-  const std::vector<std::int32_t> prompt = support::random_tokens(6, 300, 1), longer = support::random_tokens(30, 300, 1);
+  const std::vector<std::int32_t> prompt = support::random_tokens(6, 300, 1),
+                                  longer = support::random_tokens(30, 300, 1);
   for (std::int64_t limit = 0; limit < 12; ++limit)
-    EXPECT_EQ(write(session, prompt, {.tokens = limit, .draft_tokens = 3}, {}, {}, &draft).tokens, write(session, prompt, {.tokens = limit}).tokens) << limit;
-  EXPECT_EQ(write(session, prompt, {.tokens = 40}, {}, {}, &draft).tokens, write(session, prompt, {.tokens = 40}).tokens);  // past the draft's context
-  EXPECT_EQ(write(session, longer, {.tokens = 9}, {}, {}, &draft).tokens, write(session, longer, {.tokens = 9}).tokens);
+    EXPECT_EQ(write(session, prompt, {.tokens = limit, .draft_tokens = 3}, {}, {}, &draft).tokens,
+              write(session, prompt, {.tokens = limit}).tokens)
+        << limit;
+  EXPECT_EQ(write(session, prompt, {.tokens = 40}, {}, {}, &draft).tokens,
+            write(session, prompt, {.tokens = 40}).tokens);  // past the draft's context
+  EXPECT_EQ(write(session, longer, {.tokens = 9}, {}, {}, &draft).tokens,
+            write(session, longer, {.tokens = 9}).tokens);
   const Generated alone = write(session, prompt, {.tokens = 30});
   ASSERT_GT(alone.tokens.size(), 2u);
-  const GenerateOptions stopping{.tokens = 30, .stops = {session.tokenizer().piece(alone.tokens[alone.tokens.size() / 2])}, .draft_tokens = 5};
-  const Generated plain = write(session, prompt, stopping), drafted = write(session, prompt, stopping, {}, {}, &draft);
+  const GenerateOptions stopping{
+      .tokens = 30,
+      .stops = {session.tokenizer().piece(alone.tokens[alone.tokens.size() / 2])},
+      .draft_tokens = 5};
+  const Generated plain = write(session, prompt, stopping),
+                  drafted = write(session, prompt, stopping, {}, {}, &draft);
   EXPECT_EQ(plain.end, End::stop_string);
   EXPECT_EQ(drafted.end, End::stop_string);
   EXPECT_EQ(drafted.text, plain.text);
@@ -179,16 +215,20 @@ TEST_F(Drafted, LimitsStopsAndShortDrafts) {
 TEST_F(Drafted, SeedDecidesAndOtherVocabulariesAreRefused) {
   Session session(path(), {.threads = 2}), draft(student(), {.threads = 2});
   const std::vector<std::int32_t> prompt = support::random_tokens(5, 300, 1);
-  const SamplerOptions one{.temperature = 1, .top_p = 0.95, .seed = 1}, two{.temperature = 1, .top_p = 0.95, .seed = 2};
+  const SamplerOptions one{.temperature = 1, .top_p = 0.95, .seed = 1},
+      two{.temperature = 1, .top_p = 0.95, .seed = 2};
   const GenerateOptions options{.tokens = 25, .draft_tokens = 3};
-  EXPECT_EQ(write(session, prompt, options, one, {}, &draft).tokens, write(session, prompt, options, one, {}, &draft).tokens);
-  EXPECT_NE(write(session, prompt, options, one, {}, &draft).tokens, write(session, prompt, options, two, {}, &draft).tokens);
+  EXPECT_EQ(write(session, prompt, options, one, {}, &draft).tokens,
+            write(session, prompt, options, one, {}, &draft).tokens);
+  EXPECT_NE(write(session, prompt, options, one, {}, &draft).tokens,
+            write(session, prompt, options, two, {}, &draft).tokens);
 
   support::PlainModel other = support::random_model({.vocab = 310}, 5);
   support::write_gguf(other, dir_.file("o.gguf"));
   Session stranger(dir_.file("o.gguf"), {.threads = 1});
   TokenReader reader(session), strange(stranger);
-  support::expect_error([&] { Generator(reader, &strange); }, core::ErrorKind::input, {"vocabulary", "--draft"});
+  support::expect_error([&] { Generator(reader, &strange); }, core::ErrorKind::input,
+                        {"vocabulary", "--draft"});
 }
 
 }  // namespace

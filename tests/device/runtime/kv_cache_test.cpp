@@ -1,4 +1,5 @@
-// What the cache keeps: every position where a layer sees all, and where it has a window those that the window still covers.
+// What the cache keeps: every position where a layer sees all, and where it has a window those that
+// the window still covers.
 #include "runtime/kv_cache.h"
 
 #include <gtest/gtest.h>
@@ -21,14 +22,18 @@ arch::ModelDims two_layers() {
   return dims;
 }
 
-float pattern(int layer, std::int64_t group, std::int64_t position) { return static_cast<float>(position * 8 + group * 2 + layer + 1); }
+float pattern(int layer, std::int64_t group, std::int64_t position) {
+  return static_cast<float>(position * 8 + group * 2 + layer + 1);
+}
 
 // The value row of one position: attention that sees nothing else.
-float read(const KvCache& cache, int layer, std::int64_t group, std::int64_t position, const kernels::StepKernels& steps) {
+float read(const KvCache& cache, int layer, std::int64_t group, std::int64_t position,
+           const kernels::StepKernels& steps) {
   const std::vector<float> q(kHeadDim, 0.0f);
   std::vector<float> out(kHeadDim), scores(1);
   const std::int64_t one = 1;
-  cache.attend(layer, group, position, q.data(), kHeadDim, &one, 1, 1.0f, 0, scores.data(), out.data(), kHeadDim, steps);
+  cache.attend(layer, group, position, q.data(), kHeadDim, &one, 1, 1.0f, 0, scores.data(),
+               out.data(), kHeadDim, steps);
   return out[7];
 }
 
@@ -49,9 +54,11 @@ TEST(KvCache, GivesBackOnlyWhatWindowsLeftBehind) {
         for (std::int64_t g = 0; g < 3; ++g) {
           const double tolerance = type == SessionOptions::KvType::f16 ? 0.01 : 0;
           for (std::int64_t p = position - std::min(position, kWindow - 1); p <= position; ++p)
-            ASSERT_NEAR(read(cache, 0, g, p, steps), pattern(0, g, p) / 1024, tolerance) << position << " " << g << " " << p;
+            ASSERT_NEAR(read(cache, 0, g, p, steps), pattern(0, g, p) / 1024, tolerance)
+                << position << " " << g << " " << p;
           for (std::int64_t p = 0; p <= position; p += 13)
-            ASSERT_NEAR(read(cache, 1, g, p, steps), pattern(1, g, p) / 1024, tolerance) << position << " " << g << " " << p;
+            ASSERT_NEAR(read(cache, 1, g, p, steps), pattern(1, g, p) / 1024, tolerance)
+                << position << " " << g << " " << p;
         }
       }
       EXPECT_EQ(read(cache, 0, 1, 1000, steps), 0);  // control: given back

@@ -1,4 +1,5 @@
-// A packed file changes nothing but where matrices come from, and is used for the file it was made from alone.
+// A packed file changes nothing but where matrices come from, and is used for the file it was made
+// from alone.
 #include "runtime/packed_file.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +19,10 @@ namespace {
 using core::ErrorKind;
 using support::expect_error;
 
-const support::PlainSizes kSizes{.vocab = 300, .hidden = 256, .head_dim = 32, .layers = {{4, 2, 512}, {4, 2, 256}}};  // 300: no whole groups
+const support::PlainSizes kSizes{.vocab = 300,
+                                 .hidden = 256,
+                                 .head_dim = 32,
+                                 .layers = {{4, 2, 512}, {4, 2, 256}}};  // 300: no whole groups
 
 struct Packed {
   support::TempDir dir;
@@ -40,27 +44,35 @@ struct Packed {
   std::vector<float> logits() const {
     Session session = open();
     std::vector<float> out;
-    session.prefill_scored(support::random_tokens(20, 300, 1), 0, [&](std::int64_t, std::span<const float> values) { out.insert(out.end(), values.begin(), values.end()); });
+    session.prefill_scored(support::random_tokens(20, 300, 1), 0,
+                           [&](std::int64_t, std::span<const float> values) {
+                             out.insert(out.end(), values.begin(), values.end());
+                           });
     const auto last = session.decode_step(7);
     out.insert(out.end(), last.begin(), last.end());
     return out;
   }
 };
 
-// Where this processor's kernels read GGUF as it is, packing says so, and there is nothing else to see.
+// Where this processor's kernels read GGUF as it is, packing says so, and there is nothing else to
+// see.
 bool nothing_to_pack() {
   if (!PackedFile::path_of("m.gguf", kernels::select_isa()).empty()) return false;
   core::ThreadPool pool(1);
-  expect_error([&] { pack_file("m.gguf", kernels::select_isa(), pool, [](std::int64_t, std::int64_t) {}); }, ErrorKind::unsupported, {"nothing to pack"});
+  expect_error(
+      [&] { pack_file("m.gguf", kernels::select_isa(), pool, [](std::int64_t, std::int64_t) {}); },
+      ErrorKind::unsupported, {"nothing to pack"});
   return true;
 }
 
 TEST(PackedFile, GivesTheSameBits) {
   if (nothing_to_pack()) return;
-  for (const auto format : {format::FormatId::q8_0, format::FormatId::q4_1, format::FormatId::q4_k, format::FormatId::q6_k}) {
+  for (const auto format : {format::FormatId::q8_0, format::FormatId::q4_1, format::FormatId::q4_k,
+                            format::FormatId::q6_k}) {
     const Packed p(format);
     EXPECT_EQ(p.open().packed_file(), p.packed);
-    EXPECT_EQ(Session(p.model, {.packed_file = false}).packed_file(), "") << "who does not ask for it does not get it";
+    EXPECT_EQ(Session(p.model, {.packed_file = false}).packed_file(), "")
+        << "who does not ask for it does not get it";
     const std::vector<float> mapped = p.logits();
     std::filesystem::remove(p.packed);
     EXPECT_EQ(p.open().packed_file(), "");
@@ -83,7 +95,8 @@ TEST(PackedFile, OfAnotherFileIsRefusedAndTheModelRunsAllTheSame) {
   std::filesystem::remove(fresh.packed);
   p.write(format::FormatId::q8_0, 22);  // as large as before
   EXPECT_EQ(p.open().packed_file(), "");
-  EXPECT_NE(p.open().packed_refusal().find("another file"), std::string::npos) << p.open().packed_refusal();
+  EXPECT_NE(p.open().packed_refusal().find("another file"), std::string::npos)
+      << p.open().packed_refusal();
   EXPECT_NE(p.open().packed_refusal().find("pack' again"), std::string::npos);
   EXPECT_EQ(p.logits(), fresh.logits());
   p.pack();
@@ -99,8 +112,11 @@ TEST(PackedFile, BrokenOnesAreRefused) {
   std::string other = whole;
   const std::size_t name = other.find("espalier.packed.rows");
   ASSERT_NE(name, std::string::npos);
-  other[name + 24] = static_cast<char>(other[name + 24] + 1);  // behind the name and the type: the number
-  for (const std::string& broken : {std::string(), whole.substr(0, 100), whole.substr(0, whole.size() / 2), std::string(4096, 'x'), other, core::read_text_file(p.model)}) {
+  other[name + 24] =
+      static_cast<char>(other[name + 24] + 1);  // behind the name and the type: the number
+  for (const std::string& broken :
+       {std::string(), whole.substr(0, 100), whole.substr(0, whole.size() / 2),
+        std::string(4096, 'x'), other, core::read_text_file(p.model)}) {
     core::write_text_file(p.packed, broken);
     EXPECT_EQ(p.open().packed_file(), "");
     EXPECT_NE(p.open().packed_refusal(), "");
@@ -116,7 +132,8 @@ TEST(PackedFile, AMissingMatrixIsAnError) {
   ASSERT_NE(name, std::string::npos);
   bytes[name + 4] = '7';
   core::write_text_file(p.packed, bytes);
-  expect_error([&] { p.open(); }, ErrorKind::input, {p.packed, "blk.1.ffn_down.weight@0", "missing"});
+  expect_error([&] { p.open(); }, ErrorKind::input,
+               {p.packed, "blk.1.ffn_down.weight@0", "missing"});
 }
 
 TEST(PackedFile, WhereNothingIsPackedItSaysSo) {

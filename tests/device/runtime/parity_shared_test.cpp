@@ -1,4 +1,5 @@
-// A real model against stock llama.cpp: greedy text and perplexity on stories260K, golden values by scripts/golden/runtime.py.
+// A real model against stock llama.cpp: greedy text and perplexity on stories260K, golden values by
+// scripts/golden/runtime.py.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -16,7 +17,8 @@ class Stories : public testing::Test {
  protected:
   void SetUp() override {
     ESP_NEED_FILE(teacher_);
-    golden_ = nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/runtime_stories260k.json"));
+    golden_ = nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR) +
+                                                         "/tests/golden/runtime_stories260k.json"));
   }
   std::string teacher_ = support::shared_file("data/teachers/stories260K.gguf");
   nlohmann::json golden_;
@@ -36,7 +38,8 @@ TEST_F(Stories, GreedyTextIsLlamaCpps) {
       out += session.tokenizer().piece(token);
       logits = session.decode_step(token);
     }
-    const std::string expected = text.at("text");  // as llama-completion printed it, which may end before the last token
+    const std::string expected =
+        text.at("text");  // as llama-completion printed it, which may end before the last token
     ASSERT_GT(expected.size(), prompt.size() + 80);
     EXPECT_EQ((prompt + out).substr(0, expected.size()), expected) << isa;
   }
@@ -44,9 +47,14 @@ TEST_F(Stories, GreedyTextIsLlamaCpps) {
 
 TEST_F(Stories, PerplexityIsLlamaCpps) {
   const auto& expected = golden_.at("perplexity");
-  const std::string text = core::read_text_file(support::shared_file("data/text/" + std::string(expected.at("text")))).substr(0, expected.at("bytes"));
-  Session session(teacher_, {.threads = 2, .context = expected.at("context"), .kv = SessionOptions::KvType::f32});
-  const PerplexityResult result = perplexity(session, text, expected.at("context"), Protocol::llama_cpp);
+  const std::string text =
+      core::read_text_file(support::shared_file("data/text/" + std::string(expected.at("text"))))
+          .substr(0, expected.at("bytes"));
+  Session session(
+      teacher_,
+      {.threads = 2, .context = expected.at("context"), .kv = SessionOptions::KvType::f32});
+  const PerplexityResult result =
+      perplexity(session, text, expected.at("context"), Protocol::llama_cpp);
   EXPECT_NEAR(result.perplexity / expected.at("value").get<double>(), 1, 1e-3);
   EXPECT_EQ(result.tokens, expected.at("scored"));
 }

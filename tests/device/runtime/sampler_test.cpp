@@ -28,7 +28,8 @@ TEST(Sampler, GreedyTakesTheFirstOfTheBest) {
   const std::vector<float> broken = {std::nanf(""), -1.0f, std::nanf("")};
   EXPECT_EQ(sampler.pick(broken), 1);
   const std::vector<float> all_broken = {std::nanf("")};
-  support::expect_error([&] { sampler.pick(all_broken); }, core::ErrorKind::input, {"none of the 1 logits"});
+  support::expect_error([&] { sampler.pick(all_broken); }, core::ErrorKind::input,
+                        {"none of the 1 logits"});
 }
 
 TEST(Sampler, FollowsTheDistribution) {
@@ -40,7 +41,8 @@ TEST(Sampler, FollowsTheDistribution) {
     const double p = std::exp(static_cast<double>(kLogits[i]) / 0.5) / total;
     const auto found = counts.find(static_cast<std::int32_t>(i));
     const double share = found == counts.end() ? 0 : static_cast<double>(found->second) / kDraws;
-    EXPECT_NEAR(share, p, 5 * std::sqrt(p * (1 - p) / kDraws) + 1e-4) << i;  // five standard deviations
+    EXPECT_NEAR(share, p, 5 * std::sqrt(p * (1 - p) / kDraws) + 1e-4)
+        << i;  // five standard deviations
   }
 }
 
@@ -67,7 +69,8 @@ TEST(Sampler, TopKAndTopP) {
 }
 
 TEST(Sampler, MinP) {
-  // At temperature 1 the third best has exp(-1) = 0.37 of the best one's probability, the fourth exp(-2) = 0.14.
+  // At temperature 1 the third best has exp(-1) = 0.37 of the best one's probability, the fourth
+  // exp(-2) = 0.14.
   EXPECT_EQ(draw({.temperature = 1, .min_p = 0.4}, 500).size(), 2u);
   EXPECT_EQ(draw({.temperature = 1, .min_p = 0.3}, 500).size(), 3u);
   EXPECT_EQ(draw({.temperature = 1, .min_p = 0.1}, 500).size(), 4u);
@@ -75,7 +78,8 @@ TEST(Sampler, MinP) {
 }
 
 TEST(Sampler, RepetitionPenaltyWithinItsWindow) {
-  Sampler all({.repeat_penalty = 3, .repeat_window = 0}), last({.repeat_penalty = 3, .repeat_window = 1});
+  Sampler all({.repeat_penalty = 3, .repeat_window = 0}),
+      last({.repeat_penalty = 3, .repeat_window = 1});
   const std::vector<std::int32_t> text = {1, 1, 3, 4, 2};
   all.see(text);
   last.see(text);
@@ -99,8 +103,10 @@ TEST(Sampler, RepetitionPenaltyWithinItsWindow) {
 TEST(Sampler, DistributionSumsToOneAndIsWhatIsDrawn) {
   std::vector<float> logits;
   for (int i = 0; i < 1000; ++i) logits.push_back(static_cast<float>(std::sin(i * 12.9898) * 4));
-  for (const SamplerOptions& options : {SamplerOptions{.temperature = 1}, SamplerOptions{.temperature = 0.7, .top_k = 40, .top_p = 0.9, .min_p = 0.02},
-                                        SamplerOptions{.temperature = 3, .top_p = 0.999}, SamplerOptions{}}) {
+  for (const SamplerOptions& options :
+       {SamplerOptions{.temperature = 1},
+        SamplerOptions{.temperature = 0.7, .top_k = 40, .top_p = 0.9, .min_p = 0.02},
+        SamplerOptions{.temperature = 3, .top_p = 0.999}, SamplerOptions{}}) {
     Sampler sampler(options);
     const auto found = sampler.distribution(logits);
     const std::vector<Candidate> candidates(found.begin(), found.end());
@@ -116,7 +122,8 @@ TEST(Sampler, DistributionSumsToOneAndIsWhatIsDrawn) {
   }
 }
 
-// A long tail: the nucleus ends where the sorted list says, whatever part of it was sorted at first.
+// A long tail: the nucleus ends where the sorted list says, whatever part of it was sorted at
+// first.
 TEST(Sampler, NucleusOfManyTokens) {
   std::vector<float> logits;
   for (int i = 0; i < 5000; ++i) logits.push_back(static_cast<float>((i * 7919) % 5000) * 1e-4f);
@@ -133,9 +140,11 @@ TEST(Sampler, NucleusOfManyTokens) {
   EXPECT_GT(n, 1000u);
 }
 
-// Golden values of transformers' logits processors, by scripts/golden/sampler.py; its penalty is computed in double precision.
+// Golden values of transformers' logits processors, by scripts/golden/sampler.py; its penalty is
+// computed in double precision.
 TEST(Sampler, DistributionIsTransformers) {
-  const auto golden = nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/sampler.json"));
+  const auto golden = nlohmann::json::parse(
+      core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/sampler.json"));
   const auto logits = golden.at("logits").get<std::vector<float>>();
   const auto seen = golden.at("seen").get<std::vector<std::int32_t>>();
   ASSERT_EQ(golden.at("cases").size(), 9u);
@@ -153,7 +162,8 @@ TEST(Sampler, DistributionIsTransformers) {
     for (const Candidate& candidate : sampler.distribution(logits)) {
       const std::string id = std::to_string(candidate.id);
       ASSERT_TRUE(expected.contains(id)) << o << ": " << id;
-      EXPECT_NEAR(candidate.probability / expected.at(id).get<double>(), 1, 1e-5) << o << ": " << id;
+      EXPECT_NEAR(candidate.probability / expected.at(id).get<double>(), 1, 1e-5)
+          << o << ": " << id;
       ++n;
     }
     EXPECT_EQ(n, expected.size()) << o;
@@ -170,10 +180,16 @@ TEST(Sampler, InfiniteLogits) {
 
 TEST(Sampler, RefusedOptions) {
   const double infinity = std::numeric_limits<double>::infinity();
-  const SamplerOptions wrong[] = {{.temperature = -1}, {.temperature = infinity}, {.top_p = 0},          {.top_p = 1.1},           {.top_k = -1},       {.min_p = -0.1},
-                                  {.min_p = 1.1},      {.repeat_penalty = 0},     {.repeat_penalty = -1}, {.repeat_penalty = infinity}, {.repeat_window = -1}};
+  const SamplerOptions wrong[] = {{.temperature = -1},    {.temperature = infinity},
+                                  {.top_p = 0},           {.top_p = 1.1},
+                                  {.top_k = -1},          {.min_p = -0.1},
+                                  {.min_p = 1.1},         {.repeat_penalty = 0},
+                                  {.repeat_penalty = -1}, {.repeat_penalty = infinity},
+                                  {.repeat_window = -1}};
   ASSERT_EQ(std::size(wrong), 11u);
-  for (const SamplerOptions& options : wrong) support::expect_error([&] { Sampler sampler(options); }, core::ErrorKind::usage, {"--", "expected"});
+  for (const SamplerOptions& options : wrong)
+    support::expect_error([&] { Sampler sampler(options); }, core::ErrorKind::usage,
+                          {"--", "expected"});
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What a session promises besides the right numbers: same bits for any number of threads, prefill equal to decode, no allocation in
-// decode_step, refusals.
+// What a session promises besides the right numbers: same bits for any number of threads, prefill
+// equal to decode, no allocation in decode_step, refusals.
 #include "runtime/session.h"
 
 #include <gtest/gtest.h>
@@ -19,19 +19,23 @@ namespace {
 using support::expect_error;
 using support::PlainSizes;
 
-std::string write_model(const support::TempDir& dir, const PlainSizes& sizes, format::FormatId format = format::FormatId::f32) {
+std::string write_model(const support::TempDir& dir, const PlainSizes& sizes,
+                        format::FormatId format = format::FormatId::f32) {
   support::PlainModel model = support::random_model(sizes, 21);
   support::write_gguf(model, dir.file("m.gguf"), format);
   return dir.file("m.gguf");
 }
-const PlainSizes kQuantizable{.vocab = 300, .hidden = 256, .head_dim = 32, .layers = {{4, 2, 512}, {4, 2, 256}}};
+const PlainSizes kQuantizable{
+    .vocab = 300, .hidden = 256, .head_dim = 32, .layers = {{4, 2, 512}, {4, 2, 256}}};
 
 std::vector<double> copy(std::span<const float> logits) { return {logits.begin(), logits.end()}; }
 
 std::vector<float> all_logits(Session& session, const std::vector<std::int32_t>& tokens) {
   std::vector<float> out;
   session.reset();
-  session.prefill_scored(tokens, 0, [&](std::int64_t, std::span<const float> logits) { out.insert(out.end(), logits.begin(), logits.end()); });
+  session.prefill_scored(tokens, 0, [&](std::int64_t, std::span<const float> logits) {
+    out.insert(out.end(), logits.begin(), logits.end());
+  });
   session.reset();
   for (const std::int32_t token : tokens) {
     const auto logits = session.decode_step(token);
@@ -42,7 +46,8 @@ std::vector<float> all_logits(Session& session, const std::vector<std::int32_t>&
 
 TEST(Session, SameBitsForAnyNumberOfThreads) {
   support::TempDir dir;
-  for (const auto format : {format::FormatId::f32, format::FormatId::q4_k, format::FormatId::q8_0}) {
+  for (const auto format :
+       {format::FormatId::f32, format::FormatId::q4_k, format::FormatId::q8_0}) {
     const std::string path = write_model(dir, kQuantizable, format);
     const auto tokens = support::random_tokens(70, 300, 1);
     std::vector<float> first;
@@ -58,7 +63,8 @@ TEST(Session, SameBitsForAnyNumberOfThreads) {
   }
 }
 
-// Longer than one piece of prefill, so that pieces meet; the KV cache is F32, hence only the order of additions differs.
+// Longer than one piece of prefill, so that pieces meet; the KV cache is F32, hence only the order
+// of additions differs.
 TEST(Session, PrefillEqualsDecode) {
   // Measured: AVX2 1e-6, AVX-512 2.5e-6, NEON 3e-6. Lanes of other numbers add in other orders.
   const std::string isa = kernels::isa_name(kernels::select_isa());
@@ -77,10 +83,14 @@ TEST(Session, PrefillEqualsDecode) {
     session.prefill({tokens.data() + at, std::min<std::size_t>(77, tokens.size() - at)});
   session.reset();
   session.prefill({tokens.data(), 150});
-  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data() + 150, 150})), decoded), other_order);
+  EXPECT_LT(
+      support::relative_difference(copy(session.prefill({tokens.data() + 150, 150})), decoded),
+      other_order);
   // Control: one token more or less is another context.
   session.reset();
-  EXPECT_GT(support::relative_difference(copy(session.prefill({tokens.data() + 1, tokens.size() - 1})), decoded), 1e-3);
+  EXPECT_GT(support::relative_difference(
+                copy(session.prefill({tokens.data() + 1, tokens.size() - 1})), decoded),
+            1e-3);
 }
 
 TEST(Session, ScoredTokensComeInOrderAndFromTheFirstAsked) {
@@ -95,14 +105,17 @@ TEST(Session, ScoredTokensComeInOrderAndFromTheFirstAsked) {
     last = copy(logits);
   });
   ASSERT_EQ(seen.size(), 80u);
-  for (std::size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], 250 + static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < seen.size(); ++i)
+    EXPECT_EQ(seen[i], 250 + static_cast<std::int64_t>(i));
   session.reset();
   EXPECT_LT(support::relative_difference(copy(session.prefill(tokens)), last), 2e-6);
   session.reset();
-  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data(), 256})), middle), 2e-6);
+  EXPECT_LT(support::relative_difference(copy(session.prefill({tokens.data(), 256})), middle),
+            2e-6);
 }
 
-// Half precision keeps 11 bits: keys and values are off by 2^-12 on average, the logits by a few times that.
+// Half precision keeps 11 bits: keys and values are off by 2^-12 on average, the logits by a few
+// times that.
 TEST(Session, HalfPrecisionCache) {
   support::TempDir dir;
   const std::string path = write_model(dir, {});
@@ -120,26 +133,30 @@ TEST(Session, CachesInBlocks) {
   support::TempDir dir;
   const std::string path = write_model(dir, kQuantizable);
   const std::int64_t head_dim = kQuantizable.head_dim;
-  Session full(path, {.threads = 1, .kv = SessionOptions::KvType::f32}), eight(path, {.threads = 2, .kv = SessionOptions::KvType::q8_0}),
+  Session full(path, {.threads = 1, .kv = SessionOptions::KvType::f32}),
+      eight(path, {.threads = 2, .kv = SessionOptions::KvType::q8_0}),
       four(path, {.threads = 2, .kv = SessionOptions::KvType::q4_0});
   const std::int64_t values = full.kv_bytes_per_token() / 4;
   ASSERT_EQ(head_dim % 32, 0);
   EXPECT_EQ(eight.kv_bytes_per_token(), values / 32 * 34);
   EXPECT_EQ(four.kv_bytes_per_token(), values / 32 * 18);
   const auto tokens = support::random_tokens(50, 300, 4);
-  const auto a = copy(full.prefill(tokens)), b = copy(eight.prefill(tokens)), c = copy(four.prefill(tokens));
+  const auto a = copy(full.prefill(tokens)), b = copy(eight.prefill(tokens)),
+             c = copy(four.prefill(tokens));
   EXPECT_LT(support::relative_difference(b, a), 0.02);
   EXPECT_LT(support::relative_difference(c, a), 0.5);  // steps of an eighth of the largest value
   EXPECT_GT(support::relative_difference(c, a), support::relative_difference(b, a));
-  expect_error([&] { Session(write_model(dir, {}), {.threads = 1, .kv = SessionOptions::KvType::q8_0}); }, core::ErrorKind::unsupported,
-               {"--kv q8_0", "12 values", "f16"});
+  expect_error(
+      [&] { Session(write_model(dir, {}), {.threads = 1, .kv = SessionOptions::KvType::q8_0}); },
+      core::ErrorKind::unsupported, {"--kv q8_0", "12 values", "f16"});
 }
 
 TEST(Session, DecodeStepDoesNotAllocate) {
   support::TempDir dir;
   for (const auto format : {format::FormatId::f32, format::FormatId::q4_k}) {
     const std::string path = write_model(dir, kQuantizable, format);
-    for (const auto kv : {SessionOptions::KvType::f16, SessionOptions::KvType::f32, SessionOptions::KvType::q8_0, SessionOptions::KvType::q4_0}) {
+    for (const auto kv : {SessionOptions::KvType::f16, SessionOptions::KvType::f32,
+                          SessionOptions::KvType::q8_0, SessionOptions::KvType::q4_0}) {
       Session session(path, {.threads = 2, .kv = kv});
       session.prefill(support::random_tokens(10, 300, 5));
       const std::int64_t before = support::allocation_count();
@@ -189,7 +206,8 @@ TEST(Session, FullContextAndWrongTokens) {
   EXPECT_FALSE(session.decode_step(1).empty());
   EXPECT_TRUE(session.decode_step(1).empty());
   EXPECT_EQ(session.position(), 20);
-  expect_error([&] { session.prefill({tokens.data(), 1}); }, core::ErrorKind::usage, {"20 of 20 positions"});
+  expect_error([&] { session.prefill({tokens.data(), 1}); }, core::ErrorKind::usage,
+               {"20 of 20 positions"});
   session.reset();
   EXPECT_EQ(session.position(), 0);
   EXPECT_TRUE(session.decode_step(131).empty());
@@ -197,7 +215,8 @@ TEST(Session, FullContextAndWrongTokens) {
   expect_error([&] { session.prefill({}); }, core::ErrorKind::usage, {"no tokens"});
   const std::vector<std::int32_t> outside = {1, 131};
   expect_error([&] { session.prefill(outside); }, core::ErrorKind::usage, {"token 131"});
-  expect_error([&] { Session(path, {.context = 51}); }, core::ErrorKind::usage, {"at most 50 positions"});
+  expect_error([&] { Session(path, {.context = 51}); }, core::ErrorKind::usage,
+               {"at most 50 positions"});
   EXPECT_EQ(Session(path, {}).context(), 50);
   expect_error([&] { Session(path, {.isa = "abacus"}); }, core::ErrorKind::usage, {"abacus"});
 }
@@ -211,15 +230,20 @@ TEST(Session, TapsSeeEveryStep) {
   std::vector<std::string> steps;
   session.set_tap([&](const char* step, int layer, std::span<const float> values, std::int64_t n) {
     const bool model_scope = layer < 0;
-    const std::int64_t width = std::string(step) == "attn_mix" ? 72 : std::string(step) == "ffn_act" ? 100 : 72;
+    const std::int64_t width = std::string(step) == "attn_mix"  ? 72
+                               : std::string(step) == "ffn_act" ? 100
+                                                                : 72;
     EXPECT_EQ(n, model_scope ? 1 : 9) << step;
     EXPECT_EQ(static_cast<std::int64_t>(values.size()), n * width) << step;
     if (layer <= 0) steps.emplace_back(step);
   });
-  const auto tapped = copy(session.prefill(tokens));  // float sums differ in order: all rows are computed, not the last alone
+  const auto tapped = copy(session.prefill(
+      tokens));  // float sums differ in order: all rows are computed, not the last alone
   ASSERT_EQ(tapped.size(), untapped.size());
   for (std::size_t i = 0; i < tapped.size(); ++i) EXPECT_NEAR(tapped[i], untapped[i], 1e-4f);
-  const std::vector<std::string> expected = {"layer_in", "attn_in", "attn_mix", "attn_out", "ffn_in", "ffn_act", "ffn_out", "layer_out", "output_norm"};
+  const std::vector<std::string> expected = {"layer_in", "attn_in",   "attn_mix",
+                                             "attn_out", "ffn_in",    "ffn_act",
+                                             "ffn_out",  "layer_out", "output_norm"};
   EXPECT_EQ(steps, expected);
   session.set_tap({});
   session.reset();

@@ -1,4 +1,5 @@
-// Speculative decoding draws from the target's distribution: counted over many rounds of tiny models, whose distributions are known.
+// Speculative decoding draws from the target's distribution: counted over many rounds of tiny
+// models, whose distributions are known.
 #include "runtime/speculative.h"
 
 #include <gtest/gtest.h>
@@ -13,12 +14,14 @@ namespace espalier::runtime {
 namespace {
 
 constexpr std::int64_t kVocab = 7;
-const support::PlainSizes kTiny{.vocab = kVocab, .hidden = 16, .head_dim = 8, .positions = 16, .layers = {{1, 1, 16}}};
+const support::PlainSizes kTiny{
+    .vocab = kVocab, .hidden = 16, .head_dim = 8, .positions = 16, .layers = {{1, 1, 16}}};
 
 TEST(ResidualDistribution, IsWhatTheTargetHasMoreOf) {
   std::vector<double> scratch(5, 0.0);
   std::vector<Candidate> out;
-  const std::vector<Candidate> p = {{0, 0.5}, {1, 0.3}, {4, 0.2}}, q = {{1, 0.6}, {0, 0.1}, {2, 0.3}};
+  const std::vector<Candidate> p = {{0, 0.5}, {1, 0.3}, {4, 0.2}},
+                               q = {{1, 0.6}, {0, 0.1}, {2, 0.3}};
   residual_distribution(p, q, scratch, out);
   ASSERT_EQ(out.size(), 2u);
   EXPECT_EQ(out[0].id, 0);
@@ -39,28 +42,33 @@ class Speculated : public testing::Test {
     return Session(dir_.file(name), {.threads = 1, .kv = SessionOptions::KvType::f32});
   }
   // Of the next token after `text`.
-  static std::vector<double> next(Session& session, const std::vector<std::int32_t>& text, const SamplerOptions& options) {
+  static std::vector<double> next(Session& session, const std::vector<std::int32_t>& text,
+                                  const SamplerOptions& options) {
     Sampler sampler(options);
     sampler.see(text);
     session.reset();
     std::vector<double> out(static_cast<std::size_t>(kVocab), 0.0);
-    for (const Candidate& c : sampler.distribution(session.prefill(text))) out[static_cast<std::size_t>(c.id)] = c.probability;
+    for (const Candidate& c : sampler.distribution(session.prefill(text)))
+      out[static_cast<std::size_t>(c.id)] = c.probability;
     return out;
   }
   // Probability of the first two tokens behind `prompt`, [first * V + second].
-  static std::vector<double> pairs(Session& session, const std::vector<std::int32_t>& prompt, const SamplerOptions& options) {
+  static std::vector<double> pairs(Session& session, const std::vector<std::int32_t>& prompt,
+                                   const SamplerOptions& options) {
     std::vector<double> out;
     const std::vector<double> first = next(session, prompt, options);
     for (std::int32_t a = 0; a < kVocab; ++a) {
       std::vector<std::int32_t> text = prompt;
       text.push_back(a);
-      for (const double b : next(session, text, options)) out.push_back(first[static_cast<std::size_t>(a)] * b);
+      for (const double b : next(session, text, options))
+        out.push_back(first[static_cast<std::size_t>(a)] * b);
     }
     return out;
   }
-  // Pearson's statistic minus its mean, in its standard deviations; cells that hold little are put together. Infinite when something came
-  // that cannot.
-  static double deviation(const std::vector<int>& counts, const std::vector<double>& probabilities, int n) {
+  // Pearson's statistic minus its mean, in its standard deviations; cells that hold little are put
+  // together. Infinite when something came that cannot.
+  static double deviation(const std::vector<int>& counts, const std::vector<double>& probabilities,
+                          int n) {
     double statistic = 0, rest_expected = 0, cells = -1;
     int rest = 0;
     const auto add = [&](double count, double expected) {
@@ -88,9 +96,16 @@ class Speculated : public testing::Test {
 TEST_F(Speculated, TokensAreDistributedAsTheTargets) {
   constexpr int kDraws = 6000;
   const std::vector<std::int32_t> prompt = {1, 5, 2};
-  const SamplerOptions settings[] = {{.temperature = 1, .seed = 11}, {.temperature = 0.8, .top_k = 5, .top_p = 0.9, .min_p = 0.05, .repeat_penalty = 1.3, .seed = 12}};
+  const SamplerOptions settings[] = {{.temperature = 1, .seed = 11},
+                                     {.temperature = 0.8,
+                                      .top_k = 5,
+                                      .top_p = 0.9,
+                                      .min_p = 0.05,
+                                      .repeat_penalty = 1.3,
+                                      .seed = 12}};
   for (const SamplerOptions& options : settings) {
-    const std::vector<double> expected = pairs(target_, prompt, options), wrong = pairs(draft_, prompt, options);
+    const std::vector<double> expected = pairs(target_, prompt, options),
+                              wrong = pairs(draft_, prompt, options);
     const std::vector<double> p = next(target_, prompt, options), q = next(draft_, prompt, options);
     double overlap = 0;
     for (std::size_t i = 0; i < p.size(); ++i) overlap += std::min(p[i], q[i]);
@@ -109,10 +124,11 @@ TEST_F(Speculated, TokensAreDistributedAsTheTargets) {
       sampler.see(prompt);
       while (text.size() < prompt.size() + 2) {
         std::vector<std::int32_t> more;
-        const SpeculativeRound round = speculation.round(target, draft, sampler, text, 3, {}, [&](std::int32_t token) {
-          more.push_back(token);
-          return true;
-        });
+        const SpeculativeRound round =
+            speculation.round(target, draft, sampler, text, 3, {}, [&](std::int32_t token) {
+              more.push_back(token);
+              return true;
+            });
         ASSERT_EQ(static_cast<std::int64_t>(more.size()), round.accepted + 1);
         ASSERT_EQ(round.judged, std::min<std::int64_t>(round.accepted + 1, round.drafted));
         if (text.size() == prompt.size()) accepted_first += round.accepted > 0;
@@ -122,7 +138,8 @@ TEST_F(Speculated, TokensAreDistributedAsTheTargets) {
       ++counts[static_cast<std::size_t>(text[prompt.size()] * kVocab + text[prompt.size() + 1])];
     }
     EXPECT_LT(std::abs(deviation(counts, expected, kDraws)), 4.5);
-    EXPECT_GT(deviation(counts, wrong, kDraws), 50);  // control: the draft's own distribution is another
+    EXPECT_GT(deviation(counts, wrong, kDraws),
+              50);  // control: the draft's own distribution is another
     // The first guess is taken with probability sum min(p, q).
     const double share = static_cast<double>(accepted_first) / kDraws;
     EXPECT_NEAR(share, overlap, 4.5 * std::sqrt(overlap * (1 - overlap) / kDraws));
@@ -140,7 +157,8 @@ TEST_F(Speculated, NoGuessBehindAnEndToken) {
   for (std::int32_t i = 0; i < kVocab; ++i) all.insert(i);
   Speculation speculation;
   int taken = 0;
-  const SpeculativeRound round = speculation.round(target, draft, sampler, text, 5, all, [&](std::int32_t) { return ++taken < 0; });
+  const SpeculativeRound round = speculation.round(target, draft, sampler, text, 5, all,
+                                                   [&](std::int32_t) { return ++taken < 0; });
   EXPECT_EQ(round.drafted, 1);
   EXPECT_EQ(taken, 1);
 }

@@ -1,4 +1,5 @@
-// Files that do not fit the architecture are refused, with every problem named; files that are cut or lie about sizes too.
+// Files that do not fit the architecture are refused, with every problem named; files that are cut
+// or lie about sizes too.
 #include "runtime/weights.h"
 
 #include <gtest/gtest.h>
@@ -41,7 +42,8 @@ std::string write_file(const support::TempDir& dir, const Edit& edit) {
   arch::write_gguf_model(llama, dims, writer);
   std::vector<Tensor> tensors;
   for (const arch::TensorRef& ref : arch::tensors(llama, dims))
-    tensors.push_back({arch::gguf_name(ref.spec->role, ref.layer), ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows}});
+    tensors.push_back({arch::gguf_name(ref.spec->role, ref.layer),
+                       ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows}});
   if (edit) edit(writer, tensors);
   std::size_t bytes = 0;
   for (const Tensor& t : tensors) {
@@ -83,10 +85,11 @@ TEST(Weights, AllProblemsAtOnce) {
     named(tensors, "output_norm.weight").name = "outputnorm.weight";
     tensors.push_back({"blk.0.attn_sinks.weight", {32}});
   });
-  expect_error([&] { Session(path, {}); }, ErrorKind::input,
-               {path, "5 problems", "'blk.0.attn_k.weight' has the shape [32, 32], expected [32, 16]",
-                "'blk.0.ffn_down.weight' has the shape [32, 48], expected [48, 32]", "'output_norm.weight' is missing",
-                "'outputnorm.weight' is not part"});
+  expect_error(
+      [&] { Session(path, {}); }, ErrorKind::input,
+      {path, "5 problems", "'blk.0.attn_k.weight' has the shape [32, 32], expected [32, 16]",
+       "'blk.0.ffn_down.weight' has the shape [32, 48], expected [48, 32]",
+       "'output_norm.weight' is missing", "'outputnorm.weight' is not part"});
 }
 
 TEST(Weights, RefusedMetadata) {
@@ -100,29 +103,98 @@ TEST(Weights, RefusedMetadata) {
     return [key, value](format::GgufWriter& w, std::vector<Tensor>&) { w.set(key, value); };
   };
   const std::vector<Case> cases = {
-      {"architecture", set("general.architecture", GgufValue::string("mamba")), ErrorKind::unsupported, {"mamba", "llama"}},
-      {"sliding window", set("llama.attention.sliding_window", GgufValue::u32(512)), ErrorKind::unsupported, {"llama.attention.sliding_window"}},
-      {"experts", set("llama.expert_count", GgufValue::u32(8)), ErrorKind::unsupported, {"llama.expert_count"}},
-      {"unknown key", set("llama.attention.magic", GgufValue::f32(1)), ErrorKind::unsupported, {"llama.attention.magic"}},
-      {"rope scaling", set("llama.rope.scaling.type", GgufValue::string("yarn")), ErrorKind::unsupported, {"llama.rope.scaling.type", "yarn"}},
-      {"linear rope", set("llama.rope.scaling.factor", GgufValue::f32(-2)), ErrorKind::input, {"llama.rope.scaling.factor"}},
-      {"partial rope", set("llama.rope.dimension_count", GgufValue::u32(8)), ErrorKind::unsupported, {"llama.rope.dimension_count", "16"}},
-      {"value length", set("llama.attention.value_length", GgufValue::u32(8)), ErrorKind::unsupported, {"llama.attention.value_length"}},
-      {"odd heads", set("llama.attention.key_length", GgufValue::u32(15)), ErrorKind::unsupported, {"15"}},
-      {"no layers", set("llama.block_count", GgufValue::u32(0)), ErrorKind::input, {"llama.block_count"}},
-      {"many layers", set("llama.block_count", GgufValue::u32(4000000000u)), ErrorKind::input, {"llama.block_count"}},
-      {"hidden", set("llama.embedding_length", GgufValue::u32(0)), ErrorKind::input, {"llama.embedding_length"}},
-      {"huge hidden", set("llama.embedding_length", GgufValue::u32(4000000000u)), ErrorKind::input, {"llama.embedding_length"}},
-      {"heads", set("llama.attention.head_count", GgufValue::u32(0)), ErrorKind::input, {"0 heads"}},
-      {"heads do not group", set("llama.attention.head_count_kv", GgufValue::u32(3)), ErrorKind::input, {"2 heads and 3"}},
-      {"array too short", set("llama.feed_forward_length", GgufValue::i32s({48, 48})), ErrorKind::input, {"llama.feed_forward_length", "2 entries"}},
-      {"negative entry", set("llama.feed_forward_length", GgufValue::i32s({-48})), ErrorKind::input, {"llama.feed_forward_length", "-48"}},
-      {"type", set("llama.block_count", GgufValue::string("one")), ErrorKind::input, {"llama.block_count"}},
-      {"context", set("llama.context_length", GgufValue::u32(0)), ErrorKind::input, {"llama.context_length"}},
-      {"eps", set("llama.attention.layer_norm_rms_epsilon", GgufValue::f32(-1)), ErrorKind::input, {"layer_norm_rms_epsilon"}},
-      {"theta", set("llama.rope.freq_base", GgufValue::f32(0)), ErrorKind::input, {"llama.rope.freq_base"}},
-      {"vocabulary", set("llama.vocab_size", GgufValue::u32(41)), ErrorKind::input, {"token_embd.weight", "[32, 40]", "[32, 41]"}},
-      {"tokens listed", set("tokenizer.ggml.tokens", GgufValue::strings({"a", "b"})), ErrorKind::input, {"llama.vocab_size", "2 tokens"}},
+      {"architecture",
+       set("general.architecture", GgufValue::string("mamba")),
+       ErrorKind::unsupported,
+       {"mamba", "llama"}},
+      {"sliding window",
+       set("llama.attention.sliding_window", GgufValue::u32(512)),
+       ErrorKind::unsupported,
+       {"llama.attention.sliding_window"}},
+      {"experts",
+       set("llama.expert_count", GgufValue::u32(8)),
+       ErrorKind::unsupported,
+       {"llama.expert_count"}},
+      {"unknown key",
+       set("llama.attention.magic", GgufValue::f32(1)),
+       ErrorKind::unsupported,
+       {"llama.attention.magic"}},
+      {"rope scaling",
+       set("llama.rope.scaling.type", GgufValue::string("yarn")),
+       ErrorKind::unsupported,
+       {"llama.rope.scaling.type", "yarn"}},
+      {"linear rope",
+       set("llama.rope.scaling.factor", GgufValue::f32(-2)),
+       ErrorKind::input,
+       {"llama.rope.scaling.factor"}},
+      {"partial rope",
+       set("llama.rope.dimension_count", GgufValue::u32(8)),
+       ErrorKind::unsupported,
+       {"llama.rope.dimension_count", "16"}},
+      {"value length",
+       set("llama.attention.value_length", GgufValue::u32(8)),
+       ErrorKind::unsupported,
+       {"llama.attention.value_length"}},
+      {"odd heads",
+       set("llama.attention.key_length", GgufValue::u32(15)),
+       ErrorKind::unsupported,
+       {"15"}},
+      {"no layers",
+       set("llama.block_count", GgufValue::u32(0)),
+       ErrorKind::input,
+       {"llama.block_count"}},
+      {"many layers",
+       set("llama.block_count", GgufValue::u32(4000000000u)),
+       ErrorKind::input,
+       {"llama.block_count"}},
+      {"hidden",
+       set("llama.embedding_length", GgufValue::u32(0)),
+       ErrorKind::input,
+       {"llama.embedding_length"}},
+      {"huge hidden",
+       set("llama.embedding_length", GgufValue::u32(4000000000u)),
+       ErrorKind::input,
+       {"llama.embedding_length"}},
+      {"heads",
+       set("llama.attention.head_count", GgufValue::u32(0)),
+       ErrorKind::input,
+       {"0 heads"}},
+      {"heads do not group",
+       set("llama.attention.head_count_kv", GgufValue::u32(3)),
+       ErrorKind::input,
+       {"2 heads and 3"}},
+      {"array too short",
+       set("llama.feed_forward_length", GgufValue::i32s({48, 48})),
+       ErrorKind::input,
+       {"llama.feed_forward_length", "2 entries"}},
+      {"negative entry",
+       set("llama.feed_forward_length", GgufValue::i32s({-48})),
+       ErrorKind::input,
+       {"llama.feed_forward_length", "-48"}},
+      {"type",
+       set("llama.block_count", GgufValue::string("one")),
+       ErrorKind::input,
+       {"llama.block_count"}},
+      {"context",
+       set("llama.context_length", GgufValue::u32(0)),
+       ErrorKind::input,
+       {"llama.context_length"}},
+      {"eps",
+       set("llama.attention.layer_norm_rms_epsilon", GgufValue::f32(-1)),
+       ErrorKind::input,
+       {"layer_norm_rms_epsilon"}},
+      {"theta",
+       set("llama.rope.freq_base", GgufValue::f32(0)),
+       ErrorKind::input,
+       {"llama.rope.freq_base"}},
+      {"vocabulary",
+       set("llama.vocab_size", GgufValue::u32(41)),
+       ErrorKind::input,
+       {"token_embd.weight", "[32, 40]", "[32, 41]"}},
+      {"tokens listed",
+       set("tokenizer.ggml.tokens", GgufValue::strings({"a", "b"})),
+       ErrorKind::input,
+       {"llama.vocab_size", "2 tokens"}},
   };
   ASSERT_EQ(cases.size(), 23u);
   for (const Case& c : cases) {
@@ -153,7 +225,8 @@ TEST(Weights, TruncatedAnywhere) {
   const std::string cut = dir.file("cut.gguf");
   for (const double share : {0.0, 0.001, 0.02, 0.1, 0.5, 0.99}) {
     std::filesystem::copy_file(path, cut, std::filesystem::copy_options::overwrite_existing);
-    std::filesystem::resize_file(cut, static_cast<std::uintmax_t>(static_cast<double>(size) * share));
+    std::filesystem::resize_file(cut,
+                                 static_cast<std::uintmax_t>(static_cast<double>(size) * share));
     expect_error([&] { Session(cut, {.threads = 1}); }, ErrorKind::input, {cut});
   }
   expect_error([&] { Session(dir.file("absent.gguf"), {}); }, ErrorKind::input, {"absent.gguf"});
@@ -167,9 +240,12 @@ TEST(Weights, RopeFactors) {
     const support::PlainModel model = support::random_model({.layers = {{3, 2, 100}}}, 4);
     const arch::Arch& llama = *arch::arch_by_gguf_name("llama");
     arch::write_gguf_model(llama, model.dims, writer);
-    writer.add_tensor("rope_freqs.weight", {static_cast<std::int64_t>(factors.size())}, FormatId::f32);
+    writer.add_tensor("rope_freqs.weight", {static_cast<std::int64_t>(factors.size())},
+                      FormatId::f32);
     for (const arch::TensorRef& ref : arch::tensors(llama, model.dims))
-      writer.add_tensor(arch::gguf_name(ref.spec->role, ref.layer), ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows}, FormatId::f32);
+      writer.add_tensor(arch::gguf_name(ref.spec->role, ref.layer),
+                        ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows},
+                        FormatId::f32);
     writer.begin();
     writer.write(std::as_bytes(std::span<const float>(factors)));
     for (const arch::TensorRef& ref : arch::tensors(llama, model.dims))
@@ -178,14 +254,19 @@ TEST(Weights, RopeFactors) {
     return dir.file("r.gguf");
   };
   core::ThreadPool pool(1);
-  const Weights plain = load_weights(with({1, 1, 1, 1, 1, 1}), kernels::select_isa("reference"), pool);
-  const Weights scaled = load_weights(with({1, 1, 2, 4, 8, 8}), kernels::select_isa("reference"), pool);
+  const Weights plain =
+      load_weights(with({1, 1, 1, 1, 1, 1}), kernels::select_isa("reference"), pool);
+  const Weights scaled =
+      load_weights(with({1, 1, 2, 4, 8, 8}), kernels::select_isa("reference"), pool);
   ASSERT_EQ(plain.inverse_frequencies.size(), 6u);
   const double divisors[] = {1, 1, 2, 4, 8, 8};
-  for (std::size_t i = 0; i < 6; ++i) EXPECT_DOUBLE_EQ(scaled.inverse_frequencies[i], plain.inverse_frequencies[i] / divisors[i]);
+  for (std::size_t i = 0; i < 6; ++i)
+    EXPECT_DOUBLE_EQ(scaled.inverse_frequencies[i], plain.inverse_frequencies[i] / divisors[i]);
   EXPECT_EQ(plain.inverse_frequencies[0], 1.0);
-  expect_error([&] { Session(with({1, 1, 0, 1, 1, 1}), {}); }, ErrorKind::input, {"rope_freqs.weight"});
-  expect_error([&] { Session(with({1, 1}), {}); }, ErrorKind::input, {"rope_freqs.weight", "[2]", "[6]"});
+  expect_error([&] { Session(with({1, 1, 0, 1, 1, 1}), {}); }, ErrorKind::input,
+               {"rope_freqs.weight"});
+  expect_error([&] { Session(with({1, 1}), {}); }, ErrorKind::input,
+               {"rope_freqs.weight", "[2]", "[6]"});
 }
 
 }  // namespace

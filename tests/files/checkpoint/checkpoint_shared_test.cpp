@@ -22,7 +22,8 @@ TEST(CheckpointShared, Stories260K) {
   EXPECT_EQ(imported.dims(), gguf.dims());
   EXPECT_TRUE(text::same_vocabulary(imported.tokenizer(), gguf.tokenizer()));
   for (const arch::TensorRef& t : arch::tensors(gguf.arch(), gguf.dims()))
-    EXPECT_EQ(imported.read(t.spec->role, t.layer), gguf.read(t.spec->role, t.layer)) << arch::gguf_name(t.spec->role, t.layer);
+    EXPECT_EQ(imported.read(t.spec->role, t.layer), gguf.read(t.spec->role, t.layer))
+        << arch::gguf_name(t.spec->role, t.layer);
 }
 
 }  // namespace

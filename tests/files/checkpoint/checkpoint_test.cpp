@@ -1,5 +1,6 @@
-// Directories and GGUF files hold the same model; rows come back in the Hugging Face order whatever the file's; a written directory
-// replaces another as a whole; what is missing or misshapen is listed at once.
+// Directories and GGUF files hold the same model; rows come back in the Hugging Face order whatever
+// the file's; a written directory replaces another as a whole; what is missing or misshapen is
+// listed at once.
 #include "checkpoint/checkpoint.h"
 
 #include <gtest/gtest.h>
@@ -39,9 +40,11 @@ std::string refusal(const std::string& path, core::ErrorKind kind, bool need_ten
 void expect_contents(const Checkpoint& checkpoint, const TinyOptions& options) {
   EXPECT_EQ(checkpoint.dims(), support::tiny_dims(options));
   const std::vector<arch::TensorRef> tensors = arch::tensors(checkpoint.arch(), checkpoint.dims());
-  EXPECT_EQ(tensors.size(), (options.tied ? 2u : 3u) + 9u * static_cast<std::size_t>(options.layers));
+  EXPECT_EQ(tensors.size(),
+            (options.tied ? 2u : 3u) + 9u * static_cast<std::size_t>(options.layers));
   for (const arch::TensorRef& t : tensors)
-    EXPECT_EQ(checkpoint.read(t.spec->role, t.layer), support::tiny_weights(options, t.spec->role, t.layer))
+    EXPECT_EQ(checkpoint.read(t.spec->role, t.layer),
+              support::tiny_weights(options, t.spec->role, t.layer))
         << arch::gguf_name(t.spec->role, t.layer);
 }
 
@@ -51,8 +54,10 @@ TEST(Checkpoint, DirectoryAndGgufHoldTheSameModel) {
     TinyOptions options;
     options.tied = tied;
     options.head_dim = 24;
-    const Checkpoint directory = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), options));
-    const Checkpoint gguf = Checkpoint::open(support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options));
+    const Checkpoint directory =
+        Checkpoint::open(support::write_tiny_llama(dir.file("hf"), options));
+    const Checkpoint gguf =
+        Checkpoint::open(support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options));
     expect_contents(directory, options);
     expect_contents(gguf, options);
     EXPECT_FALSE(directory.is_gguf());
@@ -79,15 +84,24 @@ TEST(Checkpoint, QueryRowsOfGgufArePermuted) {  // the negative control of the t
 
 TEST(Checkpoint, AnyRowsAreThoseOfTheWhole) {
   const TempDir dir;
-  for (const std::string& path : {support::write_tiny_llama(dir.file("hf")), support::write_tiny_llama_gguf(dir.file("tiny.gguf"))}) {
+  for (const std::string& path : {support::write_tiny_llama(dir.file("hf")),
+                                  support::write_tiny_llama_gguf(dir.file("tiny.gguf"))}) {
     const Checkpoint checkpoint = Checkpoint::open(path);
-    for (const Role role : {Role::attn_q, Role::attn_k, Role::ffn_down, Role::attn_norm, Role::token_embd}) {
+    for (const Role role :
+         {Role::attn_q, Role::attn_k, Role::ffn_down, Role::attn_norm, Role::token_embd}) {
       const arch::TensorRef t = arch::tensor_ref(checkpoint.arch(), checkpoint.dims(), role, 1);
       const std::vector<float> whole = checkpoint.read(role, 1);
-      for (const auto& [begin, n] : {std::pair<std::int64_t, std::int64_t>{0, 1}, {5, 1}, {7, 20}, {15, 2}, {t.rows - 1, 1}, {3, t.rows - 3}, {2, 0}}) {
+      for (const auto& [begin, n] : {std::pair<std::int64_t, std::int64_t>{0, 1},
+                                     {5, 1},
+                                     {7, 20},
+                                     {15, 2},
+                                     {t.rows - 1, 1},
+                                     {3, t.rows - 3},
+                                     {2, 0}}) {
         std::vector<float> rows(static_cast<std::size_t>(n * t.cols));
         checkpoint.read_rows(role, 1, begin, n, rows.data());
-        EXPECT_TRUE(std::equal(rows.begin(), rows.end(), whole.begin() + begin * t.cols)) << arch::role_name(role) << " " << begin << " " << n;
+        EXPECT_TRUE(std::equal(rows.begin(), rows.end(), whole.begin() + begin * t.cols))
+            << arch::role_name(role) << " " << begin << " " << n;
       }
       float none = 0;
       EXPECT_THROW(checkpoint.read_rows(role, 1, t.rows, 1, &none), core::Error);
@@ -99,10 +113,15 @@ TEST(Checkpoint, AnyRowsAreThoseOfTheWhole) {
 TEST(Checkpoint, WritesEveryDtypeAndShards) {
   const TempDir dir;
   const TinyOptions options;
-  const Checkpoint source = Checkpoint::open(support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options));
-  for (const format::FormatId dtype : {format::FormatId::f32, format::FormatId::f16, format::FormatId::bf16}) {
+  const Checkpoint source =
+      Checkpoint::open(support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options));
+  for (const format::FormatId dtype :
+       {format::FormatId::f32, format::FormatId::f16, format::FormatId::bf16}) {
     const std::string out = dir.file("out");  // each import replaces the one before
-    import_checkpoint(source, out, {.dtype = dtype, .max_shard_bytes = dtype == format::FormatId::f32 ? 100000u : 1u << 30}, {});
+    import_checkpoint(
+        source, out,
+        {.dtype = dtype, .max_shard_bytes = dtype == format::FormatId::f32 ? 100000u : 1u << 30},
+        {});
     const Checkpoint written = Checkpoint::open(out);
     EXPECT_EQ(fs::exists(out + "/model.safetensors"), dtype != format::FormatId::f32);
     EXPECT_EQ(fs::exists(out + "/model.safetensors.index.json"), dtype == format::FormatId::f32);
@@ -110,11 +129,15 @@ TEST(Checkpoint, WritesEveryDtypeAndShards) {
     EXPECT_EQ(written.dims(), source.dims());
     EXPECT_EQ(written.stored_format(Role::attn_q, 1), dtype);
     EXPECT_TRUE(text::same_vocabulary(written.tokenizer(), source.tokenizer()));
-    const double tolerance = dtype == format::FormatId::f32 ? 0 : dtype == format::FormatId::f16 ? 0x1p-11 : 0x1p-8;
+    const double tolerance = dtype == format::FormatId::f32   ? 0
+                             : dtype == format::FormatId::f16 ? 0x1p-11
+                                                              : 0x1p-8;
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
-      const std::vector<float> a = source.read(t.spec->role, t.layer), b = written.read(t.spec->role, t.layer);
+      const std::vector<float> a = source.read(t.spec->role, t.layer),
+                               b = written.read(t.spec->role, t.layer);
       ASSERT_EQ(a.size(), b.size());
-      for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], tolerance * std::abs(a[i]) + (tolerance > 0 ? 1e-7 : 0));
+      for (std::size_t i = 0; i < a.size(); ++i)
+        ASSERT_NEAR(a[i], b[i], tolerance * std::abs(a[i]) + (tolerance > 0 ? 1e-7 : 0));
     }
   }
 }
@@ -148,7 +171,8 @@ TEST(Checkpoint, AnUnfinishedWriteLeavesThePreviousModel) {
 TEST(Checkpoint, WriterRefusesWrongOrderAndValues) {
   const TempDir dir;
   const arch::ModelDims dims = support::tiny_dims({});
-  CheckpointWriter writer(dir.file("hf"), support::llama(), dims, {.dtype = format::FormatId::f16}, "", nullptr);
+  CheckpointWriter writer(dir.file("hf"), support::llama(), dims, {.dtype = format::FormatId::f16},
+                          "", nullptr);
   std::vector<float> rows(static_cast<std::size_t>(dims.hidden), 1.0f);
   EXPECT_THROW(writer.write_rows(Role::output_norm, -1, rows), core::Error);
   rows[3] = std::numeric_limits<float>::quiet_NaN();
@@ -157,7 +181,9 @@ TEST(Checkpoint, WriterRefusesWrongOrderAndValues) {
   EXPECT_THROW(writer.write_rows(Role::token_embd, -1, rows), core::Error);
   rows.pop_back();
   EXPECT_THROW(writer.write_rows(Role::token_embd, -1, rows), core::Error);
-  EXPECT_THROW(CheckpointWriter(dir.file("x"), support::llama(), dims, {.dtype = format::FormatId::q8_0}, "", nullptr), core::Error);
+  EXPECT_THROW(CheckpointWriter(dir.file("x"), support::llama(), dims,
+                                {.dtype = format::FormatId::q8_0}, "", nullptr),
+               core::Error);
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("source")));
   EXPECT_THROW(import_checkpoint(source, dir.file("source"), {}, {}), core::Error);
 }
@@ -165,7 +191,8 @@ TEST(Checkpoint, WriterRefusesWrongOrderAndValues) {
 TEST(Checkpoint, HashFollowsContentNotPlace) {
   const TempDir dir;
   TinyOptions options;
-  const std::string a = Checkpoint::open(support::write_tiny_llama(dir.file("a"), options)).sha256();
+  const std::string a =
+      Checkpoint::open(support::write_tiny_llama(dir.file("a"), options)).sha256();
   EXPECT_EQ(a, Checkpoint::open(support::write_tiny_llama(dir.file("b"), options)).sha256());
   options.seed = 2;
   EXPECT_NE(a, Checkpoint::open(support::write_tiny_llama(dir.file("c"), options)).sha256());
@@ -187,20 +214,25 @@ TEST(Checkpoint, ListsEveryWrongTensorOfADirectory) {
   const std::string path = support::write_tiny_llama(dir.file("hf"));
   {
     format::SafetensorsWriter writer(path + "/model.safetensors");
-    writer.add_tensor("model.norm.weight", format::FormatId::f32, {8});                          // misshapen
-    writer.add_tensor("model.layers.0.self_attn.q_proj.bias", format::FormatId::f32, {1});       // a trait we do not have
-    writer.add_tensor("model.layers.0.self_attn.rotary_emb.inv_freq", format::FormatId::f32, {1});  // ignored
+    writer.add_tensor("model.norm.weight", format::FormatId::f32, {8});  // misshapen
+    writer.add_tensor("model.layers.0.self_attn.q_proj.bias", format::FormatId::f32,
+                      {1});  // a trait we do not have
+    writer.add_tensor("model.layers.0.self_attn.rotary_emb.inv_freq", format::FormatId::f32,
+                      {1});  // ignored
     writer.begin();
     for (const std::size_t bytes : {32, 4, 4}) writer.write(std::vector<std::byte>(bytes));
     writer.finish();
   }
   const std::string text = refusal(path, core::ErrorKind::input);
-  EXPECT_NE(text.find("\"model.norm.weight\" has shape [8], expected [64]"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"model.norm.weight\" has shape [8], expected [64]"), std::string::npos)
+      << text;
   EXPECT_NE(text.find("\"model.embed_tokens.weight\" is missing"), std::string::npos) << text;
-  EXPECT_NE(text.find("\"model.layers.1.mlp.down_proj.weight\" is missing"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"model.layers.1.mlp.down_proj.weight\" is missing"), std::string::npos)
+      << text;
   EXPECT_NE(text.find("q_proj.bias"), std::string::npos) << text;
   EXPECT_EQ(text.find("inv_freq"), std::string::npos) << text;
-  EXPECT_NE(text.find("21 problems"), std::string::npos) << text;  // 20 tensors are missing or misshapen, one is too many
+  EXPECT_NE(text.find("21 problems"), std::string::npos)
+      << text;  // 20 tensors are missing or misshapen, one is too many
 }
 
 TEST(Checkpoint, RefusesDirectoriesThatAreNoModels) {
@@ -212,14 +244,17 @@ TEST(Checkpoint, RefusesDirectoriesThatAreNoModels) {
   refusal(dir.file("hf"), core::ErrorKind::input);
   EXPECT_EQ(Checkpoint::open(dir.file("hf"), false).dims(), support::tiny_dims({}));
   std::ofstream(dir.file("hf") + "/pytorch_model.bin") << "x";
-  EXPECT_NE(refusal(dir.file("hf"), core::ErrorKind::unsupported).find("safetensors"), std::string::npos);
+  EXPECT_NE(refusal(dir.file("hf"), core::ErrorKind::unsupported).find("safetensors"),
+            std::string::npos);
 }
 
-// A GGUF with the tensors of the tiny model, each of which `edit` may rename, reshape (by returning other ne) or drop (empty name).
+// A GGUF with the tensors of the tiny model, each of which `edit` may rename, reshape (by returning
+// other ne) or drop (empty name).
 using Edit = std::function<void(std::string& name, std::vector<std::int64_t>& ne)>;
 void unchanged(std::string&, std::vector<std::int64_t>&) {}
 
-std::string write_edited(const std::string& path, const arch::ModelDims& dims, const Edit& edit, const std::vector<float>& rope_freqs = {}) {
+std::string write_edited(const std::string& path, const arch::ModelDims& dims, const Edit& edit,
+                         const std::vector<float>& rope_freqs = {}) {
   format::GgufWriter writer(path);
   dims_to_gguf(support::llama(), dims, writer);
   std::vector<std::size_t> bytes;
@@ -232,7 +267,9 @@ std::string write_edited(const std::string& path, const arch::ModelDims& dims, c
     for (const std::int64_t d : ne) bytes.back() *= static_cast<std::size_t>(d);
     writer.add_tensor(name, ne, format::FormatId::f32);
   }
-  if (!rope_freqs.empty()) writer.add_tensor("rope_freqs.weight", {static_cast<std::int64_t>(rope_freqs.size())}, format::FormatId::f32);
+  if (!rope_freqs.empty())
+    writer.add_tensor("rope_freqs.weight", {static_cast<std::int64_t>(rope_freqs.size())},
+                      format::FormatId::f32);
   writer.begin();
   for (const std::size_t n : bytes) writer.write(std::vector<std::byte>(n));
   if (!rope_freqs.empty()) writer.write(std::as_bytes(std::span(rope_freqs)));
@@ -242,11 +279,14 @@ std::string write_edited(const std::string& path, const arch::ModelDims& dims, c
 
 TEST(Checkpoint, ListsEveryWrongTensorOfAGguf) {
   const TempDir dir;
-  const std::string path = write_edited(dir.file("x.gguf"), support::tiny_dims({}), [](std::string& name, std::vector<std::int64_t>& ne) {
-    if (name == "blk.0.attn_q.weight") std::swap(ne[0], ne[1]), ne[1] /= 2;
-    if (name == "blk.1.ffn_up.weight") name = "";
-    if (name == "blk.1.ffn_down.weight") name = "blk.1.ffn_down_exps.weight";
-  });
+  const std::string path = write_edited(dir.file("x.gguf"), support::tiny_dims({}),
+                                        [](std::string& name, std::vector<std::int64_t>& ne) {
+                                          if (name == "blk.0.attn_q.weight")
+                                            std::swap(ne[0], ne[1]), ne[1] /= 2;
+                                          if (name == "blk.1.ffn_up.weight") name = "";
+                                          if (name == "blk.1.ffn_down.weight")
+                                            name = "blk.1.ffn_down_exps.weight";
+                                        });
   const std::string text = refusal(path, core::ErrorKind::input);
   EXPECT_NE(text.find("\"blk.0.attn_q.weight\" has shape"), std::string::npos) << text;
   EXPECT_NE(text.find("\"blk.1.ffn_up.weight\" is missing"), std::string::npos) << text;
@@ -266,13 +306,19 @@ TEST(Checkpoint, RecoversRopeScalingFromItsFactors) {
     scaled.rope_scaling = {factor, 1, 4, 8192};
     std::vector<float> factors = arch::rope_frequency_factors(support::tiny_dims(scaled));
     ASSERT_EQ(factors.size(), 32u);
-    const auto middle = std::find_if(factors.begin(), factors.end(), [&](float f) { return f > 1 && f < static_cast<float>(factor); });
+    const auto middle = std::find_if(factors.begin(), factors.end(), [&](float f) {
+      return f > 1 && f < static_cast<float>(factor);
+    });
     ASSERT_NE(middle, factors.end());
-    EXPECT_EQ(Checkpoint::open(with_factors(plain, factors)).dims().rope_scaling, scaled.rope_scaling);
+    EXPECT_EQ(Checkpoint::open(with_factors(plain, factors)).dims().rope_scaling,
+              scaled.rope_scaling);
     *middle = std::nextafter(*middle, 0.0f);  // converters compute in float32
-    EXPECT_EQ(Checkpoint::open(with_factors(plain, factors)).dims().rope_scaling, scaled.rope_scaling);
+    EXPECT_EQ(Checkpoint::open(with_factors(plain, factors)).dims().rope_scaling,
+              scaled.rope_scaling);
     *middle *= 1.0001f;
-    EXPECT_NE(refusal(with_factors(plain, factors), core::ErrorKind::unsupported).find("rope_freqs"), std::string::npos);
+    EXPECT_NE(
+        refusal(with_factors(plain, factors), core::ErrorKind::unsupported).find("rope_freqs"),
+        std::string::npos);
     *middle = std::numeric_limits<float>::quiet_NaN();
     refusal(with_factors(plain, factors), core::ErrorKind::unsupported);
     factors.pop_back();
@@ -280,7 +326,8 @@ TEST(Checkpoint, RecoversRopeScalingFromItsFactors) {
   }
   // With our own metadata, too.
   scaled.rope_scaling = {5, 1.5, 3, 4096};
-  EXPECT_EQ(Checkpoint::open(support::write_tiny_llama_gguf(dir.file("f.gguf"), scaled)).dims(), support::tiny_dims(scaled));
+  EXPECT_EQ(Checkpoint::open(support::write_tiny_llama_gguf(dir.file("f.gguf"), scaled)).dims(),
+            support::tiny_dims(scaled));
   const std::vector<float> ones(32, 1.0f);
   refusal(with_factors(scaled, ones), core::ErrorKind::input);
   EXPECT_EQ(Checkpoint::open(with_factors(plain, ones)).dims().rope_scaling.factor, 1);
@@ -298,16 +345,20 @@ TEST(Checkpoint, GgufOfUnequalLayersOpens) {
   EXPECT_EQ(written.arch().name, "deci");
   EXPECT_EQ(written.dims(), dims);
   for (const arch::TensorRef& t : arch::tensors(checkpoint.arch(), dims))
-    EXPECT_EQ(written.read(t.spec->role, t.layer), checkpoint.read(t.spec->role, t.layer)) << arch::gguf_name(t.spec->role, t.layer);
+    EXPECT_EQ(written.read(t.spec->role, t.layer), checkpoint.read(t.spec->role, t.layer))
+        << arch::gguf_name(t.spec->role, t.layer);
   // A model with one size for all takes its place, and the modeling file goes.
   dims.layers[1].ffn = dims.layers[0].ffn;
-  import_checkpoint(Checkpoint::open(write_edited(dir.file("y.gguf"), dims, unchanged)), dir.file("out"), {}, {});
+  import_checkpoint(Checkpoint::open(write_edited(dir.file("y.gguf"), dims, unchanged)),
+                    dir.file("out"), {}, {});
   EXPECT_FALSE(fs::exists(dir.file("out") + "/modeling_espalier.py"));
 }
 
-// GPT-2's matrices lie columns first in its directories: one row at a time, a few, and all of them are the same values.
+// GPT-2's matrices lie columns first in its directories: one row at a time, a few, and all of them
+// are the same values.
 TEST(Checkpoint, RowsOfMatricesStoredColumnsFirst) {
-  const Checkpoint source = Checkpoint::open(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_gpt2_a");
+  const Checkpoint source =
+      Checkpoint::open(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_gpt2_a");
   int matrices = 0;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     if (t.spec->to_gguf != arch::Transform::transpose) continue;
@@ -316,7 +367,8 @@ TEST(Checkpoint, RowsOfMatricesStoredColumnsFirst) {
     for (const std::int64_t n : {std::int64_t{1}, std::int64_t{3}, t.rows - 2}) {
       std::vector<float> some(static_cast<std::size_t>(n * t.cols));
       source.read_rows(t.spec->role, t.layer, 2, n, some.data());
-      EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin() + 2 * t.cols)) << n << " rows of " << arch::gguf_name(t.spec->role, t.layer);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin() + 2 * t.cols))
+          << n << " rows of " << arch::gguf_name(t.spec->role, t.layer);
     }
   }
   EXPECT_EQ(matrices, 3 * 4);

@@ -1,4 +1,5 @@
-// config.json: what is read, both key styles, and a table of broken or unsupported ones that must be refused by the key's name.
+// config.json: what is read, both key styles, and a table of broken or unsupported ones that must
+// be refused by the key's name.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -42,7 +43,9 @@ TEST(Config, ReadsSizesAndTraits) {
 
 TEST(Config, DefaultsAreThoseOfTransformers) {
   Json json = good();
-  for (const char* key : {"num_key_value_heads", "rms_norm_eps", "rope_theta", "tie_word_embeddings", "max_position_embeddings"}) json.erase(key);
+  for (const char* key : {"num_key_value_heads", "rms_norm_eps", "rope_theta",
+                          "tie_word_embeddings", "max_position_embeddings"})
+    json.erase(key);
   const arch::ModelDims dims = parse(json);
   EXPECT_EQ(dims.layers[0].kv_groups, 9);
   EXPECT_EQ(dims.layers[0].q_per_kv, 1);
@@ -54,7 +57,10 @@ TEST(Config, DefaultsAreThoseOfTransformers) {
 
 TEST(Config, BothStylesOfRopeAgree) {
   Json four = good(), five = good();
-  const Json scaling = {{"factor", 32.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+  const Json scaling = {{"factor", 32.0},
+                        {"low_freq_factor", 1.0},
+                        {"high_freq_factor", 4.0},
+                        {"original_max_position_embeddings", 8192}};
   four["rope_scaling"] = scaling;
   four["rope_scaling"]["type"] = "llama3";
   five.erase("rope_scaling");
@@ -79,7 +85,8 @@ TEST(Config, LinearScalingOfPositions) {
   EXPECT_EQ(parse(four), parse(five));
   EXPECT_EQ(parse(four).rope_scaling, arch::RopeScaling{});
   for (const Json& config : {four, five}) {
-    const std::string written = make_hf_config(support::llama(), parse(config), config.dump(), format::FormatId::f32, nullptr);
+    const std::string written = make_hf_config(support::llama(), parse(config), config.dump(),
+                                               format::FormatId::f32, nullptr);
     EXPECT_EQ(parse_hf_config(written, "written").dims, parse(config)) << written;
   }
   five["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
@@ -88,22 +95,28 @@ TEST(Config, LinearScalingOfPositions) {
 
 // Gemma 3 from 4B up: of the layers that see everything, not of those with a window.
 TEST(Config, LinearScalingOfSomeLayers) {
-  Json four = Json::parse(R"({"model_type": "gemma3_text", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7, "num_attention_heads": 4,
+  Json four = Json::parse(
+      R"({"model_type": "gemma3_text", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
     "rope_scaling": {"rope_type": "linear", "factor": 8.0}})");
   Json five = four;
   for (const char* key : {"rope_theta", "rope_local_base_freq", "rope_scaling"}) five.erase(key);
-  five["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1000000.0}}},
-                             {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}};
+  five["rope_parameters"] = {
+      {"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1000000.0}}},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}};
   const arch::ModelDims dims = parse(four);
   EXPECT_EQ(dims, parse(five));
   EXPECT_EQ(dims.rope_linear, 8);
   EXPECT_DOUBLE_EQ(arch::rope_inverse_frequencies(dims).front(), 0.125);
   EXPECT_EQ(arch::rope_inverse_frequencies(dims, /*local=*/true).front(), 1);
   for (const Json& config : {four, five}) {
-    const std::string text = make_hf_config(*arch::arch_by_name("gemma3"), dims, config.dump(), format::FormatId::f32, nullptr);
+    const std::string text = make_hf_config(*arch::arch_by_name("gemma3"), dims, config.dump(),
+                                            format::FormatId::f32, nullptr);
     EXPECT_EQ(parse_hf_config(text, "written").dims, dims) << text;
-    const Json written = Json::parse(text), &global = written.contains("rope_parameters") ? written["rope_parameters"]["full_attention"] : written["rope_scaling"];
+    const Json written = Json::parse(text),
+               &global = written.contains("rope_parameters")
+                             ? written["rope_parameters"]["full_attention"]
+                             : written["rope_scaling"];
     EXPECT_EQ(global["rope_type"], "linear") << text;
     EXPECT_EQ(global["factor"], 8.0) << text;
   }
@@ -141,7 +154,9 @@ TEST(Config, LongRopeAndPartialRotationInBothStyles) {
   EXPECT_EQ(parse(stated).long_rope.attention_factor, 1.5);
   for (const Json& base : {phi(), five, stated, Json::object()}) {
     const arch::ModelDims written = base.empty() ? dims : parse(base);
-    const std::string text = make_hf_config(*arch::arch_by_name("phi3"), written, base.empty() ? "" : base.dump(), format::FormatId::f32, nullptr);
+    const std::string text =
+        make_hf_config(*arch::arch_by_name("phi3"), written, base.empty() ? "" : base.dump(),
+                       format::FormatId::f32, nullptr);
     EXPECT_EQ(parse_hf_config(text, "written").dims, written) << text;
     EXPECT_EQ(text.find("auto_map"), std::string::npos);  // names code that is not carried along
   }
@@ -165,7 +180,8 @@ TEST(Config, LongRopeIsRefusedWhereItDoesNotFit) {
   json["rope_scaling"]["type"] = "yarn";
   EXPECT_NE(refusal(json).find("yarn"), std::string::npos);
   json = phi();
-  json["partial_rotary_factor"] = 0.6;  // 4.8 of 8 values: 4, an even number, but not as many as there are divisors
+  json["partial_rotary_factor"] =
+      0.6;  // 4.8 of 8 values: 4, an even number, but not as many as there are divisors
   EXPECT_NE(refusal(json).find("half of the values turned"), std::string::npos);
   json["partial_rotary_factor"] = 1.5;
   EXPECT_NE(refusal(json).find("partial_rotary_factor"), std::string::npos);
@@ -184,7 +200,8 @@ TEST(Config, LongRopeIsRefusedWhereItDoesNotFit) {
 }
 
 TEST(Config, Gpt2HasKeysOfItsOwn) {
-  const Json json = Json::parse(R"({"model_type": "gpt2", "activation_function": "gelu_new", "attn_pdrop": 0.1, "layer_norm_epsilon": 1e-05, "n_ctx": 64,
+  const Json json = Json::parse(
+      R"({"model_type": "gpt2", "activation_function": "gelu_new", "attn_pdrop": 0.1, "layer_norm_epsilon": 1e-05, "n_ctx": 64,
     "n_embd": 40, "n_head": 5, "n_layer": 3, "n_positions": 64, "summary_type": "cls_index", "vocab_size": 101})");
   const arch::ModelDims dims = parse(json);
   EXPECT_EQ(dims.hidden, 40);
@@ -195,11 +212,18 @@ TEST(Config, Gpt2HasKeysOfItsOwn) {
   EXPECT_TRUE(dims.layers[0].same_sizes({5, 1, 160}));
   EXPECT_FALSE(dims.layers[0].rope);
   const arch::Arch& gpt2 = *arch::arch_by_name("gpt2");
-  for (const std::string& base : {json.dump(), std::string()}) EXPECT_EQ(parse_hf_config(make_hf_config(gpt2, dims, base, format::FormatId::f32, nullptr), "written").dims, dims);
+  for (const std::string& base : {json.dump(), std::string()})
+    EXPECT_EQ(
+        parse_hf_config(make_hf_config(gpt2, dims, base, format::FormatId::f32, nullptr), "written")
+            .dims,
+        dims);
   arch::ModelDims thinner = dims;
   thinner.hidden = 32;  // no longer its heads
   EXPECT_THROW(make_hf_config(gpt2, thinner, "", format::FormatId::f32, nullptr), core::Error);
-  for (const auto& [key, value] : std::map<std::string, Json>{{"activation_function", "relu"}, {"scale_attn_by_inverse_layer_idx", true}, {"rope_theta", 10000.0}}) {
+  for (const auto& [key, value] :
+       std::map<std::string, Json>{{"activation_function", "relu"},
+                                   {"scale_attn_by_inverse_layer_idx", true},
+                                   {"rope_theta", 10000.0}}) {
     Json other = json;
     other[key] = value;
     EXPECT_THROW(parse(other), core::Error) << key;
@@ -215,37 +239,78 @@ struct Broken {
 
 const Broken kBroken[] = {
     {"no model_type", [](Json& j) { j.erase("model_type"); }, core::ErrorKind::input, "model_type"},
-    {"other family", [](Json& j) { j["model_type"] = "gpt_neox"; }, core::ErrorKind::unsupported, "gpt_neox"},
-    {"no hidden_size", [](Json& j) { j.erase("hidden_size"); }, core::ErrorKind::input, "\"hidden_size\" is missing"},
-    {"size as text", [](Json& j) { j["hidden_size"] = "576"; }, core::ErrorKind::input, "\"hidden_size\""},
-    {"size as fraction", [](Json& j) { j["vocab_size"] = 49152.5; }, core::ErrorKind::input, "\"vocab_size\""},
-    {"negative layers", [](Json& j) { j["num_hidden_layers"] = -1; }, core::ErrorKind::input, "\"num_hidden_layers\""},
-    {"huge layers", [](Json& j) { j["num_hidden_layers"] = 4000000000; }, core::ErrorKind::input, "\"num_hidden_layers\""},
-    {"beyond int64", [](Json& j) { j["intermediate_size"] = 18446744073709551615u; }, core::ErrorKind::input, "\"intermediate_size\""},
-    {"heads do not group", [](Json& j) { j["num_key_value_heads"] = 2; }, core::ErrorKind::input, "\"num_key_value_heads\""},
-    {"heads do not divide", [](Json& j) { j["num_attention_heads"] = 7; j["num_key_value_heads"] = 7; }, core::ErrorKind::input, "\"num_attention_heads\""},
+    {"other family", [](Json& j) { j["model_type"] = "gpt_neox"; }, core::ErrorKind::unsupported,
+     "gpt_neox"},
+    {"no hidden_size", [](Json& j) { j.erase("hidden_size"); }, core::ErrorKind::input,
+     "\"hidden_size\" is missing"},
+    {"size as text", [](Json& j) { j["hidden_size"] = "576"; }, core::ErrorKind::input,
+     "\"hidden_size\""},
+    {"size as fraction", [](Json& j) { j["vocab_size"] = 49152.5; }, core::ErrorKind::input,
+     "\"vocab_size\""},
+    {"negative layers", [](Json& j) { j["num_hidden_layers"] = -1; }, core::ErrorKind::input,
+     "\"num_hidden_layers\""},
+    {"huge layers", [](Json& j) { j["num_hidden_layers"] = 4000000000; }, core::ErrorKind::input,
+     "\"num_hidden_layers\""},
+    {"beyond int64", [](Json& j) { j["intermediate_size"] = 18446744073709551615u; },
+     core::ErrorKind::input, "\"intermediate_size\""},
+    {"heads do not group", [](Json& j) { j["num_key_value_heads"] = 2; }, core::ErrorKind::input,
+     "\"num_key_value_heads\""},
+    {"heads do not divide",
+     [](Json& j) {
+       j["num_attention_heads"] = 7;
+       j["num_key_value_heads"] = 7;
+     },
+     core::ErrorKind::input, "\"num_attention_heads\""},
     {"odd head_dim", [](Json& j) { j["head_dim"] = 63; }, core::ErrorKind::input, "\"head_dim\""},
-    {"tied as number", [](Json& j) { j["tie_word_embeddings"] = 1; }, core::ErrorKind::input, "\"tie_word_embeddings\""},
-    {"eps zero", [](Json& j) { j["rms_norm_eps"] = 0.0; }, core::ErrorKind::input, "\"rms_norm_eps\""},
-    {"theta negative", [](Json& j) { j["rope_theta"] = -1.0; }, core::ErrorKind::input, "\"rope_theta\""},
-    {"thetas contradict", [](Json& j) { j["rope_parameters"] = {{"rope_theta", 5.0}}; }, core::ErrorKind::input, "rope_parameters.rope_theta"},
-    {"gelu", [](Json& j) { j["hidden_act"] = "gelu"; }, core::ErrorKind::unsupported, "\"hidden_act\" is \"gelu\""},
-    {"bias as number", [](Json& j) { j["attention_bias"] = 1; }, core::ErrorKind::input, "\"attention_bias\""},
-    {"a bias of another family", [](Json& j) { j["model_type"] = "mistral"; j["mlp_bias"] = true; }, core::ErrorKind::unsupported, "\"mlp_bias\""},
-    {"interleaved rope", [](Json& j) { j["rope_interleaved"] = true; }, core::ErrorKind::unsupported, "\"rope_interleaved\""},
-    {"sliding window", [](Json& j) { j["sliding_window"] = 4096; }, core::ErrorKind::unsupported, "\"sliding_window\""},
-    {"window layers", [](Json& j) { j["layer_types"] = {"sliding_attention"}; }, core::ErrorKind::unsupported, "\"layer_types\""},
-    {"yarn", [](Json& j) { j["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}}; }, core::ErrorKind::unsupported, "\"yarn\""},
-    {"dynamic, old key", [](Json& j) { j["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}}; }, core::ErrorKind::unsupported, "\"dynamic\""},
-    {"linear without factor", [](Json& j) { j["rope_scaling"] = {{"rope_type", "linear"}}; }, core::ErrorKind::input, "rope_scaling.factor"},
-    {"linear far out", [](Json& j) { j["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 1e7}}; }, core::ErrorKind::input, "rope_scaling.factor"},
-    {"llama3 incomplete", [](Json& j) { j["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}}; }, core::ErrorKind::input, "rope_scaling.low_freq_factor"},
-    {"rope as list", [](Json& j) { j["rope_scaling"] = Json::array(); }, core::ErrorKind::input, "\"rope_scaling\""},
-    {"partial rotary", [](Json& j) { j["partial_rotary_factor"] = 0.5; }, core::ErrorKind::unsupported, "\"partial_rotary_factor\""},
-    {"quantized", [](Json& j) { j["quantization_config"] = {{"bits", 4}}; }, core::ErrorKind::unsupported, "\"quantization_config\""},
-    {"own code", [](Json& j) { j["auto_map"] = {{"AutoModel", "x.y"}}; }, core::ErrorKind::unsupported, "\"auto_map\""},
-    {"unknown trait", [](Json& j) { j["logits_scaling"] = 8.0; }, core::ErrorKind::unsupported, "unknown key \"logits_scaling\""},
-    {"misspelt", [](Json& j) { j["num_hidden_layer"] = 3; }, core::ErrorKind::unsupported, "did you mean \"num_hidden_layers\""},
+    {"tied as number", [](Json& j) { j["tie_word_embeddings"] = 1; }, core::ErrorKind::input,
+     "\"tie_word_embeddings\""},
+    {"eps zero", [](Json& j) { j["rms_norm_eps"] = 0.0; }, core::ErrorKind::input,
+     "\"rms_norm_eps\""},
+    {"theta negative", [](Json& j) { j["rope_theta"] = -1.0; }, core::ErrorKind::input,
+     "\"rope_theta\""},
+    {"thetas contradict", [](Json& j) { j["rope_parameters"] = {{"rope_theta", 5.0}}; },
+     core::ErrorKind::input, "rope_parameters.rope_theta"},
+    {"gelu", [](Json& j) { j["hidden_act"] = "gelu"; }, core::ErrorKind::unsupported,
+     "\"hidden_act\" is \"gelu\""},
+    {"bias as number", [](Json& j) { j["attention_bias"] = 1; }, core::ErrorKind::input,
+     "\"attention_bias\""},
+    {"a bias of another family",
+     [](Json& j) {
+       j["model_type"] = "mistral";
+       j["mlp_bias"] = true;
+     },
+     core::ErrorKind::unsupported, "\"mlp_bias\""},
+    {"interleaved rope", [](Json& j) { j["rope_interleaved"] = true; },
+     core::ErrorKind::unsupported, "\"rope_interleaved\""},
+    {"sliding window", [](Json& j) { j["sliding_window"] = 4096; }, core::ErrorKind::unsupported,
+     "\"sliding_window\""},
+    {"window layers", [](Json& j) { j["layer_types"] = {"sliding_attention"}; },
+     core::ErrorKind::unsupported, "\"layer_types\""},
+    {"yarn", [](Json& j) { j["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}}; },
+     core::ErrorKind::unsupported, "\"yarn\""},
+    {"dynamic, old key",
+     [](Json& j) { j["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}}; },
+     core::ErrorKind::unsupported, "\"dynamic\""},
+    {"linear without factor", [](Json& j) { j["rope_scaling"] = {{"rope_type", "linear"}}; },
+     core::ErrorKind::input, "rope_scaling.factor"},
+    {"linear far out",
+     [](Json& j) { j["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 1e7}}; },
+     core::ErrorKind::input, "rope_scaling.factor"},
+    {"llama3 incomplete",
+     [](Json& j) { j["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}}; },
+     core::ErrorKind::input, "rope_scaling.low_freq_factor"},
+    {"rope as list", [](Json& j) { j["rope_scaling"] = Json::array(); }, core::ErrorKind::input,
+     "\"rope_scaling\""},
+    {"partial rotary", [](Json& j) { j["partial_rotary_factor"] = 0.5; },
+     core::ErrorKind::unsupported, "\"partial_rotary_factor\""},
+    {"quantized", [](Json& j) { j["quantization_config"] = {{"bits", 4}}; },
+     core::ErrorKind::unsupported, "\"quantization_config\""},
+    {"own code", [](Json& j) { j["auto_map"] = {{"AutoModel", "x.y"}}; },
+     core::ErrorKind::unsupported, "\"auto_map\""},
+    {"unknown trait", [](Json& j) { j["logits_scaling"] = 8.0; }, core::ErrorKind::unsupported,
+     "unknown key \"logits_scaling\""},
+    {"misspelt", [](Json& j) { j["num_hidden_layer"] = 3; }, core::ErrorKind::unsupported,
+     "did you mean \"num_hidden_layers\""},
 };
 
 TEST(Config, RefusesByName) {
@@ -258,7 +323,8 @@ TEST(Config, RefusesByName) {
       ADD_FAILURE() << broken.what << " was accepted";
     } catch (const core::Error& error) {
       EXPECT_EQ(error.kind(), broken.kind) << broken.what << ": " << error.what();
-      EXPECT_NE(std::string(error.what()).find(broken.names), std::string::npos) << broken.what << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find(broken.names), std::string::npos)
+          << broken.what << ": " << error.what();
       EXPECT_EQ(std::string(error.what()).find("config.json: "), 0u) << error.what();
     }
   }
@@ -276,16 +342,20 @@ TEST(Config, ListsEverythingAtOnce) {
     const std::string text = error.what();
     EXPECT_EQ(error.kind(), core::ErrorKind::input);
     EXPECT_NE(text.find("3 problems"), std::string::npos) << text;
-    for (const char* key : {"vocab_size", "use_qk_norm", "logits_scaling"}) EXPECT_NE(text.find(key), std::string::npos) << text;
+    for (const char* key : {"vocab_size", "use_qk_norm", "logits_scaling"})
+      EXPECT_NE(text.find(key), std::string::npos) << text;
   }
 }
 
 TEST(Config, RefusesWhatIsNotJson) {
   for (const char* text : {"", "{", "[]", "3", "{\"model_type\": \"llama\",}", "\xff\xfe"})
     EXPECT_THROW(parse_hf_config(text, "config.json"), core::Error) << text;
-  const std::string deep = R"({"model_type": "llama", "x": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  const std::string deep = R"({"model_type": "llama", "x": )" + std::string(100000, '[') +
+                           std::string(100000, ']') + "}";
   EXPECT_THROW(parse_hf_config(deep, "config.json"), core::Error);
-  EXPECT_THROW(make_hf_config(support::llama(), support::tiny_dims({}), deep, format::FormatId::f32, nullptr), core::Error);
+  EXPECT_THROW(make_hf_config(support::llama(), support::tiny_dims({}), deep, format::FormatId::f32,
+                              nullptr),
+               core::Error);
 }
 
 TEST(Config, WritesWhatItReads) {
@@ -304,12 +374,14 @@ TEST(Config, WritesWhatItReads) {
       options.rope_theta = 50000;
       if (scaled) options.rope_scaling = {8, 1, 4, 8192};
       const arch::ModelDims dims = support::tiny_dims(options);
-      const std::string text = make_hf_config(support::llama(), dims, base.dump(), format::FormatId::f16, nullptr);
+      const std::string text =
+          make_hf_config(support::llama(), dims, base.dump(), format::FormatId::f16, nullptr);
       EXPECT_EQ(parse_hf_config(text, "written").dims, dims) << text;
       const Json written = Json::parse(text);
       EXPECT_EQ(written.at(five ? "dtype" : "torch_dtype"), "float16");
       EXPECT_FALSE(written.contains(five ? "torch_dtype" : "dtype"));
-      EXPECT_EQ(written.at("transformers.js_config"), base.at("transformers.js_config"));  // keys without sizes survive
+      EXPECT_EQ(written.at("transformers.js_config"),
+                base.at("transformers.js_config"));  // keys without sizes survive
       EXPECT_EQ(written.at("eos_token_id"), 2);
     }
 }
@@ -318,7 +390,9 @@ TEST(Config, RefusesToWriteUnequalLayersOfOtherKindsThanLlama) {
   arch::ModelDims dims = support::tiny_dims({});
   dims.layers[1].ffn = 32;
   EXPECT_NO_THROW(make_hf_config(support::llama(), dims, "", format::FormatId::f32, nullptr));
-  EXPECT_THROW(make_hf_config(*arch::arch_by_name("qwen3"), dims, "", format::FormatId::f32, nullptr), core::Error);
+  EXPECT_THROW(
+      make_hf_config(*arch::arch_by_name("qwen3"), dims, "", format::FormatId::f32, nullptr),
+      core::Error);
 }
 
 }  // namespace

@@ -49,8 +49,10 @@ TEST(Manifest, RefusesBrokenOnesNamingThePlace) {
   EXPECT_EQ(message(good), "accepted");
   EXPECT_NE(message(good.substr(0, good.size() / 2)).find("not JSON at byte"), std::string::npos);
   EXPECT_NE(message("[]").find("object"), std::string::npos);
-  EXPECT_NE(message("{\"stage\": " + std::string(100000, '[')).find("levels of nesting"), std::string::npos);
-  for (const std::string key : {"format", "stage", "tool_version", "inputs", "options", "metrics", "outputs"}) {
+  EXPECT_NE(message("{\"stage\": " + std::string(100000, '[')).find("levels of nesting"),
+            std::string::npos);
+  for (const std::string key :
+       {"format", "stage", "tool_version", "inputs", "options", "metrics", "outputs"}) {
     nlohmann::ordered_json json = nlohmann::ordered_json::parse(good);
     json.erase(key);
     EXPECT_NE(message(json.dump()).find("\"" + key + "\""), std::string::npos) << key;

@@ -1,4 +1,5 @@
-// Cutting the vocabulary: kept text encodes as before under the new numbers; what encoding needs is refused by name.
+// Cutting the vocabulary: kept text encodes as before under the new numbers; what encoding needs is
+// refused by name.
 #include "checkpoint/vocabulary.h"
 
 #include <gtest/gtest.h>
@@ -36,11 +37,14 @@ std::string refusal(const text::TokenizerData& data, const Indices& keep) {
   return "accepted";
 }
 
-// Every piece decodes to the same text, and an encoding that uses kept tokens only is the same under the new numbers.
-void expect_coherent(const text::TokenizerData& before, const text::TokenizerData& after, const Indices& keep) {
+// Every piece decodes to the same text, and an encoding that uses kept tokens only is the same
+// under the new numbers.
+void expect_coherent(const text::TokenizerData& before, const text::TokenizerData& after,
+                     const Indices& keep) {
   const text::Tokenizer a(before), b(after);
   std::int64_t same = 0;
-  for (const char* text : {"the seat is set on the tin", "aeon <|im_end|> caf\xc3\xa9 \xe4\xbd\xa0", "  x\n", "treats, tests and toasts"}) {
+  for (const char* text : {"the seat is set on the tin", "aeon <|im_end|> caf\xc3\xa9 \xe4\xbd\xa0",
+                           "  x\n", "treats, tests and toasts"}) {
     const std::vector<std::int32_t> ids = b.encode(text, false, true);
     EXPECT_EQ(b.decode(ids), a.decode(a.encode(text, false, true))) << text;
     std::vector<std::int32_t> mapped;
@@ -84,12 +88,20 @@ TEST(Vocabulary, SpecialIdsMove) {
   const text::TokenizerData cut = cut_tokenizer(data, keep);
   EXPECT_EQ(cut.bos, 316);
   EXPECT_EQ(cut.tokens.at(316), "<|im_start|>");
-  const auto json = nlohmann::json::parse(remap_token_ids(R"({"bos_token_id": 318, "eos_token_id": [319, 5], "pad_token_id": null, "top_k": 260})", keep, "config"));
-  EXPECT_EQ(json, nlohmann::json::parse(R"({"bos_token_id": 316, "eos_token_id": [317, 5], "pad_token_id": null, "top_k": 260})"));
+  const auto json = nlohmann::json::parse(remap_token_ids(
+      R"({"bos_token_id": 318, "eos_token_id": [319, 5], "pad_token_id": null, "top_k": 260})",
+      keep, "config"));
+  EXPECT_EQ(
+      json,
+      nlohmann::json::parse(
+          R"({"bos_token_id": 316, "eos_token_id": [317, 5], "pad_token_id": null, "top_k": 260})"));
   EXPECT_THROW(remap_token_ids(R"({"eos_token_id": 260})", keep, "config"), core::Error);
   EXPECT_THROW(remap_token_ids(R"({"eos_token_id": ["x"]})", keep, "config"), core::Error);
   EXPECT_THROW(remap_token_ids("[", keep, "config"), core::Error);
-  EXPECT_THROW(remap_token_ids("{\"x\": " + std::string(100000, '[') + std::string(100000, ']') + "}", keep, "config"), core::Error);
+  EXPECT_THROW(
+      remap_token_ids("{\"x\": " + std::string(100000, '[') + std::string(100000, ']') + "}", keep,
+                      "config"),
+      core::Error);
   EXPECT_EQ(remap_token_ids("", keep, "config"), "");
 }
 
@@ -99,7 +111,9 @@ TEST(Vocabulary, RefusesToCutWhatEncodingNeeds) {
   EXPECT_NE(refusal(data, all_but(1200, {id_of(data, "a")})).find("byte"), std::string::npos);
   const std::int64_t longest = 1199;
   const std::string part = data.tokens[longest].substr(0, data.tokens[longest].size() - 1);
-  EXPECT_NE(refusal(data, all_but(1200, {id_of(data, part)})).find("is merged from \"" + part + "\""), std::string::npos);
+  EXPECT_NE(
+      refusal(data, all_but(1200, {id_of(data, part)})).find("is merged from \"" + part + "\""),
+      std::string::npos);
 }
 
 text::TokenizerData spm() {
@@ -117,7 +131,8 @@ text::TokenizerData spm() {
     data.tokens.push_back(token);
     data.types.push_back(text::TokenType::normal);
   }
-  for (std::size_t i = 0; i < data.tokens.size(); ++i) data.scores.push_back(-static_cast<float>(i));
+  for (std::size_t i = 0; i < data.tokens.size(); ++i)
+    data.scores.push_back(-static_cast<float>(i));
   data.bos = 1;
   data.eos = 2;
   data.unk = 0;
@@ -130,10 +145,13 @@ TEST(Vocabulary, SpmKeepsItsMeaning) {
   const Indices keep = all_but(size, {size - 1});  // "he"
   const text::TokenizerData cut = cut_tokenizer(data, keep);
   EXPECT_EQ(cut.scores.size(), cut.tokens.size());
-  EXPECT_EQ(text::Tokenizer(cut).decode(text::Tokenizer(cut).encode("the he \xe4\xbd\xa0")), text::Tokenizer(data).decode(text::Tokenizer(data).encode("the he \xe4\xbd\xa0")));
+  EXPECT_EQ(text::Tokenizer(cut).decode(text::Tokenizer(cut).encode("the he \xe4\xbd\xa0")),
+            text::Tokenizer(data).decode(text::Tokenizer(data).encode("the he \xe4\xbd\xa0")));
   EXPECT_NE(refusal(data, all_but(size, {3 + 65})).find("<0x41>"), std::string::npos);
-  EXPECT_NE(refusal(data, all_but(size, {id_of(data, "th"), id_of(data, "he")})).find("\"the\""), std::string::npos);
-  EXPECT_EQ(refusal(data, all_but(size, {id_of(data, "he")})), "accepted");  // "the" is still th + e
+  EXPECT_NE(refusal(data, all_but(size, {id_of(data, "th"), id_of(data, "he")})).find("\"the\""),
+            std::string::npos);
+  EXPECT_EQ(refusal(data, all_but(size, {id_of(data, "he")})),
+            "accepted");  // "the" is still th + e
 }
 
 }  // namespace

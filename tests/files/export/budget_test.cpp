@@ -1,4 +1,5 @@
-// Files of a wanted size: every tensor in a format that its rows can hold, the budget used and never exceeded.
+// Files of a wanted size: every tensor in a format that its rows can hold, the budget used and
+// never exceeded.
 #include "export/budget.h"
 
 #include <gtest/gtest.h>
@@ -17,14 +18,16 @@ using arch::Role;
 using checkpoint::Checkpoint;
 using format::FormatId;
 
-// Rows of 192 and 512, as SmolLM2's 576 and 1536: whole blocks of 64 everywhere, of 256 in ffn_down alone.
+// Rows of 192 and 512, as SmolLM2's 576 and 1536: whole blocks of 64 everywhere, of 256 in ffn_down
+// alone.
 const support::TinyOptions kSizes{.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512};
 
 class Budget : public testing::Test {
  protected:
   std::int64_t data_bytes(const plan::QuantPlan& plan) const {
     std::int64_t n = 0;
-    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) n += (plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+      n += (plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
     return n;
   }
   plan::QuantPlan plan_data(std::int64_t bytes, BudgetOptions options = {}) const {
@@ -58,7 +61,8 @@ TEST_F(Budget, IsUsedAndNeverExceeded) {
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
       const FormatId format = plan.format_of(t.spec->role, t.layer);
       EXPECT_EQ(format == FormatId::f32, t.is_vector);
-      EXPECT_EQ(t.row_length() % format::info(format).block, 0) << arch::gguf_name(t.spec->role, t.layer);
+      EXPECT_EQ(t.row_length() % format::info(format).block, 0)
+          << arch::gguf_name(t.spec->role, t.layer);
     }
     ++plans;
   }
@@ -77,22 +81,33 @@ TEST_F(Budget, BelowFourBitsMixesQ2_0WithLargerFormats) {
 }
 
 TEST_F(Budget, FormatsThatMustBeNamedAreChosenOnlyThen) {
-  const std::vector<FormatId> by_name = {FormatId::q2_k, FormatId::q3_k, FormatId::iq4_nl, FormatId::iq4_xs};
-  const auto among = [&](FormatId f) { return std::find(by_name.begin(), by_name.end(), f) != by_name.end(); };
+  const std::vector<FormatId> by_name = {FormatId::q2_k, FormatId::q3_k, FormatId::iq4_nl,
+                                         FormatId::iq4_xs};
+  const auto among = [&](FormatId f) {
+    return std::find(by_name.begin(), by_name.end(), f) != by_name.end();
+  };
   for (const double bits : {2.6, 3.4, 4.3, 4.6})
-    for (const plan::TensorFormat& t : plan_data(static_cast<std::int64_t>(bits / 8 * static_cast<double>(parameters))).tensors) EXPECT_FALSE(among(t.format)) << bits;
+    for (const plan::TensorFormat& t :
+         plan_data(static_cast<std::int64_t>(bits / 8 * static_cast<double>(parameters))).tensors)
+      EXPECT_FALSE(among(t.format)) << bits;
   BudgetOptions options;
   options.candidates = {FormatId::q2_0, FormatId::iq4_nl};
   std::int64_t named = 0;
-  for (const plan::TensorFormat& t : plan_data(parameters * 37 / 80, options).tensors) named += t.format == FormatId::iq4_nl;
+  for (const plan::TensorFormat& t : plan_data(parameters * 37 / 80, options).tensors)
+    named += t.format == FormatId::iq4_nl;
   EXPECT_GT(named, 0);
 }
 
-// Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits after the FFN's.
+// Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits
+// after the FFN's.
 TEST_F(Budget, TheOutputMatrixIsSpared) {
   quant::Imatrix imatrix;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
-    if (!t.is_vector) imatrix.tensors[{t.spec->role, t.layer}] = {.sum_squares = std::vector<double>(static_cast<std::size_t>(t.cols), 1.0), .gram = nullptr, .tokens = 1};
+    if (!t.is_vector)
+      imatrix.tensors[{t.spec->role, t.layer}] = {
+          .sum_squares = std::vector<double>(static_cast<std::size_t>(t.cols), 1.0),
+          .gram = nullptr,
+          .tokens = 1};
   BudgetOptions options;
   options.imatrix = &imatrix;
   const plan::QuantPlan plan = plan_data(parameters * 275 / 800, options);
@@ -117,7 +132,8 @@ TEST_F(Budget, TheSmallestIsReachedAndNothingBelowIt) {
   const std::int64_t smallest = smallest_data_bytes(source.arch(), source.dims(), {});
   const plan::QuantPlan plan = plan_data(smallest);
   EXPECT_EQ(data_bytes(plan), smallest);
-  for (const plan::TensorFormat& t : plan.tensors) EXPECT_TRUE(t.format == FormatId::q2_0 || t.format == FormatId::f32);
+  for (const plan::TensorFormat& t : plan.tensors)
+    EXPECT_TRUE(t.format == FormatId::q2_0 || t.format == FormatId::f32);
   expect_too_small([&] { plan_data(smallest - 1); }, std::to_string(smallest));
 }
 
@@ -134,11 +150,15 @@ TEST_F(Budget, CandidatesAndOverridesAreKept) {
     else if (t.spec->role == Role::ffn_down && t.layer == 1)
       EXPECT_EQ(format, FormatId::q6_k);
     else
-      EXPECT_TRUE(format == FormatId::q4_0 || format == FormatId::q5_0 || (format == FormatId::q4_k && t.cols % 256 == 0)) << format::info(format).name;
+      EXPECT_TRUE(format == FormatId::q4_0 || format == FormatId::q5_0 ||
+                  (format == FormatId::q4_k && t.cols % 256 == 0))
+          << format::info(format).name;
   }
-  EXPECT_GT(smallest_data_bytes(source.arch(), source.dims(), options), smallest_data_bytes(source.arch(), source.dims(), {}));
+  EXPECT_GT(smallest_data_bytes(source.arch(), source.dims(), options),
+            smallest_data_bytes(source.arch(), source.dims(), {}));
   options.overrides = {{"attn_q", FormatId::q4_k}};
-  expect_too_small([&] { smallest_data_bytes(source.arch(), source.dims(), options); }, "rows of 192");
+  expect_too_small([&] { smallest_data_bytes(source.arch(), source.dims(), options); },
+                   "rows of 192");
 }
 
 }  // namespace

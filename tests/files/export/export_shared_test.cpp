@@ -10,7 +10,8 @@
 namespace espalier::exporter {
 namespace {
 
-std::vector<std::byte> tensor_bytes(const core::FileReader& file, const format::GgufTensor& tensor) {
+std::vector<std::byte> tensor_bytes(const core::FileReader& file,
+                                    const format::GgufTensor& tensor) {
   std::vector<std::byte> out(tensor.bytes);
   file.read(tensor.offset, out);
   return out;
@@ -21,9 +22,11 @@ TEST(ExportShared, AnF32GgufKeepsEveryTensor) {
   ESP_NEED_FILE(path);
   support::TempDir dir;
   const checkpoint::Checkpoint source = checkpoint::Checkpoint::open(path);
-  export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), dir.file("x.gguf"), {}, {});
+  export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), dir.file("x.gguf"), {},
+              {});
   const core::FileReader before(path), after(dir.file("x.gguf"));
-  const format::GgufHeader a = format::GgufHeader::read(before), b = format::GgufHeader::read(after);
+  const format::GgufHeader a = format::GgufHeader::read(before),
+                           b = format::GgufHeader::read(after);
   EXPECT_EQ(b.tensors().size(), 47u);
   int compared = 0;
   for (const format::GgufTensor& t : b.tensors()) {
@@ -33,7 +36,8 @@ TEST(ExportShared, AnF32GgufKeepsEveryTensor) {
     ++compared;
   }
   EXPECT_EQ(compared, 47);
-  for (const char* key : {"llama.attention.layer_norm_rms_epsilon", "llama.rope.dimension_count"}) EXPECT_EQ(a.real(key), b.real(key)) << key;
+  for (const char* key : {"llama.attention.layer_norm_rms_epsilon", "llama.rope.dimension_count"})
+    EXPECT_EQ(a.real(key), b.real(key)) << key;
   EXPECT_EQ(a.array("tokenizer.ggml.tokens").strings, b.array("tokenizer.ggml.tokens").strings);
   EXPECT_EQ(a.array("tokenizer.ggml.scores").numbers, b.array("tokenizer.ggml.scores").numbers);
 }

@@ -1,4 +1,5 @@
-// Exported files: their bytes as planned, their values back in the layout they came from, and what is refused.
+// Exported files: their bytes as planned, their values back in the layout they came from, and what
+// is refused.
 #include "export/export_gguf.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +33,8 @@ std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
   return "";
 }
 
-plan::QuantPlan mix(const Checkpoint& source, std::string_view name, const std::map<std::string, FormatId>& overrides = {}) {
+plan::QuantPlan mix(const Checkpoint& source, std::string_view name,
+                    const std::map<std::string, FormatId>& overrides = {}) {
   return plan::quant_plan(source.arch(), source.dims(), name, overrides);
 }
 
@@ -46,7 +48,8 @@ quant::Imatrix flat_imatrix(const Checkpoint& source, bool gram) {
     s.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
     if (gram) {
       std::vector<float> identity(static_cast<std::size_t>(t.cols * t.cols), 0.0f);
-      for (std::int64_t i = 0; i < t.cols; ++i) identity[static_cast<std::size_t>(i * (t.cols + 1))] = 1;
+      for (std::int64_t i = 0; i < t.cols; ++i)
+        identity[static_cast<std::size_t>(i * (t.cols + 1))] = 1;
       s.gram = std::make_shared<const std::vector<float>>(identity);
     }
     out.tensors[{t.spec->role, t.layer}] = s;
@@ -58,7 +61,8 @@ TEST(Export, HuggingFaceToGgufAndBackIsIdentical) {
   support::TempDir dir;
   for (const bool tied : {true, false}) {
     const support::TinyOptions options{.tied = tied};
-    const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file(tied ? "a" : "b"), options));
+    const Checkpoint source =
+        Checkpoint::open(support::write_tiny_llama(dir.file(tied ? "a" : "b"), options));
     const std::string path = dir.file("f32.gguf");
     const ExportResult result = export_gguf(source, mix(source, "f32"), path, {}, {});
     EXPECT_EQ(result.file_bytes, result.planned_bytes);
@@ -68,7 +72,8 @@ TEST(Export, HuggingFaceToGgufAndBackIsIdentical) {
     EXPECT_TRUE(text::same_vocabulary(back.tokenizer(), source.tokenizer()));
     int tensors = 0;
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
-      EXPECT_EQ(back.read(t.spec->role, t.layer), source.read(t.spec->role, t.layer)) << arch::gguf_name(t.spec->role, t.layer);
+      EXPECT_EQ(back.read(t.spec->role, t.layer), source.read(t.spec->role, t.layer))
+          << arch::gguf_name(t.spec->role, t.layer);
       ++tensors;
     }
     EXPECT_EQ(tensors, tied ? 2 + 2 * 9 : 3 + 2 * 9);
@@ -92,7 +97,8 @@ TEST(Export, HeaderSaysWhatIsInTheFile) {
   const std::string path = dir.file("q.gguf");
   ExportOptions options;
   options.provenance = {{"espalier.teacher.sha256", "abc"}, {"general.license", "apache-2.0"}};
-  const ExportResult result = export_gguf(source, mix(source, "q4_0", {{"token_embd", FormatId::q8_0}}), path, options, {});
+  const ExportResult result =
+      export_gguf(source, mix(source, "q4_0", {{"token_embd", FormatId::q8_0}}), path, options, {});
   const core::FileReader reader(path);
   const format::GgufHeader header = format::GgufHeader::read(reader);
   EXPECT_EQ(header.text("general.architecture"), "llama");
@@ -110,27 +116,38 @@ TEST(Export, HeaderSaysWhatIsInTheFile) {
   EXPECT_EQ(result.formats.at("q4_0").tensors, 14);
   EXPECT_EQ(result.formats.at("f32").tensors, 5);
   options.provenance = {{"tokenizer.ggml.model", "x"}};
-  refusal([&] { export_gguf(source, mix(source, "q4_0"), path, options, {}); }, core::ErrorKind::usage);
+  refusal([&] { export_gguf(source, mix(source, "q4_0"), path, options, {}); },
+          core::ErrorKind::usage);
 }
 
 TEST(Export, FileTypeOfMixes) {
   support::TempDir dir;
-  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .kv_groups = 4, .q_per_kv = 4, .ffn = 256}));
-  const std::map<std::string, std::uint32_t> expected = {{"f32", 0},  {"f16", 1},   {"bf16", 32},   {"q4_0", 2},    {"q4_1", 3},    {"q5_0", 8},   {"q5_1", 9},   {"q8_0", 7},
-                                                         {"q4_k", 14}, {"q5_k", 16}, {"q6_k", 18}, {"q2_0", 41}, {"q2_k", 10}, {"q3_k", 11}, {"iq4_nl", 25}, {"iq4_xs", 30}, {"q3_k_m", 12}, {"q4_k_m", 15}, {"q4_k_s", 14}, {"q5_k_m", 17}, {"q5_k_s", 16}};
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(
+      dir.file("m"), {.hidden = 256, .kv_groups = 4, .q_per_kv = 4, .ffn = 256}));
+  const std::map<std::string, std::uint32_t> expected = {
+      {"f32", 0},     {"f16", 1},     {"bf16", 32},   {"q4_0", 2},    {"q4_1", 3},
+      {"q5_0", 8},    {"q5_1", 9},    {"q8_0", 7},    {"q4_k", 14},   {"q5_k", 16},
+      {"q6_k", 18},   {"q2_0", 41},   {"q2_k", 10},   {"q3_k", 11},   {"iq4_nl", 25},
+      {"iq4_xs", 30}, {"q3_k_m", 12}, {"q4_k_m", 15}, {"q4_k_s", 14}, {"q5_k_m", 17},
+      {"q5_k_s", 16}};
   EXPECT_EQ(expected.size(), plan::mix_names().size());
-  for (const auto& [name, type] : expected) EXPECT_EQ(file_type(source, mix(source, name)), type) << name;
+  for (const auto& [name, type] : expected)
+    EXPECT_EQ(file_type(source, mix(source, name)), type) << name;
 }
 
 // Every mix, and every rounding of one mix of each kind (tests/files/quant rounds to every format).
 TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
   support::TempDir dir;
-  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 1, .q_per_kv = 16, .ffn = 256}));
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(
+      dir.file("m"), {.hidden = 256, .layers = 1, .kv_groups = 1, .q_per_kv = 16, .ffn = 256}));
   const quant::Imatrix imatrix = flat_imatrix(source, true);
   int files = 0;
   for (const std::string& name : plan::mix_names())
-    for (const quant::Rounding rounding : {quant::Rounding::nearest, quant::Rounding::imatrix, quant::Rounding::gptq}) {
-      if (rounding != quant::Rounding::nearest && name != "q2_0" && name != "q5_1" && name != "q4_k_m") continue;
+    for (const quant::Rounding rounding :
+         {quant::Rounding::nearest, quant::Rounding::imatrix, quant::Rounding::gptq}) {
+      if (rounding != quant::Rounding::nearest && name != "q2_0" && name != "q5_1" &&
+          name != "q4_k_m")
+        continue;
       ExportOptions options;
       options.rounding = rounding;
       options.imatrix = &imatrix;
@@ -146,7 +163,11 @@ TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
         error += (a[i] - b[i]) * (a[i] - b[i]);
         energy += a[i] * a[i];
       }
-      EXPECT_LT(error, (name == "q2_0" || name == "q2_k" ? 0.2 : name.starts_with("q3_k") ? 0.05 : 0.01) * energy) << name;  // normal weights: about 15 % with two bits, 0.7 % with four
+      EXPECT_LT(error, (name == "q2_0" || name == "q2_k" ? 0.2
+                        : name.starts_with("q3_k")       ? 0.05
+                                                         : 0.01) *
+                           energy)
+          << name;  // normal weights: about 15 % with two bits, 0.7 % with four
       ++files;
     }
   EXPECT_EQ(files, 21 + 2 * 3);
@@ -154,8 +175,10 @@ TEST(Export, EveryMixAndRoundingWritesWhatItPlanned) {
 
 TEST(Export, ScaledRopeWritesItsFactors) {
   support::TempDir dir;
-  const Checkpoint source = Checkpoint::open(
-      support::write_tiny_llama(dir.file("m"), {.rope_scaling = {.factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_positions = 64}}));
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(
+      dir.file("m"),
+      {.rope_scaling = {
+           .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_positions = 64}}));
   export_gguf(source, mix(source, "q8_0"), dir.file("x.gguf"), {}, {});
   const core::FileReader reader(dir.file("x.gguf"));
   const format::GgufHeader header = format::GgufHeader::read(reader);
@@ -185,17 +208,23 @@ TEST(Export, RefusesToWriteOverItsSource) {
   const std::string before = core::read_text_file(gguf);
   std::filesystem::create_symlink(gguf, dir.file("link.gguf"));
   for (const std::string& path : {gguf, dir.file("link.gguf"), dir.file("./m.gguf")})
-    refusal([&] { export_gguf(source, mix(source, "q8_0"), path, {}, {}); }, core::ErrorKind::usage);
+    refusal([&] { export_gguf(source, mix(source, "q8_0"), path, {}, {}); },
+            core::ErrorKind::usage);
   EXPECT_EQ(core::read_text_file(gguf), before);
   const std::string hf = support::write_tiny_llama(dir.file("hf"));
   const Checkpoint directory = Checkpoint::open(hf);
-  refusal([&] { export_gguf(directory, mix(directory, "q8_0"), hf + "/model.safetensors", {}, {}); }, core::ErrorKind::usage);
-  refusal([&] { export_gguf(directory, mix(directory, "q8_0"), hf, {}, {}); }, core::ErrorKind::usage);
+  refusal(
+      [&] { export_gguf(directory, mix(directory, "q8_0"), hf + "/model.safetensors", {}, {}); },
+      core::ErrorKind::usage);
+  refusal([&] { export_gguf(directory, mix(directory, "q8_0"), hf, {}, {}); },
+          core::ErrorKind::usage);
   export_gguf(directory, mix(directory, "q8_0"), hf + "/model.gguf", {}, {});
   EXPECT_TRUE(std::filesystem::exists(hf + "/model.gguf"));
-  export_gguf(directory, mix(directory, "q8_0"), dir.file("new/directory/x.gguf"), {}, {});  // is made
+  export_gguf(directory, mix(directory, "q8_0"), dir.file("new/directory/x.gguf"), {},
+              {});  // is made
   EXPECT_TRUE(std::filesystem::exists(dir.file("new/directory/x.gguf")));
-  EXPECT_THROW(export_gguf(directory, mix(directory, "q8_0"), hf + "/model.gguf/x.gguf", {}, {}), core::Error);
+  EXPECT_THROW(export_gguf(directory, mix(directory, "q8_0"), hf + "/model.gguf/x.gguf", {}, {}),
+               core::Error);
 }
 
 TEST(Export, AFailedExportLeavesThePreviousFile) {
@@ -203,7 +232,8 @@ TEST(Export, AFailedExportLeavesThePreviousFile) {
   const std::string hf = support::write_tiny_llama(dir.file("hf"));
   const std::string path = dir.file("x.gguf");
   core::write_text_file(path, "previous");
-  // A weight that is not a number, found in the middle of writing. The data of the safetensors file ends with the last tensor.
+  // A weight that is not a number, found in the middle of writing. The data of the safetensors file
+  // ends with the last tensor.
   {
     std::fstream file(hf + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
     const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -211,11 +241,13 @@ TEST(Export, AFailedExportLeavesThePreviousFile) {
     file.write(reinterpret_cast<const char*>(&nan), sizeof nan);
   }
   const Checkpoint source = Checkpoint::open(hf);
-  const std::string text = refusal([&] { export_gguf(source, mix(source, "q8_0"), path, {}, {}); }, core::ErrorKind::input);
+  const std::string text = refusal([&] { export_gguf(source, mix(source, "q8_0"), path, {}, {}); },
+                                   core::ErrorKind::input);
   EXPECT_NE(text.find("nan"), std::string::npos) << text;
   EXPECT_EQ(core::read_text_file(path), "previous");
   int files = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path())) ++files;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path()))
+    ++files;
   EXPECT_EQ(files, 2);
 }
 
@@ -230,11 +262,13 @@ TEST(Export, StatisticsAreCheckedBeforeWriting) {
   };
   refusal([&] { attempt(nullptr, quant::Rounding::imatrix); }, core::ErrorKind::usage);
   quant::Imatrix imatrix = flat_imatrix(source, false);
-  const std::string text = refusal([&] { attempt(&imatrix, quant::Rounding::gptq); }, core::ErrorKind::input);
+  const std::string text =
+      refusal([&] { attempt(&imatrix, quant::Rounding::gptq); }, core::ErrorKind::input);
   EXPECT_NE(text.find("blk.1.ffn_down.weight: no second moments"), std::string::npos) << text;
   imatrix.tensors.erase({Role::ffn_up, 1});
   imatrix.tensors.erase({Role::attn_v, 0});
-  const std::string missing = refusal([&] { attempt(&imatrix, quant::Rounding::imatrix); }, core::ErrorKind::input);
+  const std::string missing =
+      refusal([&] { attempt(&imatrix, quant::Rounding::imatrix); }, core::ErrorKind::input);
   EXPECT_NE(missing.find("blk.1.ffn_up.weight: no statistics"), std::string::npos) << missing;
   EXPECT_NE(missing.find("blk.0.attn_v.weight: no statistics"), std::string::npos) << missing;
   EXPECT_FALSE(std::filesystem::exists(dir.file("x.gguf")));

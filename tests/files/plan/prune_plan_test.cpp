@@ -22,15 +22,19 @@ Selection random_selection(core::Rng& rng, std::int64_t size) {
   Indices out;
   for (std::int64_t i = 0; i < size; ++i)
     if (rng.below(3) != 0) out.push_back(i);
-  if (out.empty()) out.push_back(static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(size))));
+  if (out.empty())
+    out.push_back(static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(size))));
   return out;
 }
 PrunePlan random_plan(core::Rng& rng, const arch::ModelDims& before) {
   PrunePlan plan;
-  plan.keep_layers = random_selection(rng, before.n_layers()).value_or(keep_all(before).keep_layers);
+  plan.keep_layers =
+      random_selection(rng, before.n_layers()).value_or(keep_all(before).keep_layers);
   for (const std::int64_t l : plan.keep_layers) {
     const arch::LayerDims& layer = before.layers[static_cast<std::size_t>(l)];
-    plan.layers.push_back({random_selection(rng, layer.kv_groups), random_selection(rng, layer.q_per_kv), random_selection(rng, layer.ffn)});
+    plan.layers.push_back({random_selection(rng, layer.kv_groups),
+                           random_selection(rng, layer.q_per_kv),
+                           random_selection(rng, layer.ffn)});
   }
   plan.hidden = random_selection(rng, before.hidden);
   plan.vocab = random_selection(rng, before.vocab);
@@ -73,7 +77,8 @@ TEST(PrunePlan, OneAfterAnotherIsTheCombined) {
 }
 
 TEST(PrunePlan, CombineRefusesAPlanForAnotherModel) {
-  const PrunePlan half{.keep_layers = {0, 2}, .layers = std::vector<LayerSelection>(2), .hidden = Indices{0, 1}};
+  const PrunePlan half{
+      .keep_layers = {0, 2}, .layers = std::vector<LayerSelection>(2), .hidden = Indices{0, 1}};
   EXPECT_THROW(combine(half, keep_all(dims())), core::Error);  // keeps layer 3 of 2
   PrunePlan second = keep_all(dims_after(half, dims()));
   second.hidden = Indices{2};
@@ -87,7 +92,8 @@ TEST(PrunePlan, JsonRoundTripsAndIsReadable) {
     plan.source_sha256 = "ab, cd";
     const std::string text = to_json(plan, support::llama(), dims());
     expect_equal(prune_plan_from_json(text, dims(), "plan.json"), plan);
-    EXPECT_EQ(Json::parse(text).at("parameters_after"), arch::parameters(support::llama(), dims_after(plan, dims())));
+    EXPECT_EQ(Json::parse(text).at("parameters_after"),
+              arch::parameters(support::llama(), dims_after(plan, dims())));
   }
   PrunePlan plan = keep_all(dims());
   plan.layers[1].ffn = Indices{0, 1, 2, 3, 7, 8, 10};
@@ -98,11 +104,14 @@ TEST(PrunePlan, JsonRoundTripsAndIsReadable) {
 }
 
 TEST(PrunePlan, ShortFormsAreRead) {
-  const PrunePlan plan = prune_plan_from_json(R"({"keep_layers": ["0-1", 3], "hidden": ["0-31"]})", dims(), "plan.json");
+  const PrunePlan plan = prune_plan_from_json(R"({"keep_layers": ["0-1", 3], "hidden": ["0-31"]})",
+                                              dims(), "plan.json");
   EXPECT_EQ(plan.keep_layers, (Indices{0, 1, 3}));
   EXPECT_EQ(plan.layers.size(), 3u);
   EXPECT_EQ(dims_after(plan, dims()).hidden, 32);
-  EXPECT_EQ(prune_plan_from_json(R"({"keep_layers": "all"})", dims(), "plan.json").keep_layers.size(), 4u);
+  EXPECT_EQ(
+      prune_plan_from_json(R"({"keep_layers": "all"})", dims(), "plan.json").keep_layers.size(),
+      4u);
 }
 
 TEST(PrunePlan, RefusesBrokenJsonNamingThePlace) {
@@ -124,15 +133,18 @@ TEST(PrunePlan, RefusesBrokenJsonNamingThePlace) {
       {R"({"keep_layers": [0], "layers": []})", "one entry for each of the 1"},
       {R"({"keep_layers": [0], "layers": [3]})", "layers[0]"},
       {R"({"keep_layers": [0], "layers": [{"ffn": [96]}]})", "layers[0].ffn: index 96"},
-      {R"({"keep_layers": [0], "layers": [{"q_per_kv": []}]})", "layer 0: q_per_kv: nothing is kept"},
-      {R"({"keep_layers": [0], "layers": [{"kv_group": [0]}]})", "unknown key \"layers[0].kv_group\""},
+      {R"({"keep_layers": [0], "layers": [{"q_per_kv": []}]})",
+       "layer 0: q_per_kv: nothing is kept"},
+      {R"({"keep_layers": [0], "layers": [{"kv_group": [0]}]})",
+       "unknown key \"layers[0].kv_group\""},
       {R"({"keep_layers": [0], "layers": [{"kv_groups": "none"}]})", "layers[0].kv_groups"},
       {R"({"keep_layers": [0], "hidden": [64]})", "hidden: index 64"},
       {R"({"keep_layers": [0], "heads": []})", "unknown key \"heads\""},
       {R"({"keep_layers": [0], "source_sha256": 3})", "source_sha256"},
   };
   ASSERT_EQ(std::size(broken), 23u);
-  const std::string deep = R"({"keep_layers": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  const std::string deep =
+      R"({"keep_layers": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_THROW(prune_plan_from_json(deep, dims(), "plan.json"), core::Error);
   for (const auto& [text, names] : broken) {
     try {
@@ -140,7 +152,8 @@ TEST(PrunePlan, RefusesBrokenJsonNamingThePlace) {
       ADD_FAILURE() << text << " was accepted";
     } catch (const core::Error& error) {
       EXPECT_EQ(error.kind(), core::ErrorKind::input) << text;
-      EXPECT_NE(std::string(error.what()).find(names), std::string::npos) << text << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find(names), std::string::npos)
+          << text << ": " << error.what();
       EXPECT_EQ(std::string(error.what()).find("plan.json:"), 0u) << error.what();
     }
   }
@@ -162,13 +175,19 @@ TEST(PruneTarget, SizesAsGiven) {
   EXPECT_EQ(after.n_layers(), 25);
   EXPECT_EQ(after.layers[0], (arch::LayerDims{3, 3, 1024}));
   // Embedding, final norm, and a layer: two norms, q and output, k and v, three FFN matrices.
-  EXPECT_EQ(arch::parameters(support::llama(), after), 49152 * 576 + 576 + 25 * (2 * 576 + 2 * 576 * 576 + 2 * 192 * 576 + 3 * 1024 * 576));
+  EXPECT_EQ(arch::parameters(support::llama(), after),
+            49152 * 576 + 576 + 25 * (2 * 576 + 2 * 576 * 576 + 2 * 192 * 576 + 3 * 1024 * 576));
   EXPECT_EQ(resolve({}, support::llama(), smol()), smol());
-  EXPECT_EQ(resolve({.hidden = 512, .kv_groups = 2, .q_per_kv = 1, .vocab = 40001}, support::llama(), smol()).layers[7], (arch::LayerDims{2, 1, 1536}));
+  EXPECT_EQ(resolve({.hidden = 512, .kv_groups = 2, .q_per_kv = 1, .vocab = 40001},
+                    support::llama(), smol())
+                .layers[7],
+            (arch::LayerDims{2, 1, 1536}));
 }
 
 TEST(PruneTarget, ParametersAreMetByFfnThenLayers) {
-  const auto parameters = [](const arch::ModelDims& d) { return arch::parameters(support::llama(), d); };
+  const auto parameters = [](const arch::ModelDims& d) {
+    return arch::parameters(support::llama(), d);
+  };
   for (std::int64_t limit = 50'000'000; limit <= 140'000'000; limit += 4'999'999) {
     const arch::ModelDims after = resolve({.parameters = limit}, support::llama(), smol());
     EXPECT_LE(parameters(after), limit);
@@ -189,8 +208,11 @@ TEST(PruneTarget, ParametersAreMetByFfnThenLayers) {
     }
   }
   EXPECT_EQ(resolve({.parameters = 134'515'008}, support::llama(), smol()), smol());
-  EXPECT_EQ(resolve({.ffn = 1024, .parameters = 94'700'000}, support::llama(), smol()).n_layers(), 25);
-  EXPECT_EQ(resolve({.layers = 25, .parameters = 94'700'000}, support::llama(), smol()).layers[0].ffn, 1024);
+  EXPECT_EQ(resolve({.ffn = 1024, .parameters = 94'700'000}, support::llama(), smol()).n_layers(),
+            25);
+  EXPECT_EQ(
+      resolve({.layers = 25, .parameters = 94'700'000}, support::llama(), smol()).layers[0].ffn,
+      1024);
 }
 
 TEST(PruneTarget, RefusesWithAHint) {
@@ -203,19 +225,29 @@ TEST(PruneTarget, RefusesWithAHint) {
     }
     return "accepted";
   };
-  EXPECT_NE(refusal({.ffn = 1000}, core::ErrorKind::unsupported).find("use 992 or 1024"), std::string::npos);
+  EXPECT_NE(refusal({.ffn = 1000}, core::ErrorKind::unsupported).find("use 992 or 1024"),
+            std::string::npos);
   EXPECT_NE(refusal({.ffn = 20}, core::ErrorKind::unsupported).find("use 32"), std::string::npos);
-  EXPECT_NE(refusal({.hidden = 500}, core::ErrorKind::unsupported).find("use 480 or 512"), std::string::npos);
+  EXPECT_NE(refusal({.hidden = 500}, core::ErrorKind::unsupported).find("use 480 or 512"),
+            std::string::npos);
   EXPECT_NE(refusal({.ffn = 2048}, core::ErrorKind::usage).find("only 1536"), std::string::npos);
   EXPECT_NE(refusal({.layers = 31}, core::ErrorKind::usage).find("only 30"), std::string::npos);
   EXPECT_NE(refusal({.layers = 0}, core::ErrorKind::usage).find("at least 1"), std::string::npos);
-  EXPECT_NE(refusal({.kv_groups = 4}, core::ErrorKind::usage).find("--kv-groups 4"), std::string::npos);
-  EXPECT_NE(refusal({.parameters = 20'000'000}, core::ErrorKind::unsupported).find("the smallest is"), std::string::npos);
-  EXPECT_NE(refusal({.layers = 30, .ffn = 1536, .parameters = 100'000'000}, core::ErrorKind::unsupported).find("the smallest is"), std::string::npos);
+  EXPECT_NE(refusal({.kv_groups = 4}, core::ErrorKind::usage).find("--kv-groups 4"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal({.parameters = 20'000'000}, core::ErrorKind::unsupported).find("the smallest is"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal({.layers = 30, .ffn = 1536, .parameters = 100'000'000}, core::ErrorKind::unsupported)
+          .find("the smallest is"),
+      std::string::npos);
   arch::ModelDims unequal = smol();
   unequal.layers[3].ffn = 512;
-  EXPECT_THROW(resolve({.layers = 3, .parameters = 100'000'000}, support::llama(), unequal), core::Error);
-  EXPECT_THROW(resolve({.parameters = 60'000'000}, support::llama(), unequal), core::Error);  // layers are not chosen from
+  EXPECT_THROW(resolve({.layers = 3, .parameters = 100'000'000}, support::llama(), unequal),
+               core::Error);
+  EXPECT_THROW(resolve({.parameters = 60'000'000}, support::llama(), unequal),
+               core::Error);  // layers are not chosen from
 }
 
 TEST(PruneTarget, LayersThatHaveLessKeepIt) {
@@ -229,17 +261,21 @@ TEST(PruneTarget, LayersThatHaveLessKeepIt) {
   EXPECT_EQ(after.layers[7], arch::LayerDims{});
   EXPECT_EQ(after.layers[9], (arch::LayerDims{1, 3, 1024}));
   EXPECT_EQ(smaller_layers({.ffn = 1024, .kv_groups = 2}, unequal),
-            (std::vector<std::string>{"ffn 1024: layers 3 have less and keep all of it", "kv_groups 2: layers 9 have less and keep all of it"}));
+            (std::vector<std::string>{"ffn 1024: layers 3 have less and keep all of it",
+                                      "kv_groups 2: layers 9 have less and keep all of it"}));
   EXPECT_TRUE(smaller_layers({.ffn = 1024, .kv_groups = 2}, smol()).empty());
   const arch::ModelDims fewer = resolve({.layers = 5, .ffn = 1024}, support::llama(), unequal);
   EXPECT_EQ(fewer.n_layers(), 5);
-  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer).size(), 30u);
-  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer)[29].ffn, 1024);
+  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer).size(),
+            30u);
+  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer)[29].ffn,
+            1024);
   const arch::ModelDims limited = resolve({.parameters = 110'000'000}, support::llama(), unequal);
   EXPECT_LE(arch::parameters(support::llama(), limited), 110'000'000);
   EXPECT_EQ(limited.layers[3].ffn, 512);
   const arch::ModelDims chosen = resolve({.parameters = 60'000'000}, support::llama(), smol());
-  EXPECT_EQ(resolve_layers({.parameters = 60'000'000}, support::llama(), smol(), chosen), std::vector<arch::LayerDims>(30, chosen.layers.front()));
+  EXPECT_EQ(resolve_layers({.parameters = 60'000'000}, support::llama(), smol(), chosen),
+            std::vector<arch::LayerDims>(30, chosen.layers.front()));
 }
 
 }  // namespace

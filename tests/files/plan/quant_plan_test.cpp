@@ -26,7 +26,8 @@ arch::ModelDims dims(std::int64_t hidden, std::int64_t ffn, std::int64_t layers,
   d.head_dim = 64;
   d.positions = 128;
   d.tied = tied;
-  d.layers.assign(static_cast<std::size_t>(layers), {.kv_groups = 2, .q_per_kv = hidden / 128, .ffn = ffn});
+  d.layers.assign(static_cast<std::size_t>(layers),
+                  {.kv_groups = 2, .q_per_kv = hidden / 128, .ffn = ffn});
   return d;
 }
 
@@ -43,7 +44,8 @@ std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
 
 std::int64_t padded_bytes(const arch::ModelDims& d, const QuantPlan& plan) {
   std::int64_t n = 0;
-  for (const arch::TensorRef& t : arch::tensors(llama(), d)) n += (tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
+  for (const arch::TensorRef& t : arch::tensors(llama(), d))
+    n += (tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
   return n;
 }
 
@@ -63,14 +65,17 @@ TEST(QuantPlan, AFormatNameIsAllMatrices) {
   EXPECT_LT(bits_per_weight(llama(), d, plan), 9.0);
 }
 
-// The layers that llama-quantize gives more bits, worked out by hand for 30 layers: a third in between the first and last eighth.
+// The layers that llama-quantize gives more bits, worked out by hand for 30 layers: a third in
+// between the first and last eighth.
 TEST(QuantPlan, MediumMixPromotesTheSameLayersAsLlamaQuantize) {
   const arch::ModelDims d = dims(256, 256, 30);
   const std::set<int> more = {0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29};
   const QuantPlan plan = quant_plan(llama(), d, "q4_k_m");
   for (int l = 0; l < 30; ++l) {
-    EXPECT_EQ(plan.format_of(Role::attn_v, l), more.count(l) ? FormatId::q6_k : FormatId::q4_k) << l;
-    EXPECT_EQ(plan.format_of(Role::ffn_down, l), more.count(l) ? FormatId::q6_k : FormatId::q4_k) << l;
+    EXPECT_EQ(plan.format_of(Role::attn_v, l), more.count(l) ? FormatId::q6_k : FormatId::q4_k)
+        << l;
+    EXPECT_EQ(plan.format_of(Role::ffn_down, l), more.count(l) ? FormatId::q6_k : FormatId::q4_k)
+        << l;
     EXPECT_EQ(plan.format_of(Role::ffn_up, l), FormatId::q4_k);
     EXPECT_EQ(plan.format_of(Role::attn_norm, l), FormatId::f32);
   }
@@ -103,47 +108,79 @@ TEST(QuantPlan, Q3KMPromotesEveryLayerAndTheFirstOnesMore) {
 TEST(QuantPlan, FusedMatricesAndTablesOfPositionsAsLlamaQuantizeHasThem) {
   arch::ModelDims d = dims(256, 256, 8);
   const arch::Arch& gpt2 = *arch::arch_by_name("gpt2");
-  for (const auto& [mix, fused] : std::map<std::string, FormatId>{
-           {"q3_k_m", FormatId::q4_k}, {"q4_k_m", FormatId::q5_k}, {"q4_k_s", FormatId::q4_k}, {"q5_k_m", FormatId::q6_k}, {"q5_k_s", FormatId::q5_k}, {"q8_0", FormatId::q8_0}}) {
+  for (const auto& [mix, fused] : std::map<std::string, FormatId>{{"q3_k_m", FormatId::q4_k},
+                                                                  {"q4_k_m", FormatId::q5_k},
+                                                                  {"q4_k_s", FormatId::q4_k},
+                                                                  {"q5_k_m", FormatId::q6_k},
+                                                                  {"q5_k_s", FormatId::q5_k},
+                                                                  {"q8_0", FormatId::q8_0}}) {
     const QuantPlan plan = quant_plan(gpt2, d, mix);
     for (int l = 0; l < 8; ++l) EXPECT_EQ(plan.format_of(Role::attn_qkv, l), fused) << mix;
     EXPECT_EQ(plan.format_of(Role::pos_embd, -1), FormatId::f32) << mix;
   }
   EXPECT_EQ(quant_plan(gpt2, d, "f16").format_of(Role::pos_embd, -1), FormatId::f16);
-  EXPECT_EQ(quant_plan(gpt2, d, "q8_0", {{"pos_embd", FormatId::q8_0}}).format_of(Role::pos_embd, -1), FormatId::q8_0);  // asked for by name
+  EXPECT_EQ(
+      quant_plan(gpt2, d, "q8_0", {{"pos_embd", FormatId::q8_0}}).format_of(Role::pos_embd, -1),
+      FormatId::q8_0);  // asked for by name
 }
 
 TEST(QuantPlan, EveryMixNameIsAccepted) {
   const std::vector<std::string> names = mix_names();
   EXPECT_EQ(names.size(), format::all_formats().size() + 5);
-  for (const std::string& name : names) EXPECT_EQ(quant_plan(llama(), dims(256, 512, 2), name).tensors.size(), 2u + 2 * 9) << name;
+  for (const std::string& name : names)
+    EXPECT_EQ(quant_plan(llama(), dims(256, 512, 2), name).tensors.size(), 2u + 2 * 9) << name;
 }
 
 TEST(QuantPlan, RefusalListsEveryTensorAndTheNearestSizes) {
-  const std::string text = refusal([] { quant_plan(llama(), dims(384, 100, 3), "q4_k_m"); }, core::ErrorKind::unsupported);
-  EXPECT_NE(text.find("attn_q of layers 0-2: row length 384 is not a multiple of 256"), std::string::npos) << text;
+  const std::string text = refusal([] { quant_plan(llama(), dims(384, 100, 3), "q4_k_m"); },
+                                   core::ErrorKind::unsupported);
+  EXPECT_NE(text.find("attn_q of layers 0-2: row length 384 is not a multiple of 256"),
+            std::string::npos)
+      << text;
   EXPECT_NE(text.find("nearest legal 256 and 512"), std::string::npos) << text;
-  EXPECT_NE(text.find("ffn_down of layers 0-1: row length 100 is not a multiple of 256 (q4_k), nearest legal 256\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("ffn_down of layer 2: row length 100 is not a multiple of 256 (q6_k)"), std::string::npos) << text;
+  EXPECT_NE(text.find("ffn_down of layers 0-1: row length 100 is not a multiple of 256 (q4_k), "
+                      "nearest legal 256\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("ffn_down of layer 2: row length 100 is not a multiple of 256 (q6_k)"),
+            std::string::npos)
+      << text;
   EXPECT_NE(text.find("token_embd: row length 384"), std::string::npos) << text;
   EXPECT_EQ(text.find("norm"), std::string::npos) << text;
-  const std::string small = refusal([] { quant_plan(llama(), dims(128, 100, 3), "q4_0"); }, core::ErrorKind::unsupported);
-  EXPECT_NE(small.find("ffn_down of layers 0-2: row length 100 is not a multiple of 32 (q4_0), nearest legal 96 and 128"), std::string::npos) << small;
+  const std::string small =
+      refusal([] { quant_plan(llama(), dims(128, 100, 3), "q4_0"); }, core::ErrorKind::unsupported);
+  EXPECT_NE(small.find("ffn_down of layers 0-2: row length 100 is not a multiple of 32 (q4_0), "
+                       "nearest legal 96 and 128"),
+            std::string::npos)
+      << small;
   EXPECT_EQ(small.find("attn_q"), std::string::npos) << small;
 }
 
 TEST(QuantPlan, OverridesByRoleAndLayer) {
   const arch::ModelDims d = dims(128, 96, 4);
-  const QuantPlan plan = quant_plan(llama(), d, "q4_0", {{"token_embd", FormatId::q8_0}, {"ffn_down", FormatId::q5_0}, {"ffn_down.2", FormatId::f16}});
+  const QuantPlan plan = quant_plan(llama(), d, "q4_0",
+                                    {{"token_embd", FormatId::q8_0},
+                                     {"ffn_down", FormatId::q5_0},
+                                     {"ffn_down.2", FormatId::f16}});
   EXPECT_EQ(plan.format_of(Role::token_embd, -1), FormatId::q8_0);
   EXPECT_EQ(plan.format_of(Role::ffn_down, 1), FormatId::q5_0);
   EXPECT_EQ(plan.format_of(Role::ffn_down, 2), FormatId::f16);
   EXPECT_EQ(plan.format_of(Role::ffn_up, 2), FormatId::q4_0);
-  EXPECT_NE(refusal([&] { quant_plan(llama(), d, "q4_0", {{"ffn_dwn", FormatId::q8_0}}); }, core::ErrorKind::usage).find("ffn_down"), std::string::npos);
-  EXPECT_NE(refusal([&] { quant_plan(llama(), d, "q4_0", {{"output", FormatId::q8_0}}); }, core::ErrorKind::usage).find("tied"), std::string::npos);
-  refusal([&] { quant_plan(llama(), d, "q4_0", {{"ffn_down.4", FormatId::q8_0}}); }, core::ErrorKind::usage);
-  refusal([&] { quant_plan(llama(), d, "q4_0", {{"attn_norm", FormatId::q8_0}}); }, core::ErrorKind::unsupported);
-  EXPECT_NE(refusal([&] { quant_plan(llama(), d, "q4_k_n"); }, core::ErrorKind::usage).find("q4_k_m"), std::string::npos);
+  EXPECT_NE(refusal([&] { quant_plan(llama(), d, "q4_0", {{"ffn_dwn", FormatId::q8_0}}); },
+                    core::ErrorKind::usage)
+                .find("ffn_down"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] { quant_plan(llama(), d, "q4_0", {{"output", FormatId::q8_0}}); },
+                    core::ErrorKind::usage)
+                .find("tied"),
+            std::string::npos);
+  refusal([&] { quant_plan(llama(), d, "q4_0", {{"ffn_down.4", FormatId::q8_0}}); },
+          core::ErrorKind::usage);
+  refusal([&] { quant_plan(llama(), d, "q4_0", {{"attn_norm", FormatId::q8_0}}); },
+          core::ErrorKind::unsupported);
+  EXPECT_NE(
+      refusal([&] { quant_plan(llama(), d, "q4_k_n"); }, core::ErrorKind::usage).find("q4_k_m"),
+      std::string::npos);
 }
 
 TEST(QuantPlan, JsonRoundTripsAndIsChecked) {
@@ -173,14 +210,17 @@ TEST(QuantPlan, JsonRoundTripsAndIsChecked) {
   EXPECT_THROW(quant_plan_from_json(text, llama(), dims(128, 96, 1), "plan.json"), core::Error);
 }
 
-std::vector<FormatChoice> random_choices(const arch::ModelDims& d, std::uint64_t seed, const std::vector<FormatId>& formats) {
+std::vector<FormatChoice> random_choices(const arch::ModelDims& d, std::uint64_t seed,
+                                         const std::vector<FormatId>& formats) {
   core::Rng rng(seed);
   std::vector<FormatChoice> choices;
   for (const arch::TensorRef& t : arch::tensors(llama(), d)) {
     if (t.is_vector) continue;
     FormatChoice c{t.spec->role, t.layer, formats, {}};
     const double sensitivity = std::exp(2 * rng.normal());
-    for (const FormatId f : formats) c.error.push_back(sensitivity * std::pow(4.0, -format::info(f).bits_per_weight()) * (0.5 + rng.uniform()));
+    for (const FormatId f : formats)
+      c.error.push_back(sensitivity * std::pow(4.0, -format::info(f).bits_per_weight()) *
+                        (0.5 + rng.uniform()));
     choices.push_back(std::move(c));
   }
   return choices;
@@ -200,7 +240,8 @@ TEST(Allocate, EqualsBruteForceOnSmallModels) {
   for (std::uint64_t seed = 0; seed < 12; ++seed) {
     const std::vector<FormatChoice> choices = random_choices(d, seed, formats);
     ASSERT_EQ(choices.size(), 8u);
-    const std::int64_t low = padded_bytes(d, quant_plan(llama(), d, "q4_0")), high = padded_bytes(d, quant_plan(llama(), d, "q8_0"));
+    const std::int64_t low = padded_bytes(d, quant_plan(llama(), d, "q4_0")),
+                       high = padded_bytes(d, quant_plan(llama(), d, "q8_0"));
     for (const double part : {0.0, 0.13, 0.4, 0.77}) {
       const auto budget = low + static_cast<std::int64_t>(part * static_cast<double>(high - low));
       double best = 1e300;
@@ -225,9 +266,12 @@ TEST(Allocate, EqualsBruteForceOnSmallModels) {
 
 TEST(Allocate, MonotoneInTheBudgetAndCloseToTheBound) {
   const arch::ModelDims d = dims(256, 480, 24);
-  const std::vector<FormatId> formats = {FormatId::q4_0, FormatId::q4_1, FormatId::q5_0, FormatId::q5_1, FormatId::q8_0, FormatId::q4_k, FormatId::q6_k};
+  const std::vector<FormatId> formats = {FormatId::q4_0, FormatId::q4_1, FormatId::q5_0,
+                                         FormatId::q5_1, FormatId::q8_0, FormatId::q4_k,
+                                         FormatId::q6_k};
   const std::vector<FormatChoice> choices = random_choices(d, 3, formats);
-  const std::int64_t low = padded_bytes(d, quant_plan(llama(), d, "q4_0")), high = padded_bytes(d, quant_plan(llama(), d, "q8_0"));
+  const std::int64_t low = padded_bytes(d, quant_plan(llama(), d, "q4_0")),
+                     high = padded_bytes(d, quant_plan(llama(), d, "q8_0"));
   double before = 1e300;
   for (int i = 0; i <= 20; ++i) {
     const std::int64_t budget = low + (high - low) * i / 20;
@@ -247,7 +291,8 @@ TEST(Allocate, TooSmallABudgetNamesTheSmallest) {
   const arch::ModelDims d = dims(128, 96, 2);
   const std::vector<FormatChoice> choices = random_choices(d, 1, {FormatId::q4_0, FormatId::q8_0});
   const std::int64_t low = padded_bytes(d, quant_plan(llama(), d, "q4_0"));
-  const std::string text = refusal([&] { allocate(llama(), d, choices, low - 1); }, core::ErrorKind::unsupported);
+  const std::string text =
+      refusal([&] { allocate(llama(), d, choices, low - 1); }, core::ErrorKind::unsupported);
   EXPECT_NE(text.find(std::to_string(low)), std::string::npos) << text;
   EXPECT_EQ(padded_bytes(d, allocate(llama(), d, choices, low)), low);
 }
@@ -257,7 +302,8 @@ TEST(Allocate, LeavesOutFormatsThatDoNotFit) {
   const std::vector<FormatChoice> choices = random_choices(d, 1, {FormatId::q4_k, FormatId::q8_0});
   const QuantPlan plan = allocate(llama(), d, choices, std::int64_t{1} << 30);
   EXPECT_EQ(plan.format_of(Role::attn_q, 0), FormatId::q8_0);
-  EXPECT_THROW(allocate(llama(), d, random_choices(d, 1, {FormatId::q4_k}), std::int64_t{1} << 30), core::Error);
+  EXPECT_THROW(allocate(llama(), d, random_choices(d, 1, {FormatId::q4_k}), std::int64_t{1} << 30),
+               core::Error);
 }
 
 }  // namespace

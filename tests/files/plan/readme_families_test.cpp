@@ -1,5 +1,6 @@
-// README's table of families, between two marks, says what the families' tables and refusals say and how many golden checkpoints judge each. With
-// ESPALIER_UPDATE=1 in the environment it is written anew.
+// README's table of families, between two marks, says what the families' tables and refusals say
+// and how many golden checkpoints judge each. With ESPALIER_UPDATE=1 in the environment it is
+// written anew.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -19,7 +20,9 @@ namespace {
 using arch::Arch;
 using arch::ModelDims;
 
-constexpr std::string_view kBegin = "<!-- families: written by tests/files/plan/readme_families_test.cpp -->\n", kEnd = "<!-- end of families -->\n";
+constexpr std::string_view
+    kBegin = "<!-- families: written by tests/files/plan/readme_families_test.cpp -->\n",
+    kEnd = "<!-- end of families -->\n";
 
 // The GGUF architecture; empty: refused.
 std::string_view gguf_of(const Arch& a, const ModelDims& d) {
@@ -30,7 +33,9 @@ std::string_view gguf_of(const Arch& a, const ModelDims& d) {
     return {};
   }
 }
-bool leaves(const Arch& a, const ModelDims& d) { return !gguf_of(a, d).empty() && checkpoint::has_hf_form(a, d); }
+bool leaves(const Arch& a, const ModelDims& d) {
+  return !gguf_of(a, d).empty() && checkpoint::has_hf_form(a, d);
+}
 bool leaves(const Arch& a, const char* cut) { return leaves(a, support::cut_by(a, cut)); }
 
 std::string joined(const std::vector<std::string>& parts) {
@@ -39,11 +44,15 @@ std::string joined(const std::vector<std::string>& parts) {
   return out;
 }
 
-std::string family(const Arch& a) { return "`" + std::string(a.name) + "`" + (a.models.empty() ? "" : " (" + std::string(a.models) + ")"); }
+std::string family(const Arch& a) {
+  return "`" + std::string(a.name) + "`" +
+         (a.models.empty() ? "" : " (" + std::string(a.models) + ")");
+}
 
 // "in, out" is what the golden checkpoints prove.
 std::string hugging_face(const Arch& a) {
-  return std::string("in, out") + (checkpoint::carries_code(a, support::whole(a)) ? ", with `trust_remote_code`" : "");
+  return std::string("in, out") +
+         (checkpoint::carries_code(a, support::whole(a)) ? ", with `trust_remote_code`" : "");
 }
 
 // What models of the family may have, and the GGUF has no place for.
@@ -58,22 +67,29 @@ std::vector<std::string> without_gguf(const Arch& a) {
     d.window = d.positions / 2;
     for (arch::LayerDims& l : d.layers) l.local = true;
   });
-  probe("biases beyond those of q, k, v", arch::has_optional(a, arch::Present::output_bias) || arch::has_optional(a, arch::Present::mlp_bias), [&](ModelDims& d) {
-    d.attention_bias = arch::has_optional(a, arch::Present::attention_bias);
-    d.output_bias = arch::has_optional(a, arch::Present::output_bias);
-    d.mlp_bias = arch::has_optional(a, arch::Present::mlp_bias);
-  });
+  probe("biases beyond those of q, k, v",
+        arch::has_optional(a, arch::Present::output_bias) ||
+            arch::has_optional(a, arch::Present::mlp_bias),
+        [&](ModelDims& d) {
+          d.attention_bias = arch::has_optional(a, arch::Present::attention_bias);
+          d.output_bias = arch::has_optional(a, arch::Present::output_bias);
+          d.mlp_bias = arch::has_optional(a, arch::Present::mlp_bias);
+        });
   probe("tied embeddings", true, [](ModelDims& d) { d.tied = true; });
   probe("an output matrix", true, [](ModelDims& d) { d.tied = false; });
-  const bool other_positions = arch::learned_positions(a) || a.long_rope || (a.unequal_layers && !a.absent_blocks);
-  probe("Llama 3's scaling of positions", !other_positions, [](ModelDims& d) { d.rope_scaling.factor = 8; });
+  const bool other_positions =
+      arch::learned_positions(a) || a.long_rope || (a.unequal_layers && !a.absent_blocks);
+  probe("Llama 3's scaling of positions", !other_positions,
+        [](ModelDims& d) { d.rope_scaling.factor = 8; });
   return out;
 }
 
 std::string gguf(const Arch& a) {
-  const std::string_view native = gguf_of(a, support::whole(a)), thin = gguf_of(a, support::cut_by(a, "hidden"));
+  const std::string_view native = gguf_of(a, support::whole(a)),
+                         thin = gguf_of(a, support::cut_by(a, "hidden"));
   std::string out = (a.name == native ? "`" : "as `") + std::string(native) + "`";
-  if (!thin.empty() && thin != native) out += ", or `" + std::string(thin) + "` where heads x head_dim is not hidden";
+  if (!thin.empty() && thin != native)
+    out += ", or `" + std::string(thin) + "` where heads x head_dim is not hidden";
   const std::vector<std::string> no = without_gguf(a);
   return out + (no.empty() ? "" : "; not with " + joined(no));
 }
@@ -89,7 +105,9 @@ std::string prunes(const Arch& a) {
     EXPECT_TRUE(leaves(a, d)) << a.name;
     more.push_back("layers in whole periods of " + std::to_string(a.no_rope_period));
   }
-  if (!leaves(a, "kv_groups") && !leaves(a, "hidden") && leaves(a, "hidden and kv_groups in proportion")) more.emplace_back("kv_groups with hidden in proportion");
+  if (!leaves(a, "kv_groups") && !leaves(a, "hidden") &&
+      leaves(a, "hidden and kv_groups in proportion"))
+    more.emplace_back("kv_groups with hidden in proportion");
   if (leaves(a, "ffn of one layer")) more.emplace_back("each layer its own");
   return joined(axes) + (more.empty() ? "" : "; " + joined(more));
 }
@@ -97,11 +115,15 @@ std::string prunes(const Arch& a) {
 std::string table() {
   std::map<std::string_view, int> golden;
   for (const char* name : support::kGoldenModels)
-    ++golden[checkpoint::Checkpoint::open(support::golden_model(name).directory + "/config.json", /*need_tensors=*/false).arch().name];
+    ++golden[checkpoint::Checkpoint::open(support::golden_model(name).directory + "/config.json",
+                                          /*need_tensors=*/false)
+                 .arch()
+                 .name];
   std::ostringstream out;
   out << "| family | Hugging Face | GGUF | prunes | judged by |\n|---|---|---|---|---|\n";
   for (const Arch* a : arch::all_archs())
-    out << "| " << family(*a) << " | " << hugging_face(*a) << " | " << gguf(*a) << " | " << prunes(*a) << " | " << golden[a->name] << " checkpoints |\n";
+    out << "| " << family(*a) << " | " << hugging_face(*a) << " | " << gguf(*a) << " | "
+        << prunes(*a) << " | " << golden[a->name] << " checkpoints |\n";
   return out.str();
 }
 
@@ -109,14 +131,16 @@ TEST(ReadmeFamilies, TheTableIsTrue) {
   const std::string path = std::string(ESPALIER_SOURCE_DIR) + "/README.md", now = table();
   std::string text = core::read_text_file(path);
   const std::size_t mark = text.find(kBegin), end = text.find(kEnd);
-  ASSERT_TRUE(mark != std::string::npos && end != std::string::npos && mark < end) << path << ": the marks " << kBegin << "and " << kEnd << " are not there";
+  ASSERT_TRUE(mark != std::string::npos && end != std::string::npos && mark < end)
+      << path << ": the marks " << kBegin << "and " << kEnd << " are not there";
   const std::size_t begin = mark + kBegin.size();
   if (std::getenv("ESPALIER_UPDATE") != nullptr) {
     text.replace(begin, end - begin, now);
     core::write_text_file(path, text);
     return;
   }
-  EXPECT_EQ(text.substr(begin, end - begin), now) << "run this test with ESPALIER_UPDATE=1 and look at what changed";
+  EXPECT_EQ(text.substr(begin, end - begin), now)
+      << "run this test with ESPALIER_UPDATE=1 and look at what changed";
 }
 
 }  // namespace

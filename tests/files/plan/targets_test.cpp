@@ -1,4 +1,5 @@
-// docs/targets.md, the matrix (family, what is cut, reader), says what the tool does. With ESPALIER_UPDATE=1 in the environment it is written anew.
+// docs/targets.md, the matrix (family, what is cut, reader), says what the tool does. With
+// ESPALIER_UPDATE=1 in the environment it is written anew.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -19,7 +20,8 @@ using support::Cut;
 using support::cuts;
 using support::whole;
 
-std::string outcome(const Arch& a, const std::function<const Arch&()>& target, std::string_view native, std::string_view Arch::* name) {
+std::string outcome(const Arch& a, const std::function<const Arch&()>& target,
+                    std::string_view native, std::string_view Arch::* name) {
   static_cast<void>(a);
   try {
     const std::string_view found = target().*name;
@@ -33,8 +35,10 @@ std::string outcome(const Arch& a, const std::function<const Arch&()>& target, s
 std::string matrix() {
   std::ostringstream out;
   out << "# What a model is still read as when it is cut\n\n"
-         "Each cell: stock llama.cpp reading the GGUF / transformers reading the directory. `yes`: as the family it was. `as X`: leaves as architecture X, which\n"
-         "computes the same. `refused`: the tool says why before anything is computed. `tests/files/plan/targets_test.cpp` writes this table and fails when it is not true.\n\n"
+         "Each cell: stock llama.cpp reading the GGUF / transformers reading the directory. `yes`: "
+         "as the family it was. `as X`: leaves as architecture X, which\n"
+         "computes the same. `refused`: the tool says why before anything is computed. "
+         "`tests/files/plan/targets_test.cpp` writes this table and fails when it is not true.\n\n"
          "| cut |";
   for (const Arch* a : arch::all_archs()) out << " " << a->name << " |";
   out << "\n|---|";
@@ -45,8 +49,15 @@ std::string matrix() {
     for (const Arch* a : arch::all_archs()) {
       ModelDims d = whole(*a);
       cut.apply(d);
-      out << " " << outcome(*a, [&]() -> const Arch& { return arch::gguf_target(*a, d); }, a->gguf, &Arch::gguf) << " / "
-          << outcome(*a, [&]() -> const Arch& { return checkpoint::hf_target(*a, d); }, a->hf_model_type, &Arch::hf_model_type) << " |";
+      out << " "
+          << outcome(
+                 *a, [&]() -> const Arch& { return arch::gguf_target(*a, d); }, a->gguf,
+                 &Arch::gguf)
+          << " / "
+          << outcome(
+                 *a, [&]() -> const Arch& { return checkpoint::hf_target(*a, d); },
+                 a->hf_model_type, &Arch::hf_model_type)
+          << " |";
     }
     out << "\n";
   }
@@ -56,7 +67,8 @@ std::string matrix() {
 TEST(Targets, TheMatrixInTheDocumentsIsTrue) {
   const std::string path = std::string(ESPALIER_SOURCE_DIR) + "/docs/targets.md", now = matrix();
   if (std::getenv("ESPALIER_UPDATE") != nullptr) core::write_text_file(path, now);
-  EXPECT_EQ(core::read_text_file(path), now) << "run this test with ESPALIER_UPDATE=1 and look at what changed";
+  EXPECT_EQ(core::read_text_file(path), now)
+      << "run this test with ESPALIER_UPDATE=1 and look at what changed";
 }
 
 TEST(Targets, EveryFamilyLeavesWholeAndWithNarrowerFfns) {

@@ -1,4 +1,5 @@
-// Grids against the formats' own decoders, rounding methods against each other, imatrix files and their refusals.
+// Grids against the formats' own decoders, rounding methods against each other, imatrix files and
+// their refusals.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -19,18 +20,21 @@ namespace {
 
 using format::FormatId;
 
-constexpr FormatId kBlockFormats[] = {FormatId::q2_0, FormatId::q4_0, FormatId::q4_1, FormatId::q5_0, FormatId::q5_1,
-                                      FormatId::q8_0, FormatId::q2_k, FormatId::q3_k, FormatId::q4_k, FormatId::q5_k, FormatId::q6_k,
-                                      FormatId::iq4_nl, FormatId::iq4_xs};
+constexpr FormatId kBlockFormats[] = {
+    FormatId::q2_0, FormatId::q4_0,   FormatId::q4_1,  FormatId::q5_0, FormatId::q5_1,
+    FormatId::q8_0, FormatId::q2_k,   FormatId::q3_k,  FormatId::q4_k, FormatId::q5_k,
+    FormatId::q6_k, FormatId::iq4_nl, FormatId::iq4_xs};
 
 std::vector<float> random_matrix(std::int64_t n, std::uint64_t seed, double scale = 0.05) {
   core::Rng rng(seed);
   std::vector<float> out;
-  for (std::int64_t i = 0; i < n; ++i) out.push_back(static_cast<float>(scale * rng.normal() * (rng.uniform() < 0.02 ? 5 : 1)));
+  for (std::int64_t i = 0; i < n; ++i)
+    out.push_back(static_cast<float>(scale * rng.normal() * (rng.uniform() < 0.02 ? 5 : 1)));
   return out;
 }
 
-// Inputs that share a few strong directions, as activations do; channel sizes differ by two orders of magnitude.
+// Inputs that share a few strong directions, as activations do; channel sizes differ by two orders
+// of magnitude.
 TensorStatistics correlated(std::int64_t cols, std::uint64_t seed, std::int64_t tokens = 600) {
   core::Rng rng(seed, 1);
   const int factors = 12;
@@ -43,23 +47,29 @@ TensorStatistics correlated(std::int64_t cols, std::uint64_t seed, std::int64_t 
     for (double& v : f) v = rng.normal();
     for (std::int64_t c = 0; c < cols; ++c) {
       double v = 0.5 * rng.normal();
-      for (int k = 0; k < factors; ++k) v += loading[static_cast<std::size_t>(c * factors + k)] * f[static_cast<std::size_t>(k)] / 3;
+      for (int k = 0; k < factors; ++k)
+        v +=
+            loading[static_cast<std::size_t>(c * factors + k)] * f[static_cast<std::size_t>(k)] / 3;
       x[static_cast<std::size_t>(c)] = v * size[static_cast<std::size_t>(c)];
     }
     for (std::int64_t a = 0; a < cols; ++a)
       for (std::int64_t b = 0; b < cols; ++b)
-        gram[static_cast<std::size_t>(a * cols + b)] += static_cast<float>(x[static_cast<std::size_t>(a)] * x[static_cast<std::size_t>(b)]);
+        gram[static_cast<std::size_t>(a * cols + b)] +=
+            static_cast<float>(x[static_cast<std::size_t>(a)] * x[static_cast<std::size_t>(b)]);
   }
   TensorStatistics out;
   out.tokens = static_cast<double>(tokens);
-  for (std::int64_t c = 0; c < cols; ++c) out.sum_squares.push_back(static_cast<double>(gram[static_cast<std::size_t>(c * cols + c)]));
+  for (std::int64_t c = 0; c < cols; ++c)
+    out.sum_squares.push_back(static_cast<double>(gram[static_cast<std::size_t>(c * cols + c)]));
   out.gram = std::make_shared<const std::vector<float>>(std::move(gram));
   return out;
 }
 
-double error_of(const std::vector<float>& w, std::int64_t rows, std::int64_t cols, FormatId f, Rounding rounding, const TensorStatistics& s,
-                core::ThreadPool& pool) {
-  return output_error(w, decode_matrix(round_matrix(w, rows, cols, f, rounding, &s, pool), rows, cols, f), rows, cols, s);
+double error_of(const std::vector<float>& w, std::int64_t rows, std::int64_t cols, FormatId f,
+                Rounding rounding, const TensorStatistics& s, core::ThreadPool& pool) {
+  return output_error(
+      w, decode_matrix(round_matrix(w, rows, cols, f, rounding, &s, pool), rows, cols, f), rows,
+      cols, s);
 }
 
 std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
@@ -94,20 +104,24 @@ TEST(Grid, PackedBytesDecodeToTheValuesOfTheSweep) {
   for (const FormatId f : kBlockFormats) {
     const Grid& grid = *grid_of(f);
     for (int round = 0; round < 40; ++round) {
-      const std::vector<float> x = random_matrix(grid.block, 100 + static_cast<std::uint64_t>(round), round % 5 == 0 ? 30.0 : 0.03);
+      const std::vector<float> x = random_matrix(
+          grid.block, 100 + static_cast<std::uint64_t>(round), round % 5 == 0 ? 30.0 : 0.03);
       const std::vector<float> weight(static_cast<std::size_t>(grid.block), 1.0f);
       GridBlock block;
       begin_block(grid, x.data(), weight.data(), block);
       std::vector<float> expected;
       for (int s = 0; s < grid.block / grid.sub; ++s) {
         SubScale candidates[kMaxCandidates];
-        const int n = scale_candidates(grid, block, x.data() + s * grid.sub, weight.data(), candidates);
+        const int n =
+            scale_candidates(grid, block, x.data() + s * grid.sub, weight.data(), candidates);
         ASSERT_GE(n, 1);
         ASSERT_LE(n, kMaxCandidates);
         block.sub[s] = candidates[rng.below(static_cast<std::uint64_t>(n))];
         for (int i = 0; i < grid.sub; ++i) {
-          const int level = grid.codebook ? format::kCodebook4[rng.below(16)]
-                                          : grid.low + static_cast<int>(rng.below(static_cast<std::uint64_t>(grid.high - grid.low + 1)));
+          const int level =
+              grid.codebook ? format::kCodebook4[rng.below(16)]
+                            : grid.low + static_cast<int>(rng.below(
+                                             static_cast<std::uint64_t>(grid.high - grid.low + 1)));
           block.level[s * grid.sub + i] = static_cast<std::int8_t>(level);
           expected.push_back(grid_value(block.sub[s], level));
         }
@@ -115,7 +129,9 @@ TEST(Grid, PackedBytesDecodeToTheValuesOfTheSweep) {
       std::vector<std::byte> bytes(static_cast<std::size_t>(format::info(f).block_bytes));
       pack_block(grid, block, bytes.data());
       const std::vector<float> decoded = decode_matrix(bytes, 1, grid.block, f);
-      for (int i = 0; i < grid.block; ++i) ASSERT_EQ(decoded[static_cast<std::size_t>(i)], expected[static_cast<std::size_t>(i)]) << format::info(f).name << " " << i;
+      for (int i = 0; i < grid.block; ++i)
+        ASSERT_EQ(decoded[static_cast<std::size_t>(i)], expected[static_cast<std::size_t>(i)])
+            << format::info(f).name << " " << i;
     }
   }
 }
@@ -149,7 +165,8 @@ TEST(Rounding, NearestIsTheFormatsOwnEncoder) {
 
 TEST(Rounding, OutputErrorIsThatOfTheOutputs) {
   const std::int64_t rows = 3, cols = 4;
-  const std::vector<float> w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, q = {1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 13, 12};
+  const std::vector<float> w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
+                           q = {1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 13, 12};
   const float tokens[2][4] = {{1, -1, 2, 3}, {0.5f, 1, 1, -2}};
   std::vector<float> gram(16, 0.0f);
   double expected = 0;
@@ -158,7 +175,10 @@ TEST(Rounding, OutputErrorIsThatOfTheOutputs) {
       for (int b = 0; b < 4; ++b) gram[static_cast<std::size_t>(a * 4 + b)] += x[a] * x[b];
     for (int r = 0; r < rows; ++r) {
       double y = 0;
-      for (int c = 0; c < cols; ++c) y += (w[static_cast<std::size_t>(r * cols + c)] - q[static_cast<std::size_t>(r * cols + c)]) * x[c];
+      for (int c = 0; c < cols; ++c)
+        y += (w[static_cast<std::size_t>(r * cols + c)] -
+              q[static_cast<std::size_t>(r * cols + c)]) *
+             x[c];
       expected += y * y / 2;
     }
   }
@@ -178,7 +198,8 @@ TEST(Rounding, GptqBeatsImatrixBeatsNearestOnCorrelatedInputs) {
   const std::vector<float> w = random_matrix(rows * cols, 2);
   const TensorStatistics s = correlated(cols, 3, 300);
   for (const FormatId f : kBlockFormats) {
-    const double nearest = error_of(w, rows, cols, f, Rounding::nearest, s, pool), imatrix = error_of(w, rows, cols, f, Rounding::imatrix, s, pool),
+    const double nearest = error_of(w, rows, cols, f, Rounding::nearest, s, pool),
+                 imatrix = error_of(w, rows, cols, f, Rounding::imatrix, s, pool),
                  gptq = error_of(w, rows, cols, f, Rounding::gptq, s, pool);
     EXPECT_LE(imatrix, 1.01 * nearest) << format::info(f).name;
     EXPECT_LT(gptq, 0.6 * imatrix) << format::info(f).name;
@@ -191,22 +212,28 @@ TEST(Rounding, ThreadsDoNotChangeTheBytes) {
   const TensorStatistics s = correlated(cols, 5, 300);
   core::ThreadPool one(1), five(5);
   for (const Rounding rounding : {Rounding::nearest, Rounding::imatrix, Rounding::gptq})
-    for (const FormatId f : {FormatId::q2_0, FormatId::q4_0, FormatId::q5_1, FormatId::q4_k, FormatId::q6_k})
-      EXPECT_EQ(round_matrix(w, rows, cols, f, rounding, &s, one), round_matrix(w, rows, cols, f, rounding, &s, five)) << rounding_name(rounding);
+    for (const FormatId f :
+         {FormatId::q2_0, FormatId::q4_0, FormatId::q5_1, FormatId::q4_k, FormatId::q6_k})
+      EXPECT_EQ(round_matrix(w, rows, cols, f, rounding, &s, one),
+                round_matrix(w, rows, cols, f, rounding, &s, five))
+          << rounding_name(rounding);
 }
 
-// Rows are independent: whole chunks of rows rounded by themselves give the same bytes (the exporter rounds in pieces).
+// Rows are independent: whole chunks of rows rounded by themselves give the same bytes (the
+// exporter rounds in pieces).
 TEST(Rounding, PiecesOfRowsGiveTheSameBytes) {
   const std::int64_t rows = 2 * kRowChunk + 6, cols = 96;
   const std::vector<float> w = random_matrix(rows * cols, 6);
   const TensorStatistics s = correlated(cols, 7, 300);
   core::ThreadPool pool(2);
-  const std::vector<std::byte> whole = round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &s, pool);
+  const std::vector<std::byte> whole =
+      round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &s, pool);
   std::vector<std::byte> pieces;
   for (std::int64_t begin = 0; begin < rows; begin += kRowChunk) {
     const std::int64_t n = std::min(kRowChunk, rows - begin);
-    const auto part = round_matrix(std::span(w).subspan(static_cast<std::size_t>(begin * cols), static_cast<std::size_t>(n * cols)), n, cols,
-                                   FormatId::q4_0, Rounding::gptq, &s, pool);
+    const auto part = round_matrix(std::span(w).subspan(static_cast<std::size_t>(begin * cols),
+                                                        static_cast<std::size_t>(n * cols)),
+                                   n, cols, FormatId::q4_0, Rounding::gptq, &s, pool);
     pieces.insert(pieces.end(), part.begin(), part.end());
   }
   EXPECT_EQ(whole, pieces);
@@ -217,26 +244,36 @@ TEST(Rounding, OddSizesAndDeadInputsStayFinite) {
   for (const std::int64_t cols : {32, 96, 160, 256})
     for (const std::int64_t rows : {1, 3, 33}) {
       std::vector<float> w = random_matrix(rows * cols, 8);
-      for (std::int64_t c = 0; c < 32; ++c) w[static_cast<std::size_t>(c)] = 0;  // one block of zeros
+      for (std::int64_t c = 0; c < 32; ++c)
+        w[static_cast<std::size_t>(c)] = 0;  // one block of zeros
       TensorStatistics s = correlated(cols, 9, 200);
       std::vector<float> gram = *s.gram;
       for (std::int64_t c = 0; c < cols; c += 3)  // channels that were always zero
-        for (std::int64_t k = 0; k < cols; ++k) gram[static_cast<std::size_t>(c * cols + k)] = gram[static_cast<std::size_t>(k * cols + c)] = 0;
+        for (std::int64_t k = 0; k < cols; ++k)
+          gram[static_cast<std::size_t>(c * cols + k)] =
+              gram[static_cast<std::size_t>(k * cols + c)] = 0;
       for (std::int64_t c = 0; c < cols; c += 3) s.sum_squares[static_cast<std::size_t>(c)] = 0;
       s.gram = std::make_shared<const std::vector<float>>(gram);
       TensorStatistics dead;
       dead.tokens = 10;
       dead.sum_squares.assign(static_cast<std::size_t>(cols), 0.0);
-      dead.gram = std::make_shared<const std::vector<float>>(static_cast<std::size_t>(cols * cols), 0.0f);
+      dead.gram =
+          std::make_shared<const std::vector<float>>(static_cast<std::size_t>(cols * cols), 0.0f);
       for (const FormatId f : kBlockFormats) {
         if (cols % format::info(f).block != 0) continue;
         for (const TensorStatistics* t : {&s, &dead})
-          for (const float v : decode_matrix(round_matrix(w, rows, cols, f, Rounding::gptq, t, pool), rows, cols, f))
+          for (const float v : decode_matrix(
+                   round_matrix(w, rows, cols, f, Rounding::gptq, t, pool), rows, cols, f))
             ASSERT_LT(std::abs(v), 2.0f) << format::info(f).name;
       }
-      // Without any input all that is left is the weights' own error, which must stay that of nearest rounding or better.
-      const std::vector<float> gptq = decode_matrix(round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &dead, pool), rows, cols, FormatId::q4_0);
-      const std::vector<float> near = decode_matrix(round_matrix(w, rows, cols, FormatId::q4_0, Rounding::nearest, nullptr, pool), rows, cols, FormatId::q4_0);
+      // Without any input all that is left is the weights' own error, which must stay that of
+      // nearest rounding or better.
+      const std::vector<float> gptq =
+          decode_matrix(round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &dead, pool),
+                        rows, cols, FormatId::q4_0);
+      const std::vector<float> near = decode_matrix(
+          round_matrix(w, rows, cols, FormatId::q4_0, Rounding::nearest, nullptr, pool), rows, cols,
+          FormatId::q4_0);
       double eg = 0, en = 0;
       for (std::size_t i = 0; i < w.size(); ++i) {
         eg += std::pow(w[i] - gptq[i], 2);
@@ -252,7 +289,9 @@ TEST(Rounding, HugeAndTinyWeights) {
   for (const double scale : {1e-30, 1e-9, 1e4, 1e30}) {
     const std::vector<float> w = random_matrix(256 * 2, 12, scale);
     for (const FormatId f : kBlockFormats)
-      for (const float v : decode_matrix(round_matrix(w, 2, 256, f, Rounding::gptq, &s, pool), 2, 256, f)) ASSERT_TRUE(std::isfinite(v)) << format::info(f).name << scale;
+      for (const float v :
+           decode_matrix(round_matrix(w, 2, 256, f, Rounding::gptq, &s, pool), 2, 256, f))
+        ASSERT_TRUE(std::isfinite(v)) << format::info(f).name << scale;
   }
 }
 
@@ -260,16 +299,31 @@ TEST(Rounding, Refusals) {
   core::ThreadPool pool(1);
   std::vector<float> w(64, 0.5f);
   TensorStatistics s = correlated(32, 1, 100);
-  EXPECT_NE(refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, Rounding::imatrix, nullptr, pool); }, core::ErrorKind::usage).find("statistics"), std::string::npos);
-  refusal([&] { round_matrix(w, 2, 32, FormatId::q4_k, Rounding::nearest, nullptr, pool); }, core::ErrorKind::unsupported);
-  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, Rounding::gptq, &s, pool); }, core::ErrorKind::input);
-  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, Rounding::imatrix, &s, pool); }, core::ErrorKind::input);
+  EXPECT_NE(
+      refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, Rounding::imatrix, nullptr, pool); },
+              core::ErrorKind::usage)
+          .find("statistics"),
+      std::string::npos);
+  refusal([&] { round_matrix(w, 2, 32, FormatId::q4_k, Rounding::nearest, nullptr, pool); },
+          core::ErrorKind::unsupported);
+  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, Rounding::gptq, &s, pool); },
+          core::ErrorKind::input);
+  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, Rounding::imatrix, &s, pool); },
+          core::ErrorKind::input);
   s.gram = nullptr;
-  EXPECT_NE(refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, Rounding::gptq, &s, pool); }, core::ErrorKind::usage).find("--gram"), std::string::npos);
+  EXPECT_NE(refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, Rounding::gptq, &s, pool); },
+                    core::ErrorKind::usage)
+                .find("--gram"),
+            std::string::npos);
   w[33] = std::nanf("");
-  EXPECT_NE(refusal([&] { round_matrix(w, 2, 32, FormatId::q8_0, Rounding::nearest, nullptr, pool); }, core::ErrorKind::input).find("[1, 1]"), std::string::npos);
+  EXPECT_NE(
+      refusal([&] { round_matrix(w, 2, 32, FormatId::q8_0, Rounding::nearest, nullptr, pool); },
+              core::ErrorKind::input)
+          .find("[1, 1]"),
+      std::string::npos);
   refusal([] { rounding_by_name("best"); }, core::ErrorKind::usage);
-  for (const char* name : {"nearest", "imatrix", "gptq"}) EXPECT_EQ(rounding_name(rounding_by_name(name)), name);
+  for (const char* name : {"nearest", "imatrix", "gptq"})
+    EXPECT_EQ(rounding_name(rounding_by_name(name)), name);
 }
 
 arch::ModelDims tiny_dims() {
@@ -289,7 +343,8 @@ Imatrix tiny_imatrix() {
   m.text_sha256 = "abc";
   const TensorStatistics hidden = correlated(32, 1, 600), ffn = correlated(64, 2, 600);
   for (int l = 0; l < 2; ++l) {
-    for (const arch::Role r : {arch::Role::attn_q, arch::Role::attn_k, arch::Role::attn_v, arch::Role::attn_output, arch::Role::ffn_gate, arch::Role::ffn_up})
+    for (const arch::Role r : {arch::Role::attn_q, arch::Role::attn_k, arch::Role::attn_v,
+                               arch::Role::attn_output, arch::Role::ffn_gate, arch::Role::ffn_up})
       m.tensors[{r, l}] = hidden;
     m.tensors[{arch::Role::ffn_down, l}] = ffn;
   }
@@ -312,7 +367,8 @@ TEST(ImatrixFile, RoundTripsAndSharesGrams) {
       const TensorStatistics* b = back.find(key.first, key.second);
       ASSERT_NE(b, nullptr);
       EXPECT_EQ(b->tokens, t.tokens);
-      for (std::size_t i = 0; i < t.sum_squares.size(); ++i) EXPECT_EQ(static_cast<float>(b->sum_squares[i]), static_cast<float>(t.sum_squares[i]));
+      for (std::size_t i = 0; i < t.sum_squares.size(); ++i)
+        EXPECT_EQ(static_cast<float>(b->sum_squares[i]), static_cast<float>(t.sum_squares[i]));
       ASSERT_EQ(b->gram != nullptr, gram);
       if (gram) {
         EXPECT_EQ(*b->gram, *t.gram);
@@ -331,7 +387,10 @@ TEST(ImatrixFile, Refusals) {
   const std::string path = dir.file("i.gguf");
   const auto refused = [&](const Imatrix& m, const char* part) {
     write_imatrix(m, path, true);
-    EXPECT_NE(refusal([&] { read_imatrix(path, arch, tiny_dims()); }, core::ErrorKind::input).find(part), std::string::npos) << part;
+    EXPECT_NE(
+        refusal([&] { read_imatrix(path, arch, tiny_dims()); }, core::ErrorKind::input).find(part),
+        std::string::npos)
+        << part;
   };
   Imatrix m = tiny_imatrix();
   m.tensors[{arch::Role::ffn_up, 2}] = m.tensors[{arch::Role::ffn_up, 0}];
@@ -352,7 +411,9 @@ TEST(ImatrixFile, Refusals) {
   writer.set("general.type", format::GgufValue::string("model"));
   writer.begin();
   writer.finish();
-  EXPECT_NE(refusal([&] { read_imatrix(path, arch, tiny_dims()); }, core::ErrorKind::input).find("not an imatrix"), std::string::npos);
+  EXPECT_NE(refusal([&] { read_imatrix(path, arch, tiny_dims()); }, core::ErrorKind::input)
+                .find("not an imatrix"),
+            std::string::npos);
 }
 
 }  // namespace

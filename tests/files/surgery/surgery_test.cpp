@@ -1,5 +1,5 @@
-// Surgery on weights: what is kept is kept to the bit, in every tensor; where pruning is exact, the arithmetic of what is left is the
-// same; two plans in a row equal the combined plan.
+// Surgery on weights: what is kept is kept to the bit, in every tensor; where pruning is exact, the
+// arithmetic of what is left is the same; two plans in a row equal the combined plan.
 #include "surgery/surgery.h"
 
 #include <gtest/gtest.h>
@@ -28,13 +28,16 @@ using support::TinyOptions;
 void expect_same(const Checkpoint& a, const Checkpoint& b) {
   ASSERT_EQ(a.dims(), b.dims());
   for (const arch::TensorRef& t : arch::tensors(a.arch(), a.dims()))
-    EXPECT_EQ(a.read(t.spec->role, t.layer), b.read(t.spec->role, t.layer)) << arch::gguf_name(t.spec->role, t.layer);
+    EXPECT_EQ(a.read(t.spec->role, t.layer), b.read(t.spec->role, t.layer))
+        << arch::gguf_name(t.spec->role, t.layer);
 }
 
-Values pick(const Values& values, std::int64_t cols, const Indices& rows, const Indices& kept_cols) {
+Values pick(const Values& values, std::int64_t cols, const Indices& rows,
+            const Indices& kept_cols) {
   Values out;
   for (const std::int64_t r : rows)
-    for (const std::int64_t c : kept_cols) out.push_back(values[static_cast<std::size_t>(r * cols + c)]);
+    for (const std::int64_t c : kept_cols)
+      out.push_back(values[static_cast<std::size_t>(r * cols + c)]);
   return out;
 }
 Indices iota(std::int64_t n) {
@@ -51,46 +54,63 @@ Indices heads(const Indices& which, std::int64_t head_dim) {
 
 TEST(Surgery, KeepAllIsIdenticalToTheBit) {
   const TempDir dir;
-  for (const std::string& path : {support::write_tiny_llama(dir.file("hf")), support::write_tiny_llama_gguf(dir.file("tiny.gguf"))}) {
+  for (const std::string& path : {support::write_tiny_llama(dir.file("hf")),
+                                  support::write_tiny_llama_gguf(dir.file("tiny.gguf"))}) {
     const Checkpoint source = Checkpoint::open(path);
-    EXPECT_EQ(prune_checkpoint(source, plan::keep_all(source.dims()), dir.file("out"), {}, {}, {}), arch::parameters(source.arch(), source.dims()));
+    EXPECT_EQ(prune_checkpoint(source, plan::keep_all(source.dims()), dir.file("out"), {}, {}, {}),
+              arch::parameters(source.arch(), source.dims()));
     expect_same(source, Checkpoint::open(dir.file("out")));
-    EXPECT_EQ(core::read_text_file(dir.file("out") + "/model.safetensors"), core::read_text_file(dir.file("hf") + "/model.safetensors"));
+    EXPECT_EQ(core::read_text_file(dir.file("out") + "/model.safetensors"),
+              core::read_text_file(dir.file("hf") + "/model.safetensors"));
   }
 }
 
 TEST(Surgery, EveryAxisCutsTheTensorsThatHaveIt) {
   const TempDir dir;
-  const TinyOptions options{.layers = 3, .kv_groups = 3, .q_per_kv = 2, .head_dim = 16, .tied = false};
-  for (const std::string& path : {support::write_tiny_llama(dir.file("hf"), options), support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options)}) {
+  const TinyOptions options{
+      .layers = 3, .kv_groups = 3, .q_per_kv = 2, .head_dim = 16, .tied = false};
+  for (const std::string& path : {support::write_tiny_llama(dir.file("hf"), options),
+                                  support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options)}) {
     const Checkpoint source = Checkpoint::open(path);
     const Indices hidden = {0, 3, 4, 5, 31, 63}, ffn = {1, 2, 90}, groups = {0, 2}, queries = {1};
-    plan::PrunePlan plan{.keep_layers = {0, 2}, .layers = {{groups, queries, ffn}, {groups, queries, ffn}}, .hidden = hidden, .source_sha256 = source.sha256()};
+    plan::PrunePlan plan{.keep_layers = {0, 2},
+                         .layers = {{groups, queries, ffn}, {groups, queries, ffn}},
+                         .hidden = hidden,
+                         .source_sha256 = source.sha256()};
     const std::int64_t written = prune_checkpoint(source, plan, dir.file("out"), {}, {}, {});
     const Checkpoint out = Checkpoint::open(dir.file("out"));
     EXPECT_EQ(out.dims(), plan::dims_after(plan, source.dims()));
     EXPECT_EQ(written, arch::parameters(out.arch(), out.dims()));
 
     // Query head = group * q_per_kv + query.
-    const Indices q_rows = heads({1, 5}, 16), k_rows = heads(groups, 16), one = {0}, vocab = iota(options.vocab);
+    const Indices q_rows = heads({1, 5}, 16), k_rows = heads(groups, 16), one = {0},
+                  vocab = iota(options.vocab);
     const std::map<Role, std::pair<Indices, Indices>> expected = {
-        {Role::token_embd, {vocab, hidden}}, {Role::output_norm, {hidden, one}},     {Role::output, {vocab, hidden}},
-        {Role::attn_norm, {hidden, one}},    {Role::attn_q, {q_rows, hidden}},       {Role::attn_k, {k_rows, hidden}},
-        {Role::attn_v, {k_rows, hidden}},    {Role::attn_output, {hidden, q_rows}},  {Role::ffn_norm, {hidden, one}},
-        {Role::ffn_gate, {ffn, hidden}},     {Role::ffn_up, {ffn, hidden}},          {Role::ffn_down, {hidden, ffn}}};
+        {Role::token_embd, {vocab, hidden}}, {Role::output_norm, {hidden, one}},
+        {Role::output, {vocab, hidden}},     {Role::attn_norm, {hidden, one}},
+        {Role::attn_q, {q_rows, hidden}},    {Role::attn_k, {k_rows, hidden}},
+        {Role::attn_v, {k_rows, hidden}},    {Role::attn_output, {hidden, q_rows}},
+        {Role::ffn_norm, {hidden, one}},     {Role::ffn_gate, {ffn, hidden}},
+        {Role::ffn_up, {ffn, hidden}},       {Role::ffn_down, {hidden, ffn}}};
     std::set<Role> roles;
-    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) roles.insert(t.spec->role);
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+      roles.insert(t.spec->role);
     ASSERT_EQ(expected.size(), roles.size());
     for (const auto& [role, positions] : expected)
-      for (int l = 0; l < (arch::is_layer_spec(*arch::find_spec(source.arch(), role)) ? 2 : 1); ++l) {
+      for (int l = 0; l < (arch::is_layer_spec(*arch::find_spec(source.arch(), role)) ? 2 : 1);
+           ++l) {
         const int source_layer = static_cast<int>(plan.keep_layers[static_cast<std::size_t>(l)]);
         const Values whole = source.read(role, source_layer);
-        const std::int64_t cols = arch::tensor_ref(source.arch(), source.dims(), role, source_layer).cols;
+        const std::int64_t cols =
+            arch::tensor_ref(source.arch(), source.dims(), role, source_layer).cols;
         const Values want = pick(whole, cols, positions.first, positions.second);
         EXPECT_EQ(out.read(role, l), want) << arch::role_name(role) << " " << l;
         EXPECT_EQ(cut_tensor(source, plan, role, source_layer), want);
       }
-    EXPECT_EQ(plan::prune_plan_from_json(core::read_text_file(dir.file("out") + "/plan.json"), source.dims(), "plan.json").hidden, plan.hidden);
+    EXPECT_EQ(plan::prune_plan_from_json(core::read_text_file(dir.file("out") + "/plan.json"),
+                                         source.dims(), "plan.json")
+                  .hidden,
+              plan.hidden);
   }
 }
 
@@ -98,8 +118,10 @@ TEST(Surgery, TwoPlansEqualTheCombined) {
   const TempDir dir;
   const TinyOptions options{.layers = 4, .kv_groups = 3};
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), options));
-  const plan::LayerSelection a{Indices{0, 2}, std::nullopt, Indices{1, 2, 5, 70, 80, 95}}, b{Indices{1}, Indices{0}, Indices{0, 2, 3}};
-  const plan::PrunePlan first{.keep_layers = {0, 1, 3}, .layers = {a, a, a}, .hidden = Indices{0, 5, 6, 7, 60}};
+  const plan::LayerSelection a{Indices{0, 2}, std::nullopt, Indices{1, 2, 5, 70, 80, 95}},
+      b{Indices{1}, Indices{0}, Indices{0, 2, 3}};
+  const plan::PrunePlan first{
+      .keep_layers = {0, 1, 3}, .layers = {a, a, a}, .hidden = Indices{0, 5, 6, 7, 60}};
   const plan::PrunePlan second{.keep_layers = {0, 2}, .layers = {b, b}, .hidden = Indices{1, 4}};
   prune_checkpoint(source, first, dir.file("one"), {}, {}, {});
   prune_checkpoint(Checkpoint::open(dir.file("one")), second, dir.file("two"), {}, {}, {});
@@ -118,8 +140,10 @@ TEST(Surgery, CuttingTheVocabularyMovesTheTokenizer) {
   EXPECT_EQ(out.dims().vocab, 380);
   EXPECT_EQ(out.tokenizer().tokens.size(), 380u);
   EXPECT_EQ(out.tokenizer().chat_template, source.tokenizer().chat_template);
-  EXPECT_EQ(out.read(Role::token_embd, -1), pick(source.read(Role::token_embd, -1), 64, iota(380), iota(64)));
-  EXPECT_EQ(out.read(Role::output, -1), pick(source.read(Role::output, -1), 64, iota(380), iota(64)));
+  EXPECT_EQ(out.read(Role::token_embd, -1),
+            pick(source.read(Role::token_embd, -1), 64, iota(380), iota(64)));
+  EXPECT_EQ(out.read(Role::output, -1),
+            pick(source.read(Role::output, -1), 64, iota(380), iota(64)));
   plan.vocab = iota(200);  // bytes are among the others
   EXPECT_THROW(prune_checkpoint(source, plan, dir.file("none"), {}, {}, {}), core::Error);
   EXPECT_FALSE(std::filesystem::exists(dir.file("none")));
@@ -133,7 +157,8 @@ Values multiply(const Values& w, const Values& x) {
   return y;
 }
 Values feed_forward(const Checkpoint& model, int layer, const Values& x) {
-  const Values gate = multiply(model.read(Role::ffn_gate, layer), x), up = multiply(model.read(Role::ffn_up, layer), x);
+  const Values gate = multiply(model.read(Role::ffn_gate, layer), x),
+               up = multiply(model.read(Role::ffn_up, layer), x);
   Values act(gate.size());
   for (std::size_t i = 0; i < act.size(); ++i) act[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
   return multiply(model.read(Role::ffn_down, layer), act);
@@ -163,8 +188,11 @@ TEST(Surgery, ChannelsThatNobodyReadsCutWithoutChange) {
   Values x(64);
   for (float& v : x) v = static_cast<float>(rng.normal());
   for (int layer = 0; layer < 2; ++layer) {
-    EXPECT_EQ(feed_forward(zeroed, layer, x), feed_forward(cut, layer, x));  // sums of the same terms in the same order, zeros left out
-    EXPECT_NE(feed_forward(source, layer, x), feed_forward(cut, layer, x));  // the control: those channels were read before
+    EXPECT_EQ(
+        feed_forward(zeroed, layer, x),
+        feed_forward(cut, layer, x));  // sums of the same terms in the same order, zeros left out
+    EXPECT_NE(feed_forward(source, layer, x),
+              feed_forward(cut, layer, x));  // the control: those channels were read before
   }
 }
 
@@ -188,18 +216,26 @@ TEST(Surgery, ReplacementsAreWrittenAndChecked) {
   plan::PrunePlan plan{.keep_layers = {1}, .layers = {{std::nullopt, std::nullopt, iota(32)}}};
   const Values down(64 * 32, 0.5f);
   std::vector<int> asked;
-  prune_checkpoint(source, plan, dir.file("out"), {}, [&](Role role, int layer) { return role == Role::ffn_down ? asked.push_back(layer), down : Values{}; }, {});
+  prune_checkpoint(source, plan, dir.file("out"), {},
+                   [&](Role role, int layer) {
+                     return role == Role::ffn_down ? asked.push_back(layer), down : Values{};
+                   },
+                   {});
   EXPECT_EQ(asked, std::vector<int>{1});  // the source's layer
   EXPECT_EQ(Checkpoint::open(dir.file("out")).read(Role::ffn_down, 0), down);
-  const Replacement wrong = [](Role role, int) { return role == Role::ffn_down ? Values(3) : Values{}; };
+  const Replacement wrong = [](Role role, int) {
+    return role == Role::ffn_down ? Values(3) : Values{};
+  };
   EXPECT_THROW(prune_checkpoint(source, plan, dir.file("out2"), {}, wrong, {}), core::Error);
   EXPECT_FALSE(std::filesystem::exists(dir.file("out2") + "/config.json"));
 }
 
-// Layers of other sizes, one without FFN and one without attention: what is kept is the source's, and the directory is read back.
+// Layers of other sizes, one without FFN and one without attention: what is kept is the source's,
+// and the directory is read back.
 TEST(Surgery, LayersMayBecomeUnequal) {
   const TempDir dir;
-  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), {.layers = 3}));
+  const Checkpoint source =
+      Checkpoint::open(support::write_tiny_llama(dir.file("hf"), {.layers = 3}));
   plan::PrunePlan plan = plan::keep_all(source.dims());
   plan.layers[0].ffn = iota(32);
   plan.layers[1].ffn = Indices{};
@@ -213,7 +249,8 @@ TEST(Surgery, LayersMayBecomeUnequal) {
   const std::vector<arch::TensorRef> tensors = arch::tensors(out.arch(), out.dims());
   EXPECT_EQ(tensors.size(), arch::tensors(source.arch(), source.dims()).size() - 4 - 5);
   for (const arch::TensorRef& t : tensors) {
-    const Values before = source.read(t.spec->role, t.layer), after = out.read(t.spec->role, t.layer);
+    const Values before = source.read(t.spec->role, t.layer),
+                 after = out.read(t.spec->role, t.layer);
     if (before.size() != after.size()) continue;
     EXPECT_EQ(after, before) << arch::gguf_name(t.spec->role, t.layer);
   }
@@ -231,7 +268,8 @@ TEST(Surgery, RefusesPlansOfOtherModels) {
   plan.source_sha256.clear();
   plan.layers[0].ffn = Indices{96};
   EXPECT_THROW(prune_checkpoint(source, plan, dir.file("out"), {}, {}, {}), core::Error);
-  EXPECT_THROW(prune_checkpoint(source, plan::keep_all(source.dims()), dir.file("hf"), {}, {}, {}), core::Error);
+  EXPECT_THROW(prune_checkpoint(source, plan::keep_all(source.dims()), dir.file("hf"), {}, {}, {}),
+               core::Error);
   EXPECT_FALSE(std::filesystem::exists(dir.file("out")));
 }
 

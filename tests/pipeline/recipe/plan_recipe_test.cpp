@@ -13,19 +13,24 @@ namespace {
 class PlanRecipe : public testing::Test {
  protected:
   nlohmann::ordered_json plan(const std::string& stages) {
-    support::write_tiny_llama(dir.file("teacher"), {.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512});
+    support::write_tiny_llama(dir.file("teacher"),
+                              {.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512});
     core::write_text_file(dir.file("text.txt"), "text\n");
-    core::write_text_file(dir.file("r.yaml"), "name: r\nteacher: teacher\ntext: {train: text.txt, held_out: text.txt}\nstages:\n" + stages);
+    core::write_text_file(
+        dir.file("r.yaml"),
+        "name: r\nteacher: teacher\ntext: {train: text.txt, held_out: text.txt}\nstages:\n" +
+            stages);
     return plan_recipe(dir.file("r.yaml"))["stages"];
   }
   support::TempDir dir;
 };
 
 TEST_F(PlanRecipe, NoLargerThanTakesTheOtherStagesBytes) {
-  const auto stages = plan("  - {name: small, kind: quantize, from: teacher, target_bytes: 600kB}\n"
-                           "  - {name: same, kind: quantize, from: teacher, no_larger_than: small}\n"
-                           "  - {name: plain, kind: quantize, from: teacher, format: q2_0}\n"
-                           "  - {name: like_plain, kind: quantize, from: teacher, no_larger_than: plain}\n");
+  const auto stages = plan(
+      "  - {name: small, kind: quantize, from: teacher, target_bytes: 600kB}\n"
+      "  - {name: same, kind: quantize, from: teacher, no_larger_than: small}\n"
+      "  - {name: plain, kind: quantize, from: teacher, format: q2_0}\n"
+      "  - {name: like_plain, kind: quantize, from: teacher, no_larger_than: plain}\n");
   ASSERT_EQ(stages.size(), 4u);
   EXPECT_EQ(stages[0]["bytes"], 600000);
   EXPECT_EQ(stages[1]["bytes"], 600000);
@@ -34,26 +39,34 @@ TEST_F(PlanRecipe, NoLargerThanTakesTheOtherStagesBytes) {
 }
 
 TEST_F(PlanRecipe, ABudgetBelowEveryChoiceIsRefusedBeforeAnythingRuns) {
-  for (const char* stage : {"  - {name: tiny, kind: quantize, from: teacher, target_bytes: 100kB}\n",
-                            "  - {name: tiny, kind: quantize, from: teacher, target_bytes: 400kB, candidates: [q5_0, q8_0]}\n"}) {
+  for (const char* stage :
+       {"  - {name: tiny, kind: quantize, from: teacher, target_bytes: 100kB}\n",
+        "  - {name: tiny, kind: quantize, from: teacher, target_bytes: 400kB, candidates: [q5_0, "
+        "q8_0]}\n"}) {
     try {
       plan(stage);
       ADD_FAILURE() << stage;
     } catch (const core::Error& e) {
       EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
       EXPECT_NE(std::string(e.what()).find("r.yaml:5:"), std::string::npos) << e.what();
-      EXPECT_NE(std::string(e.what()).find("no choice of formats fits in"), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("no choice of formats fits in"), std::string::npos)
+          << e.what();
     }
   }
-  EXPECT_EQ(plan("  - {name: small, kind: quantize, from: teacher, target_bytes: 400kB}\n").size(), 1u);
+  EXPECT_EQ(plan("  - {name: small, kind: quantize, from: teacher, target_bytes: 400kB}\n").size(),
+            1u);
 }
 
-// Which of layers that differ in size go is known after scoring; how wide they become is known before.
+// Which of layers that differ in size go is known after scoring; how wide they become is known
+// before.
 TEST_F(PlanRecipe, LayersOfUnequalSizeAreCutButNotDropped) {
   const auto plan_of = [&](const char* cut) {
-    core::write_text_file(dir.file("u.yaml"), std::string("name: u\nteacher: nowhere\nteacher_shape: ") + ESPALIER_SOURCE_DIR + "/configs/dims/openelm-270m.json\n" +
-                                                  "text: {train: text.txt, held_out: text.txt}\nstages:\n  - {name: less, kind: prune, from: teacher, " + cut +
-                                                  ", criterion: weighted_rms}\n");
+    core::write_text_file(dir.file("u.yaml"),
+                          std::string("name: u\nteacher: nowhere\nteacher_shape: ") +
+                              ESPALIER_SOURCE_DIR + "/configs/dims/openelm-270m.json\n" +
+                              "text: {train: text.txt, held_out: text.txt}\nstages:\n  - {name: "
+                              "less, kind: prune, from: teacher, " +
+                              cut + ", criterion: weighted_rms}\n");
     return plan_recipe(dir.file("u.yaml"))["stages"][0]["parameters"].get<std::int64_t>();
   };
   EXPECT_LT(plan_of("ffn: 2048"), 271527168);

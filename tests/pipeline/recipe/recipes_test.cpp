@@ -23,7 +23,8 @@ TEST(Recipes, AllThatShipParse) {
       const Recipe recipe = parse_recipe(file.path().string());
       EXPECT_EQ(recipe.name, file.path().stem().string());
       EXPECT_FALSE(recipe.stages.empty());
-      EXPECT_EQ(recipe.text.rfind("# ", 0), 0u) << file.path() << ": the first comment is the command";
+      EXPECT_EQ(recipe.text.rfind("# ", 0), 0u)
+          << file.path() << ": the first comment is the command";
       ++n;
     }
   EXPECT_GE(n, 17);
@@ -31,13 +32,16 @@ TEST(Recipes, AllThatShipParse) {
 
 // The Minitron shapes as published (arXiv 2408.11796: 8.4B, 4.5B, 4.5B); GPT-2 774M.
 TEST(Recipes, ThoseOfTheFieldArePlannedFromPublishedShapesAlone) {
-  const std::map<std::string, std::int64_t> published{{"mistral-nemo-minitron-8b", 8414105600}, {"llama-3.1-minitron-4b-width", 4512746496},
-                                                      {"llama-3.1-minitron-4b-depth", 4540469248}, {"gpt2-xl", 774030080}};
+  const std::map<std::string, std::int64_t> published{{"mistral-nemo-minitron-8b", 8414105600},
+                                                      {"llama-3.1-minitron-4b-width", 4512746496},
+                                                      {"llama-3.1-minitron-4b-depth", 4540469248},
+                                                      {"gpt2-xl", 774030080}};
   std::size_t seen = 0;
   for (const auto& file : fs::directory_iterator(kSource / "recipes/field")) {
     const auto plan = plan_recipe(file.path().string());
     EXPECT_EQ(plan["missing"].size(), 3u) << file.path();
-    const auto shape = checkpoint::Checkpoint::open(parse_recipe(file.path().string()).teacher_shape, /*need_tensors=*/false);
+    const auto shape = checkpoint::Checkpoint::open(
+        parse_recipe(file.path().string()).teacher_shape, /*need_tensors=*/false);
     const std::int64_t teacher = arch::parameters(shape.arch(), shape.dims());
     const std::int64_t parameters = plan["stages"][0]["parameters"].get<std::int64_t>();
     EXPECT_LT(parameters, teacher) << file.path();

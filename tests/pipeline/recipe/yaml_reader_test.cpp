@@ -47,9 +47,18 @@ TEST(YamlReader, UseGivesDefaultsThatOwnKeysOverride) {
 TEST(YamlReader, BrokenFilesAreRefusedWithAPlace) {
   support::TempDir dir;
   const std::pair<const char*, std::string> broken[] = {
-      {"list", "- 1\n"},          {"twice", "a: 1\na: 2\n"},      {"unclosed", "a: [1, 2\n"},          {"tab", "a:\n\t- b\n"},
-      {"empty", ""},              {"scalar", "hello\n"},          {"zero", std::string("a: \0b\n", 6)}, {"deep", "a: " + std::string(3000, '[') + "\n"},
-      {"key is a map", "{a: 1}: 2\n"}, {"use is a list", "use: [a, b]\n"}, {"use is missing", "use: nothing.yaml\n"}, {"itself", "use: itself.yaml\n"},
+      {"list", "- 1\n"},
+      {"twice", "a: 1\na: 2\n"},
+      {"unclosed", "a: [1, 2\n"},
+      {"tab", "a:\n\t- b\n"},
+      {"empty", ""},
+      {"scalar", "hello\n"},
+      {"zero", std::string("a: \0b\n", 6)},
+      {"deep", "a: " + std::string(3000, '[') + "\n"},
+      {"key is a map", "{a: 1}: 2\n"},
+      {"use is a list", "use: [a, b]\n"},
+      {"use is missing", "use: nothing.yaml\n"},
+      {"itself", "use: itself.yaml\n"},
   };
   for (const auto& [name, text] : broken) {
     const std::string file = dir.file(std::string(name) + ".yaml");
@@ -81,7 +90,8 @@ TEST(YamlReader, DeepNestingIsRefused) {
   support::TempDir dir;
   for (const auto& [name, text] : deep) {
     core::write_text_file(dir.file("deep.yaml"), text);
-    const std::string message = message_of(dir.file("deep.yaml"), [](YamlMap& map) { map.has("a"); });
+    const std::string message =
+        message_of(dir.file("deep.yaml"), [](YamlMap& map) { map.has("a"); });
     EXPECT_NE(message.find("deep.yaml:"), std::string::npos) << name << ": " << message;
     EXPECT_NE(message.find("nested too deeply"), std::string::npos) << name << ": " << message;
   }
@@ -92,11 +102,14 @@ TEST(YamlReader, AliasesNeitherMultiplyNorGoInCircles) {
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 30; ++i) {
     const std::string before = "*a" + std::to_string(i - 1), now = "a" + std::to_string(i);
-    bomb += now + ": &" + now + " [" + before + ", " + before + ", " + before + ", " + before + "]\n";
+    bomb +=
+        now + ": &" + now + " [" + before + ", " + before + ", " + before + ", " + before + "]\n";
   }
   core::write_text_file(dir.file("bomb.yaml"), bomb);
   EXPECT_EQ(YamlMap::load(dir.file("bomb.yaml")).keys().size(), 30u);
-  EXPECT_NE(message_of(dir.file("bomb.yaml"), [](YamlMap& map) { map.texts("a29"); }).find("expected a list of names"), std::string::npos);
+  EXPECT_NE(message_of(dir.file("bomb.yaml"), [](YamlMap& map) { map.texts("a29"); })
+                .find("expected a list of names"),
+            std::string::npos);
 
   core::write_text_file(dir.file("circle.yaml"), "a: &a\n  a: *a\n");
   const std::string message = message_of(dir.file("circle.yaml"), [](YamlMap& map) {
@@ -108,9 +121,14 @@ TEST(YamlReader, AliasesNeitherMultiplyNorGoInCircles) {
 TEST(YamlReader, WrongTypesNameTheKey) {
   support::TempDir dir;
   core::write_text_file(dir.file("a.yaml"), "n: many\nflag: yes please\nlist: 3\n");
-  EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.count("n"); }).find("many"), std::string::npos);
-  EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.boolean("flag"); }).find("a.yaml:2"), std::string::npos);
-  EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.texts("list"); }).find("expected a list"), std::string::npos);
+  EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.count("n"); }).find("many"),
+            std::string::npos);
+  EXPECT_NE(
+      message_of(dir.file("a.yaml"), [](YamlMap& map) { map.boolean("flag"); }).find("a.yaml:2"),
+      std::string::npos);
+  EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.texts("list"); })
+                .find("expected a list"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -9,12 +9,36 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json sample() {
-  Json card{{"file", "student.gguf"}, {"sha256", "ab12"}, {"file_bytes", 61'000'000}, {"teacher_file_bytes", 98'000'000}, {"parameters", 95'000'000}, {"teacher_parameters", 134'000'000},
-            {"parameters_ratio", 0.7}, {"perplexity", 18.0}, {"perplexity_ratio", 1.1}, {"teacher_perplexity", 16.3}, {"kl_mean", 0.2}, {"same_top1", 0.8}, {"passed", true}};
-  card["parity"] = {{"leg_a_relative_error", 1e-6}, {"leg_a_tolerance", 1e-4}, {"leg_b_relative_error", 0.01}, {"leg_b_tolerance", 0.09}};
-  card["gates"] = Json::array({{{"gate", "perplexity_ratio_max"}, {"limit", 1.12}, {"value", 1.1}, {"passed", true}}});
-  card["baselines"] = Json::array({{{"name", "pruned"}, {"parameters", 95'000'000}, {"file_bytes", 380'000'000}, {"perplexity", 37.0}, {"kl_mean", 1.0}, {"beaten", true}}});
-  return {{"title", "A </script><b>title"}, {"card", card}, {"loss", Json::array({{{"step", 1}, {"tokens", 2048}, {"loss", 3.0}, {"kl", 1.0}, {"ce", 3.5}}})}, {"recipe", "name: <x>\n"}};
+  Json card{{"file", "student.gguf"},
+            {"sha256", "ab12"},
+            {"file_bytes", 61'000'000},
+            {"teacher_file_bytes", 98'000'000},
+            {"parameters", 95'000'000},
+            {"teacher_parameters", 134'000'000},
+            {"parameters_ratio", 0.7},
+            {"perplexity", 18.0},
+            {"perplexity_ratio", 1.1},
+            {"teacher_perplexity", 16.3},
+            {"kl_mean", 0.2},
+            {"same_top1", 0.8},
+            {"passed", true}};
+  card["parity"] = {{"leg_a_relative_error", 1e-6},
+                    {"leg_a_tolerance", 1e-4},
+                    {"leg_b_relative_error", 0.01},
+                    {"leg_b_tolerance", 0.09}};
+  card["gates"] = Json::array(
+      {{{"gate", "perplexity_ratio_max"}, {"limit", 1.12}, {"value", 1.1}, {"passed", true}}});
+  card["baselines"] = Json::array({{{"name", "pruned"},
+                                    {"parameters", 95'000'000},
+                                    {"file_bytes", 380'000'000},
+                                    {"perplexity", 37.0},
+                                    {"kl_mean", 1.0},
+                                    {"beaten", true}}});
+  return {{"title", "A </script><b>title"},
+          {"card", card},
+          {"loss",
+           Json::array({{{"step", 1}, {"tokens", 2048}, {"loss", 3.0}, {"kl", 1.0}, {"ce", 3.5}}})},
+          {"recipe", "name: <x>\n"}};
 }
 
 TEST(Report, IsSelfContained) {
@@ -28,7 +52,8 @@ TEST(Report, IsSelfContained) {
 TEST(Report, TextCannotBreakOut) {
   const std::string page = report_html(sample());
   EXPECT_EQ(page.find("</script><b>"), std::string::npos);
-  EXPECT_EQ(page.find("name: <x>"), page.rfind("name: <x>"));  // only inside the embedded data, where it is JSON
+  EXPECT_EQ(page.find("name: <x>"),
+            page.rfind("name: <x>"));  // only inside the embedded data, where it is JSON
   EXPECT_NE(page.find("name: &lt;x&gt;"), std::string::npos);
 }
 

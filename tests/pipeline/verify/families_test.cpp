@@ -1,5 +1,6 @@
-// Every family on the device: the tiny golden checkpoints exported as F32 GGUF give transformers' logits on every instruction set, models that are
-// wrong in one thing do not, files are read back as the tensors they were made from, and what stock readers would misread is refused by name.
+// Every family on the device: the tiny golden checkpoints exported as F32 GGUF give transformers'
+// logits on every instruction set, models that are wrong in one thing do not, files are read back
+// as the tensors they were made from, and what stock readers would misread is refused by name.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -23,16 +24,18 @@ namespace {
 using checkpoint::Checkpoint;
 
 // What stock readers of GGUF have no place for, and the words of the refusal.
-const std::map<std::string, std::string> kRefused = {{"mistral_window", "window of 7"},
-                                                     {"smollm3_b", "rotary positions"},
-                                                     {"qwen2_b", "window in layer 1"},
-                                                     {"qwen3_b", "no biases but those of q, k and v"},
-                                                     {"phi3_window", "window in layer 0"},
-                                                     {"openelm_b", "take the embedding for the output matrix"}};
+const std::map<std::string, std::string> kRefused = {
+    {"mistral_window", "window of 7"},
+    {"smollm3_b", "rotary positions"},
+    {"qwen2_b", "window in layer 1"},
+    {"qwen3_b", "no biases but those of q, k and v"},
+    {"phi3_window", "window in layer 0"},
+    {"openelm_b", "take the embedding for the output matrix"}};
 
 void write_f32(Checkpoint source, const std::string& path) {
   source.fill_absent_blocks();
-  exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), path, {}, {});
+  exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), path, {},
+                        {});
 }
 
 double deviation(const std::vector<float>& x) {
@@ -45,22 +48,32 @@ double deviation(const std::vector<float>& x) {
   return std::sqrt(squares / n - sum / n * sum / n);
 }
 
-// Logits, three controls (four where positions are scaled linearly) and the way there and back of the 28 that have a GGUF; of the others the refusal
-// and a copy.
-[[maybe_unused]] const auto* const kTriples = testing::AddGlobalTestEnvironment(new support::Triples("device", 28 * 5 + 2 + 6 * 2));
+// Logits, three controls (four where positions are scaled linearly) and the way there and back of
+// the 28 that have a GGUF; of the others the refusal and a copy.
+[[maybe_unused]] const auto* const kTriples =
+    testing::AddGlobalTestEnvironment(new support::Triples("device", 28 * 5 + 2 + 6 * 2));
 
-// The largest difference of a logit of the file's from `expected`, of sequences one after the other.
-double device_distance(const std::string& path, std::string_view isa, const std::vector<std::vector<std::int32_t>>& sequences, const std::vector<float>& expected) {
+// The largest difference of a logit of the file's from `expected`, of sequences one after the
+// other.
+double device_distance(const std::string& path, std::string_view isa,
+                       const std::vector<std::vector<std::int32_t>>& sequences,
+                       const std::vector<float>& expected) {
   std::size_t at = 0;
   double worst = 0;
   const auto compare = [&](std::span<const float> logits) {
-    for (const float v : logits) worst = std::max(worst, std::fabs(static_cast<double>(v) - static_cast<double>(expected.at(at++))));
+    for (const float v : logits)
+      worst = std::max(worst,
+                       std::fabs(static_cast<double>(v) - static_cast<double>(expected.at(at++))));
   };
   for (const auto& sequence : sequences) {
-    runtime::Session session(path, {.threads = 2, .context = 64, .isa = std::string(isa), .kv = runtime::SessionOptions::KvType::f32});
+    runtime::Session session(path, {.threads = 2,
+                                    .context = 64,
+                                    .isa = std::string(isa),
+                                    .kv = runtime::SessionOptions::KvType::f32});
     // Half of the tokens at once, the others one by one: both ways through attention.
     const std::size_t half = sequence.size() / 2;
-    session.prefill_scored(std::span(sequence).first(half), 0, [&](std::int64_t, std::span<const float> logits) { compare(logits); });
+    session.prefill_scored(std::span(sequence).first(half), 0,
+                           [&](std::int64_t, std::span<const float> logits) { compare(logits); });
     for (std::size_t t = half; t < sequence.size(); ++t) compare(session.decode_step(sequence[t]));
   }
   EXPECT_EQ(at, expected.size());
@@ -94,7 +107,10 @@ TEST_P(Families, DeviceLogitsEqualTransformers) {
     return;
   }
   write_f32(Checkpoint::open(golden.directory), path);
-  for (const std::string_view isa : runnable_isas()) EXPECT_LT(device_distance(path, isa, golden.sequences, golden.values), 1e-4 * deviation(golden.values)) << isa;
+  for (const std::string_view isa : runnable_isas())
+    EXPECT_LT(device_distance(path, isa, golden.sequences, golden.values),
+              1e-4 * deviation(golden.values))
+        << isa;
   support::Triples::passed(source.arch().name, GetParam(), "logits");
 }
 
@@ -111,7 +127,9 @@ TEST_P(Families, NegativeControlsAreSeen) {
     write_f32(Checkpoint::open(temp.file("wrong")), temp.file("wrong.gguf"));
     const double expected = golden.control_distances.at(control);
     for (const std::string_view isa : runnable_isas())
-      EXPECT_NEAR(device_distance(temp.file("wrong.gguf"), isa, golden.sequences, golden.values), expected, 1e-3 * expected) << control << " " << isa;
+      EXPECT_NEAR(device_distance(temp.file("wrong.gguf"), isa, golden.sequences, golden.values),
+                  expected, 1e-3 * expected)
+          << control << " " << isa;
     support::Triples::passed(source.arch().name, GetParam(), "wrong: " + control);
   }
 }
@@ -125,11 +143,13 @@ TEST_P(Families, GgufToDirectoryToGgufIsTheIdentity) {
     const Checkpoint copy = Checkpoint::open(temp.file("copy"));
     EXPECT_EQ(copy.dims(), source.dims());
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
-      EXPECT_EQ(copy.read(t.spec->role, t.layer), source.read(t.spec->role, t.layer)) << arch::gguf_name(t.spec->role, t.layer);
+      EXPECT_EQ(copy.read(t.spec->role, t.layer), source.read(t.spec->role, t.layer))
+          << arch::gguf_name(t.spec->role, t.layer);
     support::Triples::passed(source.arch().name, GetParam(), "directory to directory");
     return;
   }
-  const std::string first = temp.file("first.gguf"), second = temp.file("second.gguf"), directory = temp.file("directory");
+  const std::string first = temp.file("first.gguf"), second = temp.file("second.gguf"),
+                    directory = temp.file("directory");
   write_f32(Checkpoint::open(golden.directory), first);
   const Checkpoint read = Checkpoint::open(first);
   checkpoint::import_checkpoint(read, directory, {.dtype = format::FormatId::f32}, {});
@@ -157,17 +177,25 @@ TEST_P(Families, GgufToDirectoryToGgufIsTheIdentity) {
       continue;
     }
     // Gains lose one and get it back: exact above one half, a rounding step below.
-    const auto floats = [](const std::vector<std::byte>& x) { return std::span(reinterpret_cast<const float*>(x.data()), x.size() / sizeof(float)); };
-    for (std::size_t i = 0; i < floats(bytes).size(); ++i) EXPECT_NEAR(floats(bytes)[i], floats(b.at(name))[i], name.find("norm") == std::string::npos ? 0 : 6e-8f) << name;
+    const auto floats = [](const std::vector<std::byte>& x) {
+      return std::span(reinterpret_cast<const float*>(x.data()), x.size() / sizeof(float));
+    };
+    for (std::size_t i = 0; i < floats(bytes).size(); ++i)
+      EXPECT_NEAR(floats(bytes)[i], floats(b.at(name))[i],
+                  name.find("norm") == std::string::npos ? 0 : 6e-8f)
+          << name;
   }
-  support::Triples::passed(Checkpoint::open(golden.directory).arch().name, GetParam(), "GGUF to directory to GGUF");
+  support::Triples::passed(Checkpoint::open(golden.directory).arch().name, GetParam(),
+                           "GGUF to directory to GGUF");
 }
 
-// Two checkpoints of every family, and two that have a GGUF, so that the device and stock readers judge them.
+// Two checkpoints of every family, and two that have a GGUF, so that the device and stock readers
+// judge them.
 TEST(FamiliesTable, EveryFamilyIsJudgedTwice) {
   std::map<std::string_view, int> judged, on_device;
   for (const char* name : support::kGoldenModels) {
-    const std::string_view family = Checkpoint::open(support::golden_model(name).directory).arch().name;
+    const std::string_view family =
+        Checkpoint::open(support::golden_model(name).directory).arch().name;
     ++judged[family];
     if (!kRefused.contains(name)) ++on_device[family];
   }
@@ -178,7 +206,8 @@ TEST(FamiliesTable, EveryFamilyIsJudgedTwice) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Families, testing::ValuesIn(support::kGoldenModels), [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Golden, Families, testing::ValuesIn(support::kGoldenModels),
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace espalier::verify

@@ -1,5 +1,5 @@
-// A model against itself diverges by nothing, on both engines; against a damaged one it does (wrong RoPE base, shuffled q rows, a zeroed MLP); the
-// legs pass on a good file; gates decide.
+// A model against itself diverges by nothing, on both engines; against a damaged one it does (wrong
+// RoPE base, shuffled q rows, a zeroed MLP); the legs pass on a good file; gates decide.
 #include "verify/verify.h"
 
 #include <gtest/gtest.h>
@@ -19,22 +19,34 @@ namespace {
 
 struct Fixture {
   support::TempDir dir;
-  support::TinyOptions options{.hidden = 64, .layers = 3, .kv_groups = 2, .q_per_kv = 3, .head_dim = 16, .ffn = 96};
-  std::string directory = support::write_tiny_llama(dir.file("model"), options), gguf = support::write_tiny_llama_gguf(dir.file("model.gguf"), options);
+  support::TinyOptions options{
+      .hidden = 64, .layers = 3, .kv_groups = 2, .q_per_kv = 3, .head_dim = 16, .ffn = 96};
+  std::string directory = support::write_tiny_llama(dir.file("model"), options),
+              gguf = support::write_tiny_llama_gguf(dir.file("model.gguf"), options);
   std::string text = dir.file("text.txt");
   Fixture() {
     std::string words;
-    for (int i = 0; i < 400; ++i) words += "some words " + std::to_string(i * 37 % 101) + (i % 7 ? ", " : ".\n");
+    for (int i = 0; i < 400; ++i)
+      words += "some words " + std::to_string(i * 37 % 101) + (i % 7 ? ", " : ".\n");
     core::write_text_file(text, words);
   }
-  EvalResult eval(const std::string& model, const std::string& against, Engine engine = Engine::training) const {
-    return evaluate(model, against, text, {.context = 64, .protocol = runtime::Protocol::windows, .max_windows = 6, .engine = engine, .threads = 2}, {});
+  EvalResult eval(const std::string& model, const std::string& against,
+                  Engine engine = Engine::training) const {
+    return evaluate(model, against, text,
+                    {.context = 64,
+                     .protocol = runtime::Protocol::windows,
+                     .max_windows = 6,
+                     .engine = engine,
+                     .threads = 2},
+                    {});
   }
 };
 
 TEST(Evaluate, AModelAgainstItself) {
   Fixture f;
-  for (const auto& [model, engine] : {std::pair(f.directory, Engine::training), std::pair(f.gguf, Engine::training), std::pair(f.gguf, Engine::device)}) {
+  for (const auto& [model, engine] :
+       {std::pair(f.directory, Engine::training), std::pair(f.gguf, Engine::training),
+        std::pair(f.gguf, Engine::device)}) {
     const EvalResult r = f.eval(model, f.directory, engine);
     EXPECT_EQ(r.tokens, 6 * 63);
     EXPECT_NEAR(r.perplexity, r.against_perplexity, 1e-3 * r.perplexity);
@@ -52,7 +64,8 @@ TEST(Evaluate, DamagedModelsAreSeen) {
   for (const arch::Role role : {arch::Role::attn_q, arch::Role::ffn_down}) {
     const auto source = checkpoint::Checkpoint::open(f.directory);
     const std::string damaged = f.dir.file(std::string(arch::role_name(role)));
-    checkpoint::CheckpointWriter writer(damaged, source.arch(), source.dims(), {}, source.hf_config(), &source.tokenizer());
+    checkpoint::CheckpointWriter writer(damaged, source.arch(), source.dims(), {},
+                                        source.hf_config(), &source.tokenizer());
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
       std::vector<float> w = source.read(t.spec->role, t.layer);
       if (t.spec->role == role && t.layer == 1) {
@@ -70,7 +83,8 @@ TEST(Evaluate, DifferentVocabulariesAreRefused) {
   Fixture f;
   support::TinyOptions other = f.options;
   other.vocab = 330;
-  EXPECT_THROW(f.eval(support::write_tiny_llama(f.dir.file("other"), other), f.directory), core::Error);
+  EXPECT_THROW(f.eval(support::write_tiny_llama(f.dir.file("other"), other), f.directory),
+               core::Error);
 }
 
 TEST(ParityTest, LegsPassOnAGoodFile) {
@@ -78,9 +92,11 @@ TEST(ParityTest, LegsPassOnAGoodFile) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   for (const char* mix : {"f32", "q8_0", "q4_0", "q5_1"}) {
     const std::string file = f.dir.file(std::string(mix) + ".gguf");
-    exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), mix), file, {}, {});
+    exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), mix), file, {},
+                          {});
     const Parity p = parity(file, core::read_text_file(f.text), 48, 2);
-    EXPECT_TRUE(p.passed()) << mix << " A " << p.leg_a << " B " << p.leg_b << " (" << p.leg_b_tolerance << ")";
+    EXPECT_TRUE(p.passed()) << mix << " A " << p.leg_a << " B " << p.leg_b << " ("
+                            << p.leg_b_tolerance << ")";
     EXPECT_EQ(p.tokens, 48);
   }
 }

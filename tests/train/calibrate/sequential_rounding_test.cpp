@@ -1,4 +1,5 @@
-// Rounding layer by layer against rounding each matrix by itself, judged by the whole model's logits on text calibration did not see.
+// Rounding layer by layer against rounding each matrix by itself, judged by the whole model's
+// logits on text calibration did not see.
 #include "calibrate/sequential_rounding.h"
 
 #include <gtest/gtest.h>
@@ -22,13 +23,17 @@ constexpr std::int64_t kSequence = 64;
 data::Corpus random_corpus(std::int64_t n_tokens, std::int64_t vocab) {
   data::Corpus corpus{.path = "some.txt", .sha256 = "0123", .tokens = {}};
   core::Rng rng(9);
-  for (std::int64_t i = 0; i < n_tokens; ++i) corpus.tokens.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(vocab))));
+  for (std::int64_t i = 0; i < n_tokens; ++i)
+    corpus.tokens.push_back(
+        static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(vocab))));
   return corpus;
 }
 
 class Sequential : public testing::Test {
  protected:
-  plan::QuantPlan plan_of(const std::string& format) const { return plan::quant_plan(source.arch(), source.dims(), format, {}); }
+  plan::QuantPlan plan_of(const std::string& format) const {
+    return plan::quant_plan(source.arch(), source.dims(), format, {});
+  }
   // What a reader of the file would compute: every matrix replaced by what `bytes_of` gives for it.
   template <class BytesOf>
   model::Transformer rounded_model(const plan::QuantPlan& plan, const BytesOf& bytes_of) const {
@@ -36,20 +41,25 @@ class Sequential : public testing::Test {
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
       if (t.is_vector) continue;
       const std::vector<std::byte> bytes = bytes_of(t);
-      std::vector<float> values = quant::decode_matrix(bytes, t.rows, t.cols, plan.format_of(t.spec->role, t.layer));
+      std::vector<float> values =
+          quant::decode_matrix(bytes, t.rows, t.cols, plan.format_of(t.spec->role, t.layer));
       out.weight(t.spec->role, t.layer).copy_(torch::from_blob(values.data(), {t.rows, t.cols}));
     }
     return out;
   }
   double error(const model::Transformer& model) const {
     const torch::InferenceMode inference;
-    const torch::Tensor ids = torch::randint(source.dims().vocab, {8, kSequence}, torch::make_generator<at::CPUGeneratorImpl>(5), torch::kInt64);
+    const torch::Tensor ids =
+        torch::randint(source.dims().vocab, {8, kSequence},
+                       torch::make_generator<at::CPUGeneratorImpl>(5), torch::kInt64);
     const torch::Tensor exact = model::Transformer::load(source, {}).forward(ids);
     return ((model.forward(ids) - exact).square().mean() / exact.var()).item<double>();
   }
   support::TempDir dir;
-  support::TinyOptions sizes{.hidden = 64, .layers = 4, .kv_groups = 1, .q_per_kv = 2, .head_dim = 32, .ffn = 96};
-  checkpoint::Checkpoint source = checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("m"), sizes));
+  support::TinyOptions sizes{
+      .hidden = 64, .layers = 4, .kv_groups = 1, .q_per_kv = 2, .head_dim = 32, .ffn = 96};
+  checkpoint::Checkpoint source =
+      checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("m"), sizes));
   data::Corpus corpus = random_corpus(20000, sizes.vocab);
   CalibrateOptions options{.tokens = 16384, .sequence = kSequence, .seed = 3, .gram = true};
   quant::Imatrix imatrix = collect_imatrix(source, corpus, options, {});
@@ -58,7 +68,11 @@ class Sequential : public testing::Test {
 TEST_F(Sequential, WithoutRoundingTheWeightsStay) {
   const plan::QuantPlan plan = plan_of("f32");
   SequentialRounding rounding(source, plan, imatrix, corpus, options, 2);
-  EXPECT_LT(error(rounded_model(plan, [&](const arch::TensorRef& t) { return rounding.rounded(t.spec->role, t.layer).value(); })), 1e-8);
+  EXPECT_LT(error(rounded_model(plan,
+                                [&](const arch::TensorRef& t) {
+                                  return rounding.rounded(t.spec->role, t.layer).value();
+                                })),
+            1e-8);
 }
 
 TEST_F(Sequential, ModelIsCloserThanWithMatricesRoundedAlone) {
@@ -66,10 +80,13 @@ TEST_F(Sequential, ModelIsCloserThanWithMatricesRoundedAlone) {
   for (const char* format : {"q4_0", "q4_1", "q5_0"}) {
     const plan::QuantPlan plan = plan_of(format);
     SequentialRounding rounding(source, plan, imatrix, corpus, options, 2);
-    const double together = error(rounded_model(plan, [&](const arch::TensorRef& t) { return rounding.rounded(t.spec->role, t.layer).value(); }));
+    const double together = error(rounded_model(plan, [&](const arch::TensorRef& t) {
+      return rounding.rounded(t.spec->role, t.layer).value();
+    }));
     const double alone = error(rounded_model(plan, [&](const arch::TensorRef& t) {
       const std::vector<float> weights = source.read(t.spec->role, t.layer);
-      return quant::round_matrix(weights, t.rows, t.cols, plan.format_of(t.spec->role, t.layer), quant::Rounding::gptq, imatrix.find(t.spec->role, t.layer), pool);
+      return quant::round_matrix(weights, t.rows, t.cols, plan.format_of(t.spec->role, t.layer),
+                                 quant::Rounding::gptq, imatrix.find(t.spec->role, t.layer), pool);
     }));
     EXPECT_LT(together, 0.95 * alone) << format;
     EXPECT_GT(together, 1e-5) << format;
@@ -78,7 +95,8 @@ TEST_F(Sequential, ModelIsCloserThanWithMatricesRoundedAlone) {
 
 TEST_F(Sequential, OutputMatrixOfItsOwnAndTableWithoutStatistics) {
   sizes.tied = false;
-  const auto untied = checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("untied"), sizes));
+  const auto untied =
+      checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("untied"), sizes));
   const quant::Imatrix statistics = collect_imatrix(untied, corpus, options, {});
   const plan::QuantPlan plan = plan::quant_plan(untied.arch(), untied.dims(), "q4_0", {});
   SequentialRounding rounding(untied, plan, statistics, corpus, options, 2);

@@ -37,7 +37,8 @@ text::Tokenizer byte_tokenizer() {
 Corpus random_corpus(std::int64_t n, std::uint64_t seed) {
   Corpus c{"random", "", {}};
   core::Rng rng(seed);
-  for (std::int64_t i = 0; i < n; ++i) c.tokens.push_back(static_cast<std::int32_t>(3 + rng.below(256)));
+  for (std::int64_t i = 0; i < n; ++i)
+    c.tokens.push_back(static_cast<std::int32_t>(3 + rng.below(256)));
   return c;
 }
 void paste(Corpus& into, std::int64_t at, const Corpus& from, std::int64_t begin, std::int64_t n) {
@@ -76,7 +77,8 @@ TEST(WindowSampler, EveryEpochIsAPermutationOfWindowsOnAGrid) {
       for (const std::int64_t s : starts) EXPECT_EQ((s - offset) % 7, 0);
       offsets.insert(offset);
     }
-    EXPECT_EQ(offsets.size() > 1, n % 7 > 0) << "epochs are shifted against each other where there is room";
+    EXPECT_EQ(offsets.size() > 1, n % 7 > 0)
+        << "epochs are shifted against each other where there is room";
   }
 }
 TEST(WindowSampler, FromTheEndMeetsTheFirstWindowsLast) {

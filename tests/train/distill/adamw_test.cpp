@@ -15,9 +15,11 @@ TEST(AdamW, EqualsTorchAfterThreeSteps) {
   torch::manual_seed(1);
   constexpr std::int64_t n = 70001;  // more than one task, odd
   const Tensor start = torch::randn({n}), scale = torch::rand({n}) * 1e-2;
-  Tensor ours = start.clone(), gradient = torch::zeros({n}), first = torch::zeros({n}), second = torch::zeros({n});
+  Tensor ours = start.clone(), gradient = torch::zeros({n}), first = torch::zeros({n}),
+         second = torch::zeros({n});
   Tensor reference = start.clone().requires_grad_(true);
-  torch::optim::AdamW optimizer({reference}, torch::optim::AdamWOptions(1e-2).betas({0.9, 0.95}).eps(1e-8).weight_decay(0.1));
+  torch::optim::AdamW optimizer(
+      {reference}, torch::optim::AdamWOptions(1e-2).betas({0.9, 0.95}).eps(1e-8).weight_decay(0.1));
   const Segment all[] = {{0, n, 0.1}};
   for (std::int64_t step = 1; step <= 3; ++step) {
     const double rate = 1e-2 / static_cast<double>(step);
@@ -26,8 +28,8 @@ TEST(AdamW, EqualsTorchAfterThreeSteps) {
     reference.mutable_grad() = g.clone();
     optimizer.step();
     gradient.copy_(g * 8);
-    adamw_step({0.9, 0.95, 1e-8}, step, rate, 1.0 / 8, all, ours.data_ptr<float>(), gradient.data_ptr<float>(), first.data_ptr<float>(),
-               second.data_ptr<float>());
+    adamw_step({0.9, 0.95, 1e-8}, step, rate, 1.0 / 8, all, ours.data_ptr<float>(),
+               gradient.data_ptr<float>(), first.data_ptr<float>(), second.data_ptr<float>());
     EXPECT_EQ(gradient.abs().max().item<double>(), 0) << "gradients are zeroed for the next step";
   }
   // Steps are up to 1e-2 each; both round in float32 at values of size up to 4.
@@ -35,9 +37,11 @@ TEST(AdamW, EqualsTorchAfterThreeSteps) {
   EXPECT_GT((ours - start).abs().mean().item<double>(), 1e-3);
 }
 TEST(AdamW, TouchesOnlyItsSegments) {
-  Tensor p = torch::ones({64}), g = torch::ones({64}), m = torch::zeros({64}), v = torch::zeros({64});
+  Tensor p = torch::ones({64}), g = torch::ones({64}), m = torch::zeros({64}),
+         v = torch::zeros({64});
   const Segment some[] = {{16, 16, 0.5}, {48, 3, 0.0}};
-  adamw_step({}, 1, 0.1, 1.0, some, p.data_ptr<float>(), g.data_ptr<float>(), m.data_ptr<float>(), v.data_ptr<float>());
+  adamw_step({}, 1, 0.1, 1.0, some, p.data_ptr<float>(), g.data_ptr<float>(), m.data_ptr<float>(),
+             v.data_ptr<float>());
   EXPECT_TRUE(torch::equal(p.narrow(0, 0, 16), torch::ones({16})));
   EXPECT_NEAR(p[16].item<double>(), 1 - 0.1 * 0.5 - 0.1, 1e-5);
   EXPECT_NEAR(p[48].item<double>(), 1 - 0.1, 1e-5);
@@ -46,7 +50,8 @@ TEST(AdamW, TouchesOnlyItsSegments) {
 TEST(AdamW, NormIsThatOfAllValues) {
   torch::manual_seed(2);
   const Tensor x = torch::randn({200003});
-  EXPECT_NEAR(norm(x.data_ptr<float>(), x.numel()), x.to(torch::kFloat64).norm().item<double>(), 1e-4);
+  EXPECT_NEAR(norm(x.data_ptr<float>(), x.numel()), x.to(torch::kFloat64).norm().item<double>(),
+              1e-4);
   EXPECT_EQ(norm(x.data_ptr<float>(), 0), 0);
 }
 TEST(Schedule, WarmsUpAndFallsToTheLastStep) {
@@ -54,7 +59,8 @@ TEST(Schedule, WarmsUpAndFallsToTheLastStep) {
   EXPECT_NEAR(learning_rate(9, 100, 1.0, 0.1, 0.2), 1.0, 1e-12);
   EXPECT_NEAR(learning_rate(10, 100, 1.0, 0.1, 0.2), 1.0, 1e-12);
   EXPECT_NEAR(learning_rate(99, 100, 1.0, 0.1, 0.2), 0.2, 1e-12);
-  for (std::int64_t i = 11; i < 100; ++i) EXPECT_LT(learning_rate(i, 100, 1.0, 0.1, 0.2), learning_rate(i - 1, 100, 1.0, 0.1, 0.2));
+  for (std::int64_t i = 11; i < 100; ++i)
+    EXPECT_LT(learning_rate(i, 100, 1.0, 0.1, 0.2), learning_rate(i - 1, 100, 1.0, 0.1, 0.2));
   EXPECT_NEAR(learning_rate(0, 1, 1.0, 0.0, 0.1), 1.0, 1e-12);
   EXPECT_NEAR(learning_rate(0, 1, 1.0, 0.5, 0.1), 1.0, 1e-12);
 }

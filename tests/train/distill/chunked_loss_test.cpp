@@ -1,4 +1,5 @@
-// The chunked loss and its gradients against plain autograd over whole logits, for every loss of the list.
+// The chunked loss and its gradients against plain autograd over whole logits, for every loss of
+// the list.
 #include "distill/chunked_loss.h"
 
 #include <gtest/gtest.h>
@@ -15,10 +16,12 @@ using torch::Tensor;
 struct Problem {
   Tensor student_hidden, student_output, teacher_hidden, teacher_output, targets;
 };
-// 23 tokens (odd, and not a multiple of the chunks used), vocabulary 101, two of the tokens masked. Logits of standard deviation about 2.
+// 23 tokens (odd, and not a multiple of the chunks used), vocabulary 101, two of the tokens masked.
+// Logits of standard deviation about 2.
 Problem problem(std::uint64_t seed) {
   torch::manual_seed(seed);
-  Problem p{torch::randn({23, 12}), torch::randn({101, 12}) * 0.6, torch::randn({23, 20}), torch::randn({101, 20}) * 0.45, torch::randint(101, {23}, torch::kInt64)};
+  Problem p{torch::randn({23, 12}), torch::randn({101, 12}) * 0.6, torch::randn({23, 20}),
+            torch::randn({101, 20}) * 0.45, torch::randint(101, {23}, torch::kInt64)};
   p.targets[4] = -1;
   p.targets[22] = -1;
   return p;
@@ -47,16 +50,24 @@ Plain plain(const ChunkedLossInput& in) {
   const Tensor logits = hidden.mm(output.t()), mask = in.targets.ge(0).to(torch::kFloat64);
   Tensor kl = torch::zeros({}, torch::kFloat64);
   if (in.teacher_hidden.defined()) {
-    const Tensor teacher = in.teacher_hidden.to(torch::kFloat64).mm(in.teacher_output.to(torch::kFloat64).t());
-    const Tensor s = torch::softmax(logits / in.temperature, -1), t = torch::softmax(teacher / in.temperature, -1);
-    const auto divergence = [](const Tensor& p, const Tensor& q) { return (p * (p / q).log()).sum(-1); };
+    const Tensor teacher =
+        in.teacher_hidden.to(torch::kFloat64).mm(in.teacher_output.to(torch::kFloat64).t());
+    const Tensor s = torch::softmax(logits / in.temperature, -1),
+                 t = torch::softmax(teacher / in.temperature, -1);
+    const auto divergence = [](const Tensor& p, const Tensor& q) {
+      return (p * (p / q).log()).sum(-1);
+    };
     Tensor each;
     if (in.loss == "forward_kl") each = divergence(t, s);
     if (in.loss == "reverse_kl") each = divergence(s, t);
-    if (in.loss == "jsd") each = 0.5 * (divergence(t, 0.5 * (s + t)) + divergence(s, 0.5 * (s + t)));
+    if (in.loss == "jsd")
+      each = 0.5 * (divergence(t, 0.5 * (s + t)) + divergence(s, 0.5 * (s + t)));
     kl = (each * mask).sum() * in.temperature * in.temperature;
   }
-  const Tensor ce = -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) * mask).sum();
+  const Tensor ce =
+      -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) *
+        mask)
+           .sum();
   const Tensor loss = in.kl_weight * kl + in.ce_weight * ce;
   loss.backward();
   return {loss.item<double>(), kl.item<double>(), ce.item<double>(), hidden.grad(), output.grad()};
@@ -67,8 +78,10 @@ void expect_equal(const ChunkedLoss& ours, const ChunkedLossInput& in) {
   EXPECT_NEAR(ours.loss_sum, p.loss, 1e-5 * (1 + std::abs(p.loss)));
   EXPECT_NEAR(ours.kl_sum, p.kl, 1e-5 * (1 + std::abs(p.kl)));
   EXPECT_NEAR(ours.ce_sum, p.ce, 1e-5 * (1 + std::abs(p.ce)));
-  EXPECT_LT((ours.hidden_gradient - p.hidden_gradient).abs().max().item<double>(), 2e-5 * (1 + p.hidden_gradient.abs().max().item<double>()));
-  EXPECT_LT((in.student_output.grad() - p.output_gradient).abs().max().item<double>(), 2e-5 * (1 + p.output_gradient.abs().max().item<double>()));
+  EXPECT_LT((ours.hidden_gradient - p.hidden_gradient).abs().max().item<double>(),
+            2e-5 * (1 + p.hidden_gradient.abs().max().item<double>()));
+  EXPECT_LT((in.student_output.grad() - p.output_gradient).abs().max().item<double>(),
+            2e-5 * (1 + p.output_gradient.abs().max().item<double>()));
 }
 
 class EveryLoss : public testing::TestWithParam<std::string_view> {};
@@ -118,7 +131,8 @@ TEST_P(EveryLoss, ChunksDoNotMatter) {
   const ChunkedLoss a = chunked_loss(small), b = chunked_loss(whole);
   EXPECT_NEAR(a.loss_sum, b.loss_sum, 1e-5 * b.loss_sum);
   EXPECT_LT((a.hidden_gradient - b.hidden_gradient).abs().max().item<double>(), 1e-5);
-  EXPECT_LT((small.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(), 1e-5);
+  EXPECT_LT((small.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(),
+            1e-5);
 }
 TEST_P(EveryLoss, SumsAndGradientsAdd) {
   const Problem p = problem(5);
@@ -133,7 +147,8 @@ TEST_P(EveryLoss, SumsAndGradientsAdd) {
     sum += chunked_loss(one).loss_sum;
   }
   EXPECT_NEAR(sum, all.loss_sum, 1e-5 * all.loss_sum);
-  EXPECT_LT((parts.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(), 1e-5);
+  EXPECT_LT((parts.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(),
+            1e-5);
 }
 
 std::vector<std::string_view> names() {
@@ -141,7 +156,8 @@ std::vector<std::string_view> names() {
   for (const Loss* loss : all_losses()) out.push_back(loss->name);
   return out;
 }
-INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, testing::ValuesIn(names()), [](const auto& param) { return std::string(param.param); });
+INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, testing::ValuesIn(names()),
+                         [](const auto& param) { return std::string(param.param); });
 
 TEST(Losses, TheListHasThem) {
   EXPECT_EQ(all_losses().size(), 3u);
@@ -176,7 +192,8 @@ TEST(ChunkedLoss, Bfloat16IsNear) {
   const Plain p = plain(in);
   // Logits of size 2 to 8 rounded to 8 bits: up to 2 % each, averaged over the tokens.
   EXPECT_NEAR(out.loss_sum, p.loss, 0.02 * p.loss);
-  EXPECT_LT((out.hidden_gradient - p.hidden_gradient).norm().item<double>(), 0.03 * p.hidden_gradient.norm().item<double>());
+  EXPECT_LT((out.hidden_gradient - p.hidden_gradient).norm().item<double>(),
+            0.03 * p.hidden_gradient.norm().item<double>());
 }
 TEST(ChunkedLoss, ExtremeLogitsStayFinite) {
   std::vector<float> student(1000, -3000.0f), teacher(1000, 2000.0f);
@@ -194,11 +211,14 @@ TEST(ChunkedLoss, RowLossOfALargeVocabularyIsExact) {
   for (const float temperature : {1.0f, 2.0f}) {
     const Tensor s = torch::randn({vocab}) * 3, t = torch::randn({vocab}) * 3;
     const Tensor sd = s.to(torch::kFloat64).requires_grad_(true), td = t.to(torch::kFloat64);
-    const Tensor log_s = torch::log_softmax(sd / temperature, 0), log_t = torch::log_softmax(td / temperature, 0);
-    const Tensor kl = (log_t.exp() * (log_t - log_s)).sum() * temperature * temperature, ce = -torch::log_softmax(sd, 0)[11];
+    const Tensor log_s = torch::log_softmax(sd / temperature, 0),
+                 log_t = torch::log_softmax(td / temperature, 0);
+    const Tensor kl = (log_t.exp() * (log_t - log_s)).sum() * temperature * temperature,
+                 ce = -torch::log_softmax(sd, 0)[11];
     (0.6 * kl + 0.4 * ce).backward();
     Tensor gradient = s.clone(), scratch = t.clone();
-    const RowLoss row = row_loss(gradient.data_ptr<float>(), scratch.data_ptr<float>(), vocab, 11, {0.6f, 0.4f, temperature});
+    const RowLoss row = row_loss(gradient.data_ptr<float>(), scratch.data_ptr<float>(), vocab, 11,
+                                 {0.6f, 0.4f, temperature});
     EXPECT_NEAR(row.kl, kl.item<double>(), 2e-6 * kl.item<double>());
     EXPECT_NEAR(row.ce, ce.item<double>(), 2e-6 * ce.item<double>());
     EXPECT_LT((gradient - sd.grad()).abs().max().item<double>(), 1e-6);

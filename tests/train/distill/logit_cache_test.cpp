@@ -1,5 +1,5 @@
-// Directories of teacher logits: one killed and resumed has the same bytes, a student trained from it is trained as with the teacher in memory, and what
-// it was not made for is refused.
+// Directories of teacher logits: one killed and resumed has the same bytes, a student trained from
+// it is trained as with the teacher in memory, and what it was not made for is refused.
 #include "distill/logit_cache.h"
 
 #include <gtest/gtest.h>
@@ -63,7 +63,8 @@ class Cache : public testing::Test {
   }
   static std::map<std::string, std::string> files(const std::string& directory) {
     std::map<std::string, std::string> out;
-    for (const auto& entry : fs::directory_iterator(directory)) out[entry.path().filename().string()] = core::read_text_file(entry.path().string());
+    for (const auto& entry : fs::directory_iterator(directory))
+      out[entry.path().filename().string()] = core::read_text_file(entry.path().string());
     return out;
   }
 
@@ -92,8 +93,10 @@ TEST_F(Cache, HoldsTheTeachersDistributions) {
     ASSERT_EQ(cache.on_grid(start), start);
     ASSERT_TRUE(cache.has(start));
     Tensor ids = torch::empty({1, 32}, torch::kInt64);
-    for (std::int64_t t = 0; t < 32; ++t) ids[0][t] = corpus.tokens[static_cast<std::size_t>(start + t)];
-    const Tensor expected = torch::log_softmax(model.forward(ids).squeeze(0).detach().to(torch::kFloat64), -1);
+    for (std::int64_t t = 0; t < 32; ++t)
+      ids[0][t] = corpus.tokens[static_cast<std::size_t>(start + t)];
+    const Tensor expected =
+        torch::log_softmax(model.forward(ids).squeeze(0).detach().to(torch::kFloat64), -1);
     EXPECT_LT((cache.window(start).log_probabilities - expected).abs().max().item<double>(), 2e-5);
   }
   EXPECT_GT(files(input_.out).size(), 2u);
@@ -118,24 +121,29 @@ TEST_F(Cache, KilledAndResumedGivesTheSameBytes) {
   ASSERT_GE(undisturbed.size(), 4u);
   CacheInput killed = input_;
   killed.out = temp_.file("killed");
-  for (const int moment : {1, 5, 8}) {  // events of the progress: in the first file, and in later ones
+  for (const int moment :
+       {1, 5, 8}) {  // events of the progress: in the first file, and in later ones
     fs::remove_all(killed.out);
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {  // starts over by exec: it runs no OpenMP region of the parent's
       ::setenv("ESPALIER_TEST_KILL_AT", std::to_string(moment).c_str(), 1);
       ::setenv("ESPALIER_TEST_RUN", temp_.path().c_str(), 1);
-      ::execl("/proc/self/exe", "distill_test", "--gtest_filter=CacheChild.*", "--gtest_also_run_disabled_tests", static_cast<char*>(nullptr));
+      ::execl("/proc/self/exe", "distill_test", "--gtest_filter=CacheChild.*",
+              "--gtest_also_run_disabled_tests", static_cast<char*>(nullptr));
       ::_exit(127);
     }
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "moment " << moment << ": status " << status;
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        << "moment " << moment << ": status " << status;
     EXPECT_FALSE(checkpoint::has_manifest(killed.out));
     const bool some = fs::exists(killed.out + "/logits-00000.bin");
     EXPECT_EQ(some, moment > 3);
-    const auto stamp = some ? fs::last_write_time(killed.out + "/logits-00000.bin") : fs::file_time_type{};
-    expect_refused(core::ErrorKind::input, {"not a finished cache"}, [&] { LogitCache unfinished(killed.out); });
+    const auto stamp =
+        some ? fs::last_write_time(killed.out + "/logits-00000.bin") : fs::file_time_type{};
+    expect_refused(core::ErrorKind::input, {"not a finished cache"},
+                   [&] { LogitCache unfinished(killed.out); });
     killed.resume = true;
     killed.threads = 0;
     cache_logits(killed, options_, {});
@@ -146,23 +154,30 @@ TEST_F(Cache, KilledAndResumedGivesTheSameBytes) {
   }
   EXPECT_EQ(cache_logits(killed, options_, {}).tokens_per_second, 0) << "nothing was left to do";
   killed.threads = 2;
-  expect_refused(core::ErrorKind::usage, {"--threads 2"}, [&] { cache_logits(killed, options_, {}); });
+  expect_refused(core::ErrorKind::usage, {"--threads 2"},
+                 [&] { cache_logits(killed, options_, {}); });
   killed.threads = 0;
   options_.top_k = 17;
-  expect_refused(core::ErrorKind::input, {"other options"}, [&] { cache_logits(killed, options_, {}); });
+  expect_refused(core::ErrorKind::input, {"other options"},
+                 [&] { cache_logits(killed, options_, {}); });
 }
 // The child of the test above; does nothing on its own.
 TEST(CacheChild, DISABLED_RunsUntilKilled) {
   const char* directory = std::getenv("ESPALIER_TEST_RUN");
   const char* moment = std::getenv("ESPALIER_TEST_KILL_AT");
-  if (directory == nullptr || moment == nullptr) GTEST_SKIP() << "only a child of KilledAndResumedGivesTheSameBytes";
+  if (directory == nullptr || moment == nullptr)
+    GTEST_SKIP() << "only a child of KilledAndResumedGivesTheSameBytes";
   const std::string root = directory;
   CacheOptions options;
   options.sequence = 32;
   options.top_k = 16;
   options.file_tokens = 40 * 32;
   int events = 0;
-  const CacheInput input{.teacher = root + "/teacher", .text = root + "/train.txt", .out = root + "/killed", .resume = false, .threads = 1};
+  const CacheInput input{.teacher = root + "/teacher",
+                         .text = root + "/train.txt",
+                         .out = root + "/killed",
+                         .resume = false,
+                         .threads = 1};
   cache_logits(input, options, [&](const core::ProgressEvent&) {
     if (++events == std::atoi(moment)) ::raise(SIGKILL);
   });
@@ -173,19 +188,23 @@ TEST_F(Cache, TrainsAsTheTeacherDoes) {
   options_.top_k = 320;
   options_.value_bytes = 4;
   cache_logits(input_, options_, {});
-  const TrainResult live = distill(student(false, "live"), train_, {}), cached = distill(student(true, "cached"), train_, {});
+  const TrainResult live = distill(student(false, "live"), train_, {}),
+                    cached = distill(student(true, "cached"), train_, {});
   EXPECT_EQ(live.steps, cached.steps);
   EXPECT_NEAR(live.loss_first, cached.loss_first, 1e-5 * live.loss_first);
   EXPECT_NEAR(live.loss_last, cached.loss_last, 1e-4 * live.loss_last);
-  const auto a = checkpoint::Checkpoint::open(temp_.file("live")).read(arch::Role::ffn_up, 0), b = checkpoint::Checkpoint::open(temp_.file("cached")).read(arch::Role::ffn_up, 0);
+  const auto a = checkpoint::Checkpoint::open(temp_.file("live")).read(arch::Role::ffn_up, 0),
+             b = checkpoint::Checkpoint::open(temp_.file("cached")).read(arch::Role::ffn_up, 0);
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     difference += std::abs(static_cast<double>(a[i]) - b[i]);
     size += std::abs(static_cast<double>(a[i]));
   }
-  EXPECT_LT(difference, 1e-3 * size) << "Adam's first steps have the size of the learning rate whatever the gradient: compared in bulk";
+  EXPECT_LT(difference, 1e-3 * size) << "Adam's first steps have the size of the learning rate "
+                                        "whatever the gradient: compared in bulk";
   const checkpoint::Manifest manifest = checkpoint::read_manifest(temp_.file("cached"));
-  EXPECT_EQ(manifest.inputs.at("teacher"), checkpoint::read_manifest(temp_.file("live")).inputs.at("teacher"));
+  EXPECT_EQ(manifest.inputs.at("teacher"),
+            checkpoint::read_manifest(temp_.file("live")).inputs.at("teacher"));
 }
 
 TEST_F(Cache, LearnsFromAFewTokensOverEpochsAndResumes) {
@@ -198,19 +217,26 @@ TEST_F(Cache, LearnsFromAFewTokensOverEpochsAndResumes) {
   EXPECT_GT(whole.steps * 4, windows);
   EXPECT_LT(whole.loss_last, 0.8 * whole.loss_first);
   TrainInput stopped = student(true, "stopped");
-  EXPECT_THROW(distill(stopped, train_, [](const core::ProgressEvent& e) {
-    if (e.done >= 5 * 4 * 32) throw std::runtime_error("stopped");
-  }), std::runtime_error);
+  EXPECT_THROW(distill(stopped, train_,
+                       [](const core::ProgressEvent& e) {
+                         if (e.done >= 5 * 4 * 32) throw std::runtime_error("stopped");
+                       }),
+               std::runtime_error);
   stopped.resume = true;
   distill(stopped, train_, {});
-  EXPECT_EQ(hash::sha256_file(in.out + "/model.safetensors"), hash::sha256_file(stopped.out + "/model.safetensors"));
+  EXPECT_EQ(hash::sha256_file(in.out + "/model.safetensors"),
+            hash::sha256_file(stopped.out + "/model.safetensors"));
 }
 
 TEST_F(Cache, RefusesWhatItWasNotMadeFor) {
   options_.tokens = 8 * 4 * 32;
   cache_logits(input_, options_, {});
-  const auto refused = [&](core::ErrorKind kind, const std::vector<std::string>& words, TrainInput in) { expect_refused(kind, words, [&] { distill(in, train_, {}); }); };
-  refused(core::ErrorKind::input, {"holds 32 windows", "cache --tokens 1280"}, student(true, "out"));
+  const auto refused = [&](core::ErrorKind kind, const std::vector<std::string>& words,
+                           TrainInput in) {
+    expect_refused(kind, words, [&] { distill(in, train_, {}); });
+  };
+  refused(core::ErrorKind::input, {"holds 32 windows", "cache --tokens 1280"},
+          student(true, "out"));
   train_.tokens = 8 * 4 * 32;
   train_.loss = "reverse_kl";
   refused(core::ErrorKind::usage, {"reverse_kl", "forward_kl", "likeliest"}, student(true, "out"));
@@ -247,18 +273,24 @@ TEST_F(Cache, RefusesADamagedFileWhenItIsRead) {
   bytes[bytes.size() - 100] = static_cast<char>(bytes[bytes.size() - 100] ^ 1);
   core::write_text_file(path, bytes);
   input_.resume = true;
-  expect_refused(core::ErrorKind::input, {"logits-00000.bin", "damaged"}, [&] { cache_logits(input_, options_, {}); });
+  expect_refused(core::ErrorKind::input, {"logits-00000.bin", "damaged"},
+                 [&] { cache_logits(input_, options_, {}); });
   train_.tokens = 200 * 4 * 32;
-  expect_refused(core::ErrorKind::input, {"logits-00000.bin", "window 39", "damaged"}, [&] { distill(student(true, "out"), train_, {}); });
+  expect_refused(core::ErrorKind::input, {"logits-00000.bin", "window 39", "damaged"},
+                 [&] { distill(student(true, "out"), train_, {}); });
   fs::remove(path);
-  expect_refused(core::ErrorKind::input, {"logits-00000.bin"}, [&] { LogitCache gone(input_.out); });
+  expect_refused(core::ErrorKind::input, {"logits-00000.bin"},
+                 [&] { LogitCache gone(input_.out); });
   input_.threads = 0;
   cache_logits(input_, options_, {});  // made again
-  EXPECT_EQ(LogitCache(input_.out).windows(), checkpoint::read_manifest(input_.out).metrics.at("tokens").get<std::int64_t>() / 32);
+  EXPECT_EQ(LogitCache(input_.out).windows(),
+            checkpoint::read_manifest(input_.out).metrics.at("tokens").get<std::int64_t>() / 32);
 }
 
 TEST_F(Cache, RefusesOptionsOutOfRange) {
-  const auto refused = [&](const std::string& words) { expect_refused(core::ErrorKind::usage, {words}, [&] { cache_logits(input_, options_, {}); }); };
+  const auto refused = [&](const std::string& words) {
+    expect_refused(core::ErrorKind::usage, {words}, [&] { cache_logits(input_, options_, {}); });
+  };
   options_.top_k = 321;
   refused("top-k 321");
   options_ = cache_options();

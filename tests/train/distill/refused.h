@@ -16,7 +16,9 @@ void expect_refused(core::ErrorKind kind, const std::vector<std::string>& words,
     FAIL() << "accepted; expected a refusal naming " << words.front();
   } catch (const core::Error& error) {
     EXPECT_EQ(error.kind(), kind) << error.what();
-    for (const std::string& w : words) EXPECT_NE(std::string(error.what()).find(w), std::string::npos) << w << " in: " << error.what();
+    for (const std::string& w : words)
+      EXPECT_NE(std::string(error.what()).find(w), std::string::npos)
+          << w << " in: " << error.what();
   }
 }
 

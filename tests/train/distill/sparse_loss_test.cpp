@@ -1,5 +1,5 @@
-// Sparse teacher logits: what is kept of a distribution, and the divergence on it with its gradients, against plain autograd in double and
-// against the loss with the whole teacher.
+// Sparse teacher logits: what is kept of a distribution, and the divergence on it with its
+// gradients, against plain autograd in double and against the loss with the whole teacher.
 #include <gtest/gtest.h>
 
 #include "distill/chunked_loss.h"
@@ -17,17 +17,22 @@ constexpr std::int64_t kTokens = 23, kVocab = 101;
 // The k likeliest of a distribution, in double, straight from its definition.
 SparseLogits sparse_of(const Tensor& logits, std::int64_t k, double temperature) {
   const Tensor log_p = torch::log_softmax(logits.to(torch::kFloat64) / temperature, -1);
-  const Tensor ids = std::get<0>(std::get<1>(log_p.topk(k, -1)).sort(1)), kept = log_p.gather(1, ids);
-  return {ids.to(torch::kInt32), kept.to(torch::kFloat32), log_p.exp().scatter(1, ids, 0.0).sum(-1).to(torch::kFloat32)};
+  const Tensor ids = std::get<0>(std::get<1>(log_p.topk(k, -1)).sort(1)),
+               kept = log_p.gather(1, ids);
+  return {ids.to(torch::kInt32), kept.to(torch::kFloat32),
+          log_p.exp().scatter(1, ids, 0.0).sum(-1).to(torch::kFloat32)};
 }
 
 struct Problem {
   Tensor student_hidden, student_output, teacher_hidden, teacher_output, targets;
-  Tensor teacher() const { return teacher_hidden.to(torch::kFloat64).mm(teacher_output.to(torch::kFloat64).t()); }
+  Tensor teacher() const {
+    return teacher_hidden.to(torch::kFloat64).mm(teacher_output.to(torch::kFloat64).t());
+  }
 };
 Problem problem(std::uint64_t seed) {
   torch::manual_seed(seed);
-  Problem p{torch::randn({kTokens, 12}), torch::randn({kVocab, 12}) * 0.6, torch::randn({kTokens, 20}), torch::randn({kVocab, 20}) * 0.45,
+  Problem p{torch::randn({kTokens, 12}), torch::randn({kVocab, 12}) * 0.6,
+            torch::randn({kTokens, 20}), torch::randn({kVocab, 20}) * 0.45,
             torch::randint(kVocab, {kTokens}, torch::kInt64)};
   p.targets[4] = -1;
   p.targets[22] = -1;
@@ -53,22 +58,29 @@ struct Plain {
 // In double over all logits at once: the events are the kept tokens and "all others".
 Plain plain(const ChunkedLossInput& in) {
   torch::AutoGradMode with_grad(true);
-  const Tensor hidden = in.student_hidden.detach().to(torch::kFloat64).requires_grad_(true), output = in.student_output.detach().to(torch::kFloat64).requires_grad_(true);
-  const Tensor logits = hidden.mm(output.t()), mask = in.targets.ge(0).to(torch::kFloat64), ids = in.sparse_teacher.ids.to(torch::kInt64);
-  const Tensor p = in.sparse_teacher.log_probabilities.to(torch::kFloat64).exp(), p_rest = in.sparse_teacher.rest.to(torch::kFloat64);
+  const Tensor hidden = in.student_hidden.detach().to(torch::kFloat64).requires_grad_(true),
+               output = in.student_output.detach().to(torch::kFloat64).requires_grad_(true);
+  const Tensor logits = hidden.mm(output.t()), mask = in.targets.ge(0).to(torch::kFloat64),
+               ids = in.sparse_teacher.ids.to(torch::kInt64);
+  const Tensor p = in.sparse_teacher.log_probabilities.to(torch::kFloat64).exp(),
+               p_rest = in.sparse_teacher.rest.to(torch::kFloat64);
   const Tensor q_all = torch::softmax(logits / in.temperature, -1), q = q_all.gather(1, ids);
   const Tensor q_rest = (q_all * torch::ones_like(q_all).scatter(1, ids, 0.0)).sum(-1);
   Tensor each = (p * (p / q).log()).sum(-1);
   if (ids.size(1) < logits.size(1)) each = each + p_rest * (p_rest / q_rest).log();
   const Tensor kl = (each * mask).sum() * in.temperature * in.temperature;
-  const Tensor ce = -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) * mask).sum();
+  const Tensor ce =
+      -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) *
+        mask)
+           .sum();
   const Tensor loss = in.kl_weight * kl + in.ce_weight * ce;
   loss.backward();
   return {kl.item<double>(), loss.item<double>(), hidden.grad(), output.grad()};
 }
 
 TEST(SparseLoss, EqualsPlainAutograd) {
-  for (const std::int64_t k : {std::int64_t{1}, std::int64_t{7}, std::int64_t{64}, kVocab - 1, kVocab})
+  for (const std::int64_t k :
+       {std::int64_t{1}, std::int64_t{7}, std::int64_t{64}, kVocab - 1, kVocab})
     for (const double temperature : {1.0, 2.5, 0.7}) {
       const ChunkedLossInput in = input_of(problem(1), k, temperature);
       const ChunkedLoss out = chunked_loss(in);
@@ -77,9 +89,14 @@ TEST(SparseLoss, EqualsPlainAutograd) {
       EXPECT_EQ(out.tokens, kTokens - 2);
       EXPECT_GT(out.kl_sum, 0.5) << k;
       EXPECT_NEAR(out.kl_sum, expected.kl, 1e-5 * (1 + expected.kl)) << k << " " << temperature;
-      EXPECT_NEAR(out.loss_sum, expected.loss, 1e-5 * (1 + expected.loss)) << k << " " << temperature;
-      EXPECT_LT((out.hidden_gradient - expected.hidden_gradient).abs().max().item<double>(), 2e-5 * (1 + expected.hidden_gradient.abs().max().item<double>())) << k;
-      EXPECT_LT((in.student_output.grad() - expected.output_gradient).abs().max().item<double>(), 2e-5 * (1 + expected.output_gradient.abs().max().item<double>())) << k;
+      EXPECT_NEAR(out.loss_sum, expected.loss, 1e-5 * (1 + expected.loss))
+          << k << " " << temperature;
+      EXPECT_LT((out.hidden_gradient - expected.hidden_gradient).abs().max().item<double>(),
+                2e-5 * (1 + expected.hidden_gradient.abs().max().item<double>()))
+          << k;
+      EXPECT_LT((in.student_output.grad() - expected.output_gradient).abs().max().item<double>(),
+                2e-5 * (1 + expected.output_gradient.abs().max().item<double>()))
+          << k;
     }
 }
 
@@ -91,10 +108,13 @@ TEST(SparseLoss, RowGradientEqualsFiniteDifferences) {
   const SparseLogits teacher = sparse_of(torch::randn({1, vocab}) * 2, k, 1.5);
   const RowWeights weights{0.7f, 0.2f, 1.5f};
   std::vector<float> scratch(k);
-  const SparseRow row{teacher.ids.const_data_ptr<std::int32_t>(), teacher.log_probabilities.const_data_ptr<float>(), k, teacher.rest.item<float>()};
+  const SparseRow row{teacher.ids.const_data_ptr<std::int32_t>(),
+                      teacher.log_probabilities.const_data_ptr<float>(), k,
+                      teacher.rest.item<float>()};
   const auto loss = [&](const Tensor& logits) {
     Tensor copy = logits.clone();
-    const RowLoss r = sparse_row_loss(copy.mutable_data_ptr<float>(), row, scratch.data(), vocab, 11, weights);
+    const RowLoss r =
+        sparse_row_loss(copy.mutable_data_ptr<float>(), row, scratch.data(), vocab, 11, weights);
     return 0.7 * r.kl + 0.2 * r.ce;
   };
   Tensor gradient = student.clone();
@@ -103,7 +123,8 @@ TEST(SparseLoss, RowGradientEqualsFiniteDifferences) {
     Tensor up = student.clone(), down = student.clone();
     up[v] += 0.03;
     down[v] -= 0.03;
-    // second-order differences: error of the order of 0.03^2 / 6 of third derivatives below 1, and float32 sums of about 1 over 0.06
+    // second-order differences: error of the order of 0.03^2 / 6 of third derivatives below 1, and
+    // float32 sums of about 1 over 0.06
     EXPECT_NEAR(gradient[v].item<double>(), (loss(up) - loss(down)) / 0.06, 3e-4) << v;
   }
 }
@@ -121,7 +142,9 @@ TEST(SparseLoss, IsTheWholeDivergenceForTheWholeVocabulary) {
     EXPECT_NEAR(a.kl_sum, b.kl_sum, 1e-5 * b.kl_sum);
     EXPECT_NEAR(a.ce_sum, b.ce_sum, 1e-6 * b.ce_sum);
     EXPECT_LT((a.hidden_gradient - b.hidden_gradient).abs().max().item<double>(), 1e-5);
-    EXPECT_LT((sparse.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(), 1e-5);
+    EXPECT_LT(
+        (sparse.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(),
+        1e-5);
   }
 }
 
@@ -174,13 +197,15 @@ TEST(SparseLoss, ExtremeLogitsStayFinite) {
   for (const float temperature : {1.0f, 2.0f}) {
     std::vector<float> student(1000, -3000.0f), scratch(2);
     student[7] = 9000.0f;  // all the student's mass on one token of the rest
-    const RowLoss loss = sparse_row_loss(student.data(), {ids.data(), log_p.data(), 2, 0.258f}, scratch.data(), 1000, 5, {0.5f, 0.5f, temperature});
+    const RowLoss loss = sparse_row_loss(student.data(), {ids.data(), log_p.data(), 2, 0.258f},
+                                         scratch.data(), 1000, 5, {0.5f, 0.5f, temperature});
     EXPECT_TRUE(std::isfinite(loss.kl));
     EXPECT_NEAR(loss.ce, 12000.0, 1e-3);
     for (const float g : student) EXPECT_TRUE(std::isfinite(g));
     std::fill(student.begin(), student.end(), -3000.0f);
     student[3] = 9000.0f;  // nothing left for the rest
-    const RowLoss inside = sparse_row_loss(student.data(), {ids.data(), log_p.data(), 2, 0.258f}, scratch.data(), 1000, 5, {0.5f, 0.5f, temperature});
+    const RowLoss inside = sparse_row_loss(student.data(), {ids.data(), log_p.data(), 2, 0.258f},
+                                           scratch.data(), 1000, 5, {0.5f, 0.5f, temperature});
     EXPECT_TRUE(std::isfinite(inside.kl));
     for (const float g : student) EXPECT_TRUE(std::isfinite(g));
   }
@@ -192,20 +217,36 @@ TEST(SparseLogits, AreTheLikeliestOfTheModel) {
   support::TinyOptions options;
   options.vocab = 19000;
   options.hidden = 32;
-  const auto source = checkpoint::Checkpoint::open(support::write_tiny_llama(temp.file("teacher"), options));
+  const auto source =
+      checkpoint::Checkpoint::open(support::write_tiny_llama(temp.file("teacher"), options));
   const auto opened = model::Transformer::open(source);
   const auto loaded = model::Transformer::load(source, {});
   torch::manual_seed(4);
-  const Tensor hidden = torch::randn({600, options.hidden}) * 2, logits = loaded.logits(hidden).detach();
+  const Tensor hidden = torch::randn({600, options.hidden}) * 2,
+               logits = loaded.logits(hidden).detach();
   for (const std::int64_t k : {1, 64, 9000, 19000}) {
-    const SparseLogits ours = top_logits(opened, hidden.narrow(0, 0, k > 64 ? 20 : 600), k, 1.4, 600);
+    const SparseLogits ours =
+        top_logits(opened, hidden.narrow(0, 0, k > 64 ? 20 : 600), k, 1.4, 600);
     const SparseLogits expected = sparse_of(logits.narrow(0, 0, k > 64 ? 20 : 600), k, 1.4);
     if (k <= 64) {
-      EXPECT_LT((ours.ids != expected.ids).to(torch::kFloat32).mean().item<double>(), 2e-3) << k << ": products may round two neighbours to the other order";
+      EXPECT_LT((ours.ids != expected.ids).to(torch::kFloat32).mean().item<double>(), 2e-3)
+          << k << ": products may round two neighbours to the other order";
     }
-    EXPECT_LT((std::get<0>(ours.log_probabilities.sort(1)) - std::get<0>(expected.log_probabilities.sort(1))).abs().max().item<double>(), 1e-4) << k;
+    EXPECT_LT((std::get<0>(ours.log_probabilities.sort(1)) -
+               std::get<0>(expected.log_probabilities.sort(1)))
+                  .abs()
+                  .max()
+                  .item<double>(),
+              1e-4)
+        << k;
     EXPECT_LT((ours.rest - expected.rest).abs().max().item<double>(), 1e-5) << k;
-    EXPECT_NEAR((ours.log_probabilities.to(torch::kFloat64).exp().sum(-1) + ours.rest).sub(1).abs().max().item<double>(), 0, 1e-5) << k;
+    EXPECT_NEAR((ours.log_probabilities.to(torch::kFloat64).exp().sum(-1) + ours.rest)
+                    .sub(1)
+                    .abs()
+                    .max()
+                    .item<double>(),
+                0, 1e-5)
+        << k;
     EXPECT_TRUE((ours.ids.diff(1, 1) > 0).all().item<bool>()) << k;
     if (k == options.vocab) {
       EXPECT_EQ(ours.rest.abs().max().item<double>(), 0);

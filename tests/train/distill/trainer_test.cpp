@@ -1,5 +1,5 @@
-// Whole runs on tiny random models: the loss falls, steps do not depend on how a batch is cut, a run killed at any moment and resumed
-// gives the same bytes, and what cannot be trained is refused.
+// Whole runs on tiny random models: the loss falls, steps do not depend on how a batch is cut, a
+// run killed at any moment and resumed gives the same bytes, and what cannot be trained is refused.
 #include "distill/trainer.h"
 
 #include <gtest/gtest.h>
@@ -45,7 +45,9 @@ class Trainer : public testing::Test {
     input_.threads = 1;  // nothing to share in models this small
   }
 
-  std::string weights(const std::string& out) const { return hash::sha256_file(out + "/model.safetensors"); }
+  std::string weights(const std::string& out) const {
+    return hash::sha256_file(out + "/model.safetensors");
+  }
   std::vector<nlohmann::json> metrics(const std::string& out) const {
     std::vector<nlohmann::json> lines;
     std::ifstream in(out + "/metrics.jsonl");
@@ -87,9 +89,12 @@ TEST_F(Trainer, LearnsAndLeavesAModelDirectory) {
   EXPECT_NE(weights(input_.out), weights(input_.student));
   const auto lines = metrics(input_.out);
   ASSERT_EQ(lines.size(), 30u);
-  for (const char* key : {"step", "tokens", "loss", "kl", "ce", "learning_rate", "grad_norm", "tokens_per_second"}) EXPECT_TRUE(lines[7].contains(key)) << key;
+  for (const char* key :
+       {"step", "tokens", "loss", "kl", "ce", "learning_rate", "grad_norm", "tokens_per_second"})
+    EXPECT_TRUE(lines[7].contains(key)) << key;
   EXPECT_EQ(lines[7]["step"], 8);
-  EXPECT_NEAR(lines[7]["loss"].get<double>(), 0.5 * lines[7]["kl"].get<double>() + 0.5 * lines[7]["ce"].get<double>(), 1e-6);
+  EXPECT_NEAR(lines[7]["loss"].get<double>(),
+              0.5 * lines[7]["kl"].get<double>() + 0.5 * lines[7]["ce"].get<double>(), 1e-6);
   const checkpoint::Manifest manifest = checkpoint::read_manifest(input_.out);
   EXPECT_EQ(manifest.stage, "distill");
   EXPECT_EQ(manifest.inputs.at("text"), hash::sha256_file(input_.text));
@@ -106,7 +111,8 @@ TEST_F(Trainer, StepsAreRoundedUpAndWholeRunsRepeatByteForByte) {
   again.out = temp_.file("again");
   distill(again, options_, {});
   EXPECT_EQ(weights(input_.out), weights(again.out));
-  EXPECT_EQ(core::read_text_file(input_.out + "/manifest.json"), core::read_text_file(again.out + "/manifest.json"));
+  EXPECT_EQ(core::read_text_file(input_.out + "/manifest.json"),
+            core::read_text_file(again.out + "/manifest.json"));
   options_.seed = 7;
   distill(again, options_, {});
   EXPECT_NE(weights(input_.out), weights(again.out)) << "another seed sees other windows";
@@ -126,8 +132,10 @@ TEST_F(Trainer, WindowsOneByOneAreTheSameAsAllAtOnce) {
   EXPECT_EQ(whole.steps, cut.steps);
   EXPECT_NEAR(whole.loss_first, cut.loss_first, 1e-5 * whole.loss_first);
   EXPECT_NEAR(whole.loss_last, cut.loss_last, 1e-4 * whole.loss_last);
-  // Adam's first steps are of size learning_rate whatever the gradient, so gradients near zero may round to either sign: compare in bulk.
-  const auto a = checkpoint::Checkpoint::open(input_.out).read(arch::Role::ffn_up, 0), b = checkpoint::Checkpoint::open(parts.out).read(arch::Role::ffn_up, 0);
+  // Adam's first steps are of size learning_rate whatever the gradient, so gradients near zero may
+  // round to either sign: compare in bulk.
+  const auto a = checkpoint::Checkpoint::open(input_.out).read(arch::Role::ffn_up, 0),
+             b = checkpoint::Checkpoint::open(parts.out).read(arch::Role::ffn_up, 0);
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     difference += std::abs(static_cast<double>(a[i]) - b[i]);
@@ -142,7 +150,8 @@ TEST_F(Trainer, KilledAndResumedGivesTheSameBytes) {
   const auto undisturbed = metrics(input_.out);
   TrainInput killed = input_;
   killed.out = temp_.file("killed");
-  for (const int moment : {1, 5, 9}) {  // before the first checkpoint, between two, and after the last
+  for (const int moment :
+       {1, 5, 9}) {  // before the first checkpoint, between two, and after the last
     fs::remove_all(killed.out);
     // The child runs no OpenMP region of the parent's: it starts over by exec.
     const pid_t child = ::fork();
@@ -150,33 +159,39 @@ TEST_F(Trainer, KilledAndResumedGivesTheSameBytes) {
     if (child == 0) {
       ::setenv("ESPALIER_TEST_KILL_AT", std::to_string(moment).c_str(), 1);
       ::setenv("ESPALIER_TEST_RUN", (temp_.path()).c_str(), 1);
-      ::execl("/proc/self/exe", "distill_test", "--gtest_filter=TrainerChild.*", "--gtest_also_run_disabled_tests", static_cast<char*>(nullptr));
+      ::execl("/proc/self/exe", "distill_test", "--gtest_filter=TrainerChild.*",
+              "--gtest_also_run_disabled_tests", static_cast<char*>(nullptr));
       ::_exit(127);
     }
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "moment " << moment << ": status " << status;
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        << "moment " << moment << ": status " << status;
     EXPECT_FALSE(checkpoint::has_manifest(killed.out));
     EXPECT_EQ(fs::exists(killed.out + "/checkpoint"), moment >= 3);
     std::vector<std::int64_t> resumed_at;
     TrainInput resumed = killed;
     resumed.resume = true;
     resumed.threads = 0;
-    distill(resumed, options_, [&](const core::ProgressEvent& e) { resumed_at.push_back(e.done / (4 * 32)); });
+    distill(resumed, options_,
+            [&](const core::ProgressEvent& e) { resumed_at.push_back(e.done / (4 * 32)); });
     EXPECT_EQ(resumed_at.front(), moment / 3 * 3 + 1);
     EXPECT_EQ(weights(killed.out), weights(input_.out)) << "moment " << moment;
-    EXPECT_EQ(core::read_text_file(killed.out + "/manifest.json"), core::read_text_file(input_.out + "/manifest.json"));
+    EXPECT_EQ(core::read_text_file(killed.out + "/manifest.json"),
+              core::read_text_file(input_.out + "/manifest.json"));
     const auto lines = metrics(killed.out);
     ASSERT_EQ(lines.size(), undisturbed.size());
     for (std::size_t i = 0; i < lines.size(); ++i)
-      for (const char* key : {"step", "loss", "kl", "ce", "learning_rate", "grad_norm"}) EXPECT_EQ(lines[i][key], undisturbed[i][key]) << i << " " << key;
+      for (const char* key : {"step", "loss", "kl", "ce", "learning_rate", "grad_norm"})
+        EXPECT_EQ(lines[i][key], undisturbed[i][key]) << i << " " << key;
   }
 }
 // The child of the test above; does nothing on its own.
 TEST(TrainerChild, DISABLED_RunsUntilKilled) {
   const char* directory = std::getenv("ESPALIER_TEST_RUN");
   const char* moment = std::getenv("ESPALIER_TEST_KILL_AT");
-  if (directory == nullptr || moment == nullptr) GTEST_SKIP() << "only a child of KilledAndResumedGivesTheSameBytes";
+  if (directory == nullptr || moment == nullptr)
+    GTEST_SKIP() << "only a child of KilledAndResumedGivesTheSameBytes";
   const std::string root = directory;
   TrainInput input;
   input.teacher = root + "/teacher";
@@ -200,7 +215,8 @@ TEST_F(Trainer, AFinishedRunIsNotRepeatedAndAnotherIsRefused) {
   const TrainResult first = distill(input_, options_, {});
   const auto written = fs::last_write_time(input_.out + "/model.safetensors");
   input_.resume = true;
-  const TrainResult second = distill(input_, options_, [](const core::ProgressEvent&) { FAIL() << "trained again"; });
+  const TrainResult second =
+      distill(input_, options_, [](const core::ProgressEvent&) { FAIL() << "trained again"; });
   EXPECT_EQ(second.loss_last, first.loss_last);
   EXPECT_EQ(second.steps, first.steps);
   EXPECT_EQ(fs::last_write_time(input_.out + "/model.safetensors"), written);
@@ -218,7 +234,8 @@ TEST_F(Trainer, ContinuedTrainingNeedsNoTeacher) {
 TEST_F(Trainer, FrozenEmbeddingsStayAsTheyAre) {
   options_.train_embeddings = false;
   distill(input_, options_, {});
-  const auto before = checkpoint::Checkpoint::open(input_.student), after = checkpoint::Checkpoint::open(input_.out);
+  const auto before = checkpoint::Checkpoint::open(input_.student),
+             after = checkpoint::Checkpoint::open(input_.out);
   EXPECT_EQ(before.read(arch::Role::token_embd, -1), after.read(arch::Role::token_embd, -1));
   EXPECT_NE(before.read(arch::Role::ffn_up, 0), after.read(arch::Role::ffn_up, 0));
 }

@@ -1,4 +1,5 @@
-// The training-side model against transformers' logits (tests/golden, by scripts/golden/model.py), its taps, gradients and files.
+// The training-side model against transformers' logits (tests/golden, by scripts/golden/model.py),
+// its taps, gradients and files.
 #include "model/transformer.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +28,8 @@ Golden golden(const std::string& name) {
   Golden g{support::golden_model(name), {}, {}};
   const auto B = static_cast<std::int64_t>(g.sequences.size());
   for (const auto& sequence : g.sequences) {
-    const Tensor row = torch::tensor(std::vector<std::int64_t>(sequence.begin(), sequence.end()), torch::kInt64);
+    const Tensor row =
+        torch::tensor(std::vector<std::int64_t>(sequence.begin(), sequence.end()), torch::kInt64);
     g.ids = g.ids.defined() ? torch::cat({g.ids, row}) : row;
   }
   g.ids = g.ids.view({B, -1});
@@ -39,13 +41,18 @@ double distance(const Tensor& a, const Tensor& b) { return (a - b).abs().max().i
 arch::ModelDims small_dims() {
   arch::ModelDims d;
   d.vocab = 50, d.hidden = 24, d.head_dim = 6, d.positions = 64, d.tied = true;
-  d.layers = {{2, 3, 20}, {1, 2, 0}, {0, 0, 28}, {1, 4, 33}};  // an absent FFN, an absent attention, unequal sizes
+  d.layers = {{2, 3, 20},
+              {1, 2, 0},
+              {0, 0, 28},
+              {1, 4, 33}};  // an absent FFN, an absent attention, unequal sizes
   return d;
 }
 const arch::Arch& llama() { return *arch::arch_by_gguf_name("llama"); }
 
-// Logits, what is saved and loaded, a layer at a time; three controls, or four where positions are scaled linearly.
-[[maybe_unused]] const auto* const kTriples = testing::AddGlobalTestEnvironment(new support::Triples("training side", 3 * 34 + 3 * 34 + 2));
+// Logits, what is saved and loaded, a layer at a time; three controls, or four where positions are
+// scaled linearly.
+[[maybe_unused]] const auto* const kTriples =
+    testing::AddGlobalTestEnvironment(new support::Triples("training side", 3 * 34 + 3 * 34 + 2));
 
 class GoldenLogits : public testing::TestWithParam<const char*> {};
 
@@ -100,10 +107,12 @@ TEST_P(GoldenLogits, ALayerAtATimeIsTheSame) {
     EXPECT_FALSE(model.has(Role::ffn_down, l));
   }
   EXPECT_TRUE(torch::equal(model.norm(Role::output_norm, -1, x), whole.hidden(g.ids)));
-  EXPECT_TRUE(torch::equal(model.rows(Role::token_embd, -1, 3, 5), whole.rows(Role::token_embd, -1, 3, 5)));
+  EXPECT_TRUE(
+      torch::equal(model.rows(Role::token_embd, -1, 3, 5), whole.rows(Role::token_embd, -1, 3, 5)));
   support::Triples::passed(source.arch().name, GetParam(), "a layer at a time");
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenLogits, testing::ValuesIn(support::kGoldenModels), [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Models, GoldenLogits, testing::ValuesIn(support::kGoldenModels),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Transformer, LayersMayDifferAndLackBlocks) {
   torch::NoGradGuard no_grad;
@@ -133,7 +142,8 @@ TEST(Transformer, SteppingThroughTheLayersIsHidden) {
   const Tensor hidden = model.hidden(ids);
   EXPECT_EQ(points.count("layer_in"), 4u);
   EXPECT_EQ(points.count("layer_out"), 4u);
-  for (const char* p : {"attn_in", "attn_mix", "attn_out", "ffn_in", "ffn_act", "ffn_out"}) EXPECT_EQ(points.count(p), 3u) << p;
+  for (const char* p : {"attn_in", "attn_mix", "attn_out", "ffn_in", "ffn_act", "ffn_out"})
+    EXPECT_EQ(points.count(p), 3u) << p;
   EXPECT_EQ(points.count("output_norm"), 1u);
   model.set_tap({});
   Tensor x = model.embed(ids);
@@ -142,11 +152,13 @@ TEST(Transformer, SteppingThroughTheLayersIsHidden) {
   EXPECT_EQ(hidden.size(-1), 24);
 }
 
-// Every weight's gradient against a central difference along a random direction, in the float32 that training uses.
+// Every weight's gradient against a central difference along a random direction, in the float32
+// that training uses.
 TEST(Transformer, GradientsMatchDifferences) {
   torch::manual_seed(9);
   Transformer model = Transformer::random(llama(), small_dims(), {.trainable = true}, 9);
-  const Tensor ids = torch::randint(50, {2, 8}, torch::kInt64), probe = torch::randn({2, 8, 50}) / 30;
+  const Tensor ids = torch::randint(50, {2, 8}, torch::kInt64),
+               probe = torch::randn({2, 8, 50}) / 30;
   const auto value = [&] { return (model.forward(ids) * probe).sum(); };
   value().backward();
   torch::NoGradGuard no_grad;
@@ -160,21 +172,27 @@ TEST(Transformer, GradientsMatchDifferences) {
     weight.add_(direction, -2 * step);
     const double below = value().item<double>();
     weight.add_(direction, step);
-    EXPECT_NEAR((above - below) / (2 * step), slope, 0.02 * std::abs(slope) + 2e-3) << arch::gguf_name(key.first, key.second);
+    EXPECT_NEAR((above - below) / (2 * step), slope, 0.02 * std::abs(slope) + 2e-3)
+        << arch::gguf_name(key.first, key.second);
     ++checked;
   }
-  EXPECT_EQ(checked, 2 + 4 * 9 - 4 - 5);  // two of model scope; nine a layer but the absent FFN's and the absent attention's
+  EXPECT_EQ(
+      checked,
+      2 + 4 * 9 - 4 -
+          5);  // two of model scope; nine a layer but the absent FFN's and the absent attention's
 }
 
 TEST(Transformer, RecomputedLayersGiveTheSameGradients) {
   const Tensor ids = torch::randint(50, {2, 8}, torch::kInt64);
   const Transformer kept = Transformer::random(llama(), small_dims(), {.trainable = true}, 10);
-  const Transformer recomputed = Transformer::random(llama(), small_dims(), {.trainable = true, .checkpoint_layers = true}, 10);
+  const Transformer recomputed = Transformer::random(
+      llama(), small_dims(), {.trainable = true, .checkpoint_layers = true}, 10);
   kept.forward(ids).pow(2).sum().backward();
   recomputed.forward(ids).pow(2).sum().backward();
   for (const auto& [key, weight] : kept.weights()) {
     if (!weight.grad().defined()) continue;
-    EXPECT_LT(distance(weight.grad(), recomputed.weight(key.first, key.second).grad()), 1e-4 * (1 + weight.grad().abs().max().item<double>()));
+    EXPECT_LT(distance(weight.grad(), recomputed.weight(key.first, key.second).grad()),
+              1e-4 * (1 + weight.grad().abs().max().item<double>()));
   }
 }
 

@@ -1,5 +1,6 @@
-// Criteria over the whole list: right length, finite, equivariant to permutation, a zeroed channel last. The pruning pass: least squares follows the
-// dense stream better than cutting alone; a channel that nothing consumes can go without changing the logits; exact sizes.
+// Criteria over the whole list: right length, finite, equivariant to permutation, a zeroed channel
+// last. The pruning pass: least squares follows the dense stream better than cutting alone; a
+// channel that nothing consumes can go without changing the logits; exact sizes.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,9 +9,9 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "format/safetensors.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
-#include "format/safetensors.h"
 #include "prune/sequential.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -24,7 +25,8 @@ using arch::Role;
 
 struct Fixture {
   support::TempDir dir;
-  support::TinyOptions options{.hidden = 64, .layers = 4, .kv_groups = 2, .q_per_kv = 3, .head_dim = 16, .ffn = 96};
+  support::TinyOptions options{
+      .hidden = 64, .layers = 4, .kv_groups = 2, .q_per_kv = 3, .head_dim = 16, .ffn = 96};
   std::string directory = support::write_tiny_llama(dir.file("model"), options);
   model::Transformer model = model::Transformer::load(checkpoint::Checkpoint::open(directory), {});
   torch::Tensor windows = [this] {
@@ -32,11 +34,13 @@ struct Fixture {
     std::uint64_t state = 1;
     for (std::int64_t i = 0; i < w.numel(); ++i) {
       state = state * 6364136223846793005u + 1442695040888963407u;
-      w.data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(options.vocab));
+      w.data_ptr<std::int64_t>()[i] =
+          static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(options.vocab));
     }
     return w;
   }();
-  std::set<Statistic> all{Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram, Statistic::block_influence};
+  std::set<Statistic> all{Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram,
+                          Statistic::block_influence};
 };
 
 TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 4u); }
@@ -66,25 +70,32 @@ TEST(Criteria, PermutingChannelsPermutesScores) {
   torch::NoGradGuard no_grad;
   const Statistics before = collect(f.model, f.windows, f.all, {});
   const torch::Tensor order = torch::arange(96).flip(0);
-  for (Role r : {Role::ffn_gate, Role::ffn_up}) f.model.weight(r, 0).copy_(f.model.weight(r, 0).index_select(0, order).clone());
+  for (Role r : {Role::ffn_gate, Role::ffn_up})
+    f.model.weight(r, 0).copy_(f.model.weight(r, 0).index_select(0, order).clone());
   model::Transformer permuted = f.model;
-  model::Transformer original = model::Transformer::load(checkpoint::Checkpoint::open(f.directory), {});
-  permuted.weight(Role::ffn_down, 0).copy_(permuted.weight(Role::ffn_down, 0).index_select(1, order).clone());
+  model::Transformer original =
+      model::Transformer::load(checkpoint::Checkpoint::open(f.directory), {});
+  permuted.weight(Role::ffn_down, 0)
+      .copy_(permuted.weight(Role::ffn_down, 0).index_select(1, order).clone());
   const Statistics after = collect(permuted, f.windows, f.all, {});
   torch::InferenceMode inference;
   for (const Criterion* c : all_criteria()) {
-    const auto a = c->score({original, before}, Axis::ffn, 0), b = c->score({permuted, after}, Axis::ffn, 0);
+    const auto a = c->score({original, before}, Axis::ffn, 0),
+               b = c->score({permuted, after}, Axis::ffn, 0);
     double largest = 0;
     for (double v : a) largest = std::max(largest, std::abs(v));
-    for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[95 - i], 1e-3 * largest) << c->name << " channel " << i;
+    for (std::size_t i = 0; i < a.size(); ++i)
+      ASSERT_NEAR(a[i], b[95 - i], 1e-3 * largest) << c->name << " channel " << i;
   }
 }
 
-double stream_error(const Fixture& f, Compensation compensation, const char* criterion, const std::string& out) {
+double stream_error(const Fixture& f, Compensation compensation, const char* criterion,
+                    const std::string& out) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   core::write_text_file(out + ".txt", [] {
     std::string text;
-    for (int i = 0; i < 4000; ++i) text += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
+    for (int i = 0; i < 4000; ++i)
+      text += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
     return text;
   }());
   PruneOptions options;
@@ -104,17 +115,21 @@ double stream_error(const Fixture& f, Compensation compensation, const char* cri
   const model::Transformer student = model::Transformer::load(pruned, {});
   const text::Tokenizer tokenizer(source.tokenizer());
   const std::vector<std::int32_t> ids = tokenizer.encode(core::read_text_file(out + ".txt"));
-  const torch::Tensor x = torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
+  const torch::Tensor x =
+      torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
   torch::InferenceMode inference;
-  const torch::Tensor p = torch::log_softmax(f.model.forward(x), -1), q = torch::log_softmax(student.forward(x), -1);
+  const torch::Tensor p = torch::log_softmax(f.model.forward(x), -1),
+                      q = torch::log_softmax(student.forward(x), -1);
   return (p.exp() * (p - q)).sum(-1).mean().item<double>();
 }
 
 TEST(Pruner, LeastSquaresFollowsTheTeacherBetter) {
   Fixture f;
   for (const char* criterion : {"activation", "obs"}) {
-    const double cut = stream_error(f, Compensation::none, criterion, f.dir.file(std::string("cut-") + criterion));
-    const double refitted = stream_error(f, Compensation::least_squares, criterion, f.dir.file(std::string("fit-") + criterion));
+    const double cut =
+        stream_error(f, Compensation::none, criterion, f.dir.file(std::string("cut-") + criterion));
+    const double refitted = stream_error(f, Compensation::least_squares, criterion,
+                                         f.dir.file(std::string("fit-") + criterion));
     EXPECT_LT(refitted, 0.8 * cut) << criterion;
   }
 }
@@ -127,10 +142,19 @@ TEST(Pruner, TheRidgeTiesTheRefittedWeightsToTheOriginals) {
   EXPECT_EQ(default_ridge(1 << 20), 0.05);
   Fixture f;
   const auto distance = [&](double ridge) {
-    const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::least_squares, ridge, {0, 1, 2, 3}, std::nullopt, std::vector<arch::LayerDims>(4, {2, 3, 64})};
+    const SequentialInput input{f.model,
+                                f.windows,
+                                criterion_by_name("weighted_rms"),
+                                Compensation::least_squares,
+                                ridge,
+                                {0, 1, 2, 3},
+                                std::nullopt,
+                                std::vector<arch::LayerDims>(4, {2, 3, 64})};
     const SequentialResult result = prune_sequentially(input, {});
-    const torch::Tensor kept = torch::tensor(*result.layers[0].ffn), original = f.model.weight(Role::ffn_down, 0).index_select(1, kept);
-    return ((result.replaced.at({Role::ffn_down, 0}) - original).norm() / original.norm()).item<double>();
+    const torch::Tensor kept = torch::tensor(*result.layers[0].ffn),
+                        original = f.model.weight(Role::ffn_down, 0).index_select(1, kept);
+    return ((result.replaced.at({Role::ffn_down, 0}) - original).norm() / original.norm())
+        .item<double>();
   };
   EXPECT_LT(distance(1e9), 1e-6);
   EXPECT_LT(distance(0.2), distance(0.002));
@@ -142,17 +166,26 @@ TEST(Pruner, AChannelThatNothingConsumesCanGo) {
   torch::NoGradGuard no_grad;
   for (int l = 0; l < 4; ++l)
     for (std::int64_t c : {3, 50, 95}) f.model.weight(Role::ffn_down, l).select(1, c).zero_();
-  const SequentialInput input{f.model, f.windows, criterion_by_name("weighted_rms"), Compensation::none, 0.2, {0, 1, 2, 3}, std::nullopt, std::vector<arch::LayerDims>(4, {2, 3, 93})};
+  const SequentialInput input{f.model,
+                              f.windows,
+                              criterion_by_name("weighted_rms"),
+                              Compensation::none,
+                              0.2,
+                              {0, 1, 2, 3},
+                              std::nullopt,
+                              std::vector<arch::LayerDims>(4, {2, 3, 93})};
   const SequentialResult result = prune_sequentially(input, {});
   ASSERT_EQ(result.layers.size(), 4u);
   EXPECT_TRUE(result.replaced.empty());
   for (const plan::LayerSelection& l : result.layers) {
     ASSERT_TRUE(l.ffn.has_value());
-    for (std::int64_t c : {3, 50, 95}) EXPECT_FALSE(std::binary_search(l.ffn->begin(), l.ffn->end(), c));
+    for (std::int64_t c : {3, 50, 95})
+      EXPECT_FALSE(std::binary_search(l.ffn->begin(), l.ffn->end(), c));
   }
 }
 
-// A source whose layers differ and lack blocks: each is cut to what is asked for, or keeps the less it has.
+// A source whose layers differ and lack blocks: each is cut to what is asked for, or keeps the less
+// it has.
 TEST(Pruner, UnequalSources) {
   Fixture f;
   const auto some = [](std::int64_t n) {
@@ -163,16 +196,21 @@ TEST(Pruner, UnequalSources) {
   {
     const auto uniform = checkpoint::Checkpoint::open(f.directory);
     plan::PrunePlan plan = plan::keep_all(uniform.dims());
-    plan.layers = {{.ffn = some(80)}, {.ffn = some(32)}, {.kv_groups = some(1), .ffn = some(0)}, {.kv_groups = some(0)}};
+    plan.layers = {{.ffn = some(80)},
+                   {.ffn = some(32)},
+                   {.kv_groups = some(1), .ffn = some(0)},
+                   {.kv_groups = some(0)}};
     surgery::prune_checkpoint(uniform, plan, f.dir.file("unequal"), {}, {}, {});
   }
   const auto source = checkpoint::Checkpoint::open(f.dir.file("unequal"));
   ASSERT_EQ(source.arch().name, "deci");
   std::string words;
-  for (int i = 0; i < 4000; ++i) words += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
+  for (int i = 0; i < 4000; ++i)
+    words += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
   core::write_text_file(f.dir.file("text.txt"), words);
   const std::vector<std::int32_t> ids = text::Tokenizer(source.tokenizer()).encode(words);
-  const torch::Tensor windows = torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
+  const torch::Tensor windows =
+      torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
   PruneOptions options;
   options.target = {.ffn = 64, .kv_groups = 1};
   options.text_path = f.dir.file("text.txt");
@@ -180,21 +218,30 @@ TEST(Pruner, UnequalSources) {
   const auto divergence = [&](const char* criterion, Compensation compensation) {
     options.criterion = criterion;
     options.compensation = compensation;
-    const std::string out = f.dir.file(std::string(criterion) + (compensation == Compensation::none ? "-cut" : "-fit"));
+    const std::string out =
+        f.dir.file(std::string(criterion) + (compensation == Compensation::none ? "-cut" : "-fit"));
     const PruneResult result = prune(source, out, options, {});
     const auto pruned = checkpoint::Checkpoint::open(out);
-    EXPECT_EQ(pruned.dims().layers, (std::vector<arch::LayerDims>{{1, 3, 64}, {1, 3, 32}, {1, 3, 0}, {0, 0, 64}})) << criterion;
+    EXPECT_EQ(pruned.dims().layers,
+              (std::vector<arch::LayerDims>{{1, 3, 64}, {1, 3, 32}, {1, 3, 0}, {0, 0, 64}}))
+        << criterion;
     EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
-    EXPECT_EQ(result.notes, (std::vector<std::string>{"ffn 64: layers 1 have less and keep all of it"}));
-    const model::Transformer teacher = model::Transformer::load(source, {}), student = model::Transformer::load(pruned, {});
+    EXPECT_EQ(result.notes,
+              (std::vector<std::string>{"ffn 64: layers 1 have less and keep all of it"}));
+    const model::Transformer teacher = model::Transformer::load(source, {}),
+                             student = model::Transformer::load(pruned, {});
     torch::InferenceMode inference;
-    const torch::Tensor p = torch::log_softmax(teacher.forward(windows), -1), q = torch::log_softmax(student.forward(windows), -1);
+    const torch::Tensor p = torch::log_softmax(teacher.forward(windows), -1),
+                        q = torch::log_softmax(student.forward(windows), -1);
     return (p.exp() * (p - q)).sum(-1).mean().item<double>();
   };
   for (const Criterion* c : all_criteria()) {
     const std::string name(c->name);
-    EXPECT_LT(divergence(name.c_str(), Compensation::least_squares), divergence(name.c_str(), Compensation::none)) << name;
-    score(source, options.text_path, name, f.dir.file(name + ".safetensors"), options.calibration, {});
+    EXPECT_LT(divergence(name.c_str(), Compensation::least_squares),
+              divergence(name.c_str(), Compensation::none))
+        << name;
+    score(source, options.text_path, name, f.dir.file(name + ".safetensors"), options.calibration,
+          {});
     const auto scores = format::SafetensorsSet::open_file(f.dir.file(name + ".safetensors"));
     EXPECT_EQ(scores.find("ffn.1")->shape, std::vector<std::int64_t>{32}) << name;
     EXPECT_EQ(scores.find("ffn.2"), nullptr) << name;
@@ -208,13 +255,15 @@ TEST(Pruner, UnequalSources) {
   EXPECT_NO_THROW(prune(source, f.dir.file("thin"), options, {}));
 }
 
-// Killed behind any layer and started again: the same bytes, and the layers before are not cut again.
+// Killed behind any layer and started again: the same bytes, and the layers before are not cut
+// again.
 TEST(Pruner, GoesOnWhereItWasKilled) {
   Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
   core::write_text_file(f.dir.file("text.txt"), [] {
     std::string text;
-    for (int i = 0; i < 900; ++i) text += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
+    for (int i = 0; i < 900; ++i)
+      text += "word" + std::to_string(i * 7919 % 997) + (i % 9 ? " " : ".\n");
     return text;
   }());
   struct Killed {};
@@ -248,7 +297,8 @@ TEST(Pruner, GoesOnWhereItWasKilled) {
       });
       EXPECT_EQ(cut.front(), last + 1);
       EXPECT_FALSE(std::filesystem::exists(broken + "/checkpoint"));
-      for (const char* file : {"/model.safetensors", "/plan.json", "/config.json"}) EXPECT_EQ(core::read_text_file(broken + file), core::read_text_file(whole + file)) << file;
+      for (const char* file : {"/model.safetensors", "/plan.json", "/config.json"})
+        EXPECT_EQ(core::read_text_file(broken + file), core::read_text_file(whole + file)) << file;
     }
   }
 }

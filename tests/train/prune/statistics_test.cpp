@@ -1,4 +1,5 @@
-// Activation statistics against sums made by hand in double from a forward pass of one window at a time.
+// Activation statistics against sums made by hand in double from a forward pass of one window at a
+// time.
 #include "prune/statistics.h"
 
 #include <gtest/gtest.h>
@@ -21,20 +22,28 @@ constexpr double kTolerance = 1e-5;
 
 struct Fixture {
   support::TempDir dir;
-  support::TinyOptions options{.hidden = 32, .layers = 2, .kv_groups = 1, .q_per_kv = 2, .head_dim = 8, .ffn = 40, .vocab = 320};
+  support::TinyOptions options{.hidden = 32,
+                               .layers = 2,
+                               .kv_groups = 1,
+                               .q_per_kv = 2,
+                               .head_dim = 8,
+                               .ffn = 40,
+                               .vocab = 320};
   std::string directory = support::write_tiny_llama(dir.file("model"), options);
   model::Transformer model = model::Transformer::load(checkpoint::Checkpoint::open(directory), {});
   Tensor windows = [this] {
     Tensor ids = torch::empty({kWindows, kSequence}, torch::kInt64);
     core::Rng rng(2);
     auto* id = ids.data_ptr<std::int64_t>();
-    for (std::int64_t i = 0; i < ids.numel(); ++i) id[i] = static_cast<std::int64_t>(rng.below(320));
+    for (std::int64_t i = 0; i < ids.numel(); ++i)
+      id[i] = static_cast<std::int64_t>(rng.below(320));
     return ids;
   }();
 };
 
 // Values of each tap point: [tokens, width] in double.
-std::map<std::pair<std::string, int>, Tensor> values_by_hand(const Fixture& f, const Tensor& windows) {
+std::map<std::pair<std::string, int>, Tensor> values_by_hand(const Fixture& f,
+                                                             const Tensor& windows) {
   const torch::InferenceMode inference;
   model::Transformer model = f.model;
   std::map<std::pair<std::string, int>, std::vector<Tensor>> seen;
@@ -55,7 +64,8 @@ double gram_error(const Tensor& found, const Tensor& x) {
   return ((found - expected).abs() / norm.outer(norm)).max().item<double>();
 }
 
-const std::set<Statistic> kAll{Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram, Statistic::block_influence};
+const std::set<Statistic> kAll{Statistic::channel_moments, Statistic::ffn_gram,
+                               Statistic::attn_gram, Statistic::block_influence};
 
 TEST(Statistics, EqualThoseMadeByHand) {
   const Fixture f;
@@ -91,9 +101,11 @@ TEST(Statistics, EqualThoseMadeByHand) {
 
 TEST(Statistics, WindowsDoNotSeeOneAnother) {
   const Fixture f;
-  const Statistics forwards = collect(f.model, f.windows, kAll, {}), backwards = collect(f.model, f.windows.flip(0), kAll, {});
+  const Statistics forwards = collect(f.model, f.windows, kAll, {}),
+                   backwards = collect(f.model, f.windows.flip(0), kAll, {});
   for (std::size_t l = 0; l < 2; ++l) {
-    EXPECT_LT(relative(backwards.layers[l].ffn_squares, forwards.layers[l].ffn_squares), kTolerance);
+    EXPECT_LT(relative(backwards.layers[l].ffn_squares, forwards.layers[l].ffn_squares),
+              kTolerance);
     EXPECT_NEAR(backwards.layers[l].block_influence, forwards.layers[l].block_influence, 1e-5);
   }
 }

@@ -1,27 +1,30 @@
-// DeciLM and what neural architecture search made of Llama (Nemotron 51B, 49B, 253B): Llama's blocks, in every layer of other sizes, and some
-// layers without attention or FFN. What unequal pruning makes of a Llama leaves as this family.
-// Source of names: DeciLMForCausalLM, which is not in transformers; GGUF: general.architecture "deci".
+// DeciLM and what neural architecture search made of Llama (Nemotron 51B, 49B, 253B): Llama's
+// blocks, in every layer of other sizes, and some layers without attention or FFN. What unequal
+// pruning makes of a Llama leaves as this family. Source of names: DeciLMForCausalLM, which is not
+// in transformers; GGUF: general.architecture "deci".
 #include "arch/families/llama_layer.h"
 
 namespace espalier::arch {
 
 extern const Arch k_deci;
-constexpr Arch k_deci{.name = "deci",
-                      .models = "DeciLM, Nemotron 49B, 51B, 253B: layers of unequal size, some without attention or FFN",
-                      .gguf = "deci",
-                      .hf_model_type = "nemotron-nas",
-                      .hf_architecture = "DeciLMForCausalLM",
-                      .norm = Norm::rms,
-                      .activation = Activation::swiglu,
-                      .defaults = {},
-                      .window_period = kNoWindow,
-                      .no_rope_period = 0,
-                      .scaled_embedding = false,
-                      .unequal_layers = true,
-                      .absent_blocks = true,
-                      .other_model_type = "deci",
-                      .model = kDecoderModel,
-                      .layer = kLlamaLayer};
+constexpr Arch k_deci{
+    .name = "deci",
+    .models =
+        "DeciLM, Nemotron 49B, 51B, 253B: layers of unequal size, some without attention or FFN",
+    .gguf = "deci",
+    .hf_model_type = "nemotron-nas",
+    .hf_architecture = "DeciLMForCausalLM",
+    .norm = Norm::rms,
+    .activation = Activation::swiglu,
+    .defaults = {},
+    .window_period = kNoWindow,
+    .no_rope_period = 0,
+    .scaled_embedding = false,
+    .unequal_layers = true,
+    .absent_blocks = true,
+    .other_model_type = "deci",
+    .model = kDecoderModel,
+    .layer = kLlamaLayer};
 static_assert(sound(k_deci));
 
 }  // namespace espalier::arch

@@ -1,14 +1,17 @@
-// What the families' tables share. Extents: V vocab, H hidden, F ffn, D head_dim, Q all query heads, K all key (or value) heads,
-// QKV and GateUp several of them in one tensor, P positions.
+// What the families' tables share. Extents: V vocab, H hidden, F ffn, D head_dim, Q all query
+// heads, K all key (or value) heads, QKV and GateUp several of them in one tensor, P positions.
 #pragma once
 #include "arch/arch.h"
 
 namespace espalier::arch {
 
-inline constexpr Extent V{{{Axis::vocab}}}, H{{{Axis::hidden}}}, F{{{Axis::ffn}}}, D{{{Axis::head_dim}}};
+inline constexpr Extent V{{{Axis::vocab}}}, H{{{Axis::hidden}}}, F{{{Axis::ffn}}},
+    D{{{Axis::head_dim}}};
 inline constexpr Extent Q{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim}}};
 inline constexpr Extent K{{{Axis::kv_groups, Axis::head_dim}}};
-inline constexpr Extent QKV{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim}, {Axis::kv_groups, Axis::head_dim}, {Axis::kv_groups, Axis::head_dim}}};
+inline constexpr Extent QKV{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim},
+                             {Axis::kv_groups, Axis::head_dim},
+                             {Axis::kv_groups, Axis::head_dim}}};
 inline constexpr Extent GateUp{{{Axis::ffn}, {Axis::ffn}}}, P{{{Axis::positions}}};
 inline constexpr Extent kVector{};  // columns of a vector
 

@@ -1,5 +1,6 @@
-// Gemma 2: RMSNorm (gain 1 + weight) before and after each block, GELU gate, embeddings times sqrt(hidden), every other layer over a window,
-// soft-capped attention scores and logits. Source of names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
+// Gemma 2: RMSNorm (gain 1 + weight) before and after each block, GELU gate, embeddings times
+// sqrt(hidden), every other layer over a window, soft-capped attention scores and logits. Source of
+// names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {
@@ -38,7 +39,12 @@ constexpr Arch k_gemma2{.name = "gemma2",
                         .hf_architecture = "Gemma2ForCausalLM",
                         .norm = Norm::rms_plus_one,
                         .activation = Activation::geglu,
-                        .defaults = {.head_dim = 256, .positions = 8192, .window = 4096, .attention_softcap = 50, .logit_softcap = 30, .tied = true},
+                        .defaults = {.head_dim = 256,
+                                     .positions = 8192,
+                                     .window = 4096,
+                                     .attention_softcap = 50,
+                                     .logit_softcap = 30,
+                                     .tied = true},
                         .window_period = 2,
                         .no_rope_period = 0,
                         .scaled_embedding = true,

@@ -1,5 +1,6 @@
-// Gemma 3, text: Gemma 2's blocks with an RMSNorm over each head of q and k instead of soft-caps; five of six layers over a window with a rotary
-// base of their own. Source of names: Hugging Face Gemma3ForCausalLM; GGUF: general.architecture "gemma3".
+// Gemma 3, text: Gemma 2's blocks with an RMSNorm over each head of q and k instead of soft-caps;
+// five of six layers over a window with a rotary base of their own. Source of names: Hugging Face
+// Gemma3ForCausalLM; GGUF: general.architecture "gemma3".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {
@@ -41,7 +42,12 @@ constexpr Arch k_gemma3{.name = "gemma3",
                         .hf_architecture = "Gemma3ForCausalLM",
                         .norm = Norm::rms_plus_one,
                         .activation = Activation::geglu,
-                        .defaults = {.head_dim = 256, .positions = 131072, .window = 4096, .rope_theta = 1000000, .local_rope_theta = 10000, .tied = true},
+                        .defaults = {.head_dim = 256,
+                                     .positions = 131072,
+                                     .window = 4096,
+                                     .rope_theta = 1000000,
+                                     .local_rope_theta = 10000,
+                                     .tied = true},
                         .window_period = 6,
                         .no_rope_period = 0,
                         .scaled_embedding = true,

@@ -1,4 +1,5 @@
-// A layer of Llama with all the biases it may have, shared with the family of the same blocks in layers of unequal size.
+// A layer of Llama with all the biases it may have, shared with the family of the same blocks in
+// layers of unequal size.
 #pragma once
 #include "arch/families/extents.h"
 

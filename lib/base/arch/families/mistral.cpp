@@ -1,5 +1,6 @@
-// Mistral 7B, Mistral-NeMo and what was pruned from them (Minitron-8B): Llama's blocks, head_dim of its own, in v0.1 attention over a window in every layer.
-// Source of names: Hugging Face MistralForCausalLM; GGUF: general.architecture "llama", which has no windows.
+// Mistral 7B, Mistral-NeMo and what was pruned from them (Minitron-8B): Llama's blocks, head_dim of
+// its own, in v0.1 attention over a window in every layer. Source of names: Hugging Face
+// MistralForCausalLM; GGUF: general.architecture "llama", which has no windows.
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

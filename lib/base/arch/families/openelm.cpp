@@ -1,5 +1,6 @@
-// OpenELM: Llama's blocks with q, k and v in one matrix, every head of q and k through an RMSNorm, heads and FFN of other numbers in every layer.
-// Source of names: OpenELMForCausalLM, which is not in transformers and has gate and up in one matrix; GGUF: general.architecture "openelm", which
+// OpenELM: Llama's blocks with q, k and v in one matrix, every head of q and k through an RMSNorm,
+// heads and FFN of other numbers in every layer. Source of names: OpenELMForCausalLM, which is not
+// in transformers and has gate and up in one matrix; GGUF: general.architecture "openelm", which
 // has them apart.
 #include "arch/families/extents.h"
 
@@ -40,7 +41,11 @@ constexpr Arch k_openelm{.name = "openelm",
                          .no_rope_period = 0,
                          .scaled_embedding = false,
                          .unequal_layers = true,
-                         .keys = {.hidden = "model_dim", .ffn = "", .layers = "num_transformer_layers", .heads = "num_query_heads", .groups = "num_kv_heads",
+                         .keys = {.hidden = "model_dim",
+                                  .ffn = "",
+                                  .layers = "num_transformer_layers",
+                                  .heads = "num_query_heads",
+                                  .groups = "num_kv_heads",
                                   .positions = "max_context_length"},
                          .model = kModel,
                          .layer = kLayer};

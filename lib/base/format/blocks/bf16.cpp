@@ -1,12 +1,13 @@
-// BF16: the upper 16 bits of a binary32 (1 sign, 8 exponent, 7 mantissa bits), little-endian, one value a block. Rounds to nearest
-// even; NaN stays NaN (made quiet).
+// BF16: the upper 16 bits of a binary32 (1 sign, 8 exponent, 7 mantissa bits), little-endian, one
+// value a block. Rounds to nearest even; NaN stays NaN (made quiet).
 #include "format/blocks/codec.h"
 
 namespace espalier::format {
 namespace {
 
 void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = core::bf16_to_float(load_block<std::uint16_t>(source, i));
+  for (std::int64_t i = 0; i < n; ++i)
+    out[i] = core::bf16_to_float(load_block<std::uint16_t>(source, i));
 }
 void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) store_block(core::float_to_bf16(source[i]), out, i);

@@ -13,7 +13,8 @@ namespace {
 constexpr int kRounds = 3, kAlternations = 4;
 constexpr int kLow = kCodebook4[0], kHigh = kCodebook4[15];
 
-// Two levels meet at a multiple of one half; so the nearest one is constant between multiples, and entry h is that of [h, h + 1) / 2 + kLow.
+// Two levels meet at a multiple of one half; so the nearest one is constant between multiples, and
+// entry h is that of [h, h + 1) / 2 + kLow.
 constexpr std::array<std::uint8_t, 2 * (kHigh - kLow) + 1> make_nearest() {
   std::array<std::uint8_t, 2 * (kHigh - kLow) + 1> nearest{};
   int index = 0;
@@ -32,8 +33,10 @@ struct Sums {
 };
 Sums sums_of(const WeightedGroup<32>& group, float id) {
   float value[kBlock32];
-  for (int i = 0; i < kBlock32; ++i) value[i] = static_cast<float>(kCodebook4[codebook_index(group.x[i] * id)]);
-  return {lane_sum<kBlock32>([&](int i) { return group.wx[i] * value[i]; }), lane_sum<kBlock32>([&](int i) { return group.w[i] * value[i] * value[i]; })};
+  for (int i = 0; i < kBlock32; ++i)
+    value[i] = static_cast<float>(kCodebook4[codebook_index(group.x[i] * id)]);
+  return {lane_sum<kBlock32>([&](int i) { return group.wx[i] * value[i]; }),
+          lane_sum<kBlock32>([&](int i) { return group.w[i] * value[i] * value[i]; })};
 }
 
 float choose(const float* x, const float* weight, float step, std::uint8_t* q) {
@@ -62,7 +65,10 @@ float refine(const float* x, const float* weight, float d, std::int8_t* scale, s
 
 }  // namespace
 
-std::uint8_t codebook_index(float v) { return kNearest[static_cast<std::size_t>(level(2.0f * (v - static_cast<float>(kLow)), 2 * (kHigh - kLow)))]; }
+std::uint8_t codebook_index(float v) {
+  return kNearest[static_cast<std::size_t>(
+      level(2.0f * (v - static_cast<float>(kLow)), 2 * (kHigh - kLow)))];
+}
 
 float fit_codebook(const WeightedGroup<32>& group) {
   const float top = extreme(group.x, kBlock32);
@@ -75,7 +81,8 @@ float fit_codebook(const WeightedGroup<32>& group) {
   for (const std::int8_t v : kCodebook4)
     if (v < kLow / 3 || v > kHigh / 3) try_extreme_at(v);
   for (const int end : {kLow, kHigh})
-    for (int percent = 82; percent <= 146; percent += 4) try_extreme_at(0.01f * static_cast<float>(end * percent));  // beyond 100 it is clipped
+    for (int percent = 82; percent <= 146; percent += 4)
+      try_extreme_at(0.01f * static_cast<float>(end * percent));  // beyond 100 it is clipped
   for (int round = 0; round < kAlternations; ++round) {
     const Sums next = sums_of(group, inverse(static_cast<float>(best.scale())));
     if (!(next.gain() > best.gain())) break;
@@ -86,18 +93,22 @@ float fit_codebook(const WeightedGroup<32>& group) {
 
 CodebookSuperBlock fit_codebook_super_block(const float* x, const float* weight) {
   float fits[kAffineGroups];
-  for (int g = 0; g < kAffineGroups; ++g) fits[g] = fit_codebook({x + g * kBlock32, weight + g * kBlock32});
+  for (int g = 0; g < kAffineGroups; ++g)
+    fits[g] = fit_codebook({x + g * kBlock32, weight + g * kBlock32});
   CodebookSuperBlock block;
   block.d = scale_bits(extreme(fits, kAffineGroups) / -32.0f);
   const float id = inverse(core::half_to_float(block.d));
-  for (int g = 0; g < kAffineGroups; ++g) block.scale[g] = static_cast<std::int8_t>(level(fits[g] * id + 32.5f, 63) - 32);
+  for (int g = 0; g < kAffineGroups; ++g)
+    block.scale[g] = static_cast<std::int8_t>(level(fits[g] * id + 32.5f, 63) - 32);
   for (std::uint8_t& q : block.q) q = codebook_index(0.0f);
   CodebookSuperBlock best = block;
   float best_error = INFINITY;
   for (int round = 0; round < kRounds; ++round) {
     const float d = core::half_to_float(block.d);
     float error = 0;
-    for (int g = 0; g < kAffineGroups; ++g) error += refine(x + g * kBlock32, weight + g * kBlock32, d, &block.scale[g], block.q + g * kBlock32);
+    for (int g = 0; g < kAffineGroups; ++g)
+      error += refine(x + g * kBlock32, weight + g * kBlock32, d, &block.scale[g],
+                      block.q + g * kBlock32);
     if (!(error < best_error)) break;
     best_error = error;
     best = block;

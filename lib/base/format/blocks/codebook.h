@@ -1,4 +1,5 @@
-// Levels from a codebook (IQ4_NL, IQ4_XS): the nearest one, and the search of scales as in fit.h and super_block.h.
+// Levels from a codebook (IQ4_NL, IQ4_XS): the nearest one, and the search of scales as in fit.h
+// and super_block.h.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,6 @@
-// What the format files share: the declaration of each format, unaligned block access, and the conversions of scales and levels.
-// Inputs may be any float: levels are clamped before the conversion to integer, scales beyond binary16 saturate at +-65504.
+// What the format files share: the declaration of each format, unaligned block access, and the
+// conversions of scales and levels. Inputs may be any float: levels are clamped before the
+// conversion to integer, scales beyond binary16 saturate at +-65504.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -33,7 +34,8 @@ inline std::uint16_t scale_bits(float scale) {
   return (half & 0x7FFFu) == 0x7C00u ? static_cast<std::uint16_t>(half - 1) : half;
 }
 
-// 1 / d, or 0 where that is not finite: such a scale is 0 in binary16 too, and every level decodes to the same value.
+// 1 / d, or 0 where that is not finite: such a scale is 0 in binary16 too, and every level decodes
+// to the same value.
 inline float inverse(float d) {
   const float id = d == 0.0f ? 0.0f : 1.0f / d;
   return std::isfinite(id) ? id : 0.0f;
@@ -58,12 +60,15 @@ inline void pack_nibbles(const std::uint8_t* levels, std::uint8_t* qs) {
   for (int i = 0; i < kBlock32 / 2; ++i)
     qs[i] = static_cast<std::uint8_t>((levels[i] & 15u) | ((levels[i + kBlock32 / 2] & 15u) << 4));
 }
-inline int nibble(const std::uint8_t* qs, int i) { return i < kBlock32 / 2 ? qs[i] & 15 : qs[i - kBlock32 / 2] >> 4; }
+inline int nibble(const std::uint8_t* qs, int i) {
+  return i < kBlock32 / 2 ? qs[i] & 15 : qs[i - kBlock32 / 2] >> 4;
+}
 
 // The fifth bits of 32 levels: bit i % 8 of byte i / 8.
 inline void pack_fifth_bits(const std::uint8_t* levels, std::uint8_t* qh) {
   std::memset(qh, 0, 4);
-  for (int i = 0; i < kBlock32; ++i) qh[i / 8] = static_cast<std::uint8_t>(qh[i / 8] | ((levels[i] >> 4) << (i % 8)));
+  for (int i = 0; i < kBlock32; ++i)
+    qh[i / 8] = static_cast<std::uint8_t>(qh[i / 8] | ((levels[i] >> 4) << (i % 8)));
 }
 inline int fifth_bit(const std::uint8_t* qh, int i) { return (qh[i / 8] >> (i % 8)) & 1; }
 
@@ -71,7 +76,8 @@ inline int fifth_bit(const std::uint8_t* qh, int i) { return (qh[i / 8] >> (i % 
 inline void pack_bit_pairs(const std::uint8_t* levels, std::uint8_t* qs) {
   for (int i = 0; i < kBlock64 / 4; ++i) {
     const std::uint8_t* four = levels + 4 * i;
-    qs[i] = static_cast<std::uint8_t>((four[0] & 3u) | (four[1] & 3u) << 2 | (four[2] & 3u) << 4 | (four[3] & 3u) << 6);
+    qs[i] = static_cast<std::uint8_t>((four[0] & 3u) | (four[1] & 3u) << 2 | (four[2] & 3u) << 4 |
+                                      (four[3] & 3u) << 6);
   }
 }
 inline int bit_pair(const std::uint8_t* qs, int i) { return (qs[i / 4] >> (i % 4 * 2)) & 3; }

@@ -1,12 +1,14 @@
-// F16: IEEE binary16 (1 sign, 5 exponent, 10 mantissa bits), little-endian, one value a block. Rounds to nearest even; magnitudes of
-// 65520 and above become infinity, as everywhere in IEEE arithmetic: callers that must not have them look before.
+// F16: IEEE binary16 (1 sign, 5 exponent, 10 mantissa bits), little-endian, one value a block.
+// Rounds to nearest even; magnitudes of 65520 and above become infinity, as everywhere in IEEE
+// arithmetic: callers that must not have them look before.
 #include "format/blocks/codec.h"
 
 namespace espalier::format {
 namespace {
 
 void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = core::half_to_float(load_block<std::uint16_t>(source, i));
+  for (std::int64_t i = 0; i < n; ++i)
+    out[i] = core::half_to_float(load_block<std::uint16_t>(source, i));
 }
 void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) store_block(core::float_to_half(source[i]), out, i);

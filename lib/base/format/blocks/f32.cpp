@@ -4,7 +4,9 @@
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) { std::memcpy(out, source, static_cast<std::size_t>(n) * sizeof(float)); }
+void decode(const std::byte* source, float* out, std::int64_t n) {
+  std::memcpy(out, source, static_cast<std::size_t>(n) * sizeof(float));
+}
 void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
   std::memcpy(out, source, static_cast<std::size_t>(n) * sizeof(float));
 }

@@ -9,14 +9,18 @@
 namespace espalier::format {
 namespace {
 
-// Scales tried: those that put the extreme value at `levels + offset` for these offsets. Positive offsets clip the extreme to give
-// the many small values finer steps; the more levels, the less that pays.
-constexpr float kOffsets[] = {0.0f, -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f, 1.25f, 1.5f, 1.75f, 2.0f, 2.5f, 3.0f, 3.5f, 4.0f};
+// Scales tried: those that put the extreme value at `levels + offset` for these offsets. Positive
+// offsets clip the extreme to give the many small values finer steps; the more levels, the less
+// that pays.
+constexpr float kOffsets[] = {0.0f,  -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f,
+                              1.25f, 1.5f,   1.75f, 2.0f,   2.5f,  3.0f, 3.5f,  4.0f};
 constexpr int kAlternations = 4;
 
 struct ScaleSums {
   double xq = 0, qq = 0;
-  double gain() const { return qq > 0 ? xq * xq / qq : 0; }  // by how much the best scale lowers sum w x^2
+  double gain() const {
+    return qq > 0 ? xq * xq / qq : 0;
+  }  // by how much the best scale lowers sum w x^2
   double scale() const { return qq > 0 ? xq / qq : 0; }
 };
 template <int N>
@@ -29,7 +33,8 @@ ScaleSums scale_sums(const WeightedGroup<N>& group, float id, int lowest, int hi
     v = v < top ? v : top;
     q[i] = static_cast<float>(static_cast<int>(v)) + shift;
   }
-  return {lane_sum<N>([&](int i) { return group.wx[i] * q[i]; }), lane_sum<N>([&](int i) { return group.w[i] * q[i] * q[i]; })};
+  return {lane_sum<N>([&](int i) { return group.wx[i] * q[i]; }),
+          lane_sum<N>([&](int i) { return group.w[i] * q[i] * q[i]; })};
 }
 
 struct Candidate {
@@ -37,9 +42,11 @@ struct Candidate {
   double error = INFINITY;
 };
 
-// Levels by (x - start) * id, then the best scale and min for them, and their error with those levels.
+// Levels by (x - start) * id, then the best scale and min for them, and their error with those
+// levels.
 template <int N>
-Candidate solve_affine(const WeightedGroup<N>& group, float start, float id, int highest, bool min_at_most_zero) {
+Candidate solve_affine(const WeightedGroup<N>& group, float start, float id, int highest,
+                       bool min_at_most_zero) {
   float levels[N];
   nearest_levels<N>(group.x, start, id, highest, levels);
   const double q1 = lane_sum<N>([&](int i) { return group.w[i] * levels[i]; });
@@ -59,7 +66,8 @@ Candidate solve_affine(const WeightedGroup<N>& group, float start, float id, int
   Candidate result;
   if (!(scale > 0)) return result;
   result.fit = {static_cast<float>(scale), static_cast<float>(min)};
-  result.error = x2 + scale * scale * q2 + min * min * w - 2 * scale * xq - 2 * min * x1 + 2 * scale * min * q1;
+  result.error = x2 + scale * scale * q2 + min * min * w - 2 * scale * xq - 2 * min * x1 +
+                 2 * scale * min * q1;
   return result;
 }
 
@@ -70,14 +78,16 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
   const float top = extreme(group.x, N);
   if (inverse(top) == 0.0f) return 0.0f;
   ScaleSums best;
-  for (const float end : {static_cast<float>(lowest), static_cast<float>(highest)})  // where the extreme value goes
+  for (const float end :
+       {static_cast<float>(lowest), static_cast<float>(highest)})  // where the extreme value goes
     for (const float offset : kOffsets) {
       const float id = (end < 0 ? end - offset : end + offset) / top;
       const ScaleSums sums = scale_sums(group, id, lowest, highest);
       if (sums.gain() > best.gain()) best = sums;
     }
   for (int round = 0; round < kAlternations; ++round) {
-    const ScaleSums next = scale_sums(group, inverse(static_cast<float>(best.scale())), lowest, highest);
+    const ScaleSums next =
+        scale_sums(group, inverse(static_cast<float>(best.scale())), lowest, highest);
     if (!(next.gain() > best.gain())) break;
     best = next;
   }
@@ -86,12 +96,14 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
 template float fit_scale<16>(const WeightedGroup<16>&, int, int);
 template float fit_scale<32>(const WeightedGroup<32>&, int, int);
 
-// As 1/d grows from 0, nearest levels leave 0 one step at a time: value x reaches level +-k at 1/d = (k - 1/2) / |x|. Between two such
-// points the levels are constant, and the best scale for them is known; so one pass over the points in order sees every optimum. For
-// one k they come in the order of 1 / |x|, so that one sort serves all k and both signs of d.
+// As 1/d grows from 0, nearest levels leave 0 one step at a time: value x reaches level +-k at 1/d
+// = (k - 1/2) / |x|. Between two such points the levels are constant, and the best scale for them
+// is known; so one pass over the points in order sees every optimum. For one k they come in the
+// order of 1 / |x|, so that one sort serves all k and both signs of d.
 float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest) {
   constexpr int kMaxValues = 64, kMaxLevel = 3;
-  ESP_ASSERT(n <= kMaxValues && lowest < 0 && -lowest <= kMaxLevel && 0 < highest && highest <= kMaxLevel);
+  ESP_ASSERT(n <= kMaxValues && lowest < 0 && -lowest <= kMaxLevel && 0 < highest &&
+             highest <= kMaxLevel);
   if (inverse(extreme(x, n)) == 0.0f) return 0.0f;
   struct Value {
     double size, inverse, weight;
@@ -99,14 +111,17 @@ float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, 
   } values[kMaxValues];
   int count = 0;
   for (int i = 0; i < n; ++i)
-    if (const double size = std::fabs(static_cast<double>(x[i])); size > 0) values[count++] = {size, 1 / size, static_cast<double>(weight[i]), x[i] > 0};
-  std::sort(values, values + count, [](const Value& a, const Value& b) { return a.inverse < b.inverse; });
+    if (const double size = std::fabs(static_cast<double>(x[i])); size > 0)
+      values[count++] = {size, 1 / size, static_cast<double>(weight[i]), x[i] > 0};
+  std::sort(values, values + count,
+            [](const Value& a, const Value& b) { return a.inverse < b.inverse; });
 
   ScaleSums best;
   double best_sign = 1;
   for (const double sign : {1.0, -1.0}) {  // of d
-    const int reach[2] = {sign > 0 ? -lowest : highest, sign > 0 ? highest : -lowest};  // of negative and positive values
-    int next[kMaxLevel + 1] = {};                                                       // of each level: the value that reaches it next
+    const int reach[2] = {sign > 0 ? -lowest : highest,
+                          sign > 0 ? highest : -lowest};  // of negative and positive values
+    int next[kMaxLevel + 1] = {};  // of each level: the value that reaches it next
     ScaleSums sums;
     for (;;) {
       int level = 0;
@@ -141,16 +156,20 @@ Affine fit_affine(const WeightedGroup<N>& group, int highest, bool min_at_most_z
   if (inverse(range) == 0.0f || !std::isfinite(range)) return {0.0f, low};
   Candidate best{{range / static_cast<float>(highest), low}, INFINITY};
   for (const float offset : kOffsets) {
-    // One alternation for each start: about 0.3 % less error than alternating from the best start alone.
-    Candidate next = solve_affine(group, low, (static_cast<float>(highest) + offset) / range, highest, min_at_most_zero);
+    // One alternation for each start: about 0.3 % less error than alternating from the best start
+    // alone.
+    Candidate next = solve_affine(group, low, (static_cast<float>(highest) + offset) / range,
+                                  highest, min_at_most_zero);
     if (next.error < INFINITY) {
-      const Candidate second = solve_affine(group, next.fit.min, inverse(next.fit.scale), highest, min_at_most_zero);
+      const Candidate second =
+          solve_affine(group, next.fit.min, inverse(next.fit.scale), highest, min_at_most_zero);
       if (second.error < next.error) next = second;
     }
     if (next.error < best.error) best = next;
   }
   for (int round = 0; round < kAlternations; ++round) {
-    const Candidate next = solve_affine(group, best.fit.min, inverse(best.fit.scale), highest, min_at_most_zero);
+    const Candidate next =
+        solve_affine(group, best.fit.min, inverse(best.fit.scale), highest, min_at_most_zero);
     if (!(next.error < best.error)) break;
     best = next;
   }
@@ -160,7 +179,9 @@ template Affine fit_affine<16>(const WeightedGroup<16>&, int, bool);
 template Affine fit_affine<32>(const WeightedGroup<32>&, int, bool);
 
 const float* usable_weights(const float* importance, int n, float* uniform) {
-  if (importance != nullptr && std::any_of(importance, importance + n, [](float w) { return w > 0.0f; })) return importance;
+  if (importance != nullptr &&
+      std::any_of(importance, importance + n, [](float w) { return w > 0.0f; }))
+    return importance;
   std::fill(uniform, uniform + n, 1.0f);
   return uniform;
 }

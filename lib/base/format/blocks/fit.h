@@ -1,7 +1,9 @@
-// Search of scales that minimise the weighted squared error of a group of values. A scale decides the levels (each value takes the
-// nearest one) and the levels decide the best scale (weighted least squares); the search starts from a grid of scales around the
-// one that spans the range, keeps the best, and alternates from there (with few levels, every scale can be tried). Results are in float; the caller rounds them to what its
-// format stores. Sums run in four lanes of fixed order: compilers turn them into vector code, and the result is the same everywhere.
+// Search of scales that minimise the weighted squared error of a group of values. A scale decides
+// the levels (each value takes the nearest one) and the levels decide the best scale (weighted
+// least squares); the search starts from a grid of scales around the one that spans the range,
+// keeps the best, and alternates from there (with few levels, every scale can be tried). Results
+// are in float; the caller rounds them to what its format stores. Sums run in four lanes of fixed
+// order: compilers turn them into vector code, and the result is the same everywhere.
 #pragma once
 
 namespace espalier::format {
@@ -52,10 +54,12 @@ WeightedGroup<N>::WeightedGroup(const float* values, const float* weights) {
 template <int N>
 float fit_scale(const WeightedGroup<N>& group, int lowest, int highest);
 
-// The same for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), exactly: no other scale has a smaller error.
+// The same for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), exactly: no other
+// scale has a smaller error.
 float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest);
 
-// x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 16 or 32.
+// x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 16
+// or 32.
 struct Affine {
   float scale = 0.0f;
   float min = 0.0f;
@@ -63,7 +67,8 @@ struct Affine {
 template <int N>
 Affine fit_affine(const WeightedGroup<N>& group, int highest, bool min_at_most_zero);
 
-// The weights to use for n values: importance where it has any above 0, else 1 for all (written to `uniform`).
+// The weights to use for n values: importance where it has any above 0, else 1 for all (written to
+// `uniform`).
 const float* usable_weights(const float* importance, int n, float* uniform);
 
 }  // namespace espalier::format

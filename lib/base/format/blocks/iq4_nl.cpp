@@ -16,7 +16,8 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
   for (std::int64_t b = 0; b < n / kBlock32; ++b, out += kBlock32) {
     const BlockIQ4_NL block = load_block<BlockIQ4_NL>(source, b);
     const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kBlock32; ++i) out[i] = d * static_cast<float>(kCodebook4[nibble(block.qs, i)]);
+    for (int i = 0; i < kBlock32; ++i)
+      out[i] = d * static_cast<float>(kCodebook4[nibble(block.qs, i)]);
   }
 }
 
@@ -24,7 +25,8 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kBlock32; ++b) {
     const float* x = source + b * kBlock32;
     float uniform[kBlock32];
-    const float* weight = usable_weights(importance == nullptr ? nullptr : importance + b * kBlock32, kBlock32, uniform);
+    const float* weight = usable_weights(
+        importance == nullptr ? nullptr : importance + b * kBlock32, kBlock32, uniform);
     BlockIQ4_NL block{scale_bits(fit_codebook({x, weight})), {}};
     const float id = inverse(core::half_to_float(block.d));
     std::uint8_t q[kBlock32];
@@ -36,6 +38,7 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
 
 }  // namespace
 
-const QuantFormat k_iq4_nl = {FormatId::iq4_nl, "iq4_nl", 20, kBlock32, sizeof(BlockIQ4_NL), decode, encode};
+const QuantFormat k_iq4_nl = {FormatId::iq4_nl,    "iq4_nl", 20,    kBlock32,
+                              sizeof(BlockIQ4_NL), decode,   encode};
 
 }  // namespace espalier::format

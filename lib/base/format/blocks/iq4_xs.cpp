@@ -19,9 +19,12 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
     const BlockIQ4_XS block = load_block<BlockIQ4_XS>(source, b);
     const float d = core::half_to_float(block.d);
     for (int g = 0; g < kAffineGroups; ++g) {
-      const int low = (block.scales_l[g / 2] >> (g % 2 * 4)) & 15, high = (block.scales_h >> (2 * g)) & 3;
+      const int low = (block.scales_l[g / 2] >> (g % 2 * 4)) & 15,
+                high = (block.scales_h >> (2 * g)) & 3;
       const float scale = d * static_cast<float>((low | high << 4) - 32);
-      for (int i = 0; i < kBlock32; ++i) out[g * kBlock32 + i] = scale * static_cast<float>(kCodebook4[nibble(block.qs + 16 * g, i)]);
+      for (int i = 0; i < kBlock32; ++i)
+        out[g * kBlock32 + i] =
+            scale * static_cast<float>(kCodebook4[nibble(block.qs + 16 * g, i)]);
     }
   }
 }
@@ -30,7 +33,8 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, kBlock32, weight);
+    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, kBlock32,
+                        weight);
     const CodebookSuperBlock fit = fit_codebook_super_block(x, weight);
     store_block(pack_iq4_xs(fit.d, fit.scale, fit.q), out, b);
   }
@@ -42,13 +46,15 @@ BlockIQ4_XS pack_iq4_xs(std::uint16_t d, const std::int8_t* scale, const std::ui
   BlockIQ4_XS block{d, 0, {}, {}};
   for (int g = 0; g < kAffineGroups; ++g) {
     const int stored = scale[g] + 32;
-    block.scales_l[g / 2] = static_cast<std::uint8_t>(block.scales_l[g / 2] | (stored & 15) << (g % 2 * 4));
+    block.scales_l[g / 2] =
+        static_cast<std::uint8_t>(block.scales_l[g / 2] | (stored & 15) << (g % 2 * 4));
     block.scales_h = static_cast<std::uint16_t>(block.scales_h | (stored >> 4) << (2 * g));
     pack_nibbles(q + g * kBlock32, block.qs + 16 * g);
   }
   return block;
 }
 
-const QuantFormat k_iq4_xs = {FormatId::iq4_xs, "iq4_xs", 23, kSuperBlock, sizeof(BlockIQ4_XS), decode, encode};
+const QuantFormat k_iq4_xs = {FormatId::iq4_xs,    "iq4_xs", 23,    kSuperBlock,
+                              sizeof(BlockIQ4_XS), decode,   encode};
 
 }  // namespace espalier::format

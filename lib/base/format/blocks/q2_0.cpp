@@ -5,7 +5,8 @@
 //
 //   x[i] = d * (q[i] - 1), q in 0..3; d may be negative.
 //
-// d is always the one of least (weighted) squared error: with so few levels, one that spans the range would leave most of them unused.
+// d is always the one of least (weighted) squared error: with so few levels, one that spans the
+// range would leave most of them unused.
 #include "format/blocks/codec.h"
 #include "format/blocks/fit.h"
 
@@ -18,7 +19,8 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
   for (std::int64_t b = 0; b < n / kBlock64; ++b, out += kBlock64) {
     const BlockQ2_0 block = load_block<BlockQ2_0>(source, b);
     const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kBlock64; ++i) out[i] = d * static_cast<float>(bit_pair(block.qs, i) + kLowest);
+    for (int i = 0; i < kBlock64; ++i)
+      out[i] = d * static_cast<float>(bit_pair(block.qs, i) + kLowest);
   }
 }
 
@@ -26,11 +28,13 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kBlock64; ++b) {
     const float* x = source + b * kBlock64;
     float uniform[kBlock64];
-    const float* weight = usable_weights(importance == nullptr ? nullptr : importance + b * kBlock64, kBlock64, uniform);
+    const float* weight = usable_weights(
+        importance == nullptr ? nullptr : importance + b * kBlock64, kBlock64, uniform);
     BlockQ2_0 block{scale_bits(fit_scale_exactly(x, weight, kBlock64, kLowest, kHighest)), {}};
     const float id = inverse(core::half_to_float(block.d));
     std::uint8_t q[kBlock64];
-    for (int i = 0; i < kBlock64; ++i) q[i] = static_cast<std::uint8_t>(level(x[i] * id + (0.5f - kLowest), kHighest - kLowest));
+    for (int i = 0; i < kBlock64; ++i)
+      q[i] = static_cast<std::uint8_t>(level(x[i] * id + (0.5f - kLowest), kHighest - kLowest));
     pack_bit_pairs(q, block.qs);
     store_block(block, out, b);
   }
@@ -38,6 +42,7 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
 
 }  // namespace
 
-const QuantFormat k_q2_0 = {FormatId::q2_0, "q2_0", 42, kBlock64, sizeof(BlockQ2_0), decode, encode};
+const QuantFormat k_q2_0 = {FormatId::q2_0,    "q2_0", 42,    kBlock64,
+                            sizeof(BlockQ2_0), decode, encode};
 
 }  // namespace espalier::format

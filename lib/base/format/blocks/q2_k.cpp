@@ -21,7 +21,8 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
     unpack_super_pairs(block.qs, q);
     for (int i = 0; i < kSuperBlock; ++i) {
       const int both = block.scales[i / 16];
-      const float scale = d * static_cast<float>(both & 15), min = dmin * static_cast<float>(both >> 4);
+      const float scale = d * static_cast<float>(both & 15),
+                  min = dmin * static_cast<float>(both >> 4);
       out[i] = scale * static_cast<float>(q[i]) - min;
     }
   }
@@ -31,10 +32,12 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16, weight);
+    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16,
+                        weight);
     const AffineSuperBlock fit = fit_affine_super_block16(x, weight, 3, 15);
     BlockQ2_K block{{}, {}, fit.d, fit.dmin};
-    for (int g = 0; g < kScaledGroups; ++g) block.scales[g] = static_cast<std::uint8_t>(fit.scale[g] | fit.min[g] << 4);
+    for (int g = 0; g < kScaledGroups; ++g)
+      block.scales[g] = static_cast<std::uint8_t>(fit.scale[g] | fit.min[g] << 4);
     pack_super_pairs(fit.q, block.qs);
     store_block(block, out, b);
   }
@@ -42,6 +45,7 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
 
 }  // namespace
 
-const QuantFormat k_q2_k = {FormatId::q2_k, "q2_k", 10, kSuperBlock, sizeof(BlockQ2_K), decode, encode};
+const QuantFormat k_q2_k = {FormatId::q2_k,    "q2_k", 10,    kSuperBlock,
+                            sizeof(BlockQ2_K), decode, encode};
 
 }  // namespace espalier::format

@@ -35,7 +35,8 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16, weight);
+    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16,
+                        weight);
     const ScaledSuperBlock fit = fit_scaled_super_block(x, weight, kQ3_K);
     std::uint8_t q[kSuperBlock];
     for (int i = 0; i < kSuperBlock; ++i) q[i] = static_cast<std::uint8_t>(fit.q[i] + 4);
@@ -49,10 +50,12 @@ BlockQ3_K pack_q3_k(std::uint16_t d, const std::int8_t* scale, const std::uint8_
   BlockQ3_K block{{}, {}, {}, d};
   pack_scales3(scale, block.scales);
   pack_super_pairs(q, block.qs);
-  for (int i = 0; i < kSuperBlock; ++i) block.hmask[i % 32] = static_cast<std::uint8_t>(block.hmask[i % 32] | (q[i] >> 2) << (i / 32));
+  for (int i = 0; i < kSuperBlock; ++i)
+    block.hmask[i % 32] = static_cast<std::uint8_t>(block.hmask[i % 32] | (q[i] >> 2) << (i / 32));
   return block;
 }
 
-const QuantFormat k_q3_k = {FormatId::q3_k, "q3_k", 11, kSuperBlock, sizeof(BlockQ3_K), decode, encode};
+const QuantFormat k_q3_k = {FormatId::q3_k,    "q3_k", 11,    kSuperBlock,
+                            sizeof(BlockQ3_K), decode, encode};
 
 }  // namespace espalier::format

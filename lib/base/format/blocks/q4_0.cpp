@@ -19,7 +19,8 @@ struct Codec {
   static Block with_scale(const float* x, float stored, float id) {
     Block block{scale_bits(stored), {}};
     std::uint8_t q[kBlock32];
-    for (int i = 0; i < kBlock32; ++i) q[i] = static_cast<std::uint8_t>(level(x[i] * id + 8.5f, 15));
+    for (int i = 0; i < kBlock32; ++i)
+      q[i] = static_cast<std::uint8_t>(level(x[i] * id + 8.5f, 15));
     pack_nibbles(q, block.qs);
     return block;
   }
@@ -35,6 +36,8 @@ struct Codec {
 
 }  // namespace
 
-const QuantFormat k_q4_0 = {FormatId::q4_0, "q4_0", 2, kBlock32, sizeof(BlockQ4_0), decode_blocks<Codec>, encode_blocks<Codec>};
+const QuantFormat k_q4_0 = {
+    FormatId::q4_0,      "q4_0", 2, kBlock32, sizeof(BlockQ4_0), decode_blocks<Codec>,
+    encode_blocks<Codec>};
 
 }  // namespace espalier::format

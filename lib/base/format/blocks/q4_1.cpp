@@ -20,7 +20,8 @@ struct Codec {
     Block block{scale_bits(d), scale_bits(min), {}};
     const float id = inverse(d);
     std::uint8_t q[kBlock32];
-    for (int i = 0; i < kBlock32; ++i) q[i] = static_cast<std::uint8_t>(level((x[i] - min) * id + 0.5f, 15));
+    for (int i = 0; i < kBlock32; ++i)
+      q[i] = static_cast<std::uint8_t>(level((x[i] - min) * id + 0.5f, 15));
     pack_nibbles(q, block.qs);
     return block;
   }
@@ -30,12 +31,15 @@ struct Codec {
   }
   static Block searched(const float* x, const float* weight) {
     const Affine fit = fit_affine<32>({x, weight}, 15, false);
-    return with_scale(x, core::half_to_float(scale_bits(fit.scale)), core::half_to_float(scale_bits(fit.min)));
+    return with_scale(x, core::half_to_float(scale_bits(fit.scale)),
+                      core::half_to_float(scale_bits(fit.min)));
   }
 };
 
 }  // namespace
 
-const QuantFormat k_q4_1 = {FormatId::q4_1, "q4_1", 3, kBlock32, sizeof(BlockQ4_1), decode_blocks<Codec>, encode_blocks<Codec>};
+const QuantFormat k_q4_1 = {
+    FormatId::q4_1,      "q4_1", 3, kBlock32, sizeof(BlockQ4_1), decode_blocks<Codec>,
+    encode_blocks<Codec>};
 
 }  // namespace espalier::format

@@ -23,7 +23,8 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
     std::uint8_t scale[kAffineGroups], min[kAffineGroups];
     unpack_scales6(block.scales, scale, min);
     for (int g = 0; g < kAffineGroups; ++g) {
-      const float group_scale = d * static_cast<float>(scale[g]), group_min = dmin * static_cast<float>(min[g]);
+      const float group_scale = d * static_cast<float>(scale[g]),
+                  group_min = dmin * static_cast<float>(min[g]);
       for (int i = 0; i < 32; ++i) {
         const int q = (block.qs[g / 2 * 32 + i] >> (g % 2 * 4)) & 15;
         out[g * 32 + i] = group_scale * static_cast<float>(q) - group_min;
@@ -36,18 +37,22 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 32, weight);
+    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 32,
+                        weight);
     const AffineSuperBlock fit = fit_affine_super_block(x, weight, 15);
     BlockQ4_K block{fit.d, fit.dmin, {}, {}};
     pack_scales6(fit.scale, fit.min, block.scales);
     for (int p = 0; p < kAffineGroups / 2; ++p)
-      for (int i = 0; i < 32; ++i) block.qs[p * 32 + i] = static_cast<std::uint8_t>(fit.q[p * 64 + i] | fit.q[p * 64 + 32 + i] << 4);
+      for (int i = 0; i < 32; ++i)
+        block.qs[p * 32 + i] =
+            static_cast<std::uint8_t>(fit.q[p * 64 + i] | fit.q[p * 64 + 32 + i] << 4);
     store_block(block, out, b);
   }
 }
 
 }  // namespace
 
-const QuantFormat k_q4_k = {FormatId::q4_k, "q4_k", 12, kSuperBlock, sizeof(BlockQ4_K), decode, encode};
+const QuantFormat k_q4_k = {FormatId::q4_k,    "q4_k", 12,    kSuperBlock,
+                            sizeof(BlockQ4_K), decode, encode};
 
 }  // namespace espalier::format

@@ -14,12 +14,14 @@ struct Codec {
 
   static void decode_block(const Block& block, float* out) {
     const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kBlock32; ++i) out[i] = d * static_cast<float>((nibble(block.qs, i) | fifth_bit(block.qh, i) << 4) - 16);
+    for (int i = 0; i < kBlock32; ++i)
+      out[i] = d * static_cast<float>((nibble(block.qs, i) | fifth_bit(block.qh, i) << 4) - 16);
   }
   static Block with_scale(const float* x, float stored, float id) {
     Block block{scale_bits(stored), {}, {}};
     std::uint8_t q[kBlock32];
-    for (int i = 0; i < kBlock32; ++i) q[i] = static_cast<std::uint8_t>(level(x[i] * id + 16.5f, 31));
+    for (int i = 0; i < kBlock32; ++i)
+      q[i] = static_cast<std::uint8_t>(level(x[i] * id + 16.5f, 31));
     pack_nibbles(q, block.qs);
     pack_fifth_bits(q, block.qh);
     return block;
@@ -36,6 +38,8 @@ struct Codec {
 
 }  // namespace
 
-const QuantFormat k_q5_0 = {FormatId::q5_0, "q5_0", 6, kBlock32, sizeof(BlockQ5_0), decode_blocks<Codec>, encode_blocks<Codec>};
+const QuantFormat k_q5_0 = {
+    FormatId::q5_0,      "q5_0", 6, kBlock32, sizeof(BlockQ5_0), decode_blocks<Codec>,
+    encode_blocks<Codec>};
 
 }  // namespace espalier::format

@@ -19,9 +19,11 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
     std::uint8_t scale[kAffineGroups], min[kAffineGroups];
     unpack_scales6(block.scales, scale, min);
     for (int g = 0; g < kAffineGroups; ++g) {
-      const float group_scale = d * static_cast<float>(scale[g]), group_min = dmin * static_cast<float>(min[g]);
+      const float group_scale = d * static_cast<float>(scale[g]),
+                  group_min = dmin * static_cast<float>(min[g]);
       for (int i = 0; i < 32; ++i) {
-        const int q = ((block.qs[g / 2 * 32 + i] >> (g % 2 * 4)) & 15) | ((block.qh[i] >> g) & 1) << 4;
+        const int q = ((block.qs[g / 2 * 32 + i] >> (g % 2 * 4)) & 15) | ((block.qh[i] >> g) & 1)
+                                                                             << 4;
         out[g * 32 + i] = group_scale * static_cast<float>(q) - group_min;
       }
     }
@@ -32,7 +34,8 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 32, weight);
+    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 32,
+                        weight);
     const AffineSuperBlock fit = fit_affine_super_block(x, weight, 31);
     BlockQ5_K block{fit.d, fit.dmin, {}, {}, {}};
     pack_scales6(fit.scale, fit.min, block.scales);
@@ -49,6 +52,7 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
 
 }  // namespace
 
-const QuantFormat k_q5_k = {FormatId::q5_k, "q5_k", 13, kSuperBlock, sizeof(BlockQ5_K), decode, encode};
+const QuantFormat k_q5_k = {FormatId::q5_k,    "q5_k", 13,    kSuperBlock,
+                            sizeof(BlockQ5_K), decode, encode};
 
 }  // namespace espalier::format

@@ -32,7 +32,8 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
   for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
     const float* x = source + b * kSuperBlock;
     float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16, weight);
+    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16,
+                        weight);
     const ScaledSuperBlock fit = fit_scaled_super_block(x, weight, kQ6_K);
     BlockQ6_K block{{}, {}, {}, fit.d};
     std::copy(fit.scale, fit.scale + kScaledGroups, block.scales);
@@ -50,6 +51,7 @@ void encode(const float* source, const float* importance, std::byte* out, std::i
 
 }  // namespace
 
-const QuantFormat k_q6_k = {FormatId::q6_k, "q6_k", 14, kSuperBlock, sizeof(BlockQ6_K), decode, encode};
+const QuantFormat k_q6_k = {FormatId::q6_k,    "q6_k", 14,    kSuperBlock,
+                            sizeof(BlockQ6_K), decode, encode};
 
 }  // namespace espalier::format

@@ -37,6 +37,8 @@ struct Codec {
 
 }  // namespace
 
-const QuantFormat k_q8_0 = {FormatId::q8_0, "q8_0", 8, kBlock32, sizeof(BlockQ8_0), decode_blocks<Codec>, encode_blocks<Codec>};
+const QuantFormat k_q8_0 = {
+    FormatId::q8_0,      "q8_0", 8, kBlock32, sizeof(BlockQ8_0), decode_blocks<Codec>,
+    encode_blocks<Codec>};
 
 }  // namespace espalier::format

@@ -1,6 +1,7 @@
-// The encoder frame of the 32-value formats: for each block the nearest rounding, and with importance also a searched one, of which
-// the one with the smaller weighted error is stored. A Codec has: Block, decode_block(block, out[32]), nearest(x[32]) -> Block,
-// searched(x[32], weight[32]) -> Block.
+// The encoder frame of the 32-value formats: for each block the nearest rounding, and with
+// importance also a searched one, of which the one with the smaller weighted error is stored. A
+// Codec has: Block, decode_block(block, out[32]), nearest(x[32]) -> Block, searched(x[32],
+// weight[32]) -> Block.
 #pragma once
 #include <cmath>
 
@@ -11,7 +12,8 @@ namespace espalier::format {
 
 template <typename Codec>
 void decode_blocks(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock32; ++b) Codec::decode_block(load_block<typename Codec::Block>(source, b), out + b * kBlock32);
+  for (std::int64_t b = 0; b < n / kBlock32; ++b)
+    Codec::decode_block(load_block<typename Codec::Block>(source, b), out + b * kBlock32);
 }
 
 template <typename Codec>
@@ -35,7 +37,8 @@ void encode_blocks(const float* source, const float* importance, std::byte* out,
       float uniform[kBlock32];
       const float* weight = usable_weights(importance + b * kBlock32, kBlock32, uniform);
       const typename Codec::Block candidate = Codec::searched(x, weight);
-      if (weighted_error<Codec>(candidate, x, weight) < weighted_error<Codec>(best, x, weight)) best = candidate;
+      if (weighted_error<Codec>(candidate, x, weight) < weighted_error<Codec>(best, x, weight))
+        best = candidate;
     }
     store_block(best, out, b);
   }

@@ -11,11 +11,14 @@ namespace {
 
 constexpr int kRounds = 3;  // of the alternation; later ones change less than 0.1 % of the error
 
-int rounded(float v, int lowest, int highest) { return level(v - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest; }
+int rounded(float v, int lowest, int highest) {
+  return level(v - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest;
+}
 
 // Nearest levels 0..highest for x ~ scale * q - min, and their weighted squared error.
 template <int N>
-float choose_levels(const float* x, const float* weight, float scale, float min, int highest, float* q) {
+float choose_levels(const float* x, const float* weight, float scale, float min, int highest,
+                    float* q) {
   nearest_levels<N>(x, -min, inverse(scale), highest, q);
   return lane_sum<N>([&](int i) {
     const float difference = scale * q[i] - min - x[i];
@@ -23,16 +26,19 @@ float choose_levels(const float* x, const float* weight, float scale, float min,
   });
 }
 
-// The best integers near scale and min of one group for the given d and dmin: replaces them and q, returns the error.
+// The best integers near scale and min of one group for the given d and dmin: replaces them and q,
+// returns the error.
 template <int kGroup>
-float refine_affine_group(const float* x, const float* weight, int highest, int top_scale, float d, float dmin, std::uint8_t* scale,
-                          std::uint8_t* min, std::uint8_t* q) {
+float refine_affine_group(const float* x, const float* weight, int highest, int top_scale, float d,
+                          float dmin, std::uint8_t* scale, std::uint8_t* min, std::uint8_t* q) {
   const int centre_scale = *scale, centre_min = *min;
   float best = INFINITY, levels[2][kGroup];
   int kept = 0;
   for (int s = std::max(0, centre_scale - 1); s <= std::min(top_scale, centre_scale + 1); ++s)
     for (int m = std::max(0, centre_min - 1); m <= std::min(top_scale, centre_min + 1); ++m) {
-      const float error = choose_levels<kGroup>(x, weight, d * static_cast<float>(s), dmin * static_cast<float>(m), highest, levels[1 - kept]);
+      const float error =
+          choose_levels<kGroup>(x, weight, d * static_cast<float>(s), dmin * static_cast<float>(m),
+                                highest, levels[1 - kept]);
       if (!(error < best)) continue;
       best = error;
       kept = 1 - kept;
@@ -45,21 +51,26 @@ float refine_affine_group(const float* x, const float* weight, int highest, int 
 }
 
 // The same for one group without min. Levels count from the lowest, -l: x + l s ~ s * (q + l).
-float refine_scaled_group(const float* x, const float* weight, ScaledRange range, float d, std::int8_t* scale, std::int8_t* q) {
+float refine_scaled_group(const float* x, const float* weight, ScaledRange range, float d,
+                          std::int8_t* scale, std::int8_t* q) {
   constexpr int kGroup = kSuperBlock / kScaledGroups;
   const int centre = *scale;
   float best = INFINITY, levels[2][kGroup];
   int kept = 0;
-  for (int s = std::max(-range.low_scale, centre - 1); s <= std::min(range.low_scale - 1, centre + 1); ++s) {
+  for (int s = std::max(-range.low_scale, centre - 1);
+       s <= std::min(range.low_scale - 1, centre + 1); ++s) {
     const float step = d * static_cast<float>(s);
-    const float error = choose_levels<kGroup>(x, weight, step, static_cast<float>(range.low_level) * step, 2 * range.low_level - 1, levels[1 - kept]);
+    const float error =
+        choose_levels<kGroup>(x, weight, step, static_cast<float>(range.low_level) * step,
+                              2 * range.low_level - 1, levels[1 - kept]);
     if (!(error < best)) continue;
     best = error;
     kept = 1 - kept;
     *scale = static_cast<std::int8_t>(s);
   }
   if (best < INFINITY)
-    for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::int8_t>(static_cast<int>(levels[kept][i]) - range.low_level);
+    for (int i = 0; i < kGroup; ++i)
+      q[i] = static_cast<std::int8_t>(static_cast<int>(levels[kept][i]) - range.low_level);
   return best;
 }
 
@@ -115,7 +126,8 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int high
   block.d = scale_bits(top_scale / static_cast<float>(top));
   block.dmin = scale_bits(top_min / static_cast<float>(top));
   {
-    const float id = inverse(core::half_to_float(block.d)), idmin = inverse(core::half_to_float(block.dmin));
+    const float id = inverse(core::half_to_float(block.d)),
+                idmin = inverse(core::half_to_float(block.dmin));
     for (int g = 0; g < kGroups; ++g) {
       block.scale[g] = static_cast<std::uint8_t>(rounded(fits[g].scale * id, 0, top));
       block.min[g] = static_cast<std::uint8_t>(rounded(-fits[g].min * idmin, 0, top));
@@ -127,7 +139,9 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int high
     const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
     float error = 0;
     for (int g = 0; g < kGroups; ++g) {
-      error += refine_affine_group<kGroup>(x + g * kGroup, weight + g * kGroup, highest, top, d, dmin, &block.scale[g], &block.min[g], block.q + g * kGroup);
+      error +=
+          refine_affine_group<kGroup>(x + g * kGroup, weight + g * kGroup, highest, top, d, dmin,
+                                      &block.scale[g], &block.min[g], block.q + g * kGroup);
     }
     if (!(error < best_error)) break;
     best_error = error;
@@ -139,20 +153,27 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int high
 
 }  // namespace
 
-AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int highest) { return fit_affine_groups<32>(x, weight, highest, 63); }
-AffineSuperBlock fit_affine_super_block16(const float* x, const float* weight, int highest, int top_scale) {
+AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int highest) {
+  return fit_affine_groups<32>(x, weight, highest, 63);
+}
+AffineSuperBlock fit_affine_super_block16(const float* x, const float* weight, int highest,
+                                          int top_scale) {
   return fit_affine_groups<16>(x, weight, highest, top_scale);
 }
 
 ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight, ScaledRange range) {
   constexpr int kGroup = kSuperBlock / kScaledGroups;
   float fits[kScaledGroups];
-  for (int g = 0; g < kScaledGroups; ++g) fits[g] = fit_scale<kGroup>({x + g * kGroup, weight + g * kGroup}, -range.low_level, range.low_level - 1);
+  for (int g = 0; g < kScaledGroups; ++g)
+    fits[g] = fit_scale<kGroup>({x + g * kGroup, weight + g * kGroup}, -range.low_level,
+                                range.low_level - 1);
   ScaledSuperBlock block;
   block.d = scale_bits(extreme(fits, kScaledGroups) / static_cast<float>(-range.low_scale));
   {
     const float id = inverse(core::half_to_float(block.d));
-    for (int g = 0; g < kScaledGroups; ++g) block.scale[g] = static_cast<std::int8_t>(rounded(fits[g] * id, -range.low_scale, range.low_scale - 1));
+    for (int g = 0; g < kScaledGroups; ++g)
+      block.scale[g] =
+          static_cast<std::int8_t>(rounded(fits[g] * id, -range.low_scale, range.low_scale - 1));
   }
   ScaledSuperBlock best = block;
   float best_error = INFINITY;
@@ -160,7 +181,8 @@ ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight, Sca
     const float d = core::half_to_float(block.d);
     float error = 0;
     for (int g = 0; g < kScaledGroups; ++g) {
-      error += refine_scaled_group(x + g * kGroup, weight + g * kGroup, range, d, &block.scale[g], block.q + g * kGroup);
+      error += refine_scaled_group(x + g * kGroup, weight + g * kGroup, range, d, &block.scale[g],
+                                   block.q + g * kGroup);
     }
     if (!(error < best_error)) break;
     best_error = error;
@@ -181,7 +203,9 @@ void super_block_weights(const float* x, const float* importance, int group, flo
     float sum = 0;
     for (int i = 0; i < group; ++i) sum += x[begin + i] * x[begin + i];
     const float rms = std::sqrt(sum / static_cast<float>(group));
-    for (int i = 0; i < group; ++i) weight[begin + i] = rms > 0.0f && std::isfinite(rms) ? 1.0f + std::fabs(x[begin + i]) / rms : 1.0f;
+    for (int i = 0; i < group; ++i)
+      weight[begin + i] =
+          rms > 0.0f && std::isfinite(rms) ? 1.0f + std::fabs(x[begin + i]) / rms : 1.0f;
   }
 }
 
@@ -213,7 +237,8 @@ void pack_scales3(const std::int8_t* scale, std::uint8_t* packed) {
 
 void unpack_scales3(const std::uint8_t* packed, std::int8_t* scale) {
   for (int g = 0; g < kScaledGroups; ++g) {
-    const int low = (packed[g % 8] >> (g / 8 * 4)) & 15, high = (packed[8 + g % 4] >> (g / 4 * 2)) & 3;
+    const int low = (packed[g % 8] >> (g / 8 * 4)) & 15,
+              high = (packed[8 + g % 4] >> (g / 4 * 2)) & 3;
     scale[g] = static_cast<std::int8_t>((low | high << 4) - 32);
   }
 }
@@ -227,7 +252,8 @@ void pack_super_pairs(const std::uint8_t* q, std::uint8_t* qs) {
 }
 
 void unpack_super_pairs(const std::uint8_t* qs, std::uint8_t* q) {
-  for (int i = 0; i < kSuperBlock; ++i) q[i] = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
+  for (int i = 0; i < kSuperBlock; ++i)
+    q[i] = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
 }
 
 }  // namespace espalier::format

@@ -1,7 +1,9 @@
-// The tile instructions of AMX (Intel 64 SDM volume 2, "TILELOADD", "TDPBSSD"; volume 1, chapter 18): 8 registers of up to 16 rows of 64 bytes. Written
-// as assembly: the compiler then knows that a tile that is loaded depends on memory. Included inside an unnamed namespace.
+// The tile instructions of AMX (Intel 64 SDM volume 2, "TILELOADD", "TDPBSSD"; volume 1, chapter
+// 18): 8 registers of up to 16 rows of 64 bytes. Written as assembly: the compiler then knows that
+// a tile that is loaded depends on memory. Included inside an unnamed namespace.
 
-// Palette 1: how many rows each register has and how many bytes a row. Loaded by each thread for itself.
+// Palette 1: how many rows each register has and how many bytes a row. Loaded by each thread for
+// itself.
 struct alignas(64) AmxConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t row_bytes[16] = {};
@@ -15,7 +17,8 @@ struct alignas(64) AmxConfig {
 static_assert(sizeof(AmxConfig) == 64);
 
 #ifdef ESP_SIMDE
-using simde_gaps::amx_configure, simde_gaps::amx_release, simde_gaps::amx_zero, simde_gaps::amx_load, simde_gaps::amx_store, simde_gaps::amx_dot;
+using simde_gaps::amx_configure, simde_gaps::amx_release, simde_gaps::amx_zero,
+    simde_gaps::amx_load, simde_gaps::amx_store, simde_gaps::amx_dot;
 #else
 inline void amx_configure(const AmxConfig& config) { asm volatile("ldtilecfg %0" ::"m"(config)); }
 // Gives the registers back: a thread that holds none is switched faster.

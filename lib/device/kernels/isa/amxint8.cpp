@@ -1,4 +1,5 @@
-// AMX-INT8: Intel from Sapphire Rapids (2023). Everything but the product of many tokens with quantized weights is avx512bf16.cpp's.
+// AMX-INT8: Intel from Sapphire Rapids (2023). Everything but the product of many tokens with
+// quantized weights is avx512bf16.cpp's.
 #include "kernels/isa/intrinsics.h"
 
 namespace espalier::kernels::ESP_ISA_NAME(avx512bf16) {
@@ -25,7 +26,8 @@ struct Dot {
 
 void fill(KernelTable& table) {
   ESP_ISA_NAME(avx512bf16)::fill(table);
-  each_quantized(table, []<typename Format>(LinearKernel& kernel) { kernel.matmul = matmul<Format>; });
+  each_quantized(table,
+                 []<typename Format>(LinearKernel& kernel) { kernel.matmul = matmul<Format>; });
   table.multiply_int8 = multiply_int8;
 }
 

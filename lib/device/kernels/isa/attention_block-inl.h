@@ -1,6 +1,8 @@
-// Attention of 16 queries at once, lane by lane: a score is a sum over dimensions of q[d] of all queries times one k[d], so that nothing is added up
-// across lanes, and the softmax runs over positions in all lanes at once. Scores are kept for all positions, [position][16], so the
-// softmax is the plain one. Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h.
+// Attention of 16 queries at once, lane by lane: a score is a sum over dimensions of q[d] of all
+// queries times one k[d], so that nothing is added up across lanes, and the softmax runs over
+// positions in all lanes at once. Scores are kept for all positions, [position][16], so the softmax
+// is the plain one. Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h,
+// kv-inl.h.
 constexpr std::int64_t kBlockQueries = 16;
 constexpr int kBlockVectors = kBlockQueries / V::kLanes;
 constexpr int kPositionsAtOnce = V::kLanes == 16 ? 8 : 4;
@@ -11,8 +13,10 @@ struct WeightsByPosition {
   float at(std::int64_t j, std::int64_t p) const { return first[p * kBlockQueries + j]; }
 };
 
-// scores[p][16] = (or +=) products of the queries, columns[dims][16], with positions [0, n) of the tile.
-[[gnu::noinline]] void score_block(const float* columns, const KvTile& tile, std::int64_t dims, std::int64_t n, bool begin, float* scores) {
+// scores[p][16] = (or +=) products of the queries, columns[dims][16], with positions [0, n) of the
+// tile.
+[[gnu::noinline]] void score_block(const float* columns, const KvTile& tile, std::int64_t dims,
+                                   std::int64_t n, bool begin, float* scores) {
   for (std::int64_t first = 0; first < n; first += kPositionsAtOnce) {
     const float* keys = tile.value + first * kTileDims;
     V::F sum[kPositionsAtOnce][kBlockVectors];
@@ -23,7 +27,8 @@ struct WeightsByPosition {
     for (std::int64_t d = 0; d < dims; ++d) {
       V::F q[kBlockVectors];
 #pragma GCC unroll 4
-      for (int i = 0; i < kBlockVectors; ++i) q[i] = V::load(columns + d * kBlockQueries + i * V::kLanes);
+      for (int i = 0; i < kBlockVectors; ++i)
+        q[i] = V::load(columns + d * kBlockQueries + i * V::kLanes);
 #pragma GCC unroll 8
       for (int p = 0; p < kPositionsAtOnce; ++p) {
         const V::F k = V::set1(keys[p * kTileDims + d]);
@@ -43,12 +48,14 @@ struct WeightsByPosition {
   }
 }
 
-// scores[n][16] -> weights whose sums over positions are 1 / inverse[16]. What is -infinity becomes (nearly) nothing.
+// scores[n][16] -> weights whose sums over positions are 1 / inverse[16]. What is -infinity becomes
+// (nearly) nothing.
 [[gnu::noinline]] void softmax_block(float* scores, std::int64_t n, float scale, float* inverse) {
   const V::F factor = V::set1(scale);
   for (std::int64_t i = 0; i < kBlockQueries; i += V::kLanes) {
     V::F most = V::set1(-1e30f);
-    for (std::int64_t p = 0; p < n; ++p) most = V::max(most, V::load(scores + p * kBlockQueries + i));
+    for (std::int64_t p = 0; p < n; ++p)
+      most = V::max(most, V::load(scores + p * kBlockQueries + i));
     const V::F shift = V::mul(most, V::set1(-scale));
     V::F sum = V::zero();
     for (std::int64_t p = 0; p < n; ++p) {
@@ -60,18 +67,21 @@ struct WeightsByPosition {
   }
 }
 
-[[gnu::noinline]] void attend_block(const float* q, std::int64_t ldq, const std::int64_t* visible, const KvRows& keys, const KvRows& values, float scale, float cap,
-                                    float* scores, float* out, std::int64_t ldo) {
+[[gnu::noinline]] void attend_block(const float* q, std::int64_t ldq, const std::int64_t* visible,
+                                    const KvRows& keys, const KvRows& values, float scale,
+                                    float cap, float* scores, float* out, std::int64_t ldo) {
   const std::int64_t n = keys.positions, head_dim = keys.dims;
   KvTile tile;
   for (std::int64_t d = 0; d < head_dim; d += kTileDims) {
     const std::int64_t dims = keys.dims_from(d);
     alignas(64) float columns[kTileDims * kBlockQueries];
     for (std::int64_t c = 0; c < dims; ++c)
-      for (std::int64_t j = 0; j < kBlockQueries; ++j) columns[c * kBlockQueries + j] = q[j * ldq + d + c];
+      for (std::int64_t j = 0; j < kBlockQueries; ++j)
+        columns[c * kBlockQueries + j] = q[j * ldq + d + c];
     for (std::int64_t p = 0; p < n; p += kTilePositions) {
       keys.read(keys, p, d, tile);
-      score_block(columns, tile, dims, smaller(kTilePositions, n - p), d == 0, scores + p * kBlockQueries);
+      score_block(columns, tile, dims, smaller(kTilePositions, n - p), d == 0,
+                  scores + p * kBlockQueries);
     }
   }
   if (cap > 0) soft_cap(scores, scale, cap, n * kBlockQueries);
@@ -80,16 +90,19 @@ struct WeightsByPosition {
   alignas(64) float inverse[kBlockQueries];
   softmax_block(scores, n, cap > 0 ? 1.0f : scale, inverse);
   for (std::int64_t j = 0; j < kBlockQueries; ++j)
-    for (std::int64_t d = 0; d < head_dim; d += V::kLanes) store_some(out + j * ldo + d, V::zero(), head_dim - d);
+    for (std::int64_t d = 0; d < head_dim; d += V::kLanes)
+      store_some(out + j * ldo + d, V::zero(), head_dim - d);
   for (std::int64_t p = 0; p < n; p += kTilePositions) {
     for (std::int64_t d = 0; d < head_dim; d += kTileDims) {
       values.read(values, p, d, tile);
-      add_tile(WeightsByPosition{scores + p * kBlockQueries}, visible, kBlockQueries, tile, p, values.dims_from(d), out + d, ldo);
+      add_tile(WeightsByPosition{scores + p * kBlockQueries}, visible, kBlockQueries, tile, p,
+               values.dims_from(d), out + d, ldo);
     }
   }
   for (std::int64_t j = 0; j < kBlockQueries; ++j) {
     const V::F factor = V::set1(inverse[j]);
     for (std::int64_t d = 0; d < head_dim; d += V::kLanes)
-      store_some(out + j * ldo + d, V::mul(load_some(out + j * ldo + d, head_dim - d), factor), head_dim - d);
+      store_some(out + j * ldo + d, V::mul(load_some(out + j * ldo + d, head_dim - d), factor),
+                 head_dim - d);
   }
 }

@@ -1,8 +1,10 @@
-// Attention of any number of queries: each score is a dot product along the head's dimensions. Scores are kept for all positions, [query][position],
-// so the softmax is the plain one. Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h.
-// Dot products of kQueries queries with four positions of the tile.
+// Attention of any number of queries: each score is a dot product along the head's dimensions.
+// Scores are kept for all positions, [query][position], so the softmax is the plain one. Included
+// inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h. Dot products of
+// kQueries queries with four positions of the tile.
 template <int kQueries>
-inline void dot_positions(const float* q, std::int64_t ldq, const float* tile, std::int64_t dims, float (*four)[4]) {
+inline void dot_positions(const float* q, std::int64_t ldq, const float* tile, std::int64_t dims,
+                          float (*four)[4]) {
   V::F sum[kQueries][4];
 #pragma GCC unroll 4
   for (int j = 0; j < kQueries; ++j)
@@ -23,9 +25,11 @@ inline void dot_positions(const float* q, std::int64_t ldq, const float* tile, s
   for (int j = 0; j < kQueries; ++j) V::sum4(sum[j][0], sum[j][1], sum[j][2], sum[j][3], four[j]);
 }
 
-// scores[j][first..] = (or +=) products of queries j with the tile's positions, which begin at `first`; only those a query sees.
+// scores[j][first..] = (or +=) products of queries j with the tile's positions, which begin at
+// `first`; only those a query sees.
 template <int kQueries>
-inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* visible, const float* tile, std::int64_t first, std::int64_t dims, bool begin,
+inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* visible,
+                          const float* tile, std::int64_t first, std::int64_t dims, bool begin,
                           float* scores, std::int64_t n) {
   std::int64_t last = visible[0];
   for (int j = 1; j < kQueries; ++j) last = visible[j] > last ? visible[j] : last;
@@ -39,12 +43,16 @@ inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* 
     }
   }
 }
-[[gnu::noinline]] void score_tile(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const KvTile& tile, std::int64_t first,
+[[gnu::noinline]] void score_tile(const float* q, std::int64_t ldq, const std::int64_t* visible,
+                                  std::int64_t n_queries, const KvTile& tile, std::int64_t first,
                                   std::int64_t dims, bool begin, float* scores, std::int64_t n) {
   std::int64_t j = 0;
   for (; j + kQueriesAtOnce <= n_queries; j += kQueriesAtOnce)
-    score_queries<kQueriesAtOnce>(q + j * ldq, ldq, visible + j, tile.value, first, dims, begin, scores + j * n, n);
-  for (; j < n_queries; ++j) score_queries<1>(q + j * ldq, ldq, visible + j, tile.value, first, dims, begin, scores + j * n, n);
+    score_queries<kQueriesAtOnce>(q + j * ldq, ldq, visible + j, tile.value, first, dims, begin,
+                                  scores + j * n, n);
+  for (; j < n_queries; ++j)
+    score_queries<1>(q + j * ldq, ldq, visible + j, tile.value, first, dims, begin, scores + j * n,
+                     n);
 }
 
 // scores[0, n) -> probabilities
@@ -52,7 +60,8 @@ inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* 
   const V::F factor = V::set1(scale);
   V::F tops = V::set1(scores[0] * scale);
   std::int64_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) tops = V::max(tops, V::mul(V::load(scores + i), factor));
+  for (; i + V::kLanes <= n; i += V::kLanes)
+    tops = V::max(tops, V::mul(V::load(scores + i), factor));
   float most = V::largest(tops);
   for (; i < n; ++i) most = scores[i] * scale > most ? scores[i] * scale : most;
   const V::F shift = V::set1(-most);
@@ -73,7 +82,8 @@ inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* 
     }
   }
   const V::F inverse = V::set1(1.0f / total);
-  for (i = 0; i < n; i += V::kLanes) store_some(scores + i, V::mul(load_some(scores + i, n - i), inverse), n - i);
+  for (i = 0; i < n; i += V::kLanes)
+    store_some(scores + i, V::mul(load_some(scores + i, n - i), inverse), n - i);
 }
 
 struct WeightsByQuery {  // [query][position], rows n apart
@@ -83,8 +93,10 @@ struct WeightsByQuery {  // [query][position], rows n apart
   float at(std::int64_t j, std::int64_t p) const { return first[j * n + p]; }
 };
 
-[[gnu::noinline]] void attend_few(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const KvRows& keys, const KvRows& values,
-                                  float scale, float cap, float* scores, float* out, std::int64_t ldo) {
+[[gnu::noinline]] void attend_few(const float* q, std::int64_t ldq, const std::int64_t* visible,
+                                  std::int64_t n_queries, const KvRows& keys, const KvRows& values,
+                                  float scale, float cap, float* scores, float* out,
+                                  std::int64_t ldo) {
   const std::int64_t n = keys.positions, head_dim = keys.dims;
   KvTile tile;
   for (std::int64_t p = 0; p < n; p += kTilePositions) {
@@ -96,12 +108,14 @@ struct WeightsByQuery {  // [query][position], rows n apart
   for (std::int64_t j = 0; j < n_queries; ++j) {
     if (visible[j] > 0 && cap > 0) soft_cap(scores + j * n, scale, cap, visible[j]);
     if (visible[j] > 0) softmax(scores + j * n, visible[j], cap > 0 ? 1.0f : scale);
-    for (std::int64_t d = 0; d < head_dim; d += V::kLanes) store_some(out + j * ldo + d, V::zero(), head_dim - d);
+    for (std::int64_t d = 0; d < head_dim; d += V::kLanes)
+      store_some(out + j * ldo + d, V::zero(), head_dim - d);
   }
   for (std::int64_t p = 0; p < n; p += kTilePositions) {
     for (std::int64_t d = 0; d < head_dim; d += kTileDims) {
       values.read(values, p, d, tile);
-      add_tile(WeightsByQuery{scores + p, n}, visible, n_queries, tile, p, values.dims_from(d), out + d, ldo);
+      add_tile(WeightsByQuery{scores + p, n}, visible, n_queries, tile, p, values.dims_from(d),
+               out + d, ldo);
     }
   }
 }

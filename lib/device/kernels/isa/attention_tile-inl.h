@@ -1,13 +1,15 @@
-// Keys and values of 16 positions x 128 dimensions as float, and what attention adds up from values. Included inside an unnamed namespace
-// after V, tails-inl.h.
+// Keys and values of 16 positions x 128 dimensions as float, and what attention adds up from
+// values. Included inside an unnamed namespace after V, tails-inl.h.
 constexpr std::int64_t kTilePositions = 16;
 constexpr std::int64_t kTileDims = 128;
 
 struct KvTile {
-  alignas(64) float value[kTilePositions * kTileDims];  // positions and dimensions that do not exist are 0
+  alignas(64) float value[kTilePositions *
+                          kTileDims];  // positions and dimensions that do not exist are 0
 };
 
-// Keys or values of one head as a format of the cache keeps them, rows `stride` bytes apart; read() fills a tile from position p and dimension d on.
+// Keys or values of one head as a format of the cache keeps them, rows `stride` bytes apart; read()
+// fills a tile from position p and dimension d on.
 struct KvRows {
   const unsigned char* source;
   std::int64_t stride, positions, dims;
@@ -19,14 +21,20 @@ void read_tile(const KvRows& rows, std::int64_t p, std::int64_t d, KvTile& tile)
   const std::int64_t dims = rows.dims_from(d);
   for (std::int64_t i = 0; i < kTilePositions; ++i)
     for (std::int64_t c = 0; c < dims; c += V::kLanes)
-      V::store(tile.value + i * kTileDims + c, p + i < rows.positions ? Row::load(rows.source + (p + i) * rows.stride, d + c, dims - c) : V::zero());
+      V::store(tile.value + i * kTileDims + c,
+               p + i < rows.positions
+                   ? Row::load(rows.source + (p + i) * rows.stride, d + c, dims - c)
+                   : V::zero());
 }
 
-constexpr int kQueriesAtOnce = V::kRegisters == 32 ? 4 : 2;  // that share what is loaded of the tile
+constexpr int kQueriesAtOnce =
+    V::kRegisters == 32 ? 4 : 2;  // that share what is loaded of the tile
 
-// out[j][0, kVectors vectors) += sum over positions [begin, end) of weights.at(j, p) * tile[p]; weights.of(j) begins with query j.
+// out[j][0, kVectors vectors) += sum over positions [begin, end) of weights.at(j, p) * tile[p];
+// weights.of(j) begins with query j.
 template <int kQueries, int kVectors, typename Weights>
-inline void add_positions(const Weights& weights, std::int64_t begin, std::int64_t end, const float* tile, float* out, std::int64_t ldo) {
+inline void add_positions(const Weights& weights, std::int64_t begin, std::int64_t end,
+                          const float* tile, float* out, std::int64_t ldo) {
   V::F sum[kQueries][kVectors];
 #pragma GCC unroll 4
   for (int j = 0; j < kQueries; ++j)
@@ -51,21 +59,26 @@ inline void add_positions(const Weights& weights, std::int64_t begin, std::int64
 
 // The same for one query and all dimensions.
 template <typename Weights>
-inline void add_positions_of_one(const Weights& weights, std::int64_t begin, std::int64_t end, const float* tile, float* out, std::int64_t dims) {
+inline void add_positions_of_one(const Weights& weights, std::int64_t begin, std::int64_t end,
+                                 const float* tile, float* out, std::int64_t dims) {
   std::int64_t i = 0;
-  for (; i + 8 * V::kLanes <= dims; i += 8 * V::kLanes) add_positions<1, 8>(weights, begin, end, tile + i, out + i, 0);
-  for (; i + 4 * V::kLanes <= dims; i += 4 * V::kLanes) add_positions<1, 4>(weights, begin, end, tile + i, out + i, 0);
+  for (; i + 8 * V::kLanes <= dims; i += 8 * V::kLanes)
+    add_positions<1, 8>(weights, begin, end, tile + i, out + i, 0);
+  for (; i + 4 * V::kLanes <= dims; i += 4 * V::kLanes)
+    add_positions<1, 4>(weights, begin, end, tile + i, out + i, 0);
   for (; i < dims; i += V::kLanes) {
     V::F sum = load_some(out + i, dims - i);
-    for (std::int64_t p = begin; p < end; ++p) sum = V::fma(V::set1(weights.at(0, p)), V::load(tile + p * kTileDims + i), sum);
+    for (std::int64_t p = begin; p < end; ++p)
+      sum = V::fma(V::set1(weights.at(0, p)), V::load(tile + p * kTileDims + i), sum);
     store_some(out + i, sum, dims - i);
   }
 }
 
 // out[j] += sum over the tile's positions that query j sees; they begin at `first`.
 template <typename Weights>
-void add_tile(const Weights& weights, const std::int64_t* visible, std::int64_t n_queries, const KvTile& tile, std::int64_t first,
-              std::int64_t dims, float* out, std::int64_t ldo) {
+void add_tile(const Weights& weights, const std::int64_t* visible, std::int64_t n_queries,
+              const KvTile& tile, std::int64_t first, std::int64_t dims, float* out,
+              std::int64_t ldo) {
   const auto seen = [&](std::int64_t j) { return smaller(kTilePositions, visible[j] - first); };
   const std::int64_t together = n_queries - n_queries % kQueriesAtOnce;
   for (std::int64_t j = 0; j < together; j += kQueriesAtOnce) {
@@ -73,9 +86,14 @@ void add_tile(const Weights& weights, const std::int64_t* visible, std::int64_t 
     for (int k = 1; k < kQueriesAtOnce; ++k) all = smaller(all, seen(j + k));
     if (dims % (4 * V::kLanes) != 0) all = 0;
     if (all > 0)
-      for (std::int64_t i = 0; i < dims; i += 4 * V::kLanes) add_positions<kQueriesAtOnce, 4>(weights.of(j), 0, all, tile.value + i, out + j * ldo + i, ldo);
+      for (std::int64_t i = 0; i < dims; i += 4 * V::kLanes)
+        add_positions<kQueriesAtOnce, 4>(weights.of(j), 0, all, tile.value + i, out + j * ldo + i,
+                                         ldo);
     for (int k = 0; k < kQueriesAtOnce; ++k)
-      if (all < seen(j + k)) add_positions_of_one(weights.of(j + k), all > 0 ? all : 0, seen(j + k), tile.value, out + (j + k) * ldo, dims);
+      if (all < seen(j + k))
+        add_positions_of_one(weights.of(j + k), all > 0 ? all : 0, seen(j + k), tile.value,
+                             out + (j + k) * ldo, dims);
   }
-  for (std::int64_t j = together; j < n_queries; ++j) add_positions_of_one(weights.of(j), 0, seen(j), tile.value, out + j * ldo, dims);
+  for (std::int64_t j = together; j < n_queries; ++j)
+    add_positions_of_one(weights.of(j), 0, seen(j), tile.value, out + j * ldo, dims);
 }

@@ -1,10 +1,11 @@
-// The quantized formats as kernels/layout.h packs them: where scales and levels of a group of R = V::kLanes rows lie. Included inside an unnamed
-// namespace after V, Dot, levels-inl.h.
+// The quantized formats as kernels/layout.h packs them: where scales and levels of a group of R =
+// V::kLanes rows lie. Included inside an unnamed namespace after V, Dot, levels-inl.h.
 
 constexpr int kGroups = 2;  // of rows that matmul works on at once
 
-// What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float scales every 32 columns), kPairs:
-// pairs of integers that multiply the sums of activations, kMinimum: whether a float minimum does, kOffset: what is taken off every level.
+// What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float
+// scales every 32 columns), kPairs: pairs of integers that multiply the sums of activations,
+// kMinimum: whether a float minimum does, kOffset: what is taken off every level.
 template <bool kSuper>
 struct ChunkOf {
   using Type = ChunkPer32;
@@ -15,7 +16,8 @@ struct ChunkOf<true> {
 };
 template <int kBitsOf, int kScalesOf, int kPairsOf, bool kMinimumOf, int kOffsetOf = 0>
 struct ShapeOf {
-  static constexpr int kBits = kBitsOf, kStored = stored_bits(kBitsOf), kScales = kScalesOf, kPairs = kPairsOf, kOffset = kOffsetOf;
+  static constexpr int kBits = kBitsOf, kStored = stored_bits(kBitsOf), kScales = kScalesOf,
+                       kPairs = kPairsOf, kOffset = kOffsetOf;
   static constexpr bool kSuper = kScales > 0, kMinimum = kMinimumOf;
   using Chunk = typename ChunkOf<kSuper>::Type;
   static const std::int16_t* sums(const Chunk& x)
@@ -25,8 +27,8 @@ struct ShapeOf {
   }
 };
 
-// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * (q - offset) + m; Q2_0, Q4_0, Q5_0 (and Q8_0, IQ4_NL with
-// unsigned levels) have an offset.
+// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * (q - offset) + m; Q2_0,
+// Q4_0, Q5_0 (and Q8_0, IQ4_NL with unsigned levels) have an offset.
 template <int kBitsOf, bool kStoredMinimum, int kOffsetOf, int kPartsOf = 1>
 struct Block {
   static_assert((kOffsetOf & (kOffsetOf - 1)) == 0, "taken off by a shift");
@@ -74,7 +76,8 @@ struct SuperAffine {
 using Q4_K = SuperAffine<4>;
 using Q5_K = SuperAffine<5>;
 
-// Four bytes a lane to the operands of widen_scaled, and to two pairs of 16-bit numbers. All signed.
+// Four bytes a lane to the operands of widen_scaled, and to two pairs of 16-bit numbers. All
+// signed.
 inline void scales_of_bytes(V::I word, V::I* scale) {
   scale[0] = scale_byte<0>(word);
   scale[1] = scale_byte<1>(word);
@@ -117,12 +120,14 @@ struct Q3_K {
     *d = V::load_f16(p);
     *d2 = V::mul(*d, V::set1(4.0f));
     const unsigned char* words = p + 2 * V::kLanes;
-    const V::I w0 = V::iload(words), w1 = V::iload(words + V::kBytes), w2 = V::iload(words + 2 * V::kBytes);
+    const V::I w0 = V::iload(words), w1 = V::iload(words + V::kBytes),
+               w2 = V::iload(words + 2 * V::kBytes);
     const V::I low = V::iset8(0x0F), high = V::iset8(0x30), bias = V::iset8(32);
-    const V::I word[4] = {V::ior(V::iand(w0, low), V::iand(V::left16<4>(w2), high)),
-                          V::ior(V::iand(w1, low), V::iand(V::left16<2>(w2), high)),
-                          V::ior(V::iand(V::right16<4>(w0), low), V::iand(w2, high)),
-                          V::ior(V::iand(V::right16<4>(w1), low), V::iand(V::right16<2>(w2), high))};
+    const V::I word[4] = {
+        V::ior(V::iand(w0, low), V::iand(V::left16<4>(w2), high)),
+        V::ior(V::iand(w1, low), V::iand(V::left16<2>(w2), high)),
+        V::ior(V::iand(V::right16<4>(w0), low), V::iand(w2, high)),
+        V::ior(V::iand(V::right16<4>(w1), low), V::iand(V::right16<2>(w2), high))};
     for (int k = 0; k < 4; ++k) {
       const V::I bytes = V::sub8(word[k], bias);
       scales_of_bytes(bytes, scale + 4 * k);
@@ -143,9 +148,11 @@ struct IQ4_XS {
     if constexpr (kGroup > 0) low = V::right32<4 * kGroup>(low);
     if constexpr (kGroup < 2) high = V::left32<4 - 2 * kGroup>(high);
     if constexpr (kGroup > 2) high = V::right32<2 * kGroup - 4>(high);
-    return V::add32(V::ior(V::iand(low, V::iset32(15)), V::iand(high, V::iset32(48))), V::iset32(-32));
+    return V::add32(V::ior(V::iand(low, V::iset32(15)), V::iand(high, V::iset32(48))),
+                    V::iset32(-32));
   }
-  // What is subtracted where levels are made unsigned: 128 * d * sum over pairs of scales (pair . sums).
+  // What is subtracted where levels are made unsigned: 128 * d * sum over pairs of scales (pair .
+  // sums).
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
     *d = V::load_f16(p);
     *d2 = V::mul(*d, V::set1(Dot<8>::kOffset128 ? 128.0f : 0.0f));
@@ -158,7 +165,8 @@ struct IQ4_XS {
     scale[5] = scale_of<5>(low, high);
     scale[6] = scale_of<6>(low, high);
     scale[7] = scale_of<7>(low, high);
-    for (int i = 0; i < 4; ++i) pair[i] = V::ior(V::iand(scale[2 * i], V::iset32(0xFFFF)), V::left32<16>(scale[2 * i + 1]));
+    for (int i = 0; i < 4; ++i)
+      pair[i] = V::ior(V::iand(scale[2 * i], V::iset32(0xFFFF)), V::left32<16>(scale[2 * i + 1]));
   }
 };
 
@@ -181,11 +189,14 @@ struct Q6_K {
   }
 };
 
-// product - kOffset * (sum of the activations), in integers: levels that are all their offset give 0 exactly.
+// product - kOffset * (sum of the activations), in integers: levels that are all their offset give
+// 0 exactly.
 template <typename Shape>
 inline V::I without_offset(V::I product, const std::int32_t* sum) {
-  if constexpr (Shape::kOffset == 0) return product;
-  else return V::sub32(product, V::left32<__builtin_ctz(Shape::kOffset)>(V::broadcast32(sum)));
+  if constexpr (Shape::kOffset == 0)
+    return product;
+  else
+    return V::sub32(product, V::left32<__builtin_ctz(Shape::kOffset)>(V::broadcast32(sum)));
 }
 
 // Calls f.template operator()<Format>(kernel) for each of them.

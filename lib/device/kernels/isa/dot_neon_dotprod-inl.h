@@ -1,5 +1,6 @@
-// Products of levels and int8 activations by SDOT: four products a lane added to 32 bits at once. Included inside an unnamed namespace
-// after V. Levels of up to 6 bits are signed bytes as they are, so nothing needs an offset.
+// Products of levels and int8 activations by SDOT: four products a lane added to 32 bits at once.
+// Included inside an unnamed namespace after V. Levels of up to 6 bits are signed bytes as they
+// are, so nothing needs an offset.
 template <int kBits>
 struct Dot {
   static constexpr int kDepth = 8;

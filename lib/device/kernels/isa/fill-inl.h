@@ -1,13 +1,15 @@
-// Puts this ISA's kernels into the table. Included inside an unnamed namespace after all the others.
+// Puts this ISA's kernels into the table. Included inside an unnamed namespace after all the
+// others.
 void fill_table(KernelTable& table) {
   fill_float<FloatF32>(table.linear[k_f32]);
   fill_float<FloatF16>(table.linear[k_f16]);
   fill_float<FloatBf16>(table.linear[k_bf16]);
   each_quantized(table, []<typename Format>(LinearKernel& kernel) {
-    kernel = {.interleave = V::kLanes,
-              .form = Format::Shape::kSuper ? ActivationForm::q8_per_256 : ActivationForm::q8_per_32,
-              .matvec = matvec<Format>,
-              .matmul = matmul<Format>};
+    kernel = {
+        .interleave = V::kLanes,
+        .form = Format::Shape::kSuper ? ActivationForm::q8_per_256 : ActivationForm::q8_per_32,
+        .matvec = matvec<Format>,
+        .matmul = matmul<Format>};
   });
   table.quantize_per_32 = quantize_per_32;
   table.quantize_per_256 = quantize_per_256;

@@ -1,10 +1,13 @@
-// Keys and values as the cache keeps them: writing a head's row, and a vector of its values from column d on as float. Included inside an
-// unnamed namespace after V, tails-inl.h, quantize-inl.h. Blocks are GGUF's: Q8_0 = d f16, 32 int8; Q4_0 = d f16, 16 bytes whose
-// low halves are values 0 to 15 and whose high halves are values 16 to 31, less 8.
+// Keys and values as the cache keeps them: writing a head's row, and a vector of its values from
+// column d on as float. Included inside an unnamed namespace after V, tails-inl.h, quantize-inl.h.
+// Blocks are GGUF's: Q8_0 = d f16, 32 int8; Q4_0 = d f16, 16 bytes whose low halves are values 0 to
+// 15 and whose high halves are values 16 to 31, less 8.
 template <typename Float>
 struct KvFloat {
   using Stored = typename Float::Stored;
-  static V::F load(const unsigned char* row, std::int64_t d, std::int64_t n) { return load_some<Float>(reinterpret_cast<const Stored*>(row) + d, n); }
+  static V::F load(const unsigned char* row, std::int64_t d, std::int64_t n) {
+    return load_some<Float>(reinterpret_cast<const Stored*>(row) + d, n);
+  }
 };
 
 inline V::F block_scale(const unsigned char* block) {
@@ -27,7 +30,8 @@ struct KvQ4_0 {
     const unsigned char* block = row + d / kKvBlock * kQ4Bytes;
     V::I halves = V::load_int8(block + 2 + d % 16);
     if (d % kKvBlock >= 16) halves = V::right32<4>(halves);
-    return V::mul(block_scale(block), V::to_float(V::add32(V::iand(halves, V::iset32(15)), V::iset32(-8))));
+    return V::mul(block_scale(block),
+                  V::to_float(V::add32(V::iand(halves, V::iset32(15)), V::iset32(-8))));
   }
 };
 
@@ -37,7 +41,9 @@ inline void store_scale(float scale, unsigned char* block) {
   __builtin_memcpy(block, lanes, 2);
 }
 
-void store_kv_f32(const float* x, std::int64_t n, void* out) { __builtin_memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float)); }
+void store_kv_f32(const float* x, std::int64_t n, void* out) {
+  __builtin_memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float));
+}
 
 void store_kv_f16(const float* x, std::int64_t n, void* out) {
   auto* half = static_cast<std::uint16_t*>(out);
@@ -64,5 +70,6 @@ void store_kv_q8_0(const float* x, std::int64_t n, void* out) {
 
 void store_kv_q4_0(const float* x, std::int64_t n, void* out) {
   auto* block = static_cast<unsigned char*>(out);
-  for (std::int64_t i = 0; i < n; i += kKvBlock, block += kQ4Bytes) store_scale(kv_q4_levels(x + i, block + 2), block);
+  for (std::int64_t i = 0; i < n; i += kKvBlock, block += kQ4Bytes)
+    store_scale(kv_q4_levels(x + i, block + 2), block);
 }

@@ -1,6 +1,8 @@
-// Interleaved levels of 32 columns (kernels/layout.h) to 8 vectors of bytes. Included inside an unnamed namespace after V.
+// Interleaved levels of 32 columns (kernels/layout.h) to 8 vectors of bytes. Included inside an
+// unnamed namespace after V.
 
-// In place of a number of bits: 4 bits that choose one of the 16 signed bytes of format::kCodebook4.
+// In place of a number of bits: 4 bits that choose one of the 16 signed bytes of
+// format::kCodebook4.
 constexpr int kCodebookLevels = 100;
 constexpr int stored_bits(int bits) { return bits == kCodebookLevels ? 4 : bits; }
 
@@ -44,7 +46,8 @@ inline V::I levels_of_step(const unsigned char* p) {
     if constexpr (kStep >= 4) low = V::right16<4>(low);
     low = V::iand(low, V::iset8(0x0F));
     if constexpr (kBits == 5) low = V::ior(low, fifth_bit<kStep>(V::iload(p + 4 * V::kBytes)));
-    if constexpr (kBits == 6) low = V::ior(low, sixth_bits<kStep>(V::iload(p + (4 + kStep / 4) * V::kBytes)));
+    if constexpr (kBits == 6)
+      low = V::ior(low, sixth_bits<kStep>(V::iload(p + (4 + kStep / 4) * V::kBytes)));
     return low;
   }
 }
@@ -63,7 +66,8 @@ inline void unpack_levels(const unsigned char* p, V::I* w) {
 
 // The 8 pairs of 6-bit values of Q4_K and Q5_K: pairs 0-3 are scales, 4-7 mins.
 inline void unpack_pairs(const unsigned char* words, V::I* pair) {
-  const V::I w0 = V::iload(words), w1 = V::iload(words + V::kBytes), w2 = V::iload(words + 2 * V::kBytes);
+  const V::I w0 = V::iload(words), w1 = V::iload(words + V::kBytes),
+             w2 = V::iload(words + 2 * V::kBytes);
   const V::I six = V::iset32(0x003F003F);
   pair[0] = V::iand(w0, six);
   pair[1] = V::iand(V::right16<6>(w0), six);

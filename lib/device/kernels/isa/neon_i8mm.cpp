@@ -1,4 +1,5 @@
-// NEON with dot products and the int8 matrix products of ARMv8.6: Cortex-A510, A710, X2 and later, Neoverse V1 and N2.
+// NEON with dot products and the int8 matrix products of ARMv8.6: Cortex-A510, A710, X2 and later,
+// Neoverse V1 and N2.
 #include "kernels/isa/intrinsics.h"
 
 namespace espalier::kernels::ESP_ISA_NAME(neon_i8mm) {

@@ -1,5 +1,6 @@
-// 256 columns of two groups of rows, unpacked to where the first-level cache holds them: bytes that look the same for every format. Included inside
-// an unnamed namespace after V, blocks-inl.h and panel_levels, arrange_levels of one of the tiles.
+// 256 columns of two groups of rows, unpacked to where the first-level cache holds them: bytes that
+// look the same for every format. Included inside an unnamed namespace after V, blocks-inl.h and
+// panel_levels, arrange_levels of one of the tiles.
 template <typename Shape>
 struct Panel;
 
@@ -17,7 +18,8 @@ struct Panel<Shape> {
       V::I w[8];
       unpack_levels<Shape::kBits>(p + Format::kLevelsAt + j * V::kBytes * Shape::kStored, w);
       arrange_levels(w);
-      for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
+      for (int s = 0; s < 8; ++s)
+        V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
     }
   }
 };
@@ -37,23 +39,28 @@ struct Panel<Shape> {
         V::I w[8];
         unpack_levels<Shape::kBits>(p + Format::kLevelsAt + part * V::kBytes * Shape::kStored, w);
         arrange_levels(w);
-        for (int s = 0; s < 8; ++s) V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
+        for (int s = 0; s < 8; ++s)
+          V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
       }
     }
   }
 };
 
-// acc[g] += what 256 columns with integer scales add for one token whose products, scaled, are total[g].
+// acc[g] += what 256 columns with integer scales add for one token whose products, scaled, are
+// total[g].
 template <typename S>
-inline void add_chunk(const Panel<S>& panel, const typename S::Chunk& x, const V::I (&total)[kGroups], float* acc) {
+inline void add_chunk(const Panel<S>& panel, const typename S::Chunk& x,
+                      const V::I (&total)[kGroups], float* acc) {
   const std::int16_t* sums = S::sums(x);
   const V::F x_scale = V::set1(x.scale);
 #pragma GCC unroll 2
   for (int g = 0; g < kGroups; ++g) {
     V::I offset = V::izero();
 #pragma GCC unroll 8
-    for (int i = 0; i < S::kPairs; ++i) offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
-    const V::F difference = V::sub(V::mul(panel.d[g], V::to_float(total[g])), V::mul(panel.d2[g], V::to_float(offset)));
+    for (int i = 0; i < S::kPairs; ++i)
+      offset = V::add32(offset, V::madd16(panel.pair[g][i], V::broadcast32(sums + 2 * i)));
+    const V::F difference =
+        V::sub(V::mul(panel.d[g], V::to_float(total[g])), V::mul(panel.d2[g], V::to_float(offset)));
     V::store(acc + g * V::kLanes, V::fma(x_scale, difference, V::load(acc + g * V::kLanes)));
   }
 }

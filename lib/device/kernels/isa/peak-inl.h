@@ -1,10 +1,13 @@
-// What the instruction set does at best, to compare speeds with. Included inside an unnamed namespace after V and dot_int8().
+// What the instruction set does at best, to compare speeds with. Included inside an unnamed
+// namespace after V and dot_int8().
 
-// int8 multiply-adds with one operand in a register, the other in the first-level cache, and sums in registers; returns how many.
+// int8 multiply-adds with one operand in a register, the other in the first-level cache, and sums
+// in registers; returns how many.
 std::int64_t multiply_int8(std::int64_t rounds) {
   constexpr int kSums = 12;  // enough to hide the latency of each chain
   alignas(64) unsigned char operands[kSums * V::kBytes];
-  for (std::size_t i = 0; i < sizeof operands; ++i) operands[i] = static_cast<unsigned char>(i % 113);
+  for (std::size_t i = 0; i < sizeof operands; ++i)
+    operands[i] = static_cast<unsigned char>(i % 113);
   const V::I factor = V::iload(operands);
   V::I sum[kSums];
 #pragma GCC unroll 12
@@ -12,7 +15,8 @@ std::int64_t multiply_int8(std::int64_t rounds) {
   for (std::int64_t r = 0; r < rounds; ++r) {
     asm volatile("" ::: "memory");  // the products of every round are computed anew
 #pragma GCC unroll 12
-    for (int i = 0; i < kSums; ++i) sum[i] = dot_int8(sum[i], V::iload(operands + i * V::kBytes), factor);
+    for (int i = 0; i < kSums; ++i)
+      sum[i] = dot_int8(sum[i], V::iload(operands + i * V::kBytes), factor);
   }
 #pragma GCC unroll 12  // else the sums live in memory
   for (int i = 0; i < kSums; ++i) V::istore(operands + i * V::kBytes, sum[i]);
@@ -20,7 +24,8 @@ std::int64_t multiply_int8(std::int64_t rounds) {
   return rounds * kSums * V::kBytes;
 }
 
-// Loads all of p[0, bytes), a multiple of 512, in the order of addresses: the processor foresees no other order as well.
+// Loads all of p[0, bytes), a multiple of 512, in the order of addresses: the processor foresees no
+// other order as well.
 void read_bytes(const unsigned char* p, std::int64_t bytes) {
   V::I a = V::izero(), b = a, c = a, d = a;
   for (std::int64_t at = 0; at < bytes; at += 4 * V::kBytes) {

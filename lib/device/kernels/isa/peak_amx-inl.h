@@ -1,4 +1,5 @@
-// The most int8 multiply-adds that tiles can do, to compare speeds with. Included inside an unnamed namespace after amx-inl.h.
+// The most int8 multiply-adds that tiles can do, to compare speeds with. Included inside an unnamed
+// namespace after amx-inl.h.
 
 // All operands in registers, four sums in turn to hide the latency; returns how many.
 std::int64_t multiply_int8(std::int64_t rounds) {

@@ -1,4 +1,5 @@
-// Activations to int8, as reference/quantize.cpp defines it. Included inside an unnamed namespace after V.
+// Activations to int8, as reference/quantize.cpp defines it. Included inside an unnamed namespace
+// after V.
 
 // The largest |x| of n values; not_finite becomes NaN where one is not.
 inline float largest_of(const float* x, int n, V::F& not_finite) {
@@ -27,8 +28,10 @@ inline V::F round_group(const float* x, int n, float inverse, std::int8_t* q) {
 // Four groups of kSize values, since sums across lanes cost most; inverse[0, 4).
 template <int kSize>
 inline void round_four(const float* x, const float* inverse, std::int8_t* q, float* sums) {
-  V::sum4(round_group(x, kSize, inverse[0], q), round_group(x + kSize, kSize, inverse[1], q + kSize),
-          round_group(x + 2 * kSize, kSize, inverse[2], q + 2 * kSize), round_group(x + 3 * kSize, kSize, inverse[3], q + 3 * kSize), sums);
+  V::sum4(round_group(x, kSize, inverse[0], q),
+          round_group(x + kSize, kSize, inverse[1], q + kSize),
+          round_group(x + 2 * kSize, kSize, inverse[2], q + 2 * kSize),
+          round_group(x + 3 * kSize, kSize, inverse[3], q + 3 * kSize), sums);
 }
 
 // Returns the scale: max|x| / 127, 0 when all are (nearly) zero, NaN when one is not finite.
@@ -51,7 +54,8 @@ struct WholeChunk {
   }
 };
 
-// A value that is not finite makes all scales of its chunk NaN: the products of its row show it either way.
+// A value that is not finite makes all scales of its chunk NaN: the products of its row show it
+// either way.
 void quantize_per_32(const float* values, std::int64_t n, ChunkPer32* out) {
   const WholeChunk chunk(values, n);
   V::F not_finite = V::zero();
@@ -89,6 +93,8 @@ void quantize_per_256(const float* values, std::int64_t n, ChunkPer256* out) {
     float sums[4];
     round_four<16>(chunk.x + 16 * g, inverse, out->q + 16 * g, sums);
     for (int k = 0; k < 4; ++k) out->sum16[g + k] = static_cast<std::int16_t>(sums[k]);
-    for (int k = 0; k < 2; ++k) out->sum32[g / 2 + k] = static_cast<std::int16_t>(out->sum16[g + 2 * k] + out->sum16[g + 2 * k + 1]);
+    for (int k = 0; k < 2; ++k)
+      out->sum32[g / 2 + k] =
+          static_cast<std::int16_t>(out->sum16[g + 2 * k] + out->sum16[g + 2 * k + 1]);
   }
 }

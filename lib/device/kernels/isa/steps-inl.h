@@ -1,11 +1,13 @@
 // The element-wise steps. Included inside an unnamed namespace after V and tails-inl.h.
 
-// e^x for x in [-87, 88], clamped outside; relative error below 3e-7. x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its Taylor polynomial of
-// degree 7 (remainder 5e-9). NaN stays NaN: min and max return their second operand when one is NaN.
+// e^x for x in [-87, 88], clamped outside; relative error below 3e-7. x = n ln 2 + r, |r| <= ln 2 /
+// 2, e^r by its Taylor polynomial of degree 7 (remainder 5e-9). NaN stays NaN: min and max return
+// their second operand when one is NaN.
 inline V::F exponential(V::F x) {
   x = V::min(V::set1(88.0f), V::max(V::set1(-87.0f), x));
   const V::F n = V::round(V::mul(x, V::set1(1.44269504f)));
-  V::F r = V::fma(n, V::set1(-0.693145752f), x);   // ln 2 = 0.693145752 (few bits: n * it is exact) + 1.42860677e-6
+  V::F r = V::fma(n, V::set1(-0.693145752f),
+                  x);  // ln 2 = 0.693145752 (few bits: n * it is exact) + 1.42860677e-6
   r = V::fma(n, V::set1(-1.42860677e-6f), r);
   V::F p = V::set1(1.0f / 5040);
   p = V::fma(p, r, V::set1(1.0f / 720));
@@ -33,7 +35,8 @@ void rms_norm(const float* x, const float* gain, float eps, std::int64_t n, floa
   const float mean = V::sum(V::add(sum[0], sum[1])) / static_cast<float>(n);
   const V::F scale = V::set1(1.0f / __builtin_sqrtf(mean + eps));
   for (i = 0; i < n; i += V::kLanes)
-    store_some(out + i, V::mul(V::mul(load_some(x + i, n - i), scale), load_some(gain + i, n - i)), n - i);
+    store_some(out + i, V::mul(V::mul(load_some(x + i, n - i), scale), load_some(gain + i, n - i)),
+               n - i);
 }
 
 // Sum of (x - from)^power over n values, power 1 or 2.
@@ -41,7 +44,9 @@ template <int kPower>
 float sum_of_powers(const float* x, float from, std::int64_t n) {
   const V::F middle = V::set1(from);
   V::F sum[2] = {V::zero(), V::zero()};
-  const auto add = [&](V::F& total, V::F a) { total = kPower == 2 ? V::fma(a, a, total) : V::add(total, a); };
+  const auto add = [&](V::F& total, V::F a) {
+    total = kPower == 2 ? V::fma(a, a, total) : V::add(total, a);
+  };
   std::int64_t i = 0;
   for (; i + 2 * V::kLanes <= n; i += 2 * V::kLanes) {
     add(sum[0], V::sub(V::load(x + i), middle));
@@ -53,13 +58,15 @@ float sum_of_powers(const float* x, float from, std::int64_t n) {
   return total;
 }
 
-void layer_norm(const float* x, const float* gain, const float* bias, float eps, std::int64_t n, float* out) {
+void layer_norm(const float* x, const float* gain, const float* bias, float eps, std::int64_t n,
+                float* out) {
   const float mean = sum_of_powers<1>(x, 0.0f, n) / static_cast<float>(n);
   const float variance = sum_of_powers<2>(x, mean, n) / static_cast<float>(n);
   const V::F scale = V::set1(1.0f / __builtin_sqrtf(variance + eps)), middle = V::set1(mean);
   for (std::int64_t i = 0; i < n; i += V::kLanes) {
     const V::F normed = V::mul(V::sub(load_some(x + i, n - i), middle), scale);
-    store_some(out + i, V::fma(normed, load_some(gain + i, n - i), load_some(bias + i, n - i)), n - i);
+    store_some(out + i, V::fma(normed, load_some(gain + i, n - i), load_some(bias + i, n - i)),
+               n - i);
   }
 }
 
@@ -67,7 +74,8 @@ void rope_interleaved(float* x, const float* c, const float* s, std::int64_t n) 
   std::int64_t i = 0;
   for (; i + V::kLanes <= n; i += V::kLanes) {
     const V::F v = V::load(x + i);
-    V::store(x + i, V::alternate(v, V::duplicate(c + i / 2), V::mul(V::swap_pairs(v), V::duplicate(s + i / 2))));
+    V::store(x + i, V::alternate(v, V::duplicate(c + i / 2),
+                                 V::mul(V::swap_pairs(v), V::duplicate(s + i / 2))));
   }
   for (; i + 1 < n; i += 2) {
     const float a = x[i], b = x[i + 1];
@@ -88,7 +96,8 @@ void rope_half_split(float* x, const float* c, const float* s, std::int64_t n) {
   const std::int64_t half = n / 2;
   std::int64_t i = 0;
   for (; i + V::kLanes <= half; i += V::kLanes) {
-    const V::F a = V::load(x + i), b = V::load(x + half + i), cosine = V::load(c + i), sine = V::load(s + i);
+    const V::F a = V::load(x + i), b = V::load(x + half + i), cosine = V::load(c + i),
+               sine = V::load(s + i);
     V::store(x + i, V::sub(V::mul(a, cosine), V::mul(b, sine)));
     V::store(x + half + i, V::fma(b, cosine, V::mul(a, sine)));
   }
@@ -102,16 +111,19 @@ void rope_half_split(float* x, const float* c, const float* s, std::int64_t n) {
 // gelu(x) = x / (1 + e^(-2 z)), z = sqrt(2 / pi) (x + 0.044715 x^3)
 inline V::F gelu_of(V::F x) {
   const V::F linear = V::set1(-1.59576912f), cubic = V::set1(-0.0713548163f);
-  return V::div(x, V::add(V::set1(1.0f), exponential(V::mul(x, V::fma(V::mul(x, x), cubic, linear)))));
+  return V::div(x,
+                V::add(V::set1(1.0f), exponential(V::mul(x, V::fma(V::mul(x, x), cubic, linear)))));
 }
 
 void gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   for (std::int64_t i = 0; i < n; i += V::kLanes)
-    store_some(out + i, V::mul(gelu_of(load_some(gate + i, n - i)), load_some(up + i, n - i)), n - i);
+    store_some(out + i, V::mul(gelu_of(load_some(gate + i, n - i)), load_some(up + i, n - i)),
+               n - i);
 }
 
 void gelu(std::int64_t n, float* inout) {
-  for (std::int64_t i = 0; i < n; i += V::kLanes) store_some(inout + i, gelu_of(load_some(inout + i, n - i)), n - i);
+  for (std::int64_t i = 0; i < n; i += V::kLanes)
+    store_some(inout + i, gelu_of(load_some(inout + i, n - i)), n - i);
 }
 
 // max returns its second operand when one is NaN: NaN stays NaN.
@@ -124,7 +136,8 @@ void relu_squared(std::int64_t n, float* inout) {
 
 // tanh(y) = 1 - 2 / (e^(2 y) + 1)
 void soft_cap(float* x, float scale, float cap, std::int64_t n) {
-  const V::F factor = V::set1(2 * scale / cap), one = V::set1(1.0f), minus_two = V::set1(-2.0f), size = V::set1(cap);
+  const V::F factor = V::set1(2 * scale / cap), one = V::set1(1.0f), minus_two = V::set1(-2.0f),
+             size = V::set1(cap);
   for (std::int64_t i = 0; i < n; i += V::kLanes) {
     const V::F e = exponential(V::mul(load_some(x + i, n - i), factor));
     store_some(x + i, V::mul(size, V::add(one, V::div(minus_two, V::add(e, one)))), n - i);
@@ -132,5 +145,6 @@ void soft_cap(float* x, float scale, float cap, std::int64_t n) {
 }
 
 void add(const float* x, std::int64_t n, float* inout) {
-  for (std::int64_t i = 0; i < n; i += V::kLanes) store_some(inout + i, V::add(load_some(inout + i, n - i), load_some(x + i, n - i)), n - i);
+  for (std::int64_t i = 0; i < n; i += V::kLanes)
+    store_some(inout + i, V::add(load_some(inout + i, n - i), load_some(x + i, n - i)), n - i);
 }

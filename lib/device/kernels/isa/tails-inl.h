@@ -1,5 +1,5 @@
-// Loads and stores of the first n lanes, for ends that do not fill a vector: nothing past them is read or written. Included inside an
-// unnamed namespace after V.
+// Loads and stores of the first n lanes, for ends that do not fill a vector: nothing past them is
+// read or written. Included inside an unnamed namespace after V.
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 inline V::F load_some(const float* p, std::int64_t n) {  // the other lanes are 0

@@ -1,4 +1,5 @@
-// The innermost tile of matmul, one dot-product step at a time. Included inside an unnamed namespace after V and Dot.
+// The innermost tile of matmul, one dot-product step at a time. Included inside an unnamed
+// namespace after V and Dot.
 
 // The 8 vectors of levels of 32 columns as a panel keeps them: here as they come.
 inline void arrange_levels(V::I*) {}
@@ -11,11 +12,14 @@ inline V::I panel_levels(V::I levels) {
 }
 template <int kBits>
 inline typename Dot<kBits>::W panel_weights(V::I levels) {
-  if constexpr (Dot<kBits>::kOffset128) return levels;
-  else return Dot<kBits>::weights(levels);
+  if constexpr (Dot<kBits>::kOffset128)
+    return levels;
+  else
+    return Dot<kBits>::weights(levels);
 }
 
-// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's narrow form.
+// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's
+// narrow form.
 template <int kBits, int kTokens, int kSteps, typename Chunk>
 inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first,
                      typename Dot<kBits>::Sum (*sum)[kTokens]) {
@@ -24,12 +28,14 @@ inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk*
   for (int s = 0; s < kSteps; ++s) {
     typename D::W w[kGroups];
 #pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) w[g] = panel_weights<kBits>(V::iload(levels[g] + (first + s) * V::kBytes));
+    for (int g = 0; g < kGroups; ++g)
+      w[g] = panel_weights<kBits>(V::iload(levels[g] + (first + s) * V::kBytes));
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
       const V::I value = V::broadcast32(x[t].q + 4 * (first + s));
 #pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) sum[g][t] = s == 0 ? D::first(w[g], value) : D::step(sum[g][t], w[g], value);
+      for (int g = 0; g < kGroups; ++g)
+        sum[g][t] = s == 0 ? D::first(w[g], value) : D::step(sum[g][t], w[g], value);
     }
   }
 }

@@ -1,21 +1,35 @@
-// A tile of matmul by AMX: 16 tokens times two groups of 16 rows, as many columns at once as share a scale. A panel's vectors are AMX's second operand as
-// they lie (4 columns of 16 rows each), a token's activations a row of the first; the sums come back through memory and are scaled in the order of
-// tile_registers-inl.h, so that both give the same values. Included inside an unnamed namespace after V, amx-inl.h, blocks-inl.h, before panel-inl.h.
+// A tile of matmul by AMX: 16 tokens times two groups of 16 rows, as many columns at once as share
+// a scale. A panel's vectors are AMX's second operand as they lie (4 columns of 16 rows each), a
+// token's activations a row of the first; the sums come back through memory and are scaled in the
+// order of tile_registers-inl.h, so that both give the same values. Included inside an unnamed
+// namespace after V, amx-inl.h, blocks-inl.h, before panel-inl.h.
 constexpr int kTokenTile = 16;
 static_assert(V::kLanes == 16);
 
 template <typename Shape>
 struct Panel;
 
-// Signed products: nothing is made unsigned, and what is taken off every level is taken off in the panel.
+// Signed products: nothing is made unsigned, and what is taken off every level is taken off in the
+// panel.
 inline void arrange_levels(V::I*) {}
 template <typename Shape>
 inline V::I panel_levels(V::I levels) {
-  if constexpr (Shape::kOffset == 0) return levels;
-  else return V::sub8(levels, V::iset8(Shape::kOffset));
+  if constexpr (Shape::kOffset == 0)
+    return levels;
+  else
+    return V::sub8(levels, V::iset8(Shape::kOffset));
 }
 
-enum AmxTile : std::uint8_t { kSum0, kSum1, kTokens, kLevels0, kLevels1, kLastTokens, kLastSum0, kLastSum1 };  // the last ones: of a tile that is not full
+enum AmxTile : std::uint8_t {
+  kSum0,
+  kSum1,
+  kTokens,
+  kLevels0,
+  kLevels1,
+  kLastTokens,
+  kLastSum0,
+  kLastSum1
+};  // the last ones: of a tile that is not full
 
 // Columns that share a scale, and so are multiplied at once.
 template <typename Shape>
@@ -54,7 +68,8 @@ struct AmxSums {
 };
 
 template <int kA, int kC0, int kC1>
-inline void multiply_tiles(const std::int8_t* q, std::int64_t stride, const unsigned char* levels0, const unsigned char* levels1, AmxSums& out) {
+inline void multiply_tiles(const std::int8_t* q, std::int64_t stride, const unsigned char* levels0,
+                           const unsigned char* levels1, AmxSums& out) {
   amx_load<kA>(q, stride);
   amx_zero<kC0>();
   amx_load<kLevels0>(levels0, V::kBytes);
@@ -68,16 +83,23 @@ inline void multiply_tiles(const std::int8_t* q, std::int64_t stride, const unsi
 
 // The products of part `i` of the panel's columns with n tokens.
 template <typename S>
-inline void multiply_part(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, int i, AmxSums& out) {
+inline void multiply_part(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, int i,
+                          AmxSums& out) {
   const int column = i * kColumnsAtOnce<S>;
-  const unsigned char *levels0 = panel.levels[0] + column / 4 * V::kBytes, *levels1 = panel.levels[1] + column / 4 * V::kBytes;
-  if (n == kTokenTile) multiply_tiles<kTokens, kSum0, kSum1>(x->q + column, sizeof *x, levels0, levels1, out);
-  else multiply_tiles<kLastTokens, kLastSum0, kLastSum1>(x->q + column, sizeof *x, levels0, levels1, out);
+  const unsigned char *levels0 = panel.levels[0] + column / 4 * V::kBytes,
+                      *levels1 = panel.levels[1] + column / 4 * V::kBytes;
+  if (n == kTokenTile)
+    multiply_tiles<kTokens, kSum0, kSum1>(x->q + column, sizeof *x, levels0, levels1, out);
+  else
+    multiply_tiles<kLastTokens, kLastSum0, kLastSum1>(x->q + column, sizeof *x, levels0, levels1,
+                                                      out);
 }
 
-// Adds the products of one panel and n <= kTokenTile tokens to acc[t][g][16]. One part is multiplied while the one before is scaled.
+// Adds the products of one panel and n <= kTokenTile tokens to acc[t][g][16]. One part is
+// multiplied while the one before is scaled.
 template <typename S>
-void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, [[maybe_unused]] int blocks, float* acc) {
+void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n,
+             [[maybe_unused]] int blocks, float* acc) {
   AmxSums sums[2];
   if constexpr (S::kSuper) {
     V::I total[kTokenTile][kGroups];
@@ -89,9 +111,11 @@ void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, 
       const V::I scale[kGroups] = {panel.scale[0][i], panel.scale[1][i]};
       for (std::int64_t t = 0; t < n; ++t)
 #pragma GCC unroll 2
-        for (int g = 0; g < kGroups; ++g) total[t][g] = V::add32(total[t][g], V::mul32(V::iload(sums[i % 2].of[g][t]), scale[g]));
+        for (int g = 0; g < kGroups; ++g)
+          total[t][g] = V::add32(total[t][g], V::mul32(V::iload(sums[i % 2].of[g][t]), scale[g]));
     }
-    for (std::int64_t t = 0; t < n; ++t) add_chunk(panel, x[t], total[t], acc + t * kGroups * V::kLanes);
+    for (std::int64_t t = 0; t < n; ++t)
+      add_chunk(panel, x[t], total[t], acc + t * kGroups * V::kLanes);
   } else {
     multiply_part(panel, x, n, 0, sums[0]);
     for (int j = 0; j < blocks; ++j) {
@@ -102,8 +126,10 @@ void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, 
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g) {
           float* a = acc + (t * kGroups + g) * V::kLanes;
-          V::F y = V::fma(d[g], V::mul(x_scale, V::to_float(V::iload(sums[j % 2].of[g][t]))), V::load(a));
-          if constexpr (S::kMinimum) y = V::fma(panel.m[g][j], V::set1(x[t].scale[j] * static_cast<float>(x[t].sum[j])), y);
+          V::F y = V::fma(d[g], V::mul(x_scale, V::to_float(V::iload(sums[j % 2].of[g][t]))),
+                          V::load(a));
+          if constexpr (S::kMinimum)
+            y = V::fma(panel.m[g][j], V::set1(x[t].scale[j] * static_cast<float>(x[t].sum[j])), y);
           V::store(a, y);
         }
       }

@@ -1,16 +1,19 @@
-// A tile of matmul with all its sums in registers: two groups of rows and four tokens. Included inside an unnamed namespace after panel-inl.h and a
-// dot_tile.
+// A tile of matmul with all its sums in registers: two groups of rows and four tokens. Included
+// inside an unnamed namespace after panel-inl.h and a dot_tile.
 constexpr int kTokenTile = 4;
 
 // What the processor needs around the tiles of a product: here nothing.
 struct TileState {
   template <typename Shape>
-  static TileState of(std::int64_t /*tokens*/) { return {}; }
+  static TileState of(std::int64_t /*tokens*/) {
+    return {};
+  }
 };
 
 // Adds the products of one panel and kTokens tokens to acc[t][g][R].
 template <typename S, int kTokens>
-void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] int blocks, float* acc) {
+void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] int blocks,
+          float* acc) {
   using D = Dot<S::kBits>;
   if constexpr (S::kSuper) {
     constexpr int kGroupSteps = 64 / S::kScales;
@@ -25,10 +28,12 @@ void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] in
       for (int g = 0; g < kGroups; ++g) {
         const V::I scale = panel.scale[g][s / kGroupSteps];
 #pragma GCC unroll 4
-        for (int t = 0; t < kTokens; ++t) total[t][g] = V::add32(total[t][g], D::widen_scaled(sum[g][t], scale));
+        for (int t = 0; t < kTokens; ++t)
+          total[t][g] = V::add32(total[t][g], D::widen_scaled(sum[g][t], scale));
       }
     }
-    for (int t = 0; t < kTokens; ++t) add_chunk(panel, x[t], total[t], acc + t * kGroups * V::kLanes);
+    for (int t = 0; t < kTokens; ++t)
+      add_chunk(panel, x[t], total[t], acc + t * kGroups * V::kLanes);
   } else {
     constexpr int kParts = 8 / D::kDepth;  // widenings in 32 columns
     V::F y[kGroups][kTokens];
@@ -43,15 +48,21 @@ void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] in
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g)
 #pragma GCC unroll 4
-          for (int t = 0; t < kTokens; ++t) total[g][t] = part == 0 ? D::widen(sum[g][t]) : V::add32(total[g][t], D::widen(sum[g][t]));
+          for (int t = 0; t < kTokens; ++t)
+            total[g][t] =
+                part == 0 ? D::widen(sum[g][t]) : V::add32(total[g][t], D::widen(sum[g][t]));
       }
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
         const V::F x_scale = V::set1(x[t].scale[j]);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroups; ++g) {
-          y[g][t] = V::fma(panel.d[g][j], V::mul(x_scale, V::to_float(without_offset<S>(total[g][t], x[t].sum + j))), y[g][t]);
-          if constexpr (S::kMinimum) y[g][t] = V::fma(panel.m[g][j], V::set1(x[t].scale[j] * static_cast<float>(x[t].sum[j])), y[g][t]);
+          y[g][t] = V::fma(
+              panel.d[g][j],
+              V::mul(x_scale, V::to_float(without_offset<S>(total[g][t], x[t].sum + j))), y[g][t]);
+          if constexpr (S::kMinimum)
+            y[g][t] = V::fma(panel.m[g][j],
+                             V::set1(x[t].scale[j] * static_cast<float>(x[t].sum[j])), y[g][t]);
         }
       }
     }
@@ -62,10 +73,12 @@ void tile(const Panel<S>& panel, const typename S::Chunk* x, [[maybe_unused]] in
 
 // The same for n <= kTokenTile tokens.
 template <typename S>
-void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, int blocks, float* acc) {
+void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, int blocks,
+             float* acc) {
   if (n == kTokenTile) {
     tile<S, kTokenTile>(panel, x, blocks, acc);
     return;
   }
-  for (std::int64_t t = 0; t < n; ++t) tile<S, 1>(panel, x + t, blocks, acc + t * kGroups * V::kLanes);
+  for (std::int64_t t = 0; t < n; ++t)
+    tile<S, 1>(panel, x + t, blocks, acc + t * kGroups * V::kLanes);
 }

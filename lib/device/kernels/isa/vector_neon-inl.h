@@ -1,4 +1,5 @@
-// 128-bit vectors of ARMv8: 4 floats, 4 rows of interleaved weights. Included inside an unnamed namespace.
+// 128-bit vectors of ARMv8: 4 floats, 4 rows of interleaved weights. Included inside an unnamed
+// namespace.
 struct V {
   using F = float32x4_t;
   using I = int32x4_t;
@@ -12,12 +13,17 @@ struct V {
   static F set1(float x) { return vdupq_n_f32(x); }
   static F load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, F x) { vst1q_f32(p, x); }
-  static F load_f16(const void* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(static_cast<const std::uint8_t*>(p)))); }
+  static F load_f16(const void* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(static_cast<const std::uint8_t*>(p))));
+  }
   static F load_bf16(const void* p) {
-    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(p))), 16));
+    return vreinterpretq_f32_u32(
+        vshll_n_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(p))), 16));
   }
   static F set1_f16(std::uint16_t x) { return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x))); }
-  static void store_f16(std::uint16_t* p, F x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+  static void store_f16(std::uint16_t* p, F x) {
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)));
+  }
   static F add(F a, F b) { return vaddq_f32(a, b); }
   static F sub(F a, F b) { return vsubq_f32(a, b); }
   static F mul(F a, F b) { return vmulq_f32(a, b); }
@@ -37,18 +43,26 @@ struct V {
     return vcombine_f32(vdup_lane_f32(x, 0), vdup_lane_f32(x, 1));
   }
   static float sum(F v) { return vaddvq_f32(v); }
-  static void sum4(F a, F b, F c, F d, float* out) { vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
+  static void sum4(F a, F b, F c, F d, float* out) {
+    vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+  }
   static float largest(F v) { return vmaxvq_f32(v); }
   // x * 2^n for n in [-126, 127]
-  static F scale2(F x, I n) { return mul(x, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23))); }
+  static F scale2(F x, I n) {
+    return mul(x, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)));
+  }
 
   // integers: I is the view as 32-bit lanes
   static int8x16_t bytes(I a) { return vreinterpretq_s8_s32(a); }
   static int16x8_t halves(I a) { return vreinterpretq_s16_s32(a); }
   static uint16x8_t unsigned_halves(I a) { return vreinterpretq_u16_s32(a); }
   static I izero() { return vdupq_n_s32(0); }
-  static I iload(const void* p) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(p))); }
-  static void istore(void* p, I x) { vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_s32(x)); }
+  static I iload(const void* p) {
+    return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(p)));
+  }
+  static void istore(void* p, I x) {
+    vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_s32(x));
+  }
   static I broadcast32(const void* p) {
     std::int32_t x;
     __builtin_memcpy(&x, p, 4);
@@ -58,18 +72,39 @@ struct V {
   static I iset32(int x) { return vdupq_n_s32(x); }
   static I iand(I a, I b) { return vandq_s32(a, b); }
   static I ior(I a, I b) { return vorrq_s32(a, b); }
-  template <int kN> static I left16(I a) { return vreinterpretq_s32_s16(vshlq_n_s16(halves(a), kN)); }
-  template <int kN> static I right16(I a) { return vreinterpretq_s32_u16(vshrq_n_u16(unsigned_halves(a), kN)); }
-  template <int kN> static I left32(I a) { return vshlq_n_s32(a, kN); }
-  template <int kN> static I right32(I a) { return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), kN)); }
-  template <int kN> static I right32_signed(I a) { return vshrq_n_s32(a, kN); }
-  template <int kN> static I right16_signed(I a) { return vreinterpretq_s32_s16(vshrq_n_s16(halves(a), kN)); }
+  template <int kN>
+  static I left16(I a) {
+    return vreinterpretq_s32_s16(vshlq_n_s16(halves(a), kN));
+  }
+  template <int kN>
+  static I right16(I a) {
+    return vreinterpretq_s32_u16(vshrq_n_u16(unsigned_halves(a), kN));
+  }
+  template <int kN>
+  static I left32(I a) {
+    return vshlq_n_s32(a, kN);
+  }
+  template <int kN>
+  static I right32(I a) {
+    return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), kN));
+  }
+  template <int kN>
+  static I right32_signed(I a) {
+    return vshrq_n_s32(a, kN);
+  }
+  template <int kN>
+  static I right16_signed(I a) {
+    return vreinterpretq_s32_s16(vshrq_n_s16(halves(a), kN));
+  }
   static I load_int8(const void* p) {  // 4 bytes
     std::uint32_t x;
     __builtin_memcpy(&x, p, 4);
     return vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(x))));
   }
-  static I load_u16(const void* p) { return vreinterpretq_s32_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(p))))); }
+  static I load_u16(const void* p) {
+    return vreinterpretq_s32_u32(
+        vmovl_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(p)))));
+  }
   static I lookup16(const std::int8_t* table, I index) {  // byte = table[index byte], indices 0..15
     return vreinterpretq_s32_s8(vqtbl1q_s8(vld1q_s8(table), vreinterpretq_u8_s32(index)));
   }
@@ -78,18 +113,21 @@ struct V {
   static I sub32(I a, I b) { return vsubq_s32(a, b); }
   static I mul32(I a, I b) { return vmulq_s32(a, b); }
   static I madd16(I a, I b) {  // sums of two neighbouring products of 16 bits
-    return vpaddq_s32(vmull_s16(vget_low_s16(halves(a)), vget_low_s16(halves(b))), vmull_high_s16(halves(a), halves(b)));
+    return vpaddq_s32(vmull_s16(vget_low_s16(halves(a)), vget_low_s16(halves(b))),
+                      vmull_high_s16(halves(a), halves(b)));
   }
   static F to_float(I a) { return vcvtq_f32_s32(a); }
-  static I to_int(F a) { return vcvtnq_s32_f32(a); }  // to nearest even; NaN gives 0
-  static I shuffle_bytes(I a, std::uint32_t pattern) {  // within each 32-bit lane: byte i of the result = byte (pattern >> 8i) & 3
+  static I to_int(F a) { return vcvtnq_s32_f32(a); }    // to nearest even; NaN gives 0
+  static I shuffle_bytes(I a, std::uint32_t pattern) {  // within each 32-bit lane: byte i of the
+                                                        // result = byte (pattern >> 8i) & 3
     const uint32x4_t lane = {0, 0x04040404, 0x08080808, 0x0C0C0C0C};
     const uint8x16_t index = vreinterpretq_u8_u32(vaddq_u32(lane, vdupq_n_u32(pattern)));
     return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(a), index));
   }
   static void store_int8(std::int8_t* p, I a) {  // 4 lanes, saturated
     const int16x4_t words = vqmovn_s32(a);
-    const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
+    const std::int32_t four =
+        vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
     __builtin_memcpy(p, &four, 4);
   }
 };

@@ -30,7 +30,9 @@ struct F32 {
     std::memcpy(&x, row + 4 * d, sizeof x);
     return x;
   }
-  static void store(const float* x, std::int64_t n, void* out) { std::memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float)); }
+  static void store(const float* x, std::int64_t n, void* out) {
+    std::memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float));
+  }
 };
 struct F16 {
   static float value(const unsigned char* row, std::int64_t d) { return half_at(row + 2 * d); }
@@ -62,13 +64,16 @@ struct Q4_0 {
   }
   static void store(const float* x, std::int64_t n, void* out) {
     auto* block = static_cast<unsigned char*>(out);
-    for (std::int64_t i = 0; i < n; i += kBlock, block += kBytes) put_half(kv_q4_levels(x + i, block + 2), block);
+    for (std::int64_t i = 0; i < n; i += kBlock, block += kBytes)
+      put_half(kv_q4_levels(x + i, block + 2), block);
   }
 };
 
 template <typename Row>
-void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries, const void* keys, const void* values,
-               std::int64_t stride, std::int64_t head_dim, float scale, float cap, float* scores, float* out, std::int64_t ldo) {
+void attention(const float* q, std::int64_t ldq, const std::int64_t* visible,
+               std::int64_t n_queries, const void* keys, const void* values, std::int64_t stride,
+               std::int64_t head_dim, float scale, float cap, float* scores, float* out,
+               std::int64_t ldo) {
   const auto* k = static_cast<const unsigned char*>(keys);
   const auto* v = static_cast<const unsigned char*>(values);
   for (std::int64_t j = 0; j < n_queries; ++j) {
@@ -78,7 +83,8 @@ void attention(const float* q, std::int64_t ldq, const std::int64_t* visible, st
     float largest = -INFINITY;
     for (std::int64_t p = 0; p < visible[j]; ++p) {
       float dot = 0;
-      for (std::int64_t d = 0; d < head_dim; ++d) dot += q[j * ldq + d] * Row::value(k + p * stride, d);
+      for (std::int64_t d = 0; d < head_dim; ++d)
+        dot += q[j * ldq + d] * Row::value(k + p * stride, d);
       scores[p] = dot * scale;
       if (cap > 0) scores[p] = cap * std::tanh(scores[p] / cap);
       largest = std::max(largest, scores[p]);

@@ -1,4 +1,5 @@
-// y = W x: a row is decoded to float 256 values at a time and multiplied with the float activations.
+// y = W x: a row is decoded to float 256 values at a time and multiplied with the float
+// activations.
 #include <Eigen/Core>
 
 #include "format/quant_format.h"
@@ -8,7 +9,8 @@ namespace espalier::kernels::reference {
 namespace {
 
 template <WeightFormat kFormat>
-void matmul(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t ldy) {
+void matmul(const WeightView& w, const ActivationView& x, std::int64_t row_begin,
+            std::int64_t row_end, float* y, std::int64_t ldy) {
   using Vector = Eigen::Map<const Eigen::VectorXf>;
   const format::QuantFormat& f = format::info(static_cast<format::FormatId>(kFormat));
   float values[kChunk];
@@ -25,7 +27,8 @@ void matmul(const WeightView& w, const ActivationView& x, std::int64_t row_begin
 }
 
 template <WeightFormat kFormat>
-void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin, std::int64_t row_end, float* y) {
+void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin,
+            std::int64_t row_end, float* y) {
   matmul<kFormat>(w, x, row_begin, row_end, y, w.rows);
 }
 

@@ -1,4 +1,5 @@
-// Activations to bfloat16, and to int8: scale = max|x| / 127 over 32 or 256 values, q = x / scale rounded to nearest even.
+// Activations to bfloat16, and to int8: scale = max|x| / 127 over 32 or 256 values, q = x / scale
+// rounded to nearest even.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -21,7 +22,8 @@ float quantize_group(const float* x, std::int64_t n, std::int8_t* q) {
     return 0;
   }
   const float scale = largest / 127.0f, inverse = 127.0f / largest;
-  for (std::int64_t i = 0; i < n; ++i) q[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
+  for (std::int64_t i = 0; i < n; ++i)
+    q[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
   return scale;
 }
 
@@ -47,7 +49,9 @@ void quantize_per_256(const float* x, std::int64_t n, ChunkPer256* out) {
   }
 }
 
-void round_bf16(const float* x, std::int64_t n, std::uint16_t* out) { std::transform(x, x + n, out, core::float_to_bf16); }
+void round_bf16(const float* x, std::int64_t n, std::uint16_t* out) {
+  std::transform(x, x + n, out, core::float_to_bf16);
+}
 
 }  // namespace
 

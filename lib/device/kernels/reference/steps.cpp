@@ -10,16 +10,21 @@ namespace {
 void rms_norm(const float* x, const float* gain, float eps, std::int64_t n, float* out) {
   double sum = 0;
   for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  const float scale = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps)));
+  const float scale =
+      static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps)));
   for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] * scale * gain[i];
 }
 
-void layer_norm(const float* x, const float* gain, const float* bias, float eps, std::int64_t n, float* out) {
+void layer_norm(const float* x, const float* gain, const float* bias, float eps, std::int64_t n,
+                float* out) {
   double sum = 0, squares = 0;
   for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
   const double mean = sum / static_cast<double>(n);
-  for (std::int64_t i = 0; i < n; ++i) squares += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
-  const float scale = static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps))), middle = static_cast<float>(mean);
+  for (std::int64_t i = 0; i < n; ++i)
+    squares += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
+  const float scale = static_cast<float>(
+                  1.0 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps))),
+              middle = static_cast<float>(mean);
   for (std::int64_t i = 0; i < n; ++i) out[i] = (x[i] - middle) * scale * gain[i] + bias[i];
 }
 
@@ -44,7 +49,9 @@ void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
-float gelu_of(float x) { return 0.5f * x * (1.0f + std::tanh(0.797884561f * (x + 0.044715f * x * x * x))); }
+float gelu_of(float x) {
+  return 0.5f * x * (1.0f + std::tanh(0.797884561f * (x + 0.044715f * x * x * x)));
+}
 
 void gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = gelu_of(gate[i]) * up[i];
@@ -55,7 +62,8 @@ void gelu(std::int64_t n, float* inout) {
 }
 
 void relu_squared(std::int64_t n, float* inout) {
-  for (std::int64_t i = 0; i < n; ++i) inout[i] = inout[i] <= 0 ? 0.0f : inout[i] * inout[i];  // NaN stays NaN
+  for (std::int64_t i = 0; i < n; ++i)
+    inout[i] = inout[i] <= 0 ? 0.0f : inout[i] * inout[i];  // NaN stays NaN
 }
 
 void soft_cap(float* x, float scale, float cap, std::int64_t n) {

@@ -1,10 +1,11 @@
-// KL(teacher || student) = sum_v p_T (log p_T - log p_S): the student must cover all that the teacher finds likely.
-// Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+// KL(teacher || student) = sum_v p_T (log p_T - log p_S): the student must cover all that the
+// teacher finds likely. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
 #include "distill/loss.h"
 
 namespace espalier::distill {
 
-static torch::Tensor divergence(const torch::Tensor& student_log, const torch::Tensor& teacher_log) {
+static torch::Tensor divergence(const torch::Tensor& student_log,
+                                const torch::Tensor& teacher_log) {
   return (teacher_log.exp() * (teacher_log - student_log)).sum(-1);
 }
 

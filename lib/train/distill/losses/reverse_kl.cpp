@@ -1,10 +1,12 @@
-// KL(student || teacher) = sum_v p_S (log p_S - log p_T): the student is punished for what the teacher would not say, and may leave
-// out what it cannot cover. Gu, Dong, Wei, Huang 2023, arXiv:2306.08543.
+// KL(student || teacher) = sum_v p_S (log p_S - log p_T): the student is punished for what the
+// teacher would not say, and may leave out what it cannot cover. Gu, Dong, Wei, Huang 2023,
+// arXiv:2306.08543.
 #include "distill/loss.h"
 
 namespace espalier::distill {
 
-static torch::Tensor divergence(const torch::Tensor& student_log, const torch::Tensor& teacher_log) {
+static torch::Tensor divergence(const torch::Tensor& student_log,
+                                const torch::Tensor& teacher_log) {
   return (student_log.exp() * (student_log - teacher_log)).sum(-1);
 }
 

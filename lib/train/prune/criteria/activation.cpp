@@ -1,5 +1,6 @@
 // Activation: mean absolute activation of the channel over calibration tokens.
-// Muralidharan et al. 2024, "Compact Language Models via Pruning and Knowledge Distillation" (Minitron), arXiv 2407.14679.
+// Muralidharan et al. 2024, "Compact Language Models via Pruning and Knowledge Distillation"
+// (Minitron), arXiv 2407.14679.
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
@@ -14,6 +15,9 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
 }  // namespace
 
 extern const Criterion k_activation;
-const Criterion k_activation{"activation", "mean |activation| (Minitron, arXiv 2407.14679)", {Statistic::channel_moments}, score};
+const Criterion k_activation{"activation",
+                             "mean |activation| (Minitron, arXiv 2407.14679)",
+                             {Statistic::channel_moments},
+                             score};
 
 }  // namespace espalier::prune

@@ -7,13 +7,16 @@
 namespace espalier::prune {
 
 const torch::Tensor& consumer(const CriterionInput& input, arch::Axis axis, int layer) {
-  return input.model.weight(axis == arch::Axis::ffn ? arch::Role::ffn_down : arch::Role::attn_output, layer);
+  return input.model.weight(
+      axis == arch::Axis::ffn ? arch::Role::ffn_down : arch::Role::attn_output, layer);
 }
 
-std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer, const torch::Tensor& per_channel) {
+std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer,
+                              const torch::Tensor& per_channel) {
   torch::Tensor values = per_channel.to(torch::kFloat64);
   if (axis == arch::Axis::kv_groups) {
-    const std::int64_t groups = input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
+    const std::int64_t groups =
+        input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
     values = values.view({groups, -1}).sum(1);
   }
   values = values.contiguous();
@@ -25,12 +28,19 @@ torch::Tensor hidden_weight_squares(const CriterionInput& input) {
   const arch::ModelDims& dims = input.model.dims();
   torch::Tensor sum = torch::zeros({dims.hidden}, torch::kFloat64);
   for (std::int64_t row = 0; row < dims.vocab; row += kRows)
-    sum += input.model.rows(arch::Role::token_embd, -1, row, std::min(kRows, dims.vocab - row)).square().sum(0, false, torch::kFloat64);
+    sum += input.model.rows(arch::Role::token_embd, -1, row, std::min(kRows, dims.vocab - row))
+               .square()
+               .sum(0, false, torch::kFloat64);
   return sum;
 }
 
-const LayerStatistics& layer_statistics(const CriterionInput& input, int layer) { return input.statistics.layers.at(static_cast<std::size_t>(layer)); }
+const LayerStatistics& layer_statistics(const CriterionInput& input, int layer) {
+  return input.statistics.layers.at(static_cast<std::size_t>(layer));
+}
 
-void refuse_axis(arch::Axis axis) { core::fail(core::ErrorKind::internal, "no importance is defined for axis ", arch::axis_name(axis)); }
+void refuse_axis(arch::Axis axis) {
+  core::fail(core::ErrorKind::internal, "no importance is defined for axis ",
+             arch::axis_name(axis));
+}
 
 }  // namespace espalier::prune

@@ -6,10 +6,13 @@
 
 namespace espalier::prune {
 
-// The matrix whose columns the axis indexes: ffn_down for ffn, attn_output for kv_groups. [H, width]
+// The matrix whose columns the axis indexes: ffn_down for ffn, attn_output for kv_groups. [H,
+// width]
 const torch::Tensor& consumer(const CriterionInput& input, arch::Axis axis, int layer);
-// Per-channel values [width] -> one value per index of the axis (kv_groups: the sum over the group's heads and head_dim).
-std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer, const torch::Tensor& per_channel);
+// Per-channel values [width] -> one value per index of the axis (kv_groups: the sum over the
+// group's heads and head_dim).
+std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer,
+                              const torch::Tensor& per_channel);
 // Sums over the vocabulary of squared embeddings, for the hidden axis.
 torch::Tensor hidden_weight_squares(const CriterionInput& input);
 const LayerStatistics& layer_statistics(const CriterionInput& input, int layer);

@@ -1,12 +1,15 @@
-// Magnitude: the squared norm of the consumer's column. Needs no activations; the baseline that others must beat.
+// Magnitude: the squared norm of the consumer's column. Needs no activations; the baseline that
+// others must beat.
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
 namespace {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
-  if (axis == arch::Axis::hidden) return per_index(input, axis, layer, hidden_weight_squares(input));
-  return per_index(input, axis, layer, consumer(input, axis, layer).to(torch::kFloat64).square().sum(0));
+  if (axis == arch::Axis::hidden)
+    return per_index(input, axis, layer, hidden_weight_squares(input));
+  return per_index(input, axis, layer,
+                   consumer(input, axis, layer).to(torch::kFloat64).square().sum(0));
 }
 
 }  // namespace

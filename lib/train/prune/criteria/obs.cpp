@@ -1,8 +1,10 @@
-// OBS: the increase of the block's squared output error when channels j go and the others are refitted by least squares,
+// OBS: the increase of the block's squared output error when channels j go and the others are
+// refitted by least squares,
 //   tr(W_j P_jj^-1 W_j^T)   with P = G^-1, G = sum x x^T
-// Channels are eliminated a few at a time (a head group at a time), W and P following: W -= W_j P_jj^-1 P_j, P -= P_:j P_jj^-1 P_j:.
-// The score is the order of elimination. Hassibi, Stork 1993 (Optimal Brain Surgeon); structured as in Kurtic, Frantar, Alistarh 2023
-// (ZipLM), arXiv 2302.04089.
+// Channels are eliminated a few at a time (a head group at a time), W and P following: W -= W_j
+// P_jj^-1 P_j, P -= P_:j P_jj^-1 P_j:. The score is the order of elimination. Hassibi, Stork 1993
+// (Optimal Brain Surgeon); structured as in Kurtic, Frantar, Alistarh 2023 (ZipLM), arXiv
+// 2302.04089.
 #include <algorithm>
 #include <numeric>
 
@@ -11,8 +13,8 @@
 namespace espalier::prune {
 namespace {
 
-constexpr std::int64_t kAtOnce = 32;   // channels eliminated per step
-constexpr double kDamping = 1e-2;      // of the mean diagonal of G
+constexpr std::int64_t kAtOnce = 32;  // channels eliminated per step
+constexpr double kDamping = 1e-2;     // of the mean diagonal of G
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   const LayerStatistics& s = layer_statistics(input, layer);
@@ -20,9 +22,14 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   const torch::Tensor gram = axis == arch::Axis::ffn ? s.ffn_gram : s.attn_gram;
   torch::Tensor w = consumer(input, axis, layer).to(torch::kFloat64).clone();
   const std::int64_t width = w.size(1);
-  const std::int64_t units = axis == arch::Axis::ffn ? width : input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
+  const std::int64_t units =
+      axis == arch::Axis::ffn
+          ? width
+          : input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
   const std::int64_t unit = width / units;  // channels that go together
-  const torch::Tensor damped = gram + torch::eye(width, gram.options()) * (kDamping * gram.diagonal().mean().item<double>() + 1e-30);
+  const torch::Tensor damped =
+      gram + torch::eye(width, gram.options()) *
+                 (kDamping * gram.diagonal().mean().item<double>() + 1e-30);
   torch::Tensor p = torch::cholesky_inverse(torch::linalg_cholesky(damped));
 
   std::vector<double> out(static_cast<std::size_t>(units), 0);
@@ -37,16 +44,20 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
     } else {
       for (std::size_t i = 0; i < left.size(); ++i) {
         const std::int64_t at = static_cast<std::int64_t>(i) * unit;
-        const torch::Tensor part = w.slice(1, at, at + unit), block = p.slice(0, at, at + unit).slice(1, at, at + unit);
+        const torch::Tensor part = w.slice(1, at, at + unit),
+                            block = p.slice(0, at, at + unit).slice(1, at, at + unit);
         error[i] = (part.matmul(torch::linalg_inv(block)) * part).sum().item<double>();
       }
     }
     std::vector<std::size_t> order(left.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return error[a] < error[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return error[a] < error[b]; });
     // Eliminating half of the channels ranks those; the better half is ranked as it stands then.
     const bool rest = static_cast<std::int64_t>(left.size()) * 2 <= units || left.size() == 1;
-    const std::size_t go = rest ? left.size() : unit == 1 ? std::min<std::size_t>(kAtOnce, left.size()) : 1;
+    const std::size_t go = rest        ? left.size()
+                           : unit == 1 ? std::min<std::size_t>(kAtOnce, left.size())
+                                       : 1;
     std::vector<bool> gone(left.size(), false);
     double highest = total;
     for (std::size_t k = 0; k < go; ++k) {
@@ -58,13 +69,15 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
     std::vector<std::int64_t> stay, go_channels, stay_channels;
     for (std::size_t i = 0; i < left.size(); ++i) {
       if (!gone[i]) stay.push_back(left[i]);
-      for (std::int64_t c = 0; c < unit; ++c) (gone[i] ? go_channels : stay_channels).push_back(static_cast<std::int64_t>(i) * unit + c);
+      for (std::int64_t c = 0; c < unit; ++c)
+        (gone[i] ? go_channels : stay_channels).push_back(static_cast<std::int64_t>(i) * unit + c);
     }
     left = std::move(stay);
     if (left.empty()) break;
     const torch::Tensor j = torch::tensor(go_channels), m = torch::tensor(stay_channels);
     const torch::Tensor p_j = p.index_select(0, j), p_jm = p_j.index_select(1, m);
-    const torch::Tensor solved = torch::linalg_solve(p_j.index_select(1, j), p_jm, /*left=*/true);  // P_jj^-1 P_jm
+    const torch::Tensor solved =
+        torch::linalg_solve(p_j.index_select(1, j), p_jm, /*left=*/true);  // P_jj^-1 P_jm
     w = w.index_select(1, m) - w.index_select(1, j).matmul(solved);
     p = p.index_select(0, m).index_select(1, m) - p_jm.t().matmul(solved);
   }
@@ -74,6 +87,9 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
 }  // namespace
 
 extern const Criterion k_obs;
-const Criterion k_obs{"obs", "error after refitting the rest (OBS; ZipLM, arXiv 2302.04089)", {Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram}, score};
+const Criterion k_obs{"obs",
+                      "error after refitting the rest (OBS; ZipLM, arXiv 2302.04089)",
+                      {Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram},
+                      score};
 
 }  // namespace espalier::prune

@@ -1,20 +1,27 @@
-// Weighted RMS: E[x_j^2] * ||W_j||^2, the output energy that channel j carries if channels were uncorrelated. The structured form of
-// Sun et al. 2023, "A Simple and Effective Pruning Approach for Large Language Models" (Wanda), arXiv 2306.11695.
+// Weighted RMS: E[x_j^2] * ||W_j||^2, the output energy that channel j carries if channels were
+// uncorrelated. The structured form of Sun et al. 2023, "A Simple and Effective Pruning Approach
+// for Large Language Models" (Wanda), arXiv 2306.11695.
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
 namespace {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
-  if (axis == arch::Axis::hidden) return per_index(input, axis, layer, input.statistics.hidden_squares);
+  if (axis == arch::Axis::hidden)
+    return per_index(input, axis, layer, input.statistics.hidden_squares);
   const LayerStatistics& s = layer_statistics(input, layer);
-  const torch::Tensor energy = (axis == arch::Axis::ffn ? s.ffn_squares : s.attn_squares) * consumer(input, axis, layer).to(torch::kFloat64).square().sum(0);
+  const torch::Tensor energy = (axis == arch::Axis::ffn ? s.ffn_squares : s.attn_squares) *
+                               consumer(input, axis, layer).to(torch::kFloat64).square().sum(0);
   return per_index(input, axis, layer, energy);
 }
 
 }  // namespace
 
 extern const Criterion k_weighted_rms;
-const Criterion k_weighted_rms{"weighted_rms", "E[x^2] x squared norm of the consumer column (Wanda, arXiv 2306.11695)", {Statistic::channel_moments}, score};
+const Criterion k_weighted_rms{
+    "weighted_rms",
+    "E[x^2] x squared norm of the consumer column (Wanda, arXiv 2306.11695)",
+    {Statistic::channel_moments},
+    score};
 
 }  // namespace espalier::prune
