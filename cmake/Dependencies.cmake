@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Third-party packages, one INTERFACE target esp_dep_<name> each, named "@name" in lib/DEPENDS.
 # All come from the distribution, except LibTorch (cmake/FindLibTorch.cmake).
 find_package(PkgConfig REQUIRED)

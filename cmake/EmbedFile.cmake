@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A file becomes the bytes of a C++ array, so that the program needs no data files: generated/<name>, for #include inside an initializer.
 function(espalier_embed target file name)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # LibTorch from the pip wheel of torch: its own include/ and lib/, never the wheel's CMake config (which asks for a CUDA
 # toolkit when the wheel is a CUDA build). Looks at LibTorch_ROOT, then the project's .venv, then the python3 on PATH.
 # Gives LibTorch::torch, LibTorch_VERSION, LibTorch_CUDA (whether the wheel carries CUDA libraries), LibTorch_COMPILE_OPTIONS for files that

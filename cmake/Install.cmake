@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake --install: the programs, libespalier with its header, and what find_package(Espalier) and pkg-config ask for. Components: "runtime"
 # (espalier-run and libespalier), "development" (the header and the package files), "tools" (espalier, which needs its LibTorch where it is).
 include(GNUInstallDirs)

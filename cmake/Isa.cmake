@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # espalier_add_isa(<name> REQUIRES <feature>... [FLAGS <flag>...]): compiles lib/device/kernels/isa/<name>.cpp with the flags, or with
 # -m<feature>... when none are named, into esp_kernels and lists it, with the run-time test for the same features, in isa_list.inc (order
 # of the calls = order of preference, last runnable wins).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # One static library esp_<room> for each room in lib/DEPENDS: sources found by folder, links taken from its line. Each tower is an include root.
 # A room that (directly) uses @torch is left out with ESPALIER_TRAIN=OFF, and so is all that depends on it.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Faster builds when the tools are there: ccache, and mold or lld as linker. Nothing depends on them.
 find_program(ESPALIER_CCACHE ccache)
 if(ESPALIER_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

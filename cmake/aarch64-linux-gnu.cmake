@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Cross-compiling for 64-bit ARM under Linux with Debian's g++-aarch64-linux-gnu. Libraries for ARM come from a folder of unpacked Debian
 # packages, ESPALIER_ARM64_SYSROOT (scripts/test_arm64.sh fills it); all programs are static, so that qemu-aarch64 and any ARM machine
 # run them as they are.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds build/bin/espalier and build/bin/espalier-run (release). With "all": the tests too. Installs what the build needs first.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_packages "${build_packages[@]}"

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Compares every #include "room/..." under lib/ with the arrows in lib/DEPENDS, the arrows with the order of towers, and third-party headers with
 the rooms that may use them."""
 import pathlib

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Collects the documentation that ships with every CPython into a training and a held-out text.
 
 Sources: the docstrings of the standard library (modules, classes, functions; read with `ast`, nothing is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Included by llama.cpp's own project() call when scripts/llama_cpp.sh configures it: its sources and its library are built as they are; only the
 # common code of its tools (flags, downloads, chat) is compiled for short building instead of speed, and headers that every file includes once.
 function(espalier_build_shortly)

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the stock llama.cpp tools that judge our files, from the source that the pinned PyPI package llama-cpp-python ships, and prints the
 # folder of binaries. Usage: llama_cpp.sh CACHE_DIR   (some minutes the first time, then instant)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The main job from nothing: sets everything up, builds, and makes a pruned, distilled, quantized GGUF of a real language model with its
 # device card and a report. A second run takes everything that is done from the cache. Results: out/quickstart/.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

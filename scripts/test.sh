@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Sets everything up and runs all tests: unit, ISA, command line, conformance with transformers, gguf and stock llama.cpp, the parsers and the
 # device tower under AddressSanitizer and UBSan, and the whole path on the real teacher with a shortened recipe.
 # Tests labelled "shared" need the folder ESPALIER_SHARED (default ../shared) and are skipped aloud without it, or fail with ESPALIER_NO_SKIP=1.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The device tower for 64-bit ARM on an x86-64 machine: cross-builds it (preset device-arm64), runs the kernels' tests under qemu-aarch64 as
 # three processors (without dot products, with them, with matrix products), and lets espalier-run write a text with every instruction
 # set, which must be the golden one. Says which instruction sets ran. qemu proves results, not speed.

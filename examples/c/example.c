@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Opens a GGUF file, says what it is, and continues a text: example FILE.gguf PROMPT [TOKENS]
  * With the prompt "-" it is only opened. Errors are printed and become the exit code. */
 #include <espalier/espalier.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Espalier's device runtime for C: a GGUF file opened for inference. One shared library,
  * libespalier, without other needs than the C library. No exception leaves it. Plain C99.
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Golden values of the block formats: what the package `gguf` decodes and encodes, and what llama-quantize makes of the K formats.
 
 Writes tests/golden/format_blocks.json, or with --file format_blocks_more.json that file (without `input`):

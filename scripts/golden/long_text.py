@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Golden values of the tokenizers on a long text: 200 kB of many scripts, code, emoji, runs of white space, digits and broken UTF-8.
 
 The text is not stored: tests/base/text/long_text.h makes the same one of the same material. Writes

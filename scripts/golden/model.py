@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Golden values of the training-side model: tiny random checkpoints of every family and the logits transformers gives for them.
 
 Writes tests/golden/model_<name>/ (config.json, model.safetensors, golden.json): two of each family, with grouped queries (7:1 in one), head

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Golden values of the device runtime: what stock llama.cpp writes and measures on the teacher stories260K (F32).
 
 Writes tests/golden/runtime_stories260k.json:

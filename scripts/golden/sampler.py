@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Golden values of the sampler: what transformers' logits processors make of the same logits.
 
 Writes tests/golden/sampler.json: logits [tokens], the text seen so far, and for each case the options (by our names) and the probabilities that are left,

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Golden values of the tokenizers: small tokenizers of each kind, and the ids the packages `tokenizers` and `sentencepiece` give.
 
 Writes

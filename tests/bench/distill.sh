@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Distillation beside a script that does the same job: alternating in one run, tokens per second (median over the runs) and peak memory.
 #
 #   tests/bench/distill.sh --peer "python kd_hf_baseline.py" --teacher DIR --student DIR --text FILE [--pairs 3] [--steps 6] [--threads 2]

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # From the start of the program to the first token, beside llama.cpp: wall time and peak memory, alternating, file in the page cache, medians.
 #
 #   tests/bench/first_token.sh --llama DIR [--pairs 5] [--threads 2] [--context 512] [--program build/bin/espalier-run] FILE.gguf...

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Speed of y = W x: decode (one token: GB/s of weights) and prefill (64 tokens: multiplications a
 // second), for the matrices of a 1.2B Llama and of SmolLM2-135M. ESPALIER_ISA picks the kernels,
 // ESPALIER_THREADS the threads (default 2), ESPALIER_MIB how much the matrices of one decode

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Speed beside llama.cpp: both programs in one run, alternating, on the same files and processors; medians, minima and ratios.
 #
 #   tests/bench/peers.sh --llama DIR [--pairs 5] [--threads 2] [--prompt 512] [--generate 128] [--program build/bin/espalier-run] FILE.gguf...

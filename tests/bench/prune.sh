@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What pruning costs before any training: perplexity of the dense and the pruned model on text that calibration did not see.
 #
 #   tests/bench/prune.sh --calibrate TEXT --judge TEXT [--tokens 65536] [--program build/bin/espalier] MODEL -- PRUNE-FLAGS...

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """`espalier cache` and `distill --cached` on the real teacher: keys, exit codes, kill -9 at random moments and --resume, a full disk."""
 import hashlib
 import json

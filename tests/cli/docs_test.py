@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The quickstart's text: the same bytes every time, the known ones where they are known; no paragraph and no long run on both sides."""
 import hashlib
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint larger than the memory that a program may have goes through every stage that works tensor by tensor or layer by layer.
 
 The file is sparse: 2.2 GB of zeros that take no disk. Peak memory must stay below 4 x the largest layer as stored + 1 GiB (+ the activations of the

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The whole path on the real teacher with a short recipe: everything is delivered; killed with -9 at random moments and run again, the file has
 the same bytes; a second run takes all from the cache; a full disk leaves the previous output; a damaged stage is made again."""
 import hashlib

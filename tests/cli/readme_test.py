@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The README's commands exist: every script and recipe it names, and every verb and flag of `espalier` and `espalier-run` in its code blocks."""
 import re
 import unittest

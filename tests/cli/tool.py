@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the command-line tests share: running the programs, and where things lie."""
 import json
 import os

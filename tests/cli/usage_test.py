@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Exit codes and messages: wrong flags are 2, bad files 3, what we do not support 4; the message names the file and the place."""
 import pathlib
 import tempfile

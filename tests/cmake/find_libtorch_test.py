@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """LibTorch is found in a wheel by its own files: a CPU wheel, a CUDA wheel (without any CUDA toolkit on the machine), and neither."""
 import pathlib
 import subprocess

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Published chat templates (models/templates of llama.cpp's source, and the teacher's own) before Jinja: what `tokenize --messages` writes out is what the
 template computes, or the file is refused by name, never written out otherwise."""
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Every family before its judges, on tiny random checkpoints: stock llama.cpp loads our F32 and Q8_0 GGUF, gives the distributions that
 transformers and our runtime give and finds the perplexity we find, and none of it is so for models that are wrong in one thing; what is left after pruning each
 axis loads in transformers, which finds our perplexity, and in llama.cpp again. Every triple (family, checkpoint, check) is counted."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """transformers judges an import: import_check.py SOURCE.gguf IMPORTED_DIRECTORY
 
 The imported directory must give the logits, token ids, special ids and rendered chat that transformers gets from the GGUF by itself.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Stock llama.cpp judges: it loads our files, computes the same perplexity (0.1 % on F32, 0.5 % quantized) and writes the same greedy text; a pruned
 model converts; llama-quantize takes our imatrix; its K-quants are read by us."""
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """llama.cpp's own vocabularies (models/ggml-vocab-*.gguf of its source) and the ids it stores for each: ours are the same, or the file is refused by
 the name of what is not supported. As llama.cpp's test has it, nothing is added around a text, and special tokens in it stay text."""
 import pathlib

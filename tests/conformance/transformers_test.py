@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """transformers and tokenizers judge: an imported directory loads and computes what transformers computes from the GGUF itself; token ids are the
 same; `espalier eval` gives transformers' perplexity."""
 import math

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any bytes as a GGUF file: read or refused with an Error. What is read must be usable: typed
 // access, and every tensor's bytes decoded.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any bytes as one of the JSON files that users hand in. The first byte says which:
 //   'c' config.json    'p' a pruning plan    'q' a quantization plan    'm' a manifest
 // Read or refused with an Error; what is read is written and read again as the same.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a fuzz target lets pass: an Error that blames the input. Everything else ends the program,
 // and libFuzzer keeps the input.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any bytes as a model for the device runtime: refused with an Error, or loaded and one token
 // decoded, on the fast kernels and the reference.
 #include <cstdint>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes corpus/runtime: whole models of one small layer, so that the fuzzer begins where a token is decoded.
 
   .venv/bin/python tests/fuzz/runtime_seeds.py

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any bytes as a safetensors file, and as an index: read or refused with an Error. The tensors of
 // what is read tile the data.
 #include <cstdint>

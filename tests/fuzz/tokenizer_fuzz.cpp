@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any bytes as a tokenizer or as text. The first byte says what the rest is:
 //   'j'  tokenizer.json, and behind a zero byte tokenizer_config.json      'g'  a GGUF file
 //   'm'  tokenizer.model

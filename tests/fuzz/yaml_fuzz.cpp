@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any bytes as a recipe: read or refused with an Error. Of what is read, every key is asked for in
 // every way, maps and lists all the way down.
 #include <cstdint>

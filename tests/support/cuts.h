@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small model of any family and what can be cut from it, for the tables of what readers make of
 // the rest.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tiny checkpoints of tests/golden/model_* with what transformers, or where it has no such
 // family a reference of our own, computes from them (scripts/golden/model.py): two of each family
 // that have a GGUF, and more.

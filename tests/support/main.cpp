@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The main function of all test programs. A skipped test is one that proves nothing: only
 // <folder>_shared_test may have some, ends with kSkipped then (ctest shows "Skipped"), and not even
 // that where ESPALIER_NO_SKIP is set.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The models that tests/support/wrong_models.py makes for transformers, made for the training side:
 // each is wrong in one thing. Needs LibTorch.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files that not every machine has: the folder ESPALIER_SHARED (default: shared/ beside the
 // checkout) and the teacher ESPALIER_TEACHER. Tests that need one live in a *_shared_test.cpp
 // (label "shared") and begin with ESP_NEED_FILE: without the file they are skipped aloud, or fail

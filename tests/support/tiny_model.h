@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tiny random Llama models for tests, as a Hugging Face directory and as a GGUF file (F32). Weights
 // are scaled so that attention is not flat, norms have gains other than 1 and logits have a
 // standard deviation above 0.8: a parity test on a default-initialised model would pass with any

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a test of all golden checkpoints went through, as triples (family, checkpoint, check):
 // printed when the program ends, and where all of its tests ran there have to be exactly as many as
 // the test says.

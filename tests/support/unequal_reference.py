@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DeciLM and OpenELM written down a second time, to judge the first: config and tensors by name in dictionaries, one head after another, rotation
 as a product of complex numbers. Slow, plain, and without a line of the modeling file that espalier writes."""
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that are wrong in one thing, which every judge has to see: another base of the rotary embedding (positions in another order where they
 are learned), the rows of one q in another order, one MLP that adds nothing, linear scaling of positions left out where there is some."""
 import copy

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier-run bench FILE.gguf: speed of prefill and decode, bytes read, memory.
 #include "runtime/bench.h"
 

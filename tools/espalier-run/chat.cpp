@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier-run chat FILE.gguf: a conversation on stdin and stdout, one message a line, in the
 // model's own template (text/chat_template.h). The conversation is written out anew for every
 // answer; what the KV cache holds of it already is not read again.

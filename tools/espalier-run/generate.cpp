@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or each of a file of
 // texts; greedily unless --temperature is given.
 #include <algorithm>

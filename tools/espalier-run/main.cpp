@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier-run: a GGUF on a device. Flags -> library calls -> print; the only place that maps Error
 // to an exit code.
 #include <CLI/CLI.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier-run pack FILE.gguf: writes FILE.gguf.packed16 (8, 4: rows that this machine's kernels
 // interleave) beside the model, from which every later run maps its matrices instead of packing
 // them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier-run perplexity FILE.gguf --text FILE: the protocols of runtime/perplexity.h.
 #include <chrono>
 #include <iostream>

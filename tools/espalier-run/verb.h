@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the verbs share: common flags, opening a session, printing a result. A verb is one file: it
 // adds a subcommand whose callback turns flags into library calls and prints. Result on stdout,
 // progress on stderr.

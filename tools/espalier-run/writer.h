@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What generate and chat share: the flags that say how text is written, and the session (with its
 // draft) that writes it.
 #pragma once

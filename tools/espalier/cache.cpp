@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier cache --teacher MODEL --text FILE --out DIR: sparse teacher logits, written once, for
 // `distill --cached`.
 #include <sstream>

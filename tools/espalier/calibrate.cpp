@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier calibrate MODEL --text FILE --out imatrix.gguf: activation statistics for quantization.
 #include "calibrate/calibrate.h"
 #include "core/units.h"

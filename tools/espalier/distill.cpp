@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier distill (--teacher MODEL | --cached DIR) --student DIR --text FILE --out DIR: knowledge
 // distillation.
 #include <sstream>

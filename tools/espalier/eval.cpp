@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier eval MODEL --text FILE: perplexity, and divergence from another model.
 #include <sstream>
 

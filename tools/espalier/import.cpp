@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier import MODEL --out DIR: any supported checkpoint to a Hugging Face directory.
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"

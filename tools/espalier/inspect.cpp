@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier inspect MODEL: what is in it, from headers alone.
 #include <cstdio>
 #include <sstream>

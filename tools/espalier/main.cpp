@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier: flags -> one library call -> print. The only place (with espalier-run) that prints
 // results or maps Error to an exit code.
 #include <CLI/CLI.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier plan RECIPE: validate every stage and predict parameters, bytes, memory and disk.
 #include <sstream>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier prune MODEL --out DIR: structured pruning. With --plan and without calibration text it
 // needs no LibTorch.
 #include <sstream>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier quantize MODEL --out FILE.gguf: quantize and export.
 #include <optional>
 #include <sstream>

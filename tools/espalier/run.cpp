@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier run RECIPE --out DIR: the stages of a recipe, skipping what is done.
 #include <sstream>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier score MODEL --text FILE --criterion NAME --out FILE: importance of every index of every
 // axis.
 #include "checkpoint/checkpoint.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every verb shares: the common flags, where results and progress go. A verb is one file: it
 // adds a subcommand whose callback turns flags into one library call and prints the result.
 #pragma once

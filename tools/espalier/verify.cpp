@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // espalier verify FILE.gguf --against MODEL --text FILE: the device card; exit 5 when a gate fails.
 #include "verify/verify.h"
 #include "core/error.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An architecture is a table: which tensors there are, their shapes as products of axes, their
 // names, and the traits that steer the two forward passes. Parameter counts, byte sizes, GGUF
 // names, prune indices and granules are derived from it.

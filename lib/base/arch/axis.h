@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The named dimensions that a checkpoint can be cut along, and tensor extents as products of them.
 #pragma once
 #include <array>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sizes of all axes of one model, per layer where they can differ, and the numbers its config
 // carries besides sizes.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The architecture's sizes as GGUF metadata carries them, for both towers: "<arch>.block_count",
 // "<arch>.attention.head_count" (a number, or an array with one entry a layer), ... Tensors are not
 // looked at, except for which of the optional ones are present.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which GGUF architecture stock readers compute a model as, and what they would misread.
 #include <cmath>
 #include <numeric>

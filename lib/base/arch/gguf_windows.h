@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What GGUF files of a family say about windows.
 #pragma once
 #include "arch/arch.h"

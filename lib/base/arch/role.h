@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index). One
 // name has two roles, which no family has both of: GGUF calls gate and up in one tensor what it
 // calls up by itself.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one exception of the libraries. It says what failed, where (path, key, line, tensor), what
 // was expected against what was found, and what to do. Libraries throw it for whatever a user, a
 // file or the machine can cause; tools map its kind to an exit code.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // POSIX implementation of file.h. AtomicFile buffers 1 MiB; directories are synced after a rename
 // so that a crash cannot lose it.
 #include "core/file.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files: a read-only mapping (device runtime), bounded reads at an offset (file tower), and atomic
 // replacement on writing. Every failure is an Error naming the path and the operating system's
 // reason.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // IEEE binary16 and bfloat16 <-> float, in plain integer arithmetic: round to nearest even, NaN
 // kept quiet, subnormals exact.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where long work tells how far it is. Libraries call a Progress they are given; the tools print it
 // (a bar on a terminal, plain lines otherwise, nothing with --quiet). Not thread-safe: call it from
 // the thread that leads the work.

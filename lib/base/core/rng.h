@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Counter-based random numbers: value i of stream s under a seed is a pure function of (seed, s,
 // i), so results do not depend on the order or the number of threads. SplitMix64's finalizer
 // (Steele, Lea, Flood 2014) over a Weyl sequence.

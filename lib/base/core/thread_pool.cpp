@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fork-join pool over a generation counter: workers spin on it for about 50 microseconds, then wait
 // on it (futex). Each worker has a slot holding the last generation whose share was claimed. A
 // worker claims its own; the caller, done with its share, claims those that nobody has begun. So a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A persistent pool: run(f) calls f(worker_index, n_workers) once on each worker, the caller being
 // worker 0, and returns when all are done. Workers spin for a short while, then sleep. run() does
 // not allocate and may not be nested; one caller at a time. Between barriers of one run use

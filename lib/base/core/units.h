@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sizes as users write them ("92M", "60MB", "1.5GiB") and as we print them.
 #pragma once
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GGUF reading: a cursor over the file that reads ahead in 1 MiB windows, then metadata, then the
 // tensor table. Nothing is allocated for a count before the file is known to be able to hold it;
 // the header as a whole is limited to 128 MiB.

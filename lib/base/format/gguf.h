@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GGUF version 3 (and 2), little-endian.
 //
 //   "GGUF" u32 version  u64 n_tensors  u64 n_metadata

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Typed access to GGUF metadata: absence and wrong types are told with path and key; and values
 // made from C++ types.
 #include <limits>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Names of GGUF value types, for messages. Private to lib/base/format.
 #pragma once
 #include <array>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GGUF writing: the header is serialised in begin(), when all tensors are known; then bytes stream
 // through an AtomicFile, each tensor padded to the alignment (the last one too: readers of the
 // field take the padded sum).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON from a file somebody else wrote. The parser itself does not recurse, but printing, comparing
 // and copying a value do, so nesting is bounded before anything is built. Broken text and absurd
 // nesting end in Error(input) with file, line and byte; no exception of the JSON library leaves

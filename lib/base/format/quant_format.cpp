@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lookups over formats.inc, and sizes of matrices.
 #include "format/quant_format.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The element formats of tensors: how many values a block holds, its bytes, its reference codec,
 // its GGUF number and its names. One file per format in blocks/, one line in formats.inc. Layouts
 // are those of GGUF (little-endian).

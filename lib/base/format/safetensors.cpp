@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading safetensors: one file, or the shards of an index. What a shard holds and what the index
 // says must be the same set.
 #include "format/safetensors.h"

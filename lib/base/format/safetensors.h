@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // safetensors: u64 header length (little-endian), JSON header {"name": {"dtype", "shape",
 // "data_offsets": [begin, end]}, ...,
 // "__metadata__": {string: string}}, then the data. Offsets are relative to the data's start and

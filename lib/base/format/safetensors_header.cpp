@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Event-driven parsing (nothing is built for parts that are refused, and depth is bounded by the
 // state), then the checks that need all tensors: sizes, and tiling of the data without gaps or
 // overlap.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The JSON of safetensors files, parsed strictly: duplicate keys, wrong types and unknown fields
 // are refused with the place. Private to lib/base/format.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing safetensors. All files are temporaries until finish(). Replacing a set cannot be one
 // atomic step, so finish() first takes away what makes the old set look complete (index, or single
 // file), then renames the new files into place, the index last: a process killed in between leaves

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SHA-256 (FIPS 180-4) by OpenSSL, of bytes and of files, as 64 lowercase hexadecimal digits.
 #pragma once
 #include <cstddef>

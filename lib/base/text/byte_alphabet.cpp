@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The two tables of the byte alphabet, built once.
 #include "text/byte_alphabet.h"
 

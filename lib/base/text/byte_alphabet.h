@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GPT-2's printable byte alphabet: each of the 256 byte values is written as one code point, so
 // that vocabularies are plain text. Printable Latin-1 bytes (0x21-0x7E, 0xA1-0xAC, 0xAE-0xFF) stand
 // for themselves, the other 68 become U+0100.. in order.

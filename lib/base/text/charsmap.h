@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The character map of a SentencePiece normalization (nmt_nfkc, nfkc_cf, ...): the longest prefix
 // of a text that has an entry, and what it becomes. Compiled form, as tokenizer.model and GGUF have
 // it (SentencePiece, Kudo and Richardson 2018, arXiv 1808.06226; double array: Darts-clone):

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Conversations written out the way a model was taught them. A file's template is a Jinja program;
 // it is not run but recognised by its markers, and what varies within a family (a default system
 // message, spaces, where the system message stands) is read out of its string literals. A template

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the small files beside a vocabulary say: named tokens, BOS and EOS around a text, chat
 // template (tokenizer_config.json and special_tokens_map.json), and what came from a GGUF
 // (tokenizer_gguf.json).

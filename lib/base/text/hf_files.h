@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tokenizer files of a Hugging Face directory as texts, and what they mean. Parts: hf_pipeline
 // (normalizer, pre-tokenizer and post-processor: which of ours a tokenizer.json describes),
 // hf_scores (its merge list as scores), hf_read (tokenizer.json -> TokenizerData), hf_model

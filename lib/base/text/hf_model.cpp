@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // tokenizer.model (BPE or unigram), and the tokens that added_tokens.json and tokenizer_config.json
 // add to it -> TokenizerData.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recognises what a tokenizer.json does to text around its merges. Recognition is by structure:
 // every field that would change ids is looked at, and what is not known is refused by the name it
 // has in the file.

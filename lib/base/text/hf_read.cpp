@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hugging Face tokenizer files -> TokenizerData.
 #include <algorithm>
 #include <filesystem>

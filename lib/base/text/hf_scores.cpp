@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scores that rank tokens as the merge list of a tokenizer.json does, for lists that scores can
 // express: grouped by the token made, and with every split of a token that has one. That is what
 // converters make of a SentencePiece model whose scores differ.

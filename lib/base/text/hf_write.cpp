@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TokenizerData -> Hugging Face tokenizer files. Vocabulary and merges are written piece by piece,
 // in id and rank order; the small parts around them are JSON values.
 #include <algorithm>

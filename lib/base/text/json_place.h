@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Access to JSON from files that may be hostile (format/json_input.h parses it), by functions that
 // say what they expected and where.
 #pragma once

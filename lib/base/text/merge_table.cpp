@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hash table of merges and the heap algorithm over a doubly linked list of symbols.
 #include "text/merge_table.h"
 

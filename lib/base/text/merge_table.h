@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The merging core both kinds of tokenizer share: which neighbouring token pairs become one token,
 // in which order of preference, and the algorithm that applies them to one word. Sennrich, Haddow,
 // Birch 2016 (arXiv 1508.07909): repeatedly merge the pair of lowest rank, leftmost first. With a

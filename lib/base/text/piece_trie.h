@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All pieces that begin at a place of a text. A trie whose nodes are numbered level by level, so
 // that the children of a node are neighbours: 12 bytes a node, and a step is a binary search among
 // at most 256 labels.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of pre-tokenizers. Patterns are those of tokenizer.json files; who uses which is said
 // beside them.
 #include <array>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The PCRE2 programs of pre-tokenizers and the stages that run them.
 #include "text/pretokenizer.h"
 

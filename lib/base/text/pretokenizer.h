@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pre-tokenizers of byte-level BPE: how text is cut into words before merging. Each is a short list
 // of regular expressions applied one after another: a stage cuts every piece of the stage before
 // into its matches and what lies between them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fields by number; a setting that is given twice has the last value, as Protocol Buffers have it.
 #include "text/sentencepiece_model.h"
 

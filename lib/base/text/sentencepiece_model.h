@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A SentencePiece model file (tokenizer.model): what of it tokenizing needs. Kudo, Richardson 2018
 // (arXiv 1808.06226).
 //

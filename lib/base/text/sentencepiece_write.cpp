@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TokenizerData of kind unigram -> tokenizer.model; the message is drawn in sentencepiece_model.h.
 #include <algorithm>
 #include <bit>

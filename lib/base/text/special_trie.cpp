@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Byte trie; a search costs at most the longest token's length per position.
 #include "text/special_trie.h"
 

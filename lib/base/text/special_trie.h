@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Finds added tokens (control, user-defined) in text: the longest one at the leftmost place, then
 // on behind it.
 #pragma once

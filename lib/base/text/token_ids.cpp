@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Open addressing with linear steps; the place of a text is its hash scaled to the table's length.
 #include "text/token_ids.h"
 

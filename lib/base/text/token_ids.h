@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The texts of a vocabulary and the way back from a text to its id. All texts lie in one block of
 // bytes behind one another, ids in an open-addressed table: 5 bytes a token beside its own, where
 // strings in a map would take a hundred.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "text/token_table.h"
 
 #include <unordered_set>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Token texts by id, as files give them: in any order, some of them twice. Ids may have gaps, but
 // not so many that the table would be large.
 #pragma once

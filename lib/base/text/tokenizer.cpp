@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Encoding and decoding. Text goes through: repair of broken UTF-8, splitting at added tokens,
 // normalization, (byte_bpe) splitting into words, merging. Nothing here knows file formats.
 #include "text/tokenizer.h"

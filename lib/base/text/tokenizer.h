@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tokenizers: byte-level BPE (GPT-2 style), SPM (SentencePiece BPE over scores with byte fallback,
 // as Llama 2 and Gemma have it) and unigram (SentencePiece's other model, as T5 has it), and the
 // data they are made of, which travels through every stage and into GGUF and Hugging Face

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // tokenizer.* metadata of GGUF <-> TokenizerData.
 #include <cmath>
 #include <limits>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Insides of the character classes and their substitution.
 #include "text/unicode_classes.h"
 

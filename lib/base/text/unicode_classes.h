@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The character classes of the Hugging Face tokenizers' regular expressions (Unicode 16 letters,
 // marks and numbers, White_Space), spelled out so that they are the same whatever version of
 // Unicode the PCRE2 at hand knows: \s alone would also take U+180E, and scripts newer than Unicode

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Unigram segmentation: of all ways to cut a text into pieces, the one with the greatest sum of
 // scores (log probabilities). Kudo 2018 (arXiv 1804.10959); found by Viterbi's algorithm from left
 // to right, in time and memory linear in the text.

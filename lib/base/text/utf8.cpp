@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // UTF-8 decoding after table 3-7 of the Unicode standard: the second byte's range depends on the
 // first, so overlong forms, surrogates and values above U+10FFFF end at the first byte that cannot
 // continue.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // UTF-8: decoding one code point at a time with a length for what is broken, replacement of broken
 // parts, and canonical composition (NFC). White space and letter classes are not here: the
 // pre-tokenizer's regular expressions bring their own.

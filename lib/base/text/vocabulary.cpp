@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks of a vocabulary and its merges.
 #include "text/vocabulary.h"
 

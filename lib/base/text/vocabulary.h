@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From the strings of TokenizerData to ids: lookup by token, the merges as ids, and for spm the
 // merges that its scores imply.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fields of a Protocol Buffers message, one after another, from bytes that may be hostile: every
 // length is checked against what is left before it is used, and nothing is copied.
 //

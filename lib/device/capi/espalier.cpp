@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The C interface over the device tower: arguments checked, exceptions turned into a status and a
 // message of this thread.
 #include <espalier/espalier.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Quantizes each step's activations once for all matrices that read them.
 #include "kernels/activations.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The insides of Activations, for linear() alone: the float values given, and the quantized forms
 // once somebody wanted them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // x86-64: CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves.
 // ARMv8: what Linux says in the auxiliary vector.
 #include "kernels/cpu_features.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which instruction sets this processor and operating system let us use. The enumerators are the
 // names of compiler flags: on x86-64 without "-m" and with "_" for "-", so that one list in CMake
 // gives both flags and run-time test (the compilers' own tests lack some of these names), on ARMv8

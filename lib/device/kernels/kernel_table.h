@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an ISA provides: for each weight format how it wants weights and activations laid out and
 // the two multiplications, plus the steps. Plain data and nothing else, because objects compiled
 // for an ISA include it. A table starts as a copy of the reference.

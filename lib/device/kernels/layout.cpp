@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packing goes through the levels and scales of one block: read from GGUF, written into the
 // interleaved group, and back.
 #include "kernels/layout.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Row-interleaved weights. R rows (4, 8 or 16: the 32-bit lanes of a vector) form a group; lane r
 // of every vector belongs to row r, so that a product accumulates R rows at once and no sum ever
 // runs across lanes. A "step" is 4 columns: one vector of R x 4 levels. Levels are the unsigned

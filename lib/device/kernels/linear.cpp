@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products with the same activations at once: the rows of all matrices in one line, cut into a
 // contiguous share for each thread, because memory is read fastest forwards; who is done with its
 // own share takes pieces of the others'. Which thread computes a row does not change it, so results

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // y = W x for weight matrices in any GGUF format, the work of a decoder. Weights are packed once
 // for the ISA in use (row-interleaved where that pays), activations are quantized once per step and
 // shared by all matrices that read them (q, k, v; gate, up). Threads split rows; every output value

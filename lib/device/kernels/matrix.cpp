@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A matrix prepared for one ISA: a view of the GGUF bytes, or a packed copy of them.
 #include "kernels/matrix.h"
 

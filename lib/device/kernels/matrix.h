@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The insides of Matrix, for linear() alone.
 #pragma once
 #include "kernels/kernel_table.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Anonymous mappings: zeroed by the kernel, returned to it as soon as the matrix dies.
 #include "kernels/packed_memory.h"
 

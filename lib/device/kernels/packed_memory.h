@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory for packed weights: zeroed, 64-byte aligned, in huge pages where it is large and the
 // system gives them (decoding streams through all of it for each token, and misses of the
 // translation buffer would cost a tenth of the bandwidth).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What this machine does at best with an ISA and a number of threads, measured: the rooflines that
 // speeds of a model are compared with.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element-wise and attention steps of a decoder, as function pointers of one ISA. Plain data: ISA
 // objects include this header. Every step is single-threaded on the slice it is given; callers
 // split rows, heads or tokens.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Speed of a session: prefill and decode measured separately, each from an empty KV cache (or
 // `depth` tokens), random tokens, no sampling; median of `repeat`. Beside them what the machine
 // does at best, and energy where it tells.

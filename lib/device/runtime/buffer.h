@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Uninitialised scratch memory, aligned for vector loads. Pages cost nothing until they are
 // touched, so buffers may be sized for the worst case.
 #pragma once

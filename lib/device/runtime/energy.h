@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Energy by RAPL, which Linux shows as /sys/class/powercap/intel-rapl:N/energy_uj (Intel, and AMD
 // from Zen) to those who may read it.
 #pragma once

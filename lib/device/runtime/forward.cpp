@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(act(gate)
 // * up)(ffn_norm(x)); logits. Biases, norms over heads and over what a block adds, soft-caps and
 // windows where the model has them; an FFN without a gate is ffn_down(act(up)).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decoder's forward pass over a KV cache. forward.cpp reads top to bottom and mirrors
 // model/forward.cpp step by step; the steps that can be tapped have the same names there. After
 // construction nothing allocates, and without a tap nothing throws.

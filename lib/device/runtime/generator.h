@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing text: the loop around a session, with what ends it, and speculative decoding when a draft
 // model is there.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "runtime/kv_cache.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys (after rotation) and values of every position seen, as numbers or in blocks
 // (kernels/step_kernels.h). One layer holds [K, context] rows of D values of each, so that one head
 // reads a contiguous run. Pages are taken as positions come, and given back where a window has left

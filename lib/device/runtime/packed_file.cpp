@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "runtime/packed_file.h"
 
 #include <xxhash.h>

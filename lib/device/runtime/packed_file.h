@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model's matrices, packed for this kind of processor, in a file beside it: FILE.gguf.packed16
 // where kernels interleave 16 rows (AVX-512 and AMX), 8 (AVX2), 4 (NEON). It is mapped, not read: a
 // program starts without packing anything, programs share its pages, and the system may drop them

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Perplexity protocols (documented in README, "Protocols"): which windows are read and which
 // predictions are scored. Shared by the device runtime and the training side.
 #pragma once

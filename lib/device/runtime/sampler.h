@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Token choice: logits become a distribution by the options, and a token is drawn from it.
 // Candidates are ordered by logit, equal ones by id, so that a seed gives the same tokens
 // everywhere.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The device runtime: a GGUF opened for inference. Weights are mapped (and packed for the ISA where
 // that pays), a KV cache holds the context, decode_step() neither allocates nor throws. A Session
 // serves one sequence at a time and is not thread-safe; its results do not depend on the number of

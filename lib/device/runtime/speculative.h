@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Speculative decoding (Leviathan, Kalman, Matias 2022, arXiv 2211.17192): a small model guesses
 // tokens, the large one reads them all in one pass. With p the target's and q the draft's
 // distribution after the sampler's options, a guess x ~ q is taken with probability min(1, p(x) /

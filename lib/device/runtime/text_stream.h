@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bytes of tokens in, text out: whole UTF-8 characters only, and nothing of a stop string. What may
 // yet become a character or a stop string is held back. The text does not depend on how its bytes
 // were cut into pieces.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A session and the tokens it has read, so that a text that begins like the last one is not read
 // again: what both share stays in the KV cache.
 #pragma once

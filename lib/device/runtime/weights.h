@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The weights of one GGUF, ready to multiply: the file is mapped, every tensor's name and shape is
 // checked against the architecture (all problems reported at once), and matrices are packed for the
 // ISA where that pays, or mapped as packed before (packed_file.h). Matrices that share a tensor are

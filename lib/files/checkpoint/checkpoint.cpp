@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading values: whatever the stored format and row order, callers get float rows in the Hugging
 // Face order.
 #include "checkpoint/checkpoint.h"

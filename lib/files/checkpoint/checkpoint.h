@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model on disk, whatever it is stored as: a Hugging Face directory (config.json + safetensors +
 // tokenizer) or a GGUF file. Tensors are addressed by (Role, layer) and always come as the
 // architecture's table has them, rows in the Hugging Face order (a GGUF's permuted rows are put

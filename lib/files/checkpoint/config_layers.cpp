@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DeciLM has two styles. The older ("deci") lists key-value heads, "num_key_value_heads_per_layer";
 // the newer ("nemotron-nas") has "block_configs": for each layer n_heads_in_group, the query heads
 // that share a key-value head, and ffn_mult, from which the FFN's width is int(2 ffn_mult hidden /

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Families whose config.json has sizes for every layer: reading and writing those keys.
 #pragma once
 #include <nlohmann/json.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // OpenELM's config.json lists heads for every layer, and multipliers m from which the FFN's width
 // comes: m model_dim to the nearest multiple of ffn_dim_divisor, at least one, and one more where
 // that is less than nine tenths. A divisor of 1 states any width. "rms_norm_eps" is a key of ours:

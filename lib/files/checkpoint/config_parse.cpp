@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // config.json of a Hugging Face model -> architecture and sizes. Strict: a key that is neither
 // read, nor checked, nor on the list of harmless ones is refused by name, because an unknown trait
 // that is ignored gives a model that is silently wrong. Key styles: transformers 4 and 5. The keys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One JSON object of a config.json: typed keys with bounds, everything wrong gathered as Problems,
 // and at the end every key that nobody asked for refused by name.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The keys of config.json about rotary embedding: base, Llama 3's scaling, linear scaling,
 // LongRoPE, how much of a head is turned. Key styles: transformers 4 (rope_theta, rope_scaling,
 // partial_rotary_factor) and 5 (rope_parameters).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Architecture and sizes -> config.json, on top of an existing one: keys that do not depend on
 // sizes survive, in their order. Written from scratch it uses the key style of transformers 4,
 // which transformers 5 reads too.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sizes as GGUF metadata, with the checks that only matter to a checkpoint. The keys themselves:
 // arch/gguf_dims.h.
 #include <cmath>

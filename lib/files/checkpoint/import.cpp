@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `espalier import`: any supported checkpoint -> Hugging Face directory, tensor by tensor in
 // windows of rows.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // manifest.json of a stage's directory: what went in by hash, the options, seed, tool version,
 // sizes before and after, numbers out. Written last, atomically: a directory without it is
 // unfinished.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Python file that lets transformers load the families it does not have; modeling_espalier.py
 // of this folder, compiled in.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models whose layers differ in size, for transformers (trust_remote_code=True): DeciLM, with layers that may lack attention or FFN, and OpenELM.
 
 Written by espalier beside a config.json that lists the sizes of every layer. Works with transformers 4 and 5. No dropout, no windows.

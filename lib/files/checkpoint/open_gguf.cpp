@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in
 // its shape and nothing else, except what is regenerated on export: rope_freqs.weight, which is
 // checked against (or turned into) the RoPE scaling, and LongRoPE's divisors.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Opening a Hugging Face directory: config.json, *.safetensors headers and (on first use) the
 // tokenizer files. Also a bare config.json, of which only sizes can be asked.
 #include <algorithm>

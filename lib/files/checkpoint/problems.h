@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything that is wrong with one input, gathered so that a user sees it all at once instead of
 // one refusal a run.
 #pragma once

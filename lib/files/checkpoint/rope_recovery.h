@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GGUF files of Llama 3.1 and later carry the scaled frequencies as a tensor and not the parameters
 // they came from.
 #pragma once

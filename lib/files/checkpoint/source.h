@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Inside of Checkpoint: what opening a GGUF file or a Hugging Face directory yields. Both end as
 // the same list of stored tensors, so that reading does not know where they came from.
 #pragma once

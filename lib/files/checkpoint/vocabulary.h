@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cutting the vocabulary: a tokenizer and the token ids in config files, renumbered to the kept
 // ids. What the tokenizer needs to encode every text (bytes, special tokens, the parts that kept
 // tokens are merged from) must be kept; anything else is refused by name.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing a Hugging Face directory as a whole. Everything is written into <directory>/.incomplete;
 // finish() then takes away the old config.json (a directory without it is no model), moves the
 // files into place and config.json last, so that no mixture of an old and a new model can ever be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Errors are measured on at most kSampleRows evenly spaced rows of each tensor: rows of one matrix
 // behave alike, and the choice only needs their order of magnitude.
 #include "export/budget.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // "Give me a file of N bytes": one format per tensor, chosen so that the summed output error is
 // least within the budget. The error of (tensor, format) is measured by rounding the tensor
 // (nearest, activation-weighted when an imatrix is given) and weighing the difference with the

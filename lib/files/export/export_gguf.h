@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, tokenizer and chat template included.
 // Planned bytes == file bytes. Tensors are read, rounded and written in pieces of rows, one at a
 // time.

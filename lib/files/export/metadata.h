@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The header of an exported file: everything but the tensors' bytes.
 #pragma once
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Peak memory of a stage, predicted from sizes alone: what `plan` prints and what --max-ram is
 // compared with. Predictions are for the CPU and include the program itself; they are meant to be
 // above what happens, by less than a factor of two.

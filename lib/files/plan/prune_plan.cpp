@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Arithmetic of plans: validity, sizes after, one plan after another. The JSON form:
 // prune_plan_json.cpp; target sizes: prune_target.cpp.
 #include "plan/prune_plan.h"

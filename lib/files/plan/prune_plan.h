@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What to keep: sorted indices per axis and layer, the sizes that follow, and the predicted
 // parameters. plan.json is reviewable text:
 //   {"source_sha256", "parameters_before", "parameters_after", "keep_layers": [..], "layers": [{"ffn": [..]|"all", "kv_groups": ..,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // plan.json: written for people to read and edit, read as hostile input. Runs of indices are
 // strings "a-b" (both ends kept).
 #include <charconv>

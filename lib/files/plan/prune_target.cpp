@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Target sizes -> sizes of the pruned model: one size for all layers, or what a layer has where
 // that is less.
 //

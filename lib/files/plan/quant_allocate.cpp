@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which tensor gets which format under a budget of bytes: the multiple-choice knapsack problem.
 // Three steps: (1) Lagrangian relaxation: for a price lambda each tensor alone takes the format of
 // least error + lambda * bytes, and bisection finds the smallest price that fits (Everett 1963,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Named mixes, overrides, sizes and JSON of quantization plans. What the mixes do was read off the
 // files llama-quantize writes: the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m
 // / *_k_s some layers' attn_v and ffn_down get more bits, in *_k_m every layer's q, k and v where

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which format each tensor takes in a GGUF: by (Role, layer), never by string match. Planning
 // refuses what the format cannot hold and knows every byte of the file beforehand.
 #pragma once

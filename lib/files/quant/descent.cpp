@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All rows of the chunk visit a sub-block before the next one: inside the visit only the
 // sub-block's part of the gradient is kept up to date, and the rest of it follows with one matrix
 // product.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Coordinate descent on rounded rows: lowers (w - q)^T H (w - q) by changing one level, or one
 // stored scale, at a time while that helps.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "quant/gptq.h"
 
 #include <Eigen/Cholesky>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GPTQ rounding (Frantar, Ashkboos, Hoefler, Alistarh 2022, arXiv 2210.17323) on the grids of
 // GGUF's block formats.
 //

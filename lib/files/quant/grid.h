@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The grid of a block format, taken apart: which scales a sub-block may store, which levels they
 // give, and how chosen levels become bytes. value = step * level + offset, with step and offset
 // exactly what the stored bits decode to, so that a method that rounds value by value (gptq.h)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calibration statistics for quantization: mean squared activation per input channel of each
 // matrix, in the GGUF layout of llama.cpp's imatrix files; plus, in ours only, the full
 // second-moment matrix of a tensor's inputs when gptq rounding wants it.

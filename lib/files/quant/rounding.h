@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From float weights to the bytes of a format. nearest: each block by itself. imatrix: blocks
 // minimise the activation-weighted squared error. gptq: columns are rounded in order and the rest
 // of the row is corrected through the inverse Cholesky factor of the inputs' second moments

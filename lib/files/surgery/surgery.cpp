@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tensor is cut by the positions that survive on each of its two extents; rows are read, gathered
 // and written in windows.
 #include "surgery/surgery.h"

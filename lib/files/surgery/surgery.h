@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Applies a PrunePlan to a checkpoint, tensor by tensor (bounded memory), and writes the smaller
 // Hugging Face directory. Which rows and columns of which tensors survive follows from the
 // architecture table alone.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gates of a device card: a YAML map of limit names to numbers (configs/gates/). Names are checked
 // by verify.
 #pragma once

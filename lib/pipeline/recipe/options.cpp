@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What determines a stage's result, as JSON: a stage is skipped only when this and its inputs'
 // hashes are unchanged.
 #include "arch/role.h"

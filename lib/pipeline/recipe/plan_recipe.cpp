@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Predictions for every stage from headers alone: parameters, bytes, peak memory and disk. Refuses
 // what cannot work.
 #include <filesystem>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A recipe: YAML with strict keys -> validated stages -> plan (predictions) and run (directories,
 // skipped when their manifest matches).
 #pragma once

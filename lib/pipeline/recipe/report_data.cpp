@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gathers what the report shows from the manifests, cards, plans and metrics of finished stages.
 // Nothing is computed anew.
 #include <filesystem>

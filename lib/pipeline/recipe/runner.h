@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs stages: directories, manifests, hashes. Internal to lib/pipeline/recipe.
 #pragma once
 #include <map>

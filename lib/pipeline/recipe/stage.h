@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The validated stages of a recipe. A stage is a function from directories to a directory:
 // out/stages/<name>/, finished when its manifest.json is there and matches what the recipe asks for
 // now.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Training options from YAML: a configs/train/ file of its own, or the keys of a distill stage.
 #pragma once
 #include <string>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recipe/yaml_reader.h"
 
 #include <yaml-cpp/depthguard.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Strict reading of YAML maps: every key must be asked for, an unknown one is refused with
 // file:line:column and the nearest known name. `use: FILE` in a map takes that file's keys as
 // defaults (relative to the file that names it, or to its parents). No code paths, no

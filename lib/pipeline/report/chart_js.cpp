@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chart.js as found at build time (MIT), kept in an object of its own: compiling 200 kB of array
 // takes a moment.
 #include "report/chart_js.h"

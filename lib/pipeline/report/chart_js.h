@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Internal to lib/pipeline/report.
 #pragma once
 #include <string_view>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fixed parts of the page: style and the script that draws the charts from the embedded data.
 // Internal to lib/pipeline/report.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Assembles the page. Every number comes from `data`; text is escaped; "</" inside the embedded
 // JSON is broken up so that no string can end the script element.
 #include "report/report.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One self-contained HTML page of a run (no network): what went in, sizes before and after, the
 // loss curve, KL per token, importance per layer, size against perplexity with the baselines,
 // gates. Charts by Chart.js, inlined.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Speed, memory and ISA from a child process of espalier-run, so that nothing of this process
 // counts. Internal to lib/pipeline/verify.
 #pragma once

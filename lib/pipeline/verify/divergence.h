@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // KL divergence, agreement and negative log-likelihood of rows of logits. Internal to
 // lib/pipeline/verify.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Windows of text through the reference and all models. Memory: the models, and the logits of one
 // window ([context, vocab] floats).
 #include "verify/evaluate.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Perplexity on the training side, and divergence between two models on the same windows. A model
 // is a Hugging Face directory or a GGUF (dequantized); device files can also be run by the device
 // runtime.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gates: "<value>_max" or "<value>_min" over the numbers of a card.
 #include "verify/gates.h"
 #include "core/error.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Relative RMS error: rms(a - b) / std(a) over all logits of all positions. Tolerances:
 // A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and
 // norms: 1e-4. B  block formats multiply int8 activations: every product adds a relative error of a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Legs A and B: is the file read right, are the kernels right? Internal to lib/pipeline/verify.
 #pragma once
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The device card. Order: parity, quality of all models in one pass, then (training side released)
 // the child benchmark, then gates.
 #include "verify/verify.h"

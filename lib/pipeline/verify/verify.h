@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The device card: parity (legs A, B, C), quality, size, memory and speed of one GGUF, with gates.
 #pragma once
 #include <map>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The hidden states of all windows advance through one layer at a time, so that memory holds the
 // accumulators of one layer only.
 #include "calibrate/calibrate.h"

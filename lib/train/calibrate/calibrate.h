@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calibration for quantization: the model reads text and the inputs of every matrix are summed up
 // into an Imatrix.
 #pragma once

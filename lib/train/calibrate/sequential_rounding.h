@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rounding of a whole model, layer by layer, in which every matrix knows what the rounding before
 // it did (cf. GPTAQ: Li, Yin, Xing, Panda 2025, arXiv 2504.02692). Two streams of calibration text
 // go through the model, one exact, one through the layers as rounded so far:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The calibration windows of a text.
 #pragma once
 #include <torch/types.h>

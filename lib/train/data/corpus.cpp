@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading and tokenizing text.
 #include "data/corpus.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Text files -> token streams -> windows for training and calibration, and the check that held-out
 // text is not among them.
 #pragma once

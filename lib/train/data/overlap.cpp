@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Text in common: hashes of all runs of n held-out tokens go into a table, one pass of a rolling
 // hash over the training tokens looks them up, and a hit counts only when the tokens are equal.
 // O(train + held_out) time, O(held_out) memory.

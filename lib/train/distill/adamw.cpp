@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "distill/adamw.h"
 
 #include <ATen/Parallel.h>

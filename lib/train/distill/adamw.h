@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AdamW (Loshchilov, Hutter 2017, arXiv:1711.05101) over one flat buffer in a single pass: scaling
 // of the gradient, moments, decay, update and zeroing of the gradient for the next step. Equal to
 // torch::optim::AdamW up to rounding.

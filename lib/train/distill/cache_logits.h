@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `espalier cache`: a teacher reads a text once and leaves its sparse logits, so that students
 // train without it in memory (logit_cache.h). The teacher may be larger than memory: the hidden
 // states of a chunk of windows go through it one layer at a time, then through the matrix of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Per chunk: logits of both models by one matrix product each, the loss and its gradient by the
 // logits row by row (row_loss.h, or by autograd inside the chunk for the other losses), then the
 // gradients by hidden states and output weights by two more products.

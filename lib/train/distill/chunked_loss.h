@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The distillation loss at the output layer, chunked over tokens, with its gradient computed in the
 // same pass: logits exist for one chunk of tokens at a time, in two buffers that all chunks share.
 // Sums, not means: the caller divides. Results do not depend on the number of threads beyond what

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A directory of sparse teacher logits (logit_file.h) with its manifest: what `espalier cache`
 // leaves and `espalier distill --cached` reads. Its windows lie on one grid: they start at offset,
 // offset + sequence, ... of the text, offset being that of the seed's first epoch. A run with the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One file of sparse teacher logits: whole windows of a text, little-endian, every part followed by
 // its SHA-256 (64 hexadecimal digits).
 //

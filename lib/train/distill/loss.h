@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a distillation loss is: the divergence of the student's next-token distribution from the
 // teacher's, per token. One file per loss in losses/, one line in losses.inc. Temperature, weights,
 // masks, chunking and the sum over tokens are chunked_loss's business.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Training allocates and frees the same large blocks in every step. By default glibc returns each
 // to the system and takes it back page by page, zeroed; while an AllocationReuse lives freed memory
 // stays in the process. Process-wide: one at a time.

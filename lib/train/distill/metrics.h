@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // metrics.jsonl: one JSON object a step. The only file of a run that holds times; nothing hashes
 // it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The trained parameters of a model in one flat buffer each for values, gradients and the
 // optimizer's two moments. The model's weights and their gradients become views of it, so backward
 // fills it, one loop updates it, and a checkpoint is four numbers and three writes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so
 // that their error does not grow with the vocabulary.
 #include "distill/row_loss.h"

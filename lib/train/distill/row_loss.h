@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One token's forward KL and cross-entropy with the gradient by the logits, written over the
 // logits. Every pass is over one row, which fits the second-level cache together with the
 // teacher's; three reads of each in all.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything a run needs before its first step, opened and checked: models, text, and the identity
 // by which a checkpoint knows its run.
 #pragma once

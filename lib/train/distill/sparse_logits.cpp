@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The k largest of all logits are the k largest of (the k largest so far, the k largest of the next
 // block); what falls out joins the rest.
 #include "distill/sparse_logits.h"

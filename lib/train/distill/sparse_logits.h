@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A teacher's next-token distributions, each kept on its k likeliest tokens with the mass of all
 // others as one event, "rest". Rows are tokens. Legend: n tokens, k kept, H hidden, V vocab.
 #pragma once

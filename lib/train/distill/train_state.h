@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a killed run continues from: <out>/checkpoint/step-<n>/ with parameters and both moments as
 // raw little-endian float32 and state.json. A checkpoint appears whole, by rename, before older
 // ones are removed; the sampler needs no state of its own, for its windows are a pure function of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The training loop. Sums of losses and gradients over the passes of a step are divided once, by
 // the number of scored tokens, in the optimizer's pass. Steps are a pure function of (parameters,
 // moments, step), which is what a checkpoint holds.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Knowledge distillation: teacher and student in one process, or the teacher's sparse logits from
 // disk (logit_cache.h); loss = kl_weight * divergence(teacher, student) + ce_weight *
 // cross-entropy, computed in chunks of tokens so that [tokens, vocab] never exists for either

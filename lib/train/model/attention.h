@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Causal grouped-query attention in float32 with its backward pass. Scores exist for one block of
 // queries of one head at a time, in a buffer that stays in the second-level cache; backward
 // computes them again from q, k and one number a row. Dao, Fu, Ermon, Rudra, Re 2022,

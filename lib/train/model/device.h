@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Threads and device of the training side.
 #pragma once
 #include <string>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so
 // that the two can be read side by side. Positions always start at 0 and attention is causal over
 // the whole window; no cache, no padding.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Forward and backward of the operations in functions.h. The loops are plain functions over raw
 // rows (cloned per instruction set); at::parallel_for splits rows or columns among threads.
 #include "model/functions.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The operations of the forward pass, each with a hand-written backward that saves little and
 // passes over memory once. float32, on the CPU, row-major inputs. Results do not depend on the
 // number of threads (sums are split by columns, never by threads). Gradients of weights: when the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Second moments of activations, at half the products.
 #pragma once
 #include <torch/types.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ridge regression from sums over tokens, where a matrix is refitted after pruning or rounding.
 #pragma once
 #include <torch/types.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights of the Transformer: allocation by the architecture's table, reading from and writing to
 // checkpoints.
 #include "model/transformer.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The training-side model: one Transformer in LibTorch from Arch + ModelDims. forward.cpp mirrors
 // runtime/forward.cpp step by step. Legend: B batch, T tokens, H hidden, F ffn, V vocab, N q-heads,
 // K kv-groups, D head_dim.

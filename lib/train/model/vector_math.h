@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Loops in vector code on the machine at hand: ESP_VECTOR_CLONES compiles a function once per
 // x86-64 level and picks at load time (the build itself targets the baseline); Float8 is eight
 // floats, which the compiler maps to one AVX register or two SSE or NEON ones. Only functions that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which calibration windows are read.
 #pragma once
 #include <cstdint>

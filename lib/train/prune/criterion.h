@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Importance of every index of one axis in one layer: a pure function of statistics and weights.
 // One file per criterion in criteria/, one line in criteria.inc.
 #pragma once

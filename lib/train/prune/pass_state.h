@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the pruning pass has done so far, on disk, so that a run that was killed goes on behind the
 // last layer it kept:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `espalier prune`: statistics -> scores -> plan -> compensation -> smaller directory. Does not
 // include LibTorch.
 #pragma once

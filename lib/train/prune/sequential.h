@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The pruning pass proper: kept layers are cut one after the other, each seeing the outputs of its
 // pruned predecessors, and the consumer weights (attn_output, ffn_down) are refitted by ridge
 // regression so that the pruned stream follows the dense one:

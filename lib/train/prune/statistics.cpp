@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One pass over the calibration windows, layer by layer: the hidden states of all windows advance
 // through one layer at a time.
 #include "prune/statistics.h"

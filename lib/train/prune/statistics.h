@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Activation statistics for pruning, collected in one streaming pass over calibration tokens (layer
 // by layer, so that memory holds one layer's weights and the activations of the calibration
 // windows).

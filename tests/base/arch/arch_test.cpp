@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is derived from the tables: names, counts, surviving positions, row orders, rotary
 // frequencies.
 #include "arch/arch.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sizes survive the way through GGUF metadata exactly. Refusals are in runtime/weights_test.cpp,
 // where whole files are opened.
 #include "arch/gguf_dims.h"

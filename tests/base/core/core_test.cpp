@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Halves exhaustively, sizes as users write them, atomic files, the pool.
 #include <gtest/gtest.h>
 #include <sched.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Builds files by hand, right ones and wrong ones: little-endian numbers and GGUF strings in the
 // order they are called.
 #pragma once

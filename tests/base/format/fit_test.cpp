@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The exact search of a scale against a dense scan of scales of both signs.
 #include "format/blocks/fit.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hostile GGUF files: a table of broken ones by name, truncation at every byte, and ten thousand
 // bit flips of a header. Each must be refused (or read, where the flip hit a value) with an Error
 // that names the file, without a crash or a large allocation.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real small model: header, one tensor decoded, and the whole file written again byte by byte.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GGUF written and read again: every value type, bytes identical after a round trip, typed access,
 // and what the writer refuses.
 #include "format/gguf.h"

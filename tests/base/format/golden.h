@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // tests/golden/format_blocks.json and format_blocks_more.json (scripts/golden/format.py), parsed
 // once and joined.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The largest single block that operator new was asked for since the last call of reset(), in this
 // test program.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Replaces operator new of this test program, to see what the readers ask for; and checks that the
 // watch works.
 #include "format/largest_allocation.h"

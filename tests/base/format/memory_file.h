@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file in memory that is opened by path (/proc/self/fd/N), for tests that read thousands of
 // inputs. Linux only.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Block formats: layouts and numbers, decoding and encoding against golden values, searched
 // encodings, and odd inputs.
 #include "format/quant_format.h"

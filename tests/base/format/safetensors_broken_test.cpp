@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hostile safetensors: broken files and indices by name, truncation at every byte, and bit flips of
 // the header. Each must be refused (or read, where the flip hit a name) with an Error that names
 // the file, without a crash or a large allocation.

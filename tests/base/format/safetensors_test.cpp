@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // safetensors written and read again: one file, shards with an index, replacement of one by the
 // other, and what the writer refuses.
 #include "format/safetensors.h"

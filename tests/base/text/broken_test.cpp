@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hand-broken tokenizers: each must be refused with a message that names the file and the place.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chat templates: each family recognised and written out, variants read from its literals, the rest
 // refused by name. The templates here are small ones of our own with the families' markers;
 // published ones meet Jinja in tests/conformance/chat_test.py.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Processor time of this process, for tests of growth: a busy machine does not stretch it.
 #pragma once
 #include <ctime>

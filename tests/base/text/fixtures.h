@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The small tokenizers of tests/golden/text_* and the texts and ids that scripts/golden/text.py
 // stored for them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ids against the packages `tokenizers` and `sentencepiece`, and the same ids after every passage
 // through files.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The long text of scripts/golden/long_text.py, stitched here from the same material: 200 kB of
 // many scripts, code, emoji, runs of white space, digits and broken UTF-8; and the hashes of the
 // ids that the packages `tokenizers` and `sentencepiece` give for it.

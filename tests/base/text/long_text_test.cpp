@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ids of 200 kB of text in many scripts, whole and in pieces cut anywhere, against the packages
 // `tokenizers` and `sentencepiece`, for every tokenizer there is in tests/golden.
 #include <gtest/gtest.h>

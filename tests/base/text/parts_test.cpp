@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The parts below the tokenizer, each against a definition written down differently: UTF-8, byte
 // alphabet, merging, added tokens, words.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // tokenizer.model files against the package `sentencepiece`, and what the files beside them add.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Real tokenizers.
 #include <gtest/gtest.h>
 

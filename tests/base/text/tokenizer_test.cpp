@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a tokenizer promises besides its ids: padding, identity, streaming, BOS and EOS, long words,
 // files that change.
 #include <gtest/gtest.h>

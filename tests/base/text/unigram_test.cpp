@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Unigram segmentation against its definition (the best of all cuts, tried one by one), character
 // maps with units that point anywhere, and time.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The C interface: the same numbers as the session's, buffers that are too short, arguments that
 // make no sense, errors of each thread.
 #include <espalier/espalier.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """libespalier as its users have it. Installs the runtime and the development files somewhere, builds examples/c against them (find_package, and by hand as
 pkg-config says), runs it on a tiny model. What the library exports and needs, and how large espalier-run is.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // tiny_gguf FILE: writes a tiny random Llama, for tests that are not C++.
 #include <cstdio>
 #include <exception>

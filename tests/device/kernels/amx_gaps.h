@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AMX tiles in software, as the instructions' pages in Intel's SDM have them: what would raise an
 // exception there ends the program here.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // simde_list.inc (generated): ESP_SIMDE_ISA(name) for each isa/<name>.cpp that was compiled with
 // ESP_SIMDE.
 #include "kernels/kernel_tables.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tables under test: every compiled ISA that this processor runs, and on x86-64 every ISA
 // compiled once more against SIMDe, which runs anywhere.
 #pragma once

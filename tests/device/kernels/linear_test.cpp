@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every ISA, every format, odd shapes: y = W x against decode + dot in double, with the activations
 // the kernel really multiplied (their quantized values). Both sides then differ by float rounding
 // alone, so the tolerance is a few eps of sum |w x|.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The definition of correct, checked against decode + dot in double for every format, and the
 // formulas of the steps.
 #include <gtest/gtest.h>

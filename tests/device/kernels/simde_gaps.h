@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the ISA files use and SIMDe 0.7 lacks, by loops over the lanes. Included by
 // kernels/isa/intrinsics.h after SIMDe.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The steps of every ISA against formulas in double, on lengths around the vector sizes, between
 // NaNs.
 #include <gtest/gtest.h>

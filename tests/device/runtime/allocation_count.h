@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Counts calls of operator new in this test program, on every thread.
 #pragma once
 #include <cstdint>

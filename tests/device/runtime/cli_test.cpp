@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The program as a user runs it: exit codes, messages that name the file, JSON keys.
 #include <gtest/gtest.h>
 #include <sys/wait.h>

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # device_links_clean.sh PROGRAM: fails when PROGRAM needs a shared library that a bare Linux does not have, or carries type information of
 # LibTorch or yaml-cpp. Checks itself first: the same tests must reject a list that names libcrypto.
 set -u

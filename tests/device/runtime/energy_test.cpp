@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Energy counters as Linux shows them, in a folder of our own.
 #include "runtime/energy.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An Error of one kind whose message holds every one of some parts.
 #pragma once
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The loop that writes text: what ends it, what it keeps of the last text, and that a draft changes
 // nothing but the number of passes.
 #include "runtime/generator.h"

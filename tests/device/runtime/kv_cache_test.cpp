@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the cache keeps: every position where a layer sees all, and where it has a window those that
 // the window still covers.
 #include "runtime/kv_cache.h"

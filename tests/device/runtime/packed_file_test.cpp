@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A packed file changes nothing but where matrices come from, and is used for the file it was made
 // from alone.
 #include "runtime/packed_file.h"

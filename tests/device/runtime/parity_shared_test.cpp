@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real model against stock llama.cpp: greedy text and perplexity on stories260K, golden values by
 // scripts/golden/runtime.py.
 #include <gtest/gtest.h>

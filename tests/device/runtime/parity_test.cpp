@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The runtime against the plain forward pass of plain_model.h, on every instruction set this
 // machine runs and in every weight format, with controls that the comparison must not let through.
 #include <gtest/gtest.h>

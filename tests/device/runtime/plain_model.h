@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A random Llama of any sizes and a forward pass over it as the paper has it: whole sequences,
 // double precision, Hugging Face's row order and half-split rotation, no cache, nothing of the
 // runtime's code. The runtime reads the same weights from a GGUF, where the rows of q and k are in

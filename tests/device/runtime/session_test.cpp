@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a session promises besides the right numbers: same bits for any number of threads, prefill
 // equal to decode, no allocation in decode_step, refusals.
 #include "runtime/session.h"

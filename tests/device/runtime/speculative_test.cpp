@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Speculative decoding draws from the target's distribution: counted over many rounds of tiny
 // models, whose distributions are known.
 #include "runtime/speculative.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bytes to text: whole characters, stop strings across pieces, the same for any cut.
 #include "runtime/text_stream.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files that do not fit the architecture are refused, with every problem named; files that are cut
 // or lie about sizes too.
 #include "runtime/weights.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real GGUF with an SPM tokenizer, opened and imported.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Directories and GGUF files hold the same model; rows come back in the Hugging Face order whatever
 // the file's; a written directory replaces another as a whole; what is missing or misshapen is
 // listed at once.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Configs with sizes for every layer: both styles of DeciLM, OpenELM, and broken ones that are
 // refused by the key's name.
 #include <gtest/gtest.h>

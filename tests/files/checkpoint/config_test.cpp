@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // config.json: what is read, both key styles, and a table of broken or unsupported ones that must
 // be refused by the key's name.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shapes in configs/dims come out at the parameter counts that were published for those models.
 #include <gtest/gtest.h>
 

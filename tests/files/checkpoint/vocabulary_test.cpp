@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cutting the vocabulary: kept text encodes as before under the new numbers; what encoding needs is
 // refused by name.
 #include "checkpoint/vocabulary.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files of a wanted size: every tensor in a format that its rows can hold, the budget used and
 // never exceeded.
 #include "export/budget.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real GGUF exported as F32 holds the same bytes in every tensor, row order of q and k included.
 #include <gtest/gtest.h>
 

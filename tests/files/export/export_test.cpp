@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Exported files: their bytes as planned, their values back in the layout they came from, and what
 // is refused.
 #include "export/export_gguf.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Plans: sizes after, one after another, JSON form and its refusals, target sizes.
 #include "plan/prune_plan.h"
 

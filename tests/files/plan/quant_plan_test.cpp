@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mixes, overrides, refusals, JSON, and the allocation of formats against brute force.
 #include "plan/quant_plan.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // README's table of families, between two marks, says what the families' tables and refusals say
 // and how many golden checkpoints judge each. With ESPALIER_UPDATE=1 in the environment it is
 // written anew.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // docs/targets.md, the matrix (family, what is cut, reader), says what the tool does. With
 // ESPALIER_UPDATE=1 in the environment it is written anew.
 #include <gtest/gtest.h>

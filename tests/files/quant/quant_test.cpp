@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Grids against the formats' own decoders, rounding methods against each other, imatrix files and
 // their refusals.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Surgery on weights: what is kept is kept to the bit, in every tensor; where pruning is exact, the
 // arithmetic of what is left is the same; two plans in a row equal the combined plan.
 #include "surgery/surgery.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Predictions of a recipe's plan, and budgets that no choice of formats can keep.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every recipe and config that ships parses, and there are as many as we think.
 #include <gtest/gtest.h>
 

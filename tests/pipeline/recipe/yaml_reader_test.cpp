@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Strict keys: place, nearest name, parts by `use`, hostile files.
 #include "recipe/yaml_reader.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page needs no network, says what fails, and no text can break out of it.
 #include "report/report.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every family on the device: the tiny golden checkpoints exported as F32 GGUF give transformers'
 // logits on every instruction set, models that are wrong in one thing do not, files are read back
 // as the tensors they were made from, and what stock readers would misread is refused by name.

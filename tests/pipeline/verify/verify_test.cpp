@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model against itself diverges by nothing, on both engines; against a damaged one it does (wrong
 // RoPE base, shuffled q rows, a zeroed MLP); the legs pass on a good file; gates decide.
 #include "verify/verify.h"

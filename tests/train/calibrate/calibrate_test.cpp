@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The statistics of a calibration run against sums made by hand in double from a forward pass of
 // one window at a time.
 #include "calibrate/calibrate.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rounding layer by layer against rounding each matrix by itself, judged by the whole model's
 // logits on text calibration did not see.
 #include "calibrate/sequential_rounding.h"

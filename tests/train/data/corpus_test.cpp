@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Windows are a pure function of seed and index and cover the text; overlaps are found exactly.
 #include "data/corpus.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The flat optimizer against torch::optim::AdamW, the norm, and the learning rate schedule.
 #include "distill/adamw.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The chunked loss and its gradients against plain autograd over whole logits, for every loss of
 // the list.
 #include "distill/chunked_loss.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Directories of teacher logits: one killed and resumed has the same bytes, a student trained from
 // it is trained as with the teacher in memory, and what it was not made for is refused.
 #include "distill/logit_cache.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files of teacher logits: what is written is read back, and files broken by hand are refused with
 // the place.
 #include "distill/logit_file.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a refusal must say: its kind, and words that name the thing and the place.
 #pragma once
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Words of a small vocabulary in random order: a few thousand tokens that a student can learn
 // something about.
 #pragma once

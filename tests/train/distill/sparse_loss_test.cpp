@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sparse teacher logits: what is kept of a distribution, and the divergence on it with its
 // gradients, against plain autograd in double and against the loss with the whole teacher.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole runs on tiny random models: the loss falls, steps do not depend on how a batch is cut, a
 // run killed at any moment and resumed gives the same bytes, and what cannot be trained is refused.
 #include "distill/trainer.h"

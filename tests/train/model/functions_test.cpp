@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Values and gradients of the hand-written operations against plain LibTorch autograd, at odd
 // sizes.
 #include "model/functions.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The training-side model against transformers' logits (tests/golden, by scripts/golden/model.py),
 // its taps, gradients and files.
 #include "model/transformer.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Criteria over the whole list: right length, finite, equivariant to permutation, a zeroed channel
 // last. The pruning pass: least squares follows the dense stream better than cutting alone; a
 // channel that nothing consumes can go without changing the logits; exact sizes.

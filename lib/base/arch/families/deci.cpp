@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DeciLM and what neural architecture search made of Llama (Nemotron 51B, 49B, 253B): Llama's
 // blocks, in every layer of other sizes, and some layers without attention or FFN. What unequal
 // pruning makes of a Llama leaves as this family. Source of names: DeciLMForCausalLM, which is not

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the families' tables share. Extents: V vocab, H hidden, F ffn, D head_dim, Q all query
 // heads, K all key (or value) heads, QKV and GateUp several of them in one tensor, P positions.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gemma 2: RMSNorm (gain 1 + weight) before and after each block, GELU gate, embeddings times
 // sqrt(hidden), every other layer over a window, soft-capped attention scores and logits. Source of
 // names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".

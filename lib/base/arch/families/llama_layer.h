@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A layer of Llama with all the biases it may have, shared with the family of the same blocks in
 // layers of unequal size.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mistral 7B, Mistral-NeMo and what was pruned from them (Minitron-8B): Llama's blocks, head_dim of
 // its own, in v0.1 attention over a window in every layer. Source of names: Hugging Face
 // MistralForCausalLM; GGUF: general.architecture "llama", which has no windows.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nemotron and what was pruned from it (Minitron-4B and 8B): LayerNorm with bias and a gain stored
 // less one, squared ReLU without a gate, positions on half of a head. Source of names: Hugging Face
 // NemotronForCausalLM; GGUF: general.architecture "nemotron".

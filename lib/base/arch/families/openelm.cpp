@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // OpenELM: Llama's blocks with q, k and v in one matrix, every head of q and k through an RMSNorm,
 // heads and FFN of other numbers in every layer. Source of names: OpenELMForCausalLM, which is not
 // in transformers and has gate and up in one matrix; GGUF: general.architecture "openelm", which

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Phi-3, Phi-3.5 and Phi-4-mini: Llama's blocks with q, k and v in one matrix and gate and up in
 // another, LongRoPE, in Phi-4-mini positions on three quarters of a head. Source of names: Hugging
 // Face Phi3ForCausalLM; GGUF: general.architecture "phi3", whose readers compute no windows.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Qwen3: Llama's blocks, every head of q and k through an RMSNorm before it is turned, head_dim of
 // its own. Source of names: Hugging Face Qwen3ForCausalLM; GGUF: general.architecture "qwen3".
 #include "arch/families/extents.h"

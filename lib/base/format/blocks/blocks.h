@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The packed blocks of every format, as they lie in a GGUF file (little-endian). Plain data and
 // nothing else, so that ISA objects may include it. `d`, `m`, `dmin` are IEEE binary16 bits. How
 // the bits of a block are numbered is drawn at the head of blocks/<format>.cpp. F32, F16 and BF16

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Levels from a codebook (IQ4_NL, IQ4_XS): the nearest one, and the search of scales as in fit.h
 // and super_block.h.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the format files share: the declaration of each format, unaligned block access, and the
 // conversions of scales and levels. Inputs may be any float: levels are clamped before the
 // conversion to integer, scales beyond binary16 saturate at +-65504.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // F16: IEEE binary16 (1 sign, 5 exponent, 10 mantissa bits), little-endian, one value a block.
 // Rounds to nearest even; magnitudes of 65520 and above become infinity, as everywhere in IEEE
 // arithmetic: callers that must not have them look before.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // F32: IEEE binary32, little-endian, one value a block. Both directions copy the bits.
 #include "format/blocks/codec.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Search of scales that minimise the weighted squared error of a group of values. A scale decides
 // the levels (each value takes the nearest one) and the levels decide the best scale (weighted
 // least squares); the search starts from a grid of scales around the one that spans the range,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // IQ4_XS: 256 values in 8 groups of 32, 136 bytes, 4.25 bits a value.
 //
 //   0        2               4                 8               136

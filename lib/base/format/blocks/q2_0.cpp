@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q2_0: 64 values, 18 bytes, 2.25 bits a value.
 //
 //   0        2                18

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q2_K: 256 values in 16 groups of 16, 84 bytes, 2.625 bits a value.
 //
 //   0                  16              80       82          84

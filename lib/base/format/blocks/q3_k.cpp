@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q3_K: 256 values in 16 groups of 16, 110 bytes, 3.4375 bits a value.
 //
 //   0                 32             96                 108      110

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q4_0: 32 values, 18 bytes, 4.5 bits a value.
 //
 //   0        2                18

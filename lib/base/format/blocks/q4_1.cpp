@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q4_1: 32 values, 20 bytes, 5 bits a value.
 //
 //   0        2        4                20

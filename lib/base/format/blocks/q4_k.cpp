@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q4_K: 256 values in 8 groups of 32, 144 bytes, 4.5 bits a value.
 //
 //   0        2           4                16                144

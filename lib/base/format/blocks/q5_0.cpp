@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q5_0: 32 values, 22 bytes, 5.5 bits a value.
 //
 //   0        2            6                22

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q5_1: 32 values, 24 bytes, 6 bits a value.
 //
 //   0        2        4            8                24

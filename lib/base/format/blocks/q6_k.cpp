@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q6_K: 256 values in 16 groups of 16, 210 bytes, 6.5625 bits a value.
 //
 //   0               128            192                 208      210

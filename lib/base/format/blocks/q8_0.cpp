@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Q8_0: 32 values, 34 bytes, 8.5 bits a value.
 //
 //   0        2                                   34

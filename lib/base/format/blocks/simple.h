@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The encoder frame of the 32-value formats: for each block the nearest rounding, and with
 // importance also a searched one, of which the one with the smaller weighted error is stored. A
 // Codec has: Block, decode_block(block, out[32]), nearest(x[32]) -> Block, searched(x[32],

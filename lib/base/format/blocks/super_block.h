@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Super-blocks of the K formats: 256 values in groups that each have an integer scale (Q3_K, Q6_K)
 // or an integer scale and min (Q2_K, Q4_K, Q5_K), multiplied by one or two binary16 numbers. The
 // search fits each group alone, rounds the group scales to integers, then alternates: best integers

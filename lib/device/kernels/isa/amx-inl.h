@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tile instructions of AMX (Intel 64 SDM volume 2, "TILELOADD", "TDPBSSD"; volume 1, chapter
 // 18): 8 registers of up to 16 rows of 64 bytes. Written as assembly: the compiler then knows that
 // a tile that is loaded depends on memory. Included inside an unnamed namespace.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AMX-INT8: Intel from Sapphire Rapids (2023). Everything but the product of many tokens with
 // quantized weights is avx512bf16.cpp's.
 #include "kernels/isa/intrinsics.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // softmax(q k^T * scale) v for queries that share a KV head. Included inside an unnamed namespace
 // after V, tails-inl.h, steps-inl.h, kv-inl.h.
 #include "kernels/isa/attention_tile-inl.h"

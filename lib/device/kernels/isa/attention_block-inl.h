@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attention of 16 queries at once, lane by lane: a score is a sum over dimensions of q[d] of all
 // queries times one k[d], so that nothing is added up across lanes, and the softmax runs over
 // positions in all lanes at once. Scores are kept for all positions, [position][16], so the softmax

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attention of any number of queries: each score is a dot product along the head's dimensions.
 // Scores are kept for all positions, [query][position], so the softmax is the plain one. Included
 // inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h. Dot products of

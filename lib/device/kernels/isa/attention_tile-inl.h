@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys and values of 16 positions x 128 dimensions as float, and what attention adds up from
 // values. Included inside an unnamed namespace after V, tails-inl.h.
 constexpr std::int64_t kTilePositions = 16;

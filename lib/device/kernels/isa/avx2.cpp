@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AVX2, FMA and F16C: Intel from Haswell (2013), AMD from Zen (2017).
 #include "kernels/isa/intrinsics.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AVX-512 F, BW, VL, DQ without VNNI: Intel Skylake-X (2017).
 #include "kernels/isa/intrinsics.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AVX-512 with VNNI and BF16: Intel from Sapphire Rapids (2023), AMD from Zen 4 (2022). Everything
 // but the product of many tokens with BF16 weights is avx512vnni.cpp's.
 #include "kernels/isa/intrinsics.h"

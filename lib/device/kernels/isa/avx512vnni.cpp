@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AVX-512 with VNNI: Intel from Cascade Lake and Ice Lake (2019), AMD from Zen 4 (2022).
 #include "kernels/isa/intrinsics.h"
 

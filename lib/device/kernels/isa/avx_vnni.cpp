@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AVX2 with the 256-bit VNNI instructions: Intel client processors from Alder Lake (2021).
 #include "kernels/isa/intrinsics.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // y = W x of many tokens for BF16 weights where they lie, activations rounded to bfloat16, products
 // and sums in float (VDPBF16PS: pairs of columns a lane, denormals are zeros). Twice the products
 // an instruction of float-inl.h, and nothing to unpack. Included inside an unnamed namespace after

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The quantized formats as kernels/layout.h packs them: where scales and levels of a group of R =
 // V::kLanes rows lie. Included inside an unnamed namespace after V, Dot, levels-inl.h.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products of unsigned levels and int8 activations by 16-bit pair sums (no VNNI). Included inside
 // an unnamed namespace after V.
 //

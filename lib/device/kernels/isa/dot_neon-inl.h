@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products of levels and int8 activations by multiplications of bytes to 16 bits (ARMv8 without the
 // dot product). Included inside an unnamed namespace after V.
 //

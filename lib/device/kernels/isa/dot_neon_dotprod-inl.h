@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products of levels and int8 activations by SDOT: four products a lane added to 32 bits at once.
 // Included inside an unnamed namespace after V. Levels of up to 6 bits are signed bytes as they
 // are, so nothing needs an offset.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products of unsigned levels and int8 activations by VNNI: four products a lane added to 32 bits
 // at once. Included inside an unnamed namespace after V and dpbusd(sum, unsigned, signed). 8-bit
 // weights are made unsigned by adding 128; the product's excess is 128 * (sum of the activations),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts this ISA's kernels into the table. Included inside an unnamed namespace after all the
 // others.
 void fill_table(KernelTable& table) {

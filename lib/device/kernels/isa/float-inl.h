@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // y = W x for F32, F16 and BF16 weights where they lie, float activations. Included inside an
 // unnamed namespace after V, tails-inl.h.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The intrinsics an ISA file may use. Tests compile the x86 files a second time with ESP_SIMDE
 // defined: SIMDe then computes in software what this machine's processor lacks, and the entry point
 // gets a name of its own.

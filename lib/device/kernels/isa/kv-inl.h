@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys and values as the cache keeps them: writing a head's row, and a vector of its values from
 // column d on as float. Included inside an unnamed namespace after V, tails-inl.h, quantize-inl.h.
 // Blocks are GGUF's: Q8_0 = d f16, 32 int8; Q4_0 = d f16, 16 bytes whose low halves are values 0 to

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The levels of a Q4_0 block of the KV cache. Included inside an unnamed namespace, by every
 // instruction set and by the reference.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Interleaved levels of 32 columns (kernels/layout.h) to 8 vectors of bytes. Included inside an
 // unnamed namespace after V.
 

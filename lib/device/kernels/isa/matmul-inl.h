@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // y = W x of many tokens for row-interleaved weights and int8 activations: a panel of 256 columns
 // of two groups of rows is unpacked once and multiplied with a block of tokens, tile by tile.
 // Included inside an unnamed namespace after panel-inl.h and a tile_of().

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // y = W x of one token for row-interleaved weights and int8 activations: levels are unpacked in
 // registers, the weights read once. All sums of a row stay in its lane. Included inside an unnamed
 // namespace after V, Dot, tails-inl.h, blocks-inl.h.

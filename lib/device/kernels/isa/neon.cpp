@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // NEON of every ARMv8-A processor: Cortex-A53, A57, A72, A73.
 #include "kernels/isa/intrinsics.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // NEON with the int8 dot products of ARMv8.2: Cortex-A55, A75, A76 and later, Neoverse N1.
 #include "kernels/isa/intrinsics.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // NEON with dot products and the int8 matrix products of ARMv8.6: Cortex-A510, A710, X2 and later,
 // Neoverse V1 and N2.
 #include "kernels/isa/intrinsics.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 256 columns of two groups of rows, unpacked to where the first-level cache holds them: bytes that
 // look the same for every format. Included inside an unnamed namespace after V, blocks-inl.h and
 // panel_levels, arrange_levels of one of the tiles.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the instruction set does at best, to compare speeds with. Included inside an unnamed
 // namespace after V and dot_int8().
 

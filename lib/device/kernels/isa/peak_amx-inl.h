@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The most int8 multiply-adds that tiles can do, to compare speeds with. Included inside an unnamed
 // namespace after amx-inl.h.
 

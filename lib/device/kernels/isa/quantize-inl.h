@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Activations to int8, as reference/quantize.cpp defines it. Included inside an unnamed namespace
 // after V.
 

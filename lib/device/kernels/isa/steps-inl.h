@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The element-wise steps. Included inside an unnamed namespace after V and tails-inl.h.
 
 // e^x for x in [-87, 88], clamped outside; relative error below 3e-7. x = n ln 2 + r, |r| <= ln 2 /

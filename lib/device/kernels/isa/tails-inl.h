@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Loads and stores of the first n lanes, for ends that do not fill a vector: nothing past them is
 // read or written. Included inside an unnamed namespace after V.
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }

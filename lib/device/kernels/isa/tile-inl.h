@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The innermost tile of matmul, one dot-product step at a time. Included inside an unnamed
 // namespace after V and Dot.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tile of matmul by AMX: 16 tokens times two groups of 16 rows, as many columns at once as share
 // a scale. A panel's vectors are AMX's second operand as they lie (4 columns of 16 rows each), a
 // token's activations a row of the first; the sums come back through memory and are scaled in the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The innermost tile of matmul by SMMLA: 2 rows x 8 columns times 2 tokens x 8 columns gives 2 x 2
 // sums. Included inside an unnamed namespace after V and the Dot of the dot product, with which
 // matvec multiplies and whose sums are plain 32-bit lanes too.

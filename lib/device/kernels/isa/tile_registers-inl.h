@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tile of matmul with all its sums in registers: two groups of rows and four tokens. Included
 // inside an unnamed namespace after panel-inl.h and a dot_tile.
 constexpr int kTokenTile = 4;

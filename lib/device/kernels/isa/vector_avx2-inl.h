@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 256-bit vectors: 8 floats, 8 rows of interleaved weights. Included inside an unnamed namespace.
 struct V {
   using F = __m256;

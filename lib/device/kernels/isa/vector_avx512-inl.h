@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 512-bit vectors: 16 floats, 16 rows of interleaved weights. Included inside an unnamed namespace.
 struct V {
   using F = __m512;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 128-bit vectors of ARMv8: 4 floats, 4 rows of interleaved weights. Included inside an unnamed
 // namespace.
 struct V {

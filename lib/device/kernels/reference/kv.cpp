@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys and values as the cache keeps them, and attention over them.
 #include <algorithm>
 #include <cmath>

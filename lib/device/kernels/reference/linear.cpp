@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // y = W x: a row is decoded to float 256 values at a time and multiplied with the float
 // activations.
 #include <Eigen/Core>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What plain loops do at best (kernels/peaks.h).
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The reference kernels: plain loops and Eigen on GGUF bytes and float activations. They define
 // what is correct; speed is no aim.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The steps between matrix products, as formulas. Sums in double where they run over many values.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // KL(student || teacher) = sum_v p_S (log p_S - log p_T): the student is punished for what the
 // teacher would not say, and may leave out what it cannot cover. Gu, Dong, Wei, Huang 2023,
 // arXiv:2306.08543.

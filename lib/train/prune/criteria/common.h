@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the criteria share: the consumer weights of an axis, and sums per head group.
 #pragma once
 #include <vector>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Magnitude: the squared norm of the consumer's column. Needs no activations; the baseline that
 // others must beat.
 #include "prune/criteria/common.h"

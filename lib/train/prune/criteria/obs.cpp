@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // OBS: the increase of the block's squared output error when channels j go and the others are
 // refitted by least squares,
 //   tr(W_j P_jj^-1 W_j^T)   with P = G^-1, G = sum x x^T
