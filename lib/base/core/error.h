@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one exception of the libraries. It says what failed, where (path, key, line, tensor), what
-// was expected against what was found, and what to do. Libraries throw it for whatever a user, a
-// file or the machine can cause; tools map its kind to an exit code.
+// The only exception that the libraries throw. Its message says what failed and where (path, key,
+// line, tensor). It also gives the expected and the found value, and what to do.
+//
+// Libraries throw it for everything that a user, a file or the machine can cause. The tools map its
+// kind to an exit code.
 #pragma once
 #include <sstream>
 #include <stdexcept>
@@ -9,13 +11,8 @@
 
 namespace espalier::core {
 
-enum class ErrorKind {
-  internal = 1,
-  usage = 2,
-  input = 3,
-  unsupported = 4,
-  check_failed = 5
-};  // value = exit code
+// The value of a kind is the exit code of the tools.
+enum class ErrorKind { internal = 1, usage = 2, input = 3, unsupported = 4, check_failed = 5 };
 
 class Error : public std::runtime_error {
  public:
@@ -27,7 +24,8 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
-// fail(ErrorKind::input, path, ": tensor ", name, " has ", n, " bytes, expected ", m)
+// Throws an Error whose message is all parts in sequence, for example:
+//   fail(ErrorKind::input, path, ": tensor ", name, " has ", n, " bytes, expected ", m)
 template <typename... Parts>
 [[noreturn]] void fail(ErrorKind kind, const Parts&... parts) {
   std::ostringstream text;
@@ -37,14 +35,14 @@ template <typename... Parts>
 
 }  // namespace espalier::core
 
-// User-causable condition: throws Error of that kind with the message parts (evaluated only on
-// failure).
+// Checks a condition that a user can violate. Throws an Error of the given kind with the message
+// parts, which are evaluated only on failure.
 #define ESP_CHECK(condition, kind, ...)                                                       \
   do {                                                                                        \
     if (!(condition)) ::espalier::core::fail(::espalier::core::ErrorKind::kind, __VA_ARGS__); \
   } while (false)
 
-// Our own bug: debug builds only.
+// Checks a condition that only a bug of ours can violate. Debug builds only.
 #ifdef NDEBUG
 #define ESP_ASSERT(condition) static_cast<void>(0)
 #else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// POSIX implementation of file.h. AtomicFile buffers 1 MiB; directories are synced after a rename
-// so that a crash cannot lose it.
+// The POSIX implementation of file.h. AtomicFile buffers 1 MiB. It syncs the directory after a
+// rename, so that a crash cannot lose the new file.
 #include "core/file.h"
 
 #include <fcntl.h>

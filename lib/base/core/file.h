@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files: a read-only mapping (device runtime), bounded reads at an offset (file tower), and atomic
-// replacement on writing. Every failure is an Error naming the path and the operating system's
+// Files: read-only mappings (device runtime), bounded reads at an offset (file tower), and atomic
+// replacement on writing. Every failure is an Error that names the path and the operating system's
 // reason.
 #pragma once
 #include <cstddef>
@@ -12,8 +12,8 @@
 
 namespace espalier::core {
 
-// Whole file mapped read-only. Movable; the mapping lives as long as the object. Thread-safe for
-// reading.
+// A whole file, mapped read-only. Movable. The mapping lives as long as the object. Several threads
+// may read it at once.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -32,11 +32,12 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-// Gives pages that lie wholly inside a part of a read-only mapping back to the system; they are
-// read from the file again if touched.
+// Returns the pages that lie wholly inside `mapped`, a part of a read-only mapping, to the system.
+// The next access reads them from the file again.
 void drop_pages(std::span<const std::byte> mapped);
 
-// pread at an offset; never maps, so a limit on address space holds. Thread-safe.
+// Reads at an offset with pread. It never maps the file, so a limit on address space is kept.
+// Thread-safe.
 class FileReader {
  public:
   explicit FileReader(const std::string& path);
@@ -48,7 +49,7 @@ class FileReader {
 
   const std::string& path() const { return path_; }
   std::uint64_t size() const { return size_; }
-  // Fills `out` from byte `offset`; Error(input) when the file ends before.
+  // Fills `out` from byte `offset` on. Error(input) when the file ends first.
   void read(std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
@@ -57,8 +58,8 @@ class FileReader {
   std::uint64_t size_ = 0;
 };
 
-// Writes to "<path>.tmp-<pid>" in the same directory; commit() syncs and renames it over `path`.
-// Without commit() the previous file stays untouched and the temporary is removed.
+// Writes to "<path>.tmp-<pid>" in the same directory. commit() syncs that file and renames it to
+// `path`. Without commit() the previous file stays untouched and the temporary file is removed.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -70,7 +71,7 @@ class AtomicFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   std::uint64_t written() const { return written_; }
-  // Overwrites bytes already written (headers whose content is known last).
+  // Overwrites bytes already written, for headers whose content is known last.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   void commit();
 
@@ -84,18 +85,19 @@ class AtomicFile {
 
 std::string read_text_file(const std::string& path,
                            std::uint64_t max_bytes = std::uint64_t{1} << 32);
-void write_text_file(const std::string& path, std::string_view text);  // atomic
-// What tells, without reading it, whether a file is the one it was.
+// Replaces the file atomically.
+void write_text_file(const std::string& path, std::string_view text);
+// Size and modification time: they tell whether a file changed, without reading it.
 struct FileStamp {
   std::uint64_t bytes = 0;
   std::int64_t modified_ns = 0;  // since 1970
   bool operator==(const FileStamp&) const = default;
 };
 FileStamp file_stamp(const std::string& path);
-bool same_file(const std::string& a,
-               const std::string& b);  // by device and inode; false when either is absent
+// True when both paths name the same file, by device and inode. False when either is absent.
+bool same_file(const std::string& a, const std::string& b);
 std::uint64_t free_disk_bytes(const std::string& directory);
-// Error(input) naming path and need when the file system that holds `directory` has less than
+// Error(input) naming the path and the need when the file system of `directory` has less than
 // `bytes` free.
 void require_free_disk(const std::string& directory, std::uint64_t bytes);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IEEE binary16 and bfloat16 <-> float, in plain integer arithmetic: round to nearest even, NaN
-// kept quiet, subnormals exact.
+// Conversion between float and IEEE binary16 or bfloat16, in plain integer arithmetic. Rounds to
+// nearest even, keeps NaN quiet, and is exact for subnormals.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -27,8 +27,8 @@ inline std::uint16_t float_to_half(float f) {
     return static_cast<std::uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));  // NaN
   if (magnitude >= 0x477FF000u)
     return static_cast<std::uint16_t>(sign | 0x7C00u);  // rounds to infinity (>= 65520)
-  if (magnitude <
-      0x38800000u) {  // below 2^-14: subnormal half, add 0.5 so that the FPU rounds at 2^-24
+  // Below 2^-14 the result is subnormal. Adding 0.5 makes the FPU round at 2^-24.
+  if (magnitude < 0x38800000u) {
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counter-based random numbers: value i of stream s under a seed is a pure function of (seed, s,
-// i), so results do not depend on the order or the number of threads. SplitMix64's finalizer
-// (Steele, Lea, Flood 2014) over a Weyl sequence.
+// Counter-based random numbers. Value i of stream s under a seed is a pure function of (seed, s,
+// i). So results depend neither on the order of calls nor on the number of threads.
+//
+// Method: SplitMix64's finalizer (Steele, Lea, Flood 2014) over a Weyl sequence.
 #pragma once
 #include <cmath>
 #include <cstdint>

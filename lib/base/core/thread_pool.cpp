@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fork-join pool over a generation counter: workers spin on it for about 50 microseconds, then wait
-// on it (futex). Each worker has a slot holding the last generation whose share was claimed. A
-// worker claims its own; the caller, done with its share, claims those that nobody has begun. So a
-// worker that the system does not run (more programs than processors) delays nobody: waiting for it
-// would cost a time slice of milliseconds at every join.
+// A fork-join pool over a generation counter. Workers spin on the counter for about 50
+// microseconds, then wait on it (futex). Each worker has a slot that holds the last generation
+// whose share was claimed.
+//
+// A worker claims its own share. The caller finishes its share, then claims those that no worker
+// has begun. So a worker that the system does not schedule (more programs than processors) delays
+// nobody. Waiting for such a worker would cost a time slice of milliseconds at every join.
 #include "core/thread_pool.h"
 
 #include <pthread.h>
@@ -67,8 +69,8 @@ struct ThreadPool::State {
   alignas(64) std::atomic<std::uint32_t> pending{0};
   Raw job = nullptr;
   void* context = nullptr;
-  std::atomic<bool> stop{
-      false};  // a worker that wakes late for an earlier generation reads it while it is set
+  // A worker that wakes late for an earlier generation may read this flag while it is set.
+  std::atomic<bool> stop{false};
   int n = 1;
   std::vector<Slot> slots;
   std::vector<std::thread> threads;
@@ -103,8 +105,8 @@ ThreadPool::ThreadPool(int n_threads, bool pin) : state_(std::make_unique<State>
             }
             seen = s.generation.load(std::memory_order_acquire);
             if (s.stop.load(std::memory_order_relaxed)) return;
-            if (!s.claim(i, seen))
-              continue;  // the caller was faster; s.job may be another's by now
+            // The caller claimed this share first. s.job may belong to another run by now.
+            if (!s.claim(i, seen)) continue;
             s.job(s.context, i, s.n);
             if (s.pending.fetch_sub(1, std::memory_order_acq_rel) == 1) s.pending.notify_one();
           }

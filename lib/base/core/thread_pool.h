@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A persistent pool: run(f) calls f(worker_index, n_workers) once on each worker, the caller being
-// worker 0, and returns when all are done. Workers spin for a short while, then sleep. run() does
-// not allocate and may not be nested; one caller at a time. Between barriers of one run use
-// Barrier-free designs: split rows in advance. An exception in f ends the process (f is noexcept).
+// A persistent thread pool. run(f) calls f(worker_index, n_workers) once on each worker and returns
+// when all calls are done. The caller is worker 0. Idle workers spin for a short while, then sleep.
+//
+// run() does not allocate, may not be nested, and serves one caller at a time. There is no barrier
+// inside a run: split the rows in advance. An exception in f ends the process, because f is
+// noexcept.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -12,8 +14,8 @@ namespace espalier::core {
 
 class ThreadPool {
  public:
-  // n_threads 0: the number of processors this thread may run on. `pin`: worker i stays on the i-th
-  // of them, this thread on the first as long as the pool lives.
+  // n_threads 0: the number of processors that this thread may run on. `pin`: worker i stays on the
+  // i-th of them. This thread stays on the first while the pool lives.
   explicit ThreadPool(int n_threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -28,7 +30,8 @@ class ThreadPool {
         },
         &f);
   }
-  // Calls f(begin, end) on contiguous shares of [0, n), shares being multiples of `granule`.
+  // Calls f(begin, end) on contiguous shares of [0, n). Each share is a multiple of `granule`,
+  // except that the last share ends at n.
   template <typename F>
   void split(std::int64_t n, std::int64_t granule, F&& f) {
     run([&](int worker, int workers) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// GGUF reading: a cursor over the file that reads ahead in 1 MiB windows, then metadata, then the
-// tensor table. Nothing is allocated for a count before the file is known to be able to hold it;
-// the header as a whole is limited to 128 MiB.
+// Reads GGUF: a cursor that reads ahead in windows of 1 MiB, then the metadata, then the tensor
+// table. Nothing is allocated for a count before the file is known to be large enough for it. The
+// whole header is limited to 128 MiB.
 #include "format/gguf.h"
 
 #include <algorithm>
@@ -24,7 +24,8 @@ constexpr std::uint64_t kMaxKeyBytes = 65535;
 constexpr std::uint64_t kMaxTensorNameBytes = 64;
 constexpr std::uint32_t kMaxAlignment = 65536;
 constexpr std::uint32_t kMaxDims = 4;
-constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;  // of an entry in the tensor table
+// The smallest entry of the tensor table.
+constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 constexpr std::uint64_t kMinMetadataBytes = 8 + 1 + 4 + 1;
 
 static_assert(std::endian::native == std::endian::little,
@@ -88,7 +89,7 @@ class Cursor {
   std::size_t used_ = 0;
 };
 
-// Names appear in messages and become map keys: no control bytes, not empty.
+// Names appear in messages and become map keys, so they may not be empty or contain control bytes.
 void check_name(const std::string& path, const std::string& name, const char* what,
                 std::uint64_t offset) {
   ESP_CHECK(!name.empty(), input, path, ": empty ", what, " before offset ", offset);
@@ -270,7 +271,7 @@ GgufTensor read_tensor(Cursor& in, const std::string& path, std::uint64_t index)
   return tensor;
 }
 
-// Magic and version; returns nothing, refuses everything but little-endian GGUF 2 and 3.
+// Checks magic and version. Refuses everything but little-endian GGUF 2 and 3.
 void read_signature(Cursor& in, const std::string& path) {
   std::array<char, 4> magic{};
   for (char& c : magic) c = static_cast<char>(in.number<std::uint8_t>("the magic"));
@@ -288,7 +289,7 @@ void read_signature(Cursor& in, const std::string& path) {
             ", supported are 2 and 3");
 }
 
-// Absolute offsets; inside the file, aligned, without overlap.
+// Makes offsets absolute. Checks that tensors lie inside the file, are aligned and do not overlap.
 void place_tensors(const core::FileReader& file, std::vector<GgufTensor>& tensors,
                    std::uint64_t data_offset, std::uint32_t alignment) {
   for (GgufTensor& tensor : tensors) {

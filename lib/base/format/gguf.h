@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // GGUF version 3 (and 2), little-endian.
 //
-//   "GGUF" u32 version  u64 n_tensors  u64 n_metadata
+//   "GGUF"  u32 version  u64 n_tensors  u64 n_metadata
 //   metadata: n x { string key, u32 type, value }          string = u64 length + bytes (UTF-8)
 //             array value = u32 element type, u64 count, elements
-//   tensors:  n x { string name, u32 n_dims, u64 ne[n_dims] (ne[0] = row length), u32 ggml type, u64 offset }
-//   padding to general.alignment (default 32), then the data; offset is relative to the data's start and aligned
+//   tensors:  n x { string name, u32 n_dims, u64 ne[n_dims], u32 ggml type, u64 offset }
+//             ne[0] = row length; offset is relative to the data's start and aligned
+//   padding to general.alignment (default 32), then the data
 //
-// Reading treats the file as hostile: every count, offset and size is checked against the file
-// before anything is allocated, and every refusal names the file and the place.
+// Reading treats the file as hostile. Every count, offset and size is checked against the file
+// before anything is allocated. Every refusal names the file and the place.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -26,8 +27,8 @@
 
 namespace espalier::format {
 
-// Metadata values. Integers keep their width and sign in `type`, so that a file read and written
-// again has the same bytes.
+// A metadata value. `type` keeps the width and sign of integers, so that reading and writing a file
+// reproduces its bytes.
 enum class GgufType : std::uint32_t {
   u8,
   i8,
@@ -63,14 +64,14 @@ struct GgufValue {
   static GgufValue bools(const std::vector<bool>& v);
 };
 struct GgufArray {
-  GgufType type = GgufType::u32;     // of the elements; arrays of arrays are refused
-  std::vector<std::string> strings;  // when type == string
-  std::vector<double> numbers;       // every other type (u64/i64 beyond 2^53 are refused)
+  GgufType type = GgufType::u32;     // type of the elements; arrays of arrays are refused
+  std::vector<std::string> strings;  // used when type == string
+  std::vector<double> numbers;       // used for every other type (u64/i64 beyond 2^53 are refused)
 };
 
 struct GgufTensor {
   std::string name;
-  std::vector<std::int64_t> ne;  // ne[0] = row length (cols), ne[1] = rows; 1 to 4 dims
+  std::vector<std::int64_t> ne;  // ne[0] = row length (cols), ne[1] = rows; 1 to 4 dimensions
   FormatId format = FormatId::f32;
   std::uint64_t offset = 0;  // absolute, in the file
   std::uint64_t bytes = 0;
@@ -82,18 +83,18 @@ struct GgufTensor {
   }
 };
 
-// Header of a file, with the metadata and where each tensor's bytes are. Tensor data is read by the
-// caller: FileReader or MappedFile.
+// The header of a file: its metadata, and where the bytes of each tensor are. The caller reads
+// tensor data through FileReader or MappedFile.
 class GgufHeader {
  public:
   static GgufHeader read(const core::FileReader& file);
 
   const std::string& path() const { return path_; }
-  const std::vector<std::pair<std::string, GgufValue>>& metadata() const {
-    return metadata_;
-  }                                                   // in file order
+  // In file order.
+  const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }
   const GgufValue* find(std::string_view key) const;  // nullptr when absent
-  // Typed access; the required form throws Error(input) naming path, key and the type found.
+  // Typed access. The required form throws Error(input) naming the path, the key and the type
+  // found.
   std::int64_t integer(std::string_view key) const;
   std::optional<std::int64_t> optional_integer(std::string_view key) const;
   double real(std::string_view key) const;
@@ -118,16 +119,16 @@ class GgufHeader {
   std::uint32_t alignment_ = 32;
 };
 
-// Writes version 3. Order: set() and add_tensor() in any order, then begin(), then every tensor's
-// bytes in the order added (in as many pieces as wanted), then finish(), which renames the
-// temporary into place.
+// Writes version 3. Call set() and add_tensor() in any order, then begin(). Then write the bytes of
+// every tensor in the order added, in any number of pieces. finish() renames the temporary file
+// into place.
 class GgufWriter {
  public:
   explicit GgufWriter(std::string path, std::uint32_t alignment = 32);
   ~GgufWriter();
   void set(std::string key, GgufValue value);  // replaces an earlier value of the key
   void add_tensor(std::string name, std::vector<std::int64_t> ne, FormatId format);
-  std::uint64_t planned_bytes() const;  // of the whole file
+  std::uint64_t planned_bytes() const;  // size of the whole file
   void begin();
   void write(std::span<const std::byte> bytes);
   void finish();  // Error(internal) unless every tensor is complete

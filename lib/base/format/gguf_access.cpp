@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Typed access to GGUF metadata: absence and wrong types are told with path and key; and values
-// made from C++ types.
+// Typed access to GGUF metadata, and GGUF values from C++ types. Errors for absent keys and wrong
+// types name path and key.
 #include <limits>
 
 #include "core/error.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of GGUF value types, for messages. Private to lib/base/format.
+// Names of GGUF value types, used in messages. Private to lib/base/format.
 #pragma once
 #include <array>
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// GGUF writing: the header is serialised in begin(), when all tensors are known; then bytes stream
-// through an AtomicFile, each tensor padded to the alignment (the last one too: readers of the
-// field take the padded sum).
+// Writes GGUF. begin() serialises the header, when all tensors are known. Then the bytes stream
+// through an AtomicFile. Each tensor is padded to the alignment, the last one too, because stock
+// readers expect the padded total.
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -15,8 +15,8 @@ namespace {
 
 using core::ErrorKind;
 
-constexpr std::size_t kMaxNameBytes =
-    63;  // readers of the field hold names in 64 bytes with a terminator
+// Stock readers hold a name in 64 bytes with its terminator.
+constexpr std::size_t kMaxNameBytes = 63;
 
 std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) {
   return (bytes + alignment - 1) & ~(alignment - 1);
@@ -101,8 +101,8 @@ class Serializer {
   }
   template <typename T>
   void integer_element(const std::string& key, double v) {
-    // The limits of a 64-bit type are beyond what a double holds exactly, but GgufArray promises
-    // |v| <= 2^53.
+    // A double does not hold the limits of a 64-bit type exactly, but GgufArray guarantees |v| <=
+    // 2^53.
     const bool fits = v >= -0x1p53 && v <= 0x1p53 &&
                       static_cast<double>(static_cast<T>(static_cast<std::int64_t>(v))) == v;
     ESP_CHECK(fits, internal, path_, ": metadata key ", key, ": element ", v,
@@ -172,8 +172,8 @@ struct GgufWriter::State {
   std::vector<std::pair<std::string, GgufValue>> metadata;
   std::vector<GgufTensor> tensors;  // offsets relative to the data
   std::unique_ptr<core::AtomicFile> file;
-  std::size_t current = 0;    // tensor being written
-  std::uint64_t written = 0;  // of it
+  std::size_t current = 0;    // index of the tensor being written
+  std::uint64_t written = 0;  // bytes of that tensor written so far
   bool finished = false;
 
   std::uint64_t data_bytes() const {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Depth check and error messages for JSON from untrusted files.
+
 #include "format/json_input.h"
 
 #include <algorithm>
@@ -8,7 +10,8 @@
 namespace espalier::format {
 namespace {
 
-constexpr std::size_t kMaxReasonBytes = 200;  // the parser quotes the whole token it stumbled over
+// The parser quotes the whole token that it rejected, so the quotation is shortened.
+constexpr std::size_t kMaxReasonBytes = 200;
 
 std::int64_t line_of(std::string_view text, std::size_t byte) {
   return 1 + std::count(text.begin(),

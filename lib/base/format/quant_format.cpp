@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lookups over formats.inc, and sizes of matrices.
+// Lookups over formats.inc, and the sizes of matrices.
 #include "format/quant_format.h"
 
 #include <algorithm>
@@ -19,8 +19,8 @@ constexpr std::size_t kFormats = 0
 #undef ESP_FORMAT
     ;
 
-// Copies made on first use, because formats of other files may not be initialised before this
-// file's own statics.
+// The copies are made on first use. Statics of other files may not be initialised before those of
+// this file.
 const std::array<QuantFormat, kFormats>& table() {
   static const std::array<QuantFormat, kFormats> formats = {
 #define ESP_FORMAT(name, gguf_type) k_##name,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The element formats of tensors: how many values a block holds, its bytes, its reference codec,
-// its GGUF number and its names. One file per format in blocks/, one line in formats.inc. Layouts
-// are those of GGUF (little-endian).
+// The element formats of tensors. For each format: values and bytes per block, the reference codec,
+// the GGUF number and the name. A format is one file in blocks/ and one line in formats.inc.
+// Layouts are those of GGUF (little-endian).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +23,8 @@ struct QuantFormat {
   std::uint32_t gguf_type;  // ggml type number in GGUF files
   std::int64_t block;       // values per block
   std::int64_t block_bytes;
-  // n is a multiple of `block`. decode is exact; encode is the reference rounding: nearest when
-  // importance is null, otherwise minimising sum importance[i] * (x[i] - q[i])^2 within the block
+  // n is a multiple of `block`. decode is exact. encode is the reference rounding: to nearest when
+  // importance is null. Otherwise it minimises sum importance[i] * (x[i] - q[i])^2 within a block,
   // where the format leaves a choice. importance has n values >= 0.
   void (*decode)(const std::byte* source, float* out, std::int64_t n);
   void (*encode)(const float* source, const float* importance, std::byte* out, std::int64_t n);
@@ -40,8 +40,8 @@ std::span<const QuantFormat> all_formats();
 std::optional<FormatId> format_by_name(std::string_view name);  // case-insensitive
 std::optional<FormatId> format_by_gguf_type(std::uint32_t type);
 
-// Bytes of `rows` rows of `cols` values; Error(unsupported) naming the nearest legal row length
-// when cols is not whole blocks.
+// Bytes of `rows` rows of `cols` values. Error(unsupported) naming the nearest legal row length
+// when `cols` is not a multiple of the block.
 std::int64_t matrix_bytes(FormatId id, std::int64_t rows, std::int64_t cols);
 
 }  // namespace espalier::format

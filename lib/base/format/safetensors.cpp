@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading safetensors: one file, or the shards of an index. What a shard holds and what the index
-// says must be the same set.
+// Reads safetensors: one file, or the shards of an index. The tensors of the shards and of the
+// index must be the same set.
 #include "format/safetensors.h"
 
 #include <algorithm>

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// safetensors: u64 header length (little-endian), JSON header {"name": {"dtype", "shape",
-// "data_offsets": [begin, end]}, ...,
-// "__metadata__": {string: string}}, then the data. Offsets are relative to the data's start and
-// must tile it without gaps. A directory is one model.safetensors, or shards named by
-// model.safetensors.index.json. Reading treats files as hostile.
+// safetensors files.
+//
+//   u64 header length (little-endian)
+//   JSON header {"name": {"dtype", "shape", "data_offsets": [begin, end]}, ...,
+//                "__metadata__": {string: string}}
+//   data: offsets are relative to its start and must tile it without gaps
+//
+// A directory holds one model.safetensors, or shards that model.safetensors.index.json names.
+// Reading treats files as hostile.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,30 +25,30 @@ namespace espalier::format {
 
 struct SafeTensor {
   std::string name;
-  FormatId dtype =
-      FormatId::f32;  // F32, F16, BF16; other dtypes are refused with the tensor's name
+  // F32, F16 or BF16. Other dtypes are refused with the tensor's name.
+  FormatId dtype = FormatId::f32;
   std::vector<std::int64_t> shape;  // row-major; empty = scalar
   std::uint64_t offset = 0;         // absolute, in the shard
   std::uint64_t bytes = 0;
   int shard = 0;  // index into SafetensorsSet::shards()
 };
 
-// One file or a sharded directory, opened by reading headers alone.
+// One file or a sharded directory. Opening it reads only the headers.
 class SafetensorsSet {
  public:
   static SafetensorsSet open_file(const std::string& path);
-  static SafetensorsSet open_directory(
-      const std::string& directory);  // model.safetensors or the index
+  // Opens model.safetensors, or the shards of the index.
+  static SafetensorsSet open_directory(const std::string& directory);
   const std::vector<SafeTensor>& tensors() const { return tensors_; }  // sorted by name
   const SafeTensor* find(std::string_view name) const;
   const core::FileReader& shard(int index) const {
     return *shards_[static_cast<std::size_t>(index)];
   }
   int n_shards() const { return static_cast<int>(shards_.size()); }
-  // Of all shards; where they differ, the first shard's value.
+  // Metadata of all shards. Where shards disagree, the first shard's value.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  void read(const SafeTensor& tensor, std::uint64_t byte_begin,
-            std::span<std::byte> out) const;  // part of one tensor's bytes
+  // Reads part of the bytes of one tensor.
+  void read(const SafeTensor& tensor, std::uint64_t byte_begin, std::span<std::byte> out) const;
 
  private:
   void add_shard(const std::string& path);
@@ -55,14 +59,14 @@ class SafetensorsSet {
   std::map<std::string, std::string> metadata_;
 };
 
-// Streaming writer. Shapes are declared first, then bytes follow in that order. With
-// max_shard_bytes > 0 it writes model-0000i-of-0000n.safetensors + model.safetensors.index.json
-// when the total is larger, else model.safetensors.
+// A streaming writer. Shapes are declared first, then the bytes follow in that order. With
+// max_shard_bytes > 0 and a larger total, it writes model-0000i-of-0000n.safetensors and
+// model.safetensors.index.json. Otherwise it writes model.safetensors.
 class SafetensorsWriter {
  public:
-  // One file at `path`.
+  // Writes one file at `path`.
   explicit SafetensorsWriter(std::string path);
-  // model*.safetensors in `directory`.
+  // Writes model*.safetensors in `directory`.
   SafetensorsWriter(std::string directory, std::uint64_t max_shard_bytes);
   ~SafetensorsWriter();
   void set_metadata(std::string key, std::string value);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Event-driven parsing (nothing is built for parts that are refused, and depth is bounded by the
-// state), then the checks that need all tensors: sizes, and tiling of the data without gaps or
-// overlap.
+// Event-driven parsing of safetensors headers. Nothing is built for parts that are refused, and the
+// state bounds the depth. Then come the checks that need all tensors: sizes, and tiling of the data
+// without gaps or overlap.
 #include "format/safetensors_header.h"
 
 #include <algorithm>
@@ -20,7 +20,8 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kMaxDims = 8;
 
-// Common part of both parsers: every event that a derived class does not take is refused by name.
+// The common part of both parsers. Every event that a derived class does not handle is refused by
+// name.
 class StrictSax : public nlohmann::json_sax<Json> {
  public:
   explicit StrictSax(const std::string& path) : path_(path) {}
@@ -145,7 +146,7 @@ class IndexSax final : public StrictSax {
   std::map<std::string, std::string> files;
   bool found = false;
 
-  // "metadata" (total_size and whatever writers add) is skipped, at most two levels deep.
+  // "metadata" (total_size and anything else that writers add) is skipped, at most two levels deep.
   bool null() override { return skipping() || StrictSax::null(); }
   bool boolean(bool v) override { return skipping() || StrictSax::boolean(v); }
   bool number_integer(number_integer_t v) override {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing safetensors. All files are temporaries until finish(). Replacing a set cannot be one
-// atomic step, so finish() first takes away what makes the old set look complete (index, or single
-// file), then renames the new files into place, the index last: a process killed in between leaves
-// a directory that is refused, never a mix of two models.
+// Writes safetensors. All files are temporary until finish(). A set of files cannot be replaced in
+// one atomic step.
+//
+// So finish() first removes what makes the old set look complete: the index, or the single file.
+// Then it renames the new files into place, the index last. A process killed in between leaves a
+// directory that is refused, never a mix of two models.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -37,7 +39,8 @@ bool is_shard_name(const std::string& name) {
 std::string dump(const std::string& path, const Json& json, int indent) {
   try {
     return json.dump(indent);
-  } catch (const Json::exception& e) {  // names or metadata that are not UTF-8
+    // Names or metadata that are not UTF-8.
+  } catch (const Json::exception& e) {
     core::fail(ErrorKind::internal, path, ": cannot write the JSON header: ", e.what());
   }
 }
@@ -49,11 +52,12 @@ struct SafetensorsWriter::State {
   bool directory = false;
   std::uint64_t max_shard_bytes = 0;
   std::map<std::string, std::string> metadata;
-  std::vector<SafeTensor> tensors;  // shard, and offset within the shard's data, are set by plan()
-  std::vector<std::string> paths;   // of the shards
+  // plan() sets the shard, and the offset within the shard's data.
+  std::vector<SafeTensor> tensors;
+  std::vector<std::string> paths;  // paths of the shards
   std::vector<std::unique_ptr<core::AtomicFile>> files;
-  std::size_t current = 0;    // tensor being written
-  std::uint64_t written = 0;  // of it
+  std::size_t current = 0;    // index of the tensor being written
+  std::uint64_t written = 0;  // bytes of that tensor written so far
   bool begun = false;
 
   void plan() {
@@ -76,7 +80,7 @@ struct SafetensorsWriter::State {
       paths.push_back(!directory ? path
                                  : path + "/" + (count == 1 ? kSingle : shard_name(i, count)));
   }
-  // Length, JSON, spaces up to a multiple of 8, so that the data is aligned.
+  // Length, JSON, and spaces up to a multiple of 8, so that the data is aligned.
   std::string header(int shard) const {
     Json json = Json::object();
     if (!metadata.empty()) json["__metadata__"] = metadata;
@@ -215,8 +219,8 @@ void SafetensorsWriter::finish() {
   ESP_CHECK(s.current == s.tensors.size(), internal, s.path, ": tensor ", s.tensors[s.current].name,
             " is incomplete: ", s.written, " of ", s.tensors[s.current].bytes, " bytes");
   const bool sharded = s.files.size() > 1;
-  for (const auto& file : s.files)
-    file->write_at(0, {});  // flushes: a full disk must show before anything old is removed
+  // Flushes the file. A full disk must show before anything old is removed.
+  for (const auto& file : s.files) file->write_at(0, {});
   if (sharded) {
     s.remove(s.path + "/" + kIndex);
     s.remove(s.path + "/" + kSingle);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 (FIPS 180-4) by OpenSSL, of bytes and of files, as 64 lowercase hexadecimal digits.
+// SHA-256 (FIPS 180-4) of bytes and files, computed by OpenSSL. A digest is 64 lowercase
+// hexadecimal digits.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -17,7 +18,8 @@ class Sha256 {
   Sha256& operator=(Sha256&&) noexcept;
   void update(std::span<const std::byte> bytes);
   void update(std::string_view text);
-  std::string hex();  // ends the computation
+  // Returns the digest. The object takes no more bytes after it.
+  std::string hex();
 
  private:
   struct State;
