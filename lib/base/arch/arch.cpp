@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is derived from the tables.
+// What is derived from the tables: presence and shapes of tensors, counts, traits, and rotary
+// frequencies.
 #include "arch/arch.h"
 
 #include <algorithm>

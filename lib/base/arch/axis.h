@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The named dimensions that a checkpoint can be cut along, and tensor extents as products of them.
+// The named dimensions along which a checkpoint can be cut, and tensor extents as products of them.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -19,8 +19,8 @@ enum class Axis : std::uint8_t {
 };
 std::string_view axis_name(Axis axis);
 
-// kv_groups, q_per_kv and ffn have a size (and a selection) of their own in every layer; the others
-// one for the model.
+// kv_groups, q_per_kv and ffn have their own size and selection in every layer. The other axes have
+// one for the whole model.
 constexpr bool per_layer(Axis axis) {
   return axis == Axis::kv_groups || axis == Axis::q_per_kv || axis == Axis::ffn;
 }
@@ -29,8 +29,8 @@ constexpr bool per_layer(Axis axis) {
 struct Run {
   Axis a = Axis::none, b = Axis::none, c = Axis::none;
 };
-// One tensor dimension: the concatenation of up to three runs (fused QKV has three). Empty: the
-// dimension is absent.
+// One tensor dimension: the concatenation of up to three runs (fused QKV has three). An empty
+// extent is an absent dimension.
 using Extent = std::array<Run, 3>;
 
 constexpr bool touches(const Extent& extent, Axis axis) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes of all axes of one model, per layer where they can differ, and the numbers its config
-// carries besides sizes.
+// Sizes of all axes of one model, per layer where they can differ, and the other numbers that its
+// config carries.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,24 +12,24 @@ namespace espalier::arch {
 
 struct LayerDims {
   std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // 0: the block is absent
-  bool local = false;  // attention sees ModelDims::window positions only
-  bool rope = true;    // false: attention without positions
+  bool local = false;  // attention sees only ModelDims::window positions
+  bool rope = true;    // false: attention without rotary positions
   bool same_sizes(const LayerDims& o) const {
     return kv_groups == o.kv_groups && q_per_kv == o.q_per_kv && ffn == o.ffn;
   }
   bool operator==(const LayerDims&) const = default;
 };
 
-// Llama-3.1 style frequency scaling; factor 1 = none.
+// Frequency scaling in the style of Llama 3.1. Factor 1 means no scaling.
 struct RopeScaling {
   double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
   std::int64_t original_positions = 8192;
   bool operator==(const RopeScaling&) const = default;
 };
 
-// LongRoPE (Ding et al. 2024, arXiv 2402.13753): every frequency has a divisor for texts of at most
-// original_positions and one for longer ones; cosines and sines are multiplied by attention_factor.
-// Without divisors: none.
+// LongRoPE (Ding et al. 2024, arXiv 2402.13753). Every frequency has one divisor for texts of at
+// most original_positions and another for longer texts. attention_factor multiplies cosines and
+// sines. Without divisors LongRoPE is not used.
 struct LongRope {
   std::vector<float> short_factors, long_factors;  // rotary_dim / 2 each
   std::int64_t original_positions = 0;
@@ -46,26 +46,30 @@ struct ModelDims {
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
-  double rope_linear = 1;  // positions are divided by it (Chen et al. 2023, arXiv 2306.15595), but
-                           // in local layers with a base of their own; 1: none
+  // Positions are divided by it (Chen et al. 2023, arXiv 2306.15595), except in local layers with
+  // their own rotary base. 1: no scaling.
+  double rope_linear = 1;
   LongRope long_rope;
-  std::int64_t rotary_dim = 0;  // the first values of a head, which positions turn; 0: all
-  bool attention_bias = false, output_bias = false,
-       mlp_bias = false;  // q, k, v; attn_output; gate, up, down
-  std::int64_t window =
-      0;  // positions that a local layer sees, its own included; 0: there are no local layers
-  double local_rope_theta = 0;                      // of local layers; 0: rope_theta
-  double attention_scale = 0;                       // of q . k; 0: 1 / sqrt(head_dim)
-  double attention_softcap = 0, logit_softcap = 0;  // c tanh(x / c); 0: none
+  // Number of leading values of a head that are rotated by position. 0: all.
+  std::int64_t rotary_dim = 0;
+  // Biases of q, k, v; of attn_output; of gate, up, down.
+  bool attention_bias = false, output_bias = false, mlp_bias = false;
+  // Positions that a local layer sees, its own included. 0: there are no local layers.
+  std::int64_t window = 0;
+  double local_rope_theta = 0;                      // rotary base of local layers; 0: rope_theta
+  double attention_scale = 0;                       // factor on q . k; 0: 1 / sqrt(head_dim)
+  double attention_softcap = 0, logit_softcap = 0;  // c in c tanh(x / c); 0: none
 
   std::int64_t rotated() const { return rotary_dim > 0 ? rotary_dim : head_dim; }
   std::int64_t n_layers() const { return static_cast<std::int64_t>(layers.size()); }
-  bool uniform() const {  // all layers of one size
+  // All layers have the same sizes.
+  bool uniform() const {
     for (const LayerDims& l : layers)
       if (!l.same_sizes(layers.front())) return false;
     return true;
   }
-  bool absent_blocks() const {  // some layer is without attention or FFN
+  // Some layer has no attention or no FFN.
+  bool absent_blocks() const {
     for (const LayerDims& l : layers)
       if (l.kv_groups * l.q_per_kv == 0 || l.ffn == 0) return true;
     return false;
@@ -94,7 +98,7 @@ constexpr std::int64_t size_of(Axis axis, const ModelDims& d, const LayerDims* l
   }
   return 0;
 }
-// Number of positions in the extent; an absent extent counts once.
+// Number of positions in the extent. An absent extent counts as one.
 constexpr std::int64_t length(const Extent& extent, const ModelDims& d, const LayerDims* layer) {
   if (absent(extent)) return 1;
   std::int64_t n = 0;

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads and writes the sizes of a model as GGUF metadata, and refuses keys that would change the
+// arithmetic.
+
 #include "arch/gguf_dims.h"
 
 #include <algorithm>
@@ -18,17 +21,18 @@ namespace {
 using format::GgufHeader;
 using format::GgufValue;
 
-// Far beyond any model, small enough that products of four of them fit an int64.
+// Far above the size of any model, and small enough that the product of four sizes fits an int64.
 constexpr std::int64_t kMaxSize = std::int64_t{1} << 24;
 constexpr std::int64_t kMaxLayers = 4096;
 
-// Llama-3.1 scaling parameters; GGUF proper has only the resulting factors, in rope_freqs.weight.
+// Scaling parameters of Llama 3.1. Standard GGUF holds only the resulting factors, in
+// rope_freqs.weight.
 constexpr std::string_view kRopeFactor = "espalier.rope.factor";
 constexpr std::string_view kRopeLow = "espalier.rope.low_freq_factor";
 constexpr std::string_view kRopeHigh = "espalier.rope.high_freq_factor";
 constexpr std::string_view kRopePositions = "espalier.rope.original_positions";
 
-// "<arch>." + these are read below or do not touch the arithmetic.
+// Suffixes after "<arch>." that are read below or do not change the arithmetic.
 constexpr std::string_view kKnown[] = {
     "block_count",
     "context_length",
@@ -48,7 +52,7 @@ constexpr std::string_view kKnown[] = {
     "rope.scale_linear",
     "tensor_data_layout",
 };
-// The same, for families that have windows, a base of their own for local layers, soft-caps.
+// The same for families with windows, a rotary base of local layers, or soft-caps.
 constexpr std::string_view kWindowKeys[] = {"attention.sliding_window",
                                             "attention.sliding_window_pattern"};
 constexpr std::string_view kLocalBase = "rope.freq_base_swa",
@@ -81,7 +85,7 @@ bool knows(const Arch& arch, std::string_view suffix) {
          std::find(std::begin(kWindowKeys), std::end(kWindowKeys), suffix) != std::end(kWindowKeys);
 }
 
-// Keys that are harmless with one value: the feature they describe is off.
+// Keys that are harmless with one value, because it switches their feature off.
 struct Neutral {
   std::string_view key;
   double value;
@@ -105,8 +109,8 @@ double as_number(const GgufValue& v, bool& ok) {
   return 0;
 }
 
-// The decimal of fewest digits that is this float. (std::to_chars does the same with 120 kB of
-// tables, which a small program feels.)
+// The shortest decimal that gives this float. std::to_chars does the same, but its 120 kB of tables
+// are large for a small program.
 double shortest(double stored_as_f32) {
   const float value = static_cast<float>(stored_as_f32);
   char text[32];
@@ -133,7 +137,7 @@ class Reader {
     if (v) checked(suffix, *v, low, high);
     return v;
   }
-  // One number for all layers, or an array of one a layer.
+  // One number for all layers, or an array with one number per layer.
   std::vector<std::int64_t> per_layer(std::string_view suffix, std::int64_t n_layers) const {
     const GgufValue* v = header_.find(key(suffix));
     const auto* array =
@@ -156,7 +160,8 @@ class Reader {
     return out;
   }
 
-  // Everything under "<arch>." is known and, where it would change the arithmetic, neutral.
+  // Checks that every key under "<arch>." is known and, where it would change the arithmetic,
+  // neutral.
   void refuse_unknown_keys() const {
     std::string refused;
     for (const auto& [name, value] : header_.metadata()) {
@@ -174,16 +179,17 @@ class Reader {
               ": the file asks for computations we do not have, by key ", refused);
   }
 
-  // By what ggml divides positions. Without a type, a factor means this to it; a factor of 0 is
-  // none.
+  // The number by which ggml divides positions. Without a type, ggml reads a factor as linear
+  // scaling. A factor of 0 means none.
   double linear_scaling() const {
     const std::string type = header_.optional_text(key("rope.scaling.type")).value_or("linear");
-    const bool divisors = type == "longrope" && arch_.long_rope;  // in tensors
+    const bool divisors = type == "longrope" && arch_.long_rope;  // the divisors are tensors
     ESP_CHECK(type == "none" || type == "linear" || divisors, unsupported, header_.path(),
               ": key '", key("rope.scaling.type"), "' is '", type,
               "', expected none or linear (Llama-3 scaling comes as the tensor rope_freqs.weight)");
     std::string name = key("rope.scaling.factor");
-    if (header_.find(name) == nullptr) name = key("rope.scale_linear");  // of old files
+    // The key of old files.
+    if (header_.find(name) == nullptr) name = key("rope.scale_linear");
     double factor = shortest(header_.optional_real(name).value_or(1));
     if (factor == 0 || type == "none") factor = 1;
     ESP_CHECK(factor > 0 && factor < 1e6, input, header_.path(), ": key '", name, "' is ", factor,
@@ -259,7 +265,8 @@ std::int64_t read_head_dim(const GgufHeader& header, const Reader& read, const M
   return head_dim;
 }
 
-// How much of a head positions turn, and LongRoPE but for the divisors, which are tensors.
+// Reads how much of a head is rotated by position, and LongRoPE except its divisors, which are
+// tensors.
 void read_rotation(const GgufHeader& header, const Reader& read, const Arch& arch,
                    GgufModel& model) {
   ModelDims& d = model.dims;
@@ -314,7 +321,7 @@ std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
   return vocab;
 }
 
-// Windows, soft-caps, layers without positions: what a family has beyond Llama.
+// Reads what a family has beyond Llama: windows, soft-caps, layers without positions.
 void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch, ModelDims& d) {
   const auto cap = [&](std::string_view suffix, double absent) {
     return shortest(header.optional_real(read.key(suffix)).value_or(absent));
@@ -422,7 +429,8 @@ GgufModel read_gguf_model(const GgufHeader& header) {
                       .original_positions = header.integer(kRopePositions)};
   }
   d.tied = header.tensor(gguf_name(Role::output, -1)) == nullptr;
-  const auto has = [&](Role role) {  // in the first layer that has the block
+  // Looks at the first layer that has the block.
+  const auto has = [&](Role role) {
     for (std::int64_t l = 0; l < d.n_layers(); ++l)
       if (!in_absent_block(role, d.layers[static_cast<std::size_t>(l)]))
         return header.tensor(gguf_name(role, static_cast<int>(l))) != nullptr;

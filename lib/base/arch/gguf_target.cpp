@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which GGUF architecture stock readers compute a model as, and what they would misread.
+// Which GGUF architecture stock readers compute a model as, and which sizes they would misread.
 #include <cmath>
 #include <numeric>
 #include <string>
@@ -11,10 +11,10 @@
 namespace espalier::arch {
 namespace {
 
-// Numbers of layers at which stock readers of Gemma files take 1 / sqrt(hidden / heads) for the
-// attention scale (the 27B models).
+// The numbers of layers of the 27B models. At these numbers, stock readers of Gemma files use 1 /
+// sqrt(hidden / heads) as the attention scale.
 constexpr std::int64_t kGemma2Layers = 46, kGemma3Layers = 62;
-// Channels of a block that is there for the sake of readers: whole blocks of every format.
+// Channels of a block that is written only for the sake of readers: whole blocks of every format.
 constexpr std::int64_t kFiller = 256;
 
 }  // namespace
@@ -73,8 +73,8 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
                                          " or less (until there both compute the same)"
                                    : ""));
   }
-  // Stock readers of qwen2 take hidden for heads x head_dim; as llama, which has the biases too,
-  // nothing is assumed.
+  // Stock readers of qwen2 assume hidden = heads x head_dim. Readers of llama, which has the biases
+  // too, assume nothing.
   if (arch.gguf == "qwen2") {
     const LayerDims& l = dims.layers.front();
     if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");

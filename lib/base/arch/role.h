@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a tensor is for. Its GGUF name is a function of the role alone ("{L}" = layer index). One
-// name has two roles, which no family has both of: GGUF calls gate and up in one tensor what it
-// calls up by itself.
+// The purpose of a tensor. Its GGUF name is a function of the role alone ("{L}" = layer index).
+// `ffn_up.weight` names two roles: ffn_up, or ffn_gate_up in families that fuse gate and up. No
+// family has both.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -57,9 +57,10 @@ enum class Role : std::uint8_t {
 inline constexpr int kRoles = static_cast<int>(Role::count_);
 
 std::string_view role_name(Role role);  // "attn_q"
-bool is_bias(Role role);                // else a vector is a norm's gain
-Role norm_bias(
-    Role gain);  // the bias that goes with a LayerNorm's gain; Error(internal): it has none
+// False for other vectors, which are gains of norms.
+bool is_bias(Role role);
+// The bias that belongs to a LayerNorm's gain. Error(internal) when `gain` has none.
+Role norm_bias(Role gain);
 std::optional<Role> role_by_name(std::string_view name);
 std::string gguf_name(Role role, int layer);  // layer is ignored by model-scope roles
 // Replaces "{L}" in a pattern.

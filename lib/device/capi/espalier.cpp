@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C interface over the device tower: arguments checked, exceptions turned into a status and a
-// message of this thread.
+// The C interface to the device tower. It checks arguments and turns exceptions into a status and a
+// message of the calling thread.
 #include <espalier/espalier.h>
 
 #include <algorithm>
@@ -44,7 +44,7 @@ struct espalier_session {
 
 namespace {
 
-// In a buffer of its own: to say that memory is short must need none.
+// A fixed buffer, because reporting that memory is short must not need memory.
 thread_local char last_error[2048] = "";
 
 void say(const char* message) noexcept {
@@ -66,7 +66,7 @@ espalier_status status_of(ErrorKind kind) noexcept {
   return ESPALIER_INTERNAL;
 }
 
-// f() returns nothing, or a status.
+// Calls f and turns exceptions into a status. f returns nothing, or a status.
 template <typename F>
 espalier_status guarded(F&& f) noexcept {
   last_error[0] = '\0';
@@ -104,7 +104,8 @@ std::span<const T> need_array(const T* data, std::size_t n, const char* name) {
   return {data, n};
 }
 
-// As much of `from` as the caller's structure has room for; what it has beyond that is zero.
+// Copies as much of `from` as the caller's structure has room for. Fields that the library does not
+// know become zero.
 template <typename T>
 void give(T* to, T from, std::size_t struct_size, const char* name) {
   need(to, name);
@@ -115,7 +116,7 @@ void give(T* to, T from, std::size_t struct_size, const char* name) {
   std::memcpy(to, &from, std::min(struct_size, sizeof(T)));
 }
 
-// A caller's structure over the defaults.
+// The caller's structure, with defaults for the fields that it lacks.
 template <typename T>
 T taken(const T* from, T defaults, const char* name) {
   if (from == nullptr) return defaults;
@@ -197,7 +198,7 @@ espalier_status espalier_load(const char* path, const espalier_options* options,
     need(session, "session") = nullptr;
     const espalier_options o = taken(options, default_options(), "espalier_options");
     using Kv = runtime::SessionOptions::KvType;
-    constexpr Kv kTypes[] = {Kv::f32, Kv::f16, Kv::q8_0, Kv::q4_0};  // by espalier_kv
+    constexpr Kv kTypes[] = {Kv::f32, Kv::f16, Kv::q8_0, Kv::q4_0};  // indexed by espalier_kv
     ESP_CHECK(o.kv >= ESPALIER_KV_F32 && o.kv <= ESPALIER_KV_Q4_0, usage, "kv is ", o.kv,
               ", expected an espalier_kv");
     ESP_CHECK(o.threads >= 0 && o.threads <= 1024, usage, "threads is ", o.threads,

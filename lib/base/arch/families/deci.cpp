@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// DeciLM and what neural architecture search made of Llama (Nemotron 51B, 49B, 253B): Llama's
-// blocks, in every layer of other sizes, and some layers without attention or FFN. What unequal
-// pruning makes of a Llama leaves as this family. Source of names: DeciLMForCausalLM, which is not
-// in transformers; GGUF: general.architecture "deci".
+// DeciLM, and the models that neural architecture search made of Llama (Nemotron 51B, 49B, 253B).
+// The blocks are Llama's. Their sizes differ from layer to layer, and some layers lack attention or
+// FFN. A Llama with unequally pruned layers is written as this family.
+//
+// Source of names: DeciLMForCausalLM, which is not in transformers; GGUF: general.architecture
+// "deci".
 #include "arch/families/llama_layer.h"
 
 namespace espalier::arch {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the families' tables share. Extents: V vocab, H hidden, F ffn, D head_dim, Q all query
-// heads, K all key (or value) heads, QKV and GateUp several of them in one tensor, P positions.
+// Extents that the families' tables share.
+//   V vocab, H hidden, F ffn, D head_dim, P positions
+//   Q all query heads, K all key (or value) heads
+//   QKV, GateUp: several of these in one tensor
 #pragma once
 #include "arch/arch.h"
 
@@ -14,9 +16,9 @@ inline constexpr Extent QKV{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim},
                              {Axis::kv_groups, Axis::head_dim},
                              {Axis::kv_groups, Axis::head_dim}}};
 inline constexpr Extent GateUp{{{Axis::ffn}, {Axis::ffn}}}, P{{{Axis::positions}}};
-inline constexpr Extent kVector{};  // columns of a vector
+inline constexpr Extent kVector{};  // the columns of a vector
 
-// Model-scope tensors of every family that is named like Llama and stores its gains as they are.
+// Model-scope tensors of every family that uses Llama's names and stores its gains unchanged.
 // clang-format off
 inline constexpr TensorSpec kDecoderModel[] = {
     {Role::token_embd,  "model.embed_tokens.weight", V, H},

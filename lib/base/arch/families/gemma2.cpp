@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gemma 2: RMSNorm (gain 1 + weight) before and after each block, GELU gate, embeddings times
-// sqrt(hidden), every other layer over a window, soft-capped attention scores and logits. Source of
-// names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
+// Gemma 2: RMSNorm (gain 1 + weight) before and after each block, GELU gate, and embeddings times
+// sqrt(hidden). Every other layer uses a window. Attention scores and logits are soft-capped.
+//
+// Source of names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

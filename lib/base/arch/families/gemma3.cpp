@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gemma 3, text: Gemma 2's blocks with an RMSNorm over each head of q and k instead of soft-caps;
-// five of six layers over a window with a rotary base of their own. Source of names: Hugging Face
-// Gemma3ForCausalLM; GGUF: general.architecture "gemma3".
+// Gemma 3, text: Gemma 2's blocks with an RMSNorm over each head of q and k instead of soft-caps.
+// Five of six layers use a window and have their own rotary base.
+//
+// Source of names: Hugging Face Gemma3ForCausalLM; GGUF: general.architecture "gemma3".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

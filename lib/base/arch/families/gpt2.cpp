@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // GPT-2 (124M to 1.5B): LayerNorm and biases everywhere, a learned table of positions, q, k and v
-// in one matrix, GELU without a gate, matrices stored columns first. Source of names: Hugging Face
-// GPT2LMHeadModel; GGUF: general.architecture "gpt2".
+// in one matrix, GELU without a gate. Matrices are stored columns first.
+//
+// Source of names: Hugging Face GPT2LMHeadModel; GGUF: general.architecture "gpt2".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

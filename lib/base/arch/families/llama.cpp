@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Llama 1/2/3, SmolLM2, TinyLlama: RMSNorm before each block, SwiGLU, full rotary position
-// embedding, grouped-query attention. Source of names: Hugging Face LlamaForCausalLM; GGUF:
-// general.architecture "llama".
+// embedding, grouped-query attention.
+//
+// Source of names: Hugging Face LlamaForCausalLM; GGUF: general.architecture "llama".
 #include "arch/families/llama_layer.h"
 
 namespace espalier::arch {

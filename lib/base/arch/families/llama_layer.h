@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer of Llama with all the biases it may have, shared with the family of the same blocks in
-// layers of unequal size.
+// A layer of Llama with all the biases that it may have. The family `deci`, whose layers differ in
+// size, has the same blocks and shares this table.
 #pragma once
 #include "arch/families/extents.h"
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mistral 7B, Mistral-NeMo and what was pruned from them (Minitron-8B): Llama's blocks, head_dim of
-// its own, in v0.1 attention over a window in every layer. Source of names: Hugging Face
-// MistralForCausalLM; GGUF: general.architecture "llama", which has no windows.
+// Mistral 7B, Mistral-NeMo and models pruned from them (Minitron-8B): Llama's blocks with an
+// explicit head_dim. In v0.1, attention uses a window in every layer.
+//
+// Source of names: Hugging Face MistralForCausalLM; GGUF: general.architecture "llama", which has
+// no windows.
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nemotron and what was pruned from it (Minitron-4B and 8B): LayerNorm with bias and a gain stored
-// less one, squared ReLU without a gate, positions on half of a head. Source of names: Hugging Face
-// NemotronForCausalLM; GGUF: general.architecture "nemotron".
+// Nemotron and models pruned from it (Minitron-4B and 8B): LayerNorm with bias and a gain stored
+// minus one, squared ReLU without a gate. Half of a head is rotated by position.
+//
+// Source of names: Hugging Face NemotronForCausalLM; GGUF: general.architecture "nemotron".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// OpenELM: Llama's blocks with q, k and v in one matrix, every head of q and k through an RMSNorm,
-// heads and FFN of other numbers in every layer. Source of names: OpenELMForCausalLM, which is not
-// in transformers and has gate and up in one matrix; GGUF: general.architecture "openelm", which
-// has them apart.
+// OpenELM: Llama's blocks with q, k and v in one matrix and an RMSNorm over each head of q and k.
+// The numbers of heads and FFN channels differ from layer to layer.
+//
+// Source of names: OpenELMForCausalLM, which is not in transformers and fuses gate and up in one
+// matrix; GGUF: general.architecture "openelm", which stores them apart.
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

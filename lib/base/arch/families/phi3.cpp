@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Phi-3, Phi-3.5 and Phi-4-mini: Llama's blocks with q, k and v in one matrix and gate and up in
-// another, LongRoPE, in Phi-4-mini positions on three quarters of a head. Source of names: Hugging
-// Face Phi3ForCausalLM; GGUF: general.architecture "phi3", whose readers compute no windows.
+// Phi-3, Phi-3.5 and Phi-4-mini: Llama's blocks with q, k and v in one matrix, gate and up in
+// another, and LongRoPE. In Phi-4-mini three quarters of a head are rotated by position.
+//
+// Source of names: Hugging Face Phi3ForCausalLM; GGUF: general.architecture "phi3", whose readers
+// compute no windows.
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Qwen2, Qwen2.5: Llama's blocks with biases of q, k and v.
+//
 // Source of names: Hugging Face Qwen2ForCausalLM; GGUF: general.architecture "qwen2".
 #include "arch/families/extents.h"
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen3: Llama's blocks, every head of q and k through an RMSNorm before it is turned, head_dim of
-// its own. Source of names: Hugging Face Qwen3ForCausalLM; GGUF: general.architecture "qwen3".
+// Qwen3: Llama's blocks with an RMSNorm over each head of q and k before the rotation, and an
+// explicit head_dim.
+//
+// Source of names: Hugging Face Qwen3ForCausalLM; GGUF: general.architecture "qwen3".
 #include "arch/families/extents.h"
 
 namespace espalier::arch {

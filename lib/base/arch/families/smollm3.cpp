@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SmolLM3: Llama's blocks, every fourth layer without rotary positions.
+// SmolLM3: Llama's blocks. Every fourth layer has no rotary positions.
+//
 // Source of names: Hugging Face SmolLM3ForCausalLM; GGUF: general.architecture "smollm3".
 #include "arch/families/extents.h"
 

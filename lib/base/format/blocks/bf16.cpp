@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // BF16: the upper 16 bits of a binary32 (1 sign, 8 exponent, 7 mantissa bits), little-endian, one
-// value a block. Rounds to nearest even; NaN stays NaN (made quiet).
+// value a block. Rounds to nearest even. NaN stays NaN and becomes quiet.
 #include "format/blocks/codec.h"
 
 namespace espalier::format {

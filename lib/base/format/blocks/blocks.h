@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packed blocks of every format, as they lie in a GGUF file (little-endian). Plain data and
-// nothing else, so that ISA objects may include it. `d`, `m`, `dmin` are IEEE binary16 bits. How
-// the bits of a block are numbered is drawn at the head of blocks/<format>.cpp. F32, F16 and BF16
-// are plain arrays of 4- and 2-byte values and have no struct.
+// The packed blocks of every format, as they lie in a GGUF file (little-endian). Plain data only,
+// so that ISA objects may include this file.
+//
+// `d`, `m` and `dmin` are IEEE binary16 bits. The head of blocks/<format>.cpp draws how the bits of
+// a block are numbered. F32, F16 and BF16 are plain arrays of 4- and 2-byte values and have no
+// struct.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +14,8 @@ namespace espalier::format {
 constexpr int kBlock32 = 32;      // values in a block of Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 IQ4_NL
 constexpr int kBlock64 = 64;      // values in a block of Q2_0
 constexpr int kSuperBlock = 256;  // values in a block of Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_XS
-constexpr int kScales6Bytes =
-    12;  // 8 scales and 8 mins of 6 bits in Q4_K and Q5_K, 16 scales of 6 bits in Q3_K
+// Bytes that hold 8 scales and 8 mins of 6 bits in Q4_K and Q5_K, or 16 scales of 6 bits in Q3_K.
+constexpr int kScales6Bytes = 12;
 
 // The levels of IQ4_NL and IQ4_XS, ascending.
 constexpr std::int8_t kCodebook4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Scale search over the levels of kCodebook4, for single blocks (IQ4_NL) and super-blocks (IQ4_XS).
+
 #include "format/blocks/codebook.h"
 
 #include <algorithm>
@@ -14,8 +16,8 @@ namespace {
 constexpr int kRounds = 3, kAlternations = 4;
 constexpr int kLow = kCodebook4[0], kHigh = kCodebook4[15];
 
-// Two levels meet at a multiple of one half; so the nearest one is constant between multiples, and
-// entry h is that of [h, h + 1) / 2 + kLow.
+// Two levels meet at a multiple of one half, so the nearest level is constant between multiples.
+// Entry h is the nearest level on [h, h + 1) / 2 + kLow.
 constexpr std::array<std::uint8_t, 2 * (kHigh - kLow) + 1> make_nearest() {
   std::array<std::uint8_t, 2 * (kHigh - kLow) + 1> nearest{};
   int index = 0;
@@ -49,7 +51,7 @@ float choose(const float* x, const float* weight, float step, std::uint8_t* q) {
   });
 }
 
-// The best integer near *scale for the given d: replaces it and q, returns the error.
+// Finds the best integer near *scale for the given d. Replaces *scale and q, and returns the error.
 float refine(const float* x, const float* weight, float d, std::int8_t* scale, std::uint8_t* q) {
   const int centre = *scale;
   float best = INFINITY;
@@ -81,9 +83,10 @@ float fit_codebook(const WeightedGroup<32>& group) {
   };
   for (const std::int8_t v : kCodebook4)
     if (v < kLow / 3 || v > kHigh / 3) try_extreme_at(v);
+  // Beyond 100 percent the extreme value is clipped.
   for (const int end : {kLow, kHigh})
     for (int percent = 82; percent <= 146; percent += 4)
-      try_extreme_at(0.01f * static_cast<float>(end * percent));  // beyond 100 it is clipped
+      try_extreme_at(0.01f * static_cast<float>(end * percent));
   for (int round = 0; round < kAlternations; ++round) {
     const Sums next = sums_of(group, inverse(static_cast<float>(best.scale())));
     if (!(next.gain() > best.gain())) break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Levels from a codebook (IQ4_NL, IQ4_XS): the nearest one, and the search of scales as in fit.h
-// and super_block.h.
+// Levels from a codebook (IQ4_NL, IQ4_XS): the nearest level, and the scale search as in fit.h and
+// super_block.h.
 #pragma once
 #include <cstdint>
 
@@ -9,10 +9,10 @@
 
 namespace espalier::format {
 
-// Which of kCodebook4 is nearest to v; ties up, NaN gives the lowest.
+// The index of the level in kCodebook4 nearest to v. Ties round up. NaN gives the lowest level.
 std::uint8_t codebook_index(float v);
 
-// d for x[i] ~ d * level[i], levels of kCodebook4. d may be negative.
+// Finds d for x[i] ~ d * level[i], with levels from kCodebook4. d may be negative.
 float fit_codebook(const WeightedGroup<32>& group);
 
 // x = (d * scale) * level[q]
@@ -23,7 +23,7 @@ struct CodebookSuperBlock {
 };
 CodebookSuperBlock fit_codebook_super_block(const float* x, const float* weight);
 
-// Drawn in iq4_xs.cpp: 8 scales of -32..31, 256 indices.
+// Packs 8 scales of -32..31 and 256 indices. iq4_xs.cpp draws the layout.
 BlockIQ4_XS pack_iq4_xs(std::uint16_t d, const std::int8_t* scale, const std::uint8_t* q);
 
 }  // namespace espalier::format

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the format files share: the declaration of each format, unaligned block access, and the
-// conversions of scales and levels. Inputs may be any float: levels are clamped before the
-// conversion to integer, scales beyond binary16 saturate at +-65504.
+// Shared code of the format files: the declaration of each format, unaligned block access, and the
+// conversion of scales and levels.
+//
+// Inputs may be any float. Levels are clamped before the conversion to integer. Scales beyond
+// binary16 saturate at +-65504.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -35,20 +37,20 @@ inline std::uint16_t scale_bits(float scale) {
   return (half & 0x7FFFu) == 0x7C00u ? static_cast<std::uint16_t>(half - 1) : half;
 }
 
-// 1 / d, or 0 where that is not finite: such a scale is 0 in binary16 too, and every level decodes
-// to the same value.
+// 1 / d, or 0 when that is not finite. Such a d is 0 in binary16 too, so every level decodes to the
+// same value.
 inline float inverse(float d) {
   const float id = d == 0.0f ? 0.0f : 1.0f / d;
   return std::isfinite(id) ? id : 0.0f;
 }
 
-// Truncates to 0..highest; callers add 0.5. NaN gives 0.
+// Truncates v to 0..highest. Callers add 0.5 first. NaN gives 0.
 inline int level(float v, int highest) {
   if (!(v > 0.0f)) return 0;
   return v >= static_cast<float>(highest) ? highest : static_cast<int>(v);
 }
 
-// The value of largest magnitude, the first one among equals, with its sign.
+// The value of largest magnitude, with its sign. Among equal magnitudes, the first.
 inline float extreme(const float* x, int n) {
   float best = x[0];
   for (int i = 1; i < n; ++i)
@@ -56,7 +58,7 @@ inline float extreme(const float* x, int n) {
   return best;
 }
 
-// 32 levels of 4 bits: byte i holds value i in its low and value i + 16 in its high half.
+// 32 levels of 4 bits. Byte i holds value i in its low half and value i + 16 in its high half.
 inline void pack_nibbles(const std::uint8_t* levels, std::uint8_t* qs) {
   for (int i = 0; i < kBlock32 / 2; ++i)
     qs[i] = static_cast<std::uint8_t>((levels[i] & 15u) | ((levels[i + kBlock32 / 2] & 15u) << 4));
@@ -65,7 +67,7 @@ inline int nibble(const std::uint8_t* qs, int i) {
   return i < kBlock32 / 2 ? qs[i] & 15 : qs[i - kBlock32 / 2] >> 4;
 }
 
-// The fifth bits of 32 levels: bit i % 8 of byte i / 8.
+// The fifth bits of 32 levels. Level i uses bit i % 8 of byte i / 8.
 inline void pack_fifth_bits(const std::uint8_t* levels, std::uint8_t* qh) {
   std::memset(qh, 0, 4);
   for (int i = 0; i < kBlock32; ++i)
@@ -73,7 +75,7 @@ inline void pack_fifth_bits(const std::uint8_t* levels, std::uint8_t* qh) {
 }
 inline int fifth_bit(const std::uint8_t* qh, int i) { return (qh[i / 8] >> (i % 8)) & 1; }
 
-// 64 levels of 2 bits: byte i holds values 4i..4i+3, the first in its lowest bits.
+// 64 levels of 2 bits. Byte i holds values 4i .. 4i + 3, the first in its lowest bits.
 inline void pack_bit_pairs(const std::uint8_t* levels, std::uint8_t* qs) {
   for (int i = 0; i < kBlock64 / 4; ++i) {
     const std::uint8_t* four = levels + 4 * i;

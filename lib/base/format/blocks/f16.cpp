@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // F16: IEEE binary16 (1 sign, 5 exponent, 10 mantissa bits), little-endian, one value a block.
-// Rounds to nearest even; magnitudes of 65520 and above become infinity, as everywhere in IEEE
-// arithmetic: callers that must not have them look before.
+// Rounds to nearest even. Magnitudes of 65520 and above become infinity, as IEEE arithmetic says.
+// Callers that must not store infinity check first.
 #include "format/blocks/codec.h"
 
 namespace espalier::format {

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// Scale search for groups of values: linear levels with and without a min, and the exact search for
+// few levels.
+
 #include "format/blocks/fit.h"
 
 #include <algorithm>
@@ -10,18 +13,17 @@
 namespace espalier::format {
 namespace {
 
-// Scales tried: those that put the extreme value at `levels + offset` for these offsets. Positive
-// offsets clip the extreme to give the many small values finer steps; the more levels, the less
-// that pays.
+// The search tries scales that put the extreme value at `levels + offset` for these offsets. A
+// positive offset clips the extreme value and gives the many small values finer steps. The more
+// levels, the less that helps.
 constexpr float kOffsets[] = {0.0f,  -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f,
                               1.25f, 1.5f,   1.75f, 2.0f,   2.5f,  3.0f, 3.5f,  4.0f};
 constexpr int kAlternations = 4;
 
 struct ScaleSums {
   double xq = 0, qq = 0;
-  double gain() const {
-    return qq > 0 ? xq * xq / qq : 0;
-  }  // by how much the best scale lowers sum w x^2
+  // How much the best scale lowers sum w x^2.
+  double gain() const { return qq > 0 ? xq * xq / qq : 0; }
   double scale() const { return qq > 0 ? xq / qq : 0; }
 };
 template <int N>
@@ -43,8 +45,7 @@ struct Candidate {
   double error = INFINITY;
 };
 
-// Levels by (x - start) * id, then the best scale and min for them, and their error with those
-// levels.
+// Takes levels by (x - start) * id, then the best scale and min for these levels, and their error.
 template <int N>
 Candidate solve_affine(const WeightedGroup<N>& group, float start, float id, int highest,
                        bool min_at_most_zero) {
@@ -79,8 +80,8 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
   const float top = extreme(group.x, N);
   if (inverse(top) == 0.0f) return 0.0f;
   ScaleSums best;
-  for (const float end :
-       {static_cast<float>(lowest), static_cast<float>(highest)})  // where the extreme value goes
+  // The level that the extreme value gets.
+  for (const float end : {static_cast<float>(lowest), static_cast<float>(highest)})
     for (const float offset : kOffsets) {
       const float id = (end < 0 ? end - offset : end + offset) / top;
       const ScaleSums sums = scale_sums(group, id, lowest, highest);
@@ -97,10 +98,11 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
 template float fit_scale<16>(const WeightedGroup<16>&, int, int);
 template float fit_scale<32>(const WeightedGroup<32>&, int, int);
 
-// As 1/d grows from 0, nearest levels leave 0 one step at a time: value x reaches level +-k at 1/d
+// As 1/d grows from 0, nearest levels leave 0 one step at a time. Value x reaches level +-k at 1/d
 // = (k - 1/2) / |x|. Between two such points the levels are constant, and the best scale for them
-// is known; so one pass over the points in order sees every optimum. For one k they come in the
-// order of 1 / |x|, so that one sort serves all k and both signs of d.
+// is known. So one pass over the points in order sees every optimum.
+//
+// For one k the points come in the order of 1 / |x|. So one sort serves all k and both signs of d.
 float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest) {
   constexpr int kMaxValues = 64, kMaxLevel = 3;
   ESP_ASSERT(n <= kMaxValues && lowest < 0 && -lowest <= kMaxLevel && 0 < highest &&
@@ -119,10 +121,11 @@ float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, 
 
   ScaleSums best;
   double best_sign = 1;
-  for (const double sign : {1.0, -1.0}) {  // of d
-    const int reach[2] = {sign > 0 ? -lowest : highest,
-                          sign > 0 ? highest : -lowest};  // of negative and positive values
-    int next[kMaxLevel + 1] = {};  // of each level: the value that reaches it next
+  for (const double sign : {1.0, -1.0}) {  // the sign of d
+    // The top level of negative and of positive values.
+    const int reach[2] = {sign > 0 ? -lowest : highest, sign > 0 ? highest : -lowest};
+    // For each level, the value that reaches it next.
+    int next[kMaxLevel + 1] = {};
     ScaleSums sums;
     for (;;) {
       int level = 0;
@@ -157,8 +160,8 @@ Affine fit_affine(const WeightedGroup<N>& group, int highest, bool min_at_most_z
   if (inverse(range) == 0.0f || !std::isfinite(range)) return {0.0f, low};
   Candidate best{{range / static_cast<float>(highest), low}, INFINITY};
   for (const float offset : kOffsets) {
-    // One alternation for each start: about 0.3 % less error than alternating from the best start
-    // alone.
+    // One alternation for each start. That gives about 0.3 % less error than alternating from the
+    // best start alone.
     Candidate next = solve_affine(group, low, (static_cast<float>(highest) + offset) / range,
                                   highest, min_at_most_zero);
     if (next.error < INFINITY) {

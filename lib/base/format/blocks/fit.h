@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Search of scales that minimise the weighted squared error of a group of values. A scale decides
-// the levels (each value takes the nearest one) and the levels decide the best scale (weighted
-// least squares); the search starts from a grid of scales around the one that spans the range,
-// keeps the best, and alternates from there (with few levels, every scale can be tried). Results
-// are in float; the caller rounds them to what its format stores. Sums run in four lanes of fixed
-// order: compilers turn them into vector code, and the result is the same everywhere.
+// Finds scales that minimise the weighted squared error of a group of values.
+//
+// A scale decides the levels: each value takes the nearest level. The levels decide the best scale:
+// weighted least squares. The search tries a grid of scales around the scale that spans the range.
+// It keeps the best and alternates the two steps from there. With few levels, every distinct scale
+// is tried instead.
+//
+// Results are float. The caller rounds them to what its format stores. Sums run in four lanes of
+// fixed order, so compilers vectorise them and the result is the same everywhere.
 #pragma once
 
 namespace espalier::format {
 
-// A group of N values with their weights, and what all candidates share.
+// A group of N values with their weights, and the sums that all candidates share.
 template <int N>
 struct WeightedGroup {
   WeightedGroup(const float* values, const float* weights);
@@ -18,7 +21,7 @@ struct WeightedGroup {
   float sum_w = 0, sum_wx = 0, sum_wxx = 0;
 };
 
-// q[i] = the level in 0..highest nearest to (x[i] - start) * id, as float; ties up.
+// q[i] = the level in 0..highest nearest to (x[i] - start) * id, as float. Ties round up.
 template <int N>
 inline void nearest_levels(const float* x, float start, float id, int highest, float* q) {
   const float top = static_cast<float>(highest);
@@ -30,7 +33,7 @@ inline void nearest_levels(const float* x, float start, float id, int highest, f
   }
 }
 
-// sum of f(i) for i < N, in four lanes.
+// The sum of f(i) for i < N, in four lanes.
 template <int N, typename F>
 inline float lane_sum(F&& f) {
   float lanes[4] = {0, 0, 0, 0};
@@ -51,16 +54,17 @@ WeightedGroup<N>::WeightedGroup(const float* values, const float* weights) {
   sum_wxx = lane_sum<N>([&](int i) { return wx[i] * x[i]; });
 }
 
-// d for x[i] ~ d * q[i], q in [lowest, highest], lowest < 0. d may be negative. N = 16 or 32.
+// Finds d for x[i] ~ d * q[i], with q in [lowest, highest] and lowest < 0. d may be negative. N =
+// 16 or 32.
 template <int N>
 float fit_scale(const WeightedGroup<N>& group, int lowest, int highest);
 
-// The same for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), exactly: no other
-// scale has a smaller error.
+// Like fit_scale(), for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), but exact:
+// no other scale has a smaller error.
 float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest);
 
-// x[i] ~ scale * q[i] + min, q in 0..highest, scale >= 0. With min_at_most_zero, min <= 0. N = 16
-// or 32.
+// x[i] ~ scale * q[i] + min, with q in 0..highest and scale >= 0. With min_at_most_zero, min <= 0.
+// N = 16 or 32.
 struct Affine {
   float scale = 0.0f;
   float min = 0.0f;
@@ -68,8 +72,8 @@ struct Affine {
 template <int N>
 Affine fit_affine(const WeightedGroup<N>& group, int highest, bool min_at_most_zero);
 
-// The weights to use for n values: importance where it has any above 0, else 1 for all (written to
-// `uniform`).
+// The weights for n values: `importance` when any of its entries is above 0, else 1 for all
+// (written to `uniform`).
 const float* usable_weights(const float* importance, int n, float* uniform);
 
 }  // namespace espalier::format

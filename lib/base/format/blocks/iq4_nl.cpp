@@ -4,9 +4,10 @@
 //   0        2                18
 //   | d: f16 | qs: 16 bytes    |      byte i: q[i] in the low half, q[i + 16] in the high half
 //
-//   x[i] = d * level[q[i]], level being the 16 signed bytes kCodebook4 (blocks.h), closer together near 0; d may be negative.
+//   x[i] = d * level[q[i]]; d may be negative
+//   level: the 16 signed bytes kCodebook4 (blocks.h), closer together near 0
 //
-// d is always searched: the least (weighted) squared error.
+// d is always searched for the least (weighted) squared error.
 #include "format/blocks/codebook.h"
 #include "format/blocks/codec.h"
 

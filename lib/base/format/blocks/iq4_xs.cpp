@@ -4,10 +4,12 @@
 //   0        2               4                 8               136
 //   | d: f16 | scales_h: u16 | scales_l: 4 bytes | qs: 128 bytes |
 //
-//   x[i] = (d * (scale[g] - 32)) * level[q[i]],  g = i / 32, scale in 0..63, level: kCodebook4 as in IQ4_NL
+//   x[i] = (d * (scale[g] - 32)) * level[q[i]],  g = i / 32, scale in 0..63
+//   level: kCodebook4 as in IQ4_NL
 //
-//   scale[g]: its lower four bits are half g % 2 of scales_l[g / 2] (0: low), its upper two are bits 2g and 2g+1 of scales_h.
-//   qs: bytes 16g .. 16g+15 hold group g as IQ4_NL's block does.
+//   scale[g]: its lower four bits are half g % 2 of scales_l[g / 2] (0: low),
+//             its upper two bits are bits 2g and 2g+1 of scales_h
+//   qs: bytes 16g .. 16g+15 hold group g, laid out like the block of IQ4_NL
 #include "format/blocks/codebook.h"
 #include "format/blocks/codec.h"
 #include "format/blocks/super_block.h"

@@ -2,12 +2,12 @@
 // Q2_0: 64 values, 18 bytes, 2.25 bits a value.
 //
 //   0        2                18
-//   | d: f16 | qs: 16 bytes    |      byte i: levels of values 4i .. 4i + 3, two bits each, the first lowest
+//   | d: f16 | qs: 16 bytes    |      byte i: values 4i .. 4i + 3, two bits each, the first lowest
 //
 //   x[i] = d * (q[i] - 1), q in 0..3; d may be negative.
 //
-// d is always the one of least (weighted) squared error: with so few levels, one that spans the
-// range would leave most of them unused.
+// d is always the scale of least (weighted) squared error. With so few levels, a scale that spans
+// the range would leave most levels unused.
 #include "format/blocks/codec.h"
 #include "format/blocks/fit.h"
 

@@ -6,8 +6,9 @@
 //
 //   x[i] = (d * (scale[i / 16] - 32)) * (q[i] - 4), q in 0..7, scale in 0..63
 //
-//   i = 128h + 32k + j (k = 0..3, j = 0..31): the lower two bits of q are bits 2k and 2k+1 of qs[32h + j], the upper one is bit
-//   4h + k of hmask[j].
+//   i = 128h + 32k + j (k = 0..3, j = 0..31):
+//     the lower two bits of q are bits 2k and 2k+1 of qs[32h + j]
+//     the upper bit of q is bit 4h + k of hmask[j]
 //   scales, bits from high to low (s = scale, [hi] its upper 2 bits, [lo] its lower 4):
 //     byte j     (j = 0..7):  s[j+8][lo] s[j][lo]                              (4 + 4 bits)
 //     byte j + 8 (j = 0..3):  s[j+12][hi] s[j+8][hi] s[j+4][hi] s[j][hi]       (2 bits each)

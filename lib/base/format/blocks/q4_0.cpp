@@ -2,9 +2,11 @@
 // Q4_0: 32 values, 18 bytes, 4.5 bits a value.
 //
 //   0        2                18
-//   | d: f16 | qs: 16 bytes    |      byte i: low half = level of value i, high half = level of value i + 16
+//   | d: f16 | qs: 16 bytes    |      byte i: value i in the low half, value i + 16 in the high half
 //
-//   x[i] = d * (q[i] - 8), q in 0..15. Nearest: the value of largest magnitude gets q = 0, so d = that value / -8 (of either sign).
+//   x[i] = d * (q[i] - 8), q in 0..15
+//
+// Nearest: the value of largest magnitude gets q = 0, so d = that value / -8 (of either sign).
 #include "format/blocks/simple.h"
 
 namespace espalier::format {

@@ -2,9 +2,12 @@
 // Q4_1: 32 values, 20 bytes, 5 bits a value.
 //
 //   0        2        4                20
-//   | d: f16 | m: f16 | qs: 16 bytes    |      byte i: low half = level of value i, high half = level of value i + 16
+//   | d: f16 | m: f16 | qs: 16 bytes    |
+//     qs byte i: value i in the low half, value i + 16 in the high half
 //
-//   x[i] = d * q[i] + m, q in 0..15. Nearest: m = min x, d = (max x - min x) / 15.
+//   x[i] = d * q[i] + m, q in 0..15
+//
+// Nearest: m = min x, d = (max x - min x) / 15.
 #include "format/blocks/simple.h"
 
 namespace espalier::format {

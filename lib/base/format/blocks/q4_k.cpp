@@ -7,7 +7,8 @@
 //   x[i] = (d * scale[g]) * q[i] - (dmin * min[g]),  g = i / 32, q in 0..15, scale and min in 0..63
 //
 //   qs: bytes 32p .. 32p+31 hold groups 2p (low halves) and 2p+1 (high halves), value by value.
-//   scales, bits from high to low (s = scale, m = min of a group, [hi] its upper 2 bits, [lo] its lower 4):
+//   scales, bits from high to low
+//   (s = scale, m = min of a group, [hi] its upper 2 bits, [lo] its lower 4):
 //     byte j     (j = 0..3):  s[j+4][hi] s[j]       (2 + 6 bits)
 //     byte j + 4           :  m[j+4][hi] m[j]       (2 + 6 bits)
 //     byte j + 8           :  m[j+4][lo] s[j+4][lo] (4 + 4 bits)

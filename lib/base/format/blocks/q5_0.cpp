@@ -2,9 +2,12 @@
 // Q5_0: 32 values, 22 bytes, 5.5 bits a value.
 //
 //   0        2            6                22
-//   | d: f16 | qh: 32 bit | qs: 16 bytes    |      qh bit i: fifth bit of value i; qs as in Q4_0: the lower four bits
+//   | d: f16 | qh: 32 bit | qs: 16 bytes    |
+//     qh bit i: fifth bit of value i; qs: the lower four bits, as in Q4_0
 //
-//   x[i] = d * (q[i] - 16), q in 0..31. Nearest: the value of largest magnitude gets q = 0, so d = that value / -16 (of either sign).
+//   x[i] = d * (q[i] - 16), q in 0..31
+//
+// Nearest: the value of largest magnitude gets q = 0, so d = that value / -16 (of either sign).
 #include "format/blocks/simple.h"
 
 namespace espalier::format {

@@ -2,9 +2,12 @@
 // Q5_1: 32 values, 24 bytes, 6 bits a value.
 //
 //   0        2        4            8                24
-//   | d: f16 | m: f16 | qh: 32 bit | qs: 16 bytes    |      qh bit i: fifth bit of value i; qs as in Q4_1: the lower four bits
+//   | d: f16 | m: f16 | qh: 32 bit | qs: 16 bytes    |
+//     qh bit i: fifth bit of value i; qs: the lower four bits, as in Q4_1
 //
-//   x[i] = d * q[i] + m, q in 0..31. Nearest: m = min x, d = (max x - min x) / 31.
+//   x[i] = d * q[i] + m, q in 0..31
+//
+// Nearest: m = min x, d = (max x - min x) / 31.
 #include "format/blocks/simple.h"
 
 namespace espalier::format {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The encoder frame of the 32-value formats: for each block the nearest rounding, and with
-// importance also a searched one, of which the one with the smaller weighted error is stored. A
-// Codec has: Block, decode_block(block, out[32]), nearest(x[32]) -> Block, searched(x[32],
+// The encoder of the 32-value formats. It rounds each block to nearest. With importance it also
+// searches a rounding, and stores the one of smaller weighted error.
+//
+// A Codec has: Block, decode_block(block, out[32]), nearest(x[32]) -> Block, searched(x[32],
 // weight[32]) -> Block.
 #pragma once
 #include <cmath>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Scale search for super-blocks, and the packing of 6-bit scales and 2-bit levels.
+
 #include "format/blocks/super_block.h"
 
 #include <algorithm>
@@ -10,13 +12,15 @@
 namespace espalier::format {
 namespace {
 
-constexpr int kRounds = 3;  // of the alternation; later ones change less than 0.1 % of the error
+// Rounds of the alternation. Later rounds change less than 0.1 % of the error.
+constexpr int kRounds = 3;
 
 int rounded(float v, int lowest, int highest) {
   return level(v - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest;
 }
 
-// Nearest levels 0..highest for x ~ scale * q - min, and their weighted squared error.
+// Chooses the nearest levels 0..highest for x ~ scale * q - min. Returns their weighted squared
+// error.
 template <int N>
 float choose_levels(const float* x, const float* weight, float scale, float min, int highest,
                     float* q) {
@@ -27,8 +31,8 @@ float choose_levels(const float* x, const float* weight, float scale, float min,
   });
 }
 
-// The best integers near scale and min of one group for the given d and dmin: replaces them and q,
-// returns the error.
+// Finds the best integers near scale and min of one group for the given d and dmin. Replaces the
+// integers and q, and returns the error.
 template <int kGroup>
 float refine_affine_group(const float* x, const float* weight, int highest, int top_scale, float d,
                           float dmin, std::uint8_t* scale, std::uint8_t* min, std::uint8_t* q) {
@@ -51,7 +55,8 @@ float refine_affine_group(const float* x, const float* weight, int highest, int 
   return best;
 }
 
-// The same for one group without min. Levels count from the lowest, -l: x + l s ~ s * (q + l).
+// Like refine_affine_group(), for one group without min. Levels count from the lowest, -l: x + l s
+// ~ s * (q + l).
 float refine_scaled_group(const float* x, const float* weight, ScaledRange range, float d,
                           std::int8_t* scale, std::int8_t* q) {
   constexpr int kGroup = kSuperBlock / kScaledGroups;
@@ -75,7 +80,7 @@ float refine_scaled_group(const float* x, const float* weight, ScaledRange range
   return best;
 }
 
-// d and dmin of least weighted squared error for the block's integers.
+// Finds d and dmin of least weighted squared error for the block's integers.
 template <int kGroup>
 void solve_affine_super(const float* x, const float* weight, AffineSuperBlock& block) {
   double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;  // a = scale * q, b = -min
