@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Checks and walks the compiled character map of a SentencePiece normalization.
+
 #include "text/charsmap.h"
 
 #include "core/error.h"
@@ -6,7 +8,7 @@
 namespace espalier::text {
 namespace {
 
-constexpr std::size_t kMaxReplacementBytes = 1024;  // the longest of NFKC has 33
+constexpr std::size_t kMaxReplacementBytes = 1024;  // the longest replacement of NFKC has 33
 constexpr std::uint32_t kValueBit = std::uint32_t{1} << 31;
 
 std::uint32_t number_at(std::string_view bytes, std::size_t i) {

@@ -22,16 +22,16 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-// Escapes resolved and concatenated literals joined, so that a marker and the line break behind it
-// stand together whichever way they were written.
+// Resolves escapes and joins concatenated literals. So a marker and the line break after it stand
+// together, however the template writes them.
 std::string normalized(const std::string& source) {
   std::string out = replace_all(source, "\\n", "\n");
   for (const char* seam : {"' + '", "'+'", "\" + \"", "\"+\""}) out = replace_all(out, seam, "");
   return out;
 }
 
-// Whether messages lose the white space around them. Not what stands behind a line break of its
-// own: that is the text beside a tool call.
+// Whether white space around messages is stripped. A match after a separate line break does not
+// count: that is the text beside a tool call.
 bool trims(std::string_view source, std::string_view variable = "content") {
   for (std::size_t at = source.find(variable); at != std::string_view::npos;
        at = source.find(variable, at + 1)) {
@@ -44,13 +44,15 @@ bool trims(std::string_view source, std::string_view variable = "content") {
     for (const std::string_view trim : {"| trim", "|trim", ".strip()"}) {
       if (!rest.starts_with(trim)) continue;
       rest.remove_prefix(trim.size());
-      if (!trimmed(rest).starts_with("|")) return true;  // else its length is asked for
+      // Otherwise the template asks for its length.
+      if (!trimmed(rest).starts_with("|")) return true;
     }
   }
   return false;
 }
 
-// What stands between `open` and `close` as part of one literal: no quote or brace within.
+// The text between `open` and `close` when it is part of one literal, with no quote or brace
+// inside.
 std::optional<std::string> literal_between(std::string_view source, std::string_view open,
                                            std::string_view close) {
   for (std::size_t at = source.find(open); at != std::string_view::npos;
@@ -63,7 +65,7 @@ std::optional<std::string> literal_between(std::string_view source, std::string_
   return std::nullopt;
 }
 
-// The whole string literal that holds `marker`.
+// The whole string literal that contains `marker`.
 std::optional<std::string> literal_around(std::string_view source, std::string_view marker) {
   for (std::size_t at = source.find(marker); at != std::string_view::npos;
        at = source.find(marker, at + 1)) {
@@ -94,7 +96,7 @@ struct Named {
   const char* marker;
   const char* name;
 };
-// The reasoning models open every answer with a thought.
+// Reasoning models begin every answer with a thought.
 constexpr std::array kRefused = {Named{"<|im_start|>assistant\n<think>", "a reasoning model"},
                                  Named{"'<think>\n' }}", "a reasoning model"},
                                  Named{">>>all", "Functionary"},
@@ -181,8 +183,8 @@ void ChatTemplate::llama3(const std::string& source) {
   assistant_open_ = answer_open_ = header("assistant");
   system_close_ = user_close_ = assistant_close_ = "<|eot_id|>";
   if (!has(source, "Cutting Knowledge Date:")) return;
-  // From 3.1 on there is always a system turn, with two dates. The current one is the template's
-  // own fallback: what a file answers does not depend on the day.
+  // From Llama 3.1 on there is always a system turn with two dates. The current date is the
+  // template's own fallback, so that answers do not depend on the day.
   const auto cutting = literal_between(source, "Cutting Knowledge Date:", "\n"),
              today = literal_between(source, "set date_string = \"", "\"");
   ESP_CHECK(cutting && today && has(source, "Today Date: "), unsupported, where_,

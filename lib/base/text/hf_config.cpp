@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the small files beside a vocabulary say: named tokens, BOS and EOS around a text, chat
-// template (tokenizer_config.json and special_tokens_map.json), and what came from a GGUF
-// (tokenizer_gguf.json).
+// Reads the small files beside a vocabulary. tokenizer_config.json and special_tokens_map.json hold
+// named tokens, BOS and EOS around a text, and the chat template. tokenizer_gguf.json holds what
+// came from a GGUF.
 #include "core/error.h"
 #include "format/json_input.h"
 #include "text/hf_files.h"
@@ -29,9 +29,9 @@ std::string chat_template_of(const JsonPlace& config) {
              " named templates, none of them 'default'");
 }
 
-// Whether BOS and EOS go around a text. transformers rebuilds the post-processor when the
-// configuration has one of the two flags; else tokenizer.json's stands. With a tokenizer.model
-// alone, BOS is added unless the configuration says otherwise.
+// Whether BOS and EOS surround a text. transformers rebuilds the post-processor when the
+// configuration has one of the two flags. Otherwise the post-processor of tokenizer.json applies.
+// With only a tokenizer.model, BOS is added unless the configuration says otherwise.
 void add_around(const JsonPlace& config, const JsonPlace* root, TokenizerData& data) {
   const bool by_config =
       config.value().contains("add_bos_token") || config.value().contains("add_eos_token");
@@ -84,7 +84,7 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
   find("unk_token", data.unk);
   find("pad_token", data.pad);
 
-  // transformers would add such tokens behind those of tokenizer.json.
+  // transformers would add such tokens after those of tokenizer.json.
   if (config.has("added_tokens_decoder")) {
     for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
       const std::string content =

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer files of a Hugging Face directory as texts, and what they mean. Parts: hf_pipeline
-// (normalizer, pre-tokenizer and post-processor: which of ours a tokenizer.json describes),
-// hf_scores (its merge list as scores), hf_read (tokenizer.json -> TokenizerData), hf_model
-// (tokenizer.model -> TokenizerData), hf_config (the small files beside either) and hf_write
-// (TokenizerData -> texts).
+// The tokenizer files of a Hugging Face directory as texts, and their meaning. The parts are:
+// - hf_pipeline: recognises normalizer, pre-tokenizer and post-processor of a tokenizer.json
+// - hf_scores: turns its merge list into scores
+// - hf_read: tokenizer.json -> TokenizerData
+// - hf_model: tokenizer.model -> TokenizerData
+// - hf_config: the small files beside either
+// - hf_write: TokenizerData -> texts
 #pragma once
 #include <string>
 
@@ -12,46 +14,49 @@
 
 namespace espalier::text {
 
-// Absent files are empty.
+// The texts of the files. Absent files are empty.
 struct HfFiles {
   std::string directory = {};  // for messages
   std::string tokenizer_json = {};
-  bool from_model = false;              // there is no tokenizer.json; the tokens are those of
-  std::string tokenizer_model = {};     // a SentencePiece model, and
+  bool from_model = false;              // no tokenizer.json: tokens come from the next two
+  std::string tokenizer_model = {};     // a SentencePiece model
   std::string added_tokens = {};        // added_tokens.json
   std::string tokenizer_config = {};    // tokenizer_config.json
   std::string special_tokens_map = {};  // special_tokens_map.json
   std::string chat_template = {};       // chat_template.jinja
-  std::string gguf_extra = {};  // tokenizer_gguf.json: what a GGUF says and tokenizer.json has no
-                                // place for (scores, types, pre)
+  // tokenizer_gguf.json: what a GGUF states but tokenizer.json has no place for (scores, types,
+  // pre).
+  std::string gguf_extra = {};
 };
 HfFiles read_hf_files(const std::string& directory);
 TokenizerData parse_hf(const HfFiles& files);
-// tokenizer.json (unigram: tokenizer.model), tokenizer_config.json and special_tokens_map.json made
-// from the data alone.
+// Makes tokenizer.json (unigram: tokenizer.model), tokenizer_config.json and
+// special_tokens_map.json from the data alone.
 HfFiles build_hf(const TokenizerData& data);
 
-// Of a tokenizer.model and what the other files add to it.
+// Parses a tokenizer.model and the additions of the other files.
 TokenizerData parse_hf_model(const HfFiles& files);
 
-// Scores of an spm tokenizer from the merge list of a tokenizer.json; tokens that the list does not
-// make become unused. Refuses lists that scores cannot express. `where`: of the list.
+// Derives the scores of an spm tokenizer from the merge list of a tokenizer.json. Tokens that the
+// list does not make become unused. Refuses lists that scores cannot express. `where` is the place
+// of the list.
 void scores_from_merges(const std::vector<std::string>& merges, const std::string& where,
                         TokenizerData& data);
-// tokenizer_config.json, special_tokens_map.json and chat_template.jinja: named tokens, BOS and
-// EOS, chat template. `root`: tokenizer.json; nullptr: the tokens are from a tokenizer.model.
+// Reads tokenizer_config.json, special_tokens_map.json and chat_template.jinja: named tokens, BOS
+// and EOS, chat template. `root` is tokenizer.json. nullptr: the tokens come from a
+// tokenizer.model.
 void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& data);
-// tokenizer_gguf.json.
+// Reads tokenizer_gguf.json.
 void apply_extra(const HfFiles& files, TokenizerData& data);
 
-// Fills kind, pre, nfc, add_space_prefix, space_rule, ignore_merges from normalizer, pre_tokenizer
-// and model; refuses by name what is not one of ours. `has_normalizer`: whether text is changed
-// before added tokens flagged `normalized` are looked for.
+// Fills kind, pre, nfc, add_space_prefix, space_rule and ignore_merges from normalizer,
+// pre_tokenizer and model. Refuses by name any part that is not supported. `has_normalizer`: the
+// text is changed before added tokens flagged `normalized` are searched for.
 struct HfPipeline {
   bool has_normalizer = false;
 };
 HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data);
-// BOS and EOS ids that the post-processor puts around a text.
+// The ids that the post-processor puts before (BOS) and after (EOS) a text.
 struct HfTemplate {
   std::optional<std::int32_t> before, after;
 };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// tokenizer.model (BPE or unigram), and the tokens that added_tokens.json and tokenizer_config.json
-// add to it -> TokenizerData.
+// tokenizer.model (BPE or unigram) -> TokenizerData, with the tokens that added_tokens.json and
+// tokenizer_config.json add.
 //
-// User-defined pieces are found in text after spaces have become U+2581, longest first, and are
-// never merged with what is around them; so says libsentencepiece. Added tokens of the other files
-// are found in the text as it was given.
+// As in libsentencepiece, user-defined pieces are searched for after spaces have become U+2581,
+// longest first. They never merge with their surroundings. Added tokens of the other files are
+// searched for in the original text.
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -86,7 +86,7 @@ struct AddedToken {
   bool special = false, lstrip = false, rstrip = false;
 };
 
-// By id; tokenizer_config.json, which says more, outranks added_tokens.json.
+// Added tokens by id. tokenizer_config.json, which says more, outranks added_tokens.json.
 std::map<std::int64_t, AddedToken> added_tokens(const HfFiles& files) {
   std::map<std::int64_t, AddedToken> added;
   if (!files.added_tokens.empty()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recognises what a tokenizer.json does to text around its merges. Recognition is by structure:
-// every field that would change ids is looked at, and what is not known is refused by the name it
-// has in the file.
+// Recognises what a tokenizer.json does to a text around its merges. Recognition is by structure:
+// every field that would change ids is checked. Unknown parts are refused by their name in the
+// file.
 #include "core/error.h"
 #include "text/hf_files.h"
 #include "text/pretokenizer.h"
@@ -10,7 +10,8 @@
 namespace espalier::text {
 namespace {
 
-// The steps of a component: a Sequence's (under `list_key`, not nested), a single one, or none.
+// The steps of a component: those of a Sequence (under `list_key`, not nested), a single step, or
+// none.
 std::vector<JsonPlace> steps_of(const JsonPlace& root, const char* component,
                                 const char* list_key) {
   std::vector<JsonPlace> steps;
@@ -40,7 +41,7 @@ void check_byte_level(const JsonPlace& step) {
     unsupported(step, "adds a space before the text, which is not supported for byte-level BPE");
 }
 
-// pre_tokenizer of byte-level BPE -> name.
+// The name of a pre_tokenizer of byte-level BPE.
 std::string byte_level_name(const std::vector<JsonPlace>& steps, bool ignore_merges) {
   const JsonPlace& last = steps.back();
   check_byte_level(last);
@@ -58,8 +59,7 @@ std::string byte_level_name(const std::vector<JsonPlace>& steps, bool ignore_mer
   if (!is_type(first, "Split") || own_regex)
     unsupported(first, "before ByteLevel is not a pre-tokenizer that is known");
   const std::string pattern = first.at("pattern").text_or("Regex", "");
-  // The patterns known match all of a text, so that removing what lies between matches removes
-  // nothing.
+  // The known patterns match all of a text. So removing the text between matches removes nothing.
   const std::string behavior = first.text_or("behavior", "");
   const bool inverted = first.flag("invert", false);
   if (!(behavior == "Isolated" && !inverted) && !(behavior == "Removed" && inverted)) {
@@ -118,7 +118,7 @@ HfPipeline read_spm(const std::vector<JsonPlace>& normalizers, const std::vector
             scheme == "first" ? SpaceRule::metaspace_first : SpaceRule::metaspace_always;
     } else if (is_type(step, "Split") && replaces &&
                step.at("pattern").text_or("String", "") == " ") {
-      // Cuts at spaces, of which the normalizer has left none.
+      // Cuts at spaces. The normalizer has left none.
     } else {
       unsupported(
           step,
@@ -194,7 +194,7 @@ HfTemplate read_post_processor(const JsonPlace& root) {
   for (const JsonPlace& step : steps_of(root, "post_processor", "processors")) {
     if (is_type(step, "TemplateProcessing")) {
       read_template(step, out);
-    } else if (!is_type(step, "ByteLevel")) {  // which only moves offsets
+    } else if (!is_type(step, "ByteLevel")) {  // ByteLevel only moves offsets
       unsupported(step, "is not a post-processor that is known (TemplateProcessing, ByteLevel)");
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hugging Face tokenizer files -> TokenizerData.
+// Reads Hugging Face tokenizer files into TokenizerData.
 #include <algorithm>
 #include <filesystem>
 
@@ -68,8 +68,8 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
   table.fill_gaps();
 }
 
-// "a b" or ["a", "b"]; both come out as "a b", which is unambiguous since no token that merges
-// contains a space.
+// Merges are "a b" or ["a", "b"]. Both become "a b", which is unambiguous because no token that
+// merges contains a space.
 std::vector<std::string> read_merges(const JsonPlace& model) {
   const JsonPlace list = model.at("merges");
   std::vector<std::string> merges;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores that rank tokens as the merge list of a tokenizer.json does, for lists that scores can
-// express: grouped by the token made, and with every split of a token that has one. That is what
-// converters make of a SentencePiece model whose scores differ.
+// Scores that rank tokens like the merge list of a tokenizer.json. Scores can express a list that
+// is grouped by the resulting token and has every split of each such token. Converters make such
+// lists of a SentencePiece model whose scores differ.
 //
 // Where scores are equal, converters order merges by the lengths of the left and the right part,
 // longest first. Such a stretch is understood when all its tokens are runs of one character
-// (Gemma's "\n\n", "\n\n\n", ...): what a run of text has become is then never longer than what is
-// left of it, so that the leftmost pair that merges, which equal scores prefer, is one with the
-// longest left part.
+// (Gemma's "\n\n", "\n\n\n", ...). A merged run is then never longer than the rest of the run to
+// its right. So the leftmost pair that merges, which equal scores prefer, is one with the longest
+// left part.
 #include <cstdint>
 #include <unordered_set>
 #include <utility>
@@ -31,7 +31,7 @@ class Scoring {
     data_.scores.assign(data_.tokens.size(), 0.0f);
   }
 
-  // The k-th token to be made gets -k, then the others by id.
+  // The k-th token made gets the score -k. The other tokens follow by id.
   void score(const std::vector<bool>& merged) {
     std::size_t strict_until = 0;
     for (std::size_t i = 0; i < merges_.size();) {
@@ -80,7 +80,7 @@ class Scoring {
     return true;
   }
 
-  // First merge at or behind `i` whose result is no run.
+  // The first merge at or after `i` whose result is not a run.
   std::size_t end_of_runs(std::size_t i) const {
     while (i < merges_.size() && is_run(merges_[i].result)) ++i;
     return i;
@@ -120,7 +120,8 @@ class Scoring {
 
 void scores_from_merges(const std::vector<std::string>& texts, const std::string& where,
                         TokenizerData& data) {
-  TokenizerData probe;  // resolve_merges reads data.merges, which stays empty for spm
+  // resolve_merges() reads data.merges, which stays empty for spm.
+  TokenizerData probe;
   probe.tokens = data.tokens;
   probe.merges = texts;
   const TokenIds ids = index_tokens(probe, where);
@@ -131,8 +132,8 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   const std::vector<Merge> all = resolve_merges(probe, ids, where);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Merge& merge = all[i];
-    // Added tokens are found before anything merges, so none is made, and nothing is made of one.
-    // (Where control tokens are to stay text, they are not made by merging either.)
+    // Added tokens are found before anything merges. So no merge makes one, and no merge uses one.
+    // (Where control tokens stay text, merging does not make them either.)
     const auto found_before = [&](std::int32_t id) {
       const TokenType type = data.types[at(id)];
       return !merged[at(id)] && (type == TokenType::user_defined || type == TokenType::control ||
@@ -151,7 +152,7 @@ void scores_from_merges(const std::vector<std::string>& texts, const std::string
   for (const Merge& merge : implied) {
     const std::size_t result = at(merge.result);
     if (scoring.made()[result]) continue;
-    // It could be made and is not.
+    // The token could be made, but no merge makes it.
     ESP_CHECK(data.types[result] != TokenType::user_defined, unsupported, where, " does not make ",
               scoring.name(merge.result),
               ", an added token with U+2581 that could be made of others");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TokenizerData -> Hugging Face tokenizer files. Vocabulary and merges are written piece by piece,
-// in id and rank order; the small parts around them are JSON values.
+// TokenizerData -> Hugging Face tokenizer files. Vocabulary and merges are written entry by entry,
+// in id and rank order. The small parts around them are JSON values.
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -214,8 +214,8 @@ Ordered named_tokens(const TokenizerData& data) {
 }
 
 std::string tokenizer_config(const TokenizerData& data) {
-  // The generic class: the ones named after models build their own pre-tokenizer instead of
-  // tokenizer.json's.
+  // The generic class. Classes named after models build their own pre-tokenizer instead of the one
+  // in tokenizer.json.
   Ordered out = {{"add_bos_token", data.add_bos}, {"add_eos_token", data.add_eos}};
   Ordered decoder_table = Ordered::object();
   for (const std::int32_t id : added_ids(data)) {
@@ -233,7 +233,7 @@ std::string tokenizer_config(const TokenizerData& data) {
   return out.dump(2) + "\n";
 }
 
-// Whether `read` is `data`, apart from unused tokens at the end (padding up to the rows of an
+// Whether `read` equals `data`, apart from unused tokens at the end (padding up to the rows of an
 // embedding).
 bool describes(const TokenizerData& read, const TokenizerData& data) {
   if (read.kind != data.kind || read.merges != data.merges ||
@@ -247,8 +247,8 @@ bool describes(const TokenizerData& read, const TokenizerData& data) {
   return std::equal(read.tokens.begin(), read.tokens.end(), data.tokens.begin());
 }
 
-// tokenizer_gguf.json: fields of `data` that reading the other files does not give back. Empty when
-// there are none.
+// The text of tokenizer_gguf.json: the fields of `data` that reading the other files does not
+// restore. Empty when there are none.
 std::string gguf_extra(const TokenizerData& read, const TokenizerData& data) {
   const std::size_t n = read.tokens.size();
   Ordered out = Ordered::object();
@@ -293,7 +293,8 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
              .tokenizer_config = data.hf_tokenizer_config,
              .special_tokens_map = data.hf_special_tokens_map};
     read = parse_hf(files);
-    if (!describes(*read, data)) read.reset();  // the data have changed since the files were read
+    // The data have changed since the files were read.
+    if (!describes(*read, data)) read.reset();
   }
   if (!read) {
     files = build_hf(data);
@@ -310,13 +311,13 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     if (!text.empty()) {
       core::write_text_file(path, text);
     } else {
-      std::filesystem::remove(path,
-                              error);  // left by another tokenizer, it would be read with this one
+      // A file left by another tokenizer would be read together with this one.
+      std::filesystem::remove(path, error);
     }
   };
   write("tokenizer.json", files.tokenizer_json);
   write("tokenizer.model", files.from_model ? files.tokenizer_model : "");
-  write("added_tokens.json", "");  // what it said is in the others
+  write("added_tokens.json", "");  // the other files contain its tokens
   write("tokenizer_config.json", files.tokenizer_config);
   write("special_tokens_map.json", files.special_tokens_map);
   write("chat_template.jinja", files.chat_template);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Access to JSON from files that may be hostile (format/json_input.h parses it), by functions that
-// say what they expected and where.
+// Access to JSON from untrusted files, which format/json_input.h parses. Errors say what was
+// expected and where.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace espalier::text {
 
 using Json = nlohmann::json;
 
-// A value and the words for where it is ("dir/tokenizer.json: model.vocab"). Cheap to copy; the
+// A value and a description of its place ("dir/tokenizer.json: model.vocab"). Cheap to copy. The
 // Json must outlive it.
 class JsonPlace {
  public:
@@ -29,7 +29,7 @@ class JsonPlace {
   std::int64_t integer() const;
   const Json& object() const;
   const Json& array() const;
-  bool flag(const char* key, bool absent) const;  // absent or null: `absent`
+  bool flag(const char* key, bool absent) const;  // returns `absent` when the key is absent or null
   std::string text_or(const char* key, const std::string& absent) const;
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hash table of merges and the heap algorithm over a doubly linked list of symbols.
+// A hash table of merges, and the heap algorithm over a doubly linked list of symbols.
 #include "text/merge_table.h"
 
 #include <algorithm>
@@ -25,7 +25,8 @@ MergeTable::MergeTable(const std::vector<Merge>& merges) : MergeTable(merges.siz
   for (const Merge& merge : merges) add(merge);
 }
 
-// The key scattered by Fibonacci's multiplier and scaled to the table's length; then linear steps.
+// The key is scattered by Fibonacci's multiplier and scaled to the length of the table. Linear
+// steps follow.
 std::size_t MergeTable::slot_of(std::uint64_t key) const {
   const std::uint64_t scattered = (key * 0x9E3779B97F4A7C15u) >> 32;
   for (auto i = static_cast<std::size_t>(scattered * slots_.size() >> 32);;
@@ -43,7 +44,8 @@ bool MergeTable::add(const Merge& merge) {
 
 MergeTable::Target MergeTable::find(std::int32_t left, std::int32_t right) const {
   if (left < 0 || right < 0) return {0, -1};
-  return slots_[slot_of(pair_key(left, right))].target;  // a free slot's merges nothing
+  // A free slot has a target that merges nothing.
+  return slots_[slot_of(pair_key(left, right))].target;
 }
 
 void Merger::push(const MergeTable& table, const std::vector<Symbol>& word,
@@ -75,9 +77,9 @@ void Merger::apply(const MergeTable& table, std::vector<Symbol>& word) {
     const Candidate best = heap_.back();
     heap_.pop_back();
     const std::uint32_t left = best.position, right = next_[left];
-    // A candidate is stale when either side has merged with something else since. A symbol merged
-    // into its left neighbour is marked by next_ pointing at itself, so that it cannot look like a
-    // live pair.
+    // A candidate is stale when either side has merged with another symbol since. A symbol merged
+    // into its left neighbour is marked: next_ points at itself. So it cannot look like a live
+    // pair.
     if (right == kNone || right == left || word[left].id != best.left ||
         word[right].id != best.right)
       continue;

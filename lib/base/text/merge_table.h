@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The merging core both kinds of tokenizer share: which neighbouring token pairs become one token,
-// in which order of preference, and the algorithm that applies them to one word. Sennrich, Haddow,
-// Birch 2016 (arXiv 1508.07909): repeatedly merge the pair of lowest rank, leftmost first. With a
-// linked list and a heap that is n log n, so one long word costs no more than many short ones.
+// The merging core that both kinds of tokenizer share: which neighbouring token pairs become one
+// token, in which order, and the algorithm that merges one word.
+//
+// Method (Sennrich, Haddow, Birch 2016, arXiv 1508.07909): repeatedly merge the pair of lowest
+// rank, leftmost first. A linked list and a heap make that n log n, so one long word costs no more
+// than many short words.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -11,30 +13,31 @@ namespace espalier::text {
 
 struct Merge {
   std::int32_t left, right;
-  std::uint32_t rank;  // lower first; equal ranks: leftmost first
+  std::uint32_t rank;  // lower ranks merge first; equal ranks leftmost first
   std::int32_t result;
 };
 
-// One position of the word being merged. `id` < 0 never merges (a code point outside the
+// One position of the word being merged. An `id` < 0 never merges (a code point outside the
 // vocabulary).
 struct Symbol {
   std::int32_t id;
-  std::uint32_t
-      start;  // the caller's offset of the symbol; kept for the leftmost part of what was merged
+  // The caller's offset of the symbol. A merged symbol keeps the offset of its leftmost part.
+  std::uint32_t start;
 };
 
 class MergeTable {
  public:
   explicit MergeTable(std::size_t n = 0);  // room for n merges
   explicit MergeTable(const std::vector<Merge>& merges);
-  bool add(const Merge& merge);  // false, and nothing changed, when the pair was there before
+  bool add(const Merge& merge);  // false, and no change, when the table already has the pair
   struct Target {
     std::uint32_t rank;
     std::int32_t result;  // -1: the pair does not merge
     bool operator==(const Target&) const = default;
   };
   Target find(std::int32_t left, std::int32_t right) const;
-  bool operator==(const MergeTable&) const = default;  // made of the same merges in the same order
+  // True when both tables were made of the same merges in the same order.
+  bool operator==(const MergeTable&) const = default;
 
  private:
   struct Slot {
@@ -42,15 +45,16 @@ class MergeTable {
     Target target;
     bool operator==(const Slot&) const = default;
   };
-  std::size_t slot_of(std::uint64_t key) const;  // where the pair is, or would be
+  std::size_t slot_of(std::uint64_t key) const;  // the slot of the pair, or the free slot for it
 
   std::vector<Slot> slots_;  // open addressing, at most two thirds full
 };
 
-// Scratch memory of apply(), kept by the caller between words. Not thread-safe.
+// Merges words. It holds the scratch memory of apply(), which the caller keeps between words. Not
+// thread-safe.
 class Merger {
  public:
-  // Merges `word` in place until no pair is left. At most 2^31 symbols.
+  // Merges `word` in place until no pair merges. At most 2^31 symbols.
   void apply(const MergeTable& table, std::vector<Symbol>& word);
 
  private:

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Builds the trie level by level from the sorted pieces.
+
 #include "text/piece_trie.h"
 
 namespace espalier::text {
@@ -6,7 +8,7 @@ namespace espalier::text {
 PieceTrie::PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> pieces) {
   std::sort(pieces.begin(), pieces.end());
   struct Range {
-    std::uint32_t begin, end;  // pieces that go through the node
+    std::uint32_t begin, end;  // the range of pieces that go through the node
   };
   std::vector<Range> level = {{0, static_cast<std::uint32_t>(pieces.size())}}, next;
   nodes_.resize(1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All pieces that begin at a place of a text. A trie whose nodes are numbered level by level, so
-// that the children of a node are neighbours: 12 bytes a node, and a step is a binary search among
-// at most 256 labels.
+// Finds all pieces that begin at a position of a text. The nodes of the trie are numbered level by
+// level, so the children of a node are neighbours. A node takes 12 bytes. A step is a binary search
+// among at most 256 labels.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -15,7 +15,8 @@ namespace espalier::text {
 class PieceTrie {
  public:
   PieceTrie() = default;
-  // (piece, id); pieces are distinct and not empty. The views are used here only.
+  // Takes pairs (piece, id). Pieces are distinct and not empty. The views are used only during
+  // construction.
   explicit PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> pieces);
   bool empty() const { return nodes_.size() < 2; }
   bool operator==(const PieceTrie&) const = default;
@@ -40,7 +41,7 @@ class PieceTrie {
  private:
   struct Node {
     std::uint32_t first_child = 0;
-    std::int32_t id = -1;  // of the piece that ends here
+    std::int32_t id = -1;  // id of the piece that ends here; -1: none
     std::uint16_t n_children = 0;
     unsigned char label = 0;
     bool operator==(const Node&) const = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of pre-tokenizers. Patterns are those of tokenizer.json files; who uses which is said
-// beside them.
+// The table of pre-tokenizers. The patterns are those of tokenizer.json files. The comments name
+// the models that use them.
 #include <array>
 
 #include "text/pretokenizer.h"
@@ -8,7 +8,7 @@
 namespace espalier::text {
 namespace {
 
-// Llama 3, SmolLM3, Mistral's newer ones that keep three digits together.
+// Llama 3, SmolLM3, and newer Mistral models that keep three digits together.
 const char* const kLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 // Qwen 2, 2.5 and 3.
@@ -17,12 +17,12 @@ const char* const kQwen2 =
 // Qwen 3.5: marks belong to words.
 const char* const kQwen35 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-// Mistral-NeMo and its Minitron: words change where lower case is followed by upper case.
+// Mistral-NeMo and its Minitron: a new word begins where upper case follows lower case.
 const char* const kTekken =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
     R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-// Phi-4-mini: the same with contractions and three digits.
+// Phi-4-mini: the same, with contractions and groups of three digits.
 const char* const kGpt4o =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"

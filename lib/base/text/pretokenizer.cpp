@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The PCRE2 programs of pre-tokenizers and the stages that run them.
+// The PCRE2 programs of the pre-tokenizers, and the stages that run them.
 #include "text/pretokenizer.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -36,9 +36,8 @@ struct PreTokenizer::Stage {
                              PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
     ESP_CHECK(code != nullptr, internal, "pre-tokenizer regular expression at byte ", offset, ": ",
               pcre_message(error));
-    pcre2_jit_compile(
-        code.get(),
-        PCRE2_JIT_COMPLETE);  // without it (no JIT on this machine) matching is interpreted
+    // Without JIT on this machine, matching is interpreted.
+    pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);
   }
 };
 
@@ -65,8 +64,8 @@ void PreTokenizer::split(std::string_view text,
   Scratch scratch;
   ESP_CHECK(scratch.data != nullptr && scratch.context != nullptr, input,
             "out of memory while splitting text into words");
-  // A run of white space is walked back at most once per alternative, so a few steps per byte are
-  // plenty.
+  // A run of white space is walked back at most once per alternative, so a few steps per byte
+  // suffice.
   pcre2_set_match_limit(scratch.context.get(), static_cast<std::uint32_t>(std::min<std::size_t>(
                                                    10000 + 16 * text.size(), 0xFFFFFFFFu)));
   run(0, text, scratch, word);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fields by number; a setting that is given twice has the last value, as Protocol Buffers have it.
+// Parses a tokenizer.model field by field. A setting that occurs twice has its last value, as
+// Protocol Buffers require.
 #include "text/sentencepiece_model.h"
 
 #include "core/error.h"

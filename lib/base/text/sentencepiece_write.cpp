@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TokenizerData of kind unigram -> tokenizer.model; the message is drawn in sentencepiece_model.h.
+// TokenizerData of kind unigram -> tokenizer.model. sentencepiece_model.h draws the message.
 #include <algorithm>
 #include <bit>
 #include <string_view>

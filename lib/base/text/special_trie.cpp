@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte trie; a search costs at most the longest token's length per position.
+// A byte trie. A search costs at most the length of the longest token per position.
 #include "text/special_trie.h"
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Open addressing with linear steps; the place of a text is its hash scaled to the table's length.
+// Open addressing with linear steps. The slot of a text is its hash scaled to the length of the
+// table.
 #include "text/token_ids.h"
 
 #include <functional>

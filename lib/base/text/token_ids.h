@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The texts of a vocabulary and the way back from a text to its id. All texts lie in one block of
-// bytes behind one another, ids in an open-addressed table: 5 bytes a token beside its own, where
-// strings in a map would take a hundred.
+// The texts of a vocabulary, and the id of a text. All texts lie in one block of bytes. The ids lie
+// in an open-addressed table. That takes 5 bytes a token in addition to its text, where strings in
+// a map would take about a hundred.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,18 +13,19 @@ namespace espalier::text {
 class TokenIds {
  public:
   TokenIds() = default;
-  // Room for `n` tokens, of at most 4 GB together.
+  // Room for `n` tokens, with at most 4 GB of text.
   explicit TokenIds(std::size_t n);
-  // Gives the text the next id; -1, or the id of the same text if there was one, which then stays
-  // the one that find() has.
+  // Gives the text the next id. Returns -1, or the id that the same text got before. find() keeps
+  // returning that earlier id.
   std::int32_t add(std::string_view text);
   std::size_t size() const { return ends_.size(); }
-  std::string_view text(std::int32_t id) const;    // of an id in [0, size())
+  std::string_view text(std::int32_t id) const;    // id in [0, size())
   std::int32_t find(std::string_view text) const;  // -1: no such token
   bool operator==(const TokenIds&) const = default;
 
  private:
-  std::size_t slot_of(std::string_view text) const;  // where the text is, or would be
+  // The slot of the text, or the free slot for it.
+  std::size_t slot_of(std::string_view text) const;
 
   std::string bytes_;
   std::vector<std::uint32_t> ends_;

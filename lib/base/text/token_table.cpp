@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Collection of tokens by id, with a bound on gaps.
+
 #include "text/token_table.h"
 
 #include <unordered_set>
@@ -9,7 +11,8 @@
 namespace espalier::text {
 namespace {
 
-constexpr std::uint64_t kMaxGap = 65536;  // ids that no token has, over the whole vocabulary
+// Ids without a token, over the whole vocabulary.
+constexpr std::uint64_t kMaxGap = 65536;
 
 }  // namespace
 

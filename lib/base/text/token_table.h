@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Token texts by id, as files give them: in any order, some of them twice. Ids may have gaps, but
-// not so many that the table would be large.
+// Collects token texts by id in any order, with repetitions, as files give them. Ids may have gaps,
+// but not so many that the table would become large.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -11,13 +11,13 @@ namespace espalier::text {
 
 class TokenTable {
  public:
-  // Fills tokens and types of `data`, which must outlive this; `n_expected`: how many tokens there
-  // may be without gaps.
+  // Fills tokens and types of `data`, which must outlive this object. `n_expected` is the number of
+  // tokens if there are no gaps.
   TokenTable(TokenizerData& data, std::size_t n_expected);
-  // Index of the token, fresh ones with type unused; Error when the id is wild or another token has
-  // it.
+  // The index of the token. New tokens get the type unused. Error when the id is out of range or
+  // another token has it.
   std::size_t add(std::int64_t id, const std::string& token, const std::string& where);
-  // Names for ids that no token has.
+  // Makes up names for ids without a token.
   void fill_gaps();
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Encoding and decoding. Text goes through: repair of broken UTF-8, splitting at added tokens,
-// normalization, (byte_bpe) splitting into words, merging. Nothing here knows file formats.
+// Encoding and decoding. A text goes through: repair of broken UTF-8, splitting at added tokens,
+// normalization, splitting into words (byte_bpe), merging. No file formats here.
 #include "text/tokenizer.h"
 
 #include <algorithm>
@@ -21,7 +21,8 @@
 namespace espalier::text {
 namespace {
 
-constexpr std::size_t kCacheFromBytes = 1024;  // shorter text does not repay a cache of words
+// Shorter texts do not repay a cache of words.
+constexpr std::size_t kCacheFromBytes = 1024;
 constexpr std::size_t kCachedWordBytes = 64;
 
 // Buffers of one encode() call.
@@ -41,13 +42,13 @@ struct Tokenizer::State {
   std::array<std::int32_t, 256> byte_ids{};  // -1: absent (byte_bpe only)
   SpecialTrie raw_tokens, normalized_tokens;
   std::vector<AddedRule> rule_of;  // by id; empty when there are none
-  std::unordered_map<std::int32_t, std::string>
-      respelled;                    // added tokens whose piece is their normalized text
+  // Added tokens whose piece is their normalized text.
+  std::unordered_map<std::int32_t, std::string> respelled;
   std::optional<PreTokenizer> pre;  // byte_bpe
   // spm
+  // No token has a space aft  // by id: merging can make the token
   std::vector<bool> merged;  // by id: it may be made by merging
-  bool cut_before_space =
-      false;  // no token has a space behind something else, so merges never cross such a place
+  bool cut_before_space = false;
   std::optional<Unigram> unigram;
 
   explicit State(const TokenizerData& data);
@@ -133,7 +134,7 @@ void Tokenizer::State::prepare_added() {
     const auto id = static_cast<std::int32_t>(i);
     const std::string_view content = tokens.text(id);
     if (!rule_of.empty() && rule_of[i].bare) {
-      if (settings.kind == TokenizerKind::unigram) continue;  // found while segmenting
+      if (settings.kind == TokenizerKind::unigram) continue;  // found during segmentation
       normalized_tokens.insert(content, id);
     } else if (!rule_of.empty() && rule_of[i].normalized) {
       const std::string normal = normalize(content);
@@ -152,15 +153,15 @@ std::string Tokenizer::State::normalize(std::string_view text) const {
     return settings.nfc ? to_nfc(text) : std::string(text);
   if (unigram) return unigram->normalize(text);
   if (settings.add_space_prefix && settings.space_rule != SpaceRule::every_segment)
-    return std::string(text);  // later, in encode_plain
+    return std::string(text);  // normalized later, in encode_plain
   std::string out = replace_all(text, " ", kSpaceSymbol);
   if (settings.add_space_prefix && !text.empty()) out.insert(0, kSpaceSymbol);
   return out;
 }
 
-// Cuts text at added tokens and calls plain(start, end) for what lies between them. A control token
-// that is not to be parsed still ends the search at its place (so that no shorter token is found
-// inside it) but stays text.
+// Cuts a text at added tokens and calls plain(start, end) for the text between them. A control
+// token that is not to be parsed stays text. It still ends the search at its position, so that no
+// shorter token is found inside it.
 template <typename Plain>
 void Tokenizer::State::split_added(const SpecialTrie& trie, std::string_view text,
                                    bool parse_special, Work& work, Plain plain) const {
@@ -208,7 +209,7 @@ void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& wor
     unigram->encode(text, work.ids);
     return;
   }
-  // A word met before has its ids in work.ids already: (position, count).
+  // The ids of a word seen before are in work.ids already, at (position, count).
   std::unordered_map<std::string_view, std::pair<std::size_t, std::size_t>> cache;
   const bool use_cache = text.size() >= kCacheFromBytes;
   const auto encode_word = [&](std::string_view word) {
@@ -267,7 +268,7 @@ void Tokenizer::State::encode_bpe_word(std::string_view word, Work& work) const 
   }
   work.word.clear();
   for (std::size_t i = 0; i < word.size(); ++i) {
-    // A byte the vocabulary lacks is dropped, as the Hugging Face tokenizers do.
+    // A byte that the vocabulary lacks is dropped, as in the Hugging Face tokenizers.
     const std::int32_t id = byte_ids[static_cast<unsigned char>(word[i])];
     if (id >= 0) work.word.push_back({id, static_cast<std::uint32_t>(i)});
   }
@@ -322,8 +323,8 @@ TokenType Tokenizer::type(std::int32_t id) const { return state_->type(state_->c
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special,
                                             bool parse_special) const {
-  // Normalization makes text at most three times as long (a space becomes U+2581; NFC, bounded by
-  // the standard); a character map has its own bound.
+  // Normalization makes a text at most three times as long (a space becomes U+2581; the standard
+  // bounds NFC). A character map has its own bound.
   ESP_CHECK(text.size() <= std::numeric_limits<std::uint32_t>::max() / 16, input, "text of ",
             text.size(), " bytes is too long to tokenize in one piece");
   Work work;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// tokenizer.* metadata of GGUF <-> TokenizerData.
+// Converts between GGUF's tokenizer.* metadata and TokenizerData.
 #include <cmath>
 #include <limits>
 #include <unordered_set>
@@ -19,8 +19,8 @@ using format::GgufType;
 using format::GgufValue;
 
 const std::string kPrefix = "tokenizer.ggml.";
-const std::string kOwn =
-    "espalier.tokenizer.";  // what GGUF has no key for; written only when needed
+// Prefix of our keys for data that GGUF has no key for. Written only when needed.
+const std::string kOwn = "espalier.tokenizer.";
 
 std::string place(const GgufHeader& header, const std::string& key) {
   return header.path() + ": " + key;
@@ -80,8 +80,8 @@ void read_types(const GgufHeader& header, TokenizerData& data) {
     data.types.push_back(static_cast<TokenType>(type));
 }
 
-// llama.cpp looks for user-defined tokens in the text as it was given and prints them as they are,
-// so that in a GGUF their U+2581 are spaces; which ones were is kept beside them.
+// llama.cpp searches for user-defined tokens in the original text and prints them unchanged. So in
+// a GGUF their U+2581 become spaces. The ids of the changed tokens are stored beside them.
 std::vector<std::string> spaced_tokens(const TokenizerData& data,
                                        std::vector<std::int32_t>& spaced) {
   std::vector<std::string> tokens = data.tokens;
@@ -114,7 +114,7 @@ void restore_spaced_tokens(const GgufHeader& header, TokenizerData& data) {
   }
 }
 
-// The bytes of an array of u8 or i8.
+// Reads an array of u8 or i8 as bytes.
 void read_charsmap(const GgufHeader& header, TokenizerData& data) {
   const std::string key = kPrefix + "precompiled_charsmap";
   const GgufArray* array = header.optional_array(key);
@@ -193,7 +193,8 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
     data.add_space_prefix = false;
     default_bos = spec->add_bos && data.bos.has_value();
     data.merges = strings(header, kPrefix + "merges");
-  } else if (data.kind == TokenizerKind::unigram) {  // what is missing is as llama.cpp has it
+    // Defaults for absent keys are those of llama.cpp.
+  } else if (data.kind == TokenizerKind::unigram) {
     data.pre = "default";
     data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(false);
     data.remove_extra_spaces =

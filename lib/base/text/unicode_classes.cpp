@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Insides of the character classes and their substitution.
+// The contents of the character classes, and their substitution in patterns.
 #include "text/unicode_classes.h"
 
 #include <array>

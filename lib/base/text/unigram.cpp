@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Normalization and Viterbi segmentation of unigram tokenizers.
+
 #include "text/unigram.h"
 
 #include <algorithm>
@@ -13,7 +15,7 @@ namespace {
 
 constexpr float kUnknownPenalty = 10.0f;
 constexpr double kUserDefinedPenalty = 0.1;
-constexpr std::size_t kMaxBytes = std::size_t{1} << 31;  // of normalized text
+constexpr std::size_t kMaxBytes = std::size_t{1} << 31;  // size limit of normalized text
 
 }  // namespace
 
@@ -45,8 +47,8 @@ Unigram::Unigram(const TokenizerData& data)
   user_defined_ = PieceTrie(std::move(user_defined));
 }
 
-// What the text at `position` becomes: a user-defined piece itself, the longest entry of the map,
-// or one code point.
+// What the text at `position` becomes: a user-defined piece unchanged, the longest entry of the
+// map, or one code point.
 CharacterMap::Match Unigram::mapped(std::string_view text, std::size_t position) const {
   std::size_t longest = 0;
   user_defined_.prefixes(text, position,

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Unigram segmentation: of all ways to cut a text into pieces, the one with the greatest sum of
-// scores (log probabilities). Kudo 2018 (arXiv 1804.10959); found by Viterbi's algorithm from left
+// scores (log probabilities). Kudo 2018 (arXiv 1804.10959). Viterbi's algorithm finds it from left
 // to right, in time and memory linear in the text.
 //
-// As libsentencepiece has it: of equal sums the first one found (the earliest begin of the last
-// piece) stays; a code point that is no piece by itself may be unknown, for 10 less than the least
-// score of a normal piece; a user-defined piece of n bytes is worth n times the greatest score,
-// less 0.1; unknown code points in a row are one unknown token, or with byte tokens their bytes.
-// Sums are float, which decides between cuts that are all but equal.
+// The details are those of libsentencepiece:
+// - Of equal sums, the first one found wins (the earliest begin of the last piece).
+// - A code point that is not a piece may be unknown. That costs 10 below the least score of a
+//   normal piece.
+// - A user-defined piece of n bytes scores n times the greatest score, minus 0.1.
+// - Consecutive unknown code points are one unknown token, or their bytes if there are byte tokens.
+// - Sums are float, which decides between cuts that are almost equal.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -24,10 +26,11 @@ namespace espalier::text {
 // Immutable and thread-safe after construction.
 class Unigram {
  public:
-  // `data` of kind unigram, checked.
+  // `data` is of kind unigram and has been checked.
   explicit Unigram(const TokenizerData& data);
-  // Text as its pieces are written: characters mapped (user-defined pieces stay), spaces as U+2581,
-  // one in front, further ones removed, as the data say.
+  // Rewrites a text the way that pieces are written, as the data say. Characters are mapped, except
+  // in user-defined pieces. Spaces become U+2581. A space is put in front, and extra spaces are
+  // removed.
   std::string normalize(std::string_view text) const;
   // Appends the ids of normalized text.
   void encode(std::string_view text, std::vector<std::int32_t>& ids) const;
@@ -36,7 +39,8 @@ class Unigram {
  private:
   struct Node {
     float sum = 0.0f;
-    std::int32_t id = -1;  // of the last piece of the best cut that ends here; -1: unreached
+    // The last piece of the best cut that ends here. -1: not reached.
+    std::int32_t id = -1;
     std::uint32_t start = 0;
   };
   CharacterMap::Match mapped(std::string_view text, std::size_t position) const;
@@ -47,7 +51,8 @@ class Unigram {
   std::vector<float> scores_;
   CharacterMap map_;
   PieceTrie pieces_, user_defined_;
-  std::vector<bool> is_user_defined_;  // by id: found by sentencepiece itself, not before it
+  // By id. True for pieces that sentencepiece itself finds, not a search before it.
+  std::vector<bool> is_user_defined_;
   float least_ = 0.0f, greatest_ = 0.0f;
   std::array<std::int32_t, 256> byte_ids_{};  // -1: there are no byte tokens
 };

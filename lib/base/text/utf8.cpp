@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 decoding after table 3-7 of the Unicode standard: the second byte's range depends on the
-// first, so overlong forms, surrogates and values above U+10FFFF end at the first byte that cannot
-// continue.
+// UTF-8 decoding after table 3-7 of the Unicode standard. The range of the second byte depends on
+// the first. So overlong forms, surrogates and values above U+10FFFF end at the first byte that
+// cannot continue.
 #include "text/utf8.h"
 
 #include <utf8proc.h>
@@ -28,7 +28,7 @@ bool is_space(char32_t c) {
          c == 0x3000;
 }
 
-// Everything below U+0300 is its own composed form, and nothing there combines with a neighbour.
+// Below U+0300 every code point is its own composed form and combines with no neighbour.
 bool is_trivially_composed(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
@@ -132,8 +132,8 @@ std::string to_nfc(std::string_view text) {
     points.insert(points.end(), parts.begin(), parts.begin() + n);
     i += point.length;
   }
-  // Canonical order. utf8proc would do it too, but by swapping neighbours, which a long run of
-  // marks makes quadratic.
+  // Sorts into canonical order. utf8proc would do so by swapping neighbours, which is quadratic for
+  // a long run of marks.
   const auto combining_class = [](utf8proc_int32_t c) {
     return utf8proc_get_property(c)->combining_class;
   };

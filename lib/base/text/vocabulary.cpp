@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks of a vocabulary and its merges.
+// Checks of a vocabulary and its merges, and the merges that scores imply.
 #include "text/vocabulary.h"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ void check_id(const std::optional<std::int32_t>& id, std::size_t n, const char* 
             *id, " is outside the vocabulary of ", n, " tokens");
 }
 
-// `required`: there may be no vocabulary without byte tokens.
+// `required`: a vocabulary without byte tokens is refused.
 void check_byte_tokens(const TokenizerData& data, bool required, const std::string& where) {
   std::array<bool, 256> seen{};
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {

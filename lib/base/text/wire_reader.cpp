@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Decoding of Protocol Buffers fields, with every length checked.
+
 #include "text/wire_reader.h"
 
 #include <bit>
@@ -87,7 +89,7 @@ bool WireReader::boolean(const WireField& field, const char* name) const {
 
 std::int32_t WireReader::int32(const WireField& field, const char* name) const {
   require_type(field, kVarint, name);
-  const auto value = static_cast<std::int64_t>(field.value);  // negative numbers take all 64 bits
+  const auto value = static_cast<std::int64_t>(field.value);  // negative numbers use all 64 bits
   ESP_CHECK(value >= std::numeric_limits<std::int32_t>::min() &&
                 value <= std::numeric_limits<std::int32_t>::max(),
             input, path_, ": byte ", field.offset, ": ", name, " is ", value, ", outside 32 bits");

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fields of a Protocol Buffers message, one after another, from bytes that may be hostile: every
-// length is checked against what is left before it is used, and nothing is copied.
+// Reads the fields of a Protocol Buffers message one after another, from untrusted bytes. Every
+// length is checked against the remaining bytes before it is used. Nothing is copied.
 //
 //   message:  { key field }*            key: varint of (number << 3 | type)
-//   type 0:   varint, 7 bits a byte, low bits first, the top bit says that more follow (at most 10 bytes)
+//   type 0:   varint, 7 bits a byte, low bits first (at most 10 bytes);
+//             the top bit says that more bytes follow
 //   type 1:   8 bytes     type 5:   4 bytes, both little-endian
-//   type 2:   varint of a length, and so many bytes (text, messages)
+//   type 2:   varint of a length, then that number of bytes (text, messages)
 //
-// Groups (types 3 and 4) are refused: proto2 files of today have none.
+// Groups (types 3 and 4) are refused, because current proto2 files have none.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,18 +22,19 @@ struct WireField {
   std::uint32_t type = 0;
   std::uint64_t value = 0;      // types 0, 1 and 5
   std::string_view bytes = {};  // type 2
-  std::size_t offset = 0;       // of the key in the file, for messages
+  std::size_t offset = 0;       // offset of the key in the file, for messages
 };
 
 class WireReader {
  public:
-  // `start`: where `bytes` begin in the file `path`. Both views must outlive this.
+  // `bytes` begin at offset `start` of the file `path`. Both views must outlive this object.
   WireReader(std::string_view bytes, std::string_view path, std::size_t start = 0)
       : bytes_(bytes), path_(path), start_(start) {}
-  // False at the end of the message. Error(input) names path and offset.
+  // Reads the next field. Returns false at the end of the message. Error(input) names path and
+  // offset.
   bool next(WireField& field);
 
-  // The field's content, Error(input) when it is of another type. `name`: of the field, for
+  // The content of the field. Error(input) when it has another type. `name` is the field's name for
   // messages.
   bool boolean(const WireField& field, const char* name) const;
   std::int32_t int32(const WireField& field, const char* name) const;
