@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantizes each step's activations once for all matrices that read them.
+// Quantizes the activations of each step once for all matrices that read them.
 #include "kernels/activations.h"
 
 #include <algorithm>
@@ -9,12 +9,13 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr std::int64_t kFewValues = 16384;  // below this, waking the pool costs more than it saves
+// Below this number, waking the pool costs more than it saves.
+constexpr std::int64_t kFewValues = 16384;
 
 std::int64_t chunks_of(std::int64_t cols) { return (cols + kChunk - 1) / kChunk; }
 std::int64_t padded(std::int64_t cols) { return (cols + kBf16Step - 1) / kBf16Step * kBf16Step; }
 
-// f(begin, end) over the tokens.
+// Calls f(begin, end) over the tokens.
 template <typename F>
 void each_token(const Activations::State& s, F&& f, core::ThreadPool& pool) {
   if (s.n * s.cols <= kFewValues)

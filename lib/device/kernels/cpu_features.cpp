@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// x86-64: CPUID leaves 1 and 7, and XGETBV for the register state that the operating system saves.
-// ARMv8: what Linux says in the auxiliary vector.
+// x86-64: reads CPUID leaves 1 and 7, and XGETBV for the register state that the operating system
+// saves. ARMv8: reads the auxiliary vector of Linux.
 #include "kernels/cpu_features.h"
 
 #if defined(__x86_64__)
@@ -19,7 +19,7 @@ namespace espalier::kernels {
 #if defined(__x86_64__)
 namespace {
 
-// Linux saves the tiles of a process that asked for it, once for all its threads ("Using XSTATE
+// Linux saves the tiles of a process that requested them, once for all its threads ("Using XSTATE
 // features in user space applications", kernel documentation).
 bool may_use_tiles() {
 #if defined(__linux__)
@@ -50,7 +50,7 @@ struct Leaves {
       std::uint32_t low = 0, high = 0;
       __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
       saves_avx = (low & 0x06u) == 0x06u;     // XMM and YMM
-      saves_avx512 = (low & 0xE6u) == 0xE6u;  // and mask registers, both halves of ZMM
+      saves_avx512 = (low & 0xE6u) == 0xE6u;  // and mask registers, and both halves of ZMM
       constexpr std::uint32_t kHasTiles = 1u << 24, kTileState = 0x60000u;
       saves_tiles = (edx7 & kHasTiles) != 0 && (low & kTileState) == kTileState && may_use_tiles();
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which instruction sets this processor and operating system let us use. The enumerators are the
-// names of compiler flags: on x86-64 without "-m" and with "_" for "-", so that one list in CMake
-// gives both flags and run-time test (the compilers' own tests lack some of these names), on ARMv8
-// as they follow "+" in -march.
+// The instruction sets that this processor and operating system allow. The enumerators are names of
+// compiler flags, so that one list in CMake gives both the flags and the run-time test. (The
+// compilers' own tests lack some of these names.) On x86-64 they are written without "-m" and with
+// "_" for "-". On ARMv8 they are the names that follow "+" in -march.
 #pragma once
 #include <cstdint>
 
@@ -27,8 +27,8 @@ enum class CpuFeature : std::uint8_t {
 };
 #endif
 
-// False for all on processors other than x86-64 and ARMv8 under Linux, and where the operating
-// system does not save the registers.
+// False for every feature on processors other than x86-64 and ARMv8 under Linux, and where the
+// operating system does not save the registers.
 bool cpu_has(CpuFeature feature);
 
 }  // namespace espalier::kernels

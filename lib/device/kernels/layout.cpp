@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packing goes through the levels and scales of one block: read from GGUF, written into the
-// interleaved group, and back.
+// Packs in two steps: takes the levels and scales of one block out of GGUF, and writes them into
+// the interleaved group. Unpacking does the reverse.
 #include "kernels/layout.h"
 
 #include <cstring>
@@ -11,19 +11,19 @@
 namespace espalier::kernels {
 namespace {
 
-using namespace format;  // the block structs
+using namespace format;  // for the block structs
 
-// One block of one row, taken apart. Only what its format has is written and used: filling up 256
-// levels for a block of 32 would cost more than the block.
+// One block of one row, taken apart. Only the fields of its format are written and used. Filling
+// 256 levels for a block of 32 would cost more than the block.
 struct Parts {
   std::uint16_t d = 0, m = 0;
-  std::uint8_t scale[16] = {},
-               min[8] = {};  // Q2_K Q3_K Q6_K IQ4_XS: the bytes of the block's scales as they are
+  // Q2_K Q3_K Q6_K IQ4_XS: the bytes of the block's scales, unchanged.
+  std::uint8_t scale[16] = {}, min[8] = {};
   std::uint8_t q[kSuperBlock];
 };
 
-// A block where it lies: GGUF aligns tensors, and all blocks have an even size. Loads from a copy
-// would wait for the stores that made it.
+// A block in place. GGUF aligns tensors, and all blocks have an even size. Loads from a copy would
+// wait for the stores that made it.
 template <typename Block>
 const Block& at(const unsigned char* p) {
   static_assert(alignof(Block) <= 2 && sizeof(Block) % 2 == 0);
@@ -299,11 +299,12 @@ void write_parts(FormatId id, const Parts& x, unsigned char* p) {
 // Where the parts of one unit (32, 64 or 256 columns of a group) lie.
 struct Unit {
   std::int64_t rows;
-  int bits, levels;  // levels: 32 columns each
-  bool minimum;      // a second u16 beside d
+  int bits, levels;  // levels: runs of 32 columns
+  bool minimum;      // there is a second u16 after d
   int scale_words;
-  bool raw_words;  // scale words are the block's bytes, else the 6-bit pairs of Q4_K and Q5_K
-  std::int64_t level_bytes;  // of 32 columns of the group
+  // True: scale words are the bytes of the block. False: they are the 6-bit pairs of Q4_K and Q5_K.
+  bool raw_words;
+  std::int64_t level_bytes;  // bytes of 32 columns of the group
 
   Unit(FormatId id, std::int64_t interleave) : rows(interleave) {
     const QuantFormat& f = info(id);
@@ -328,7 +329,7 @@ struct Unit {
   std::int64_t bytes() const { return levels_at() + levels * level_bytes; }
 };
 
-// The 4 levels of a step are one 32-bit word, whose bytes never carry into each other here. Every
+// The 4 levels of a step are one 32-bit word. Its bytes never carry into each other here. Every
 // word of the row is written once.
 [[gnu::always_inline]] inline void put_levels(const Unit& u, std::int64_t row,
                                               const std::uint8_t* q, unsigned char* out) {
@@ -383,7 +384,7 @@ void get_levels(const Unit& u, std::int64_t row, const unsigned char* in, std::u
   }
 }
 
-// Pair p of the 6-bit values: 0-3 scales, 4-7 mins.
+// Pair p of the 6-bit values: 0-3 are scales, 4-7 mins.
 const std::uint8_t* pair_of(const Parts& x, int p) {
   return p < 4 ? x.scale + 2 * p : x.min + 2 * (p - 4);
 }
@@ -457,8 +458,8 @@ void get_words(const Unit& u, std::int64_t row, const unsigned char* in, Parts& 
 
 void pack_group(FormatId id, std::int64_t interleave, const unsigned char* gguf,
                 std::int64_t row_bytes, std::int64_t n, std::int64_t cols, unsigned char* group) {
-  // Where blocks are small, asking for the format in each would take longer than the block: these
-  // two have a loop of their own.
+  // For small blocks, a test of the format per block would take longer than the block. So these two
+  // have their own loop.
   if (id == FormatId::q8_0)
     return pack_rows(FormatId::q8_0, interleave, gguf, row_bytes, n, cols, group);
   if (id == FormatId::q4_0)

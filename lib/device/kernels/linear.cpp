@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with the same activations at once: the rows of all matrices in one line, cut into a
-// contiguous share for each thread, because memory is read fastest forwards; who is done with its
-// own share takes pieces of the others'. Which thread computes a row does not change it, so results
-// do not depend on the number of threads or on luck.
+// Multiplies several matrices with the same activations at once. The rows of all matrices form one
+// sequence. Each thread gets a contiguous share, because memory is read fastest in ascending order.
+// A thread that finishes its share takes pieces of the others.
+//
+// A row's value does not depend on the thread that computes it. So results do not depend on the
+// number of threads or on timing.
 #include "kernels/linear.h"
 
 #include <algorithm>
@@ -15,15 +17,16 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr std::int64_t kGranule =
-    32;  // rows; a multiple of every interleave, and of the pairs of groups matmul works on
-constexpr std::int64_t kMatmulRows =
-    64;  // weights of a piece stay in the second-level cache while all tokens pass
+// Rows of a granule: a multiple of every interleave, and of the pairs of groups that matmul works
+// on.
+constexpr std::int64_t kGranule = 32;
+// The weights of a piece stay in the second-level cache while all tokens pass.
+constexpr std::int64_t kMatmulRows = 64;
 constexpr std::int64_t kPiecesPerThread = 8;
-constexpr int kShares = 64;  // more threads share shares
+constexpr int kShares = 64;  // with more threads, several threads work on one share
 
 struct alignas(64) Share {
-  std::atomic<std::int64_t> next{0};  // granule
+  std::atomic<std::int64_t> next{0};  // index of the next granule
   std::int64_t end = 0;
 };
 
@@ -37,14 +40,14 @@ void linear(const KernelTable& table, std::span<const Product> products, Activat
   for (const Product& p : products) {
     ESP_ASSERT(p.w->rows() == 0 || (p.w->state().table == &table && x.state().cols == p.w->cols() &&
                                     p.ldy >= p.w->rows()));
-    if (p.w->rows() > 0)
-      x.state().view(p.w->state().kernel.form, table, pool);  // quantized before the threads begin
+    // Quantized before the threads begin.
+    if (p.w->rows() > 0) x.state().view(p.w->state().kernel.form, table, pool);
     total += granules(*p.w);
   }
   const std::int64_t n = x.state().n;
   if (n == 0 || total == 0) return;
 
-  // Rows [begin, end) in granules, which may reach over several matrices.
+  // Rows [begin, end) in granules. They may cover several matrices.
   const auto multiply = [&](std::int64_t begin, std::int64_t end) {
     std::int64_t first = 0;
     for (const Product& p : products) {

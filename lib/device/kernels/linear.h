@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = W x for weight matrices in any GGUF format, the work of a decoder. Weights are packed once
-// for the ISA in use (row-interleaved where that pays), activations are quantized once per step and
-// shared by all matrices that read them (q, k, v; gate, up). Threads split rows; every output value
-// is computed by one thread in a fixed order, so results do not depend on their number.
+// y = W x for weight matrices in any GGUF format, the main work of a decoder. Weights are packed
+// once for the ISA in use (row-interleaved where that pays). Activations are quantized once per
+// step and shared by all matrices that read them (q, k, v; gate, up).
+//
+// Threads split rows. One thread computes each output value in a fixed order, so results do not
+// depend on the number of threads.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,16 +21,16 @@ namespace espalier::kernels {
 
 struct KernelTable;  // kernel_table.h: function pointers of one ISA
 
-// "" : $ESPALIER_ISA, else the best this CPU runs. Error(usage) for an unknown name,
-// Error(unsupported) when the CPU lacks it.
+// "": $ESPALIER_ISA, else the best that this CPU runs. Error(usage) for an unknown name.
+// Error(unsupported) when the CPU cannot run it.
 const KernelTable& select_isa(std::string_view name = "");
 std::string isa_name(const KernelTable& table);
-std::span<const std::string_view>
-isa_names();  // all compiled in, reference first, in order of preference
+// All compiled ISAs: the reference first, then in order of preference.
+std::span<const std::string_view> isa_names();
 bool isa_runnable(std::string_view name);
 
-// A weight matrix [rows, cols]. Either refers to bytes (which must outlive it), of a GGUF or packed
-// before, or owns a packed copy.
+// A weight matrix [rows, cols]. It refers to bytes that must outlive it (of a GGUF, or packed
+// before), or owns a packed copy.
 class Matrix {
  public:
   Matrix();
@@ -37,19 +39,19 @@ class Matrix {
   Matrix& operator=(Matrix&&) noexcept;
   Matrix(const KernelTable& table, format::FormatId format, std::span<const std::byte> gguf_bytes,
          std::int64_t rows, std::int64_t cols, core::ThreadPool& pool);
-  // Of bytes that packed() gave for the same format and shape, under a table with the same
+  // A matrix of bytes that packed() gave for the same format and shape, under a table with the same
   // group_rows().
   static Matrix of_packed(const KernelTable& table, format::FormatId format,
                           std::span<const std::byte> packed_bytes, std::int64_t rows,
                           std::int64_t cols);
-  // Rows that a table's kernels want interleaved for a format; 1: they read GGUF as it is.
+  // The number of rows that a table's kernels interleave for a format. 1: they read GGUF directly.
   static std::int64_t group_rows(const KernelTable& table, format::FormatId format);
   std::int64_t rows() const;
   std::int64_t cols() const;
   format::FormatId format() const;
-  std::int64_t gguf_bytes() const;            // size in the file
-  std::span<const std::byte> packed() const;  // whole groups, the last one filled up with rows of
-                                              // zeros; empty where GGUF is read as it is
+  std::int64_t gguf_bytes() const;  // size in the file
+  // Whole groups, the last one filled up with rows of zeros. Empty where GGUF is read directly.
+  std::span<const std::byte> packed() const;
   void decode_row(std::int64_t row, float* out) const;  // exact values, for token embeddings
 
   struct State;
@@ -59,7 +61,7 @@ class Matrix {
   std::unique_ptr<State> state_;
 };
 
-// Activations of up to max_tokens tokens, quantized as the kernels of each weight format want them.
+// Activations of up to max_tokens tokens, quantized for the kernels of each weight format.
 // Allocates only in the constructor.
 class Activations {
  public:
@@ -67,8 +69,8 @@ class Activations {
   ~Activations();
   Activations(Activations&&) noexcept;
   Activations& operator=(Activations&&) noexcept;
-  // Takes x[n, cols] (row-major, contiguous; must stay valid while multiplied). Quantized forms are
-  // made on demand by linear().
+  // Sets the values x[n, cols] (row-major, contiguous). They must stay valid during
+  // multiplications. linear() makes quantized forms on demand.
   void set(const float* x, std::int64_t n, std::int64_t cols) noexcept;
   std::int64_t bytes() const;  // of all forms together
 
@@ -79,8 +81,8 @@ class Activations {
   std::unique_ptr<State> state_;
 };
 
-// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T for matrices that read the same activations.
-// Does not allocate. n = 1 uses the matvec kernels, larger n the blocked ones.
+// y[n, rows] (row stride ldy >= rows) = x[n, cols] W^T, for matrices that read the same
+// activations. Does not allocate. n = 1 uses the matvec kernels, larger n the blocked kernels.
 struct Product {
   const Matrix* w;
   float* y;

@@ -11,8 +11,8 @@
 namespace espalier::kernels {
 namespace {
 
-// Brings bytes into the cache in the order in which memory is read fastest; packing walks across
-// rows.
+// Loads bytes into the cache in ascending order, in which memory is read fastest. Packing itself
+// walks across rows.
 void read_forwards(const unsigned char* p, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; i += 64)
     static_cast<void>(*static_cast<const volatile unsigned char*>(p + i));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The insides of Matrix, for linear() alone.
+// The state of Matrix, for linear() alone.
 #pragma once
 #include "kernels/kernel_table.h"
 #include "kernels/linear.h"
@@ -8,7 +8,7 @@
 namespace espalier::kernels {
 
 struct Matrix::State {
-  const KernelTable* table = nullptr;  // the one it was packed for
+  const KernelTable* table = nullptr;  // the table that it was packed for
   format::FormatId format = format::FormatId::f32;
   LinearKernel kernel{};
   WeightView view{};

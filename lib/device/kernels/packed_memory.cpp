@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Anonymous mappings: zeroed by the kernel, returned to it as soon as the matrix dies.
+// Anonymous mappings: zeroed by the kernel, and returned to it when the matrix is destroyed.
 #include "kernels/packed_memory.h"
 
 #include <sys/mman.h>
@@ -21,7 +21,8 @@ PackedMemory::PackedMemory(std::int64_t bytes) {
   const std::size_t wanted = static_cast<std::size_t>(bytes);
   if (wanted == 0) return;
   const bool large = wanted >= kHugePage;
-  map_bytes_ = wanted + (large ? kHugePage : 0);  // untouched pages of the surplus cost nothing
+  // The untouched pages of the surplus cost nothing.
+  map_bytes_ = wanted + (large ? kHugePage : 0);
   map_ = mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map_ == MAP_FAILED) {
     map_ = nullptr;

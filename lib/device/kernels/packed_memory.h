@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory for packed weights: zeroed, 64-byte aligned, in huge pages where it is large and the
-// system gives them (decoding streams through all of it for each token, and misses of the
-// translation buffer would cost a tenth of the bandwidth).
+// Memory for packed weights: zeroed and 64-byte aligned. Large blocks use huge pages where the
+// system gives them. Decoding streams through all weights for each token. Without huge pages,
+// misses of the translation buffer would cost a tenth of the bandwidth.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace espalier::kernels {
 class PackedMemory {
  public:
   PackedMemory() = default;
-  explicit PackedMemory(
-      std::int64_t bytes);  // Error(unsupported) when the system has no such memory
+  // Error(unsupported) when the system has no such memory.
+  explicit PackedMemory(std::int64_t bytes);
   ~PackedMemory();
   PackedMemory(const PackedMemory&) = delete;
   PackedMemory& operator=(const PackedMemory&) = delete;
@@ -22,7 +22,8 @@ class PackedMemory {
   unsigned char* data() const { return data_; }
 
  private:
-  void* map_ = nullptr;  // what munmap gets; data_ lies within, at a multiple of 2 MiB when large
+  // The argument of munmap. data_ lies within, at a multiple of 2 MiB when large.
+  void* map_ = nullptr;
   std::size_t map_bytes_ = 0;
   unsigned char* data_ = nullptr;
 };

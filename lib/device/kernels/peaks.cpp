@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Measures memory bandwidth and the peak of int8 multiply-adds.
+
 #include "kernels/peaks.h"
 
 #include <algorithm>
@@ -24,7 +26,7 @@ double seconds_since(Clock::time_point start) {
 
 double read_bandwidth(const KernelTable& table, core::ThreadPool& pool) {
   const PackedMemory memory(kBuffer);
-  // Pages that were never written are one page of zeros, which a cache holds.
+  // Pages that were never written are all one page of zeros, which fits in a cache.
   pool.split(kBuffer, kPiece, [&](std::int64_t begin, std::int64_t end) {
     std::fill(memory.data() + begin, memory.data() + end, 1);
   });

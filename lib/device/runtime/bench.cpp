@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Measurement of prefill and decode speed, sustained speed and energy.
+
 #include "runtime/bench.h"
 
 #include <algorithm>
@@ -46,7 +48,7 @@ double decode_speed(Session& session, const std::vector<std::int32_t>& depth,
          std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Decodes without a pause; the context is begun anew whenever it is full.
+// Decodes without a pause. Empties the context whenever it is full.
 std::vector<double> sustained_speed(Session& session, double seconds, std::int64_t vocab,
                                     core::Rng& rng) {
   constexpr int kParts = 10;
@@ -99,7 +101,7 @@ BenchResult bench(Session& session, const BenchOptions& options) {
              prompt = random_tokens(options.prompt, vocab, rng),
              generate = random_tokens(options.generate, vocab, rng);
   std::vector<double> prefill, decode, joules;
-  for (int i = -1; i < options.repeat; ++i) {  // one round to warm up
+  for (int i = -1; i < options.repeat; ++i) {  // the first round is a warm-up
     const double p = prompt.empty() ? 0 : prefill_speed(session, depth, prompt);
     const EnergyMeter meter;
     const double d = generate.empty() ? 0 : decode_speed(session, depth, generate);

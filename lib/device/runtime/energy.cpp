@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads the RAPL counters of all packages.
+
 #include "runtime/energy.h"
 
 #include <filesystem>
@@ -22,7 +24,7 @@ EnergyMeter::EnergyMeter(const std::string& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    // "intel-rapl:0" is a package; "intel-rapl:0:0" a part of it.
+    // "intel-rapl:0" is a package. "intel-rapl:0:0" is a part of it.
     if (!name.starts_with("intel-rapl:") || name.find(':') != name.rfind(':')) continue;
     const std::string counter = (entry.path() / "energy_uj").string();
     const auto range = number_in((entry.path() / "max_energy_range_uj").string()),

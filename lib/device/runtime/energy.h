@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Energy by RAPL, which Linux shows as /sys/class/powercap/intel-rapl:N/energy_uj (Intel, and AMD
-// from Zen) to those who may read it.
+// Energy by RAPL. Linux shows it to permitted users as /sys/class/powercap/intel-rapl:N/energy_uj
+// (Intel, and AMD from Zen).
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -9,8 +9,8 @@
 
 namespace espalier::runtime {
 
-// Joules that all packages used since it was made; a counter may begin anew once in between.
-// Nothing where there is no counter.
+// The joules that all packages used since construction. A counter may wrap around once in between.
+// No value where there is no counter.
 class EnergyMeter {
  public:
   explicit EnergyMeter(const std::string& folder = "/sys/class/powercap");
@@ -18,7 +18,7 @@ class EnergyMeter {
 
  private:
   struct Package {
-    std::string counter;  // file: microjoules, beginning anew at `range`
+    std::string counter;  // a file with microjoules that wraps around at `range`
     std::uint64_t range = 0, start = 0;
   };
   std::vector<Package> packages_;

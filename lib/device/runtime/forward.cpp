@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// x = embedding; for each layer: x += attn_output(attention(attn_norm(x))), x += ffn_down(act(gate)
-// * up)(ffn_norm(x)); logits. Biases, norms over heads and over what a block adds, soft-caps and
-// windows where the model has them; an FFN without a gate is ffn_down(act(up)).
+// The forward pass.
+//
+//   x = embedding
+//   for each layer: x += attn_output(attention(attn_norm(x)))
+//                   x += ffn_down(act(gate) * up)(ffn_norm(x)), without a gate: ffn_down(act(up))
+//   logits = output(output_norm(x))
+//
+// Where the model has them: biases, norms over heads and over the output of a block, soft-caps,
+// windows.
 //
 // Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All
-// buffers are row-major with one row a token. Threads split rows of weights (in linear()), tokens,
-// or attention heads; each value is computed by one thread in one order.
+// buffers are row-major with one row per token. Threads split rows of weights (in linear()),
+// tokens, or attention heads. Each value is computed by one thread in one order.
 #include "runtime/forward.h"
 
 #include <algorithm>
@@ -15,14 +21,14 @@
 namespace espalier::runtime {
 namespace {
 
-constexpr std::int64_t kMaxTokens =
-    128;  // long enough that weights are unpacked rarely, short enough for L2
-constexpr std::int64_t kScratchBytes =
-    std::int64_t{256} << 20;  // fewer tokens at a time when a model's rows are huge
-constexpr std::int64_t kQueryBlock =
-    16;  // queries that share one pass over keys and values: kernels are fastest with 16
-constexpr std::int64_t kSerialWork =
-    16384;  // multiply-adds below which waking the workers costs more
+// Large enough that weights are rarely unpacked, and small enough for L2.
+constexpr std::int64_t kMaxTokens = 128;
+// A model with huge rows reads fewer tokens at a time.
+constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;
+// Queries that share one pass over keys and values. The kernels are fastest with 16.
+constexpr std::int64_t kQueryBlock = 16;
+// Below this number of multiply-adds, waking the workers costs more than it saves.
+constexpr std::int64_t kSerialWork = 16384;
 
 std::int64_t widest(const arch::ModelDims& dims, std::int64_t (*size)(const arch::LayerDims&)) {
   std::int64_t n = 0;
@@ -50,7 +56,7 @@ std::int64_t tokens_at_a_time(const arch::ModelDims& d, std::int64_t context) {
 struct Forward::Step {
   std::span<const std::int32_t> tokens;
   std::int64_t n;         // T
-  std::int64_t position;  // of the first token in the cache
+  std::int64_t position;  // position of the first token in the cache
   const Session::Tap* tap;
 
   void report(const char* name, int layer, const float* values, std::int64_t n_tokens,
@@ -99,7 +105,7 @@ std::int64_t Forward::scratch_bytes() const {
   return sum;
 }
 
-// f(t) for tokens [from, to); a single token stays on the calling thread.
+// Calls f(t) for tokens [from, to). A single token stays on the calling thread.
 template <typename F>
 void Forward::each_token(std::int64_t from, std::int64_t to, F&& f) {
   if (to - from == 1) {
@@ -122,8 +128,8 @@ void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_neede
   embed(step);
   rotations(step);
   for (int layer = 0; layer <= last; ++layer) {
-    // Nobody reads the last layer's other tokens: after their keys and values are stored they are
-    // done.
+    // Only the needed tokens of the last layer are read. The other tokens are done once their keys
+    // and values are stored.
     const std::int64_t from = layer == last && tap == nullptr ? first_needed : 0;
     step.report("layer_in", layer, x_TH_.data(), step.n, H);
     attention(step, layer, from);
@@ -156,7 +162,7 @@ void Forward::embed(const Step& step) {
   });
 }
 
-// Cosines and sines for the positions of this run; the same in all layers of a kind.
+// Cosines and sines for the positions of this run. They are the same in all layers of a kind.
 void Forward::rotations(const Step& step) {
   const std::int64_t half = weights_.dims.rotated() / 2;
   const arch::LongRope& stretched = weights_.dims.long_rope;
@@ -173,7 +179,7 @@ void Forward::rotations(const Step& step) {
     });
   };
   if (arch::learned_positions(*weights_.arch)) return;
-  // One choice for the life of the cache: keys turned one way would not fit queries turned another.
+  // Fixed for the life of the cache: keys and queries must be rotated alike.
   const bool beyond = stretched.used() && cache_.context() > stretched.original_positions;
   fill(global_, beyond ? weights_.beyond_inverse_frequencies : weights_.inverse_frequencies);
   if (weights_.dims.local_rope_theta > 0) fill(local_, weights_.local_inverse_frequencies);
@@ -232,8 +238,8 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   step.report("attn_out", layer, branch_TH_.data(), n, H);
 }
 
-// mix = softmax(scale q k^T) v for tokens [from, T), in items that workers take one after another:
-// one head and a block of queries, or, for a single token, all heads of one group.
+// mix = softmax(scale q k^T) v for tokens [from, T). Workers take items one after another. An item
+// is one head and a block of queries. For a single token, an item is all heads of one group.
 void Forward::attend(const Step& step, int layer, std::int64_t from) {
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
   const std::int64_t D = weights_.dims.head_dim, N = dims.kv_groups * dims.q_per_kv;
@@ -248,7 +254,7 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
 
   const auto item = [&](std::int64_t index, int worker) {
     const std::int64_t lane = index % lanes;
-    const std::int64_t block = blocks - 1 - index / lanes;  // the longest first
+    const std::int64_t block = blocks - 1 - index / lanes;  // the longest block first
     const std::int64_t first = from + block * kQueryBlock;
     const std::int64_t head = whole_groups ? lane * dims.q_per_kv : lane;
     const std::int64_t n_queries =
@@ -270,7 +276,8 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
       const std::int64_t hidden = std::max<std::int64_t>(0, visible[0] - window);
       for (std::int64_t j = 0; hidden > 0 && j < n_queries; ++j) visible[j] -= hidden;
       run(0, hidden, n_queries);
-    } else {  // every query's window begins elsewhere
+      // The window of every query begins elsewhere.
+    } else {
       for (std::int64_t j = 0; j < n_queries; ++j) {
         const std::int64_t hidden = std::max<std::int64_t>(0, visible[j] - window);
         visible[j] -= hidden;
@@ -309,7 +316,7 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
     linear({{&w.up, up}});
   add_bias(w.gate_bias, from, n, gate_TF_.data());
   add_bias(w.up_bias, from, n, up_TF_.data());
-  // The result is where the factor up was.
+  // The result replaces the factor `up`.
   const auto activate = [&](std::int64_t begin, std::int64_t end) {
     switch (weights_.arch->activation) {
       case arch::Activation::swiglu:
@@ -323,9 +330,10 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
     }
   };
   const std::int64_t values = (n - from) * F;
-  if (values < kSerialWork / 4)
-    activate(0, values);
-  else  // shares of whole cache lines: a value's arithmetic does not depend on where a share begins
+  if (values < kSerialWork / 4) activate(0, values);
+  // Shares are whole cache lines. The arithmetic of a value does not depend on where a share
+  // begins.
+  else
     pool_.split(values, 64, activate);
   step.report("ffn_act", layer, up_TF_.data(), n, F);
 
@@ -343,7 +351,8 @@ void Forward::norm(const float* x_TH, const std::vector<float>& gain_H,
   each_token(from, to, [&](std::int64_t t) {
     switch (weights_.arch->norm) {
       case arch::Norm::rms:
-      case arch::Norm::rms_plus_one:  // gains of a file are whole
+      // A file stores complete gains, so both cases are alike.
+      case arch::Norm::rms_plus_one:
         return steps_.rms_norm(x_TH + t * H, gain_H.data(), eps, H, out_TH + t * H);
       case arch::Norm::layer:
       case arch::Norm::layer_plus_one:
@@ -353,7 +362,7 @@ void Forward::norm(const float* x_TH, const std::vector<float>& gain_H,
   });
 }
 
-// y [T, width of the bias]
+// y is [T, length of the bias].
 void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to,
                        float* y) {
   const auto width = static_cast<std::int64_t>(bias.size());
@@ -372,7 +381,7 @@ void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<flo
   });
 }
 
-// y = activations W^T for each, rows of y without gaps.
+// y = activations W^T for each product, with contiguous rows of y.
 void Forward::linear(std::initializer_list<Product> products) {
   kernels::Product all[3];
   std::size_t n = 0;

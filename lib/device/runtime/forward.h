@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder's forward pass over a KV cache. forward.cpp reads top to bottom and mirrors
-// model/forward.cpp step by step; the steps that can be tapped have the same names there. After
-// construction nothing allocates, and without a tap nothing throws.
+// model/forward.cpp step by step. Steps that can be tapped have the same names there. After
+// construction nothing allocates. Without a tap nothing throws.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -19,18 +19,18 @@ namespace espalier::runtime {
 
 class Forward {
  public:
-  // Keeps references to all four.
+  // Keeps references to all four arguments.
   Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table,
           core::ThreadPool& pool);
 
   std::int64_t max_tokens() const { return max_tokens_; }
-  std::int64_t scratch_bytes() const;  // of all buffers, once a prefill has used them
-  // Appends tokens (at most max_tokens(), ids in range, room in the cache) and computes the
-  // residual stream of those from `first_needed` on: logits() may ask for them. tap may be null; it
-  // sees every token, whatever is needed.
+  std::int64_t scratch_bytes() const;  // of all buffers after a prefill
+  // Appends tokens and computes the residual stream of those from `first_needed` on, for which
+  // logits() may be called. There are at most max_tokens() tokens, their ids are in range, and the
+  // cache has room. `tap` may be null. It sees every token, whatever `first_needed` says.
   void run(std::span<const std::int32_t> tokens, std::int64_t first_needed,
            const Session::Tap* tap);
-  // Logits [n, V] of tokens [first, first + n) of the last run().
+  // The logits [n, V] of tokens [first, first + n) of the last run().
   void logits(std::int64_t first, std::int64_t n, float* out_TV, const Session::Tap* tap);
 
  private:
@@ -59,7 +59,7 @@ class Forward {
   const kernels::StepKernels& steps_;
   core::ThreadPool& pool_;
 
-  bool interleaved_;  // the rotary pairs of q and k
+  bool interleaved_;  // layout of the rotary pairs of q and k
   std::int64_t max_tokens_;
   kernels::Activations activations_;
   Buffer<float> x_TH_;                   // the residual stream
@@ -67,11 +67,11 @@ class Forward {
   Buffer<float> q_TND_, k_TKD_, v_TKD_, mix_TND_;
   Buffer<float> gate_TF_, up_TF_;
   struct Rotation {
-    Buffer<float> cos_TR,
-        sin_TR;  // [T, R/2] of the tokens at hand; R: how much of a head is turned
+    // [T, R/2] for the tokens of a run, R = rotated values of a head.
+    Buffer<float> cos_TR, sin_TR;
   };
-  Rotation global_, local_;  // local: of layers with a window, when their base differs
-  Buffer<float> scores_;     // one block of queries a worker
+  Rotation global_, local_;  // local: layers with a window, when their base differs
+  Buffer<float> scores_;     // scores of one block of queries per worker
   std::atomic<std::int64_t> next_item_{0};
 };
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// The generation loop, with and without a draft model.
+
 #include "runtime/generator.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Storage of keys and values, and return of the pages that windows have passed.
+
 #include "runtime/kv_cache.h"
 
 #include <sys/mman.h>
@@ -58,18 +60,18 @@ std::int64_t KvCache::earliest_rewind() const {
 void KvCache::advance(std::int64_t n) noexcept {
   position_ += n;
   for (Layer& layer : layers_) {
-    // Positions a little behind the window stay, for a caller that takes back its last tokens.
+    // A few positions behind the window stay, for a caller that takes back its last tokens.
     const std::int64_t end = position_ - layer.window - kDropEvery / 2;
     if (layer.window > 0 && end >= layer.dropped + kDropEvery) drop(layer, end);
   }
 }
 
-// Gives back the pages that lie wholly in positions [0, end) of a group and have not been yet.
+// Returns the pages that lie wholly in positions [0, end) of a group and were not returned before.
 void KvCache::drop(Layer& layer, std::int64_t end) noexcept {
   static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   for (std::int64_t g = 0; g < layer.groups; ++g)
     for (Buffer<unsigned char>* buffer : {&layer.k, &layer.v}) {
-      // The page in which the last drop ended can go now, unless the group begins in it.
+      // The page in which the last call ended can go now, unless the group begins in it.
       const auto at = [&](std::int64_t position) {
         return reinterpret_cast<std::uintptr_t>(buffer->data() + offset(g, position));
       };

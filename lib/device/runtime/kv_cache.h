@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys (after rotation) and values of every position seen, as numbers or in blocks
-// (kernels/step_kernels.h). One layer holds [K, context] rows of D values of each, so that one head
-// reads a contiguous run. Pages are taken as positions come, and given back where a window has left
-// them behind. Writing different positions or groups from several threads is safe; so is reading
-// while nobody writes.
+// Keys (after rotation) and values of every position read, as numbers or in blocks
+// (kernels/step_kernels.h). For keys and for values, a layer holds [K, context] rows of D values.
+// So one head reads a contiguous run.
+//
+// Pages are taken as positions arrive, and returned once a window has passed them. Several threads
+// may write different positions or groups at once. They may read at once while no thread writes.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -17,25 +18,24 @@ namespace espalier::runtime {
 
 class KvCache {
  public:
-  // Error(unsupported) when heads are no whole blocks of the type.
+  // Error(unsupported) when a head is not a multiple of the type's block.
   KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptions::KvType type);
 
   std::int64_t context() const { return context_; }
-  std::int64_t position() const { return position_; }  // tokens held
+  std::int64_t position() const { return position_; }  // number of tokens held
   void advance(std::int64_t n) noexcept;
   void clear();
-  void rewind(std::int64_t position) {
-    position_ = position;
-  }                                      // earliest_rewind() <= position <= position()
-  std::int64_t earliest_rewind() const;  // what a token there would see was not given back
+  // earliest_rewind() <= position <= position().
+  void rewind(std::int64_t position) { position_ = position; }
+  // The smallest position from which everything that a token would see is still held.
+  std::int64_t earliest_rewind() const;
   std::int64_t bytes_per_token() const;
-  std::int64_t bytes() const {
-    return bytes_per_token() * context_;
-  }  // when it is full and no layer has a window
+  // Size of a full cache when no layer has a window.
+  std::int64_t bytes() const { return bytes_per_token() * context_; }
 
   void store(int layer, std::int64_t group, std::int64_t position, const float* k_D,
              const float* v_D, const kernels::StepKernels& steps) noexcept;
-  // The attention of kernels/step_kernels.h on one group of one layer; visible[j] counts positions
+  // The attention of kernels/step_kernels.h on one group of one layer. visible[j] counts positions
   // from `first` on.
   void attend(int layer, std::int64_t group, std::int64_t first, const float* q, std::int64_t ldq,
               const std::int64_t* visible, std::int64_t n_queries, float scale, float cap,
@@ -46,8 +46,8 @@ class KvCache {
   struct Layer {
     Buffer<unsigned char> k, v;  // [K, context] rows
     std::int64_t groups = 0;
-    std::int64_t window = 0;   // positions that a token sees, itself included; 0: all
-    std::int64_t dropped = 0;  // the first positions, whose pages were given back
+    std::int64_t window = 0;   // positions that a token sees, its own included; 0: all
+    std::int64_t dropped = 0;  // number of leading positions whose pages were returned
   };
   std::int64_t offset(std::int64_t group, std::int64_t position) const {
     return (group * context_ + position) * row_bytes_;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Writes packed files, and checks that a packed file belongs to its model.
+
 #include "runtime/packed_file.h"
 
 #include <xxhash.h>
@@ -16,11 +18,11 @@ namespace espalier::runtime {
 namespace {
 
 const std::string kArchitecture = "espalier-packed", kPrefix = "espalier.packed.";
-constexpr std::uint32_t kAlignment = 64;  // of each matrix: whole vectors
+constexpr std::uint32_t kAlignment = 64;  // alignment of each matrix: whole vectors
 
 std::string name_of(const MatrixBytes& m) { return m.tensor.name + "@" + std::to_string(m.first); }
 
-// XXH64 of all of a file's bytes, in windows that do not stay in memory.
+// XXH64 of all bytes of a file. It reads in windows that do not stay in memory.
 std::string xxh64(const std::string& path) {
   const core::FileReader file(path);
   const std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state(XXH64_createState(),

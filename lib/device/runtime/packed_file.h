@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's matrices, packed for this kind of processor, in a file beside it: FILE.gguf.packed16
-// where kernels interleave 16 rows (AVX-512 and AMX), 8 (AVX2), 4 (NEON). It is mapped, not read: a
-// program starts without packing anything, programs share its pages, and the system may drop them
-// when memory is short. Bytes as kernels/layout.h has them; the container is GGUF with tensors
-// "<name>@<first row>" and the keys
+// A model's matrices in a file beside the model, packed for one kind of processor. The name is
+// FILE.gguf.packed16 where kernels interleave 16 rows (AVX-512 and AMX), .packed8 for 8 rows (AVX2)
+// and .packed4 for 4 rows (NEON).
+//
+// The file is mapped, not read. So a program starts without packing, programs share its pages, and
+// the system may drop them when memory is short. The bytes are those of kernels/layout.h. The
+// container is GGUF with tensors "<name>@<first row>" and these keys:
 //
 //   general.architecture        "espalier-packed", which no other program takes for a model
 //   espalier.packed.rows        u32  rows of a group
-//   espalier.packed.source_*    u64 bytes, u64 modified (ns since 1970), string xxh64 (hexadecimal) of the file it was made from
+//   espalier.packed.source_*    the file it was made from: u64 bytes, u64 modified (ns since 1970),
+//                               string xxh64 (hexadecimal)
 //
-// It belongs to a file of the same size and time of modification; with another time, to one of the
-// same hash, which then is computed at each start.
+// A packed file belongs to a model file of the same size and modification time. If only the time
+// differs, the model must have the same hash, which is then computed at each start.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -29,16 +32,18 @@ struct MatrixBytes;  // weights.h
 
 class PackedFile {
  public:
-  // The name of the packed file of a model; empty when this table's kernels read GGUF as it is.
+  // The name of the packed file of a model. Empty when this table's kernels read GGUF directly.
   static std::string path_of(const std::string& gguf_path, const kernels::KernelTable& table);
-  // None when there is no such file. One that is of another file, or broken, is not usable().
+  // Empty when there is no such file. A file that is broken or belongs to another model is not
+  // usable().
   static std::optional<PackedFile> open_beside(const std::string& gguf_path,
                                                const kernels::KernelTable& table);
 
   const std::string& path() const { return path_; }
   bool usable() const { return refusal_.empty(); }
-  const std::string& refusal() const { return refusal_; }  // why not, and what to do; for people
-  // The packed bytes of a matrix. Error(input) when the file does not have it in that size.
+  // Why it is not usable, and what to do; for people.
+  const std::string& refusal() const { return refusal_; }
+  // The packed bytes of a matrix. Error(input) when the file does not hold it in that size.
   std::span<const std::byte> bytes(const MatrixBytes& matrix) const;
 
  private:
@@ -55,8 +60,8 @@ struct PackResult {
   std::int64_t matrices = 0, rows = 0;
   std::uint64_t bytes = 0;
 };
-// Writes the packed file of a model, matrix by matrix. Error(unsupported) when nothing of it is
-// packed.
+// Writes the packed file of a model, matrix by matrix. Error(unsupported) when no matrix of the
+// model is packed.
 PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& table,
                      core::ThreadPool& pool,
                      const std::function<void(std::int64_t done, std::int64_t total)>& progress);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Windows, scores and sums of the perplexity protocols.
+
 #include "runtime/perplexity.h"
 
 #include <algorithm>
@@ -40,8 +42,8 @@ std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenize
 
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token) {
   const float largest = *std::max_element(logits.begin(), logits.end());
-  // exp() in float, which is exact to an ulp and several times faster; four sums in double to keep
-  // the additions independent.
+  // exp() in float is exact to an ulp and several times faster. Four sums in double keep the
+  // additions independent.
   double sum[4] = {};
   for (std::size_t i = 0; i < logits.size(); ++i)
     sum[i % 4] += static_cast<double>(std::exp(logits[i] - largest));
@@ -64,7 +66,7 @@ PerplexityResult perplexity(
   std::int64_t done = 0;
   for (const PerplexityWindow& window : windows) {
     session.reset();
-    // The last token is only predicted, never read.
+    // The last token is only predicted, not read.
     const std::span<const std::int32_t> read(window.tokens.data(), window.tokens.size() - 1);
     session.prefill_scored(
         read, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {

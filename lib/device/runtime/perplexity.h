@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Perplexity protocols (documented in README, "Protocols"): which windows are read and which
-// predictions are scored. Shared by the device runtime and the training side.
+// predictions are scored. The device runtime and the training side share them.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -13,28 +13,29 @@
 
 namespace espalier::runtime {
 
-// llama_cpp: scored are the predictions of tokens C/2+1 .. C-1 of each window; windows: of tokens 1
-// .. C-1. Both: the whole text is tokenized once (one trailing newline dropped), consecutive
-// windows of C tokens, a partial last window dropped, the first token of each replaced by BOS when
-// the model adds one.
+// Both protocols tokenize the whole text once (without one trailing newline) and read consecutive
+// windows of C tokens. A partial last window is dropped. When the model adds BOS, it replaces the
+// first token of each window. llama_cpp scores the predictions of tokens C/2+1 .. C-1 of each
+// window. windows scores those of tokens 1 .. C-1.
 enum class Protocol : std::uint8_t { windows, llama_cpp };
 Protocol protocol_by_name(std::string_view name);
 
 struct PerplexityWindow {
-  std::vector<std::int32_t> tokens;  // C of them
-  std::int64_t first_scored;  // logits of positions [first_scored, C - 2] predict the scored tokens
+  std::vector<std::int32_t> tokens;  // C tokens
+  // Logits of positions [first_scored, C - 2] predict the scored tokens.
+  std::int64_t first_scored;
 };
-// Error(input) when the text gives no whole window. max_windows 0: all.
+// Error(input) when the text is shorter than one window. max_windows 0: all.
 std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenizer,
                                                  std::string_view text, std::int64_t context,
                                                  Protocol protocol, std::int64_t max_windows = 0);
 struct PerplexityResult {
   double perplexity = 0, mean_nll = 0;
-  std::int64_t tokens = 0;  // scored
+  std::int64_t tokens = 0;  // number of scored tokens
 };
 // -log softmax(logits)[token], in double.
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token);
-// `scored`: called with the logits [vocab] behind every scored prediction, in order.
+// `scored` is called in order with the logits [vocab] of every scored prediction.
 PerplexityResult perplexity(
     Session& session, std::string_view text, std::int64_t context, Protocol protocol,
     std::int64_t max_windows = 0,

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// The sampling steps, on logits that are sorted only as far as needed.
+
 #include "runtime/sampler.h"
 
 #include <algorithm>
@@ -28,8 +30,9 @@ struct Sampler::State {
   SamplerOptions options;
   core::Rng rng;
   std::vector<std::int32_t> seen;
-  std::vector<Logit>
-      logits;  // of all tokens that have a number; the first `sorted` are the best, best first
+  // Logits of all tokens whose logit is a number. The first `sorted` are the best, in descending
+  // order.
+  std::vector<Logit> logits;
   std::size_t sorted = 0;
   std::vector<std::int32_t> window;  // distinct tokens under the penalty, ascending
   std::vector<Candidate> candidates;
@@ -64,8 +67,8 @@ void Sampler::unsee(std::size_t n) {
 }
 void Sampler::forget() { state_->seen.clear(); }
 
-// Before anything is dropped or sorted: logits[i] is that of the i-th token that has a number, ids
-// ascending.
+// Runs before anything is dropped or sorted: logits[i] belongs to the i-th token whose logit is a
+// number, with ids ascending.
 void Sampler::State::penalize() {
   if (options.repeat_penalty == 1) return;
   const std::size_t n =
@@ -110,7 +113,7 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits_V
     return s.candidates;
   }
 
-  // Relative to the best one; infinities have no difference.
+  // Relative to the best logit. The difference of two infinities is undefined.
   const auto weight = [&](const Logit& l) {
     return l.first == best.first
                ? 1.0
@@ -154,7 +157,7 @@ std::int32_t Sampler::draw(std::span<const Candidate> candidates) {
     left -= c.probability;
     if (left < 0) return c.id;
   }
-  // Rounding left a little over: the last one that can be drawn at all.
+  // Rounding left a small remainder: take the last token that has a probability.
   for (std::size_t i = candidates.size(); i-- > 0;)
     if (candidates[i].probability > 0) return candidates[i].id;
   return candidates.back().id;

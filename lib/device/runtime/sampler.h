@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Token choice: logits become a distribution by the options, and a token is drawn from it.
-// Candidates are ordered by logit, equal ones by id, so that a seed gives the same tokens
+// Chooses tokens. The options turn logits into a distribution, and a token is drawn from it.
+// Candidates are ordered by logit, equal logits by id, so that a seed gives the same tokens
 // everywhere.
 //
-// In this order: repetition penalty (Keskar et al. 2019, arXiv 1909.05858) over the tokens of the
-// window; greedy at temperature 0; else temperature, top-k, top-p (Holtzman et al. 2019, arXiv
-// 1904.09751: the shortest list of best tokens that holds p of the probability) and min-p (Nguyen
-// et al. 2024, arXiv 2407.01082: tokens with at least that share of the best one's probability).
+// The steps are, in this order:
+// - repetition penalty (Keskar et al. 2019, arXiv 1909.05858) over the tokens of the window
+// - greedy choice at temperature 0, which ends the steps
+// - temperature
+// - top-k
+// - top-p (Holtzman et al. 2019, arXiv 1904.09751): the shortest list of best tokens that holds p
+//   of the probability
+// - min-p (Nguyen et al. 2024, arXiv 2407.01082): tokens with at least that share of the best
+//   token's probability
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -20,9 +25,10 @@ struct SamplerOptions {
   std::int64_t top_k = 0;  // 0: all
   double top_p = 1;        // 1: all
   double min_p = 0;        // 0: all
-  double repeat_penalty =
-      1;  // 1: none; positive logits are divided by it, negative ones multiplied
-  std::int64_t repeat_window = 64;  // the last tokens it looks at, those of the prompt too; 0: all
+  // Positive logits are divided by it, negative logits multiplied. 1: none.
+  double repeat_penalty = 1;
+  // The number of last tokens that the penalty applies to, prompt included. 0: all.
+  std::int64_t repeat_window = 64;
   std::uint64_t seed = 0;
 };
 
@@ -33,25 +39,24 @@ struct Candidate {
 
 class Sampler {
  public:
-  // Error(usage) names the option that makes no sense.
+  // Error(usage) names an option that is out of range.
   explicit Sampler(const SamplerOptions& options);
   ~Sampler();
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
 
-  // What the next token is drawn from: distinct ids, probabilities that sum to 1. Valid until the
-  // next call. Error(input) when no logit is a number.
+  // The distribution of the next token: distinct ids, and probabilities that sum to 1. Valid until
+  // the next call. Error(input) when no logit is a number.
   std::span<const Candidate> distribution(std::span<const float> logits_V);
   std::int32_t draw(std::span<const Candidate> candidates);
   std::int32_t pick(std::span<const float> logits_V) { return draw(distribution(logits_V)); }
-  double uniform();  // [0, 1), of the same stream
+  double uniform();  // in [0, 1), from the same random stream
 
-  // The tokens of the text so far, which the penalty looks at: whoever picks tells which tokens
-  // were taken.
+  // Adds tokens to the text that the penalty looks at. The caller reports which tokens were taken.
   void see(std::int32_t token);
   void see(std::span<const std::int32_t> tokens);
-  void unsee(std::size_t n);  // the last n
-  void forget();              // all; the random numbers go on
+  void unsee(std::size_t n);  // removes the last n tokens
+  void forget();              // removes all tokens; the random stream continues
   const SamplerOptions& options() const;
 
  private:

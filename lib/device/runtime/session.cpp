@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// A session: weights, KV cache, forward pass and tokenizer of one model, and the pieces in which it
+// reads tokens.
+
 #include "runtime/session.h"
 
 #include <algorithm>
@@ -17,7 +20,8 @@ namespace espalier::runtime {
 namespace {
 
 constexpr std::int64_t kDefaultContext = 4096;
-constexpr std::int64_t kScoredTokens = 32;  // logits of so many tokens at once in prefill_scored()
+// The number of tokens whose logits prefill_scored() computes at once.
+constexpr std::int64_t kScoredTokens = 32;
 
 std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims,
                             const std::string& path) {
@@ -31,8 +35,8 @@ text::Tokenizer read_tokenizer(const std::string& path) {
       text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))));
 }
 
-// None where it cannot be made: who only reads and writes ids must be able to, and who asks for it
-// is told then.
+// The tokenizer, or none where it cannot be made. Callers that only use ids do not need it. A
+// caller that asks for it gets the error then.
 std::optional<text::Tokenizer> tokenizer_if_any(const std::string& path) {
   try {
     return read_tokenizer(path);
@@ -72,7 +76,7 @@ struct Session::State {
                 weights.dims.vocab);
   }
 
-  // Runs tokens in pieces; after each piece calls done(first index, first needed within the piece,
+  // Runs tokens in pieces. After each piece calls done(first index, first needed within the piece,
   // size of the piece).
   template <typename F>
   void run(std::span<const std::int32_t> tokens, std::int64_t first_needed, F&& done) {
@@ -87,11 +91,12 @@ struct Session::State {
   }
 
   std::string path;
-  std::int64_t bytes_before;  // of the process, before anything was loaded
+  std::int64_t bytes_before;  // memory of the process before anything was loaded
   const kernels::KernelTable& table;
   core::ThreadPool pool;
-  std::optional<text::Tokenizer>
-      tokenizer;  // of the file; none until it is asked for, or before the weights (SessionOptions)
+  // The file's tokenizer. Made on first use, or before the weights
+  // (SessionOptions::tokenizer_first).
+  std::optional<text::Tokenizer> tokenizer;
   Weights weights;
   KvCache cache;
   Forward forward;

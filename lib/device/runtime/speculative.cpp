@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// One round of guesses by the draft, judged by the target.
+
 #include "runtime/speculative.h"
 
 #include <algorithm>
@@ -39,7 +41,8 @@ SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sam
   ESP_ASSERT(target.position() == length - 1 && draft.position() < length);
   draft_probability_V_.resize(static_cast<std::size_t>(target.session().dims().vocab), 0.0);
 
-  // The target reads the last token and the guesses, the draft all of them but the last guess.
+  // The target reads the last token and the guesses. The draft reads all of these but the last
+  // guess.
   n_draft = std::min({n_draft, target.room() - 1, draft.session().context() - length + 1});
   guesses_.assign(1, text.back());
   draft_distributions_.clear();
@@ -56,7 +59,7 @@ SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sam
   SpeculativeRound out{.drafted = static_cast<std::int64_t>(guesses_.size()) - 1};
   sampler.unsee(static_cast<std::size_t>(out.drafted));
 
-  bool open = true;  // no guess was refused, and nobody stopped
+  bool open = true;  // no guess was refused, and the caller did not stop
   const auto judge = [&](std::int64_t i, std::span<const float> logits_V) {
     if (!open) return;
     const std::span<const Candidate> p = sampler.distribution(logits_V);
@@ -87,8 +90,7 @@ SpeculativeRound Speculation::round(TokenReader& target, TokenReader& draft, Sam
     judge(0, target.read(guesses_));
   else
     target.read_scored(guesses_, judge);
-  // Both keep the text up to and with the guesses taken; the token behind them has been read by
-  // neither.
+  // Both keep the text including the accepted guesses. Neither has read the token after them.
   target.rewind(length + out.accepted);
   draft.rewind(std::min(draft.position(), length + out.accepted));
   return out;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Speculative decoding (Leviathan, Kalman, Matias 2022, arXiv 2211.17192): a small model guesses
-// tokens, the large one reads them all in one pass. With p the target's and q the draft's
-// distribution after the sampler's options, a guess x ~ q is taken with probability min(1, p(x) /
-// q(x)); the first refused one is replaced by a draw from max(0, p - q), normalised; behind guesses
-// that were all taken one more token is drawn from p. Tokens come out distributed exactly as p. At
-// temperature 0 both are certain, and the text is the greedy one, as far as the kernels compute the
-// same logits for tokens read together as for tokens read singly.
+// Speculative decoding (Leviathan, Kalman, Matias 2022, arXiv 2211.17192). A small model guesses
+// tokens, and the large model reads them all in one pass.
+//
+// Let p and q be the distributions of target and draft after the sampler's options. A guess x ~ q
+// is accepted with probability min(1, p(x) / q(x)). The first refused guess is replaced by a draw
+// from max(0, p - q), normalised. When all guesses are accepted, one more token is drawn from p.
+// The tokens are distributed exactly as p.
+//
+// At temperature 0 both distributions are certain, and the text is the greedy text. That holds as
+// far as the kernels compute the same logits for tokens read together and for tokens read singly.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -18,17 +21,19 @@
 
 namespace espalier::runtime {
 
-// True: go on. Called for each token in order.
+// Called for each token in order. Return true to go on.
 using TakeToken = std::function<bool(std::int32_t token)>;
 
 struct SpeculativeRound {
   std::int64_t drafted = 0, judged = 0, accepted = 0;
 };
 
-// One round. `text` is all tokens so far; the target has read all but the last, the draft any part
-// that begins the text. Guesses at most `n_draft` tokens and none behind one of `ends`. take() gets
-// each token that is certain, at most drafted + 1; the sampler has seen the text and, afterwards,
-// what was taken.
+// One round. `text` is all tokens so far. The target has read all of them but the last; the draft
+// has read some prefix. The draft guesses at most `n_draft` tokens, and none after a token of
+// `ends`.
+//
+// take() gets each final token, at most drafted + 1. The sampler has seen the text before the call.
+// After the call it has also seen the tokens that were taken.
 class Speculation {
  public:
   SpeculativeRound round(TokenReader& target, TokenReader& draft, Sampler& sampler,
@@ -42,8 +47,8 @@ class Speculation {
   std::vector<double> draft_probability_V_;
 };
 
-// max(0, p - q), normalised, into `out`; p itself when nothing is left (they are equal up to
-// rounding). `scratch_V`: zeros, and left so.
+// Writes max(0, p - q), normalised, to `out`. When nothing is left (they are equal up to rounding),
+// writes p. `scratch_V` holds zeros before and after the call.
 void residual_distribution(std::span<const Candidate> p, std::span<const Candidate> q,
                            std::vector<double>& scratch_V, std::vector<Candidate>& out);
 

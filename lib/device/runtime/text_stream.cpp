@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Splits a byte stream at characters and stop strings.
+
 #include "runtime/text_stream.h"
 
 #include <algorithm>
@@ -10,7 +12,8 @@
 namespace espalier::runtime {
 namespace {
 
-// Bytes the character that starts with `lead` has; 1 for bytes that start none.
+// The number of bytes of a character that begins with `lead`. 1 for bytes that cannot begin a
+// character.
 std::size_t character_length(unsigned char lead) {
   if (lead >= 0xC2 && lead <= 0xDF) return 2;
   if (lead >= 0xE0 && lead <= 0xEF) return 3;
@@ -18,8 +21,8 @@ std::size_t character_length(unsigned char lead) {
   return 1;
 }
 
-// Length of the part of text[0, end) after which no character is open. Only the last three bytes
-// can belong to one.
+// The length of the longest prefix of text[0, end) that ends between characters. Only the last
+// three bytes can belong to an incomplete character.
 std::size_t whole_characters(std::string_view text, std::size_t end) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, end); ++back) {
     const unsigned char c = static_cast<unsigned char>(text[end - back]);
@@ -44,8 +47,8 @@ std::string TextStream::take(std::size_t n) {
 
 std::string TextStream::push(std::string_view bytes) {
   if (stopped()) return {};
-  // Byte by byte, so that the stop string which ends first counts, and of those that end together
-  // the longest.
+  // Byte by byte, so that the stop string that ends first wins. Of those that end together, the
+  // longest wins.
   for (const char byte : bytes) {
     held_ += byte;
     for (const std::string& stop : stops_)
@@ -55,7 +58,7 @@ std::string TextStream::push(std::string_view bytes) {
     held_.clear();
     return out;
   }
-  // The longest end of the text with which a stop string begins stays.
+  // Holds back the longest suffix of the text that begins a stop string.
   std::size_t open = 0;
   for (const std::string& stop : stops_)
     for (std::size_t n = std::min(stop.size() - 1, held_.size()); n > open; --n)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes of tokens in, text out: whole UTF-8 characters only, and nothing of a stop string. What may
-// yet become a character or a stop string is held back. The text does not depend on how its bytes
-// were cut into pieces.
+// Takes bytes of tokens and returns text: whole UTF-8 characters only, and no part of a stop
+// string. Bytes that may still become a character or a stop string are held back. The text does not
+// depend on how its bytes were cut into pieces.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,13 +15,12 @@ class TextStream {
   // Error(usage) for an empty stop string.
   explicit TextStream(std::vector<std::string> stops = {});
 
-  // The text that is certain now, always valid UTF-8: bytes that cannot become a character are
-  // U+FFFD. Once stopped(), nothing more comes.
+  // Returns the text that is final now. It is always valid UTF-8: bytes that cannot become a
+  // character are U+FFFD. After stopped(), returns nothing more.
   std::string push(std::string_view bytes);
-  std::string finish();  // what is left
-  bool stopped() const {
-    return !matched_.empty();
-  }  // a stop string was met: the text ended before it
+  std::string finish();  // returns what is left
+  // A stop string was found. The text ended before it.
+  bool stopped() const { return !matched_.empty(); }
   const std::string& matched() const { return matched_; }
 
  private:

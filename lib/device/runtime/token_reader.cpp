@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads tokens into a session and keeps what two texts have in common.
+
 #include "runtime/token_reader.h"
 
 #include <algorithm>
@@ -30,10 +32,11 @@ std::span<const float> TokenReader::read_all(std::span<const std::int32_t> token
 }
 
 std::span<const float> TokenReader::read(std::span<const std::int32_t> tokens) {
-  // A single token takes the path of decoding: faster, and the same arithmetic whoever asks.
+  // A single token takes the decoding path. That is faster, and every caller gets the same
+  // arithmetic.
   std::span<const float> logits;
   if (tokens.size() == 1 && position() > 0) logits = session_.decode_step(tokens[0]);
-  if (logits.empty()) logits = session_.prefill(tokens);  // or the refusal that says why
+  if (logits.empty()) logits = session_.prefill(tokens);  // or throws the error that says why
   held_.insert(held_.end(), tokens.begin(), tokens.end());
   return logits;
 }
@@ -43,7 +46,7 @@ void TokenReader::read_scored(
     const std::function<void(std::int64_t index, std::span<const float> logits_V)>& take) {
   try {
     session_.prefill_scored(tokens, 0, take);
-  } catch (...) {  // how far it came is unknown
+  } catch (...) {  // it is unknown how many tokens were read
     reset();
     throw;
   }
@@ -51,7 +54,7 @@ void TokenReader::read_scored(
 }
 
 void TokenReader::rewind(std::int64_t position) {
-  // What windows have dropped does not come back: then the text is read anew.
+  // Positions that a window has dropped do not come back. Then the text is read anew.
   if (position < session_.earliest_rewind())
     reset();
   else

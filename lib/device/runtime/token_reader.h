@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session and the tokens it has read, so that a text that begins like the last one is not read
-// again: what both share stays in the KV cache.
+// A session and the tokens that it has read. A text that begins like the previous text is not read
+// again: their common prefix stays in the KV cache.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -21,12 +21,13 @@ class TokenReader {
   std::int64_t room() const { return session_.context() - position(); }
 
   void reset();
-  void keep_common(std::span<const std::int32_t> tokens);  // what was read and `tokens` begins
-                                                           // with, but never all of `tokens`
-  // Makes the session hold exactly `tokens` (not empty); logits of the last one [V]. Error(usage)
-  // when they do not fit.
+  // Keeps the common prefix of the tokens read and `tokens`, but never all of `tokens`.
+  void keep_common(std::span<const std::int32_t> tokens);
+  // Makes the session hold exactly `tokens` (not empty). Returns the logits [V] of the last one.
+  // Error(usage) when they do not fit.
   std::span<const float> read_all(std::span<const std::int32_t> tokens);
-  // Appends; the logits of the last token, or those of every one (Session::prefill_scored).
+  // Appends tokens. read() returns the logits of the last token. read_scored() passes the logits of
+  // every token to `take` (Session::prefill_scored).
   std::span<const float> read(std::span<const std::int32_t> tokens);
   void read_scored(
       std::span<const std::int32_t> tokens,

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Loads and checks the weights of a GGUF.
+
 #include "runtime/weights.h"
 
 #include <malloc.h>
@@ -30,8 +32,8 @@ std::vector<std::int64_t> expected_shape(const arch::TensorRef& ref) {
   return ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
 }
 
-// Names and shapes of all tensors against the table; throws one Error with every problem (at most
-// kListed of them spelled out).
+// Checks names and shapes of all tensors against the table. Throws one Error with every problem, of
+// which at most kListed are spelled out.
 void check_tensors(const format::GgufHeader& header, const arch::GgufModel& model) {
   constexpr std::size_t kListed = 20;
   std::vector<std::string> problems;
@@ -39,7 +41,7 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
   for (const arch::TensorRef& ref : arch::tensors(*model.arch, model.dims)) {
     const std::string name = arch::gguf_name(ref.spec->role, ref.layer);
     expected.insert(name);
-    if (ref.elements() == 0) continue;  // a block that this layer does not have
+    if (ref.elements() == 0) continue;  // a block that this layer lacks
     const format::GgufTensor* tensor = header.tensor(name);
     if (tensor == nullptr)
       problems.push_back("tensor '" + name + "' is missing");
@@ -72,15 +74,15 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
   core::fail(core::ErrorKind::input, text.str());
 }
 
-// Kernels may load this many bytes past a matrix that they read in place.
+// Kernels that read a matrix in place may load this many bytes past its end.
 constexpr std::uint64_t kReadAhead = 32;
 
-// What loading needs of the header: the tokenizer's strings, several times the size of this, are
-// let go before the weights come.
+// What loading needs from the header. The strings of the tokenizer, several times larger, are freed
+// before the weights are loaded.
 struct Index {
   arch::GgufModel model;
   std::map<std::string, format::GgufTensor> tensors;
-  std::uint64_t end = 0;  // of the last tensor, in the file
+  std::uint64_t end = 0;  // end of the last tensor in the file
 
   const format::GgufTensor* find(Role role, int layer) const {
     const auto found = tensors.find(arch::gguf_name(role, layer));
@@ -99,7 +101,8 @@ Index read_index(const std::string& path) {
       index.end = std::max(index.end, tensor.offset + tensor.bytes);
     }
   }
-  ::malloc_trim(0);  // 100,000 small strings leave a heap that nobody else fills
+  // 100,000 small strings leave a heap that nothing else fills.
+  ::malloc_trim(0);
   return index;
 }
 
@@ -111,9 +114,8 @@ class Loader {
 
   kernels::Matrix matrix(Role role, int layer) {
     const format::GgufTensor* tensor = find(role, layer);
-    return tensor != nullptr
-               ? rows(role, layer, 0, tensor->rows())
-               : kernels::Matrix{};  // checked before: only for what the layer does not have
+    // Only for a block that the layer lacks, as check_tensors() made sure.
+    return tensor != nullptr ? rows(role, layer, 0, tensor->rows()) : kernels::Matrix{};
   }
   kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
     const format::GgufTensor* tensor = find(role, layer);
@@ -131,7 +133,7 @@ class Loader {
     if (tensor != nullptr) bytes_per_token += static_cast<std::int64_t>(tensor->bytes);
     return out;
   }
-  // All values of a tensor; none where the model does not have it, which was checked before.
+  // All values of a tensor. Empty when the model lacks it, as check_tensors() made sure.
   std::vector<float> values(Role role, int layer) {
     const format::GgufTensor* tensor = find(role, layer);
     if (tensor == nullptr) return {};
@@ -144,7 +146,7 @@ class Loader {
   std::int64_t bytes_per_token = 0;
 
  private:
-  // Two roles share a name: only one of them is the family's.
+  // Two roles share a name. Only one of them belongs to the family.
   const format::GgufTensor* find(Role role, int layer) const {
     return arch::find_spec(*weights_.arch, role) != nullptr || !shared(role)
                ? index_.find(role, layer)
@@ -154,8 +156,8 @@ class Loader {
   std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
     return weights_.file.bytes().subspan(tensor.offset, tensor.bytes);
   }
-  // A tensor that ends so close to the end of the last page that reading ahead would leave the
-  // mapping is copied.
+  // Copies a tensor that ends close to the end of the last page, where reading ahead would leave
+  // the mapping.
   std::span<const std::byte> readable_past_the_end(std::span<const std::byte> source) {
     const auto file = weights_.file.bytes();
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -188,7 +190,7 @@ std::vector<double> inverse_frequencies(const arch::GgufModel& model,
   return out;
 }
 
-// One layer. q, k and v, and gate and up, are tensors or rows of one.
+// One layer. q, k and v, like gate and up, are separate tensors or rows of one tensor.
 LayerWeights load_layer(Loader& load, const Weights& w, int l) {
   const arch::LayerDims& dims = w.dims.layers[static_cast<std::size_t>(l)];
   LayerWeights out{.attn_norm_H = load.vector(Role::attn_norm, l),
@@ -284,8 +286,7 @@ Weights read_weights(const std::string& path,
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
   w.output_norm_H = load.vector(Role::output_norm, -1);
   w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
-  w.positions_PH =
-      load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
+  w.positions_PH = load.values(Role::pos_embd, -1);  // a token reads one row, too little to count
   for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
     w.layers.push_back(load_layer(load, w, l));
   w.bytes_per_token =
@@ -310,10 +311,10 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
     core::drop_pages(m.bytes);
     return out;
   });
-  if (!in_place)
-    core::drop_pages(w.file.bytes());  // what lay between the matrices came along with them
+  // The pages between the matrices came along with them.
+  if (!in_place) core::drop_pages(w.file.bytes());
   w.packed = std::move(packed);
-  ::malloc_trim(0);  // the names of tensors and what packing needed
+  ::malloc_trim(0);  // frees the names of tensors and the memory that packing used
   return w;
 }
 

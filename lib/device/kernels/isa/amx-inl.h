@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tile instructions of AMX (Intel 64 SDM volume 2, "TILELOADD", "TDPBSSD"; volume 1, chapter
-// 18): 8 registers of up to 16 rows of 64 bytes. Written as assembly: the compiler then knows that
-// a tile that is loaded depends on memory. Included inside an unnamed namespace.
+// 18): 8 registers of up to 16 rows of 64 bytes. They are written as assembly, so that the compiler
+// knows that a loaded tile depends on memory. Included inside an unnamed namespace.
 
-// Palette 1: how many rows each register has and how many bytes a row. Loaded by each thread for
-// itself.
+// Palette 1: the number of rows of each register, and the bytes per row. Every thread loads its own
+// configuration.
 struct alignas(64) AmxConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t row_bytes[16] = {};
@@ -22,7 +22,7 @@ using simde_gaps::amx_configure, simde_gaps::amx_release, simde_gaps::amx_zero,
     simde_gaps::amx_load, simde_gaps::amx_store, simde_gaps::amx_dot;
 #else
 inline void amx_configure(const AmxConfig& config) { asm volatile("ldtilecfg %0" ::"m"(config)); }
-// Gives the registers back: a thread that holds none is switched faster.
+// Releases the registers. The system switches a thread without tiles faster.
 inline void amx_release() { asm volatile("tilerelease"); }
 template <int kTile>
 inline void amx_zero() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AMX-INT8: Intel from Sapphire Rapids (2023). Everything but the product of many tokens with
-// quantized weights is avx512bf16.cpp's.
+// AMX-INT8: Intel from Sapphire Rapids (2023). The product of many tokens with quantized weights is
+// its own. Everything else is that of avx512bf16.cpp.
 #include "kernels/isa/intrinsics.h"
 
 namespace espalier::kernels::ESP_ISA_NAME(avx512bf16) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of 16 queries at once, lane by lane: a score is a sum over dimensions of q[d] of all
-// queries times one k[d], so that nothing is added up across lanes, and the softmax runs over
-// positions in all lanes at once. Scores are kept for all positions, [position][16], so the softmax
-// is the plain one. Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h,
-// kv-inl.h.
+// Attention of 16 queries at once, one query per lane. A score is a sum over dimensions of q[d] of
+// all queries times one k[d], so no sum runs across lanes. The softmax runs over positions in all
+// lanes at once. Scores of all positions are kept as [position][16], so the softmax is the plain
+// one.
+//
+// Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h.
 constexpr std::int64_t kBlockQueries = 16;
 constexpr int kBlockVectors = kBlockQueries / V::kLanes;
 constexpr int kPositionsAtOnce = V::kLanes == 16 ? 8 : 4;
@@ -49,8 +50,8 @@ struct WeightsByPosition {
   }
 }
 
-// scores[n][16] -> weights whose sums over positions are 1 / inverse[16]. What is -infinity becomes
-// (nearly) nothing.
+// scores[n][16] -> weights whose sums over positions are 1 / inverse[16]. A score of -infinity
+// becomes (nearly) 0.
 [[gnu::noinline]] void softmax_block(float* scores, std::int64_t n, float scale, float* inverse) {
   const V::F factor = V::set1(scale);
   for (std::int64_t i = 0; i < kBlockQueries; i += V::kLanes) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of any number of queries: each score is a dot product along the head's dimensions.
-// Scores are kept for all positions, [query][position], so the softmax is the plain one. Included
-// inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h. Dot products of
-// kQueries queries with four positions of the tile.
+// Attention of any number of queries. Each score is a dot product along the head's dimensions.
+// Scores of all positions are kept as [query][position], so the softmax is the plain one.
+//
+// Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h.
+//
+// Dot products of kQueries queries with four positions of the tile:
 template <int kQueries>
 inline void dot_positions(const float* q, std::int64_t ldq, const float* tile, std::int64_t dims,
                           float (*four)[4]) {
@@ -26,8 +28,8 @@ inline void dot_positions(const float* q, std::int64_t ldq, const float* tile, s
   for (int j = 0; j < kQueries; ++j) V::sum4(sum[j][0], sum[j][1], sum[j][2], sum[j][3], four[j]);
 }
 
-// scores[j][first..] = (or +=) products of queries j with the tile's positions, which begin at
-// `first`; only those a query sees.
+// scores[j][first..] = (or +=) products of query j with the positions of the tile that it sees. The
+// tile begins at position `first`.
 template <int kQueries>
 inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* visible,
                           const float* tile, std::int64_t first, std::int64_t dims, bool begin,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values of 16 positions x 128 dimensions as float, and what attention adds up from
-// values. Included inside an unnamed namespace after V, tails-inl.h.
+// Keys and values of 16 positions x 128 dimensions as float, and weighted sums of values. Included
+// inside an unnamed namespace after V, tails-inl.h.
 constexpr std::int64_t kTilePositions = 16;
 constexpr std::int64_t kTileDims = 128;
 
@@ -9,8 +9,8 @@ struct KvTile {
                           kTileDims];  // positions and dimensions that do not exist are 0
 };
 
-// Keys or values of one head as a format of the cache keeps them, rows `stride` bytes apart; read()
-// fills a tile from position p and dimension d on.
+// Keys or values of one head in a format of the cache, with rows `stride` bytes apart. read() fills
+// a tile from position p and dimension d on.
 struct KvRows {
   const unsigned char* source;
   std::int64_t stride, positions, dims;
@@ -28,11 +28,11 @@ void read_tile(const KvRows& rows, std::int64_t p, std::int64_t d, KvTile& tile)
                    : V::zero());
 }
 
-constexpr int kQueriesAtOnce =
-    V::kRegisters == 32 ? 4 : 2;  // that share what is loaded of the tile
+// Queries that share each load from the tile.
+constexpr int kQueriesAtOnce = V::kRegisters == 32 ? 4 : 2;
 
-// out[j][0, kVectors vectors) += sum over positions [begin, end) of weights.at(j, p) * tile[p];
-// weights.of(j) begins with query j.
+// out[j][0, kVectors vectors) += sum over positions [begin, end) of weights.at(j, p) * tile[p].
+// weights.of(j) begins at query j.
 template <int kQueries, int kVectors, typename Weights>
 inline void add_positions(const Weights& weights, std::int64_t begin, std::int64_t end,
                           const float* tile, float* out, std::int64_t ldo) {
@@ -75,7 +75,8 @@ inline void add_positions_of_one(const Weights& weights, std::int64_t begin, std
   }
 }
 
-// out[j] += sum over the tile's positions that query j sees; they begin at `first`.
+// out[j] += sum over the positions of the tile that query j sees. The tile begins at position
+// `first`.
 template <typename Weights>
 void add_tile(const Weights& weights, const std::int64_t* visible, std::int64_t n_queries,
               const KvTile& tile, std::int64_t first, std::int64_t dims, float* out,
@@ -83,7 +84,7 @@ void add_tile(const Weights& weights, const std::int64_t* visible, std::int64_t 
   const auto seen = [&](std::int64_t j) { return smaller(kTilePositions, visible[j] - first); };
   const std::int64_t together = n_queries - n_queries % kQueriesAtOnce;
   for (std::int64_t j = 0; j < together; j += kQueriesAtOnce) {
-    std::int64_t all = seen(j);  // positions that each of these queries sees
+    std::int64_t all = seen(j);  // number of positions that all of these queries see
     for (int k = 1; k < kQueriesAtOnce; ++k) all = smaller(all, seen(j + k));
     if (dims % (4 * V::kLanes) != 0) all = 0;
     if (all > 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 with VNNI and BF16: Intel from Sapphire Rapids (2023), AMD from Zen 4 (2022). Everything
-// but the product of many tokens with BF16 weights is avx512vnni.cpp's.
+// AVX-512 with VNNI and BF16: Intel from Sapphire Rapids (2023), AMD from Zen 4 (2022). The product
+// of many tokens with BF16 weights is its own. Everything else is that of avx512vnni.cpp.
 #include "kernels/isa/intrinsics.h"
 
 namespace espalier::kernels::ESP_ISA_NAME(avx512vnni) {

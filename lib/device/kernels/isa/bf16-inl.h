@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = W x of many tokens for BF16 weights where they lie, activations rounded to bfloat16, products
-// and sums in float (VDPBF16PS: pairs of columns a lane, denormals are zeros). Twice the products
-// an instruction of float-inl.h, and nothing to unpack. Included inside an unnamed namespace after
-// V, tails-inl.h.
+// y = W x of many tokens for BF16 weights in place. Activations are rounded to bfloat16. Products
+// and sums are float (VDPBF16PS: two columns per lane, denormals are zeros). That gives twice the
+// products per instruction of float-inl.h, and nothing is unpacked. Included inside an unnamed
+// namespace after V, tails-inl.h.
 constexpr std::int64_t kPairCols = 2 * V::kLanes;
 static_assert(kPairCols == kBf16Step);
-constexpr std::int64_t kBf16Cols =
-    2048;  // of four rows: in the first-level cache while the tokens pass
+// Columns of four rows that stay in the first-level cache while the tokens pass.
+constexpr std::int64_t kBf16Cols = 2048;
 constexpr int kBf16Tokens = 6;
 
 inline __m512bh load_pairs(const std::uint16_t* p) {

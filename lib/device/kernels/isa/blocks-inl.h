@@ -2,11 +2,14 @@
 // The quantized formats as kernels/layout.h packs them: where scales and levels of a group of R =
 // V::kLanes rows lie. Included inside an unnamed namespace after V, Dot, levels-inl.h.
 
-constexpr int kGroups = 2;  // of rows that matmul works on at once
+// Groups of rows that matmul works on at once.
+constexpr int kGroups = 2;
 
-// What tells formats apart once they are unpacked. kScales: integer scales in 256 columns (0: float
-// scales every 32 columns), kPairs: pairs of integers that multiply the sums of activations,
-// kMinimum: whether a float minimum does, kOffset: what is taken off every level.
+// The differences between formats after unpacking.
+//   kScales:  integer scales in 256 columns (0: float scales every 32 columns)
+//   kPairs:   pairs of integers that multiply the sums of activations
+//   kMinimum: whether a float minimum multiplies them
+//   kOffset:  subtracted from every level
 template <bool kSuper>
 struct ChunkOf {
   using Type = ChunkPer32;
@@ -28,8 +31,8 @@ struct ShapeOf {
   }
 };
 
-// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * (q - offset) + m; Q2_0,
-// Q4_0, Q5_0 (and Q8_0, IQ4_NL with unsigned levels) have an offset.
+// ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * (q - offset) + m. Q2_0,
+// Q4_0, Q5_0 have an offset (and Q8_0, IQ4_NL with unsigned levels).
 template <int kBitsOf, bool kStoredMinimum, int kOffsetOf, int kPartsOf = 1>
 struct Block {
   static_assert((kOffsetOf & (kOffsetOf - 1)) == 0, "taken off by a shift");
@@ -61,7 +64,7 @@ struct SuperAffine {
   static constexpr std::int64_t kLevelsAt = V::kLanes * 16;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBitsOf;
 
-  // What is subtracted: d2 * sum over pairs (pair . sums). d2 = dmin.
+  // Subtracts d2 * sum over pairs (pair . sums). d2 = dmin.
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
     *d = V::load_f16(p);
     *d2 = V::load_f16(p + 2 * V::kLanes);
@@ -77,8 +80,8 @@ struct SuperAffine {
 using Q4_K = SuperAffine<4>;
 using Q5_K = SuperAffine<5>;
 
-// Four bytes a lane to the operands of widen_scaled, and to two pairs of 16-bit numbers. All
-// signed.
+// Converts four bytes per lane to the operands of widen_scaled, and to two pairs of 16-bit numbers.
+// All are signed.
 inline void scales_of_bytes(V::I word, V::I* scale) {
   scale[0] = scale_byte<0>(word);
   scale[1] = scale_byte<1>(word);
@@ -116,7 +119,7 @@ struct Q3_K {
   static constexpr std::int64_t kLevelsAt = V::kLanes * 14;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;
 
-  // What is subtracted: d2 * sum over pairs (pair . sums), the pairs being the scales. d2 = 4 * d.
+  // Subtracts d2 * sum over pairs (pair . sums). The pairs are the scales. d2 = 4 * d.
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
     *d = V::load_f16(p);
     *d2 = V::mul(*d, V::set1(4.0f));
@@ -145,15 +148,14 @@ struct IQ4_XS {
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kStored;
 
   template <int kGroup>
-  static V::I scale_of(V::I low, V::I high) {  // one 32-bit number a lane
+  static V::I scale_of(V::I low, V::I high) {  // one 32-bit number per lane
     if constexpr (kGroup > 0) low = V::right32<4 * kGroup>(low);
     if constexpr (kGroup < 2) high = V::left32<4 - 2 * kGroup>(high);
     if constexpr (kGroup > 2) high = V::right32<2 * kGroup - 4>(high);
     return V::add32(V::ior(V::iand(low, V::iset32(15)), V::iand(high, V::iset32(48))),
                     V::iset32(-32));
   }
-  // What is subtracted where levels are made unsigned: 128 * d * sum over pairs of scales (pair .
-  // sums).
+  // Where levels are made unsigned: subtracts 128 * d * sum over pairs of scales (pair . sums).
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
     *d = V::load_f16(p);
     *d2 = V::mul(*d, V::set1(Dot<8>::kOffset128 ? 128.0f : 0.0f));
@@ -178,7 +180,7 @@ struct Q6_K {
   static constexpr std::int64_t kLevelsAt = V::kLanes * 18;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;
 
-  // What is subtracted: d2 * sum over pairs (pair . sums), the pairs being the scales. d2 = 32 * d.
+  // Subtracts d2 * sum over pairs (pair . sums). The pairs are the scales. d2 = 32 * d.
   static void scales(const unsigned char* p, V::I* scale, V::I* pair, V::F* d, V::F* d2) {
     *d = V::load_f16(p);
     *d2 = V::mul(*d, V::set1(32.0f));
@@ -190,8 +192,8 @@ struct Q6_K {
   }
 };
 
-// product - kOffset * (sum of the activations), in integers: levels that are all their offset give
-// 0 exactly.
+// product - kOffset * (sum of the activations), in integers. Levels that all equal their offset
+// give exactly 0.
 template <typename Shape>
 inline V::I without_offset(V::I product, const std::int32_t* sum) {
   if constexpr (Shape::kOffset == 0)
@@ -200,7 +202,7 @@ inline V::I without_offset(V::I product, const std::int32_t* sum) {
     return V::sub32(product, V::left32<__builtin_ctz(Shape::kOffset)>(V::broadcast32(sum)));
 }
 
-// Calls f.template operator()<Format>(kernel) for each of them.
+// Calls f.template operator()<Format>(kernel) for each quantized format.
 template <typename F>
 void each_quantized(KernelTable& table, F f) {
   f.template operator()<Q8_0>(table.linear[k_q8_0]);

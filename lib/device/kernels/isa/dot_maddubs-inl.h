@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of unsigned levels and int8 activations by 16-bit pair sums (no VNNI). Included inside
-// an unnamed namespace after V.
+// Products of unsigned levels and int8 activations by sums of 16-bit pairs (no VNNI). Included
+// inside an unnamed namespace after V.
 //
-// A pair sum is at most 2 * (2^bits - 1) * 127, so 8, 4 or 2 of them add up in 16 bits before they
-// are widened for up to 4, 5 or 6 bits. Widening multiplies by the group's integer scale at no
-// cost. 8-bit weights: |w| times the activation with w's sign.
+// A pair sum is at most 2 * (2^bits - 1) * 127. So 8, 4 or 2 of them add up in 16 bits before they
+// are widened, for up to 4, 5 or 6 bits. Widening multiplies by the group's integer scale at no
+// cost. 8-bit weights: |w| times the activation with the sign of w.
 template <int kBits>
 struct Dot {
   static constexpr int kDepth = kBits == 4   ? 8
@@ -35,17 +35,18 @@ struct Dot<8> {
   static V::I widen(V::I sum) { return sum; }
   static V::I widen_scaled(V::I sum, V::I scale) {
     return V::mul32(sum, scale);
-  }  // scale: one 32-bit number a lane
+  }  // scale: one 32-bit number per lane
 };
 template <>
 struct Dot<kCodebookLevels> : Dot<8> {};
 
-// Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
+// Adds four products per lane to 32 bits. These are the ISA's instructions for one exact int8 dot
+// product.
 inline V::I dot_int8(V::I sum, V::I u, V::I s) {
   return V::add32(sum, V::madd16(V::maddubs(u, s), V::iset32(0x00010001)));
 }
 
-// Operands of widen_scaled from a pair of 16-bit scales per lane, and from signed bytes.
+// Operands of widen_scaled, from a pair of 16-bit scales per lane and from signed bytes.
 inline V::I scale_low(V::I pair) { return V::shuffle_bytes(pair, 0x01000100); }
 inline V::I scale_high(V::I pair) { return V::shuffle_bytes(pair, 0x03020302); }
 template <int kByte>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of levels and int8 activations by multiplications of bytes to 16 bits (ARMv8 without the
+// Products of levels and int8 activations by byte multiplications into 16 bits (ARMv8 without the
 // dot product). Included inside an unnamed namespace after V.
 //
 // 127 * (2^bits - 1) times the depth stays below 2^15 for 8 steps of up to 5 bits and 4 steps of 6
-// bits; 127 * 128 for 2 steps of 8. Levels of up to 6 bits are signed bytes as they are.
+// bits, and 127 * 128 for 2 steps of 8. Levels of up to 6 bits are used directly as signed bytes.
 template <int kBits>
 struct Dot {
   static constexpr int kDepth = kBits <= 5 ? 8 : kBits == 6 ? 4 : 2;  // steps between widenings
@@ -25,7 +25,8 @@ struct Dot {
   static V::I widen_scaled(Sum sum, V::I scale) { return V::mul32(widen(sum), scale); }
 };
 
-// Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
+// Adds four products per lane to 32 bits. These are the ISA's instructions for one exact int8 dot
+// product.
 inline V::I dot_int8(V::I sum, V::I a, V::I b) {
   return V::add32(sum, Dot<8>::widen(Dot<8>::first(a, b)));
 }

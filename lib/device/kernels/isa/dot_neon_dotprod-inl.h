@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of levels and int8 activations by SDOT: four products a lane added to 32 bits at once.
-// Included inside an unnamed namespace after V. Levels of up to 6 bits are signed bytes as they
-// are, so nothing needs an offset.
+// Products of levels and int8 activations by SDOT: four products per lane added to 32 bits at once.
+// Levels of up to 6 bits are used directly as signed bytes, so no offset is needed. Included inside
+// an unnamed namespace after V.
 template <int kBits>
 struct Dot {
   static constexpr int kDepth = 8;
@@ -15,5 +15,6 @@ struct Dot {
   static V::I widen_scaled(Sum sum, V::I scale) { return V::mul32(sum, scale); }
 };
 
-// Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
+// Adds four products per lane to 32 bits. This is the ISA's instruction for one exact int8 dot
+// product.
 inline V::I dot_int8(V::I sum, V::I a, V::I b) { return vdotq_s32(sum, V::bytes(a), V::bytes(b)); }

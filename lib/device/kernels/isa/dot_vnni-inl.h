@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of unsigned levels and int8 activations by VNNI: four products a lane added to 32 bits
-// at once. Included inside an unnamed namespace after V and dpbusd(sum, unsigned, signed). 8-bit
-// weights are made unsigned by adding 128; the product's excess is 128 * (sum of the activations),
-// which the caller takes off like a minimum.
+// Products of unsigned levels and int8 activations by VNNI: four products per lane added to 32 bits
+// at once. 8-bit weights become unsigned by adding 128. The excess of the product is 128 * (sum of
+// the activations), which the caller subtracts like a minimum.
+//
+// Included inside an unnamed namespace after V and dpbusd(sum, unsigned, signed).
 template <int kBits>
 struct Dot {
   static constexpr int kDepth = 8;
@@ -22,5 +23,6 @@ struct Dot {
 template <>
 struct Dot<kCodebookLevels> : Dot<8> {};
 
-// Four products a lane added to 32 bits: what the ISA needs for one exact int8 dot product.
+// Adds four products per lane to 32 bits. This is the ISA's instruction for one exact int8 dot
+// product.
 inline V::I dot_int8(V::I sum, V::I u, V::I s) { return dpbusd(sum, u, s); }

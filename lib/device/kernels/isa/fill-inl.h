@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts this ISA's kernels into the table. Included inside an unnamed namespace after all the
-// others.
+// Puts the kernels of this ISA into the table. Included inside an unnamed namespace after all other
+// -inl.h files.
 void fill_table(KernelTable& table) {
   fill_float<FloatF32>(table.linear[k_f32]);
   fill_float<FloatF16>(table.linear[k_f16]);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = W x for F32, F16 and BF16 weights where they lie, float activations. Included inside an
+// y = W x for F32, F16 and BF16 weights in place, with float activations. Included inside an
 // unnamed namespace after V, tails-inl.h.
 //
 // matvec streams four rows side by side. matmul converts 4 rows x 1024 columns to float in the
-// first-level cache for a block of tokens and multiplies tiles of 4 rows x kDotTokens tokens. The
-// order of a row's sums depends on neither, so threads change nothing.
+// first-level cache for a block of tokens. Then it multiplies tiles of 4 rows x kDotTokens tokens.
+// The order of a row's sums depends on neither, so the number of threads changes nothing.
 
 template <typename Float, int kRows>
 inline void matvec_rows(const unsigned char* const (&rows)[kRows], const float* x,
@@ -45,12 +45,12 @@ void matvec_float(const WeightView& w, const ActivationView& x, std::int64_t row
     matvec_rows<Float, 1>({w.data + row * w.group_bytes}, x.f32, w.cols, y + row);
 }
 
-constexpr int kPanelRows = 4;  // what dot_rows takes at once
+constexpr int kPanelRows = 4;  // rows that dot_rows takes at once
 constexpr std::int64_t kPanelCols = 1024;
 constexpr int kDotTokens = V::kRegisters == 32 ? 6 : 3;
 constexpr std::int64_t kFloatTokenBlock = 132;  // a multiple of kDotTokens
 
-// y[t][0, rows) += panel x[t], t < kTokens, over `cols` columns; rows of y are ldy apart.
+// y[t][0, rows) += panel x[t], t < kTokens, over `cols` columns. Rows of y are ldy apart.
 template <int kTokens>
 inline void dot_rows(const float* w, const float* x, std::int64_t ldx, std::int64_t cols, float* y,
                      std::int64_t ldy, std::int64_t rows) {
@@ -81,7 +81,7 @@ inline void dot_rows(const float* w, const float* x, std::int64_t ldx, std::int6
   }
 }
 
-// A panel as float: `rows` rows of W from `row` on, columns [c, c + cols); a missing row repeats
+// A panel as float: `rows` rows of W from `row` on, columns [c, c + cols). A missing row repeats
 // the last one, and its sums are not stored.
 using FillPanel = void(const WeightView& w, std::int64_t row, std::int64_t rows, std::int64_t c,
                        std::int64_t cols, float* panel);

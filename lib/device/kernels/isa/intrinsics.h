@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The intrinsics an ISA file may use. Tests compile the x86 files a second time with ESP_SIMDE
-// defined: SIMDe then computes in software what this machine's processor lacks, and the entry point
-// gets a name of its own.
+// The intrinsics that an ISA file may use. Tests compile the x86 files a second time with ESP_SIMDE
+// defined. SIMDe then emulates what this machine's processor lacks, and the entry point gets
+// another name.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
 
-#include "kernels/simde_gaps.h"  // of the tests
+#include "kernels/simde_gaps.h"  // a header of the tests
 #define ESP_ISA_NAME(name) simde_##name
 #else
 #if defined(__aarch64__)

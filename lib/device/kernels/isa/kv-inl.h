@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values as the cache keeps them: writing a head's row, and a vector of its values from
-// column d on as float. Included inside an unnamed namespace after V, tails-inl.h, quantize-inl.h.
-// Blocks are GGUF's: Q8_0 = d f16, 32 int8; Q4_0 = d f16, 16 bytes whose low halves are values 0 to
-// 15 and whose high halves are values 16 to 31, less 8.
+// Keys and values in the cache's formats: writing the row of a head, and reading a vector of its
+// values from column d on as float. Blocks are those of GGUF. Q8_0 = d f16, 32 int8. Q4_0 = d f16,
+// 16 bytes. The low halves hold values 0 to 15, the high halves values 16 to 31, minus 8.
+//
+// Included inside an unnamed namespace after V, tails-inl.h, quantize-inl.h.
 template <typename Float>
 struct KvFloat {
   using Stored = typename Float::Stored;

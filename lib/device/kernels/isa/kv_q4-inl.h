@@ -2,9 +2,11 @@
 // The levels of a Q4_0 block of the KV cache. Included inside an unnamed namespace, by every
 // instruction set and by the reference.
 
-// x[32] -> 16 bytes of levels 0 to 15 (value i in the low half of byte i, value 16 + i in the high
-// half); returns the scale, by which the value of largest magnitude becomes level 0, or 0 for
-// (nearly) zeros, NaN when one is not finite. value = scale * (level - 8).
+// x[32] -> 16 bytes of levels 0 to 15. Value i is in the low half of byte i, value 16 + i in the
+// high half. value = scale * (level - 8).
+//
+// Returns the scale that maps the value of largest magnitude to level 0. Returns 0 for (nearly)
+// zeros, and NaN when a value is not finite.
 inline float kv_q4_levels(const float* x, unsigned char* levels) {
   float extreme = 0, most = 0, not_finite = 0;
   for (int i = 0; i < 32; ++i) {

@@ -2,8 +2,7 @@
 // Interleaved levels of 32 columns (kernels/layout.h) to 8 vectors of bytes. Included inside an
 // unnamed namespace after V.
 
-// In place of a number of bits: 4 bits that choose one of the 16 signed bytes of
-// format::kCodebook4.
+// Stands for a number of bits: 4 bits that choose one of the 16 signed bytes of format::kCodebook4.
 constexpr int kCodebookLevels = 100;
 constexpr int stored_bits(int bits) { return bits == kCodebookLevels ? 4 : bits; }
 
@@ -29,7 +28,7 @@ inline V::I sixth_bits(V::I high) {  // the pair of bits of step kStep % 4, move
   return V::iand(high, V::iset8(0x30));
 }
 
-// Vector of step kStep from the levels at p.
+// The vector of step kStep from the levels at p.
 template <int kBits, int kStep>
 inline V::I levels_of_step(const unsigned char* p) {
   if constexpr (kBits == 8) {
@@ -65,7 +64,7 @@ inline void unpack_levels(const unsigned char* p, V::I* w) {
   w[7] = levels_of_step<kBits, 7>(p);
 }
 
-// The 8 pairs of 6-bit values of Q4_K and Q5_K: pairs 0-3 are scales, 4-7 mins.
+// The 8 pairs of 6-bit values of Q4_K and Q5_K. Pairs 0-3 are scales, pairs 4-7 mins.
 inline void unpack_pairs(const unsigned char* words, V::I* pair) {
   const V::I w0 = V::iload(words), w1 = V::iload(words + V::kBytes),
              w2 = V::iload(words + 2 * V::kBytes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = W x of many tokens for row-interleaved weights and int8 activations: a panel of 256 columns
-// of two groups of rows is unpacked once and multiplied with a block of tokens, tile by tile.
+// y = W x of many tokens for row-interleaved weights and int8 activations. A panel of 256 columns
+// of two groups of rows is unpacked once. It is multiplied with a block of tokens, tile by tile.
 // Included inside an unnamed namespace after panel-inl.h and a tile_of().
 
 constexpr std::int64_t kTokenBlock = 128;  // tokens that share one unpacked panel
@@ -18,15 +18,16 @@ void matmul_groups(const WeightView& w, const ActivationView& x, std::int64_t ro
   Panel<S> panel;
   const unsigned char* first = w.data + row / V::kLanes * w.group_bytes;
   const unsigned char* const group[kGroups] = {
-      first, rows > V::kLanes ? first + w.group_bytes : first};  // a lone one is its own partner
+      // A group without a partner is its own.
+      first, rows > V::kLanes ? first + w.group_bytes : first};
   for (std::int64_t c = 0; c < w.cols; c += kChunk) {
     const int blocks = static_cast<int>(smaller(w.cols - c, kChunk) / 32);
     for (int g = 0; g < kGroups; ++g)
       panel.template unpack<Format>(group[g] + c / Format::kColumns * Format::kBytes, g, blocks);
     const auto* chunk =
         static_cast<const typename S::Chunk*>(x.chunks) + c / kChunk * x.n + token_begin;
-    // The next panel's weights come from memory while this one is multiplied: each tile asks for
-    // its share of them.
+    // The weights of the next panel come from memory while this panel is multiplied. Each tile
+    // prefetches its share of them.
     const std::int64_t following = c + kChunk < w.cols
                                        ? (c + kChunk) / Format::kColumns * Format::kBytes
                                        : kGroups * w.group_bytes;

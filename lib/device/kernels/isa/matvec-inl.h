@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = W x of one token for row-interleaved weights and int8 activations: levels are unpacked in
-// registers, the weights read once. All sums of a row stay in its lane. Included inside an unnamed
-// namespace after V, Dot, tails-inl.h, blocks-inl.h.
+// y = W x of one token for row-interleaved weights and int8 activations. Levels are unpacked in
+// registers, and weights are read once. All sums of a row stay in its lane. Included inside an
+// unnamed namespace after V, Dot, tails-inl.h, blocks-inl.h.
 
-// The products of 32 columns, one int32 a row: levels at p, activations x. `scale`: one or two
+// The products of 32 columns, one int32 per row: levels at p, activations x. `scale`: one or two
 // operands of widen_scaled, or null.
 template <int kBits, int kScales>
 inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scale) {
@@ -29,8 +29,8 @@ inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scal
   return total;
 }
 
-// Asks for `kBytes` that matvec will read V::kPrefetchAhead bytes later; past the end of a matrix
-// nothing happens.
+// Prefetches `kBytes` that matvec will read V::kPrefetchAhead bytes later. Past the end of a matrix
+// this has no effect.
 template <std::int64_t kBytes>
 inline void prefetch_ahead(const unsigned char* p) {
   if constexpr (V::kPrefetchAhead > 0) {
@@ -95,6 +95,6 @@ void matvec(const WeightView& w, const ActivationView& x, std::int64_t row_begin
   for (std::int64_t row = row_begin; row < row_end; row += V::kLanes) {
     const V::F values =
         matvec_group<Format>(w.data + row / V::kLanes * w.group_bytes, chunks, w.cols);
-    store_some(y + row, values, row_end - row);  // the last group may have lanes that are no rows
+    store_some(y + row, values, row_end - row);  // the last group may have lanes without a row
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// 256 columns of two groups of rows, unpacked to where the first-level cache holds them: bytes that
-// look the same for every format. Included inside an unnamed namespace after V, blocks-inl.h and
-// panel_levels, arrange_levels of one of the tiles.
+// 256 columns of two groups of rows, unpacked into the first-level cache: bytes that look alike for
+// every format. Included inside an unnamed namespace after V, blocks-inl.h and panel_levels,
+// arrange_levels of one of the tiles.
 template <typename Shape>
 struct Panel;
 
@@ -47,8 +47,8 @@ struct Panel<Shape> {
   }
 };
 
-// acc[g] += what 256 columns with integer scales add for one token whose products, scaled, are
-// total[g].
+// acc[g] += the contribution of 256 columns with integer scales for one token. total[g] holds its
+// scaled products.
 template <typename S>
 inline void add_chunk(const Panel<S>& panel, const typename S::Chunk& x,
                       const V::I (&total)[kGroups], float* acc) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the instruction set does at best, to compare speeds with. Included inside an unnamed
-// namespace after V and dot_int8().
+// The peak of the instruction set, to compare speeds with. Included inside an unnamed namespace
+// after V and dot_int8().
 
 // int8 multiply-adds with one operand in a register, the other in the first-level cache, and sums
-// in registers; returns how many.
+// in registers. Returns their number.
 std::int64_t multiply_int8(std::int64_t rounds) {
   constexpr int kSums = 12;  // enough to hide the latency of each chain
   alignas(64) unsigned char operands[kSums * V::kBytes];
@@ -14,19 +14,19 @@ std::int64_t multiply_int8(std::int64_t rounds) {
 #pragma GCC unroll 12
   for (int i = 0; i < kSums; ++i) sum[i] = V::izero();
   for (std::int64_t r = 0; r < rounds; ++r) {
-    asm volatile("" ::: "memory");  // the products of every round are computed anew
+    asm volatile("" ::: "memory");  // makes every round compute its products anew
 #pragma GCC unroll 12
     for (int i = 0; i < kSums; ++i)
       sum[i] = dot_int8(sum[i], V::iload(operands + i * V::kBytes), factor);
   }
-#pragma GCC unroll 12  // else the sums live in memory
+#pragma GCC unroll 12  // otherwise the sums are in memory
   for (int i = 0; i < kSums; ++i) V::istore(operands + i * V::kBytes, sum[i]);
   asm volatile("" ::"r"(operands) : "memory");
   return rounds * kSums * V::kBytes;
 }
 
-// Loads all of p[0, bytes), a multiple of 512, in the order of addresses: the processor foresees no
-// other order as well.
+// Loads all of p[0, bytes), a multiple of 512, in ascending order. The processor predicts no other
+// order as well.
 void read_bytes(const unsigned char* p, std::int64_t bytes) {
   V::I a = V::izero(), b = a, c = a, d = a;
   for (std::int64_t at = 0; at < bytes; at += 4 * V::kBytes) {

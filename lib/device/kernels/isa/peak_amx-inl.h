@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The most int8 multiply-adds that tiles can do, to compare speeds with. Included inside an unnamed
+// The peak of int8 multiply-adds with tiles, to compare speeds with. Included inside an unnamed
 // namespace after amx-inl.h.
 
-// All operands in registers, four sums in turn to hide the latency; returns how many.
+// All operands are in registers. Four sums in turn hide the latency. Returns the number of
+// multiply-adds.
 std::int64_t multiply_int8(std::int64_t rounds) {
   constexpr int kRows = 16, kRowBytes = 64, kSums = 4;
   AmxConfig config;

@@ -2,7 +2,7 @@
 // Activations to int8, as reference/quantize.cpp defines it. Included inside an unnamed namespace
 // after V.
 
-// The largest |x| of n values; not_finite becomes NaN where one is not.
+// The largest |x| of n values. not_finite becomes NaN when a value is not finite.
 inline float largest_of(const float* x, int n, V::F& not_finite) {
   V::F largest = V::zero();
   for (int i = 0; i < n; i += V::kLanes) {
@@ -15,7 +15,7 @@ inline float largest_of(const float* x, int n, V::F& not_finite) {
 inline float scale_of(float most) { return most > kSmallestQuantized ? most / 127.0f : 0.0f; }
 inline float inverse_of(float most) { return most > kSmallestQuantized ? 127.0f / most : 0.0f; }
 
-// q = x * inverse of n values, rounded; what they add up to, lane by lane (small integers: exact).
+// q = x * inverse of n values, rounded. Returns their sum, lane by lane (small integers, so exact).
 inline V::F round_group(const float* x, int n, float inverse, std::int8_t* q) {
   const V::F factor = V::set1(inverse);
   V::F sum = V::zero();
@@ -26,7 +26,7 @@ inline V::F round_group(const float* x, int n, float inverse, std::int8_t* q) {
   }
   return sum;
 }
-// Four groups of kSize values, since sums across lanes cost most; inverse[0, 4).
+// Four groups of kSize values at once, because sums across lanes cost most. inverse[0, 4).
 template <int kSize>
 inline void round_four(const float* x, const float* inverse, std::int8_t* q, float* sums) {
   V::sum4(round_group(x, kSize, inverse[0], q),
@@ -35,7 +35,8 @@ inline void round_four(const float* x, const float* inverse, std::int8_t* q, flo
           round_group(x + 3 * kSize, kSize, inverse[3], q + 3 * kSize), sums);
 }
 
-// Returns the scale: max|x| / 127, 0 when all are (nearly) zero, NaN when one is not finite.
+// Returns the scale: max|x| / 127, 0 when all values are (nearly) zero, NaN when a value is not
+// finite.
 inline float quantize_group(const float* x, int n, std::int8_t* q) {
   V::F not_finite = V::zero();
   const float most = largest_of(x, n, not_finite);
@@ -43,7 +44,7 @@ inline float quantize_group(const float* x, int n, std::int8_t* q) {
   return scale_of(most) + V::sum(not_finite);
 }
 
-// The values of a chunk: what is missing at its end is 0.
+// The values of a chunk. Missing values at its end are 0.
 struct WholeChunk {
   alignas(64) float copy[kChunk];
   const float* x;
@@ -55,7 +56,7 @@ struct WholeChunk {
   }
 };
 
-// A value that is not finite makes all scales of its chunk NaN: the products of its row show it
+// A value that is not finite makes all scales of its chunk NaN. The products of its row show it
 // either way.
 void quantize_per_32(const float* values, std::int64_t n, ChunkPer32* out) {
   const WholeChunk chunk(values, n);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The element-wise steps. Included inside an unnamed namespace after V and tails-inl.h.
 
-// e^x for x in [-87, 88], clamped outside; relative error below 3e-7. x = n ln 2 + r, |r| <= ln 2 /
-// 2, e^r by its Taylor polynomial of degree 7 (remainder 5e-9). NaN stays NaN: min and max return
-// their second operand when one is NaN.
+// e^x for x in [-87, 88], clamped outside. The relative error is below 3e-7. x = n ln 2 + r with
+// |r| <= ln 2 / 2, and e^r by its Taylor polynomial of degree 7 (remainder 5e-9). NaN stays NaN:
+// min and max return their second operand when either is NaN.
 inline V::F exponential(V::F x) {
   x = V::min(V::set1(88.0f), V::max(V::set1(-87.0f), x));
   const V::F n = V::round(V::mul(x, V::set1(1.44269504f)));
@@ -127,7 +127,7 @@ void gelu(std::int64_t n, float* inout) {
     store_some(inout + i, gelu_of(load_some(inout + i, n - i)), n - i);
 }
 
-// max returns its second operand when one is NaN: NaN stays NaN.
+// max returns its second operand when either is NaN, so NaN stays NaN.
 void relu_squared(std::int64_t n, float* inout) {
   for (std::int64_t i = 0; i < n; i += V::kLanes) {
     const V::F x = V::max(V::zero(), load_some(inout + i, n - i));

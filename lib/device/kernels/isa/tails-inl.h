@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads and stores of the first n lanes, for ends that do not fill a vector: nothing past them is
+// Loads and stores of the first n lanes, for ends that do not fill a vector. Nothing past them is
 // read or written. Included inside an unnamed namespace after V.
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
@@ -20,7 +20,7 @@ inline void store_some(float* p, V::F x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
-// The float formats: where value i lies, and a vector of them as float.
+// The float formats: where value i lies, and a vector of values as float.
 struct FloatF32 {
   using Stored = float;
   static V::F load(const float* p) { return V::load(p); }

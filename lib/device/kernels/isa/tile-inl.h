@@ -2,10 +2,10 @@
 // The innermost tile of matmul, one dot-product step at a time. Included inside an unnamed
 // namespace after V and Dot.
 
-// The 8 vectors of levels of 32 columns as a panel keeps them: here as they come.
+// The 8 vectors of levels of 32 columns, in the order of a panel. Here the order stays.
 inline void arrange_levels(V::I*) {}
 
-// Levels as a panel keeps them: unsigned already where Dot makes them so by one operation.
+// Levels in the form of a panel: already unsigned where Dot makes them so with one operation.
 template <typename Shape>
 inline V::I panel_levels(V::I levels) {
   if constexpr (Dot<Shape::kBits>::kOffset128) return Dot<Shape::kBits>::weights(levels);
@@ -19,8 +19,8 @@ inline typename Dot<kBits>::W panel_weights(V::I levels) {
     return Dot<kBits>::weights(levels);
 }
 
-// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in Dot's
-// narrow form.
+// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens, in the
+// narrow form of Dot.
 template <int kBits, int kTokens, int kSteps, typename Chunk>
 inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first,
                      typename Dot<kBits>::Sum (*sum)[kTokens]) {

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tile of matmul by AMX: 16 tokens times two groups of 16 rows, as many columns at once as share
-// a scale. A panel's vectors are AMX's second operand as they lie (4 columns of 16 rows each), a
-// token's activations a row of the first; the sums come back through memory and are scaled in the
-// order of tile_registers-inl.h, so that both give the same values. Included inside an unnamed
-// namespace after V, amx-inl.h, blocks-inl.h, before panel-inl.h.
+// A tile of matmul by AMX: 16 tokens times two groups of 16 rows, with as many columns at once as
+// share a scale. The vectors of a panel are AMX's second operand without change (4 columns of 16
+// rows each). The activations of a token are a row of the first operand.
+//
+// The sums come back through memory and are scaled in the order of tile_registers-inl.h, so both
+// give the same values. Included inside an unnamed namespace after V, amx-inl.h, blocks-inl.h,
+// before panel-inl.h.
 constexpr int kTokenTile = 16;
 static_assert(V::kLanes == 16);
 
 template <typename Shape>
 struct Panel;
 
-// Signed products: nothing is made unsigned, and what is taken off every level is taken off in the
-// panel.
+// The products are signed, so levels stay signed. The offset of levels is subtracted in the panel.
 inline void arrange_levels(V::I*) {}
 template <typename Shape>
 inline V::I panel_levels(V::I levels) {
@@ -30,13 +31,13 @@ enum AmxTile : std::uint8_t {
   kLastTokens,
   kLastSum0,
   kLastSum1
-};  // the last ones: of a tile that is not full
+};  // the last of these belong to a tile that is not full
 
-// Columns that share a scale, and so are multiplied at once.
+// The number of columns that share a scale, and so are multiplied at once.
 template <typename Shape>
 constexpr int kColumnsAtOnce = Shape::kScales == 16 ? 16 : 32;
 
-// The registers are this thread's while it lives.
+// Holds the tile registers for this thread.
 class TileState {
  public:
   template <typename Shape>
@@ -82,7 +83,7 @@ inline void multiply_tiles(const std::int8_t* q, std::int64_t stride, const unsi
   amx_store<kC1>(out.of[1], V::kBytes);
 }
 
-// The products of part `i` of the panel's columns with n tokens.
+// Multiplies part `i` of the panel's columns with n tokens.
 template <typename S>
 inline void multiply_part(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n, int i,
                           AmxSums& out) {
@@ -97,7 +98,7 @@ inline void multiply_part(const Panel<S>& panel, const typename S::Chunk* x, std
 }
 
 // Adds the products of one panel and n <= kTokenTile tokens to acc[t][g][16]. One part is
-// multiplied while the one before is scaled.
+// multiplied while the previous part is scaled.
 template <typename S>
 void tile_of(const Panel<S>& panel, const typename S::Chunk* x, std::int64_t n,
              [[maybe_unused]] int blocks, float* acc) {

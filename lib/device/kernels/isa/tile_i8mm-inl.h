@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The innermost tile of matmul by SMMLA: 2 rows x 8 columns times 2 tokens x 8 columns gives 2 x 2
-// sums. Included inside an unnamed namespace after V and the Dot of the dot product, with which
-// matvec multiplies and whose sums are plain 32-bit lanes too.
+// sums. matvec still multiplies with the Dot of the dot product, whose sums are plain 32-bit lanes
+// too. Included inside an unnamed namespace after V and that Dot.
 
 // Vectors of steps s and s + 1 (s even) become rows 0 and 1, and rows 2 and 3, of their 8 columns.
 inline void arrange_levels(V::I* w) {
@@ -19,8 +19,8 @@ inline V::I panel_levels(V::I levels) {
   return levels;
 }
 
-// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens; both
-// numbers of steps are even. A token that has no partner is its own.
+// sum[g][t] = products of steps [first, first + kSteps) of the panel with kTokens tokens. `first`
+// and kSteps are even. A token without a partner is its own.
 template <int kBits, int kTokens, int kSteps, typename Chunk>
 inline void dot_tile(const unsigned char (*levels)[64 * V::kBytes], const Chunk* x, int first,
                      typename Dot<kBits>::Sum (*sum)[kTokens]) {

@@ -3,7 +3,7 @@
 // inside an unnamed namespace after panel-inl.h and a dot_tile.
 constexpr int kTokenTile = 4;
 
-// What the processor needs around the tiles of a product: here nothing.
+// The state of the processor during the tiles of a product. Here there is none.
 struct TileState {
   template <typename Shape>
   static TileState of(std::int64_t /*tokens*/) {

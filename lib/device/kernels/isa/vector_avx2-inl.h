@@ -38,7 +38,7 @@ struct V {
   static F swap_pairs(F a) { return _mm256_permute_ps(a, 0xB1); }
   static F alternate(F a, F b, F c) {
     return _mm256_fmaddsub_ps(a, b, c);
-  }                                     // even lanes a*b - c, odd lanes a*b + c
+  }  // even lanes a*b - c, odd lanes a*b + c
   static F duplicate(const float* p) {  // p0 p0 p1 p1 p2 p2 p3 p3
     const __m256 x = _mm256_castps128_ps256(_mm_loadu_ps(p));
     return _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
@@ -121,8 +121,8 @@ struct V {
   static I maddubs(I u, I s) { return _mm256_maddubs_epi16(u, s); }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static I to_int(F a) { return _mm256_cvtps_epi32(a); }
-  static I shuffle_bytes(I a, std::uint32_t pattern) {  // within each 32-bit lane: byte i of the
-                                                        // result = byte (pattern >> 8i) & 3
+  // Within each 32-bit lane: byte i of the result = byte (pattern >> 8i) & 3.
+  static I shuffle_bytes(I a, std::uint32_t pattern) {
     const __m256i lane = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C, 0, 0x04040404,
                                            0x08080808, 0x0C0C0C0C);
     return _mm256_shuffle_epi8(
@@ -134,8 +134,8 @@ struct V {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
   }
 
-  // 8-bit weights times 8-bit activations need one unsigned side: |w|, with the sign moved to the
-  // activation.
+  // Products of 8-bit weights and 8-bit activations need one unsigned operand. It is |w|, and the
+  // activation takes the sign.
   struct Signed {
     I magnitude, sign;
   };

@@ -29,7 +29,7 @@ struct V {
   static F sub(F a, F b) { return vsubq_f32(a, b); }
   static F mul(F a, F b) { return vmulq_f32(a, b); }
   static F div(F a, F b) { return vdivq_f32(a, b); }
-  static F max(F a, F b) { return vmaxq_f32(a, b); }  // of max and min: NaN when either is
+  static F max(F a, F b) { return vmaxq_f32(a, b); }  // max and min give NaN when either is NaN
   static F min(F a, F b) { return vminq_f32(a, b); }
   static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   static F abs(F a) { return vabsq_f32(a); }
@@ -113,14 +113,14 @@ struct V {
   static I add32(I a, I b) { return vaddq_s32(a, b); }
   static I sub32(I a, I b) { return vsubq_s32(a, b); }
   static I mul32(I a, I b) { return vmulq_s32(a, b); }
-  static I madd16(I a, I b) {  // sums of two neighbouring products of 16 bits
+  static I madd16(I a, I b) {  // sums of two neighbouring 16-bit products
     return vpaddq_s32(vmull_s16(vget_low_s16(halves(a)), vget_low_s16(halves(b))),
                       vmull_high_s16(halves(a), halves(b)));
   }
   static F to_float(I a) { return vcvtq_f32_s32(a); }
-  static I to_int(F a) { return vcvtnq_s32_f32(a); }    // to nearest even; NaN gives 0
-  static I shuffle_bytes(I a, std::uint32_t pattern) {  // within each 32-bit lane: byte i of the
-                                                        // result = byte (pattern >> 8i) & 3
+  static I to_int(F a) { return vcvtnq_s32_f32(a); }  // to nearest even; NaN gives 0
+  // Within each 32-bit lane: byte i of the result = byte (pattern >> 8i) & 3.
+  static I shuffle_bytes(I a, std::uint32_t pattern) {
     const uint32x4_t lane = {0, 0x04040404, 0x08080808, 0x0C0C0C0C};
     const uint8x16_t index = vreinterpretq_u8_u32(vaddq_u32(lane, vdupq_n_u32(pattern)));
     return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(a), index));

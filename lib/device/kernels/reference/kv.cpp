@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values as the cache keeps them, and attention over them.
+// Storage of keys and values in the cache's formats, and attention over them.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = W x: a row is decoded to float 256 values at a time and multiplied with the float
+// y = W x. Decodes a row to float, 256 values at a time, and multiplies it with the float
 // activations.
 #include <Eigen/Core>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What plain loops do at best (kernels/peaks.h).
+// The peak of plain loops (kernels/peaks.h).
 #include <cstring>
 
 #include "kernels/reference/reference.h"
@@ -15,7 +15,7 @@ std::int64_t multiply_int8(std::int64_t rounds) {
     levels[i] = static_cast<unsigned char>(i % 113);
     values[i] = static_cast<std::int8_t>(i % 127);
   }
-  std::uint32_t sum = 0;  // which may run over
+  std::uint32_t sum = 0;  // may overflow
   for (std::int64_t r = 0; r < rounds; ++r) {
     asm volatile("" ::: "memory");
     for (int i = 0; i < kValues; ++i) sum += static_cast<std::uint32_t>(levels[i] * values[i]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations to bfloat16, and to int8: scale = max|x| / 127 over 32 or 256 values, q = x / scale
-// rounded to nearest even.
+// Converts activations to bfloat16, and to int8: scale = max|x| / 127 over 32 or 256 values, q = x
+// / scale rounded to nearest even.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

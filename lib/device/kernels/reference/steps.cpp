@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The steps between matrix products, as formulas. Sums in double where they run over many values.
+// The steps between matrix products, as formulas. Sums over many values are in double.
 #include <algorithm>
 #include <cmath>
 
