@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading values: whatever the stored format and row order, callers get float rows in the Hugging
-// Face order.
+// Reads values. For every stored format and row order, callers get float rows in the Hugging Face
+// order.
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
@@ -47,8 +47,8 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
   }
 }
 
-// The same of a matrix stored columns first: a float format, so that a value is where its index
-// says. Whole columns where much of them is wanted, else a piece of each.
+// The same for a matrix stored columns first. Its format is a float format, so every value has its
+// own place. Reads whole columns where most of a column is wanted, else a piece of each column.
 void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_t n, float* out) {
   const format::QuantFormat& f = format::info(t.format);
   const std::int64_t value_bytes = format::matrix_bytes(t.format, 1, 1);
@@ -78,7 +78,7 @@ void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begi
   format::info(t.format).decode(bytes.data(), values.data(), t.rows);
   const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   switch (t.transform) {
-    case arch::Transform::transpose:  // of matrices only
+    case arch::Transform::transpose:  // matrices only
     case arch::Transform::none:
       std::copy_n(values.begin() + begin, n, out);
       break;
@@ -220,7 +220,8 @@ std::string Checkpoint::sha256() const {
       state_->hash = hash::sha256_file(source.path);
       return;
     }
-    hash::Sha256 sum;  // of the lines "name hash", so that moving a directory does not change it
+    // Hash of the lines "name hash", so that moving a directory does not change it.
+    hash::Sha256 sum;
     for (const std::string& file : source.hashed_files) {
       sum.update(std::filesystem::path(file).filename().string());
       sum.update(" ");

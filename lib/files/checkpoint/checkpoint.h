@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model on disk, whatever it is stored as: a Hugging Face directory (config.json + safetensors +
-// tokenizer) or a GGUF file. Tensors are addressed by (Role, layer) and always come as the
-// architecture's table has them, rows in the Hugging Face order (a GGUF's permuted rows are put
-// back, matrices that Hugging Face files store columns first are turned); values are read a tensor,
-// or some rows, at a time through pread. Opening reads headers only and lists everything that is
-// wrong (unknown model_type or traits, missing, extra or misshapen tensors) in one Error.
+// A model on disk in either storage form: a Hugging Face directory (config.json + safetensors +
+// tokenizer) or a GGUF file.
+//
+// Tensors are addressed by (Role, layer) and always match the architecture's table, with rows in
+// the Hugging Face order. Reading restores the permuted rows of a GGUF, and transposes matrices
+// that Hugging Face files store columns first. Values are read through pread, a whole tensor or
+// some rows at a time.
+//
+// Opening reads only headers. It lists everything that is wrong in one Error: unknown model_type or
+// traits, and missing, extra or misshapen tensors.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -23,40 +27,39 @@ namespace espalier::checkpoint {
 
 class Checkpoint {
  public:
-  // `path`: a directory, a .gguf, or (need_tensors = false) a bare config.json.
+  // `path`: a directory, a .gguf, or (with need_tensors = false) a bare config.json.
   static Checkpoint open(const std::string& path, bool need_tensors = true);
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
 
-  // Before a GGUF is made of it: blocks that stock readers want where the model has none
-  // (arch::gguf_sizes) are there from now on, with zeros for matrices. The model computes what it
-  // did.
+  // Adds the blocks that stock readers need where the model has none (arch::gguf_sizes), with zeros
+  // for matrices. The model computes the same as before. For writing a GGUF.
   void fill_absent_blocks();
-  bool filled(arch::Role role,
-              int layer) const;  // not the model's own: it came by fill_absent_blocks()
+  // True for a zero-filled tensor added by fill_absent_blocks().
+  bool filled(arch::Role role, int layer) const;
 
   const std::string& path() const;
   const arch::Arch& arch() const;
   const arch::ModelDims& dims() const;
   bool is_gguf() const;
-  std::uint64_t file_bytes() const;  // of all files that hold tensors
+  std::uint64_t file_bytes() const;  // size of all files that hold tensors
   bool has_tokenizer() const;
   const text::TokenizerData& tokenizer() const;  // Error(input) when there is none
-  const std::string& hf_config()
-      const;  // config.json text (made from the metadata when the source is a GGUF)
+  // The text of config.json. When the source is a GGUF, it is made from the metadata.
+  const std::string& hf_config() const;
   const std::string& hf_generation_config() const;  // may be empty
-  const std::string& name() const;                  // general.name or the directory's name
+  const std::string& name() const;                  // general.name, or the name of the directory
 
   format::FormatId stored_format(arch::Role role, int layer) const;
   format::FormatId float_format() const;  // f16 or bf16 when all matrices are stored so, else f32
-  // Rows [row_begin, row_begin + n) as float into out[n * cols]; a vector is one column of `rows`
-  // rows. Thread-safe.
+  // Reads rows [row_begin, row_begin + n) as float into out[n * cols]. A vector is one column of
+  // `rows` rows. Thread-safe.
   void read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
                  float* out) const;
   std::vector<float> read(arch::Role role, int layer) const;  // the whole tensor
-  std::string sha256()
-      const;  // over config, tokenizer and tensor files; identifies the model in manifests
+  // Hash over config, tokenizer and tensor files. It identifies the model in manifests.
+  std::string sha256() const;
 
  private:
   Checkpoint();
@@ -65,57 +68,58 @@ class Checkpoint {
 };
 
 struct WriteOptions {
-  format::FormatId dtype = format::FormatId::f32;  // f32, f16 or bf16, for every tensor
+  format::FormatId dtype = format::FormatId::f32;  // f32, f16 or bf16; applies to every tensor
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
 };
 
-// Streams a Hugging Face directory: tensors in the order of arch::tensors(arch, dims), each in any
-// number of row pieces. The directory appears whole: files are written under temporary names and
-// config.json last.
+// Streams a Hugging Face directory. Tensors come in the order of arch::tensors(arch, dims), each in
+// any number of row pieces. The directory appears as a whole: files get temporary names, and
+// config.json is written last.
 class CheckpointWriter {
  public:
-  // `base_config`: the source's hf_config(), whose keys survive unless sizes or dtype change them.
+  // `base_config` is the source's hf_config(). Its keys are kept unless sizes or dtype change them.
   CheckpointWriter(const std::string& directory, const arch::Arch& arch,
                    const arch::ModelDims& dims, const WriteOptions& options,
                    const std::string& base_config, const text::TokenizerData* tokenizer,
                    const std::string& generation_config = "");
   ~CheckpointWriter();
-  void write_rows(arch::Role role, int layer,
-                  std::span<const float> rows);  // next rows of the current tensor
-  void finish();                                 // Error(internal) when a tensor is incomplete
+  // Writes the next rows of the current tensor.
+  void write_rows(arch::Role role, int layer, std::span<const float> rows);
+  void finish();  // Error(internal) when a tensor is incomplete
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-// `espalier import`: source -> Hugging Face directory. Free disk is checked first.
+// `espalier import`: source -> Hugging Face directory. Checks free disk space first.
 void import_checkpoint(const Checkpoint& source, const std::string& directory,
                        const WriteOptions& options, const core::Progress& progress);
 
-// config.json text -> arch and sizes. Error listing every key that is missing, of the wrong type,
-// or unknown and not harmless.
+// The text of a config.json -> architecture and sizes. The Error lists every key that is missing,
+// of the wrong type, or unknown and not harmless.
 struct ParsedConfig {
   const arch::Arch* arch;
   arch::ModelDims dims;
-  bool long_factors =
-      false;  // of a GGUF: the divisors of dims.long_rope are still to be read from its tensors
+  // For a GGUF: the divisors of dims.long_rope must still be read from its tensors.
+  bool long_factors = false;
 };
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path);
-// The family that a Hugging Face directory of this model is written as: `arch` itself, or one that
-// computes the same for a llama that transformers refuses by that name (mistral, qwen2).
-// Error(unsupported) when there is none.
+// The family that a Hugging Face directory of this model is written as: `arch` itself, or another
+// that computes the same. transformers refuses some llama models by that name; they become mistral
+// or qwen2. Error(unsupported) when there is no such family.
 const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims);
 bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims);
-// A directory of this model holds code of ours for transformers, which must be told
+// True when a directory of this model contains our code for transformers. Loading it needs
 // trust_remote_code=True.
 bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims);
-// The reverse, on top of `base` (may be empty): sizes, eps, rope, tie_word_embeddings, torch dtype
-// name, token ids when given.
+// Architecture and sizes -> config.json, on top of `base` (may be empty). Writes sizes, eps, rope,
+// tie_word_embeddings, the torch dtype name, and token ids when given.
 std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims,
                            const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer);
-// GGUF metadata of the architecture (general.architecture, <arch>.*; not the tokenizer), and back.
+// Converts to and from the GGUF metadata of the architecture (general.architecture, <arch>.*;
+// without the tokenizer).
 void dims_to_gguf(const arch::Arch& arch, const arch::ModelDims& dims, format::GgufWriter& writer);
 ParsedConfig dims_from_gguf(const format::GgufHeader& header);
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// DeciLM has two styles. The older ("deci") lists key-value heads, "num_key_value_heads_per_layer";
-// the newer ("nemotron-nas") has "block_configs": for each layer n_heads_in_group, the query heads
-// that share a key-value head, and ffn_mult, from which the FFN's width is int(2 ffn_mult hidden /
-// 3) rounded up to a multiple of 256. Two keys of ours say in a block what these cannot:
-// "num_attention_heads" where the layer has another number of query heads than the model, and
-// "intermediate_size", the width itself.
+// Layer sizes of DeciLM, which has two styles. The older ("deci") lists key-value heads in
+// "num_key_value_heads_per_layer". The newer ("nemotron-nas") has "block_configs" with two numbers
+// per layer. n_heads_in_group is the number of query heads per key-value head. ffn_mult gives the
+// width of the FFN: int(2 ffn_mult hidden / 3), rounded up to a multiple of 256.
+//
+// Two keys of ours extend a block where these do not suffice. "num_attention_heads" is a number of
+// query heads that differs from the model's. "intermediate_size" is the width itself.
 #include "checkpoint/config_layers.h"
 
 #include <algorithm>
@@ -21,7 +22,7 @@ std::int64_t published_width(double ffn_mult, std::int64_t hidden) {
   return (width + kWidthStep - 1) / kWidthStep * kWidthStep;
 }
 
-// What both kinds of block say; false: the layer has none.
+// The keys that both kinds of block have. Returns false when the layer lacks the block.
 bool parse_block(ConfigReader& block) {
   block.only("replace_with_linear", false);
   for (const char* key : {"sparsify", "window_length", "num_sink_tokens", "llama4", "mamba", "moe"})

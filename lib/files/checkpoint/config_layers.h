@@ -8,13 +8,13 @@
 
 namespace espalier::checkpoint {
 
-// Llama's keys were read: every layer has `dims.layers.front()`'s sizes until block_configs, or
-// num_key_value_heads_per_layer, say otherwise.
+// Expects that Llama's keys were read. Every layer has the sizes of dims.layers.front(), unless
+// block_configs or num_key_value_heads_per_layer give others.
 void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims,
                        std::int64_t heads);
 void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims);
 
-// All sizes and traits of OpenELM, whose keys are its own.
+// All sizes and traits of OpenELM, which has its own keys.
 arch::ModelDims parse_openelm(ConfigReader& config, Problems& problems, const arch::Arch& arch);
 void set_openelm(nlohmann::ordered_json& config, const arch::ModelDims& dims);
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// OpenELM's config.json lists heads for every layer, and multipliers m from which the FFN's width
-// comes: m model_dim to the nearest multiple of ffn_dim_divisor, at least one, and one more where
-// that is less than nine tenths. A divisor of 1 states any width. "rms_norm_eps" is a key of ours:
-// the published models have 1e-6.
+// Layer sizes of OpenELM. Its config.json lists heads for every layer, and multipliers m that give
+// the width of the FFN. The width is m * model_dim, rounded to the nearest multiple of
+// ffn_dim_divisor, at least one multiple. It is one multiple more where that is less than nine
+// tenths of m * model_dim. A divisor of 1 expresses any width.
+//
+// "rms_norm_eps" is a key of ours. The published models have 1e-6.
 #include <algorithm>
 #include <cmath>
 
@@ -64,7 +66,7 @@ arch::ModelDims parse_openelm(ConfigReader& config, Problems& problems, const ar
   config.only("normalization_layer_name", "rms_norm");
   config.only("normalize_qk_projections", true);
   for (const char* key : {"num_gqa_groups", "qkv_multipliers", "rope_max_length"})
-    config.find(key);  // the lists, and the longest text, say it
+    config.find(key);  // the lists and the longest text say it
   const std::int64_t layers = config.size("num_transformer_layers", kMaxLayers),
                      divisor = config.size("ffn_dim_divisor", kMaxWidth, 256);
   if (layers == 0) return dims;
@@ -95,8 +97,9 @@ void set_openelm(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
       config.contains("ffn_dim_divisor") ? config["ffn_dim_divisor"] : Json(nullptr);
   const Json& before =
       config.contains("ffn_multipliers") ? config["ffn_multipliers"] : Json(nullptr);
-  bool kept = divisor.is_number_integer() && before.is_array() &&
-              before.size() == dims.layers.size();  // the source's own still give these widths
+  // The source's own multipliers still give these widths.
+  bool kept =
+      divisor.is_number_integer() && before.is_array() && before.size() == dims.layers.size();
   for (std::size_t l = 0; l < dims.layers.size(); ++l) {
     const arch::LayerDims& layer = dims.layers[l];
     heads.push_back(layer.kv_groups * layer.q_per_kv);

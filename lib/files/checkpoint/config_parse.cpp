@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// config.json of a Hugging Face model -> architecture and sizes. Strict: a key that is neither
-// read, nor checked, nor on the list of harmless ones is refused by name, because an unknown trait
-// that is ignored gives a model that is silently wrong. Key styles: transformers 4 and 5. The keys
-// of rotary embedding: config_rope.cpp.
+// config.json of a Hugging Face model -> architecture and sizes. Every key must be read, checked or
+// listed as harmless. Any other key is refused by name, because ignoring an unknown trait gives a
+// model that is silently wrong. Key styles: transformers 4 and 5. config_rope.cpp reads the keys of
+// rotary embedding.
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,7 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-// Keys without influence on the forward pass of a decoder.
+// Keys that do not influence the forward pass of a decoder.
 const std::set<std::string>& harmless_keys() {
   static const std::set<std::string> keys = {"_attn_implementation_autoset",
                                              "_commit_hash",
@@ -94,7 +94,7 @@ const std::set<std::string>& harmless_keys() {
   return keys;
 }
 
-// Which layers look at a window: "layer_types", else the family's rule.
+// Which layers use a window: "layer_types", else the rule of the family.
 void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& arch,
                    arch::ModelDims& dims) {
   const json* types = config.find("layer_types");
@@ -118,7 +118,8 @@ void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& a
   dims.window = config.find("sliding_window") == nullptr && config.present("sliding_window")
                     ? 0
                     : config.size("sliding_window", kMaxPositions, arch.defaults.window);
-  std::int64_t first = dims.n_layers();  // of the windows of families that have none by themselves
+  // The first windowed layer, for families without windows of their own.
+  std::int64_t first = dims.n_layers();
   if (arch.window_period == arch::kOnlyListed) {
     if (config.present("max_window_layers"))
       first = config.size_or_zero("max_window_layers", kMaxLayers);
@@ -157,7 +158,7 @@ void parse_layers_without_rope(ConfigReader& config, Problems& problems, const a
   if (arch.no_rope_period == 0) return;
   const std::int64_t period =
       config.size("no_rope_layer_interval", kMaxLayers, arch.no_rope_period);
-  const json* list = config.find("no_rope_layers");  // 1: with positions
+  const json* list = config.find("no_rope_layers");  // 1: the layer has positions
   const bool usable = list == nullptr || (list->is_array() && list->size() >= dims.layers.size());
   if (!usable)
     problems.input("key \"no_rope_layers\" is ", ConfigReader::shown(*list),
@@ -176,7 +177,7 @@ void parse_layers_without_rope(ConfigReader& config, Problems& problems, const a
   }
 }
 
-// Code of its own that a model carries does not matter where it is the family's, from before
+// A model may carry its own code. That is harmless when the code is the family's, from before
 // transformers had it.
 void parse_own_code(ConfigReader& config, const arch::Arch& arch) {
   const json* map = config.find("auto_map");
@@ -203,7 +204,8 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
       config.only("activation_function", "gelu_new");
       config.only("scale_attn_weights", true);
       config.only("scale_attn_by_inverse_layer_idx", false);
-      config.size("n_ctx", kMaxPositions, dims.positions);  // of old versions: n_positions decides
+      // A key of old versions; n_positions decides.
+      config.size("n_ctx", kMaxPositions, dims.positions);
       break;
     case arch::Activation::geglu:
       config.only("hidden_act", "gelu_pytorch_tanh");
@@ -217,16 +219,16 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   };
   dims.attention_bias = bias("attention_bias", arch::Present::attention_bias);
   dims.output_bias = dims.attention_bias && arch::has_optional(arch, arch::Present::output_bias);
+  // A key of ours: biases of q, k and v without others.
   if (arch.absent_blocks)
-    dims.output_bias = config.boolean("attention_output_bias",
-                                      dims.output_bias);  // ours: qkv may have biases alone
+    dims.output_bias = config.boolean("attention_output_bias", dims.output_bias);
   dims.mlp_bias = bias("mlp_bias", arch::Present::mlp_bias);
   for (const char* key : {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder",
                           "add_cross_attention", "cross_attention_hidden_size",
                           "tie_encoder_decoder", "use_bidirectional_attention", "lm_head_bias"})
     config.only(key, false);
   for (const char* key : {"full_attn_mod", "interpolate_factor"}) config.only(key, 1);
-  config.find("is_decoder");  // a causal language model is one whatever this says
+  config.find("is_decoder");  // a causal language model is a decoder whatever this key says
   config.refuse("quantization_config",
                 "the weights are quantized by another tool; save a float version first");
   parse_own_code(config, arch);
@@ -251,8 +253,8 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   const std::string hidden_key(arch.keys.hidden), heads_key(arch.keys.heads),
       groups_key(arch.keys.groups), head_dim_key(arch.keys.head_dim);
   dims.hidden = config.size(hidden_key, kMaxWidth);
-  const bool usual_ffn =
-      arch.activation == arch::Activation::gelu;  // GPT-2: four times hidden where it is not stated
+  // GPT-2: four times hidden where the key is absent.
+  const bool usual_ffn = arch.activation == arch::Activation::gelu;
   const bool in_blocks = arch.unequal_layers && config.find("block_configs") != nullptr;
   const std::int64_t ffn = config.size(std::string(arch.keys.ffn), kMaxWidth,
                                        usual_ffn   ? std::optional(4 * dims.hidden)
@@ -305,7 +307,7 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
   ESP_CHECK(type != nullptr && type->is_string(), input, path,
             ": key \"model_type\" is missing or not a string; is this a model's config.json?");
   parsed.arch = arch::arch_by_hf_model_type(type->get<std::string>());
-  if (parsed.arch == nullptr) {  // the keys of an unknown family say nothing: stop here
+  if (parsed.arch == nullptr) {  // the keys of an unknown family cannot be judged, so stop here
     std::string known;
     for (const arch::Arch* a : arch::all_archs())
       for (const std::string_view name : {a->hf_model_type, a->other_model_type})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One JSON object of a config.json: typed keys with bounds, everything wrong gathered as Problems,
-// and at the end every key that nobody asked for refused by name.
+// One JSON object of a config.json: typed keys with bounds. Problems collects everything that is
+// wrong. At the end, every key that was never read is refused by name.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -15,8 +15,8 @@
 
 namespace espalier::checkpoint {
 
-// Bounds on sizes: far above any model, low enough that no product of three overflows and no list
-// of tensors exhausts memory.
+// Bounds on sizes. They are far above any model. They are low enough that no product of three
+// overflows and no list of tensors exhausts memory.
 inline constexpr std::int64_t kMaxWidth = std::int64_t{1} << 20, kMaxLayers = 4096,
                               kMaxVocab = std::int64_t{1} << 24;
 inline constexpr std::int64_t kMaxPositions = std::int64_t{1} << 40;
@@ -26,13 +26,13 @@ class ConfigReader {
   ConfigReader(const nlohmann::json& object, Problems& problems, std::string prefix = "")
       : object_(object), problems_(problems), prefix_(std::move(prefix)) {}
 
-  // Present and not null.
+  // The value of a key, or nullptr when it is absent or null.
   const nlohmann::json* find(const std::string& key) {
     seen_.insert(key);
     const auto it = object_.find(key);
     return it == object_.end() || it->is_null() ? nullptr : &*it;
   }
-  bool present(const std::string& key) const { return object_.contains(key); }  // null counts
+  bool present(const std::string& key) const { return object_.contains(key); }  // true for null
   std::int64_t size_or_zero(const std::string& key, std::int64_t max) {
     const nlohmann::json* value = find(key);
     if (value != nullptr && value->is_number_integer() && *value == 0) return 0;
@@ -77,7 +77,7 @@ class ConfigReader {
     }
     return value->get<bool>();
   }
-  // A trait of which one value alone is implemented; absent and null mean that value.
+  // Requires the only implemented value of a trait. Absent and null mean that value.
   void only(const std::string& key, const nlohmann::json& supported) {
     const nlohmann::json* value = find(key);
     if (value != nullptr && *value != supported)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads the keys of rotary embedding in both key styles.
+
 #include "checkpoint/config_rope.h"
 
 namespace espalier::checkpoint {
@@ -6,11 +8,12 @@ namespace {
 
 using nlohmann::json;
 
-// What the keys about rotary embedding say, wherever they stand.
+// What the keys of rotary embedding say, wherever they stand.
 struct RopeKeys {
   std::optional<double> theta, partial;            // partial_rotary_factor
-  std::optional<double> factor, attention_factor;  // of LongRoPE
-  std::optional<std::int64_t> original_positions;  // the same, inside of rope_scaling
+  std::optional<double> factor, attention_factor;  // LongRoPE
+  // LongRoPE, inside rope_scaling.
+  std::optional<std::int64_t> original_positions;
 };
 
 std::vector<float> parse_factors(ConfigReader& rope, const std::string& name,
@@ -31,7 +34,7 @@ std::vector<float> parse_factors(ConfigReader& rope, const std::string& name,
   return out;
 }
 
-// "rope_scaling" (transformers 4) or "rope_parameters" (5).
+// Reads "rope_scaling" (transformers 4) or "rope_parameters" (transformers 5).
 void parse_rope_object(const json& object, const std::string& key, Problems& problems,
                        const arch::Arch& arch, arch::ModelDims& dims, RopeKeys& keys) {
   if (!object.is_object()) {
@@ -76,12 +79,12 @@ void parse_rope_object(const json& object, const std::string& key, Problems& pro
                          arch.long_rope ? "\"longrope\"" : "\"llama3\" and \"linear\"");
     return;  // the other keys belong to that type
   }
-  // Families with LongRoPE name its context whatever the kind.
+  // Families with LongRoPE state its context for every type.
   rope.refuse_unknown(arch.long_rope ? std::set<std::string>{"original_max_position_embeddings"}
                                      : std::set<std::string>{});
 }
 
-// The share of a head that is turned, and LongRoPE's context and factor, once all keys are known.
+// Sets the rotated share of a head, and LongRoPE's context and factor, once all keys are known.
 void finish_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch,
                  arch::ModelDims& dims, const RopeKeys& keys) {
   if (arch.defaults.partial_rotary > 0 && dims.head_dim > 0) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys of config.json about rotary embedding: base, Llama 3's scaling, linear scaling,
-// LongRoPE, how much of a head is turned. Key styles: transformers 4 (rope_theta, rope_scaling,
+// LongRoPE, and the rotated share of a head. Key styles: transformers 4 (rope_theta, rope_scaling,
 // partial_rotary_factor) and 5 (rope_parameters).
 #pragma once
 #include "arch/arch.h"
@@ -8,8 +8,8 @@
 
 namespace espalier::checkpoint {
 
-// After the sizes. Layers of a family with learned positions get none by rotation; its keys are
-// then unknown ones.
+// Call it after the sizes are read. Families with learned positions have no rotation; rotary keys
+// are then unknown keys.
 void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch,
                 arch::ModelDims& dims);
 

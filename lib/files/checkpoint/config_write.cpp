@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Architecture and sizes -> config.json, on top of an existing one: keys that do not depend on
-// sizes survive, in their order. Written from scratch it uses the key style of transformers 4,
-// which transformers 5 reads too.
+// Architecture and sizes -> config.json, on top of an existing one. Keys that do not depend on
+// sizes are kept in their order. A new file uses the key style of transformers 4, which
+// transformers 5 reads too.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -38,7 +38,7 @@ Json scaling_json(const arch::RopeScaling& s) {
           {"original_max_position_embeddings", s.original_positions}};
 }
 
-// What a family has beyond sizes. Keys that a family does not know are not written.
+// Writes what a family has beyond sizes. Keys that a family does not know are not written.
 void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
   switch (arch.activation) {
     case arch::Activation::swiglu:
@@ -85,7 +85,7 @@ void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dim
 
 Json long_rope_json(const arch::ModelDims& dims) {
   const arch::LongRope& r = dims.long_rope;
-  // Exactly these three keys are what transformers 4 accepts.
+  // transformers 4 accepts exactly these three keys.
   Json out{
       {"type", "longrope"}, {"short_factor", r.short_factors}, {"long_factor", r.long_factors}};
   const double usual = arch::long_rope_attention_factor(
@@ -101,8 +101,8 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
   const bool partial = arch.defaults.partial_rotary > 0;
   const double head = static_cast<double>(dims.head_dim);
   double share = static_cast<double>(dims.rotated()) / head;
-  if (static_cast<std::int64_t>(head * share) < dims.rotated())
-    share = std::nextafter(share, 1.0);  // readers cut off what is behind the point
+  // Readers truncate the product to an integer.
+  if (static_cast<std::int64_t>(head * share) < dims.rotated()) share = std::nextafter(share, 1.0);
   Json scaling(nullptr);
   if (dims.long_rope.used()) scaling = long_rope_json(dims);
   if (dims.rope_scaling.factor != 1) scaling = scaling_json(dims.rope_scaling);
@@ -165,8 +165,8 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
       heads > 0 && dims.layers.front().ffn > 0, unsupported,
       "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
       arch.hf_model_type);
-  // What a file of architecture llama can be without being a LlamaForCausalLM: biases of q, k and v
-  // alone make a qwen2.
+  // A file of architecture llama need not be a LlamaForCausalLM. With biases of q, k and v alone it
+  // is a qwen2.
   if (arch.name == "llama" && dims.attention_bias != dims.output_bias) {
     ESP_CHECK(dims.attention_bias && !dims.mlp_bias, unsupported,
               "a llama with some of the biases has no Hugging Face form");
@@ -189,8 +189,8 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
   ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front().q_per_kv == 1, unsupported,
             arch.hf_model_type, " has no groups of heads");
   if (dims.hidden % heads == 0) return arch;
-  // transformers refuses such configs of these families, although head_dim is stated; mistral
-  // without windows computes what llama does.
+  // transformers refuses such configs of these families, although head_dim is stated. mistral
+  // without windows computes the same as llama.
   if (arch.name == "llama" && !dims.attention_bias && !dims.mlp_bias)
     return *arch::arch_by_name("mistral");
   ESP_CHECK(arch.name != "llama" && !arch.scaled_embedding, unsupported, "hidden ", dims.hidden,
@@ -219,7 +219,7 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   arch::ModelDims dims = family_dims;
   const arch::TensorSpec* bias = arch::find_spec(family, arch::Role::attn_q_bias);
   if (arch.absent_blocks && bias != nullptr && arch::present(*bias, dims))
-    dims.attention_bias = true;  // qwen2 has them without saying so
+    dims.attention_bias = true;  // qwen2 has these biases without a key
   Json config = Json::object();
   if (!base.empty()) {
     config = format::parse_json<Json>(base, "base config.json");
@@ -249,8 +249,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   else
     set_traits(config, arch, dims);
   set(arch.keys.norm_eps, dims.norm_eps);
-  config.erase("auto_map");  // the code it names is not carried along, and was only accepted
-                             // because transformers, or our own file, has it
+  // The code that the key names is not written. It was accepted only because transformers, or our
+  // own file, has it.
+  config.erase("auto_map");
   if (arch.unequal_layers) {
     const std::string file = std::string(kModelingFile, std::string_view(kModelingFile).find('.')),
                       model(arch.hf_architecture);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes as GGUF metadata, with the checks that only matter to a checkpoint. The keys themselves:
-// arch/gguf_dims.h.
+// Sizes as GGUF metadata, with the checks that matter only to a checkpoint. arch/gguf_dims.h
+// defines the keys.
 #include <cmath>
 
 #include "arch/gguf_dims.h"

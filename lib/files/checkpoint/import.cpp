@@ -23,7 +23,7 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory,
   constexpr std::int64_t kWindow = std::int64_t{16} << 20;  // values: 64 MB as float
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const arch::TensorRef& t = tensors[i];
-    // Whole heads a window: rows of a head may be interleaved in the file.
+    // A window holds whole heads, because rows of a head may be interleaved in the file.
     const std::int64_t unit = t.is_vector ? t.rows : dims.head_dim;
     const std::int64_t window = std::max<std::int64_t>(1, kWindow / (t.cols * unit)) * unit;
     for (std::int64_t row = 0; row < t.rows; row += window) {

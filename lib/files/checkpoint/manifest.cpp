@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads and writes manifest.json.
+
 #include "checkpoint/manifest.h"
 
 #include <filesystem>

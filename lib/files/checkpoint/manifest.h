@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// manifest.json of a stage's directory: what went in by hash, the options, seed, tool version,
-// sizes before and after, numbers out. Written last, atomically: a directory without it is
-// unfinished.
+// manifest.json of a stage's directory: hashes of the inputs, options, seed, tool version, sizes
+// before and after, and result numbers. It is written last and atomically. A directory without it
+// is unfinished.
 #pragma once
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,10 +11,10 @@ namespace espalier::checkpoint {
 
 struct Manifest {
   std::string stage = {};                          // "prune", "distill", ...
-  std::string tool_version = {};                   // filled by write when empty
+  std::string tool_version = {};                   // filled by write_manifest() when empty
   std::map<std::string, std::string> inputs = {};  // name -> sha256
-  nlohmann::ordered_json options = {};  // everything that determines the result, seed included
-  nlohmann::ordered_json metrics = {};  // numbers out
+  nlohmann::ordered_json options = {};  // everything that determines the result, including the seed
+  nlohmann::ordered_json metrics = {};  // numbers that the stage measured
   std::map<std::string, std::string> outputs = {};  // file -> sha256
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Python file that lets transformers load the families it does not have; modeling_espalier.py
-// of this folder, compiled in.
+// The Python file with which transformers loads families that it lacks: modeling_espalier.py of
+// this folder, compiled in.
 #pragma once
 #include <string_view>
 

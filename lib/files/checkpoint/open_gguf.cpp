@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a GGUF file: metadata -> sizes, then every tensor of the architecture must be there in
-// its shape and nothing else, except what is regenerated on export: rope_freqs.weight, which is
-// checked against (or turned into) the RoPE scaling, and LongRoPE's divisors.
+// Opens a GGUF file. The metadata gives the sizes. Then the file must hold every tensor of the
+// architecture in its shape, and no others. The exceptions are tensors that export regenerates:
+// LongRoPE's divisors, and rope_freqs.weight, which is checked against the RoPE scaling or turned
+// into it.
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -84,7 +85,7 @@ void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems
         "\" holds frequency factors that no known RoPE scaling (llama3) regenerates");
 }
 
-// Divisors of LongRoPE, of which the metadata said that they are there.
+// Reads the divisors of LongRoPE, whose presence the metadata stated.
 void read_long_factors(Source& source, const format::GgufHeader& header, Problems& problems) {
   const auto read = [&](arch::Role role, std::vector<float>& out) {
     const format::GgufTensor* tensor = header.tensor(arch::gguf_name(role, -1));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a Hugging Face directory: config.json, *.safetensors headers and (on first use) the
-// tokenizer files. Also a bare config.json, of which only sizes can be asked.
+// Opens a Hugging Face directory: config.json, *.safetensors headers and, on first use, the
+// tokenizer files. Also opens a bare config.json, which gives only sizes.
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -22,7 +22,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 }
 
 // Tensors of released checkpoints that transformers does not load either: position and mask buffers
-// of old versions, and the copy of the embedding that some tools save although it is tied.
+// of old versions, and the copy of a tied embedding that some tools save.
 bool ignorable(const std::string& name, const arch::Arch& arch, const arch::ModelDims& dims) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;
   if (arch::learned_positions(arch) &&
@@ -43,7 +43,7 @@ void locate_tensors(Source& source, Problems& problems) {
   const std::vector<arch::TensorRef> refs = arch::tensors(*source.arch, source.dims);
   for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
     const arch::TensorRef& ref = refs[i];
-    std::int64_t rows = 0;  // of all that lie in this tensor
+    std::int64_t rows = 0;  // rows of all matrices in this tensor
     for (next = i;
          next < refs.size() && refs[next].layer == ref.layer && refs[next].spec->hf == ref.spec->hf;
          ++next)
@@ -86,7 +86,7 @@ void locate_tensors(Source& source, Problems& problems) {
                            " is not part of architecture ", source.arch->name);
 }
 
-// Files that decide what the model is, besides the shards.
+// Files besides the shards that decide what the model is.
 constexpr const char* kSmallFiles[] = {
     "config.json",           "generation_config.json",  "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",

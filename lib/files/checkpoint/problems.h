@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that is wrong with one input, gathered so that a user sees it all at once instead of
-// one refusal a run.
+// Collects everything that is wrong with one input, so that the user sees all problems at once.
 #pragma once
 #include <sstream>
 #include <string>

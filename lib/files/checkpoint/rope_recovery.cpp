@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Searches the known parameter sets for the one that gives the factors of a file.
+
 #include "checkpoint/rope_recovery.h"
 
 #include <algorithm>
@@ -25,8 +27,8 @@ bool regenerates(const arch::ModelDims& dims, const arch::RopeScaling& scaling,
 std::optional<arch::RopeScaling> recover_rope_scaling(const arch::ModelDims& dims,
                                                       std::span<const float> factors) {
   if (factors.empty()) return std::nullopt;
-  // The lowest frequency is divided by the whole factor. The remaining parameters are those of
-  // every released Llama 3 model.
+  // The lowest frequency is divided by the full factor. The remaining parameters are those of every
+  // released Llama 3 model.
   const double factor = static_cast<double>(*std::max_element(factors.begin(), factors.end()));
   if (!std::isfinite(factor) || factor < 1) return std::nullopt;
   const arch::RopeScaling llama3{factor, 1, 4, 8192};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of Checkpoint: what opening a GGUF file or a Hugging Face directory yields. Both end as
-// the same list of stored tensors, so that reading does not know where they came from.
+// Internals of Checkpoint: the result of opening a GGUF file or a Hugging Face directory. Both give
+// the same list of stored tensors, so that reading does not depend on the origin.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -19,13 +19,13 @@
 namespace espalier::checkpoint {
 
 struct StoredTensor {
-  const core::FileReader* file = nullptr;  // nullptr: not in a file, every value is `filler`
+  const core::FileReader* file = nullptr;  // nullptr: not in a file; every value is `filler`
   std::uint64_t offset = 0;
   format::FormatId format = format::FormatId::f32;
-  std::int64_t rows = 0, cols = 0;  // of the architecture's table; a vector has cols 1
+  std::int64_t rows = 0, cols = 0;  // as in the architecture's table; a vector has cols 1
   bool is_vector = false;
-  arch::Transform transform =
-      arch::Transform::none;  // how the file differs from the table, to be undone by reading
+  // How the file differs from the table. Reading undoes it.
+  arch::Transform transform = arch::Transform::none;
   float filler = 0;
 };
 
@@ -36,10 +36,10 @@ struct Source {
   bool is_gguf = false;
   std::uint64_t file_bytes = 0;
   bool has_tokenizer = false;
-  std::function<text::TokenizerData()>
-      load_tokenizer;  // parsed on first use: many stages never look at it
+  // Called on first use, because many stages never need the tokenizer.
+  std::function<text::TokenizerData()> load_tokenizer;
   std::string hf_config, hf_generation_config;
-  std::vector<std::string> hashed_files;  // sorted; a GGUF is hashed as the one file it is
+  std::vector<std::string> hashed_files;  // sorted; a GGUF is hashed as one file
   std::map<std::pair<arch::Role, int>, StoredTensor> tensors;
 
   std::unique_ptr<core::FileReader> gguf_file;
@@ -47,7 +47,7 @@ struct Source {
   std::unique_ptr<format::SafetensorsSet> safetensors;
 };
 
-bool file_exists(const std::string& path);  // false also when the path cannot be looked at
+bool file_exists(const std::string& path);  // false also when the path is not accessible
 
 Source open_gguf(const std::string& path);
 Source open_hf_directory(const std::string& directory, bool need_tensors);

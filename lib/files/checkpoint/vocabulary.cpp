@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Cuts tokens, merges and token ids, and checks that every kept token can still be built.
+
 #include "checkpoint/vocabulary.h"
 
 #include <algorithm>
@@ -32,12 +34,12 @@ struct Merge {
   std::string_view left, right;
 };
 Merge split_merge(std::string_view merge) {
-  const std::size_t space = merge.find(' ', 1);  // a token may not be empty
+  const std::size_t space = merge.find(' ', 1);  // a token is never empty
   ESP_CHECK(space != std::string_view::npos, input, "merge \"", merge, "\" is not \"left right\"");
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
-// Merges among kept tokens. A kept token that merges could build before must still be buildable
+// The merges among kept tokens. A kept token that merges could build before must still be buildable
 // from kept parts.
 std::vector<std::string> cut_merges(const text::TokenizerData& data, const Names& kept) {
   std::vector<std::string> out;
@@ -55,7 +57,8 @@ std::vector<std::string> cut_merges(const text::TokenizerData& data, const Names
     }
   }
   for (const auto& token :
-       data.tokens) {  // in the order of ids, so that the message is the same every time
+       // In the order of ids, so that the message is always the same.
+       data.tokens) {
     const auto it = lost.find(token);
     ESP_CHECK(it == lost.end() || built.count(token) != 0, input, "the kept token \"", token,
               "\" is merged from \"", it->second, "\", which is not kept");
@@ -63,7 +66,7 @@ std::vector<std::string> cut_merges(const text::TokenizerData& data, const Names
   return out;
 }
 
-// SPM merges any two neighbours whose concatenation is a token: a kept token that had such a split
+// SPM merges any two neighbours whose concatenation is a token. A kept token that had such a split
 // must still have one.
 void check_spm_closure(const text::TokenizerData& data, const Names& all, const Names& kept) {
   for (std::size_t i = 0; i < data.tokens.size(); ++i) {

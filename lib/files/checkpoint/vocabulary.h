@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cutting the vocabulary: a tokenizer and the token ids in config files, renumbered to the kept
-// ids. What the tokenizer needs to encode every text (bytes, special tokens, the parts that kept
-// tokens are merged from) must be kept; anything else is refused by name.
+// Cuts the vocabulary: renumbers a tokenizer, and the token ids in config files, to the kept ids.
+// The tokenizer must be able to encode every text. So bytes, special tokens, and the parts from
+// which kept tokens are merged must be kept. A plan that drops any of them is refused, and the
+// message names the token.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,12 +13,11 @@
 namespace espalier::checkpoint {
 
 // `keep`: sorted ids. Ids beyond the tokenizer's (padding rows of the embedding) may be kept or
-// not. The result is rebuilt from its data when it is written: the source's own files do not fit
-// it.
+// dropped. Writing rebuilds the files of the result, because the source's files do not fit it.
 text::TokenizerData cut_tokenizer(const text::TokenizerData& data,
                                   const std::vector<std::int64_t>& keep);
 
-// Renumbers bos/eos/pad/... token ids (numbers or lists of numbers) in a config.json or
+// Renumbers the token ids bos/eos/pad/... (numbers or lists of numbers) in a config.json or
 // generation_config.json.
 std::string remap_token_ids(const std::string& json_text, const std::vector<std::int64_t>& keep,
                             const std::string& where);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing a Hugging Face directory as a whole. Everything is written into <directory>/.incomplete;
-// finish() then takes away the old config.json (a directory without it is no model), moves the
-// files into place and config.json last, so that no mixture of an old and a new model can ever be
-// opened. A run that dies leaves the previous model intact, or at worst no model, never a wrong
-// one.
+// Writes a Hugging Face directory as a whole. Everything is written into <directory>/.incomplete.
+// finish() first removes the old config.json, because a directory without it is no model. Then it
+// moves the files into place, config.json last. So no mixture of an old and a new model can be
+// opened.
+//
+// A run that dies leaves the previous model intact, or at worst no model, never a wrong one.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -21,7 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A file that belongs to a model directory of ours: replaced or removed together with the model.
+// Whether a file belongs to a model directory of ours. Such files are replaced or removed together
+// with the model.
 bool belongs_to_model(const std::string& name) {
   static const char* const names[] = {"config.json",
                                       "generation_config.json",
@@ -62,7 +64,8 @@ std::string generation_config_from(const text::TokenizerData& tokenizer) {
   return config.dump(2) + "\n";
 }
 
-std::uint64_t tokenizer_bytes(const text::TokenizerData* t) {  // generous: JSON with escapes
+// A generous estimate: JSON with escapes.
+std::uint64_t tokenizer_bytes(const text::TokenizerData* t) {
   if (t == nullptr) return 0;
   std::uint64_t n =
       t->hf_tokenizer_json.size() + t->hf_tokenizer_config.size() + t->chat_template.size();
@@ -78,10 +81,11 @@ struct CheckpointWriter::State {
   format::FormatId dtype = format::FormatId::f32;
   std::vector<arch::TensorRef> tensors;
   std::size_t current = 0;
-  std::int64_t done = 0;  // values of the current tensor
+  std::int64_t done = 0;  // values of the current tensor written so far
   std::unique_ptr<format::SafetensorsWriter> weights;
   std::vector<std::byte> encoded;
-  std::vector<float> turning;  // rows so far of a matrix that is stored columns first
+  // Rows so far of a matrix that is stored columns first.
+  std::vector<float> turning;
   bool finished = false;
 
   std::string name(std::size_t i) const {
@@ -123,13 +127,13 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
     ESP_CHECK(static_cast<std::int64_t>(tokenizer->tokens.size()) <= dims.vocab, input, directory,
               ": the tokenizer has ", tokenizer->tokens.size(), " tokens but the model only ",
               dims.vocab, " embeddings");
-  const std::string config = make_hf_config(arch, dims, base_config, options.dtype,
-                                            tokenizer);  // refuses before anything is touched
+  // Refuses before anything is changed.
+  const std::string config = make_hf_config(arch, dims, base_config, options.dtype, tokenizer);
 
   std::error_code error;
   fs::create_directories(directory, error);
   ESP_CHECK(!error, input, directory, ": cannot create the directory: ", error.message());
-  fs::remove_all(s.staging, error);  // of a run that died
+  fs::remove_all(s.staging, error);  // the remains of a run that died
   fs::create_directory(s.staging, error);
   ESP_CHECK(!error, input, s.staging, ": cannot create the directory: ", error.message());
 
@@ -140,7 +144,8 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
     for (std::size_t i = 0; i < s.tensors.size(); ++i) {
       const arch::TensorRef& t = s.tensors[i];
       const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
-      std::int64_t rows = t.rows;  // of all that go into this tensor, one below the other
+      // Rows of all matrices that are stacked in this tensor.
+      std::int64_t rows = t.rows;
       while (i + 1 < s.tensors.size() && s.tensors[i + 1].layer == t.layer &&
              s.tensors[i + 1].spec->hf == t.spec->hf)
         rows += s.tensors[++i].rows;

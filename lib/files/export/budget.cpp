@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors are measured on at most kSampleRows evenly spaced rows of each tensor: rows of one matrix
-// behave alike, and the choice only needs their order of magnitude.
+// Chooses formats for a budget. Errors are measured on at most kSampleRows evenly spaced rows of
+// each tensor. Rows of one matrix behave alike, and the choice needs only the order of magnitude.
 #include "export/budget.h"
 
 #include <algorithm>
@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::int64_t kSampleRows = 96;
 
-// Formats a budget takes only when its candidates name them: what it chooses without a list stays
-// what it was before they were known.
+// Formats that are not among the default candidates, so that the results of existing recipes do not
+// change.
 constexpr format::FormatId kOnlyByName[] = {format::FormatId::q2_k, format::FormatId::q3_k,
                                             format::FormatId::iq4_nl, format::FormatId::iq4_xs};
 bool by_default(const format::QuantFormat& f) {
@@ -39,7 +39,7 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
       if (f.id == it->second) out.push_back(f.id);
       continue;
     }
-    if (t.spec->role == arch::Role::pos_embd) {  // as the mixes have it
+    if (t.spec->role == arch::Role::pos_embd) {  // as in the mixes
       if (f.id == format::FormatId::f32) out.push_back(f.id);
       continue;
     }
@@ -49,7 +49,7 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
                                   budget.candidates.end();
     if (wanted && fits(f, t)) out.push_back(f.id);
   }
-  // A row length that no block format fits is stored as F16; the plan lists it and its bytes count
+  // A row length that fits no block format is stored as F16. The plan lists it, and its bytes count
   // against the budget.
   if (out.empty() && it == budget.overrides.end()) out.push_back(format::FormatId::f16);
   ESP_CHECK(!out.empty() && fits(format::info(out.front()), t), unsupported, "tensor ",
@@ -58,9 +58,9 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
   return out;
 }
 
-// The energy of logits is mostly a shift that all tokens share and softmax ignores; so an output
-// error relative to it looks small, and is counted for each branch. Without statistics the error is
-// relative to the weights' energy, which has no such part.
+// Most of the energy of logits is a shift that all tokens share and softmax ignores. Relative to
+// that energy an output error looks small, so it is counted once per branch. Without statistics the
+// error is relative to the energy of the weights, which has no such shift.
 double weight_of(const arch::TensorRef& t, const arch::ModelDims& dims, bool has_statistics) {
   const bool gives_logits =
       t.spec->role == arch::Role::output || (t.spec->role == arch::Role::token_embd && dims.tied);
@@ -71,7 +71,7 @@ std::int64_t padded_bytes(const arch::TensorRef& t, format::FormatId format) {
   return (plan::tensor_bytes(t, format) + 31) / 32 * 32;
 }
 
-// Tensor data as it lies in the file, every tensor padded to GGUF's alignment.
+// Tensor data as it lies in the file, with every tensor padded to GGUF's alignment.
 std::int64_t padded_bytes(const std::vector<arch::TensorRef>& tensors,
                           const plan::QuantPlan& plan) {
   std::int64_t n = 0;
@@ -144,8 +144,8 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
       progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }
   std::int64_t available = budget.target_bytes;
-  if (budget.whole_file) {  // header, tokenizer and padding are the same for every choice: take
-                            // them from the first one
+  // Header, tokenizer and padding are the same for every choice, so the first choice gives them.
+  if (budget.whole_file) {
     plan::QuantPlan any =
         plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
     available -= planned_file_bytes(source, any, options) - padded_bytes(tensors, any);

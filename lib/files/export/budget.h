@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// "Give me a file of N bytes": one format per tensor, chosen so that the summed output error is
-// least within the budget. The error of (tensor, format) is measured by rounding the tensor
-// (nearest, activation-weighted when an imatrix is given) and weighing the difference with the
-// inputs' second moments, relative to the tensor's output energy. A branch is one of 2 * layers
-// that add up to what reaches the output matrix, so with an imatrix an error of that matrix counts
-// 2 * layers times as much.
+// Chooses formats for a file of a given size: one format per tensor, with the least summed output
+// error within the budget.
+//
+// The error of (tensor, format) is measured by rounding the tensor (nearest, or activation-weighted
+// with an imatrix). The second moments of the inputs weigh the difference. The error is relative to
+// the tensor's output energy.
+//
+// 2 * layers branches add up to the input of the output matrix. So with an imatrix, an error of the
+// output matrix counts 2 * layers times as much.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -21,14 +24,14 @@ namespace espalier::exporter {
 
 struct BudgetOptions {
   std::int64_t target_bytes = 0;
-  bool whole_file = true;  // header and tokenizer count too; else tensor data alone
-  const quant::Imatrix* imatrix = nullptr;            // may be null: plain squared error
+  bool whole_file = true;                   // count header and tokenizer too, not only tensor data
+  const quant::Imatrix* imatrix = nullptr;  // may be null: plain squared error
   std::map<std::string, format::FormatId> overrides;  // role or role.layer -> fixed format
   std::vector<format::FormatId> candidates;  // empty: all block formats that fit the tensor
   int threads = 0;
 };
-// The least bytes of tensor data, padding included, that any choice of formats gives: what a budget
-// cannot go below.
+// The least bytes of tensor data, padding included, over all choices of formats. A budget cannot go
+// below it.
 std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
                                  const BudgetOptions& budget);
 // Error(unsupported) naming the smallest reachable size when the budget is too small.

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// Writes a GGUF: rounds each matrix in pieces of rows and permutes rows where the format requires
+// it.
+
 #include "export/export_gguf.h"
 
 #include <algorithm>
@@ -35,7 +38,7 @@ void refuse_source(const checkpoint::Checkpoint& source, const std::string& path
             " is a directory; name the .gguf to write");
 }
 
-// The statistics each matrix is rounded with, checked before anything is written.
+// The statistics with which each matrix is rounded. Checked before anything is written.
 const quant::TensorStatistics* statistics_for(const arch::TensorRef& t, format::FormatId format,
                                               const ExportOptions& options) {
   if (options.rounding == Rounding::nearest || t.is_vector || format::info(format).is_float() ||
@@ -67,8 +70,8 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
             quant::rounding_name(options.rounding), " rounding:", missing);
 }
 
-// Rows of the GGUF tensor from rows of the Hugging Face one, in place; `rows` holds whole heads,
-// `width` elements a row.
+// Reorders rows from the Hugging Face order to the GGUF order, in place. `rows` holds whole heads,
+// with `width` elements per row.
 template <class T>
 void permute_rows(std::vector<T>& rows, std::int64_t width, std::int64_t head_dim) {
   const auto n = static_cast<std::int64_t>(rows.size()) / width;
@@ -137,7 +140,7 @@ class TensorExporter {
   }
 
  private:
-  // Where stock readers scale attention otherwise, q makes up for it: the gain of its norm, or else
+  // Where stock readers scale attention differently, q compensates: the gain of its norm, or else
   // its rows.
   arch::Role query_factor_role() const {
     return arch::find_spec(target_, arch::Role::attn_q_norm) != nullptr ? arch::Role::attn_q_norm
@@ -196,7 +199,7 @@ ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::Quant
   ExportResult result;
   result.planned_bytes = static_cast<std::int64_t>(writer.planned_bytes());
   result.bits_per_weight = plan::bits_per_weight(source.arch(), source.dims(), plan);
-  writer.begin();  // checks free disk
+  writer.begin();  // checks free disk space
   for (const arch::RopeTensor& t : arch::rope_tensors(source.dims()))
     writer.write(std::as_bytes(std::span(t.values)));
   TensorExporter exporter(source, options, writer);

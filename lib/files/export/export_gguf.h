@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, tokenizer and chat template included.
-// Planned bytes == file bytes. Tensors are read, rounded and written in pieces of rows, one at a
-// time.
+// Checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, with tokenizer and chat template. The
+// planned bytes equal the bytes of the file. Tensors are read, rounded and written one at a time,
+// in pieces of rows.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -20,16 +20,16 @@
 namespace espalier::exporter {
 
 struct ExportOptions {
-  // imatrix and gptq need statistics for every block-format matrix but token_embd: a table that is
-  // only looked up has no inputs to weigh, so without statistics of its own (a tied one has the
-  // output's) it is rounded to nearest.
+  // imatrix and gptq need statistics for every matrix in a block format, except token_embd. An
+  // untied token_embd is only a lookup table, so it has no input statistics and is rounded to
+  // nearest. A tied token_embd uses the statistics of the output matrix.
   quant::Rounding rounding = quant::Rounding::nearest;
   const quant::Imatrix* imatrix = nullptr;
-  // When set, asked first for the bytes of every matrix, in file order: the matrix in the plan's
-  // format, rows in the source's order.
+  // When set, it is asked first for the bytes of every matrix, in file order. It returns the matrix
+  // in the plan's format, with rows in the source's order.
   std::function<std::optional<std::vector<std::byte>>(arch::Role, int layer)> rounded;
-  std::map<std::string, std::string>
-      provenance;  // extra general.* / espalier.* string metadata (lineage hashes)
+  // Additional general.* / espalier.* string metadata (hashes of the lineage).
+  std::map<std::string, std::string> provenance;
   int threads = 0;
 };
 struct ExportResult {
@@ -41,10 +41,10 @@ struct ExportResult {
   std::map<std::string, PerFormat> formats;
 };
 
-// The whole file's size, header and padding included, before anything is rounded.
+// The size of the whole file, header and padding included, computed before anything is rounded.
 std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                                 const ExportOptions& options);
-// Refuses to write over any of the source's own files. Free disk is checked first.
+// Refuses to overwrite any of the source's own files. Checks free disk space first.
 ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                          const std::string& path, const ExportOptions& options,
                          const core::Progress& progress);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Metadata and tensor list of an exported file.
+
 #include "export/metadata.h"
 
 #include <map>
@@ -33,7 +35,8 @@ std::uint32_t format_file_type(FormatId format) {
     case FormatId::q3_k:
       return 11;
     case FormatId::q4_k:
-      return 14;  // its "small" mix: the list has no pure K formats but Q6_K
+      // The "small" mix: llama.cpp's list has no pure K formats but Q6_K.
+      return 14;
     case FormatId::q5_k:
       return 16;
     case FormatId::q6_k:
@@ -84,7 +87,7 @@ text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_
   for (auto i = static_cast<std::int64_t>(out.tokens.size()); i < vocab; ++i) {
     out.tokens.push_back("[PAD" + std::to_string(i) + "]");
     out.types.push_back(text::TokenType::unused);
-    if (!out.scores.empty()) out.scores.push_back(-1000.0f);  // never merged to
+    if (!out.scores.empty()) out.scores.push_back(-1000.0f);  // merging never makes it
   }
   return out;
 }

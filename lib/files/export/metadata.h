@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The header of an exported file: everything but the tensors' bytes.
+// The header of an exported file: everything but the bytes of the tensors.
 #pragma once
 #include <cstdint>
 
@@ -8,15 +8,15 @@
 
 namespace espalier::exporter {
 
-// general.file_type, which readers only print: the number of the mix in llama.cpp's list, for other
-// mixes that of the format with most bytes.
+// general.file_type, which readers only print. It is the number of the mix in llama.cpp's list. For
+// other mixes, it is the number of the format with most bytes.
 std::uint32_t file_type(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan);
 
-// Tokens of the tokenizer, filled up to the embedding's rows with unused ones: readers take the
-// vocabulary's size from the list.
+// The tokens of the tokenizer, filled up to the rows of the embedding with unused tokens. Readers
+// take the size of the vocabulary from this list.
 text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_t vocab);
 
-// Metadata and tensor list, in file order.
+// Sets the metadata and the list of tensors, in file order.
 void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
              const ExportOptions& options, format::GgufWriter& writer);
 

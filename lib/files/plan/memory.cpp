@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Predicts peak memory from the sizes of a model.
+
 #include "plan/memory.h"
 
 #include <algorithm>
@@ -10,13 +12,14 @@
 namespace espalier::plan {
 namespace {
 
-constexpr std::int64_t kProgram = std::int64_t{384}
-                                  << 20;  // code, LibTorch and its libraries, tokenizer, headers
-constexpr std::int64_t kWindows = std::int64_t{384}
-                                  << 20;  // bytes read, values decoded, values encoded
+// Code, LibTorch and its libraries, tokenizer, headers.
+constexpr std::int64_t kProgram = std::int64_t{384} << 20;
+// Bytes read, values decoded, values encoded.
+constexpr std::int64_t kWindows = std::int64_t{384} << 20;
 
 std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) {
-  std::vector<std::int64_t> elements(dims.layers.size() + 1);  // first: of model scope
+  // The first entry is the model scope.
+  std::vector<std::int64_t> elements(dims.layers.size() + 1);
   for (const arch::TensorRef& t : arch::tensors(arch, dims))
     elements[static_cast<std::size_t>(t.layer + 1)] += t.elements();
   return *std::max_element(elements.begin() + 1, elements.end());
@@ -25,7 +28,7 @@ std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) 
 }  // namespace
 
 std::int64_t file_stage_memory(const arch::Arch& arch, const arch::ModelDims& dims) {
-  std::int64_t turned = 0;  // matrices stored columns first are turned as a whole
+  std::int64_t turned = 0;  // matrices stored columns first are transposed as a whole
   for (const arch::TensorRef& t : arch::tensors(arch, dims))
     if (t.spec->to_gguf == arch::Transform::transpose) turned = std::max(turned, t.elements());
   return kProgram + kWindows + 2 * turned * 4;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic of plans: validity, sizes after, one plan after another. The JSON form:
-// prune_plan_json.cpp; target sizes: prune_target.cpp.
+// Arithmetic of plans: validity, sizes after pruning, and composition of two plans.
+// prune_plan_json.cpp holds the JSON form, prune_target.cpp the target sizes.
 #include "plan/prune_plan.h"
 
 #include <algorithm>
@@ -14,8 +14,8 @@ namespace {
 void check_selection(const Selection& selection, std::int64_t size, const std::string& where,
                      const std::string& axis) {
   if (!selection) return;
-  const bool whole_block = axis.ends_with("kv_groups") ||
-                           axis.ends_with("ffn");  // a layer may do without attention, or FFN
+  const bool whole_block =
+      axis.ends_with("kv_groups") || axis.ends_with("ffn");  // a layer may lack attention or FFN
   ESP_CHECK(!selection->empty() || size == 0 || whole_block, input, where, ": ", axis,
             ": nothing is kept");
   std::int64_t previous = -1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan.json: written for people to read and edit, read as hostile input. Runs of indices are
+// plan.json, written for people to read and edit, and read as untrusted input. Runs of indices are
 // strings "a-b" (both ends kept).
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -31,8 +31,8 @@ Json selection_json(const Selection& selection) {
   return selection ? runs(*selection) : Json("all");
 }
 
-// nlohmann indents arrays one element a line; a plan has thousands of indices, so arrays of scalars
-// are put on one line.
+// nlohmann indents arrays one element per line. A plan has thousands of indices, so arrays of
+// scalars go on one line.
 std::string layout(const Json& json, int depth = 0) {
   if (!json.is_structured() || json.empty()) return json.dump();
   const bool one_line = json.is_array() && !json.front().is_structured();
@@ -92,7 +92,7 @@ class Parser {
       ESP_CHECK(ok, input, where_, ": ", key, ": \"", text, "\" is not a run \"a-b\" with a <= b");
       add(a);
       ESP_CHECK(b < size, input, where_, ": ", key, ": index ", b, " is out of range, there are ",
-                size);  // before the loop: b may be huge
+                size);  // checked before the loop, because b may be huge
       for (std::int64_t index = a + 1; index <= b; ++index) out.push_back(index);
     }
     return out;
@@ -156,7 +156,7 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
   const Json& keep = json["keep_layers"];
   plan.keep_layers = keep == "all" ? keep_all(before).keep_layers
                                    : parser.indices(keep, before.n_layers(), "keep_layers");
-  if (!json.contains("layers")) {  // a plan that only drops layers need not spell them out
+  if (!json.contains("layers")) {  // a plan that only drops layers may omit them
     plan.layers.resize(plan.keep_layers.size());
   } else {
     const Json& layers = json["layers"];

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Target sizes -> sizes of the pruned model: one size for all layers, or what a layer has where
-// that is less.
+// Target sizes -> sizes of the pruned model: one size for all layers, or the layer's own where that
+// is smaller.
 //
-// A limit on parameters is met, after every size that was given has been applied, by
-//   1. the largest ffn that fits, in steps of its granule, but not below half of the source's (an FFN cut deeper than that costs more
-//      than a layer does), unless ffn was given;
-//   2. while that does not fit: one layer fewer, and ffn as large as fits again, unless layers were given.
-// So widths stay as large as possible and depth is touched last; not at all where layers differ in
-// size, since scores decide which go.
+// A limit on parameters is met after every given size has been applied:
+//
+//   1. Unless ffn was given: the largest ffn that fits, in steps of its granule, but at least
+//      half of the source's. (A deeper cut of the FFN costs more than dropping a layer.)
+//   2. While that does not fit, and unless layers were given: one layer fewer, and again the
+//      largest ffn that fits.
+//
+// So widths stay as large as possible and depth changes last. Where layers differ in size depth
+// does not change, because scores decide which layers go.
 #include <algorithm>
 
 #include "core/error.h"
@@ -23,7 +26,7 @@ std::string list_of(std::initializer_list<std::int64_t> values) {
   return out;
 }
 
-// The source's own size is always legal: nothing is cut then.
+// The source's own size is always legal, because nothing is cut then.
 void check_size(const char* flag, std::int64_t size, std::int64_t source, std::int64_t granule) {
   ESP_CHECK(size >= 1, usage, flag, " ", size, ": expected at least 1");
   ESP_CHECK(size <= source, usage, flag, " ", size, ": the source has only ", source);
@@ -43,7 +46,7 @@ void at_most(arch::ModelDims& dims, Size size, std::int64_t most) {
   for (arch::LayerDims& layer : dims.layers) layer.*size = std::min(layer.*size, most);
 }
 
-// The largest legal ffn in [lowest, highest] with which `dims` has at most `limit` parameters; 0:
+// The largest legal ffn in [lowest, highest] with which `dims` has at most `limit` parameters. 0:
 // none.
 std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int64_t lowest,
                          std::int64_t highest, std::int64_t granule, std::int64_t limit) {
@@ -58,7 +61,7 @@ void meet_parameters(const PruneTarget& target, const arch::Arch& arch, arch::Mo
   const std::int64_t limit = *target.parameters;
   if (arch::parameters(arch, dims) <= limit) return;
   const std::int64_t full = largest(dims, &arch::LayerDims::ffn), granule = target.ffn_granule;
-  // At least half, rounded up to the granule; a source narrower than one granule keeps what it has.
+  // At least half, rounded up to the granule. A source narrower than one granule keeps its size.
   const std::int64_t lowest =
       target.ffn ? full : std::min(full, (full / 2 + granule - 1) / granule * granule);
   const bool equal = dims.uniform();
@@ -129,7 +132,8 @@ std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arc
   PruneTarget sizes = target;
   sizes.layers.reset();
   sizes.parameters.reset();
-  if (before.uniform()) sizes.ffn = after.layers.front().ffn;  // as a limit on parameters chose it
+  // The ffn that the limit on parameters chose.
+  if (before.uniform()) sizes.ffn = after.layers.front().ffn;
   return resolve(sizes, arch, before).layers;
 }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tensor gets which format under a budget of bytes: the multiple-choice knapsack problem.
-// Three steps: (1) Lagrangian relaxation: for a price lambda each tensor alone takes the format of
-// least error + lambda * bytes, and bisection finds the smallest price that fits (Everett 1963,
-// generalized Lagrange multipliers); (2) greedy repair spends what is left; (3) dynamic programming
-// over undominated (bytes, error) states closes the gap, cut by the Lagrangian bound. Step 3 is
-// exact while the states fit in kMaxStates; beyond, states with the worst bounds are dropped and
-// the result is the better of (2) and (3).
+// Chooses a format per tensor under a budget of bytes: the multiple-choice knapsack problem. There
+// are three steps:
+// - Lagrangian relaxation (Everett 1963, generalized Lagrange multipliers). For a price lambda,
+//   each tensor alone takes the format of least error + lambda * bytes. Bisection finds the
+//   smallest price that fits.
+// - Greedy repair spends the rest of the budget.
+// - Dynamic programming over undominated (bytes, error) states closes the gap, cut by the
+//   Lagrangian bound.
+//
+// The last step is exact while the states fit in kMaxStates. Beyond that, states with the worst
+// bounds are dropped, and the result is the better of the last two steps.
 #include <algorithm>
 #include <limits>
 
@@ -16,7 +20,7 @@
 namespace espalier::plan {
 namespace {
 
-constexpr std::int64_t kAlignment = 32;  // of tensors in a GGUF
+constexpr std::int64_t kAlignment = 32;  // alignment of tensors in a GGUF
 constexpr std::size_t kMaxStates = 20000;
 
 std::int64_t padded(std::int64_t bytes) {
@@ -33,7 +37,7 @@ struct Item {
   std::vector<Option> options;  // by bytes ascending, error strictly descending
 };
 
-// Drops options that another one beats in bytes and error.
+// Drops options that another option beats in both bytes and error.
 void keep_undominated(std::vector<Option>& options) {
   std::stable_sort(options.begin(), options.end(), [](const Option& a, const Option& b) {
     return a.bytes != b.bytes ? a.bytes < b.bytes : a.error < b.error;
@@ -44,7 +48,7 @@ void keep_undominated(std::vector<Option>& options) {
   options = std::move(kept);
 }
 
-// Index of the option of least error + price * bytes; the smaller one among equals.
+// The index of the option of least error + price * bytes. Among equals, the smaller option.
 std::size_t cheapest(const Item& item, double price) {
   std::size_t best = 0;
   double best_cost = std::numeric_limits<double>::infinity();
@@ -92,7 +96,7 @@ double smallest_fitting_price(const std::vector<Item>& items, std::int64_t budge
   return high;
 }
 
-// Upgrades, best error per byte first, while any fits.
+// Applies upgrades while any fits, best error per byte first.
 void repair(const std::vector<Item>& items, std::int64_t budget, Choice& choice) {
   std::int64_t left = budget - bytes_of(items, choice);
   for (;;) {
@@ -118,7 +122,7 @@ void repair(const std::vector<Item>& items, std::int64_t budget, Choice& choice)
   }
 }
 
-// How much error + price * bytes loses, against the item's best, by taking the option.
+// The increase of error + price * bytes over the item's best option when this option is taken.
 double regret(const Item& item, std::size_t option, double price) {
   const Option& best = item.options[cheapest(item, price)];
   const Option& taken = item.options[option];
@@ -126,9 +130,9 @@ double regret(const Item& item, std::size_t option, double price) {
                   taken.error - best.error + price * static_cast<double>(taken.bytes - best.bytes));
 }
 
-// Undominated states over the items, in order of how soon an item may deviate from the relaxed
-// choice; a state whose bound (relaxed optimum + regrets so far) is no better than the incumbent is
-// dropped.
+// Undominated states over the items, ordered by how soon an item may deviate from the relaxed
+// choice. The bound of a state is the relaxed optimum plus its regrets so far. A state is dropped
+// when its bound is no better than the incumbent.
 Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double price,
                  Choice incumbent) {
   struct State {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Named mixes, overrides, sizes and JSON of quantization plans. What the mixes do was read off the
-// files llama-quantize writes: the output matrix (the embedding, when tied) gets Q6_K, and in *_k_m
-// / *_k_s some layers' attn_v and ffn_down get more bits, in *_k_m every layer's q, k and v where
-// they are one matrix. A table of positions is added to the stream and stays F32 beside block
-// formats.
+// Named mixes, overrides, sizes and JSON of quantization plans. The mixes reproduce the files that
+// llama-quantize writes. The output matrix (the embedding, when tied) gets Q6_K. In *_k_m and
+// *_k_s, attn_v and ffn_down of some layers get more bits. In *_k_m, so does a fused q, k, v matrix
+// in every layer.
+//
+// A table of positions is added to the stream, so it stays F32 beside block formats.
 #include "plan/quant_plan.h"
 
 #include <algorithm>
@@ -21,17 +22,18 @@ namespace {
 using arch::Role;
 using format::FormatId;
 
-// The `k` mixes: base format everywhere; `more` for attn_v and ffn_down of the layers that
-// `promoted` names.
+// The `k` mixes: a base format everywhere, and `more` for attn_v and ffn_down of the layers that
+// `promoted` selects.
 struct KMix {
   std::string_view name;
   FormatId base, more, fused;
-  bool medium;  // k_m: first eighth, last eighth and every third in between; k_s: the first layers
-                // only
+  // k_m: the first eighth, the last eighth and every third layer in between. k_s: only the first
+  // layers.
+  bool medium;
 };
 constexpr KMix kMixes[] = {
-    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, FormatId::q4_k,
-     true},  // promotes otherwise: q3_k_m_format
+    // Has its own rule: q3_k_m_format().
+    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, FormatId::q4_k, true},
     {"q4_k_m", FormatId::q4_k, FormatId::q6_k, FormatId::q5_k, true},
     {"q4_k_s", FormatId::q4_k, FormatId::q5_k, FormatId::q4_k, false},
     {"q5_k_m", FormatId::q5_k, FormatId::q6_k, FormatId::q6_k, true},
@@ -44,8 +46,8 @@ bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_lay
   return layer < (role == Role::attn_v ? std::int64_t{4} : eighth);
 }
 
-// q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer, and Q5_K for the first two
-// attn_v and the first sixteenth of ffn_down.
+// q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer. Q5_K for the first two attn_v
+// and the first sixteenth of ffn_down.
 FormatId q3_k_m_format(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
   if (role == Role::attn_v) return layer < 2 ? FormatId::q5_k : mix.more;
   if (role == Role::ffn_down) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
@@ -63,7 +65,7 @@ FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor,
   return role == Role::attn_qkv ? mix.fused : mix.base;
 }
 
-// The format an override asks for: "role.layer" before "role".
+// The format that an override asks for. "role.layer" outranks "role".
 std::optional<FormatId> override_for(const std::map<std::string, FormatId>& overrides, Role role,
                                      int layer) {
   const std::string name(arch::role_name(role));
@@ -112,7 +114,7 @@ std::string ranges(const std::vector<int>& layers) {
   return text.str();
 }
 
-// Refuses a plan that holds a tensor whose rows are not whole blocks of its format; layers with the
+// Refuses a plan with a tensor whose rows are not a multiple of its format's block. Layers with the
 // same problem share a line.
 void require_legal(const QuantPlan& plan, const std::vector<arch::TensorRef>& tensors) {
   struct Problem {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which format each tensor takes in a GGUF: by (Role, layer), never by string match. Planning
-// refuses what the format cannot hold and knows every byte of the file beforehand.
+// The format of each tensor in a GGUF, by (Role, layer), never by string match. Planning refuses
+// what a format cannot hold. It knows every byte of the file in advance.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -25,29 +25,32 @@ struct QuantPlan {
   format::FormatId format_of(arch::Role role, int layer) const;
 };
 
-// Named mixes: every format name (all matrices in it, vectors f32) and q3_k_m, q4_k_m, q4_k_s,
-// q5_k_m, q5_k_s, a subset of llama.cpp's. A mix whose formats do not fit is refused (Error
-// unsupported) listing each tensor, its row length and the nearest legal one. `overrides`: role
-// name (or "role.layer") -> format, applied on top, e.g. {"token_embd": q8_0}.
+// Makes a plan from a named mix. Mixes are every format name (all matrices in that format, vectors
+// f32), and q3_k_m, q4_k_m, q4_k_s, q5_k_m, q5_k_s, a subset of llama.cpp's.
+//
+// A mix whose formats do not fit is refused (Error unsupported). The error lists each tensor, its
+// row length and the nearest legal length. `overrides`: role name (or "role.layer") -> format,
+// applied on top, e.g. {"token_embd": q8_0}.
 QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,
                      const std::map<std::string, format::FormatId>& overrides = {});
 std::vector<std::string> mix_names();
 
 std::int64_t tensor_bytes(const arch::TensorRef& tensor, format::FormatId format);
+// Without alignment padding.
 std::int64_t tensor_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
-                               const QuantPlan& plan);  // without alignment padding
+                               const QuantPlan& plan);
 double bits_per_weight(const arch::Arch& arch, const arch::ModelDims& dims, const QuantPlan& plan);
 
-// Sensitivity of one tensor: error[f] = predicted increase of the loss when stored in candidate
-// format f.
+// The sensitivity of one tensor. error[f] is the predicted increase of the loss when the tensor is
+// stored in candidate format f.
 struct FormatChoice {
   arch::Role role;
   int layer;
   std::vector<format::FormatId> formats;
   std::vector<double> error;
 };
-// The choice of one format per tensor that minimises the summed error within `budget_bytes` of
-// tensor data (padding included), by Lagrangian relaxation with greedy repair. Error(unsupported)
+// Chooses one format per tensor so that the summed error is minimal within `budget_bytes` of tensor
+// data (padding included). Method: Lagrangian relaxation with greedy repair. Error(unsupported)
 // naming the smallest reachable size when the budget is too small.
 QuantPlan allocate(const arch::Arch& arch, const arch::ModelDims& dims,
                    const std::vector<FormatChoice>& choices, std::int64_t budget_bytes);

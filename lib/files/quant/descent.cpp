@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All rows of the chunk visit a sub-block before the next one: inside the visit only the
-// sub-block's part of the gradient is kept up to date, and the rest of it follows with one matrix
-// product.
+// All rows of a chunk visit a sub-block before the next sub-block. A visit updates only the
+// sub-block's part of the gradient. One matrix product then updates the rest.
 #include "quant/descent.h"
 
 #include <Eigen/Core>
@@ -18,8 +17,8 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 // Changes must lower the error by more than the float noise of the running gradient.
 constexpr float kWorthwhile = 1e-5f;
 
-// One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, with g
-// = (w - q) H.
+// One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, where
+// g = (w - q) H.
 template <int kSub>
 struct Visit {
   const Grid& grid;
@@ -40,9 +39,8 @@ struct Visit {
     if (inverse == 0.0f) return;
     for (int i = 0; i < kSub; ++i) {
       const float hii = h[i * (kSub + 1)];
-      const int l = nearest_level(
-          grid, scale, inverse,
-          grid_value(scale, level[i]) + g[i] / hii);  // the target zeroes the gradient
+      // The target zeroes the gradient.
+      const int l = nearest_level(grid, scale, inverse, grid_value(scale, level[i]) + g[i] / hii);
       if (l == level[i]) continue;
       const float by = scale.step * static_cast<float>(l - level[i]);
       if (!(by * (2 * g[i] - by * hii) > kWorthwhile * hii * scale.step * scale.step)) continue;
@@ -51,7 +49,7 @@ struct Visit {
     }
   }
 
-  // The stored scale nearest to the least-squares one for the levels as they are, when it lowers
+  // Takes the stored scale nearest to the least-squares scale for the current levels, if it lowers
   // the error.
   void improve_scale() {
     float ga = 0, gb = 0, aa = 0, ab = 0, bb = 0;  // gradient and curvature in (step, offset)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// The GPTQ sweep over chunks of rows, and the factorization of H that it needs.
+
 #include "quant/gptq.h"
 
 #include <Eigen/Cholesky>
@@ -36,8 +38,9 @@ void invert_upper(Eigen::Ref<MatrixD> m) {
       -(corner * m.bottomRightCorner(n - half, n - half).triangularView<Eigen::Upper>());
 }
 
-// Sums d^2 * weight over one sub-block rounded with `scale`, feeding each difference forward; stops
-// when it exceeds `limit`. v: the sub-block's rows of its diagonal tile, from its first column.
+// Returns the sum of d^2 * weight over one sub-block rounded with `scale`, feeding each difference
+// forward. Stops when the sum exceeds `limit`. v: the sub-block's rows of its diagonal tile, from
+// its first column.
 template <int N>
 float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const float* v,
                const float* weight, float limit, std::int8_t* level, float* difference) {
@@ -57,8 +60,8 @@ float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const fl
   return error;
 }
 
-// Rounds sub-block `sub` of `block`, whose first column is c, from the current weights; difference
-// gets w - q as the sweep met them.
+// Rounds sub-block `sub` of `block`, whose first column is c, from the current weights.
+// `difference` receives the values of w - q at the time of rounding.
 void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w, std::int64_t c,
                      int sub, GridBlock& block, float* difference) {
   const float* tile =
@@ -80,7 +83,7 @@ void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w,
   }
 }
 
-// The sweep over one chunk of rows; w is overwritten.
+// The sweep over one chunk of rows. Overwrites w.
 void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w,
                 std::vector<GridBlock>& blocks) {
   const std::int64_t rows = w.rows(), cols = w.cols(), blocks_per_row = cols / grid.block;
@@ -122,12 +125,12 @@ GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& op
   MatrixD h = gram.cast<double>() / statistics.tokens;
   ESP_CHECK(h.allFinite(), input, "calibration statistics are not finite");
   const double mean = h.diagonal().mean();
-  // Inputs that were all zero: any rounding is as good; the identity makes it nearest rounding.
+  // When all inputs are zero, every rounding is equally good. The identity gives nearest rounding.
   h.diagonal().array() += mean > 0 ? options.damping * mean : 1.0;
   h_.resize(static_cast<std::size_t>(n * n));
   Eigen::Map<Matrix>(h_.data(), n, n) = h.cast<float>();
   // H = M M^T with M upper triangular is the Cholesky factorization of H with rows and columns
-  // reversed; then U = M^-1.
+  // reversed. Then U = M^-1.
   MatrixD reversed = h.reverse();
   const Eigen::LLT<Eigen::Ref<MatrixD>> llt(reversed);
   ESP_CHECK(llt.info() == Eigen::Success, input,

@@ -2,13 +2,16 @@
 // GPTQ rounding (Frantar, Ashkboos, Hoefler, Alistarh 2022, arXiv 2210.17323) on the grids of
 // GGUF's block formats.
 //
-// With H = gram / tokens + damping * mean(diag) * I and H^-1 = U^T U (U upper triangular), rounding
-// column i of a row by d_i = w_i - q_i and moving the later columns by w_k -= d_i U_ik / U_ii
-// leaves them at their optimum, and the output error is exactly sum d_i^2 / U_ii^2. Beyond the
-// paper: (a) the scale of each block is chosen when the sweep reaches it, among a few candidates,
-// by the error the sweep itself then makes inside the block; (b) afterwards coordinate descent on
-// levels and stored scales lowers (w - q)^T H (w - q) further. Weights are rounded in natural
-// column order. Rows are independent of each other.
+// Let H = gram / tokens + damping * mean(diag) * I, and H^-1 = U^T U with U upper triangular.
+// Rounding column i of a row changes it by d_i = w_i - q_i. Moving the later columns by w_k -= d_i
+// U_ik / U_ii leaves them at their optimum. The output error is exactly sum d_i^2 / U_ii^2.
+//
+// Beyond the paper:
+// - The scale of each block is chosen when the sweep reaches it. Among a few candidates, the one
+//   with the least error of the sweep inside the block wins.
+// - Afterwards, coordinate descent on levels and stored scales lowers (w - q)^T H (w - q) further.
+//
+// Columns are rounded in natural order. Rows are independent of each other.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,16 +30,15 @@ struct GptqOptions {
   int descent_passes = 2;
 };
 
-// What depends on the inputs alone; matrices that share their input share it.
+// The part that depends on the inputs alone. Matrices with the same input share it.
 class GptqFactor {
  public:
   GptqFactor(const TensorStatistics& statistics, const GptqOptions& options = {});
   std::int64_t cols() const { return cols_; }
   const float* h() const { return h_.data(); }         // [cols, cols]
   const float* feedback() const { return v_.data(); }  // [cols, cols] U_ik / U_ii for k > i, else 0
-  const float* diagonal_blocks() const {
-    return blocks_.data();
-  }  // [ceil(cols / kMaxSub), kMaxSub, kMaxSub] of feedback
+  // [ceil(cols / kMaxSub), kMaxSub, kMaxSub] of feedback.
+  const float* diagonal_blocks() const { return blocks_.data(); }
   const float* weight() const { return weight_.data(); }  // [cols] 1 / U_ii^2
   const GptqOptions& options() const { return options_; }
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Candidate scales, stored scales and packing for the grids of all block formats.
+
 #include "quant/grid.h"
 
 #include <algorithm>
@@ -15,7 +17,7 @@ namespace {
 
 using format::FormatId;
 
-// Q8_0 leaves -128 unused, as its encoders do: kernels that take absolute values of int8 rely on
+// Q8_0 leaves -128 unused, as its encoders do. Kernels that take absolute values of int8 rely on
 // it.
 // clang-format off
 constexpr Grid kGrids[] = {
@@ -87,7 +89,7 @@ void pack_simple(const GridBlock& b, const std::uint8_t* q, std::byte* out) {
   format::store_block(packed, out, 0);
 }
 
-// Layouts of the K formats are drawn in lib/base/format/blocks/q4_k.cpp, q5_k.cpp, q6_k.cpp.
+// lib/base/format/blocks/q4_k.cpp, q5_k.cpp and q6_k.cpp draw the layouts of the K formats.
 template <typename Block>
 void pack_affine_super(const GridBlock& b, const std::uint8_t* q, std::byte* out) {
   Block packed{};
@@ -192,7 +194,7 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
       }
     return n;
   }
-  // Neighbours keep the middle of the range in place.
+  // The other candidates keep the middle of the range in place.
   const float middle = 0.5f * static_cast<float>(grid.low + grid.high + (grid.affine ? 0 : 1));
   for (const float factor : {0.96f, 1.04f, 0.92f, 1.08f, 0.88f})
     n = add(out, n,

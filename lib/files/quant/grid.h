@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The grid of a block format, taken apart: which scales a sub-block may store, which levels they
-// give, and how chosen levels become bytes. value = step * level + offset, with step and offset
-// exactly what the stored bits decode to, so that a method that rounds value by value (gptq.h)
-// works on the numbers the file will hold. Only block formats have a grid; f32, f16 and bf16 do
-// not.
+// The grid of a block format: the scales that a sub-block may store, the levels that they give, and
+// the bytes of chosen levels.
+//
+// value = step * level + offset, where step and offset are exactly what the stored bits decode to.
+// So a method that rounds value by value (gptq.h) works on the numbers that the file will hold.
+// Only block formats have a grid; f32, f16 and bf16 do not.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,16 +20,16 @@ struct Grid {
   format::FormatId id;
   int block;      // values that are packed together
   int sub;        // values that share a scale: 16, 32 or 64
-  int low, high;  // levels
+  int low, high;  // range of levels
   bool affine;    // has an offset
-  bool super;  // K format: integer scales of sub-blocks, times one or two binary16 numbers of the
-               // block
-  int scale_low = 0, scale_high = 0;  // of integer scales; mins have the same bounds
+  // K format: integer scales of sub-blocks, times one or two binary16 numbers of the block.
+  bool super;
+  int scale_low = 0, scale_high = 0;  // range of integer scales; mins have the same bounds
   bool codebook = false;  // levels are the values of format::kCodebook4, not every integer
 };
 const Grid* grid_of(format::FormatId id);  // nullptr for float formats
 
-// The scale of one sub-block as stored, and what it decodes to.
+// The scale of one sub-block as stored, and the step and offset that it decodes to.
 struct SubScale {
   std::uint16_t d = 0, m = 0;  // formats without super-blocks: binary16 bits of scale and min
   int scale = 0, min = 0;      // K formats: integers
@@ -40,27 +41,27 @@ struct GridBlock {
   std::int8_t level[kMaxBlock];
 };
 
-// Fixes d and dmin of a K super-block for values x under weights (>= 0); nothing to do for the
-// others.
+// Sets d and dmin of a K super-block for values x under weights (>= 0). Does nothing for other
+// formats.
 void begin_block(const Grid& grid, const float* x, const float* weight, GridBlock& block);
-// Scales worth trying for sub-block values x, the best fit first. Returns how many (1 ..
+// Candidate scales for sub-block values x, the best fit first. Returns their number (1 ..
 // kMaxCandidates).
 int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight,
                      SubScale* out);
 // The stored scale nearest to a wanted step and offset.
 SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset);
-// One block's bytes; level and sub must be complete.
+// Writes the bytes of one block. All levels and scales must be set.
 void pack_block(const Grid& grid, const GridBlock& block, std::byte* out);
 
 inline float grid_value(const SubScale& scale, int level) {
   return scale.step * static_cast<float>(level) + scale.offset;
 }
-// 1 / step, or 0 for a step that reaches no other value.
+// 1 / step, or 0 for a step so small that all levels have one value.
 inline float inverse_step(const SubScale& scale) {
   const float inverse = scale.step == 0.0f ? 0.0f : 1.0f / scale.step;
   return inverse > 3e38f || inverse < -3e38f ? 0.0f : inverse;
 }
-// The nearest level; NaN gives `low`.
+// The nearest level. NaN gives `low`.
 inline int nearest_level(const Grid& grid, const SubScale& scale, float inverse, float x) {
   const float low = static_cast<float>(grid.low), high = static_cast<float>(grid.high);
   float v = (x - scale.offset) * inverse;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration statistics for quantization: mean squared activation per input channel of each
-// matrix, in the GGUF layout of llama.cpp's imatrix files; plus, in ours only, the full
-// second-moment matrix of a tensor's inputs when gptq rounding wants it.
+// Calibration statistics for quantization: the mean squared activation per input channel of each
+// matrix, in the GGUF layout of llama.cpp's imatrix files. Our files may add the full second-moment
+// matrix of a tensor's inputs, which gptq rounding uses.
 //
-//   general.type "imatrix", imatrix.datasets [string], imatrix.chunk_count u32, imatrix.chunk_size u32, espalier.text_sha256 string
-//   per matrix: "<weight>.in_sum2" f32 [cols, 1], "<weight>.counts" f32 [1, 1] (tokens),
-//               "<weight>.in_gram" f32 [cols, cols]; matrices with the same input share one: for the others
-//               espalier.gram_of.<weight> names the weight that has it.
+//   general.type "imatrix", imatrix.datasets [string], imatrix.chunk_count u32,
+//   imatrix.chunk_size u32, espalier.text_sha256 string
+//   per matrix: "<weight>.in_sum2" f32 [cols, 1]
+//               "<weight>.counts"  f32 [1, 1] (tokens)
+//               "<weight>.in_gram" f32 [cols, cols]; matrices with the same input share one:
+//               for the others, espalier.gram_of.<weight> names the weight that has it
 #pragma once
 #include <cstdint>
 #include <map>
@@ -21,7 +23,7 @@ namespace espalier::quant {
 
 struct TensorStatistics {
   std::vector<double> sum_squares;  // per input channel, over all tokens
-  // Sum of x x^T over all tokens, cols * cols row-major; null when not collected. Tensors with the
+  // Sum of x x^T over all tokens, cols * cols row-major. null when not collected. Tensors with the
   // same input share it.
   std::shared_ptr<const std::vector<float>> gram;
   double tokens = 0;
@@ -30,14 +32,14 @@ struct TensorStatistics {
 struct Imatrix {
   std::map<std::pair<arch::Role, int>, TensorStatistics> tensors;
   std::int64_t tokens = 0;
-  std::int64_t sequence = 512;  // tokens that saw each other
+  std::int64_t sequence = 512;  // length of the windows in which tokens saw each other
   std::string text_sha256, dataset;
   const TensorStatistics* find(arch::Role role, int layer) const;  // nullptr when absent
 };
 
 void write_imatrix(const Imatrix& imatrix, const std::string& path, bool with_gram);
-// Also reads what llama-imatrix writes (GGUF output). Error(input) for tensors the model does not
-// have or of other widths.
+// Also reads the GGUF output of llama-imatrix. Error(input) for tensors that the model lacks, or of
+// other widths.
 Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch::ModelDims& dims);
 
 }  // namespace espalier::quant

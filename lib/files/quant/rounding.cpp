@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Rounds a matrix to a format in chunks of rows, on all threads.
+
 #include "quant/rounding.h"
 
 #include <Eigen/Core>

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// From float weights to the bytes of a format. nearest: each block by itself. imatrix: blocks
-// minimise the activation-weighted squared error. gptq: columns are rounded in order and the rest
-// of the row is corrected through the inverse Cholesky factor of the inputs' second moments
-// (Frantar, Ashkboos, Hoefler, Alistarh 2022, arXiv 2210.17323), on the grid of the GGUF format.
+// From float weights to the bytes of a format.
+// - nearest: rounds each block by itself.
+// - imatrix: blocks minimise the activation-weighted squared error.
+// - gptq: rounds columns in order and corrects the rest of the row through the inverse Cholesky
+//   factor of the inputs' second moments, on the grid of the GGUF format (Frantar, Ashkboos,
+//   Hoefler, Alistarh 2022, arXiv 2210.17323).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,8 +19,8 @@
 
 namespace espalier::quant {
 
-// Rows are rounded in chunks of this many, each by itself; so a matrix may be rounded in pieces
-// that are whole chunks.
+// Rows are rounded in chunks of this size, each chunk by itself. So a matrix may be rounded in
+// pieces that are whole chunks.
 constexpr std::int64_t kRowChunk = 64;
 
 enum class Rounding : std::uint8_t { nearest, imatrix, gptq };
@@ -26,8 +28,8 @@ Rounding rounding_by_name(std::string_view name);  // Error(usage) for other nam
 std::string_view rounding_name(Rounding rounding);
 
 class GptqFactor;
-// Keeps the factorization of the last gram, so that consecutive matrices with the same input (q, k,
-// v; gate, up) share it.
+// Keeps the factorization of the last gram. Consecutive matrices with the same input (q, k, v;
+// gate, up) share it.
 class FactorCache {
  public:
   std::shared_ptr<const GptqFactor> get(const TensorStatistics& statistics);
@@ -37,17 +39,18 @@ class FactorCache {
   std::shared_ptr<const GptqFactor> factor_;
 };
 
-// weights[rows * cols] -> bytes of the matrix in `format`. statistics may be null for nearest;
-// Error(usage) when rounding needs it. Float formats are always rounded to nearest. Error(input)
-// for weights that are not finite. The result does not depend on the number of threads.
+// weights[rows * cols] -> bytes of the matrix in `format`. `statistics` may be null for nearest.
+// Error(usage) when the rounding needs it. Float formats are always rounded to nearest.
+// Error(input) for weights that are not finite. The result does not depend on the number of
+// threads.
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
                                     std::int64_t cols, format::FormatId format, Rounding rounding,
                                     const TensorStatistics* statistics, core::ThreadPool& pool,
                                     FactorCache* cache = nullptr);
 std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows,
                                  std::int64_t cols, format::FormatId format);
-// sum over rows of (w - q)^T G (w - q) / tokens with G the gram (or its diagonal): the output error
-// that rounding causes per token.
+// The output error per token that rounding causes: sum over rows of (w - q)^T G (w - q) / tokens,
+// with G the gram or its diagonal.
 double output_error(std::span<const float> weights, std::span<const float> rounded,
                     std::int64_t rows, std::int64_t cols, const TensorStatistics& statistics);
 

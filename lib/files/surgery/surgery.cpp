@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor is cut by the positions that survive on each of its two extents; rows are read, gathered
+// Cuts a tensor to the positions that survive on each of its two extents. Rows are read, gathered
 // and written in windows.
 #include "surgery/surgery.h"
 
@@ -20,7 +20,7 @@ constexpr std::int64_t kWindowValues = std::int64_t{16} << 20;  // 64 MB as floa
 
 struct Cut {
   arch::TensorRef before;
-  std::vector<std::int64_t> rows, cols;  // positions kept, sorted
+  std::vector<std::int64_t> rows, cols;  // sorted positions that are kept
   bool all_cols = false;
 };
 
@@ -73,9 +73,9 @@ Cut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, 
   return cut;
 }
 
-// Where embeddings are multiplied by sqrt(hidden), fewer channels mean a smaller factor: the
-// embedding makes up for it, and, where it is the output matrix too, the final norm's gain (stored
-// less one) takes it back.
+// Some families multiply embeddings by sqrt(hidden). Fewer channels make that factor smaller, so
+// the embedding is scaled up. Where the embedding is also the output matrix, the gain of the final
+// norm (stored minus one) undoes the scaling.
 void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::ModelDims& after,
                           arch::Role role, std::vector<float>& values) {
   if (!source.arch().scaled_embedding || after.hidden == source.dims().hidden) return;
@@ -91,8 +91,8 @@ void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::Mode
 template <typename Write>
 void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& write) {
   const std::int64_t cols = cut.before.cols;
-  // Whole heads a window where rows of a head may be interleaved in the file; a multiple is
-  // harmless elsewhere.
+  // A window holds whole heads, because rows of a head may be interleaved in the file. Elsewhere
+  // that is harmless.
   const std::int64_t unit = cut.before.is_vector ? cut.before.rows : source.dims().head_dim;
   const std::int64_t window = std::max<std::int64_t>(1, kWindowValues / (cols * unit)) * unit;
   std::vector<float> values, piece;
