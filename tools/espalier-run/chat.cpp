@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier-run chat FILE.gguf: a conversation on stdin and stdout, one message a line, in the
-// model's own template (text/chat_template.h). The conversation is written out anew for every
-// answer; what the KV cache holds of it already is not read again.
+// espalier-run chat FILE.gguf: a conversation on stdin and stdout, one message per line, in the
+// model's own template (text/chat_template.h). Every answer writes out the whole conversation anew.
+// The part that the KV cache already holds is not read again.
 #include <unistd.h>
 
 #include <iostream>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or each of a file of
-// texts; greedily unless --temperature is given.
+// espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or every text of a
+// file. Greedy unless --temperature is given.
 #include <algorithm>
 #include <iostream>
 #include <memory>
@@ -58,8 +58,8 @@ void one(const Common& common, const Flags& flags) {
   writer.report_draft();
 }
 
-// Each line is a prompt, as a JSON string (which may hold line breaks) or as it stands; empty lines
-// are none.
+// Each line is a prompt: a JSON string (which may hold line breaks) or plain text. Empty lines are
+// skipped.
 std::vector<std::string> read_prompts(const std::string& path) {
   const std::string text = core::read_text_file(path);
   std::vector<std::string> out;
@@ -80,7 +80,7 @@ std::vector<std::string> read_prompts(const std::string& path) {
   return out;
 }
 
-// In order, each as if it were alone: with the same seed and from an empty context.
+// Runs the prompts in order, each as if it were alone: with the same seed and an empty context.
 void batch(const Common& common, const Flags& flags) {
   Writer writer(common, flags);
   std::vector<std::vector<std::int32_t>> prompts;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier-run: a GGUF on a device. Flags -> library calls -> print; the only place that maps Error
+// espalier-run: runs a GGUF on a device. Flags -> library calls -> print. Only main() maps an Error
 // to an exit code.
 #include <CLI/CLI.hpp>
 #include <exception>

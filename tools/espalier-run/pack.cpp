@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier-run pack FILE.gguf: writes FILE.gguf.packed16 (8, 4: rows that this machine's kernels
-// interleave) beside the model, from which every later run maps its matrices instead of packing
-// them.
+// espalier-run pack FILE.gguf: writes FILE.gguf.packed16 beside the model (or packed8, packed4: the
+// number of rows that this machine's kernels interleave). Every later run maps its matrices from it
+// instead of packing them.
 #include "runtime/packed_file.h"
 
 #include <unistd.h>

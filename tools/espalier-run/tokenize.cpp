@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier-run tokenize FILE.gguf --text FILE...: token ids, a line (with --json a list) for each
-// text. With --messages FILE.json, those of a conversation in the model's chat template.
+// espalier-run tokenize FILE.gguf --text FILE...: token ids, one line (with --json one list) per
+// text. With --messages FILE.json, the ids of a conversation in the model's chat template.
 #include <memory>
 #include <vector>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The common flags of all verbs, and opening of sessions.
 #include "verb.h"
 
 #include <iostream>

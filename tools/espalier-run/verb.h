@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the verbs share: common flags, opening a session, printing a result. A verb is one file: it
-// adds a subcommand whose callback turns flags into library calls and prints. Result on stdout,
-// progress on stderr.
+// What all verbs share: common flags, opening a session, printing a result. A verb is one file. It
+// adds a subcommand whose callback turns flags into library calls and prints. Results go to stdout,
+// progress to stderr.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -20,17 +20,18 @@ struct Common {
   std::int64_t context = 0;
 };
 
-// FILE.gguf --json --quiet --threads --seed, and for verbs that run the model --isa --kv --pin.
+// Adds FILE.gguf --json --quiet --threads --seed. Verbs that run the model also get --isa --kv
+// --pin.
 CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
                    const std::string& description, bool runs_model = true);
 runtime::SessionOptions session_options(const Common& common);
-// Opens a model; says on stderr when a packed file beside it cannot be used.
+// Opens a model. Says on stderr when a packed file beside it cannot be used.
 runtime::Session open_session(const Common& common, const std::string& path,
                               const runtime::SessionOptions& options);
 // Prints `result` as one JSON object with --json, else `readable`.
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 
-// One line per verb; expanded in main.cpp.
+// One line per verb. main.cpp expands the list.
 #define ESP_VERBS(ESP_VERB) \
   ESP_VERB(generate)        \
   ESP_VERB(chat) ESP_VERB(perplexity) ESP_VERB(bench) ESP_VERB(tokenize) ESP_VERB(pack)

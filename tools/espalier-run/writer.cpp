@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Flags, session and statistics of the verbs that write text.
 #include "writer.h"
 
 #include <algorithm>

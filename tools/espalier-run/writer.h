@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What generate and chat share: the flags that say how text is written, and the session (with its
-// draft) that writes it.
+// What generate and chat share: the flags that control how text is written, and the session (with
+// its draft) that writes it.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -25,14 +25,14 @@ class Writer {
 
   runtime::Session& session() { return session_; }
   const text::Tokenizer& tokenizer() const { return session_.tokenizer(); }
-  // Forgets the random numbers drawn so far: the next text is as if it were the first.
+  // Resets the random numbers, so that the next text is written as if it were the first.
   void restart() { sampler_ = runtime::Sampler(sampler_.options()); }
   runtime::Generated run(const std::vector<std::int32_t>& prompt,
                          const runtime::GenerateOptions& options, const runtime::Show& show,
                          bool reuse = false);
 
-  // Of all runs so far, on stderr unless --quiet or there is no draft; and as JSON keys: drafted
-  // accepted target_passes acceptance_rate.
+  // Numbers of all runs so far. report_draft() prints them on stderr, unless --quiet or there is no
+  // draft. draft_numbers() has the JSON keys drafted, accepted, target_passes, acceptance_rate.
   void report_draft() const;
   nlohmann::ordered_json draft_numbers() const;
 
@@ -44,10 +44,10 @@ class Writer {
   std::optional<runtime::Session> draft_;
   std::optional<runtime::TokenReader> draft_reader_;
   std::optional<runtime::Generator> generator_;
-  runtime::Generated sum_;  // of the counts
+  runtime::Generated sum_;  // sums of the counts
 };
 
-// stdout, flushed: text as it comes. True.
+// Writes text to stdout and flushes it. Returns true.
 bool show_text(std::string_view piece);
 
 }  // namespace espalier::tool

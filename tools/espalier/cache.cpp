@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier cache --teacher MODEL --text FILE --out DIR: sparse teacher logits, written once, for
+// espalier cache --teacher MODEL --text FILE --out DIR: writes sparse teacher logits once, for
 // `distill --cached`.
 #include <sstream>
 
@@ -58,8 +58,8 @@ void add_cache(CLI::App& app, Common& common) {
     flags->input.threads = common.threads;
     {
       const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
-      // the layer itself, with the inner activations of one batch among its streams; states and
-      // kept logits are the buffer
+      // The layer itself, with the inner activations of one batch among its streams. States and
+      // kept logits are the buffer.
       plan::require_memory(
           plan::layer_stage_memory(source.arch(), source.dims(),
                                    {.tokens = 2048, .streams = 1, .moments = false}) +

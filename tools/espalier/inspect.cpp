@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier inspect MODEL: what is in it, from headers alone.
+// espalier inspect MODEL: the contents of a model, from headers alone.
 #include <cstdio>
 #include <sstream>
 

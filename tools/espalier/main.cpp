@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier: flags -> one library call -> print. The only place (with espalier-run) that prints
-// results or maps Error to an exit code.
+// espalier: flags -> one library call -> print. Besides espalier-run, only this program prints
+// results and maps an Error to an exit code.
 #include <CLI/CLI.hpp>
 #include <exception>
 #include <filesystem>

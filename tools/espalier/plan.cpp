@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier plan RECIPE: validate every stage and predict parameters, bytes, memory and disk.
+// espalier plan RECIPE: validates every stage and predicts parameters, bytes, memory and disk.
 #include <sstream>
 
 #include "core/units.h"

@@ -44,7 +44,7 @@ void print_result(const Common& common, const Flags& flags, std::int64_t before,
         text.str());
 }
 
-// auto: what all matrices of the source are stored in when that is a float format, else f32.
+// auto: the format of all matrices of the source when that is one float format, else f32.
 checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Checkpoint& source) {
   checkpoint::WriteOptions out;
   out.dtype = flags.dtype == "auto" ? source.float_format() : *format::format_by_name(flags.dtype);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier quantize MODEL --out FILE.gguf: quantize and export.
+// espalier quantize MODEL --out FILE.gguf: quantizes and exports a model.
 #include <optional>
 #include <sstream>
 
@@ -40,7 +40,8 @@ std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::s
 }
 
 #ifdef ESPALIER_WITH_TRAINING
-// What calibration text gives: the statistics when no file has them, and rounding layer by layer.
+// What calibration text provides: the statistics when no file has them, and rounding layer by
+// layer.
 class CalibrationText {
  public:
   CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source)

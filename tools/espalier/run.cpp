@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier run RECIPE --out DIR: the stages of a recipe, skipping what is done.
+// espalier run RECIPE --out DIR: runs the stages of a recipe and skips finished stages.
 #include <sstream>
 
 #include "recipe/recipe.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier score MODEL --text FILE --criterion NAME --out FILE: importance of every index of every
-// axis.
+// espalier score MODEL --text FILE --criterion NAME --out FILE: writes the importance of every
+// index of every axis.
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"

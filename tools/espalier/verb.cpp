@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Common flags, printing and progress of all verbs.
 #include "verb.h"
 
 #include <unistd.h>
@@ -17,7 +18,7 @@
 namespace espalier::tool {
 namespace {
 
-// One line per event at most every interval; a terminal gets a bar that is drawn over itself.
+// Prints at most one line per interval. On a terminal it redraws a bar.
 class ProgressPrinter {
  public:
   void operator()(const core::ProgressEvent& event) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every verb shares: the common flags, where results and progress go. A verb is one file: it
-// adds a subcommand whose callback turns flags into one library call and prints the result.
+// What all verbs share: the common flags, and the output of results and progress. A verb is one
+// file. It adds a subcommand whose callback turns flags into one library call and prints the
+// result.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -18,34 +19,35 @@ struct Common {
   int threads = 0;
   std::uint64_t seed = 0;
   std::string device = "auto", max_ram;
-  std::string program_directory;  // where this program lies; espalier-run lies beside it
+  std::string program_directory;  // the folder of this program and of espalier-run
 
-  core::Progress progress()
-      const;  // a bar on a terminal, plain lines otherwise, nothing with --quiet
+  // A bar on a terminal, plain lines otherwise, nothing with --quiet.
+  core::Progress progress() const;
   std::string device_program() const;
   std::int64_t max_ram_bytes() const;  // 0: no limit
 };
 
 // Adds --json --quiet --threads --seed (and --device for training verbs).
 void add_common(CLI::App& app, Common& common, bool training = false);
-// Adds --max-ram: a verb that would need more refuses to begin.
+// Adds --max-ram. The verb refuses to start when it would need more memory.
 void add_max_ram(CLI::App& app, Common& common);
-// Prints `result` as one JSON object with --json, else `readable`.
-// Says that the directory just written needs trust_remote_code, where it holds a modeling file of
-// ours; else nothing.
+// A note that the directory just written needs trust_remote_code. Empty when the directory holds no
+// modeling file of ours.
 std::string code_note(const std::string& directory);
+// Prints `result` as one JSON object with --json, else `readable`.
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
-// LibTorch's thread count follows --threads (training verbs call it first); cpu only unless
+// Sets LibTorch's thread count to --threads. Training verbs call it first. CPU only, unless
 // --device cuda and a CUDA build.
 void apply_device(const Common& common);
 
-// One line per verb; expanded in main.cpp.
+// One line per verb. main.cpp expands the lists.
 #define ESP_VERBS_FILES(ESP_VERB) \
   ESP_VERB(import) ESP_VERB(inspect) ESP_VERB(quantize) ESP_VERB(prune)
-#define ESP_VERBS_TRAIN(ESP_VERB)                                                       \
-  ESP_VERB(score)                                                                       \
-  ESP_VERB(cache) ESP_VERB(distill) ESP_VERB(calibrate) ESP_VERB(eval) ESP_VERB(verify) \
-      ESP_VERB(plan) ESP_VERB(run)
+#define ESP_VERBS_TRAIN(ESP_VERB)                                                      \
+  ESP_VERB(score)                                                                      \
+  ESP_VERB(cache)                                                                      \
+  ESP_VERB(distill) ESP_VERB(calibrate) ESP_VERB(eval) ESP_VERB(verify) ESP_VERB(plan) \
+      ESP_VERB(run)
 
 #define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
 ESP_VERBS_FILES(ESP_VERB)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier verify FILE.gguf --against MODEL --text FILE: the device card; exit 5 when a gate fails.
+// espalier verify FILE.gguf --against MODEL --text FILE: makes the device card. Exits with 5 when a
+// gate fails.
 #include "verify/verify.h"
 #include "core/error.h"
 #include "core/file.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads and writes the sizes of a model as GGUF metadata, and refuses keys that would change the
 // arithmetic.
-
 #include "arch/gguf_dims.h"
 
 #include <algorithm>

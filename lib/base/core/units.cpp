@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parsing and printing of sizes, peak memory of the process, and the nearest-name search.
-
 #include "core/units.h"
 
 #include <algorithm>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depth check and error messages for JSON from untrusted files.
-
 #include "format/json_input.h"
 
 #include <algorithm>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // SHA-256 through OpenSSL's EVP interface.
-
 #include "hash/sha256.h"
 
 #include <openssl/evp.h>

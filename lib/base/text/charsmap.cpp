@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks and walks the compiled character map of a SentencePiece normalization.
-
 #include "text/charsmap.h"
 
 #include "core/error.h"

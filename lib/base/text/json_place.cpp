@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Typed access to JSON values, with errors that name the place.
-
 #include "text/json_place.h"
 
 #include "core/error.h"

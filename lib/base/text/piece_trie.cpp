@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds the trie level by level from the sorted pieces.
-
 #include "text/piece_trie.h"
 
 namespace espalier::text {

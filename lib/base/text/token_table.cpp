@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Collection of tokens by id, with a bound on gaps.
-
 #include "text/token_table.h"
 
 #include <unordered_set>

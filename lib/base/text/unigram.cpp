@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Normalization and Viterbi segmentation of unigram tokenizers.
-
 #include "text/unigram.h"
 
 #include <algorithm>

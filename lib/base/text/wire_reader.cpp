@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoding of Protocol Buffers fields, with every length checked.
-
 #include "text/wire_reader.h"
 
 #include <bit>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures memory bandwidth and the peak of int8 multiply-adds.
-
 #include "kernels/peaks.h"
 
 #include <algorithm>

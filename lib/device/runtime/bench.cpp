@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measurement of prefill and decode speed, sustained speed and energy.
-
 #include "runtime/bench.h"
 
 #include <algorithm>

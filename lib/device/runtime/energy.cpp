@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the RAPL counters of all packages.
-
 #include "runtime/energy.h"
 
 #include <filesystem>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The generation loop, with and without a draft model.
-
 #include "runtime/generator.h"
 
 #include <algorithm>

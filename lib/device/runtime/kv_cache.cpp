@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Storage of keys and values, and return of the pages that windows have passed.
-
 #include "runtime/kv_cache.h"
 
 #include <sys/mman.h>

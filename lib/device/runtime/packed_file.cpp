@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes packed files, and checks that a packed file belongs to its model.
-
 #include "runtime/packed_file.h"
 
 #include <xxhash.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Windows, scores and sums of the perplexity protocols.
-
 #include "runtime/perplexity.h"
 
 #include <algorithm>

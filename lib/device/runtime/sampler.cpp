@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sampling steps, on logits that are sorted only as far as needed.
-
 #include "runtime/sampler.h"
 
 #include <algorithm>

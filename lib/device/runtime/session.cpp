@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session: weights, KV cache, forward pass and tokenizer of one model, and the pieces in which it
 // reads tokens.
-
 #include "runtime/session.h"
 
 #include <algorithm>

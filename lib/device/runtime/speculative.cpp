@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // One round of guesses by the draft, judged by the target.
-
 #include "runtime/speculative.h"
 
 #include <algorithm>

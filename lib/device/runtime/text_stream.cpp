@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Splits a byte stream at characters and stop strings.
-
 #include "runtime/text_stream.h"
 
 #include <algorithm>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads tokens into a session and keeps what two texts have in common.
-
 #include "runtime/token_reader.h"
 
 #include <algorithm>

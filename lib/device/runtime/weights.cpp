@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads and checks the weights of a GGUF.
-
 #include "runtime/weights.h"
 
 #include <malloc.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the keys of rotary embedding in both key styles.
-
 #include "checkpoint/config_rope.h"
 
 namespace espalier::checkpoint {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads and writes manifest.json.
-
 #include "checkpoint/manifest.h"
 
 #include <filesystem>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The text of modeling_espalier.py as a string of this program.
-
 #include "checkpoint/modeling.h"
 
 namespace espalier::checkpoint {

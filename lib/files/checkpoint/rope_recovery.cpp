@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Searches the known parameter sets for the one that gives the factors of a file.
-
 #include "checkpoint/rope_recovery.h"
 
 #include <algorithm>

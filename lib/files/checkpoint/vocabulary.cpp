@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cuts tokens, merges and token ids, and checks that every kept token can still be built.
-
 #include "checkpoint/vocabulary.h"
 
 #include <algorithm>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a GGUF: rounds each matrix in pieces of rows and permutes rows where the format requires
 // it.
-
 #include "export/export_gguf.h"
 
 #include <algorithm>

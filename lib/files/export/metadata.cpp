@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Metadata and tensor list of an exported file.
-
 #include "export/metadata.h"
 
 #include <map>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Predicts peak memory from the sizes of a model.
-
 #include "plan/memory.h"
 
 #include <algorithm>

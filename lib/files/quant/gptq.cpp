@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The GPTQ sweep over chunks of rows, and the factorization of H that it needs.
-
 #include "quant/gptq.h"
 
 #include <Eigen/Cholesky>

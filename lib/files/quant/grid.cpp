@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Candidate scales, stored scales and packing for the grids of all block formats.
-
 #include "quant/grid.h"
 
 #include <algorithm>

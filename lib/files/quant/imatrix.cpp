@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads and writes calibration statistics as GGUF.
-
 #include "quant/imatrix.h"
 
 #include <cmath>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rounds a matrix to a format in chunks of rows, on all threads.
-
 #include "quant/rounding.h"
 
 #include <Eigen/Core>

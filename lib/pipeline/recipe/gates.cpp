@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads gates from YAML.
 #include "recipe/gates.h"
 
 #include "verify/verify.h"
@@ -14,7 +15,7 @@ nlohmann::json read_gates(YamlMap& map) {
       else
         out[name] = *map.real(name);
     } else {
-      map.real(name);  // known, absent
+      map.real(name);  // a known key without a value
     }
   map.finish();
   return out;

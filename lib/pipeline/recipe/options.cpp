@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What determines a stage's result, as JSON: a stage is skipped only when this and its inputs'
-// hashes are unchanged.
+// What determines a stage's result, as JSON. A stage is skipped only when this and the hashes of
+// its inputs are unchanged.
 #include "arch/role.h"
 #include "recipe/stage.h"
 

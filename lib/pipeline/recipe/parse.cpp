@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// YAML -> Recipe, every key checked.
+// YAML -> Recipe. Every key is checked.
 #include <set>
 
 #include "core/error.h"
@@ -139,7 +139,7 @@ Stage parse_stage(YamlMap& map, const Recipe& recipe) {
   return stage;
 }
 
-// Every name a stage reads must be an earlier stage of a kind that gives what is wanted.
+// Every name that a stage reads must be an earlier stage of a suitable kind.
 void check_needs(const Stage& stage, const Recipe& recipe) {
   for (const std::string& need : stage.needs()) {
     if (need == "teacher") continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Predictions for every stage from headers alone: parameters, bytes, peak memory and disk. Refuses
-// what cannot work.
+// Predicts parameters, bytes, peak memory and disk of every stage from headers alone. Refuses what
+// cannot work.
 #include <filesystem>
 
 #include "arch/gguf_dims.h"
@@ -37,8 +37,8 @@ class Planner {
       missing_.push_back(text);
     }
   }
-  // What `run` will want and is not there; not empty only where the plan is made from the teacher's
-  // shape alone.
+  // Files that `run` will need and that are missing. Not empty only when the plan is made from the
+  // teacher's shape alone.
   const std::vector<std::string>& missing() const { return missing_; }
   Json stage(const Stage& s) {
     Json out{{"name", s.name}, {"kind", s.kind()}};
@@ -71,12 +71,12 @@ class Planner {
     out["peak_memory_bytes"] = prune::peak_memory(
         *before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
     out["disk_bytes"] = out["bytes"];
-    static_cast<void>(checkpoint::hf_target(
-        *after.arch, after.dims));  // refuses what transformers would not load
+    // Refuses what transformers would not load.
+    static_cast<void>(checkpoint::hf_target(*after.arch, after.dims));
     shapes_[s.name] = after;
   }
-  // Teacher weights, student weights with gradient and two moments, activations kept for the
-  // backward pass.
+  // Teacher weights, student weights with gradient and two moments, and the activations kept for
+  // the backward pass.
   void predict(const Stage& s, const DistillStage& what, Json& out) {
     const Shape& student = shapes_.at(what.from);
     const std::int64_t p = student.parameters(),
@@ -96,8 +96,8 @@ class Planner {
   void predict(const Stage& s, const QuantizeStage& what, Json& out) {
     const Shape& shape = shapes_.at(what.from);
     out["parameters"] = shape.parameters();
-    // Refuses what stock readers would compute otherwise; blocks that are there for their sake are
-    // counted.
+    // Refuses what stock readers would compute differently. Counts the filler blocks that are
+    // written only for stock readers.
     const arch::ModelDims written =
         arch::gguf_sizes(arch::gguf_target(*shape.arch, shape.dims), shape.dims);
     if (what.format.empty()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gathers what the report shows from the manifests, cards, plans and metrics of finished stages.
-// Nothing is computed anew.
+// Gathers what the report shows from the manifests, cards, plans and metrics of finished stages. It
+// computes nothing new.
 #include <filesystem>
 #include <sstream>
 
@@ -13,8 +13,8 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// A KL histogram with logarithmic bins is made by verify and stored in the card; the loss curve is
-// metrics.jsonl.
+// verify makes the KL histogram with logarithmic bins and stores it in the card. The loss curve
+// comes from metrics.jsonl.
 Json loss_curve(const std::string& path) {
   Json out = Json::array();
   if (!fs::exists(path)) return out;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Runs the stages of a recipe in order, skips finished stages, and delivers results.
 #include "recipe/runner.h"
 
 #include <chrono>
@@ -98,7 +99,8 @@ void Runner::execute(const PruneStage& what, const std::string& directory,
                      checkpoint::Manifest& manifest) {
   const auto source = checkpoint::Checkpoint::open(model_of(what.from));
   prune::PruneOptions options = what.options;
-  options.resume = true;  // execute(Stage) has removed what other inputs or options left
+  // execute(Stage) has removed what other inputs or options left.
+  options.resume = true;
   const prune::PruneResult result = prune::prune(source, directory + "/model", options, progress_);
   manifest.metrics["parameters_before"] = result.parameters_before;
   manifest.metrics["parameters_after"] = result.parameters_after;
@@ -197,8 +199,8 @@ void Runner::execute(const ReportStage& what, const std::string& directory, chec
 
 void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   const std::string directory = directory_of(stage.name);
-  // What an unfinished or outdated run left is removed, except of the same pruning or training,
-  // which go on from their checkpoint.
+  // Removes what an unfinished or outdated run left. The same pruning or training is kept and
+  // continues from its checkpoint.
   const std::string started = directory + "/started.json";
   const std::string identity = Json{
       {"inputs", manifest.inputs},

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The validated stages of a recipe. A stage is a function from directories to a directory:
-// out/stages/<name>/, finished when its manifest.json is there and matches what the recipe asks for
-// now.
+// The validated stages of a recipe. A stage is a function from directories to a directory,
+// out/stages/<name>/. It is finished when its manifest.json exists and matches the recipe.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -23,25 +22,26 @@ struct PruneStage {
   prune::PruneOptions options;
 };
 struct DistillStage {
-  std::string from,
-      teacher;  // teacher: "teacher", a stage, or "none" (cross-entropy alone: continued training)
+  // teacher: "teacher", a stage, or "none" (cross-entropy only: continued training).
+  std::string from, teacher;
   distill::TrainOptions options;
 };
 struct QuantizeStage {
   std::string from;
-  std::string format;  // a mix, or empty with one of the two below
+  std::string format;  // a mix; empty with one of the next two
   std::optional<std::int64_t> target_bytes;
-  std::string no_larger_than;  // a quantize stage: its file's bytes are the budget
-  std::vector<std::string>
-      candidates;  // formats a budget may choose from; empty: its usual ones (export/budget.cpp)
+  // A quantize stage. The size of its file is the budget.
+  std::string no_larger_than;
+  // Formats that a budget may choose from. Empty: the default candidates (export/budget.cpp).
+  std::vector<std::string> candidates;
   std::map<std::string, format::FormatId> overrides;
   quant::Rounding rounding = quant::Rounding::gptq;
   calibrate::CalibrateOptions calibration;
-  std::string deliver;  // file name in --out that the GGUF is put under
+  std::string deliver;  // the GGUF's file name in --out
 };
 struct VerifyStage {
-  std::string of, student;           // a quantize stage; the stage it was made from (float student)
-  std::vector<std::string> compare;  // stages shown as baselines
+  std::string of, student;  // a quantize stage, and the stage it was made from (float student)
+  std::vector<std::string> compare;  // stages that the card shows as baselines
   std::int64_t context = 512, windows = 0;
   nlohmann::json gates;
   std::string deliver = "device-card.json";
@@ -55,23 +55,23 @@ struct Stage {
   std::string name, place;  // place: file:line:column
   std::variant<PruneStage, DistillStage, QuantizeStage, VerifyStage, ReportStage> what;
   std::string kind() const;
-  std::vector<std::string> needs() const;  // names of stages (or "teacher") it reads
+  std::vector<std::string> needs() const;  // names of stages (or "teacher") that it reads
 };
 
 struct Recipe {
-  std::string path, name, text;  // text: the file
+  std::string path, name, text;  // text: the contents of the file
   std::uint64_t seed = 0;
   std::string teacher, train_text, held_out_text;
-  std::string teacher_shape;  // a config.json that `plan` takes the sizes from while the teacher is
-                              // not there
-  std::optional<std::string> train_sha256,
-      held_out_sha256;        // when the recipe states them, checked before anything runs
-  std::vector<Stage> stages;  // in order; a stage may only need earlier ones
+  // A config.json from which `plan` takes the sizes while the teacher is absent.
+  std::string teacher_shape;
+  // Hashes that the recipe states. Checked before anything runs.
+  std::optional<std::string> train_sha256, held_out_sha256;
+  std::vector<Stage> stages;  // in order; a stage may need only earlier stages
   const Stage* find(const std::string& stage_name) const;
 };
 
 Recipe parse_recipe(const std::string& path);
-// Everything that determines a stage's result besides its inputs' content, for its manifest.
+// Everything besides the content of its inputs that determines a stage's result, for its manifest.
 nlohmann::ordered_json options_json(const Stage& stage, const Recipe& recipe);
 
 }  // namespace espalier::recipe

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads training options and checks their ranges.
 #include "recipe/train_config.h"
 
 namespace espalier::recipe {

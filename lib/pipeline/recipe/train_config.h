@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training options from YAML: a configs/train/ file of its own, or the keys of a distill stage.
+// Training options from YAML: a separate file of configs/train/, or the keys of a distill stage.
 #pragma once
 #include <string>
 
@@ -8,8 +8,8 @@
 
 namespace espalier::recipe {
 
-distill::TrainOptions read_train_options(
-    YamlMap& map);  // takes its keys; the caller finishes the map
-distill::TrainOptions read_train_config(const std::string& path);  // a whole file
+// Takes its keys from the map. The caller finishes the map.
+distill::TrainOptions read_train_options(YamlMap& map);
+distill::TrainOptions read_train_config(const std::string& path);  // reads a whole file
 
 }  // namespace espalier::recipe

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// YamlMap on yaml-cpp: places, `use` files and typed values.
 #include "recipe/yaml_reader.h"
 
 #include <yaml-cpp/depthguard.h>
@@ -17,7 +18,7 @@ namespace espalier::recipe {
 namespace {
 
 constexpr std::uint64_t kMaxRecipeBytes = 1 << 20;
-constexpr int kMaxDepth = 16;  // of maps that are read
+constexpr int kMaxDepth = 16;  // depth limit of maps
 
 struct Entry {
   YAML::Node value;
@@ -30,9 +31,10 @@ std::string place_of(const std::string& file, const YAML::Mark& mark) {
              : file + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1);
 }
 
-// yaml-cpp recurses on nesting, but since 0.7 gives up at a depth that no stack minds. Brackets
-// counted here could not replace that: block sequences nest without any, and quotes and comments
-// hide closing ones. Aliases share nodes, so they cannot make a small file huge.
+// yaml-cpp recurses on nesting. Since 0.7 it gives up at a depth that is harmless for any stack. A
+// count of brackets here could not replace that limit: block sequences nest without brackets, and
+// quotes and comments hide closing ones. Aliases share nodes, so they cannot make a small file
+// huge.
 YAML::Node parse(const std::string& file) {
   const std::string text = core::read_text_file(file, kMaxRecipeBytes);
   const auto zero = std::find(text.begin(), text.end(), '\0');
@@ -89,8 +91,8 @@ struct YamlMap::State {
     state->add(node, true);
     return state;
   }
-  // A path in a recipe means: relative to the recipe, else to any folder above it (so recipes/ and
-  // configs/ find each other), else as given.
+  // A path in a recipe is relative to the recipe, else to any folder above it, so that recipes/ and
+  // configs/ find each other. Otherwise it is used as given.
   std::string resolve(const std::string& name) const {
     namespace fs = std::filesystem;
     const fs::path given(name);

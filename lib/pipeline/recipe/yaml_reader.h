@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Strict reading of YAML maps: every key must be asked for, an unknown one is refused with
-// file:line:column and the nearest known name. `use: FILE` in a map takes that file's keys as
-// defaults (relative to the file that names it, or to its parents). No code paths, no
-// interpolation. yaml-cpp stays behind this header.
+// Strict reading of YAML maps. Every key must be read. An unknown key is refused with
+// file:line:column and the nearest known name.
+//
+// `use: FILE` in a map takes that file's keys as defaults. FILE is relative to the file that names
+// it, or to its parent folders. There are no code paths and no interpolation. yaml-cpp stays behind
+// this header.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -21,8 +23,8 @@ class YamlMap {
   YamlMap& operator=(YamlMap&&) noexcept;
 
   bool has(const std::string& key) const;
-  // Scalars. The optional form returns nullopt when the key is absent; the required form is an
-  // error then.
+  // Scalars. When the key is absent, the optional form returns nullopt and the required form
+  // throws.
   std::optional<std::string> text(const std::string& key);
   std::string required_text(const std::string& key);
   std::optional<double> real(const std::string& key);
@@ -33,10 +35,10 @@ class YamlMap {
   std::optional<YamlMap> map(const std::string& key);
   std::vector<YamlMap> maps(const std::string& key);  // list of maps; absent: empty
   std::vector<std::string> keys() const;              // in file order
-  std::string path_of(const std::string& key);        // a file name, made relative to the working
-                                                      // directory by the place of the recipe
+  // A file name, resolved relative to the recipe and returned relative to the working directory.
+  std::string path_of(const std::string& key);
 
-  // Throws for every key that nobody asked for.
+  // Throws for every key that was not read.
   void finish() const;
   std::string where(const std::string& key = "") const;  // "recipe.yaml:12:5"
   const std::string& file() const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chart.js as found at build time (MIT), kept in an object of its own: compiling 200 kB of array
-// takes a moment.
+// Chart.js as found at build time (MIT). It has its own object file, because compiling an array of
+// 200 kB takes a moment.
 #include "report/chart_js.h"
 
 namespace espalier::report {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Internal to lib/pipeline/report.
+// The source of Chart.js as text. Internal to lib/pipeline/report.
 #pragma once
 #include <string_view>
 

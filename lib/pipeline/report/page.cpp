@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Style and script of the report page, as strings.
 #include "report/page.h"
 
 namespace espalier::report {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fixed parts of the page: style and the script that draws the charts from the embedded data.
-// Internal to lib/pipeline/report.
+// The fixed parts of the page: the style, and the script that draws the charts from the embedded
+// data. Internal to lib/pipeline/report.
 #pragma once
 
 namespace espalier::report {

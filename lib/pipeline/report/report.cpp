@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assembles the page. Every number comes from `data`; text is escaped; "</" inside the embedded
-// JSON is broken up so that no string can end the script element.
+// Assembles the page. Every number comes from `data`, and text is escaped. "</" inside the embedded
+// JSON is broken up, so that no string can end the script element.
 #include "report/report.h"
 
 #include <cstdint>
@@ -40,7 +40,7 @@ std::string fixed(double v, int digits) {
   std::snprintf(out, sizeof out, "%.*f", digits, v);
   return out;
 }
-// A number of a table: integers whole, others with four digits.
+// A number for a table: integers in full, others with four digits.
 std::string number(const Json& v) {
   if (!v.is_number()) return v.dump();
   const double d = v.get<double>();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Starts espalier-run bench and reads its result.
 #include "verify/child_bench.h"
 
 #include <spawn.h>

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Speed, memory and ISA from a child process of espalier-run, so that nothing of this process
-// counts. Internal to lib/pipeline/verify.
+// Speed, memory and ISA from a child process of espalier-run, so that memory of this process does
+// not count. Internal to lib/pipeline/verify.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
 
 namespace espalier::verify {
 
-// The JSON of `program bench gguf --json`. Error(internal) with the child's message when it fails.
+// The JSON of `program bench gguf --json`. Error(internal) with the child's message when the child
+// fails.
 nlohmann::ordered_json child_bench(const std::string& program, const std::string& gguf,
                                    int threads);
-std::string cpu_name();  // as /proc/cpuinfo says; "unknown" when it does not
+std::string cpu_name();  // from /proc/cpuinfo; "unknown" when it is not there
 
 }  // namespace espalier::verify

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Row-wise measures on log-probabilities.
 #include "verify/divergence.h"
 
 namespace espalier::verify {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// KL divergence, agreement and negative log-likelihood of rows of logits. Internal to
+// KL divergence, top-1 agreement and negative log-likelihood of rows of logits. Internal to
 // lib/pipeline/verify.
 #pragma once
 #include <torch/types.h>
@@ -9,7 +9,7 @@
 
 namespace espalier::verify {
 
-// Rows of a reference, kept as log-probabilities.
+// The rows of a reference model as log-probabilities.
 struct Reference {
   torch::Tensor log_probabilities;  // [n, V]
   torch::Tensor top1;               // int64 [n]
@@ -21,8 +21,8 @@ struct Measured {
   std::vector<float> kl;    // per row: KL(reference || model), nats; empty without a reference
   std::int64_t same_top1 = 0;
 };
-// logits [n, V] of a model, targets int64 [n]; reference may be null. Consumes the memory of
-// `logits`.
+// Compares logits [n, V] of a model with targets int64 [n] and the reference, which may be null. It
+// reuses the memory of `logits`.
 Measured measure(const torch::Tensor& logits, const torch::Tensor& targets,
                  const Reference* reference);
 

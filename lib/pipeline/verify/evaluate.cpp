@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Windows of text through the reference and all models. Memory: the models, and the logits of one
-// window ([context, vocab] floats).
+// Takes windows of text through the reference and all models. Memory: the models, and the logits of
+// one window ([context, vocab] floats).
 #include "verify/evaluate.h"
 
 #include <algorithm>
@@ -16,8 +16,8 @@
 namespace espalier::verify {
 namespace {
 
-constexpr std::int64_t kRows =
-    512;  // of logits compared at a time: a product packs the output weights anew each time
+// Rows of logits that are compared at a time. Each product packs the output weights anew.
+constexpr std::int64_t kRows = 512;
 
 class Scorer {
  public:
@@ -34,8 +34,8 @@ class Scorer {
       transformer_.emplace(model::Transformer::load(source, {}));
     }
   }
-  // Calls take(row, logits [n, V]) for rows first_scored.. of the window, the last position (which
-  // predicts nothing scored) left out.
+  // Calls take(row, logits [n, V]) for rows from first_scored of the window on, except the last
+  // position, which predicts nothing scored.
   template <typename Take>
   void run(const runtime::PerplexityWindow& window, Take&& take) {
     const std::int64_t n = static_cast<std::int64_t>(window.tokens.size()) - 1;

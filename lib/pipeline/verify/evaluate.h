@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Perplexity on the training side, and divergence between two models on the same windows. A model
-// is a Hugging Face directory or a GGUF (dequantized); device files can also be run by the device
-// runtime.
+// Perplexity on the training side, and the divergence between two models on the same windows. A
+// model is a Hugging Face directory or a GGUF (dequantized). The device runtime can also run a
+// GGUF.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,17 +12,16 @@
 
 namespace espalier::verify {
 
-enum class Engine : std::uint8_t {
-  training,
-  device
-};  // LibTorch on dequantized weights, or the device runtime
+// LibTorch on dequantized weights, or the device runtime.
+enum class Engine : std::uint8_t { training, device };
 
 struct EvalOptions {
   std::int64_t context = 512;
   runtime::Protocol protocol = runtime::Protocol::windows;
   std::int64_t max_windows = 0;  // 0: all
-  bool spread = false;  // max_windows evenly spaced over the text instead of the first ones
-  Engine engine = Engine::training;  // of the model; `against` always runs on the training side
+  bool spread = false;  // spread max_windows evenly over the text instead of taking the first
+  // Engine of the model; `against` always runs on the training side.
+  Engine engine = Engine::training;
   int threads = 0;
 };
 struct EvalResult {
@@ -32,7 +31,7 @@ struct EvalResult {
   double kl_mean = 0, kl_p99 = 0, same_top1 = 0;  // KL(against || model) in nats per scored token
   std::vector<float> kl_per_token;
 };
-// One pass for several models: the reference is run once for all of them.
+// One of several models that are evaluated in one pass. The reference runs once for all of them.
 struct EvalModel {
   std::string path;
   Engine engine = Engine::training;

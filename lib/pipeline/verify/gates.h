@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Internal to lib/pipeline/verify.
+// Checks the gates of a device card. Internal to lib/pipeline/verify.
 #pragma once
 #include <nlohmann/json.hpp>
 
 namespace espalier::verify {
 
-// One entry per gate {gate, limit, value, passed}; a value the card does not have fails its gate.
-// Clears `passed` when one fails.
+// Returns one entry per gate: {gate, limit, value, passed}. A gate fails when the card lacks its
+// value. Clears `passed` when a gate fails.
 nlohmann::ordered_json check_gates(const nlohmann::json& gates, const nlohmann::ordered_json& card,
                                    bool& passed);
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Relative RMS error: rms(a - b) / std(a) over all logits of all positions. Tolerances:
-// A  float32 sums in different order: eps * sqrt(products per logit path) with room for softmax and
-// norms: 1e-4. B  block formats multiply int8 activations: every product adds a relative error of a
-// rounding step's standard deviation,
-//    1 / (127 * sqrt(12)) of the block's largest value; with the outlier channels of trained models a block's largest value is up to about 6
-//    times its RMS, and 7 products a layer plus the output add up as independent errors; bfloat16 activations (where an ISA
-//    multiplies BF16 weights with them) add theirs. Other float formats round once per product.
+// Relative RMS error: rms(a - b) / std(a) over all logits of all positions. The tolerances are:
+//
+//   A  float32 sums in different order: eps * sqrt(products per logit path), with room for
+//      softmax and norms: 1e-4
+//   B  block formats multiply int8 activations: every product adds a relative error with the
+//      standard deviation of a rounding step, 1 / (127 * sqrt(12)) of the block's largest value
+//      - outlier channels of trained models make that value up to about 6 times the block's RMS
+//      - 7 products a layer plus the output add up as independent errors
+//      - bfloat16 activations (where an ISA multiplies BF16 weights with them) add their error
+//      other float formats round once per product
 #include "verify/parity.h"
 
 #include <algorithm>
@@ -43,8 +46,8 @@ double relative_error(const torch::Tensor& expected, const torch::Tensor& actual
       .item<double>();
 }
 
-// What a product's activations are off by, relative to their root mean square, when the kernels
-// take them in this form.
+// The error of a product's activations relative to their root mean square, when the kernels take
+// them in this form.
 double activation_error(kernels::ActivationForm form) {
   switch (form) {
     case kernels::ActivationForm::f32:
@@ -87,8 +90,8 @@ Parity parity(const std::string& gguf, const std::string& text, std::int64_t tok
   p.leg_b = relative_error(plain, fast);
   p.leg_a_tolerance = 1e-4;
   const double products = 7.0 * static_cast<double>(source.dims().n_layers()) + 1;
-  p.leg_b_tolerance =
-      std::max(2e-3, step * std::sqrt(products));  // f16 weights and caches round once per product
+  // f16 weights and caches round once per product.
+  p.leg_b_tolerance = std::max(2e-3, step * std::sqrt(products));
   return p;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device card. Order: parity, quality of all models in one pass, then (training side released)
-// the child benchmark, then gates.
+// Makes the device card: parity, then the quality of all models in one pass, then the child
+// benchmark (after the training side is released), then the gates.
 #include "verify/verify.h"
 
 #include <cmath>
@@ -30,7 +30,7 @@ std::int64_t parameters_of(const std::string& path) {
   return arch::parameters(source.arch(), source.dims());
 }
 
-// Counts per decade-tenth from 1e-6 to 1e2 nats; smaller values go into the first bin.
+// Counts in tenths of a decade from 1e-6 to 1e2 nats. Smaller values go into the first bin.
 Json kl_histogram(const std::vector<float>& kl) {
   constexpr int kBins = 40;
   std::vector<std::int64_t> counts(kBins, 0);

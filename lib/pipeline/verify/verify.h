@@ -12,32 +12,34 @@
 namespace espalier::verify {
 
 struct Compared {
-  std::string name,
-      path;  // a directory, or a GGUF, which the device runtime runs as it does the file itself
+  // A directory, or a GGUF, which the device runtime runs like the file itself.
+  std::string name, path;
 };
 struct VerifyOptions {
   std::string teacher;  // --against
-  std::string student;  // the float student the file was made from; may be empty
+  std::string student;  // the float student from which the file was made; may be empty
   std::string text_path;
-  std::int64_t context = 512, max_windows = 0;  // windows evenly spaced over the text; 0: all
-  std::string
-      bench_program;  // path of espalier-run; speed, RSS and ISA come from a child process of it
+  // Number of windows, spread evenly over the text; 0: all.
+  std::int64_t context = 512, max_windows = 0;
+  // Path of espalier-run. A child process of it measures speed, RSS and ISA.
+  std::string bench_program;
   int threads = 0;
   std::vector<Compared> compare;  // baselines, measured on the same windows in the same pass
   bool with_speed = true;
-  std::map<std::string, std::string> lineage;  // name -> sha256 of what the file was made from
-  nlohmann::json gates;  // {"perplexity_ratio_max": 1.12, "file_bytes_max": .., ...}; unknown gate
-                         // names are refused
+  // Name -> sha256 of each input from which the file was made.
+  std::map<std::string, std::string> lineage;
+  // {"perplexity_ratio_max": 1.12, "file_bytes_max": .., ...}. Unknown gate names are refused.
+  nlohmann::json gates;
 };
 struct VerifyResult {
   nlohmann::ordered_json card;
-  bool passed = true;  // all gates
+  bool passed = true;  // all gates passed
 };
 VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                     const core::Progress& progress);
-// Names a gates file may use: "<card value>_max" or "<card value>_min", e.g. perplexity_ratio_max,
-// file_bytes_max, kl_mean_max, same_top1_min, decode_tokens_per_second_min, peak_rss_bytes_max,
-// parameters_ratio_max.
+// The names that a gates file may use: "<card value>_max" or "<card value>_min". Examples are
+// perplexity_ratio_max, file_bytes_max, kl_mean_max, same_top1_min, decode_tokens_per_second_min,
+// peak_rss_bytes_max, parameters_ratio_max.
 const std::vector<std::string>& gate_names();
 std::string readable_card(const nlohmann::ordered_json& card);
 

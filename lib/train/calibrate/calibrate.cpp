@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hidden states of all windows advance through one layer at a time, so that memory holds the
+// The hidden states of all windows advance through one layer at a time. So memory holds the
 // accumulators of one layer only.
 #include "calibrate/calibrate.h"
 
@@ -16,7 +16,7 @@ namespace {
 using arch::Role;
 using torch::Tensor;
 
-// Sums over the inputs that one tap point sees: sum x^2 per channel, and sum x x^T. Products in
+// Sums over the inputs at one tap point: sum x^2 per channel, and sum x x^T. Products are in
 // float32 per batch, sums in float64.
 class InputSums {
  public:
@@ -53,7 +53,7 @@ class InputSums {
   std::int64_t tokens_ = 0;
 };
 
-// Which matrices read the value of a tap point.
+// Maps a tap point to the matrices that read its value.
 struct Point {
   std::string_view name;
   std::vector<Role> readers;
@@ -95,7 +95,7 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
     for (Tensor& x : streams) x = model.layer(l, x);
     model.drop(l);
     for (std::size_t i = 0; i < sums.size(); ++i) {
-      if (!sums[i]) continue;  // the layer has no such block
+      if (!sums[i]) continue;  // the layer lacks the block
       const quant::TensorStatistics statistics = sums[i]->result();
       for (const Role role : points[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration for quantization: the model reads text and the inputs of every matrix are summed up
-// into an Imatrix.
+// Calibration for quantization. The model reads a text, and an Imatrix sums up the inputs of every
+// matrix.
 #pragma once
 #include <cstdint>
 
@@ -16,9 +16,9 @@ struct CalibrateOptions {
   std::uint64_t seed = 0;
   bool gram = false;  // also the full second moments, for gptq rounding
 };
-// Streams the text through the model layer by layer. The output matrix (or tied embedding) gets the
-// statistics of the final normed hidden. Windows of `sequence` tokens drawn with the seed; whole
-// windows only.
+// Streams the text through the model layer by layer. It reads whole windows of `sequence` tokens,
+// drawn with the seed. The output matrix (or tied embedding) gets the statistics of the final
+// normed hidden state.
 quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
                                const CalibrateOptions& options, const core::Progress& progress);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The layer loop of sequential rounding: refit, GPTQ, and the two streams.
 #include "calibrate/sequential_rounding.h"
 
 #include <map>
@@ -17,7 +18,7 @@ namespace {
 using arch::Role;
 using torch::Tensor;
 
-constexpr double kRidge = 5e-2;  // of the mean diagonal of the second moments
+constexpr double kRidge = 5e-2;  // times the mean diagonal of the second moments
 
 using model::RidgeSums;
 
@@ -42,7 +43,7 @@ struct SequentialRounding::State {
   quant::FactorCache cache;
   std::vector<Tensor> exact, approximate;  // residual streams [B, T, H]
   int next = 0;
-  std::map<Role, std::vector<std::byte>> bytes;  // of layer next - 1
+  std::map<Role, std::vector<std::byte>> bytes;  // matrices of layer next - 1
 
   std::vector<std::byte> round(Role role, int layer, const Tensor& weights,
                                const quant::TensorStatistics& statistics) {
@@ -59,8 +60,8 @@ struct SequentialRounding::State {
     return out;
   }
 
-  // The matrices that read the normed stream; inputs.cross holds the exact inputs. W' of each is W
-  // times one matrix that maps rounded inputs to exact ones.
+  // Rounds the matrices that read the normed stream. inputs.cross holds the exact inputs. W' of
+  // each is W times one matrix that maps rounded inputs to exact inputs.
   void round_readers(int layer, const std::vector<Role>& roles, const RidgeSums& inputs) {
     const quant::TensorStatistics statistics = statistics_of(inputs);
     const Tensor map = inputs.solve(torch::eye(inputs.gram.size(0), inputs.gram.options()), kRidge);
@@ -68,14 +69,14 @@ struct SequentialRounding::State {
       bytes[role] =
           round(role, layer, model.weight(role, layer).to(torch::kFloat64).matmul(map), statistics);
   }
-  // One of the two blocks of a layer: its matrix into the stream, and what its input and output are
-  // made of.
+  // One of the two blocks of a layer: its matrix that writes to the stream, and the functions that
+  // compute that matrix's input and the block's output.
   struct Block {
     Role matrix, bias, post_norm;
-    Tensor (model::Transformer::*activation)(
-        int, const Tensor&) const;  // from the stream: what the matrix reads
-    Tensor (model::Transformer::*output)(
-        int, const Tensor&) const;  // from that: what is added to the stream
+    // From the stream to the input of the matrix.
+    Tensor (model::Transformer::*activation)(int, const Tensor&) const;
+    // From that input to the value added to the stream.
+    Tensor (model::Transformer::*output)(int, const Tensor&) const;
   };
   static constexpr Block kAttention{Role::attn_output, Role::attn_output_bias, Role::attn_post_norm,
                                     &model::Transformer::attention_mix,
@@ -83,8 +84,8 @@ struct SequentialRounding::State {
   static constexpr Block kFfn{Role::ffn_down, Role::ffn_down_bias, Role::ffn_post_norm,
                               &model::Transformer::ffn_activation, &model::Transformer::ffn_output};
 
-  // Takes the exact stream through the block. Behind a norm of the block's output only the matrix's
-  // own products can be aimed at: they are returned.
+  // Takes the exact stream through the block. Where a norm follows the block, the matrix can aim
+  // only at its own exact products, which are returned.
   std::vector<Tensor> exact_block(int layer, const Block& block) {
     std::vector<Tensor> products;
     for (Tensor& x : exact) {
@@ -95,10 +96,10 @@ struct SequentialRounding::State {
     }
     return products;
   }
-  // Rounds attn_output or ffn_down and takes the rounded stream through the block. Its matrix aims
+  // Rounds attn_output or ffn_down and takes the rounded stream through the block. The matrix aims
   // at the exact stream, or at `products`.
   void finish_block(int layer, const Block& block, const std::vector<Tensor>& products) {
-    RidgeSums outputs;  // cross: what the matrix has to give
+    RidgeSums outputs;  // cross: the output that the matrix should give
     std::vector<Tensor> activations(approximate.size());
     for (std::size_t b = 0; b < approximate.size(); ++b) {
       activations[b] = (model.*block.activation)(layer, approximate[b]);

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rounding of a whole model, layer by layer, in which every matrix knows what the rounding before
-// it did (cf. GPTAQ: Li, Yin, Xing, Panda 2025, arXiv 2504.02692). Two streams of calibration text
-// go through the model, one exact, one through the layers as rounded so far:
-//   q, k, v, gate, up:  W' = argmin sum_t || W a_t - W' b_t ||^2 + lambda || W' - W ||^2      a: exact input, b: input as rounded
-//   attn_output, down:  W' = argmin sum_t || d_t - u_t - W' b_t ||^2 / rms(d_t)^2 + lambda || W' - W ||^2
-// with d the exact residual stream after the block and u the rounded one before it, so that a block
-// also takes back what earlier ones did to the stream. W' is then rounded by GPTQ with the second
-// moments of b. The weight 1 / rms(d)^2 is the one of the norm that reads the stream. Memory: the
-// model, both streams, one layer's activations of all calibration tokens: 4 * tokens * (4 H + F)
-// bytes.
+// Rounds a whole model layer by layer, so that every matrix compensates for the rounding before it
+// (cf. GPTAQ: Li, Yin, Xing, Panda 2025, arXiv 2504.02692). Two streams of calibration text pass
+// through the model. One is exact. The other passes through the layers rounded so far.
+//
+//   q, k, v, gate, up:
+//     W' = argmin sum_t || W a_t - W' b_t ||^2 + lambda || W' - W ||^2
+//   attn_output, ffn_down:
+//     W' = argmin sum_t || d_t - u_t - W' b_t ||^2 / rms(d_t)^2 + lambda || W' - W ||^2
+//
+//   a: exact input of the matrix      b: its input in the rounded stream
+//   d: exact stream after the block   u: rounded stream before the block
+//
+// So a block also undoes errors that earlier blocks left in the stream. GPTQ then rounds W' with
+// the second moments of b. The weight 1 / rms(d)^2 is that of the norm that reads the stream.
+//
+// Memory: the model, both streams, and one layer's activations of all calibration tokens, 4 *
+// tokens * (4 H + F) bytes.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -25,8 +32,8 @@ namespace espalier::calibrate {
 
 class SequentialRounding {
  public:
-  // `imatrix`: statistics with second moments; the output matrix (or tied token_embd) is rounded
-  // with its own.
+  // `imatrix` holds statistics with second moments. The output matrix (or tied token_embd) is
+  // rounded with its own statistics.
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const data::Corpus& corpus,
                      const CalibrateOptions& options, int threads);
@@ -34,9 +41,9 @@ class SequentialRounding {
   SequentialRounding(const SequentialRounding&) = delete;
   SequentialRounding& operator=(const SequentialRounding&) = delete;
 
-  // The matrix's bytes in the plan's format, rows in the order of the source; nothing for a matrix
-  // outside the layers that `imatrix` does not have. To be asked for in the order of
-  // arch::tensors(), each once.
+  // The bytes of the matrix in the plan's format, with rows in the order of the source. Empty for a
+  // matrix outside the layers that `imatrix` lacks. Call it once per matrix, in the order of
+  // arch::tensors().
   std::optional<std::vector<std::byte>> rounded(arch::Role role, int layer);
 
  private:

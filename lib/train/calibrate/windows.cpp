@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Draws calibration windows as tensors.
 #include "calibrate/windows.h"
 
 #include <algorithm>

@@ -10,11 +10,12 @@
 
 namespace espalier::calibrate {
 
-// int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window or
-// tokenized for another model.
+// int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window,
+// or tokenized for another model.
 torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options,
                            std::int64_t vocab);
-// What one forward takes: some thousand tokens, enough for full-speed products.
+// Splits windows into the batches of one forward pass: some thousand tokens, enough for products at
+// full speed.
 std::vector<torch::Tensor> split_batches(const torch::Tensor& windows);
 
 }  // namespace espalier::calibrate

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading and tokenizing text.
+// Reads and tokenizes text.
 #include "data/corpus.h"
 
 #include "core/error.h"

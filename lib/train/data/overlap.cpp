@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text in common: hashes of all runs of n held-out tokens go into a table, one pass of a rolling
-// hash over the training tokens looks them up, and a hit counts only when the tokens are equal.
+// Finds common text. The hashes of all runs of n held-out tokens go into a table. One pass of a
+// rolling hash over the training tokens looks them up. A hit counts only when the tokens are equal.
 // O(train + held_out) time, O(held_out) memory.
 #include <algorithm>
 #include <unordered_map>
@@ -12,10 +12,10 @@
 namespace espalier::data {
 namespace {
 
-constexpr std::uint64_t kBase =
-    0x9E3779B97F4A7C15u;  // odd: a polynomial hash modulo 2^64, finished by a mixer
+// Odd. The hash is a polynomial modulo 2^64, finished by a mixer.
+constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15u;
 
-// Hash of every run of n tokens, in order: visit(start, hash).
+// Calls visit(start, hash) for every run of n tokens, in order.
 template <typename F>
 void for_each_run(const std::vector<std::int32_t>& tokens, std::int64_t n, F&& visit) {
   std::uint64_t leaving = 1;  // kBase^(n-1)
@@ -38,7 +38,7 @@ Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::To
                      std::int64_t n) {
   ESP_CHECK(n > 0, usage, "runs of ", n, " tokens");
   const auto size = static_cast<std::int64_t>(held_out.tokens.size());
-  // Starts of held-out runs by hash; runs of equal tokens (repeated text) are chained.
+  // The starts of held-out runs by hash. Runs of equal tokens (repeated text) form a chain.
   std::unordered_map<std::uint64_t, std::int64_t> first;
   first.reserve(held_out.tokens.size());
   std::vector<std::int64_t> next(held_out.tokens.size(), -1);
@@ -54,8 +54,8 @@ Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::To
   for_each_run(train.tokens, n, [&](std::int64_t start, std::uint64_t hash) {
     const auto it = first.find(hash);
     if (it == first.end()) return;
-    // Once the newest start of a chain is found its equals are too: the chain is marked as a whole
-    // the first time.
+    // When the newest start of a chain is found, the other starts are found too. So the whole chain
+    // is marked the first time.
     for (std::int64_t h = it->second; h >= 0 && !found[static_cast<std::size_t>(h)];
          h = next[static_cast<std::size_t>(h)]) {
       if (!std::equal(train.tokens.begin() + start, train.tokens.begin() + start + n,
@@ -66,7 +66,7 @@ Overlap find_overlap(const Corpus& train, const Corpus& held_out, const text::To
     }
   });
   Overlap out;
-  std::int64_t covered = 0;  // tokens before this position are counted
+  std::int64_t covered = 0;  // tokens before this position are counted already
   for (std::int64_t h = 0; h < size; ++h) {
     if (!found[static_cast<std::size_t>(h)]) continue;
     out.tokens += h + n - std::max(h, covered);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of an epoch is a keyed permutation of its windows: a Feistel network of four rounds
-// over the next even power of two, walked until the value lies in range (Black, Rogaway 2002,
-// "Ciphers with Arbitrary Finite Domains"). Window i costs O(1) and needs no state.
+// The order of an epoch is a keyed permutation of its windows. It is a Feistel network of four
+// rounds over the next even power of two, applied again until the value is in range (Black, Rogaway
+// 2002, "Ciphers with Arbitrary Finite Domains"). Window i costs O(1) and needs no state.
 #include <algorithm>
 #include <bit>
 

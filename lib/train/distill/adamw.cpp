@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The AdamW pass and the norm, as vector loops.
 #include "distill/adamw.h"
 
 #include <ATen/Parallel.h>
@@ -17,8 +18,8 @@ using model::sum_lanes;
 
 struct Constants {
   float keep;  // 1 - rate * weight_decay
-  float scale, beta1, beta2, rate, root,
-      epsilon;  // root: 1 / sqrt(1 - beta2^step); rate: corrected by 1 - beta1^step
+  // root: 1 / sqrt(1 - beta2^step). rate: corrected by 1 - beta1^step.
+  float scale, beta1, beta2, rate, root, epsilon;
 };
 
 ESP_VECTOR_CLONES void update(const Constants& c, float* __restrict p, float* __restrict g,

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// The cache run: reads windows in chunks, passes them through the teacher layer by layer, and
+// writes files.
 #include "distill/cache_logits.h"
 
 #include <ATen/Parallel.h>
@@ -22,7 +24,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using torch::Tensor;
 using Clock = std::chrono::steady_clock;
-constexpr std::int64_t kBatchTokens = 2048;  // of one forward through a layer
+constexpr std::int64_t kBatchTokens = 2048;  // tokens of one forward through a layer
 
 std::int64_t batch_windows(const CacheOptions& o) {
   return std::max<std::int64_t>(1, kBatchTokens / o.sequence);
@@ -134,8 +136,8 @@ class Writer {
             .starts = {begin, end}};
   }
 
-  // Without --resume what an earlier run has left goes; with it, only what was being written when
-  // that was killed.
+  // Without --resume, removes everything that an earlier run left. With it, removes only the file
+  // that was being written when that run was killed.
   void clear_directory() const {
     std::error_code error;
     if (input_.resume && checkpoint::has_manifest(input_.out)) {
@@ -160,7 +162,7 @@ class Writer {
     }
   }
 
-  // Which files are there, whole and of this run. Settles the number of threads.
+  // Which files exist, are complete, and belong to this run. Also determines the number of threads.
   std::vector<bool> present_files(std::size_t files, std::int64_t per_file) {
     std::vector<bool> out(files, false);
     std::error_code error;
@@ -177,9 +179,9 @@ class Writer {
       ESP_CHECK(threads_ == 0 || threads_ == have.threads, input, path(f), ": was computed with ",
                 have.threads, " threads, the files before with ", threads_,
                 "; remove it to have it made again");
+      // Refuses damaged files instead of keeping them.
       for (std::size_t w = 0; w < have.starts.size(); ++w)
-        static_cast<void>(
-            file.window(static_cast<std::int64_t>(w)));  // damaged files are refused, not kept
+        static_cast<void>(file.window(static_cast<std::int64_t>(w)));
       threads_ = have.threads;
       out[f] = true;
     }
@@ -210,7 +212,8 @@ class Writer {
     file.commit();
   }
 
-  // All layers, one in memory at a time, over the hidden states of some windows.
+  // Passes the hidden states of some windows through all layers, with one layer in memory at a
+  // time.
   SparseLogits chunk_logits(std::span<const std::int64_t> starts, std::int64_t done_in_file) {
     const auto n_layers = static_cast<int>(teacher_->dims().n_layers());
     const auto batch = static_cast<std::size_t>(batch_windows(options_));
@@ -262,17 +265,16 @@ class Writer {
   std::string run_;
   std::optional<model::Transformer> teacher_;
   int threads_ = 0;
-  std::int64_t done_ = 0;  // tokens of the files before
+  std::int64_t done_ = 0;  // tokens of the previous files
 };
 
 }  // namespace
 
 std::int64_t cache_chunk_tokens(const arch::ModelDims& dims, const CacheOptions& o) {
   const std::int64_t batch = batch_windows(o) * o.sequence;
-  const std::int64_t per_token =
-      4 * dims.hidden +
-      3 * 8 *
-          o.top_k;  // states; kept ids and values: running, joined with the next block's, sorted
+  // The states, and the kept ids and values: the running ones, joined with those of the next block,
+  // and sorted.
+  const std::int64_t per_token = 4 * dims.hidden + 3 * 8 * o.top_k;
   return std::max<std::int64_t>(1, o.buffer_bytes / (per_token * batch)) * batch;
 }
 

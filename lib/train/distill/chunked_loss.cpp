@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Per chunk: logits of both models by one matrix product each, the loss and its gradient by the
-// logits row by row (row_loss.h, or by autograd inside the chunk for the other losses), then the
-// gradients by hidden states and output weights by two more products.
+// For each chunk, one matrix product per model gives the logits. Row by row follow the loss and its
+// gradient by the logits, from row_loss.h. Other losses use autograd inside the chunk. Two more
+// products give the gradients by hidden states and output weights.
 #include "distill/chunked_loss.h"
 
 #include <ATen/Parallel.h>
@@ -19,13 +19,14 @@ namespace {
 
 using torch::Tensor;
 
-// Logits of a chunk: 96 MB for each model. Each product packs the output weights anew: with 256
-// tokens of SmolLM2 it reaches 100 GFLOP/s on two Zen 3 cores, with 512 140, with 1024 no more.
+// Logits of a chunk take 96 MB per model. Each product packs the output weights anew. With 256
+// tokens of SmolLM2 it reaches 100 GFLOP/s on two Zen 3 cores, with 512 tokens 140, with 1024 no
+// more.
 std::int64_t default_chunk(std::int64_t vocab) {
   return std::clamp<std::int64_t>((std::int64_t{24} << 20) / vocab, 16, 4096);
 }
 
-// An operand of a matrix product in the type it is computed in.
+// An operand of a matrix product, cast to the type of the computation.
 Tensor cast(const Tensor& x, torch::ScalarType dtype) { return x.detach().to(dtype); }
 void multiply_into(Tensor& out, const Tensor& a, const Tensor& b) {
   if (a.scalar_type() == out.scalar_type()) {
@@ -35,7 +36,7 @@ void multiply_into(Tensor& out, const Tensor& a, const Tensor& b) {
   }
 }
 
-// x -> c tanh(x / c); returns the derivative by x, which the gradient is multiplied by.
+// x -> c tanh(x / c). Returns the derivative by x, by which the gradient is multiplied.
 Tensor soft_cap(Tensor& logits, double cap) {
   const Tensor t = logits.div_(cap).tanh_();
   const Tensor slope = 1.0 - t.square();
@@ -71,7 +72,7 @@ Sums fused_rows(Tensor& student, Tensor* teacher, const Tensor& targets,
   return total(each);
 }
 
-// `begin`: which of the teacher's rows is the first of these.
+// `begin` is the index of the first of these rows among the teacher's rows.
 Sums sparse_rows(Tensor& student, const SparseLogits& teacher, std::int64_t begin,
                  const Tensor& targets, const RowWeights& weights) {
   const std::int64_t rows = student.size(0), vocab = student.size(1), k = teacher.ids.size(1);
@@ -91,7 +92,7 @@ Sums sparse_rows(Tensor& student, const SparseLogits& teacher, std::int64_t begi
   return total(each);
 }
 
-// Writes the gradient over the student's logits.
+// Overwrites the student's logits with the gradient.
 Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets, const Loss& loss,
                    const ChunkedLossInput& in) {
   torch::AutoGradMode with_grad(true);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Opens a cache, checks it against a run, and reads its windows.
 #include "distill/logit_cache.h"
 
 #include <cstdio>

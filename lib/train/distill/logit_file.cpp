@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads, checks and writes logit files.
 #include "distill/logit_file.h"
 
 #include <algorithm>
@@ -17,9 +18,9 @@ constexpr std::string_view kMagic = "ESPLOGIT";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::uint64_t kFixed = 112, kDigest = 64;
 constexpr std::uint32_t kMostVocab = 1u << 24, kMostSequence = 1u << 24;
-constexpr float kLowest = -65504.0f;  // of F16; a probability of zero for every purpose
-constexpr double kRounding = 0.02;  // F16 moves a row's sum by at most 2^-11 of its entropy: 0.8 %
-                                    // for the largest vocabularies
+constexpr float kLowest = -65504.0f;  // lowest F16 value; a probability of zero for every purpose
+// F16 moves the sum of a row by at most 2^-11 of its entropy: 0.8 % for the largest vocabularies.
+constexpr double kRounding = 0.02;
 
 template <typename T>
 void put(std::string& out, T value) {

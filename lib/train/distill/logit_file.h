@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One file of sparse teacher logits: whole windows of a text, little-endian, every part followed by
-// its SHA-256 (64 hexadecimal digits).
+// One file of sparse teacher logits: whole windows of a text, little-endian. Every part is followed
+// by its SHA-256 (64 hexadecimal digits).
 //
 //   offset  bytes
 //        0      8  "ESPLOGIT"
@@ -16,13 +16,14 @@
 //      112    8 n  u64 for each window: the token of the text at which it starts
 //    + 8 n     64  SHA-256 of all of the above
 //   then n times, each 64 bytes longer than its arrays:
-//          i T k   ids of the kept tokens, i = 2 (u16) for V <= 65536, else 4 (u32); ascending for each token of the window
+//          i T k   ids of the kept tokens, ascending for each token of the window
+//                  i = 2 (u16) for V <= 65536, else 4 (u32)
 //          v T k   their log-probabilities, natural logarithm of softmax(logits / temperature)
 //            4 T   f32 mass of all other tokens
 //             64   SHA-256 of the three arrays
 //
-// Files are data from elsewhere: every count is bounded by the file's size before anything is
-// allocated, every value is checked when it is read.
+// Files are untrusted. Every count is bounded by the size of the file before anything is allocated.
+// Every value is checked when it is read.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -40,19 +41,21 @@ struct LogitHeader {
   int value_bytes = 2, threads = 1;
   double temperature = 1;
   std::string run;                   // 64 hexadecimal digits
-  std::vector<std::int64_t> starts;  // of the windows
+  std::vector<std::int64_t> starts;  // starts of the windows
 
   std::uint64_t id_bytes() const { return vocab <= 65536 ? 2 : 4; }
-  std::uint64_t window_bytes() const;  // with its hash
+  std::uint64_t window_bytes() const;  // including its hash
   std::uint64_t file_bytes() const;
 };
 
-// Appears whole, by rename, with commit(); until then nothing of that name is there.
+// Writes one file. It appears whole, by rename, with commit(). Until then no file of that name
+// exists.
 class LogitFileWriter {
  public:
   LogitFileWriter(const std::string& path, const LogitHeader& header);
   void add(const SparseLogits& windows);  // the next whole windows: [windows * sequence, k]
-  std::string commit();  // SHA-256 of the file; Error(internal) when windows are missing
+  // Returns the SHA-256 of the file; Error(internal) when windows are missing.
+  std::string commit();
 
  private:
   void write(const std::string& bytes);
@@ -62,14 +65,14 @@ class LogitFileWriter {
   std::uint64_t windows_ = 0;
 };
 
-// Thread-safe.
+// Reads one file. Thread-safe.
 class LogitFile {
  public:
-  explicit LogitFile(
-      const std::string& path);  // reads and checks the header; Error(input) with the place
+  // Reads and checks the header. Error(input) with the place.
+  explicit LogitFile(const std::string& path);
   const LogitHeader& header() const { return header_; }
-  // One window with the rows scaled to a sum of 1: F16 rounds each probability by up to a
-  // thousandth or so of itself.
+  // One window. Each row is scaled to a sum of 1, because F16 rounds each probability by up to
+  // about a thousandth of itself.
   SparseLogits window(std::int64_t index) const;
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a distillation loss is: the divergence of the student's next-token distribution from the
-// teacher's, per token. One file per loss in losses/, one line in losses.inc. Temperature, weights,
-// masks, chunking and the sum over tokens are chunked_loss's business.
+// A distillation loss: the divergence of the student's next-token distribution from the teacher's,
+// per token. A loss is one file in losses/ and one line in losses.inc. chunked_loss handles
+// temperature, weights, masks, chunking and the sum over tokens.
 #pragma once
 #include <torch/types.h>
 
@@ -12,15 +12,16 @@ namespace espalier::distill {
 
 struct Loss {
   std::string_view name;
-  // Log-probabilities [n, vocab] of student and teacher -> [n], each >= 0 and 0 when they agree.
-  // Differentiable in the student by autograd.
+  // Log-probabilities [n, vocab] of student and teacher -> [n]. Each value is >= 0, and 0 when they
+  // agree. Autograd can differentiate it by the student.
   torch::Tensor (*divergence)(const torch::Tensor& student_log, const torch::Tensor& teacher_log);
   bool fused;  // row_loss.h holds the same formula with its gradient
-  bool sparse =
-      false;  // and one for a teacher known on its likeliest tokens only (sparse_logits.h)
+  // row_loss.h also holds a form for a teacher that is known only on its likeliest tokens
+  // (sparse_logits.h).
+  bool sparse = false;
 };
 
 std::span<const Loss* const> all_losses();
-const Loss& loss_by_name(std::string_view name);  // Error(usage) naming the nearest one
+const Loss& loss_by_name(std::string_view name);  // Error(usage) names the nearest name
 
 }  // namespace espalier::distill

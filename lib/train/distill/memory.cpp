@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Settings of glibc's allocator.
 #include "distill/memory.h"
 
 #if defined(__GLIBC__)
@@ -10,9 +11,9 @@
 namespace espalier::distill {
 
 #if defined(__GLIBC__)
-// M_MMAP_THRESHOLD alone does not do: glibc refuses values above 32 MB, and logits are larger.
+// M_MMAP_THRESHOLD alone is not enough: glibc refuses values above 32 MB, and logits are larger.
 AllocationReuse::AllocationReuse() {
-  malloc_trim(0);  // what the preparations left would stay, too
+  malloc_trim(0);  // otherwise the memory of the preparations would stay too
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }

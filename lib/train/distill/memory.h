@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training allocates and frees the same large blocks in every step. By default glibc returns each
-// to the system and takes it back page by page, zeroed; while an AllocationReuse lives freed memory
-// stays in the process. Process-wide: one at a time.
+// Keeps freed memory in the process. Training allocates and frees the same large blocks in every
+// step. By default glibc returns each block to the system and takes it back page by page, zeroed.
+// While an AllocationReuse lives, freed memory stays. It acts on the whole process: one at a time.
 #pragma once
 
 namespace espalier::distill {
@@ -9,7 +9,8 @@ namespace espalier::distill {
 class AllocationReuse {
  public:
   AllocationReuse();
-  ~AllocationReuse();  // defaults again, free memory goes back to the system
+  // Restores the defaults and returns free memory to the system.
+  ~AllocationReuse();
   AllocationReuse(const AllocationReuse&) = delete;
   AllocationReuse& operator=(const AllocationReuse&) = delete;
 };

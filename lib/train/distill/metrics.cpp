@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Writes and reads metrics.jsonl.
 #include "distill/metrics.h"
 
 #include <algorithm>

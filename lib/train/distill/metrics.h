@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// metrics.jsonl: one JSON object a step. The only file of a run that holds times; nothing hashes
-// it.
+// metrics.jsonl: one JSON object per step. It is the only file of a run that holds times, and no
+// hash covers it.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -17,13 +17,13 @@ struct StepMetrics {
 
 class MetricsLog {
  public:
-  // Keeps the first `keep_bytes` bytes of an existing file (what the checkpoint knows of) and
+  // Keeps the first `keep_bytes` bytes of an existing file, which the checkpoint covers, and
   // appends after them.
   MetricsLog(const std::string& path, std::uint64_t keep_bytes);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
-  void write(const StepMetrics& m);  // whole line, flushed to the system
+  void write(const StepMetrics& m);  // a whole line, flushed to the system
   std::uint64_t bytes() const { return bytes_; }
 
  private:
@@ -32,7 +32,7 @@ class MetricsLog {
   std::uint64_t bytes_ = 0;
 };
 
-// Median of tokens_per_second over the lines of a log; 0 when there is none.
+// The median of tokens_per_second over the lines of a log. 0 when there are none.
 double median_speed(const std::string& path);
 
 }  // namespace espalier::distill

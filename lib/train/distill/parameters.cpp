@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Builds the flat buffers and makes the model's weights views of them.
 #include "distill/parameters.h"
 
 #include <sys/mman.h>
@@ -11,8 +12,8 @@ namespace {
 using torch::Tensor;
 constexpr std::int64_t kAlign = 16;  // floats: 64 bytes
 
-// Zeroed, on huge pages where the system allows it: the optimizer and the products with embeddings
-// walk hundreds of megabytes.
+// Zeroed, and on huge pages where the system allows it. The optimizer and the products with
+// embeddings walk hundreds of megabytes.
 Tensor flat_buffer(std::int64_t n) {
   const Tensor out = torch::empty({n});
 #if defined(MADV_HUGEPAGE)
@@ -21,7 +22,7 @@ Tensor flat_buffer(std::int64_t n) {
   const auto end = (reinterpret_cast<std::uintptr_t>(out.data_ptr()) +
                     static_cast<std::uintptr_t>(n) * sizeof(float)) /
                    kPage * kPage;
-  // Advice only: a system without huge pages does as well with small ones.
+  // Only advice: a system without huge pages works with small pages.
   if (begin < end)
     static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
 #endif

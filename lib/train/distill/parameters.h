@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trained parameters of a model in one flat buffer each for values, gradients and the
-// optimizer's two moments. The model's weights and their gradients become views of it, so backward
-// fills it, one loop updates it, and a checkpoint is four numbers and three writes.
+// The trained parameters of a model in flat buffers: values, gradients, and the optimizer's two
+// moments. The model's weights and their gradients become views of these buffers. So backward fills
+// them and one loop updates them.
 #pragma once
 #include <torch/types.h>
 
@@ -15,8 +15,9 @@ namespace espalier::distill {
 
 class Parameters {
  public:
-  // Trainable weights of `model` in the order of its table, each starting at a multiple of 64
-  // bytes; the others lose requires_grad. Matrices are decayed, vectors (norm gains) are not.
+  // Takes the trainable weights of `model` in the order of its table, each starting at a multiple
+  // of 64 bytes. Other weights lose requires_grad. Weight decay applies to matrices, not to vectors
+  // (gains of norms).
   Parameters(model::Transformer& model, bool train_embeddings, double weight_decay);
 
   std::int64_t size() const { return values_.numel(); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so
+// The vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so
 // that their error does not grow with the vocabulary.
 #include "distill/row_loss.h"
 
@@ -53,7 +53,7 @@ ESP_VECTOR_CLONES double exp_sum(const float* x, std::int64_t n, float top,
   }
   return total;
 }
-// The same, storing the exponentials over x.
+// The same, and stores the exponentials over x.
 ESP_VECTOR_CLONES double exp_in_place(float* x, std::int64_t n, float top) {
   double total = 0;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
@@ -196,8 +196,8 @@ RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch
   const bool tempered = temperature != 1.0f;
   const auto f = [](double x) { return static_cast<float>(x); };
   const double whole = tempered ? exp_sum(student, vocab, top, 1.0f) : 0;  // at temperature 1
-  // Out of the way, so that the rest is summed up itself: 1 minus what is in K would lose a small
-  // one.
+  // These logits are excluded, so that the rest is summed directly. Computing it as 1 minus the
+  // mass in K would lose a small rest.
   double inside = 0;
   for (std::int64_t i = 0; i < teacher.k; ++i) {
     float& logit = student[teacher.ids[i]];

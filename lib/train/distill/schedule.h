@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Learning rate: linear warm-up over warmup_ratio of the steps, then half a cosine down to
+// The learning rate: linear warm-up over warmup_ratio of the steps, then half a cosine down to
 // final_ratio of the peak at the last step.
 #pragma once
 #include <algorithm>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Checks options and inputs of a training run, and computes its identity.
 #include "distill/setup.h"
 
 #include <algorithm>
@@ -47,7 +48,7 @@ torch::ScalarType matmul_dtype(const std::string& precision) {
             "': expected auto, float32 or bfloat16");
 #if defined(__x86_64__)
   // Every processor with AMX has AVX512_BF16 too. Without either, bfloat16 products are several
-  // times slower than float32.
+  // times slower than float32 products.
   if (__builtin_cpu_supports("avx512bf16")) return torch::kBFloat16;
 #endif
   return torch::kFloat32;
@@ -92,8 +93,8 @@ void check_tokens(const data::Corpus& corpus, const Checkpoint& student) {
               ": token ", i, " is ", corpus.tokens[i], ", the model has ", student.dims().vocab);
 }
 
-// Loss, temperature, and that every window of the run is there. All epochs have the same ones: the
-// first tells.
+// Checks loss and temperature, and that the cache has every window of the run. All epochs read the
+// same windows, so the first epoch decides.
 void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus,
                   const TrainOptions& o) {
   ESP_CHECK(loss_by_name(o.loss).sparse, usage, "loss ", o.loss,

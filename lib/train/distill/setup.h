@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything a run needs before its first step, opened and checked: models, text, and the identity
-// by which a checkpoint knows its run.
+// Opens and checks everything that a run needs before its first step: models, text, and the
+// identity by which a checkpoint recognises its run.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -23,14 +23,18 @@ struct Setup {
   data::Corpus corpus;
   torch::ScalarType matmul_dtype;
   std::int64_t steps, tokens_per_step;
-  checkpoint::Manifest manifest;  // stage, inputs and options filled in
+  checkpoint::Manifest manifest;  // with stage, inputs and options filled in
   std::string run;                // sha256 of inputs and options
 };
 
-// Refuses (Error): options out of range, unknown loss, a loss that cached logits do not determine,
-// logits of another text, tokenizer, sequence or temperature or without the windows that the run
-// draws, teacher and student of different vocabularies, text shorter than a window, text that holds
-// held-out text, an output that is one of the inputs.
+// Throws Error for:
+// - options out of range, or an unknown loss
+// - a loss that cached logits do not determine
+// - cached logits of another text, tokenizer, sequence or temperature, or without the windows that
+//   the run draws
+// - teacher and student of different vocabularies
+// - a text shorter than a window, or one that contains held-out text
+// - an output that is one of the inputs
 Setup prepare(const TrainInput& input, const TrainOptions& options);
 
 }  // namespace espalier::distill

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The k largest of all logits are the k largest of (the k largest so far, the k largest of the next
-// block); what falls out joins the rest.
+// Finds the k largest logits block by block. The k largest of all are the k largest among those
+// found so far and those of the next block. Logits that drop out are added to the rest.
 #include "distill/sparse_logits.h"
 
 #include <algorithm>
@@ -16,12 +16,12 @@ using torch::Tensor;
 constexpr std::int64_t kVocabBlock = 8192, kTokenBlock = 512;  // logits that exist at a time: 16 MB
 constexpr double kNone = -std::numeric_limits<double>::infinity();
 
-// Of some tokens, over the blocks seen so far.
+// The state of some tokens over the blocks read so far.
 struct Running {
   Tensor values;       // [rows, <= k]
   Tensor ids;          // int32, like values
   Tensor rest;         // float64 [rows]: log of the sum of exp(logit) of all others
-  std::int64_t begin;  // row of the first
+  std::int64_t begin;  // row of the first token
 };
 
 Tensor log_sum(const Tensor& x) { return torch::logsumexp(x.to(torch::kFloat64), -1); }

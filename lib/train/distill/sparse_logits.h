@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher's next-token distributions, each kept on its k likeliest tokens with the mass of all
+// A teacher's next-token distributions. Each keeps its k likeliest tokens, and the mass of all
 // others as one event, "rest". Rows are tokens. Legend: n tokens, k kept, H hidden, V vocab.
 #pragma once
 #include <torch/types.h>
@@ -12,17 +12,20 @@ namespace espalier::distill {
 
 struct SparseLogits {
   torch::Tensor ids;  // int32 [n, k], ascending in every row
-  torch::Tensor
-      log_probabilities;  // float32 [n, k]: natural logarithm of softmax(logits / temperature)
-  torch::Tensor rest;     // float32 [n]: mass of the tokens that are not in ids; with
-                          // exp(log_probabilities) a row sums to 1
+  // float32 [n, k]: natural logarithm of softmax(logits / temperature).
+  torch::Tensor log_probabilities;
+  // float32 [n]: mass of the tokens that are not in ids. exp(log_probabilities) and rest of a row
+  // sum to 1.
+  torch::Tensor rest;
   bool defined() const { return ids.defined(); }
 };
 
-// Of the model's output on `hidden` [n, H] (after the final norm). The matrix of the vocabulary is
-// read once, in blocks of rows, and need not be in memory; the mass of the rest is summed up
-// itself, never got as a difference from 1. 1 <= k <= V. `batch`: tokens after which products begin
-// anew, so that a result is the same bit by bit however many such batches come together.
+// The distributions of the model's output on `hidden` [n, H] (after the final norm). 1 <= k <= V.
+// The matrix of the vocabulary is read once, in blocks of rows, and need not be in memory. The mass
+// of the rest is summed directly, never computed as a difference from 1.
+//
+// Products begin anew after every `batch` tokens. So a result has the same bits however many
+// batches one call handles.
 SparseLogits top_logits(const model::Transformer& model, const torch::Tensor& hidden,
                         std::int64_t k, double temperature, std::int64_t batch);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Saves, finds and loads checkpoints of a training run.
 #include "distill/train_state.h"
 
 #include <algorithm>
@@ -26,7 +27,7 @@ std::string place(const std::string& out, std::int64_t step) {
   return root(out) + "/step-" + std::to_string(step);
 }
 
-// Steps of the complete checkpoints, ascending.
+// The steps of the complete checkpoints, ascending.
 std::vector<std::int64_t> steps(const std::string& out) {
   std::vector<std::int64_t> found;
   std::error_code error;
@@ -72,16 +73,15 @@ void save_state(const std::string& out, const TrainState& state, Parameters& par
     file.write(bytes_of(part.values, parameters.size()));
     file.commit();
   }
-  const Json json{
-      {"format", kFormat},
-      {"step", state.step},
-      {"metrics_bytes", state.metrics_bytes},
-      {"loss_first", std::bit_cast<std::uint64_t>(
-                         state.loss_first)},  // bits: a resumed run reports the same number
-      {"loss_last", std::bit_cast<std::uint64_t>(state.loss_last)},
-      {"threads", state.threads},
-      {"run", state.run},
-      {"values", parameters.size()}};
+  const Json json{{"format", kFormat},
+                  {"step", state.step},
+                  {"metrics_bytes", state.metrics_bytes},
+                  // As bits, so that a resumed run reports the same number.
+                  {"loss_first", std::bit_cast<std::uint64_t>(state.loss_first)},
+                  {"loss_last", std::bit_cast<std::uint64_t>(state.loss_last)},
+                  {"threads", state.threads},
+                  {"run", state.run},
+                  {"values", parameters.size()}};
   core::write_text_file(staging + "/state.json", json.dump(2) + "\n");
   const std::string target = place(out, state.step);
   fs::remove_all(target, error);

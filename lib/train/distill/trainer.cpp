@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training loop. Sums of losses and gradients over the passes of a step are divided once, by
-// the number of scored tokens, in the optimizer's pass. Steps are a pure function of (parameters,
-// moments, step), which is what a checkpoint holds.
+// The training loop. A step sums losses and gradients over its passes. The optimizer's pass divides
+// once, by the number of scored tokens. A step is a pure function of (parameters, moments, step),
+// which is what a checkpoint holds.
 #include "distill/trainer.h"
 
 #include <ATen/Parallel.h>
@@ -36,7 +36,8 @@ using Clock = std::chrono::steady_clock;
 
 struct Batch {
   Tensor ids,
-      targets;  // int64 [batch, sequence]; target: the next token of the text, -1 at its very end
+      // int64 [batch, sequence]. A target is the next token of the text, or -1 at its very end.
+      targets;
 };
 
 Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts,
@@ -116,7 +117,7 @@ class Run {
     }
   }
 
-  // What only training needs goes: saving takes memory too.
+  // Frees what only training needs, because saving takes memory too.
   const Transformer& trained() {
     teacher_.reset();
     logits_ = {};
@@ -124,7 +125,7 @@ class Run {
   }
 
  private:
-  // Adds the gradients of some windows; returns their sums.
+  // Adds the gradients of some windows. Returns their sums.
   ChunkedLoss accumulate(std::int64_t first_window, std::int64_t windows) {
     std::vector<std::int64_t> starts;
     for (std::int64_t w = 0; w < windows; ++w) {
@@ -181,7 +182,7 @@ class Run {
     ESP_CHECK(std::isfinite(length), check_failed, "step ", number,
               ": the gradient is not finite (learning rate ", rate, ", loss ",
               sum.loss_sum / tokens, "); lower the learning rate or check the models' weights");
-    // Adam would blow rounding errors up to full steps.
+    // Adam would scale rounding errors up to full steps.
     ESP_CHECK(length > 1e-6 * (options_.kl_weight + options_.ce_weight) || state_.step > 0,
               check_failed, "step ", number, ": the gradient vanishes (norm ", length,
               "): the student cannot be trained this way (it equals its teacher, or nothing in it "
@@ -229,7 +230,7 @@ TrainResult result_of(const Setup& setup, const std::string& out, double loss_fi
           loss_last,   median_speed(out + "/metrics.jsonl"), core::peak_rss_bytes()};
 }
 
-// A finished output of this very run; Error when it is one of another.
+// The result of this run when `out` is finished. Error when `out` belongs to another run.
 std::optional<TrainResult> finished(const Setup& setup, const std::string& out) {
   if (!checkpoint::has_manifest(out)) return std::nullopt;
   const checkpoint::Manifest have = checkpoint::read_manifest(out);
@@ -240,7 +241,7 @@ std::optional<TrainResult> finished(const Setup& setup, const std::string& out) 
                    have.metrics.value("loss_last", 0.0));
 }
 
-// The state to start from. Leaves threads set.
+// The state to start from. Also sets the number of threads.
 TrainState starting_point(const Setup& setup, const TrainInput& input) {
   std::optional<TrainState> found;
   if (input.resume) found = find_state(input.out);

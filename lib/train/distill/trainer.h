@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Knowledge distillation: teacher and student in one process, or the teacher's sparse logits from
-// disk (logit_cache.h); loss = kl_weight * divergence(teacher, student) + ce_weight *
-// cross-entropy, computed in chunks of tokens so that [tokens, vocab] never exists for either
-// model; AdamW; warm-up + cosine; clipping; accumulation; atomic checkpoints. A run killed at any
-// moment and resumed gives the same final bytes as one left alone.
+// Knowledge distillation. The teacher is in the same process, or its sparse logits are on disk
+// (logit_cache.h).
+//
+// loss = kl_weight * divergence(teacher, student) + ce_weight * cross-entropy. It is computed in
+// chunks of tokens, so that [tokens, vocab] never exists for either model.
+//
+// Training uses AdamW, warm-up and cosine, clipping, accumulation, and atomic checkpoints. A run
+// that is killed at any moment and resumed gives the same final bytes as an uninterrupted run.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -15,50 +18,54 @@
 namespace espalier::distill {
 
 struct TrainOptions {
-  std::int64_t tokens = 0;  // to train on in total (rounded up to whole steps)
+  std::int64_t tokens = 0;  // total number of tokens to train on (rounded up to whole steps)
   std::int64_t batch = 4, sequence = 512, accumulation = 1;
   double learning_rate = 3e-4, final_learning_rate_ratio = 0.1, warmup_ratio = 0.05;
-  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0,
-         clip_norm = 1.0;  // decay: matrices only; clip_norm 0: none
+  // weight_decay applies to matrices only. clip_norm 0: no clipping.
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0, clip_norm = 1.0;
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
   std::string loss = "forward_kl";  // a name of losses.inc
   std::uint64_t seed = 0;
-  std::int64_t checkpoint_every = 25;  // optimizer steps
-  std::string precision = "auto";      // auto | float32 | bfloat16 matmuls
-  std::int64_t tokens_at_once = 512;   // of a pass forward and back (whole windows, at least one):
-                                       // activations of so many tokens are kept. More is no faster.
-  std::int64_t vocab_chunk =
-      0;  // tokens whose logits over the vocabulary exist at a time; 0: chosen
-  bool train_embeddings = true;  // false: token_embd (and a tied output) stays as it is
+  std::int64_t checkpoint_every = 25;  // in optimizer steps
+  std::string precision = "auto";      // matrix products: auto | float32 | bfloat16
+  // Tokens of one forward and backward pass (whole windows, at least one). Their activations are
+  // kept. Larger values are no faster.
+  std::int64_t tokens_at_once = 512;
+  // Number of tokens whose logits over the vocabulary exist at a time. 0: chosen automatically.
+  std::int64_t vocab_chunk = 0;
+  bool train_embeddings = true;  // false: token_embd (and a tied output) does not change
 };
 
 struct TrainInput {
-  std::string teacher, student,
-      text;              // paths; teacher "" = cross-entropy only (continued training)
-  std::string cached;    // instead of a teacher: what cache_logits() made of one on this text
-  std::string held_out;  // not empty: refused when it overlaps the training text
+  // Paths. Without a teacher: cross-entropy only (continued training).
+  std::string teacher, student, text;
+  // Instead of a teacher: the output of cache_logits() on this text.
+  std::string cached;
+  // Not empty: refuse training text that overlaps it.
+  std::string held_out;
   std::string out;
-  bool resume = false;  // go on from out/checkpoint; from the start when there is none; nothing to
-                        // do when `out` is finished
-  int threads = 0;      // 0: what the checkpoint was made with, else LibTorch's default
+  // Continue from out/checkpoint. Start from the beginning when there is none. Do nothing when
+  // `out` is finished.
+  bool resume = false;
+  // 0: as in the checkpoint, else LibTorch's default.
+  int threads = 0;
 };
 struct TrainResult {
   std::int64_t steps = 0, tokens = 0;
-  double loss_first = 0, loss_last = 0;  // per scored token, of the first and the last step
+  double loss_first = 0, loss_last = 0;  // per scored token, at the first and the last step
   double tokens_per_second = 0;          // median over the steps
   std::int64_t peak_rss_bytes = 0;
 };
 
 // Writes `out`: the student as a Hugging Face directory (float32), metrics.jsonl (step, tokens,
-// loss, kl, ce, learning_rate, grad_norm, tokens_per_second), manifest.json. While running,
-// out/checkpoint/ holds the state to resume from. Without `resume` an unfinished or finished run in
-// `out` is started over.
+// loss, kl, ce, learning_rate, grad_norm, tokens_per_second) and manifest.json. While running,
+// out/checkpoint/ holds the state to resume from. Without `resume`, any run in `out` starts over.
 TrainResult distill(const TrainInput& input, const TrainOptions& options,
                     const core::Progress& progress);
 
-// Windows of one pass forward and back.
+// The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);
 
-// Options from a YAML or recipe fragment are validated by lib/recipe; names and defaults live here.
+// lib/pipeline/recipe validates options from YAML. Names and defaults are here.
 
 }  // namespace espalier::distill

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Blocks of queries, their softmax and their gradients, on the BLAS of LibTorch.
 #include "model/attention.h"
 
 #include <ATen/Parallel.h>
@@ -10,8 +11,8 @@
 
 #include "model/vector_math.h"
 
-// The BLAS that LibTorch carries. at::mm would do the same behind a dispatch that costs as much as
-// a block's product for short windows.
+// The BLAS that LibTorch contains. at::mm adds a dispatch that costs as much as a block's product
+// for short windows.
 extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
                        const int* k, const float* alpha, const float* a, const int* lda,
                        const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
@@ -45,15 +46,15 @@ struct Sizes {
   std::int64_t k_stride() const { return K * D; }
   std::int64_t block() const {
     return std::clamp<std::int64_t>(65536 / T, 16, 128);
-  }  // queries: scores of 256 kB
+  }  // number of queries: scores take 256 kB
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(D)); }
 };
 Sizes sizes_of(const Tensor& q, const Tensor& k) {
   return {q.size(0), q.size(1), q.size(2), k.size(2), q.size(3)};
 }
 
-// Row r of `scores` holds first + r + 1 values that count and zeros after them. Scores ->
-// probabilities; log of the sum kept.
+// Row r of `scores` holds first + r + 1 valid values, followed by zeros. Turns scores into
+// probabilities and keeps the log of each sum.
 ESP_VECTOR_CLONES void softmax_rows(float* scores, float* log_sum, std::int64_t rows,
                                     std::int64_t first, std::int64_t width) {
   for (std::int64_t r = 0; r < rows; ++r, scores += width) {
@@ -82,7 +83,7 @@ ESP_VECTOR_CLONES void softmax_rows(float* scores, float* log_sum, std::int64_t 
     log_sum[r] = top + std::log(sum);
   }
 }
-// Scores and the kept logs -> probabilities.
+// Turns scores and the kept logs into probabilities.
 ESP_VECTOR_CLONES void restore_rows(float* scores, const float* log_sum, std::int64_t rows,
                                     std::int64_t first, std::int64_t width) {
   for (std::int64_t r = 0; r < rows; ++r, scores += width) {
@@ -140,7 +141,7 @@ Attended forward_values(const Tensor& q, const Tensor& k, const Tensor& v) {
   return result;
 }
 
-// A task is a group, whose query heads add to the same dk and dv one after the other.
+// A task is one group. Its query heads add to the same dk and dv one after the other.
 tensor_list backward_values(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                             const Tensor& log_sum, const Tensor& upstream) {
   const Sizes s = sizes_of(q, k);

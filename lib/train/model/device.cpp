@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Checks the device and sets LibTorch's number of threads.
 #include "model/device.h"
 
 #include <ATen/Parallel.h>

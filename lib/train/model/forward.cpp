@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass with autograd. Step names and their order are those of runtime/forward.cpp, so
-// that the two can be read side by side. Positions always start at 0 and attention is causal over
-// the whole window; no cache, no padding.
+// The forward pass with autograd. The steps have the names and the order of runtime/forward.cpp, so
+// that the two can be read side by side. Positions always start at 0. Attention is causal over the
+// whole window. There is no cache and no padding.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -19,7 +19,7 @@ using torch::Tensor;
 
 namespace {
 
-// Runs one layer without a graph and once more, with one, when its gradient is asked for.
+// Runs one layer without a graph, and runs it again with a graph when its gradient is needed.
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
                         const Transformer* model, std::int64_t index) {
@@ -111,10 +111,11 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
   return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;
 }
 
-// softmax(scale q k^T, with the layer's soft-cap and window) v. The plain case has a kernel of our
-// own, in float32 (on processors with bfloat16 too: LibTorch's casts there and back take longer
-// than the products save); a soft-cap, or a window shorter than the text, is computed with the
-// scores written out.
+// softmax(scale q k^T, with the layer's soft-cap and window) v.
+//
+// The plain case has a kernel of our own in float32. (On processors with bfloat16 too: LibTorch's
+// casts take longer than the products save.) A soft-cap, or a window shorter than the text, is
+// computed with explicit scores.
 Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD,
                            const Tensor& v_BTKD) const {
   const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
@@ -182,7 +183,7 @@ Tensor Transformer::attention_output(int index, const Tensor& mix) const {
 Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
   const Tensor h = norm(Role::ffn_norm, index, x_BTH);
   tap("ffn_in", index, h);
-  Tensor gate, up;  // without a gate: up alone
+  Tensor gate, up;  // without a gate: only up
   if (has(Role::ffn_gate_up, index)) {
     const Tensor both = model::linear(h, weight(Role::ffn_gate_up, index), options_.matmul_dtype);
     const std::int64_t F = both.size(-1) / 2;
@@ -242,7 +243,7 @@ Tensor Transformer::hidden(const Tensor& ids_BT) const {
   Tensor x = embed(ids_BT);
   const bool recompute =
       options_.checkpoint_layers && options_.trainable && torch::GradMode::is_enabled();
-  // A recomputed layer hands gradients on only to an input that asks for them.
+  // A recomputed layer passes gradients only to an input that requires them.
   if (recompute && !x.requires_grad()) x = x.detach().requires_grad_(true);
   for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l)
     x = recompute ? Recomputed::apply(x, this, static_cast<std::int64_t>(l)) : layer(l, x);

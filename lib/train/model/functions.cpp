@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Forward and backward of the operations in functions.h. The loops are plain functions over raw
-// rows (cloned per instruction set); at::parallel_for splits rows or columns among threads.
+// Forward and backward passes of the operations in functions.h. The loops are plain functions over
+// raw rows (cloned per instruction set). at::parallel_for splits rows or columns among threads.
 #include "model/functions.h"
 
 #include <ATen/Parallel.h>
@@ -31,7 +31,7 @@ bool needs_graph(std::initializer_list<const Tensor*> inputs) {
     if (t->requires_grad()) return true;
   return false;
 }
-// Rows handled by one task: about 16k values.
+// The rows of one task: about 16k values.
 std::int64_t grain(std::int64_t width) {
   return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, width));
 }
@@ -184,8 +184,8 @@ struct SwiGlu : Function<SwiGlu> {
   }
 };
 
-// -- rotary embedding: `direction` 1 turns forward, -1 back (which is the backward pass, a rotation
-// being orthogonal)
+// -- rotary embedding: `direction` 1 rotates forward, -1 back. The backward pass is the rotation
+// back, because a rotation is orthogonal.
 
 ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const float* sine,
                                     float direction, float* y, std::int64_t heads,
@@ -234,7 +234,7 @@ Tensor product(const Tensor& rows, const Tensor& weight, torch::ScalarType dtype
   return at::linear(rows, weight.to(dtype)).to(torch::kFloat32);
 }
 
-// sum += a b; an undefined sum is nothing yet. The sum is float32, the factors are of one type.
+// sum += a b. An undefined sum counts as zero. The sum is float32, and the factors have one type.
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b) {
   if (!sum.defined()) {
     sum = a.mm(b).to(torch::kFloat32);
@@ -245,7 +245,7 @@ void add_product(Tensor& sum, const Tensor& a, const Tensor& b) {
   }
 }
 
-// Several matrices applied to the same rows: one cast of the rows, one gradient by them.
+// Several matrices applied to the same rows: the rows are cast once and get one gradient.
 struct Linears : Function<Linears> {
   static tensor_list forward(AutogradContext* ctx, const Tensor& x, at::TensorList weights,
                              torch::ScalarType dtype) {
@@ -298,8 +298,8 @@ struct Embedding : Function<Embedding> {
     ctx->save_for_backward({ids, weight});
     return at::embedding(weight, ids);
   }
-  // Tokens in order within each column: an id that occurs twice is summed in the same order however
-  // many threads there are.
+  // Adds tokens in order within each column. So an id that occurs twice is summed in the same order
+  // for any number of threads.
   static tensor_list backward(AutogradContext* ctx, const tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const Tensor ids = saved[0].contiguous(), dy = gradients[0].contiguous();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Symmetric products by panels.
 #include "model/gram.h"
 
 #include <algorithm>

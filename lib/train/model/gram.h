@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Second moments of activations, at half the products.
+// Second moments of activations, with half of the products.
 #pragma once
 #include <torch/types.h>
 
 namespace espalier::model {
 
-// a^T a of [n, width], float32: panels of the upper triangle are computed, the rest is copied.
+// a^T a of a [n, width], float32. Computes panels of the upper triangle and copies the rest.
 torch::Tensor gram(const torch::Tensor& a);
 
 }  // namespace espalier::model

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Sums and solution of the ridge regression.
 #include "model/ridge.h"
 
 #include "model/gram.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights of the Transformer: allocation by the architecture's table, reading from and writing to
+// Weights of the Transformer: allocation by the architecture's table, and reading and writing of
 // checkpoints.
 #include "model/transformer.h"
 

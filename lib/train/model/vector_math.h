@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loops in vector code on the machine at hand: ESP_VECTOR_CLONES compiles a function once per
-// x86-64 level and picks at load time (the build itself targets the baseline); Float8 is eight
-// floats, which the compiler maps to one AVX register or two SSE or NEON ones. Only functions that
-// hold the whole loop carry the macro, never lambdas; what they call is ESP_ALWAYS_INLINE. Written
-// out in Float8 because the auto-vectorizer gives up on clamps and may not reorder the additions of
-// a sum.
+// Loops in vector code for the machine at hand. ESP_VECTOR_CLONES compiles a function once per
+// x86-64 level and picks a version at load time, while the build itself targets the baseline. Only
+// functions that hold the whole loop carry the macro, never lambdas. Functions that they call are
+// ESP_ALWAYS_INLINE.
+//
+// Float8 is eight floats, which the compiler maps to one AVX register or two SSE or NEON registers.
+// Loops are written in Float8 because the auto-vectorizer gives up on clamps and may not reorder
+// the additions of a sum.
 #pragma once
 #include <bit>
 #include <cstdint>
 #include <cstring>
 
+// The warning is about functions that return Float8, all of which are inlined.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
 #define ESP_VECTOR_CLONES \
@@ -19,8 +22,7 @@
 #endif
 #define ESP_ALWAYS_INLINE inline __attribute__((always_inline))
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored \
-    "-Wpsabi"  // about returning Float8 from functions, all of which are inlined
+#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 
 namespace espalier::model {
@@ -40,17 +42,17 @@ ESP_ALWAYS_INLINE float sum8(const Float8& v) {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
-// exp(x) within 2 ulp for x in [-87, 88], clamped to that range outside. NaN gives NaN.
+// exp(x) within 2 ulp for x in [-87, 88]. Outside, x is clamped to that range. NaN gives NaN.
 ESP_ALWAYS_INLINE Float8 fast_exp(const Float8& x) {
   const Float8 zero = {};
   const Float8 below = x > 88.0f ? zero + 88.0f : x;
   const Float8 inside = below < -87.0f ? zero - 87.0f : below;
-  constexpr float kRound =
-      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits
+  // 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits.
+  constexpr float kRound = 12582912.0f;
   const Float8 biased = inside * 1.44269504f + kRound;
   const Float8 n = biased - kRound;
-  const Float8 r =
-      (inside - n * 0.693359375f) + n * 2.12194440e-4f;  // Cody-Waite: ln 2 in two parts
+  // Cody-Waite: ln 2 in two parts.
+  const Float8 r = (inside - n * 0.693359375f) + n * 2.12194440e-4f;
   Float8 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
@@ -61,12 +63,13 @@ ESP_ALWAYS_INLINE Float8 fast_exp(const Float8& x) {
                          << 23;
   return std::bit_cast<Float8>(std::bit_cast<Bits8>(p) + exponent);
 }
-ESP_ALWAYS_INLINE float fast_exp(float x) {  // for what is left over after the last whole eight
+// For the values after the last whole Float8.
+ESP_ALWAYS_INLINE float fast_exp(float x) {
   const Float8 all = Float8{} + x;
   return fast_exp(all)[0];
 }
 
-// Independent partial sums of plain loops, in a form the auto-vectorizer takes.
+// Independent partial sums of plain loops, in a form that the auto-vectorizer accepts.
 inline constexpr std::int64_t kLanes = 32;
 ESP_ALWAYS_INLINE float sum_lanes(const float* lanes) {
   float total = 0;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The list of criteria, and selection by score.
 #include "prune/criterion.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Importance of every index of one axis in one layer: a pure function of statistics and weights.
-// One file per criterion in criteria/, one line in criteria.inc.
+// The importance of every index of one axis in one layer: a pure function of statistics and
+// weights. A criterion is one file in criteria/ and one line in criteria.inc.
 #pragma once
 #include <set>
 #include <span>
@@ -21,12 +21,13 @@ struct Criterion {
   std::string_view name;
   std::string_view source;  // the paper
   std::set<Statistic> needs;
-  // Scores [size of axis]; layer -1 for hidden and vocab. Larger = more important.
+  // Returns scores [size of axis]. layer is -1 for hidden and vocab. Larger scores are more
+  // important.
   std::vector<double> (*score)(const CriterionInput& input, arch::Axis axis, int layer);
 };
 std::span<const Criterion* const> all_criteria();
-const Criterion& criterion_by_name(std::string_view name);  // Error(usage) with the list
-// Indices of the n highest scores, sorted; of equal ones the lower index.
+const Criterion& criterion_by_name(std::string_view name);  // Error(usage) lists the names
+// The indices of the n highest scores, sorted. Among equal scores, the lower index.
 std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n);
 
 }  // namespace espalier::prune

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Saves and restores the pruning pass.
 #include "prune/pass_state.h"
 
 #include <chrono>
@@ -23,7 +24,7 @@ std::span<const std::byte> bytes_of(const torch::Tensor& t) {
   return {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()};
 }
 
-// Float32 tensors and a description, as one file.
+// Writes float32 tensors and a description as one file.
 void write_tensors(const std::string& path,
                    const std::vector<std::pair<std::string, torch::Tensor>>& tensors,
                    const Json& about) {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the pruning pass has done so far, on disk, so that a run that was killed goes on behind the
-// last layer it kept:
+// The state of the pruning pass on disk, so that a killed run continues after the last layer that
+// it saved.
 //
-//   layer-<k>.safetensors   what was decided of the k-th kept layer: refitted weights "<role>.<source layer>", selections in the metadata
-//   streams.safetensors     both residual streams behind it, "dense.<batch>" and "pruned.<batch>", written last: its metadata count the layers
+//   layer-<k>.safetensors   the result of the k-th kept layer: refitted weights
+//                           "<role>.<source layer>", with selections in the metadata
+//   streams.safetensors     both residual streams after that layer, "dense.<batch>" and
+//                           "pruned.<batch>"; written last, its metadata count the layers
 //
-// Each file is whole by rename; without streams.safetensors there is nothing to go on from. Writing
-// the streams (8 * tokens * H bytes) takes at most a twentieth of the time: layers wait in memory
-// until then.
+// Each file appears whole, by rename. Without streams.safetensors there is no state. Writing the
+// streams (8 * tokens * H bytes) takes at most a twentieth of the time. Until then, finished layers
+// wait in memory.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -20,21 +22,22 @@ namespace espalier::prune {
 
 class PassState {
  public:
-  // `run`: what the result depends on, in one word. `share`: of the time, for writing; 1: after
-  // every layer.
+  // `run` identifies everything that the result depends on. `share` is the share of the time for
+  // writing. 1: write after every layer.
   PassState(std::string folder, std::string run, std::vector<std::int64_t> keep_layers,
             double share = 0.05);
 
   struct Position {
-    std::size_t layers = 0;  // kept layers that are done
-    int dense_at = 0;        // layers the dense stream has gone through
+    std::size_t layers = 0;  // number of kept layers that are done
+    int dense_at = 0;        // number of layers that the dense stream has passed
     bool drifted = false;    // the pruned stream differs from the dense one
   };
-  // Nothing when there is no state. Error(input) when it is of another run or broken.
+  // The saved position, with the streams and results. Empty when there is no state. Error(input)
+  // when the state is broken or belongs to another run.
   std::optional<Position> load(std::vector<torch::Tensor>& dense,
                                std::vector<torch::Tensor>& pruned, SequentialResult& so_far);
-  // After each layer. What the disk has no room for is not kept: trouble() says so, the run goes
-  // on.
+  // Call it after each layer. When the disk lacks room nothing is saved: trouble() says so, and the
+  // run goes on.
   void layer_done(const Position& position, const std::vector<torch::Tensor>& dense,
                   const std::vector<torch::Tensor>& pruned, const SequentialResult& so_far);
   const std::string& trouble() const { return trouble_; }
@@ -49,7 +52,7 @@ class PassState {
   std::string folder_, run_, trouble_;
   std::vector<std::int64_t> keep_layers_;
   double share_;
-  std::size_t kept_ = 0;  // layers on disk
+  std::size_t kept_ = 0;  // number of layers on disk
   double last_save_, seconds_to_save_ = 0;
 };
 

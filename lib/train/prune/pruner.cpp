@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// `espalier prune` and `espalier score`: decide sizes, collect statistics, run the layer-by-layer
+// pass, write the model and its reports.
 #include "prune/pruner.h"
 
 #include <algorithm>
@@ -52,7 +54,7 @@ Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOp
   return out;
 }
 
-// All that the pass depends on, in one word.
+// A hash of everything that the result of the pass depends on.
 std::string identity(const checkpoint::Checkpoint& source, const SequentialInput& input) {
   nlohmann::json all = {{"version", checkpoint::tool_version()},
                         {"source", source.sha256()},
@@ -70,7 +72,7 @@ std::string identity(const checkpoint::Checkpoint& source, const SequentialInput
   return sha.hex();
 }
 
-// Sizes after the plan's own cut or the target's.
+// Sizes after the given plan, or after the target.
 struct Decision {
   arch::ModelDims dims;
   std::optional<plan::PrunePlan> given;
@@ -90,8 +92,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     decision.dims = plan::resolve(options.target, source.arch(), before);
   }
   const arch::ModelDims& after = decision.dims;
-  static_cast<void>(
-      checkpoint::hf_target(source.arch(), after));  // refuses before anything is computed
+  // Refuses before anything is computed.
+  static_cast<void>(checkpoint::hf_target(source.arch(), after));
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options);
   const model::Transformer dense = model::Transformer::open(source);
@@ -216,8 +218,8 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   std::vector<double> influence;
   for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
   add("layers", influence);
-  const bool has_hidden =
-      !criterion.needs.contains(Statistic::ffn_gram);  // obs scores blocks, not the residual stream
+  // obs scores blocks, not the residual stream.
+  const bool has_hidden = !criterion.needs.contains(Statistic::ffn_gram);
   if (has_hidden) add("hidden", criterion.score({dense, statistics}, Axis::hidden, -1));
   rows.insert(rows.end(), of_layers.begin(), of_layers.end());
   format::SafetensorsWriter writer(out_path);

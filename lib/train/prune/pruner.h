@@ -22,24 +22,28 @@ struct PruneOptions {
   std::string plan_path;  // not empty: use this plan instead of scores
   std::string criterion = "activation";
   Compensation compensation = Compensation::least_squares;
-  std::optional<double> ridge;  // of least squares, times the mean diagonal of the Gram matrix; not
-                                // given: chosen by the number of tokens
-  std::string text_path;        // calibration text
-  std::string held_out_path;    // not empty: refused when it overlaps the calibration text
+  // Ridge of the least-squares fit, times the mean diagonal of the Gram matrix. Empty: chosen by
+  // the number of tokens.
+  std::optional<double> ridge;
+  std::string text_path;      // calibration text
+  std::string held_out_path;  // not empty: refuse calibration text that overlaps it
   CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
   std::uint64_t seed = 0;
-  bool resume = false;  // go on from <directory>/checkpoint; from the start when there is none
-  double state_share = 0.05;  // of the time at most, for writing that state; 1: after every layer
+  // Continue from <directory>/checkpoint. Start from the beginning when there is none.
+  bool resume = false;
+  // Largest share of the time for writing that state. 1: write after every layer.
+  double state_share = 0.05;
 };
 struct PruneResult {
   plan::PrunePlan plan;
   std::int64_t parameters_before = 0, parameters_after = 0;
-  std::vector<std::string> notes = {};  // for people: layers that had less than was asked for
+  // For people: layers that had less than the target asked for.
+  std::vector<std::string> notes = {};
 };
-// Writes `directory`: the pruned model, plan.json, importance.json. While layers are cut
-// directory/checkpoint holds the state to resume from; killed at any moment and resumed it leaves
-// the same bytes. Without `resume` an unfinished run in `directory` is started over.
+// Writes `directory`: the pruned model, plan.json and importance.json. While layers are cut,
+// directory/checkpoint holds the state to resume from. A run that is killed at any moment and
+// resumed leaves the same bytes. Without `resume` an unfinished run in `directory` starts over.
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
                   const PruneOptions& options, const core::Progress& progress);
 
@@ -54,8 +58,8 @@ struct ScoreResult {
   std::int64_t tokens = 0;
   std::vector<std::string> axes;
 };
-// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size], without those of blocks
-// that a layer does not have.
+// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size]. Blocks that a layer lacks
+// have no scores.
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion, const std::string& out_path,
                   const CalibrationOptions& calibration, const core::Progress& progress);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The pruning pass: dense and pruned streams side by side, cuts and refits layer by layer.
 #include "prune/sequential.h"
 
 #include <algorithm>
@@ -20,11 +21,11 @@ torch::Tensor as_index(const std::vector<std::int64_t>& v) {
   return torch::tensor(v, torch::kInt64);
 }
 
-// What ridge regression and the criteria need of the inner activations of a block.
+// The sums over inner activations of a block that ridge regression and the criteria need.
 struct Normal : model::RidgeSums {
   torch::Tensor abs_sum;  // float64: sum |a| over weighted rows
-  // activations [.., width], what the consumer is to make of them [.., H], and what that is
-  // measured against [.., H]
+  // activations [.., width], the output that the consumer should give [.., H], and the size that
+  // weighs each row [.., H].
   void add(const torch::Tensor& activations, const torch::Tensor& aim, const torch::Tensor& size) {
     const torch::Tensor weight = model::inverse_rms(size), a = activations * weight;
     RidgeSums::add(a, aim * weight);
@@ -33,7 +34,7 @@ struct Normal : model::RidgeSums {
   }
 };
 
-// [H, |S|]: the consumer's weights for the channels kept.
+// [H, |S|]: the weights of the consumer for the kept channels.
 torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights,
                     const torch::Tensor& channels, double ridge) {
   return sums.of(channels)
@@ -42,7 +43,7 @@ torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights,
       .contiguous();
 }
 
-// One-layer models: the pruned stream goes through them while the layer is being cut.
+// Works on one-layer models: the pruned stream passes through them while the layer is being cut.
 class Sequence {
  public:
   Sequence(const SequentialInput& input, const core::Progress& progress)
@@ -62,7 +63,7 @@ class Sequence {
     drifted_ = position.drifted;
     for (std::size_t k = position.layers; k < in_.keep_layers.size(); ++k) {
       const int source = static_cast<int>(in_.keep_layers[k]);
-      while (dense_at_ < source) advance_dense();  // dropped layers before the first kept one
+      while (dense_at_ < source) advance_dense();  // dropped layers before the first kept layer
       const int next = k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1])
                                                       : static_cast<int>(dense_.dims().n_layers());
       out.layers.push_back(cut_layer(source, next, in_.sizes.at(k), out));
@@ -80,13 +81,13 @@ class Sequence {
     return in_.hidden ? t.index_select(dim, as_index(*in_.hidden)) : t;
   }
 
-  // What the dense model shows of one layer, per batch: the stream after attention, and, where a
-  // norm stands between the matrices and the stream, the products of attn_output and ffn_down
-  // themselves; and the normed stream that the other matrices read.
+  // Values of one dense layer, per batch: the stream after attention, and the normed stream that
+  // the readers (q, k, v, gate, up) read. Where a norm stands between a consumer and the stream:
+  // also the products of attn_output and ffn_down.
   struct DenseLayer {
     std::vector<torch::Tensor> mid, attention_products, ffn_products, attention_in, ffn_in;
   };
-  // The dense stream of every batch through the next layer.
+  // Takes the dense stream of every batch through the next layer.
   void advance_dense(DenseLayer* seen = nullptr) {
     dense_.bring(dense_at_);
     for (torch::Tensor& x : dense_streams_) {
@@ -115,8 +116,8 @@ class Sequence {
     ++dense_at_;
   }
 
-  // Adds batch b of a block to the equations: its matrix aims at the dense stream, or at its own
-  // dense products behind which a norm follows.
+  // Adds batch b of a block to the equations. The matrix aims at the dense stream. Where a norm
+  // follows it, it aims at its own dense products.
   static void add_equations(Normal& normal, const model::Transformer& layer, Role bias,
                             const torch::Tensor& activations, const torch::Tensor& before,
                             const torch::Tensor& dense, const std::vector<torch::Tensor>& products,
@@ -126,9 +127,9 @@ class Sequence {
     normal.add(activations, layer.has(bias, 0) ? aim - layer.weight(bias, 0) : aim, dense);
   }
 
-  // The matrices that read the normed pruned stream are refitted to what the dense ones make of the
-  // dense stream: each becomes W M, where M maps pruned inputs to dense ones, M = argmin sum_t ||
-  // x_t - M a_t ||^2 + lambda || M - I_S ||^2.
+  // Refits the matrices that read the normed pruned stream to give the dense outputs. Each becomes
+  // W M, where M maps pruned inputs a to dense inputs x: M = argmin sum_t || x_t - M a_t ||^2 +
+  // lambda || M - I_S ||^2.
   void refit_readers(model::Transformer& layer, int source, Role norm,
                      const std::vector<Role>& readers, const std::vector<torch::Tensor>& streams,
                      const std::vector<torch::Tensor>& dense_inputs) const {
@@ -140,7 +141,7 @@ class Sequence {
                                   .contiguous();
     for (const Role role : readers) layer.weight(role, 0) = dense_.weight(role, source).matmul(map);
   }
-  // What was refitted leaves with the rows that stay.
+  // Stores the refitted readers, with the rows that stay.
   void take_readers(const model::Transformer& layer, int source, const std::vector<Role>& readers,
                     Axis axis, const plan::Selection& kept, SequentialResult& out) const {
     const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
@@ -178,8 +179,8 @@ class Sequence {
     return out;
   }
 
-  // With compensation the criterion sees the consumer as it would be refitted with all channels,
-  // since that is what cutting takes away from.
+  // With compensation, the criterion sees the consumer after a refit with all channels. Cutting
+  // starts from that matrix.
   std::vector<double> scores(const model::Transformer& layer, const Normal& normal,
                              const torch::Tensor& all, Role consumer, Axis axis) const {
     Statistics statistics;
@@ -198,7 +199,7 @@ class Sequence {
   // One layer being cut.
   struct Cut {
     model::Transformer layer;
-    int source, next;  // in the dense model: itself, and the kept layer after it
+    int source, next;  // in the dense model: the layer itself, and the next kept layer
     const arch::LayerDims &full, &size;
     DenseLayer seen;
     plan::LayerSelection selection;
@@ -221,7 +222,7 @@ class Sequence {
     return cut.selection;
   }
 
-  // The pruned streams go from before the layer to behind its attention.
+  // Takes the pruned streams from before the layer to after its attention.
   void cut_attention(Cut& cut, SequentialResult& out) {
     const bool cut_groups = cut.size.kv_groups < cut.full.kv_groups, refits = fits() && off();
     const std::vector<Role> readers = arch::attention_inputs(dense_.arch());
@@ -246,8 +247,8 @@ class Sequence {
         channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols,
                                             Axis::kv_groups, *cut.selection.kv_groups,
                                             dense_.dims(), &cut.full));
-        for (torch::Tensor& mix : mixes)
-          mix = mix.index_select(-1, channels);  // heads do not see each other
+        // Heads do not see each other.
+        for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);
       }
       output =
           fits() ? refit(normal, output, channels, in_.ridge) : output.index_select(1, channels);
@@ -265,7 +266,7 @@ class Sequence {
     }
   }
 
-  // The pruned streams go from behind the attention to behind the layer.
+  // Takes the pruned streams from after the attention to after the layer.
   void cut_ffn(Cut& cut, SequentialResult& out) {
     const bool narrower = cut.size.ffn < cut.full.ffn, refits = fits() && off();
     const std::vector<Role> readers = arch::ffn_inputs(dense_.arch());
@@ -304,15 +305,14 @@ class Sequence {
   }
 
   bool fits() const { return in_.compensation == Compensation::least_squares; }
-  bool off() const {
-    return drifted_ || in_.hidden.has_value();
-  }  // the stream is not the dense one
+  // The pruned stream differs from the dense stream.
+  bool off() const { return drifted_ || in_.hidden.has_value(); }
 
   const SequentialInput& in_;
   const core::Progress& progress_;
-  model::Transformer
-      dense_;             // of whose layers one is in memory when it was opened instead of loaded
-  int dense_at_ = 0;      // layers the dense streams have gone through
+  // Holds one layer at a time when it was opened instead of loaded.
+  model::Transformer dense_;
+  int dense_at_ = 0;      // layers that the dense streams have passed
   bool drifted_ = false;  // the pruned stream differs from the dense one
   std::vector<torch::Tensor> dense_streams_, pruned_streams_;  // [batch, T, H] each
 };

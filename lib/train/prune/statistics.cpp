@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One pass over the calibration windows, layer by layer: the hidden states of all windows advance
-// through one layer at a time.
+// One pass over the calibration windows: the hidden states of all windows advance through one layer
+// at a time.
 #include "prune/statistics.h"
 
 #include "core/error.h"
@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kBatch = 8;  // windows per forward
 
-// X^T X of [.., width] in float32, for adding up in float64.
+// X^T X of x [.., width]: computed in float32, returned in float64 for summation.
 torch::Tensor gram_of(const torch::Tensor& x) {
   return model::gram(x.reshape({-1, x.size(-1)})).to(torch::kFloat64);
 }
@@ -28,7 +28,7 @@ Statistics collect(const model::Transformer& source, const torch::Tensor& window
                    const std::set<Statistic>& wanted, const core::Progress& progress,
                    const LayerDone& done) {
   torch::InferenceMode inference;
-  model::Transformer model = source;  // shares the weights; its tap is this function's own
+  model::Transformer model = source;  // shares the weights; has its own tap
   const bool moments = wanted.contains(Statistic::channel_moments);
   Statistics out;
   out.tokens = windows.numel();

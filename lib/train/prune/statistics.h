@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activation statistics for pruning, collected in one streaming pass over calibration tokens (layer
-// by layer, so that memory holds one layer's weights and the activations of the calibration
-// windows).
+// Activation statistics for pruning, collected in one streaming pass over calibration tokens. The
+// pass goes layer by layer, so memory holds one layer's weights and the activations of the
+// calibration windows.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -18,8 +18,8 @@
 namespace espalier::prune {
 
 enum class Statistic : std::uint8_t {
-  channel_moments,  // sum, sum of |x| and sum of squares per channel of hidden, ffn_act and
-                    // attn_mix
+  // Sum, sum of |x| and sum of squares per channel of hidden, ffn_act and attn_mix.
+  channel_moments,
   ffn_gram,         // sum x x^T of ffn_act per layer
   attn_gram,        // sum x x^T of attn_mix per layer
   block_influence,  // 1 - mean cosine(layer_in, layer_out)
@@ -28,7 +28,8 @@ enum class Statistic : std::uint8_t {
 struct LayerStatistics {
   torch::Tensor ffn_abs, ffn_squares;    // [F] float64 sums over tokens
   torch::Tensor attn_abs, attn_squares;  // [N*D]
-  torch::Tensor ffn_gram, attn_gram;  // [F, F], [N*D, N*D] float64 (undefined when not collected)
+  // [F, F] and [N*D, N*D], float64. Undefined when not collected.
+  torch::Tensor ffn_gram, attn_gram;
   double block_influence = 0;
 };
 struct Statistics {
@@ -37,8 +38,8 @@ struct Statistics {
   torch::Tensor hidden_abs, hidden_squares;  // [H], summed over the normed inputs of all blocks
 };
 
-// Called when the statistics of a layer are complete, while its weights are in memory; the layer's
-// second moments are gone afterwards.
+// Called when the statistics of a layer are complete, while its weights are in memory. The layer's
+// second moments are freed afterwards.
 using LayerDone =
     std::function<void(const model::Transformer& model, const Statistics& statistics, int layer)>;
 

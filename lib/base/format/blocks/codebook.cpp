@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scale search over the levels of kCodebook4, for single blocks (IQ4_NL) and super-blocks (IQ4_XS).
-
 #include "format/blocks/codebook.h"
 
 #include <algorithm>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scale search for groups of values: linear levels with and without a min, and the exact search for
 // few levels.
-
 #include "format/blocks/fit.h"
 
 #include <algorithm>

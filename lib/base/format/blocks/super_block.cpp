@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scale search for super-blocks, and the packing of 6-bit scales and 2-bit levels.
-
 #include "format/blocks/super_block.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KL(teacher || student) = sum_v p_T (log p_T - log p_S): the student must cover all that the
-// teacher finds likely. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+// KL(teacher || student) = sum_v p_T (log p_T - log p_S). The student must cover everything that
+// the teacher finds likely. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
 #include "distill/loss.h"
 
 namespace espalier::distill {

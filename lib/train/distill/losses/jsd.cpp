@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Jensen-Shannon divergence: (KL(p_T || m) + KL(p_S || m)) / 2 with m = (p_T + p_S) / 2; symmetric,
-// at most ln 2. Agarwal et al. 2023, arXiv:2306.13649 (their generalised form with beta = 1/2).
+// Jensen-Shannon divergence: (KL(p_T || m) + KL(p_S || m)) / 2 with m = (p_T + p_S) / 2. It is
+// symmetric and at most ln 2. Agarwal et al. 2023, arXiv:2306.13649 (their generalised form with
+// beta = 1/2).
 #include <cmath>
 #include <numbers>
 

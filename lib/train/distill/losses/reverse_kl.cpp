@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KL(student || teacher) = sum_v p_S (log p_S - log p_T): the student is punished for what the
-// teacher would not say, and may leave out what it cannot cover. Gu, Dong, Wei, Huang 2023,
+// KL(student || teacher) = sum_v p_S (log p_S - log p_T). The student is penalised for what the
+// teacher would not say, and may omit what it cannot cover. Gu, Dong, Wei, Huang 2023,
 // arXiv:2306.08543.
 #include "distill/loss.h"
 

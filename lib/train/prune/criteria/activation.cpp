@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activation: mean absolute activation of the channel over calibration tokens.
-// Muralidharan et al. 2024, "Compact Language Models via Pruning and Knowledge Distillation"
-// (Minitron), arXiv 2407.14679.
+// Activation: the mean absolute activation of the channel over calibration tokens. Muralidharan et
+// al. 2024, "Compact Language Models via Pruning and Knowledge Distillation" (Minitron), arXiv
+// 2407.14679.
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Consumers, sums per index and checks that the criteria share.
 #include "prune/criteria/common.h"
 
 #include <algorithm>

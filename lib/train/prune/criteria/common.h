@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the criteria share: the consumer weights of an axis, and sums per head group.
+// Code that the criteria share: the consumer weights of an axis, and sums per head group.
 #pragma once
 #include <vector>
 
@@ -7,17 +7,17 @@
 
 namespace espalier::prune {
 
-// The matrix whose columns the axis indexes: ffn_down for ffn, attn_output for kv_groups. [H,
-// width]
+// The matrix [H, width] whose columns the axis indexes: ffn_down for ffn, attn_output for
+// kv_groups.
 const torch::Tensor& consumer(const CriterionInput& input, arch::Axis axis, int layer);
-// Per-channel values [width] -> one value per index of the axis (kv_groups: the sum over the
-// group's heads and head_dim).
+// Per-channel values [width] -> one value per index of the axis. For kv_groups it is the sum over
+// the group's heads and head_dim.
 std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer,
                               const torch::Tensor& per_channel);
-// Sums over the vocabulary of squared embeddings, for the hidden axis.
+// Sums of squared embeddings over the vocabulary, for the hidden axis.
 torch::Tensor hidden_weight_squares(const CriterionInput& input);
 const LayerStatistics& layer_statistics(const CriterionInput& input, int layer);
-// Axes that criteria score; others are refused (internal).
+// Throws for an axis that the criteria do not score (internal).
 [[noreturn]] void refuse_axis(arch::Axis axis);
 
 }  // namespace espalier::prune

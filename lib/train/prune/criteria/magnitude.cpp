@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Magnitude: the squared norm of the consumer's column. Needs no activations; the baseline that
-// others must beat.
+// Magnitude: the squared norm of the consumer's column. It needs no activations. It is the baseline
+// that other criteria must beat.
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {

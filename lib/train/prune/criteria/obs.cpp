@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// OBS: the increase of the block's squared output error when channels j go and the others are
-// refitted by least squares,
+// OBS: the increase of the block's squared output error when channels j are removed and the others
+// are refitted by least squares:
+//
 //   tr(W_j P_jj^-1 W_j^T)   with P = G^-1, G = sum x x^T
-// Channels are eliminated a few at a time (a head group at a time), W and P following: W -= W_j
-// P_jj^-1 P_j, P -= P_:j P_jj^-1 P_j:. The score is the order of elimination. Hassibi, Stork 1993
-// (Optimal Brain Surgeon); structured as in Kurtic, Frantar, Alistarh 2023 (ZipLM), arXiv
-// 2302.04089.
+//
+// Channels are eliminated a few at a time (a head group at a time). W and P are updated: W -= W_j
+// P_jj^-1 P_j, P -= P_:j P_jj^-1 P_j:. The score is the order of elimination.
+//
+// Hassibi, Stork 1993 (Optimal Brain Surgeon); structured as in Kurtic, Frantar, Alistarh 2023
+// (ZipLM), arXiv 2302.04089.
 #include <algorithm>
 #include <numeric>
 
@@ -15,7 +18,7 @@ namespace espalier::prune {
 namespace {
 
 constexpr std::int64_t kAtOnce = 32;  // channels eliminated per step
-constexpr double kDamping = 1e-2;     // of the mean diagonal of G
+constexpr double kDamping = 1e-2;     // times the mean diagonal of G
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   const LayerStatistics& s = layer_statistics(input, layer);
@@ -27,7 +30,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
       axis == arch::Axis::ffn
           ? width
           : input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
-  const std::int64_t unit = width / units;  // channels that go together
+  const std::int64_t unit = width / units;  // channels that are removed together
   const torch::Tensor damped =
       gram + torch::eye(width, gram.options()) *
                  (kDamping * gram.diagonal().mean().item<double>() + 1e-30);
@@ -36,7 +39,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   std::vector<double> out(static_cast<std::size_t>(units), 0);
   std::vector<std::int64_t> left(static_cast<std::size_t>(units));
   std::iota(left.begin(), left.end(), 0);
-  double total = 0;  // error so far: a unit that goes later scores higher
+  double total = 0;  // error so far: a unit that is removed later scores higher
   while (!left.empty()) {
     std::vector<double> error(left.size());
     if (unit == 1) {
@@ -54,7 +57,8 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return error[a] < error[b]; });
-    // Eliminating half of the channels ranks those; the better half is ranked as it stands then.
+    // Eliminating half of the channels ranks them. The better half is then ranked by the current
+    // errors.
     const bool rest = static_cast<std::int64_t>(left.size()) * 2 <= units || left.size() == 1;
     const std::size_t go = rest        ? left.size()
                            : unit == 1 ? std::min<std::size_t>(kAtOnce, left.size())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weighted RMS: E[x_j^2] * ||W_j||^2, the output energy that channel j carries if channels were
-// uncorrelated. The structured form of Sun et al. 2023, "A Simple and Effective Pruning Approach
-// for Large Language Models" (Wanda), arXiv 2306.11695.
+// Weighted RMS: E[x_j^2] * ||W_j||^2, the output energy of channel j if channels were uncorrelated.
+// It is the structured form of Sun et al. 2023, "A Simple and Effective Pruning Approach for Large
+// Language Models" (Wanda), arXiv 2306.11695.
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
