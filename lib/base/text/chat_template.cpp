@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Recognition of chat templates by their markers, one function per family, and rendering.
 #include "text/chat_template.h"
 
 #include <algorithm>
