@@ -95,14 +95,14 @@ void add_bench(CLI::App& app, Common& common) {
   verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  verb->add_option("--repeat", options->repeat, "rounds; the median counts")
+  verb->add_option("--repeat", options->repeat, "number of rounds; results are medians")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_option("--sustained", options->sustained_seconds,
-                   "then decode without a pause for so many seconds, to see throttling")
+                   "afterwards decode without a pause for this many seconds, to see throttling")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  verb->add_option("--context", common.context, "positions of the KV cache (0: as many as needed)");
+  verb->add_option("--context", common.context, "positions in the KV cache (0: as many as needed)");
   verb->callback([&common, options] { run(common, *options); });
 }
 

@@ -43,7 +43,7 @@ void run(const Common& common, const Flags& flags) {
     messages.push_back({"user", line});
     const std::vector<std::int32_t> prompt = conversation.encode(writer.tokenizer(), messages);
     ESP_CHECK(static_cast<std::int64_t>(prompt.size()) < writer.session().context(), usage,
-              "the conversation of ", prompt.size(), " tokens does not fit into --context ",
+              "the conversation has ", prompt.size(), " tokens and does not fit into --context ",
               writer.session().context());
     const runtime::Generated reply =
         writer.run(prompt, options, common.json ? runtime::Show() : show_text, true);
@@ -65,9 +65,9 @@ void run(const Common& common, const Flags& flags) {
 
 void add_chat(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "chat",
-                            "talk with the model in its own chat template, one message a line");
+                            "talk with the model in its own chat template, one message per line");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("--system", flags->system, "what the model is told first");
+  verb->add_option("--system", flags->system, "the system message");
   add_writer_options(*verb, common, *flags);
   verb->callback([&common, flags] { run(common, *flags); });
 }

@@ -24,8 +24,7 @@ using Json = nlohmann::ordered_json;
 std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
                                  const std::string& where) {
   std::vector<std::int32_t> ids = writer.tokenizer().encode(text);
-  ESP_CHECK(!ids.empty(), usage, where,
-            ": the text gives no tokens, and the model adds none of its own");
+  ESP_CHECK(!ids.empty(), usage, where, ": the text has no tokens, and the model adds none");
   return ids;
 }
 
@@ -76,7 +75,7 @@ std::vector<std::string> read_prompts(const std::string& path) {
     }
     out.push_back(std::move(line));
   }
-  ESP_CHECK(!out.empty(), input, path, ": no prompts, expected one a line");
+  ESP_CHECK(!out.empty(), input, path, ": there are no prompts, expected one per line");
   return out;
 }
 
@@ -132,8 +131,8 @@ void add_generate(CLI::App& app, Common& common) {
       verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")
           ->excludes(prompt);
   CLI::Option* many = verb->add_option("--prompts", flags->prompts,
-                                       "file with a text a line, as it is or as a JSON string; "
-                                       "prints a line of JSON for each")
+                                       "file with one prompt per line, as plain text or a JSON "
+                                       "string; prints one line of JSON for each")
                           ->excludes(prompt)
                           ->excludes(file);
   add_writer_options(*verb, common, *flags);

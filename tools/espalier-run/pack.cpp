@@ -41,8 +41,8 @@ void run(const Common& common) {
 
 void add_pack(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "pack",
-                            "write the model's matrices as this processor wants them to a file "
-                            "beside it, for faster starts",
+                            "pack the model's matrices for this processor into a file beside the "
+                            "model, for faster starts",
                             false);
   verb->add_option("--isa", common.isa,
                    "instruction set: avx2, avx512, ... (default: $ESPALIER_ISA or the best)");

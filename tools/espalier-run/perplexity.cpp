@@ -21,7 +21,7 @@ struct Flags {
 void run(const Common& common, const Flags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
   ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context,
-            ": a window of perplexity has at least 4 tokens");
+            ": expected at least 4 tokens in a window");
   const std::string text = core::read_text_file(flags.text);
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;
@@ -64,15 +64,16 @@ void run(const Common& common, const Flags& flags) {
 void add_perplexity(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "perplexity", "perplexity of a text");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("--text", flags->text, "the text, UTF-8")->required();
+  verb->add_option("--text", flags->text, "text, UTF-8")->required();
   verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
   verb->add_option("--protocol", flags->protocol,
                    "windows or llama.cpp: which predictions are scored")
       ->capture_default_str();
-  verb->add_option("--windows", flags->windows, "read at most so many windows (0: all)")
+  verb->add_option("--windows", flags->windows, "number of windows to read at most (0: all)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--logits", flags->logits,
-                   "file to write: the logits of every scored prediction, float32 [tokens, vocab]");
+  verb->add_option(
+      "--logits", flags->logits,
+      "file to write with the logits of every scored prediction, float32 [tokens, vocab]");
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -73,13 +73,13 @@ void add_tokenize(CLI::App& app, Common& common) {
   CLI::App* verb =
       add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
   auto flags = std::make_shared<Flags>();
-  verb->add_option("--text", flags->texts, "the text, UTF-8; several files: each by itself");
+  verb->add_option("--text", flags->texts, "text, UTF-8; several files are tokenized separately");
   verb->add_option("--messages", flags->messages,
-                   "file with a JSON array of {role, content}: ids in the chat template, and the "
-                   "text written out");
+                   "file with a JSON array of {role, content}; prints the ids in the chat template "
+                   "and the rendered text");
   verb->add_flag("--special", flags->special,
-                 "special tokens written out in the text become their ids");
-  verb->add_flag("--no-bos", flags->no_bos, "without the tokens the model adds at the ends");
+                 "special tokens spelled out in the text become their ids");
+  verb->add_flag("--no-bos", flags->no_bos, "without the tokens that the model adds at both ends");
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

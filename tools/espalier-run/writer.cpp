@@ -14,30 +14,33 @@
 namespace espalier::tool {
 
 void add_writer_options(CLI::App& verb, Common& common, WriterFlags& flags) {
-  verb.add_option("--tokens", flags.generate.tokens, "tokens to write at most")
+  verb.add_option("--tokens", flags.generate.tokens, "maximum number of tokens to write")
       ->capture_default_str();
   verb.add_option("--context", common.context,
-                  "positions of the KV cache (0: the model's, at most 4096)");
+                  "positions in the KV cache (0: the model's context, at most 4096)");
   verb.add_option("--temperature", flags.sampler.temperature, "0: greedy")->capture_default_str();
   verb.add_option("--top-k", flags.sampler.top_k, "sample from the K best (0: all)")
       ->capture_default_str();
-  verb.add_option("--top-p", flags.sampler.top_p, "sample from the best that hold this probability")
+  verb.add_option("--top-p", flags.sampler.top_p,
+                  "sample from the best tokens that hold this probability")
       ->capture_default_str();
   verb.add_option("--min-p", flags.sampler.min_p,
-                  "sample from those with this share of the best one's probability")
+                  "sample from tokens with at least this share of the best token's probability")
       ->capture_default_str();
   verb.add_option("--repeat-penalty", flags.sampler.repeat_penalty,
                   "divides the logits of tokens that occurred (1: none)")
       ->capture_default_str();
   verb.add_option("--repeat-window", flags.sampler.repeat_window,
-                  "how many of the last tokens it looks at (0: all)")
+                  "number of last tokens that the penalty applies to (0: all)")
       ->capture_default_str();
-  verb.add_option("--stop", flags.generate.stops, "text to end before; may be given again")
+  verb.add_option("--stop", flags.generate.stops,
+                  "text before which the output ends; may be repeated")
       ->allow_extra_args(false);
   verb.add_option("--draft", flags.draft,
-                  "a student of the model, FILE.gguf, that guesses tokens ahead; the result is as "
-                  "exact as without");
-  verb.add_option("--draft-tokens", flags.generate.draft_tokens, "tokens it guesses at a time")
+                  "FILE.gguf of a student that guesses tokens ahead; the distribution of the text "
+                  "does not change");
+  verb.add_option("--draft-tokens", flags.generate.draft_tokens,
+                  "tokens that the draft guesses at a time")
       ->capture_default_str();
 }
 

@@ -19,31 +19,33 @@ void add_cache(CLI::App& app, Common& common) {
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* verb =
-      app.add_subcommand("cache", "sparse teacher logits, written once, for distill --cached");
+      app.add_subcommand("cache", "write sparse teacher logits once, for distill --cached");
   verb->add_option("--teacher", flags->input.teacher,
-                   "teacher: Hugging Face directory or .gguf, larger than memory if need be")
+                   "teacher: Hugging Face directory or .gguf; may be larger than memory")
       ->required();
   verb->add_option("--text", flags->input.text, "training text")->required();
   verb->add_option("--out", flags->input.out, "directory to write")->required();
   verb->add_flag("--resume", flags->input.resume,
-                 "keep the whole files that a killed run has left in --out");
+                 "keep the complete files of a killed run in --out");
   verb->add_option("--tokens", flags->tokens,
-                   "the first so many that a training with this --seed reads, e.g. 120k (default: "
-                   "all of the text)");
-  verb->add_option("--top-k", flags->options.top_k, "likeliest tokens kept of each distribution")
+                   "number of tokens, in the order in which a training with this --seed reads "
+                   "them, e.g. 120k (default: the whole text)");
+  verb->add_option("--top-k", flags->options.top_k,
+                   "number of likeliest tokens to keep of each distribution")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--sequence,--context", flags->options.sequence, "window, as in the training")
+  verb->add_option("--sequence,--context", flags->options.sequence,
+                   "window length, as in the training")
       ->check(CLI::Range(2, 1 << 20));
   verb->add_option("--temperature", flags->options.temperature,
-                   "of the distributions, as in the training")
+                   "temperature of the distributions, as in the training")
       ->check(CLI::Range(1e-3, 1e3));
   verb->add_option("--values", flags->values, "log-probabilities as f16 or f32")
       ->check(CLI::IsMember({"f16", "f32"}));
   verb->add_option("--buffer", flags->buffer,
-                   "memory for hidden states between layers, e.g. 2GiB (default 512MiB): a larger "
-                   "one reads the teacher less often");
+                   "memory for hidden states between layers, e.g. 2GiB (default 512MiB); a larger "
+                   "buffer reads the teacher less often");
   verb->add_option("--file-tokens", flags->file_tokens,
-                   "tokens of one file (default 131072): what a killed run loses at most");
+                   "tokens per file (default 131072); a killed run loses at most one file");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier calibrate MODEL --text FILE --out imatrix.gguf: activation statistics for quantization.
+// espalier calibrate MODEL --text FILE --out imatrix.gguf: collects activation statistics for
+// quantization.
 #include "calibrate/calibrate.h"
 #include "core/units.h"
 #include "plan/memory.h"
@@ -13,14 +14,16 @@ void add_calibrate(CLI::App& app, Common& common) {
     calibrate::CalibrateOptions options;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("calibrate", "activation statistics for quantization");
+  CLI::App* verb =
+      app.add_subcommand("calibrate", "collect activation statistics for quantization");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--text", flags->text, "calibration text")->required();
-  verb->add_option("--out", flags->out, "imatrix to write, in llama.cpp's GGUF layout")->required();
+  verb->add_option("--out", flags->out, "imatrix file to write, in llama.cpp's GGUF layout")
+      ->required();
   verb->add_option("--tokens", flags->options.tokens, "tokens to read")->check(CLI::PositiveNumber);
   verb->add_option("--sequence", flags->options.sequence, "window")->check(CLI::PositiveNumber);
   verb->add_flag("--gram", flags->options.gram,
-                 "also second-moment matrices, which gptq rounding needs");
+                 "also store second-moment matrices, which gptq rounding needs");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {

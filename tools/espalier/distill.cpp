@@ -16,12 +16,12 @@ void add_distill(CLI::App& app, Common& common) {
     std::string config, tokens;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("distill", "knowledge distillation");
+  CLI::App* verb = app.add_subcommand("distill", "train a student by knowledge distillation");
   CLI::Option* teacher =
       verb->add_option("--teacher", flags->input.teacher,
-                       "teacher: Hugging Face directory or .gguf (none: cross-entropy only)");
+                       "teacher: Hugging Face directory or .gguf (without: cross-entropy only)");
   verb->add_option("--cached", flags->input.cached,
-                   "instead of a teacher: its logits, as `espalier cache` left them")
+                   "instead of a teacher: a directory of its logits, written by `espalier cache")
       ->excludes(teacher);
   verb->add_option("--student", flags->input.student, "student directory to start from")
       ->required();
@@ -32,7 +32,7 @@ void add_distill(CLI::App& app, Common& common) {
   verb->add_option("--config", flags->config, "YAML with the training options (configs/train/)");
   verb->add_option("--tokens", flags->tokens,
                    "tokens to train on, e.g. 120k (overrides the config)");
-  verb->add_flag("--resume", flags->input.resume, "go on from the last checkpoint in --out");
+  verb->add_flag("--resume", flags->input.resume, "continue from the last checkpoint in --out");
   add_common(*verb, common, true);
   verb->callback([flags, &common] {
     apply_device(common);

@@ -14,8 +14,8 @@ void add_eval(CLI::App& app, Common& common) {
     verify::EvalOptions options;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb =
-      app.add_subcommand("eval", "perplexity, and with --against the divergence from that model");
+  CLI::App* verb = app.add_subcommand(
+      "eval", "measure perplexity, and with --against the divergence from that model");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--text", flags->text, "text")->required();
   verb->add_option("--context", flags->options.context, "window length")
@@ -26,7 +26,8 @@ void add_eval(CLI::App& app, Common& common) {
   verb->add_option("--engine", flags->engine,
                    "training (LibTorch) or device (the runtime; GGUF only)")
       ->check(CLI::IsMember({"training", "device"}));
-  verb->add_option("--windows", flags->options.max_windows, "at most so many windows (0: all)");
+  verb->add_option("--windows", flags->options.max_windows,
+                   "number of windows to read at most (0: all)");
   add_common(*verb, common, true);
   verb->callback([flags, &common] {
     apply_device(common);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier import MODEL --out DIR: any supported checkpoint to a Hugging Face directory.
+// espalier import MODEL --out DIR: converts any supported checkpoint to a Hugging Face directory.
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/units.h"
@@ -14,7 +14,7 @@ void add_import(CLI::App& app, Common& common) {
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* verb =
-      app.add_subcommand("import", "any supported checkpoint to a Hugging Face directory");
+      app.add_subcommand("import", "convert any supported checkpoint to a Hugging Face directory");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "directory to write")->required();
   verb->add_option("--dtype", flags->dtype, "f32, f16 or bf16")

@@ -29,7 +29,8 @@ void add_inspect(CLI::App& app, Common& common) {
     bool tensors = false;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("inspect", "what is in a model, from headers alone");
+  CLI::App* verb =
+      app.add_subcommand("inspect", "show the contents of a model, from headers alone");
   verb->add_option("model", flags->model, "Hugging Face directory, .gguf or config.json")
       ->required();
   verb->add_flag("--tensors", flags->tensors, "list every tensor");

@@ -17,7 +17,8 @@ void add_score(CLI::App& app, Common& common) {
     bool list = false;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("score", "importance of every index of every axis");
+  CLI::App* verb =
+      app.add_subcommand("score", "compute the importance of every index of every axis");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf");
   verb->add_option("--text", flags->text, "calibration text");
   verb->add_option("--criterion", flags->criterion, "criterion");
@@ -39,7 +40,7 @@ void add_score(CLI::App& app, Common& common) {
       return;
     }
     ESP_CHECK(!flags->model.empty() && !flags->text.empty() && !flags->out.empty(), usage,
-              "score: MODEL, --text and --out are needed (or --list)");
+              "score: give MODEL, --text and --out (or --list)");
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
     plan::require_memory(

@@ -81,7 +81,7 @@ void add_common(CLI::App& app, Common& common, bool training) {
 
 void add_max_ram(CLI::App& app, Common& common) {
   app.add_option("--max-ram", common.max_ram,
-                 "refuse to begin when more memory would be needed, e.g. 4GiB");
+                 "refuse to start when more memory would be needed, e.g. 4GiB");
 }
 std::int64_t Common::max_ram_bytes() const {
   return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
@@ -90,8 +90,8 @@ std::int64_t Common::max_ram_bytes() const {
 std::string code_note(const std::string& directory) {
   std::error_code unreadable;
   if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";
-  return std::string("transformers has no such family: ") + checkpoint::kModelingFile +
-         " is in the directory, load it with trust_remote_code=True\n";
+  return std::string("transformers does not have this family: ") + checkpoint::kModelingFile +
+         " is in the directory; load it with trust_remote_code=True\n";
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result,

@@ -81,7 +81,7 @@ Role norm_bias(Role gain) {
     case Role::output_norm:
       return Role::output_norm_bias;
     default:
-      core::fail(core::ErrorKind::internal, "no bias goes with ", role_name(gain));
+      core::fail(core::ErrorKind::internal, "no bias belongs to ", role_name(gain));
   }
 }
 std::optional<Role> role_by_name(std::string_view name) {

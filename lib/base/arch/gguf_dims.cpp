@@ -175,7 +175,7 @@ class Reader {
       refused += (refused.empty() ? "'" : ", '") + name + "'";
     }
     ESP_CHECK(refused.empty(), unsupported, header_.path(),
-              ": the file asks for computations we do not have, by key ", refused);
+              ": the file needs computations that are not supported, by key ", refused);
   }
 
   // The number by which ggml divides positions. Without a type, ggml reads a factor as linear
@@ -195,7 +195,7 @@ class Reader {
               ", expected a positive number below 1e6");
     ESP_CHECK(factor == 1 || !(divisors || learned_positions(arch_)), unsupported, header_.path(),
               ": key '", name, "' is ", factor,
-              ": linear rope scaling in such a model is not computed");
+              ": linear RoPE scaling is not supported in this kind of model");
     return factor;
   }
 
@@ -229,10 +229,11 @@ std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read,
   for (std::size_t l = 0; l < heads.size(); ++l) {
     ESP_CHECK(arch.gguf != "deci" || groups[l] > 0 || heads[l] == 0, unsupported, header.path(),
               ": layer ", l, " has ", heads[l],
-              " heads and no key-value heads: attention replaced by a linear map is not computed");
+              " heads and no key-value heads: attention that is replaced by a linear map is not "
+              "supported");
     ESP_CHECK(arch.gguf != "deci" || ffn[l] > 0 || heads[l] == 0, unsupported, header.path(),
               ": layer ", l,
-              " has attention but no FFN: stock readers forget its attention; write the FFN with a "
+              " has attention but no FFN: stock readers ignore its attention; write the FFN with a "
               "few channels of zeros");
     ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0),
               input, header.path(), ": layer ", l, " has ", heads[l], " heads and ", groups[l],
@@ -254,7 +255,7 @@ std::int64_t read_head_dim(const GgufHeader& header, const Reader& read, const M
       if (heads == 0) heads = l.kv_groups * l.q_per_kv;
     ESP_CHECK(heads > 0 && dims.hidden % heads == 0, input, header.path(), ": no key '",
               read.key("attention.key_length"), "' and ", dims.hidden,
-              " hidden values do not split into ", heads, " heads");
+              " hidden values cannot be split into ", heads, " heads");
     head_dim = dims.hidden / heads;
   }
   const auto length = read.optional_size("attention.value_length", 1, kMaxSize);
@@ -276,7 +277,7 @@ void read_rotation(const GgufHeader& header, const Reader& read, const Arch& arc
     return;
   }
   ESP_CHECK(d.head_dim % 2 == 0, unsupported, header.path(), ": heads of ", d.head_dim,
-            " values, rotary embedding wants an even number");
+            " values: rotary embedding needs an even number");
   if (arch.defaults.partial_rotary > 0 && rotated && *rotated != d.head_dim) {
     ESP_CHECK(*rotated < d.head_dim && *rotated % 2 == 0, input, header.path(), ": key '",
               read.key("rope.dimension_count"), "' is ", *rotated,
@@ -312,7 +313,7 @@ std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
   const std::int64_t counted =
       tokens != nullptr ? static_cast<std::int64_t>(tokens->strings.size()) : 0;
   ESP_CHECK(stated || tokens != nullptr, input, header.path(), ": neither key '",
-            read.key("vocab_size"), "' nor 'tokenizer.ggml.tokens' is there");
+            read.key("vocab_size"), "' nor 'tokenizer.ggml.tokens' is in the file");
   ESP_CHECK(!stated || tokens == nullptr || *stated == counted, input, header.path(), ": key '",
             read.key("vocab_size"), "' is ", *stated, " but ", counted, " tokens are listed");
   const std::int64_t vocab = stated ? *stated : counted;
@@ -443,8 +444,8 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
   ESP_CHECK(d.rope_linear == 1 || !(out.rope_factors || out.long_factors), unsupported,
             header.path(), ": key '", read.key("rope.scaling.factor"), "' is ", d.rope_linear,
-            " beside divisors of frequencies in a tensor: two kinds of rope scaling at once are "
-            "not computed");
+            " and a tensor holds divisors of frequencies: two kinds of RoPE scaling at once are "
+            "not supported");
   return out;
 }
 

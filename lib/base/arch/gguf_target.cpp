@@ -34,8 +34,9 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
   if (!arch.unequal_layers && (!dims.uniform() || dims.absent_blocks())) {
     const Arch* deci = as_deci(arch, dims);
     if (deci == nullptr)
-      misread("layers of unequal size: stock readers of '" + std::string(arch.gguf) +
-              "' have one size for all layers, and those of 'deci' compute Llama's blocks only");
+      misread("layers have unequal sizes: stock readers of '" + std::string(arch.gguf) +
+              "' expect one size for all layers, and stock readers of 'deci' compute only Llama's "
+              "blocks");
     return gguf_target(*deci, dims);
   }
   if (arch.name != arch.gguf) {
@@ -43,34 +44,34 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
       ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name,
                 " as GGUF: attention over a window of ", dims.window, " in a context of ",
                 dims.positions, " positions: the architecture '", arch.gguf,
-                "' of stock readers has no windows; set max_position_embeddings of config.json to ",
-                dims.window, " or less (until there both compute the same)");
+                "' of stock readers has no windows; set max_position_embeddings in config.json to ",
+                dims.window, " or less (up to there both compute the same)");
     return gguf_target(*arch_by_gguf_name(arch.gguf), dims);
   }
   for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
     const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
     if (!arch.absent_blocks && (layer.kv_groups * layer.q_per_kv == 0 || layer.ffn == 0))
       misread("layer " + std::to_string(l) + " has no " + (layer.ffn == 0 ? "FFN" : "attention") +
-              ", but stock readers want both in every layer");
+              ", but stock readers need both in every layer");
     if (arch.heads_fill_hidden && layer.kv_groups * layer.q_per_kv * dims.head_dim != dims.hidden)
       misread("layer " + std::to_string(l) + " has " +
               std::to_string(layer.kv_groups * layer.q_per_kv) + " heads of " +
               std::to_string(dims.head_dim) + " values and hidden is " +
               std::to_string(dims.hidden) +
-              ", but stock readers take heads x head_dim for hidden; cut kv_groups and hidden in "
+              ", but stock readers assume hidden = heads x head_dim; cut kv_groups and hidden in "
               "proportion");
     if (layer.rope != rope_by_default(arch, l))
       misread("layer " + std::to_string(l) + " has " + (layer.rope ? "" : "no ") +
-              "rotary positions, but stock readers leave them out in every " +
+              "rotary positions, but stock readers omit them in every " +
               std::to_string(arch.no_rope_period) +
               "th layer; keep that period when dropping layers");
     const bool seen_whole = states_window(arch) && dims.window >= dims.positions;
     if (layer.local && !has_window_keys(arch) && !seen_whole)
       misread("attention over a window in layer " + std::to_string(l) + ": stock readers of '" +
               std::string(arch.gguf) + "' have no windows" +
-              (states_window(arch) ? "; set max_position_embeddings of config.json to " +
+              (states_window(arch) ? "; set max_position_embeddings in config.json to " +
                                          std::to_string(dims.window) +
-                                         " or less (until there both compute the same)"
+                                         " or less (up to there both compute the same)"
                                    : ""));
   }
   // Stock readers of qwen2 assume hidden = heads x head_dim. Readers of llama, which has the biases
@@ -82,15 +83,15 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
   if (arch.gguf != "llama" && arch.gguf != "deci") {
     if ((dims.output_bias || dims.mlp_bias) && arch.gguf != "nemotron")
       misread("stock readers of '" + std::string(arch.gguf) +
-              "' read no biases but those of q, k and v");
+              "' read only the biases of q, k and v");
     if (dims.rope_scaling.factor != 1)
       misread("stock readers of '" + std::string(arch.gguf) +
-              "' read no rope_freqs.weight, so llama3 scaling would be lost");
+              "' do not read rope_freqs.weight, so the llama3 scaling would be lost");
   }
   if (arch.gguf == "nemotron" && dims.tied)
-    misread("stock readers want an output matrix beside the embedding");
+    misread("stock readers need an output matrix, but this model uses the embedding as output");
   if ((arch.gguf == "gemma2" || arch.gguf == "openelm") && !dims.tied)
-    misread("stock readers take the embedding for the output matrix");
+    misread("stock readers use the embedding as the output matrix, but this model has its own");
   return arch;
 }
 

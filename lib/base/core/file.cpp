@@ -101,8 +101,8 @@ FileReader& FileReader::operator=(FileReader&& other) noexcept {
 }
 void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
   ESP_CHECK(offset <= size_ && out.size() <= size_ - offset, input, path_,
-            ": truncated: ", out.size(), " bytes wanted at offset ", offset, ", the file has ",
-            size_);
+            ": truncated: ", out.size(), " bytes are needed at offset ", offset,
+            ", but the file has ", size_);
   std::size_t done = 0;
   while (done < out.size()) {
     const ssize_t n =
@@ -175,8 +175,8 @@ void AtomicFile::commit() {
 
 std::string read_text_file(const std::string& path, std::uint64_t max_bytes) {
   FileReader reader(path);
-  ESP_CHECK(reader.size() <= max_bytes, input, path, ": ", reader.size(), " bytes, at most ",
-            max_bytes, " accepted here");
+  ESP_CHECK(reader.size() <= max_bytes, input, path, ": ", reader.size(), " bytes, but at most ",
+            max_bytes, " are accepted here");
   std::string text(static_cast<std::size_t>(reader.size()), '\0');
   reader.read(0, std::as_writable_bytes(std::span(text.data(), text.size())));
   return text;
@@ -209,8 +209,8 @@ std::uint64_t free_disk_bytes(const std::string& directory) {
 }
 void require_free_disk(const std::string& directory, std::uint64_t bytes) {
   const std::uint64_t free = free_disk_bytes(directory);
-  ESP_CHECK(free >= bytes, input, directory, ": ", bytes, " bytes needed, ", free,
-            " free on this disk; free some space or choose another --out");
+  ESP_CHECK(free >= bytes, input, directory, ": ", bytes, " bytes are needed, but only ", free,
+            " are free on this disk; free some space or choose another --out");
 }
 
 }  // namespace espalier::core

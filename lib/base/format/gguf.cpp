@@ -48,7 +48,7 @@ class Cursor {
     const std::uint64_t length = number<std::uint64_t>(what);
     require(length, what);
     ESP_CHECK(length <= max_bytes, input, file_.path(), ": ", what, " at offset ", position(),
-              " is ", length, " bytes long, at most ", max_bytes, " accepted");
+              " is ", length, " bytes long, but at most ", max_bytes, " are accepted");
     std::string text(static_cast<std::size_t>(length), '\0');
     copy(text.data(), text.size(), what);
     return text;
@@ -56,7 +56,7 @@ class Cursor {
   void require(std::uint64_t bytes, const std::string& what) const {
     if (bytes <= remaining()) return;
     if (limit_ < file_.size())
-      core::fail(ErrorKind::input, file_.path(), ": the header goes beyond ", kMaxHeaderBytes,
+      core::fail(ErrorKind::input, file_.path(), ": the header exceeds ", kMaxHeaderBytes,
                  " bytes, at ", what);
     core::fail(ErrorKind::input, file_.path(), ": truncated: ", what, " needs ", bytes,
                " bytes at offset ", position(), ", ", remaining(), " are left");
@@ -123,7 +123,7 @@ double exact_double(Cursor& in, const std::string& path, const std::string& what
     bool fits = value <= static_cast<T>(kLimit);
     if constexpr (std::is_signed_v<T>) fits = fits && value >= -kLimit;
     ESP_CHECK(fits, unsupported, path, ": ", what, " holds ", value,
-              ", integers in arrays are supported up to 2^53");
+              ", but integers in arrays are supported only up to 2^53");
   }
   return static_cast<double>(value);
 }
@@ -138,7 +138,7 @@ std::shared_ptr<const GgufArray> read_array(Cursor& in, const std::string& path,
   const std::uint64_t element_bytes = kTypeBytes[static_cast<std::size_t>(array->type)];
   ESP_CHECK(count <= in.remaining() / element_bytes, input, path, ": ", what, " claims ", count,
             " elements of type ", type_name(array->type), " at offset ", in.position(),
-            ", the file cannot hold them");
+            ", but the file is too small for them");
   if (array->type == GgufType::string) {
     for (std::uint64_t i = 0; i < count; ++i)
       array->strings.push_back(in.string(what, kMaxHeaderBytes));
@@ -244,7 +244,7 @@ GgufTensor read_tensor(Cursor& in, const std::string& path, std::uint64_t index)
   const std::string what = "tensor " + tensor.name;
   const auto n_dims = in.number<std::uint32_t>(what);
   ESP_CHECK(n_dims >= 1 && n_dims <= kMaxDims, unsupported, path, ": ", what, " has ", n_dims,
-            " dimensions, 1 to ", kMaxDims, " are supported");
+            " dimensions, but 1 to ", kMaxDims, " are supported");
   std::int64_t elements = 1;
   for (std::uint32_t d = 0; d < n_dims; ++d) {
     const auto extent = in.number<std::uint64_t>(what);
@@ -258,11 +258,12 @@ GgufTensor read_tensor(Cursor& in, const std::string& path, std::uint64_t index)
   const auto type = in.number<std::uint32_t>(what);
   const std::optional<FormatId> format = format_by_gguf_type(type);
   ESP_CHECK(format.has_value(), unsupported, path, ": ", what, " has type number ", type,
-            ", which is none of the formats supported");
+            ", which is not a supported format");
   tensor.format = *format;
   const QuantFormat& layout = info(*format);
   ESP_CHECK(tensor.cols() % layout.block == 0, input, path, ": ", what, " has rows of ",
-            tensor.cols(), " values, not whole blocks of ", layout.name, " (", layout.block, ")");
+            tensor.cols(), " values, not a multiple of the block of ", layout.name, " (",
+            layout.block, ")");
   const std::int64_t blocks = elements / layout.block;
   ESP_CHECK(blocks <= std::numeric_limits<std::int64_t>::max() / layout.block_bytes, input, path,
             ": ", what, ": its size overflows");
@@ -277,16 +278,17 @@ void read_signature(Cursor& in, const std::string& path) {
   for (char& c : magic) c = static_cast<char>(in.number<std::uint8_t>("the magic"));
   const std::string_view text(magic.data(), magic.size());
   ESP_CHECK(text != "FUGG", unsupported, path,
-            ": the magic is FUGG: a big-endian GGUF file, only little-endian ones are supported");
+            ": the magic is FUGG: this is a big-endian GGUF file, but only little-endian files are "
+            "supported");
   ESP_CHECK(text != "lmgg" && text != "tjgg" && text != "fmgg" && text != "algg", unsupported, path,
-            ": a GGML-era file, older than GGUF; convert it to GGUF first");
+            ": this is a GGML file, older than GGUF; convert it to GGUF first");
   ESP_CHECK(text == "GGUF", input, path, ": not a GGUF file: it does not start with GGUF");
   const auto version = in.number<std::uint32_t>("the version");
   ESP_CHECK(version != __builtin_bswap32(2) && version != __builtin_bswap32(3), unsupported, path,
             ": GGUF version ", version,
-            ": a big-endian GGUF file, only little-endian ones are supported");
+            ": this is a big-endian GGUF file, but only little-endian files are supported");
   ESP_CHECK(version == 2 || version == 3, unsupported, path, ": GGUF version ", version,
-            ", supported are 2 and 3");
+            "; 2 and 3 are supported");
 }
 
 // Makes offsets absolute. Checks that tensors lie inside the file, are aligned and do not overlap.
@@ -299,7 +301,7 @@ void place_tensors(const core::FileReader& file, std::vector<GgufTensor>& tensor
     const std::uint64_t available = file.size() > data_offset ? file.size() - data_offset : 0;
     ESP_CHECK(tensor.offset <= available && tensor.bytes <= available - tensor.offset, input,
               file.path(), ": truncated: tensor ", tensor.name, " has ", tensor.bytes,
-              " bytes at data offset ", tensor.offset, ", the file has ", available,
+              " bytes at data offset ", tensor.offset, ", but the file has ", available,
               " bytes of data");
     tensor.offset += data_offset;
   }
@@ -324,9 +326,9 @@ GgufHeader GgufHeader::read(const core::FileReader& file) {
   const auto n_tensors = in.number<std::uint64_t>("the number of tensors");
   const auto n_metadata = in.number<std::uint64_t>("the number of metadata keys");
   ESP_CHECK(n_metadata <= in.remaining() / kMinMetadataBytes, input, path, ": claims ", n_metadata,
-            " metadata keys, the file cannot hold them");
+            " metadata keys, but the file is too small for them");
   ESP_CHECK(n_tensors <= in.remaining() / kMinTensorBytes, input, path, ": claims ", n_tensors,
-            " tensors, the file cannot hold them");
+            " tensors, but the file is too small for them");
   for (std::uint64_t i = 0; i < n_metadata; ++i) {
     std::string key = in.string("metadata key " + std::to_string(i), kMaxKeyBytes);
     check_name(path, key, "metadata key", in.position());

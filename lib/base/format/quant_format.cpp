@@ -56,14 +56,14 @@ std::optional<FormatId> format_by_gguf_type(std::uint32_t type) {
 std::int64_t matrix_bytes(FormatId id, std::int64_t rows, std::int64_t cols) {
   const QuantFormat& format = info(id);
   constexpr std::int64_t kLimit = std::numeric_limits<std::int64_t>::max();
-  ESP_CHECK(rows >= 0 && cols >= 0 && cols <= kLimit / 8, unsupported, "no matrix can have ", rows,
-            " x ", cols, " values");
+  ESP_CHECK(rows >= 0 && cols >= 0 && cols <= kLimit / 8, unsupported, "a matrix cannot have ",
+            rows, " x ", cols, " values");
   if (cols % format.block != 0) {
     const std::int64_t below = cols / format.block * format.block, above = below + format.block;
     const std::int64_t nearest = below > 0 && cols - below <= above - cols ? below : above;
-    core::fail(core::ErrorKind::unsupported, "rows of ", cols, " values cannot be ", format.name,
-               ": it stores blocks of ", format.block, "; the nearest legal row length is ",
-               nearest);
+    core::fail(core::ErrorKind::unsupported, "rows of ", cols, " values cannot be stored as ",
+               format.name, ", which has blocks of ", format.block,
+               "; the nearest legal row length is ", nearest);
   }
   const std::int64_t row_bytes =
       cols / format.block * format.block_bytes;  // at most 4 * cols, so it does not overflow

@@ -32,13 +32,13 @@ bool exists(const std::string& path) {
 void SafetensorsSet::add_shard(const std::string& path) {
   auto file = std::make_unique<core::FileReader>(path);
   ESP_CHECK(file->size() >= 8, input, path, ": truncated: ", file->size(),
-            " bytes, a safetensors file starts with an 8-byte length");
+            " bytes, but a safetensors file starts with an 8-byte length");
   std::uint64_t length = 0;
   file->read(0, std::as_writable_bytes(std::span(&length, 1)));
   ESP_CHECK(length <= file->size() - 8, input, path, ": truncated: the header claims ", length,
             " bytes, ", file->size() - 8, " follow");
   ESP_CHECK(length <= kMaxHeaderBytes, input, path, ": the header claims ", length,
-            " bytes, at most ", kMaxHeaderBytes, " accepted");
+            " bytes, but at most ", kMaxHeaderBytes, " are accepted");
   std::string json(static_cast<std::size_t>(length), '\0');
   file->read(8, std::as_writable_bytes(std::span(json.data(), json.size())));
   SafetensorsHeader header = parse_safetensors_header(path, json, file->size() - 8 - length);
@@ -56,7 +56,7 @@ void SafetensorsSet::finish_index() {
             [](const SafeTensor& a, const SafeTensor& b) { return a.name < b.name; });
   for (std::size_t i = 0; i < tensors_.size(); ++i)
     ESP_CHECK(index_.emplace(tensors_[i].name, i).second, input, shard(tensors_[i].shard).path(),
-              ": tensor ", tensors_[i].name, " is in another shard too");
+              ": tensor ", tensors_[i].name, " is also in another shard");
 }
 
 SafetensorsSet SafetensorsSet::open_file(const std::string& path) {
@@ -76,7 +76,7 @@ SafetensorsSet SafetensorsSet::open_directory(const std::string& directory) {
   std::set<std::string> files;
   for (const auto& [name, file] : placed) files.insert(file);
   ESP_CHECK(files.size() <= kMaxShards, unsupported, index_path, ": names ", files.size(),
-            " shards, at most ", kMaxShards, " supported");
+            " shards, but at most ", kMaxShards, " are supported");
   SafetensorsSet set;
   for (const std::string& file : files) set.add_shard(directory + "/" + file);
   set.finish_index();
@@ -86,7 +86,7 @@ SafetensorsSet SafetensorsSet::open_directory(const std::string& directory) {
     ESP_CHECK(found != placed.end(), input, path, ": holds tensor ", tensor.name, ", which ",
               index_path, " does not list");
     ESP_CHECK(directory + "/" + found->second == path, input, index_path, ": places tensor ",
-              tensor.name, " in ", found->second, ", it is in ", path);
+              tensor.name, " in ", found->second, ", but it is in ", path);
   }
   for (const auto& [name, file] : placed)
     ESP_CHECK(set.find(name) != nullptr, input, index_path, ": lists tensor ", name, ", which ",

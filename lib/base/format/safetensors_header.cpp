@@ -189,7 +189,7 @@ class IndexSax final : public StrictSax {
     ESP_CHECK(!text.empty() && text != "." && text != ".." && text.find('/') == std::string::npos &&
                   text.find('\0') == std::string::npos,
               input, path_, ": weight_map places tensor ", name_, " in '", text,
-              "', which is no plain file name");
+              "', which is not a plain file name");
     ESP_CHECK(files.emplace(name_, text).second, input, path_, ": weight_map has tensor ", name_,
               " twice");
     return true;
@@ -224,7 +224,7 @@ FormatId dtype_format(const std::string& path, const std::string& name, const st
     if (dtype == upper) return id;
   }
   core::fail(ErrorKind::unsupported, path, ": tensor ", name, " has dtype ", dtype,
-             ", supported are F32, F16 and BF16");
+             "; F32, F16 and BF16 are supported");
 }
 
 SafeTensor checked(const std::string& path, const std::string& name, const Entry& entry,
@@ -279,11 +279,11 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
   for (const SafeTensor* tensor : order) {
     ESP_CHECK(tensor->offset == end, input, path, ": tensor ", tensor->name,
               " begins at data offset ", tensor->offset, ", expected ", end,
-              tensor->offset < end ? " (it overlaps the one before)" : " (a gap)");
+              tensor->offset < end ? " (it overlaps the previous tensor)" : " (a gap)");
     end = tensor->offset + tensor->bytes;
   }
   ESP_CHECK(end == data_bytes, input, path, ": the tensors end at data offset ", end,
-            ", the file has ", data_bytes, " bytes of data");
+            ", but the file has ", data_bytes, " bytes of data");
   return header;
 }
 

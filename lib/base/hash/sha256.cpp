@@ -20,7 +20,7 @@ struct Sha256::State {
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
   ESP_CHECK(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1, internal,
-            "SHA-256 is not available in this OpenSSL");
+            "this build of OpenSSL has no SHA-256");
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;

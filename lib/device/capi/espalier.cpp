@@ -109,7 +109,7 @@ std::span<const T> need_array(const T* data, std::size_t n, const char* name) {
 template <typename T>
 void give(T* to, T from, std::size_t struct_size, const char* name) {
   need(to, name);
-  ESP_CHECK(struct_size > sizeof(std::size_t), usage, name, ": a structure of ", struct_size,
+  ESP_CHECK(struct_size > sizeof(std::size_t), usage, name, ": the structure has ", struct_size,
             " bytes, expected sizeof(", name, ")");
   from.struct_size = struct_size;
   std::memset(to, 0, struct_size);

@@ -26,7 +26,7 @@ PackedMemory::PackedMemory(std::int64_t bytes) {
   map_ = mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map_ == MAP_FAILED) {
     map_ = nullptr;
-    core::fail(core::ErrorKind::unsupported, "no memory for ", bytes,
+    core::fail(core::ErrorKind::unsupported, "not enough memory for ", bytes,
                " bytes of packed weights: ", std::strerror(errno));
   }
   data_ = static_cast<unsigned char*>(map_);

@@ -87,9 +87,9 @@ Spread spread(std::vector<double> values) {
 BenchResult bench(Session& session, const BenchOptions& options) {
   ESP_CHECK(
       options.prompt >= 0 && options.generate >= 0 && options.depth >= 0 && options.repeat >= 1,
-      usage, "--prompt, --generate and --depth are 0 or more, --repeat 1 or more");
+      usage, "expected --prompt, --generate and --depth of 0 or more, and --repeat of 1 or more");
   ESP_CHECK(options.prompt + options.generate > 0, usage,
-            "--prompt 0 --generate 0: nothing to measure");
+            "--prompt 0 --generate 0: there is nothing to measure");
   const std::int64_t need = options.depth + std::max(options.prompt, options.generate);
   ESP_CHECK(need <= session.context(), usage, need, " tokens do not fit into a context of ",
             session.context());

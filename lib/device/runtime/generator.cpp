@@ -58,8 +58,8 @@ Generator::Generator(TokenReader& target, TokenReader* draft) : target_(target),
   ESP_CHECK(draft == nullptr ||
                 target.session().tokenizer().same_vocabulary(draft->session().tokenizer()),
             input,
-            "--draft: the draft's vocabulary is not the model's, so that it cannot guess its "
-            "tokens; expected a student of this model with the same tokenizer");
+            "--draft: the draft's vocabulary differs from the model's, so it cannot guess tokens; "
+            "give a student of this model with the same tokenizer");
 }
 
 Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,

@@ -29,7 +29,7 @@ KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptio
     : context_(context), head_dim_(dims.head_dim) {
   const Format& f = kFormats[static_cast<std::size_t>(type)];
   ESP_CHECK(head_dim_ % f.block == 0, unsupported, "--kv ", f.name, ": heads of ", head_dim_,
-            " values are no whole blocks of ", f.block, "; use f16");
+            " values are not a multiple of the block of ", f.block, "; use f16");
   format_ = f.kernel;
   row_bytes_ = head_dim_ / f.block * f.block_bytes;
   for (const arch::LayerDims& l : dims.layers) {

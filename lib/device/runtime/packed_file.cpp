@@ -27,7 +27,7 @@ std::string xxh64(const std::string& path) {
   const std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state(XXH64_createState(),
                                                                                 XXH64_freeState);
   ESP_CHECK(state != nullptr && XXH64_reset(state.get(), 0) == XXH_OK, internal,
-            "no memory for a hash");
+            "not enough memory for a hash");
   std::vector<std::byte> window(std::size_t{4} << 20);
   for (std::uint64_t at = 0; at < file.size(); at += window.size()) {
     const std::span<std::byte> part(window.data(), static_cast<std::size_t>(std::min<std::uint64_t>(
@@ -61,19 +61,20 @@ std::optional<PackedFile> PackedFile::open_beside(const std::string& gguf_path,
     const format::GgufHeader header = format::GgufHeader::read(core::FileReader(out.path_));
     ESP_CHECK(header.text("general.architecture") == kArchitecture &&
                   header.integer(kPrefix + "rows") == rows_of(table),
-              input, out.path_, ": not a packed file of groups of ", rows_of(table), " rows");
+              input, out.path_, ": this is not a packed file with groups of ", rows_of(table),
+              " rows");
     const core::FileStamp stamp = core::file_stamp(gguf_path);
     const bool same =
         header.integer(kPrefix + "source_bytes") == static_cast<std::int64_t>(stamp.bytes) &&
         (header.integer(kPrefix + "source_modified") == stamp.modified_ns ||
          header.text(kPrefix + "source_xxh64") == xxh64(gguf_path));
-    ESP_CHECK(same, input, out.path_, ": was made from another file than ", gguf_path, " is now");
+    ESP_CHECK(same, input, out.path_, ": it was made from another version of ", gguf_path);
     for (const format::GgufTensor& tensor : header.tensors())
       out.places_[tensor.name] = {tensor.offset, tensor.bytes};
     out.file_.emplace(out.path_);
     for (const auto& [name, place] : out.places_)
       ESP_CHECK(place.offset + place.bytes <= out.file_->bytes().size(), input, out.path_,
-                ": became shorter while it was opened");
+                ": the file became shorter while it was opened");
   } catch (const core::Error& error) {
     out.refusal_ = error.what();
     out.refusal_ += "; it is not used: run 'espalier-run pack' again, or remove it";
@@ -94,7 +95,7 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
                      const std::function<void(std::int64_t done, std::int64_t total)>& progress) {
   PackResult out{.path = PackedFile::path_of(gguf_path, table), .rows = rows_of(table)};
   ESP_CHECK(!out.path.empty(), unsupported, "the kernels of ", kernels::isa_name(table),
-            " read a GGUF as it is: there is nothing to pack");
+            " read GGUF files directly: there is nothing to pack");
   const core::FileStamp stamp = core::file_stamp(gguf_path);
   format::GgufWriter writer(out.path, kAlignment);
   const auto is_packed = [&](const MatrixBytes& m) {
@@ -108,8 +109,9 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
     }
     return kernels::Matrix();
   });
-  ESP_CHECK(out.matrices > 0, unsupported, gguf_path,
-            ": no matrix is quantized; files in F32, F16 and BF16 are read as they are");
+  ESP_CHECK(
+      out.matrices > 0, unsupported, gguf_path,
+      ": no matrix is quantized, so there is nothing to pack; F32, F16 and BF16 are read directly");
   writer.set("general.architecture", format::GgufValue::string(kArchitecture));
   writer.set(kPrefix + "rows", format::GgufValue::u32(static_cast<std::uint32_t>(out.rows)));
   writer.set(kPrefix + "source_bytes", format::GgufValue::u64(stamp.bytes));
@@ -129,7 +131,8 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
     return kernels::Matrix();
   });
   ESP_CHECK(core::file_stamp(gguf_path) == stamp, input, gguf_path,
-            ": was written to while it was packed; nothing was kept");
+            ": the file changed while it was packed, so no packed file was written; run "
+            "'espalier-run pack' again");
   writer.finish();
   return out;
 }

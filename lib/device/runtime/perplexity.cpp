@@ -18,12 +18,11 @@ Protocol protocol_by_name(std::string_view name) {
 std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenizer,
                                                  std::string_view text, std::int64_t context,
                                                  Protocol protocol, std::int64_t max_windows) {
-  ESP_CHECK(context >= 4, usage, "--context ", context,
-            ": a window of perplexity has at least 4 tokens");
+  ESP_CHECK(context >= 4, usage, "--context ", context, ": expected at least 4 tokens in a window");
   if (text.ends_with('\n')) text.remove_suffix(1);
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
   std::int64_t n = static_cast<std::int64_t>(ids.size()) / context;
-  ESP_CHECK(n > 0, input, "the text has ", ids.size(), " tokens, less than one window of ",
+  ESP_CHECK(n > 0, input, "the text has ", ids.size(), " tokens, fewer than one window of ",
             context);
   if (max_windows > 0) n = std::min(n, max_windows);
 

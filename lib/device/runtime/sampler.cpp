@@ -41,7 +41,7 @@ Sampler::Sampler(const SamplerOptions& options) : state_(std::make_unique<State>
   ESP_CHECK(options.temperature >= 0 && std::isfinite(options.temperature), usage, "--temperature ",
             options.temperature, ": expected 0 or more");
   ESP_CHECK(options.top_p > 0 && options.top_p <= 1, usage, "--top-p ", options.top_p,
-            ": expected more than 0, at most 1");
+            ": expected more than 0 and at most 1");
   ESP_CHECK(options.min_p >= 0 && options.min_p <= 1, usage, "--min-p ", options.min_p,
             ": expected 0 to 1");
   ESP_CHECK(options.top_k >= 0, usage, "--top-k ", options.top_k, ": expected 0 (all) or more");
@@ -104,7 +104,7 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits_V
   for (std::size_t i = 0; i < logits_V.size(); ++i)
     if (!std::isnan(logits_V[i])) s.logits.emplace_back(logits_V[i], static_cast<std::int32_t>(i));
   ESP_CHECK(!s.logits.empty(), input, "none of the ", logits_V.size(),
-            " logits is a number: the weights of this file are damaged");
+            " logits is a number; the weights of this file are damaged");
   s.penalize();
   const Logit best = *std::min_element(s.logits.begin(), s.logits.end(), better);
   if (s.options.temperature == 0) {

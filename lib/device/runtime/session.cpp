@@ -25,7 +25,7 @@ constexpr std::int64_t kScoredTokens = 32;
 std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims,
                             const std::string& path) {
   ESP_CHECK(asked >= 0 && asked <= dims.positions, usage, "--context ", asked, ": ", path,
-            " was made for at most ", dims.positions, " positions");
+            " supports at most ", dims.positions, " positions");
   return asked > 0 ? asked : std::min(dims.positions, kDefaultContext);
 }
 
@@ -69,7 +69,7 @@ struct Session::State {
     const auto n = static_cast<std::int64_t>(tokens.size());
     ESP_CHECK(cache.position() + n <= cache.context(), usage, n,
               " tokens do not fit: ", cache.position(), " of ", cache.context(),
-              " positions of the context are taken");
+              " positions of the context are used; use a larger context or a shorter text");
     for (const std::int32_t token : tokens)
       ESP_CHECK(known(token), usage, "token ", token, " is not in the vocabulary of ",
                 weights.dims.vocab);
@@ -116,7 +116,7 @@ const text::Tokenizer& Session::tokenizer() const {
   if (!state_->tokenizer) {
     text::Tokenizer made = read_tokenizer(state_->path);
     ESP_CHECK(made.vocab_size() == dims().vocab, input, state_->path, ": the tokenizer has ",
-              made.vocab_size(), " tokens, the model ", dims().vocab);
+              made.vocab_size(), " tokens, but the model has ", dims().vocab);
     state_->tokenizer.emplace(std::move(made));
   }
   return *state_->tokenizer;

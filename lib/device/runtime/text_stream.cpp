@@ -35,7 +35,8 @@ std::size_t whole_characters(std::string_view text, std::size_t end) {
 
 TextStream::TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {
   for (const std::string& stop : stops_)
-    ESP_CHECK(!stop.empty(), usage, "--stop: an empty string would stop everything");
+    ESP_CHECK(!stop.empty(), usage,
+              "--stop: an empty string would end every text at once; give a string");
 }
 
 std::string TextStream::take(std::size_t n) {

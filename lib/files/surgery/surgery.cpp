@@ -136,7 +136,7 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
   plan::validate(plan, source.dims(), "plan");
   ESP_CHECK(plan.source_sha256.empty() || plan.source_sha256 == source.sha256(), input,
             source.path(), ": the plan was made for another model (SHA-256 ", plan.source_sha256,
-            ", this one has ", source.sha256(), ")");
+            ", but this model has ", source.sha256(), ")");
   const arch::ModelDims after = plan::dims_after(plan, source.dims());
 
   text::TokenizerData tokenizer;

@@ -177,7 +177,7 @@ std::optional<std::vector<std::byte>> SequentialRounding::rounded(Role role, int
   if (it == s.bytes.end() && layer < 0) return std::nullopt;
   ESP_CHECK(it != s.bytes.end() && (layer < 0 || layer == s.next - 1), internal,
             "sequential rounding: ", arch::role_name(role), " of layer ", layer,
-            " was asked for out of order");
+            " was requested out of order");
   return std::move(it->second);
 }
 

@@ -55,8 +55,8 @@ class Writer {
     corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()));
     for (std::size_t i = 0; i < corpus_.tokens.size(); ++i)
       ESP_CHECK(corpus_.tokens[i] >= 0 && corpus_.tokens[i] < source_.dims().vocab, input,
-                corpus_.path, ": token ", i, " is ", corpus_.tokens[i], ", the model has ",
-                source_.dims().vocab);
+                corpus_.path, ": token ", i, " is ", corpus_.tokens[i],
+                ", but the model's vocabulary has ", source_.dims().vocab);
     const data::WindowSampler sampler(static_cast<std::int64_t>(corpus_.tokens.size()),
                                       options.sequence, options.seed);
     const std::int64_t all = sampler.windows_per_epoch(),
@@ -143,8 +143,8 @@ class Writer {
     if (input_.resume && checkpoint::has_manifest(input_.out)) {
       const checkpoint::Manifest have = checkpoint::read_manifest(input_.out);
       ESP_CHECK(have.stage == "cache" && have.metrics.value("run", "") == run_, input, input_.out,
-                ": holds the result of other options or inputs; choose another directory, or start "
-                "over without --resume");
+                ": holds the result of other options or inputs; choose another directory, or omit "
+                "--resume to start over");
     }
     if (!input_.resume) fs::remove(input_.out + "/manifest.json", error);
     std::vector<fs::path> stale;
@@ -158,7 +158,7 @@ class Writer {
     for (const fs::path& p : stale) {
       fs::remove(p, error);
       ESP_CHECK(!error, input, p.string(),
-                ": cannot remove what an earlier run has left: ", error.message());
+                ": cannot remove the files of an earlier run: ", error.message());
     }
   }
 
@@ -171,14 +171,14 @@ class Writer {
       const LogitFile file(path(f));
       const LogitHeader &have = file.header(), want = header(f, per_file);
       ESP_CHECK(have.run == run_ && have.starts == want.starts, input, path(f),
-                ": was made with other options or inputs; choose another directory, or start over "
-                "without --resume");
+                ": was made with other options or inputs; choose another directory, or omit "
+                "--resume to start over");
       ESP_CHECK(input_.threads == 0 || input_.threads == have.threads, usage, "--threads ",
                 input_.threads, ": ", input_.out, " was started with ", have.threads,
-                " and another number would round differently; leave it out");
+                " threads, and another number would round differently; omit --threads");
       ESP_CHECK(threads_ == 0 || threads_ == have.threads, input, path(f), ": was computed with ",
-                have.threads, " threads, the files before with ", threads_,
-                "; remove it to have it made again");
+                have.threads, " threads, but the previous files with ", threads_,
+                "; remove it, and it will be made again");
       // Refuses damaged files instead of keeping them.
       for (std::size_t w = 0; w < have.starts.size(); ++w)
         static_cast<void>(file.window(static_cast<std::int64_t>(w)));

@@ -120,21 +120,21 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
   const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1),
                      V = in.student_output.size(0);
   ESP_CHECK(in.targets.size(0) == n && in.targets.scalar_type() == torch::kInt64, internal,
-            "targets are int64, one for each of ", n, " hidden states");
+            "targets must be int64, one for each of ", n, " hidden states");
   ESP_CHECK(in.student_output.size(1) == H, internal, "output weights of width ",
             in.student_output.size(1), " for hidden states of width ", H);
   ESP_CHECK(!distills || (in.teacher_hidden.size(0) == n && in.teacher_output.size(0) == V),
             internal, "teacher with ", in.teacher_output.size(0), " tokens of vocabulary against ",
             V);
   ESP_CHECK(!sparse || (!distills && loss.sparse), internal,
-            "a sparse teacher beside a whole one, or for loss ", loss.name,
+            "a sparse teacher together with a full teacher, or for loss ", loss.name,
             ", which has no sparse form");
   const SparseLogits& given = in.sparse_teacher;
   ESP_CHECK(
       !sparse || (given.ids.size(0) == n && given.log_probabilities.sizes() == given.ids.sizes() &&
                   given.rest.numel() == n && given.ids.size(1) <= V && given.ids.is_contiguous() &&
                   given.log_probabilities.is_contiguous() && given.rest.is_contiguous()),
-      internal, "sparse teacher logits of another shape than ", n, " tokens");
+      internal, "sparse teacher logits do not have the shape for ", n, " tokens");
   ESP_CHECK(in.temperature > 0, usage, "temperature ", in.temperature, " is not positive");
   const Tensor targets = in.targets.contiguous();
 

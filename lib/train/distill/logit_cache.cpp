@@ -47,8 +47,8 @@ std::string logit_file_name(std::size_t index) {
 
 LogitCache::LogitCache(const std::string& directory) : directory_(directory) {
   ESP_CHECK(checkpoint::has_manifest(directory), input, directory,
-            ": no manifest.json: not a finished cache of teacher logits; `espalier cache --resume` "
-            "completes one");
+            ": there is no manifest.json, so this is not a finished cache of teacher logits; "
+            "complete it with `espalier cache --resume");
   const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
   ESP_CHECK(manifest.stage == "cache", input, directory, "/manifest.json: stage \"", manifest.stage,
             "\", expected \"cache\"");
@@ -87,17 +87,19 @@ LogitCache::LogitCache(const std::string& directory) : directory_(directory) {
 void LogitCache::require(const data::Corpus& corpus, const text::TokenizerData& tokenizer,
                          std::int64_t vocab, std::int64_t sequence) const {
   ESP_CHECK(vocab == shape_.vocab, input, directory_, ": teacher logits over ", shape_.vocab,
-            " tokens, the student has ", vocab,
+            " tokens, but the student has ", vocab,
             ": distillation compares their distributions token by token");
   ESP_CHECK(tokenizer_sha256(tokenizer) == tokenizer_, input, directory_,
-            ": the student's tokenizer is not the teacher's: distillation compares their "
+            ": the student's tokenizer differs from the teacher's: distillation compares their "
             "distributions token by token");
-  ESP_CHECK(corpus.sha256 == text_, input, directory_, ": teacher logits of another text than ",
-            corpus.path, " (SHA-256 ", text_, ", the text has ", corpus.sha256, ")");
+  ESP_CHECK(corpus.sha256 == text_, input, directory_,
+            ": these are teacher logits of another text than ", corpus.path, " (SHA-256 ", text_,
+            ", but this text has ", corpus.sha256, ")");
   ESP_CHECK(token_ids_sha256(corpus) == token_ids_, input, directory_, ": ", corpus.path,
-            " was split into other tokens for the teacher than the student's tokenizer makes");
-  ESP_CHECK(sequence == shape_.sequence, input, directory_, ": teacher logits of windows of ",
-            shape_.sequence, " tokens, the training has sequence ", sequence,
+            " had other tokens for the teacher than it has with the student's tokenizer");
+  ESP_CHECK(sequence == shape_.sequence, input, directory_,
+            ": these are teacher logits of windows of ", shape_.sequence,
+            " tokens, but the training has sequence ", sequence,
             "; set `sequence: ", shape_.sequence, "` in the configuration or make another cache");
 }
 
@@ -108,7 +110,7 @@ SparseLogits LogitCache::window(std::int64_t start) const {
   const auto at = static_cast<std::size_t>(it->second.second);
   ESP_CHECK(at < file.header().starts.size() && file.header().starts[at] == start &&
                 file.header().run == shape_.run,
-            input, files_[it->second.first], ": was changed while it was in use");
+            input, files_[it->second.first], ": the file changed while it was in use");
   return file.window(it->second.second);
 }
 

@@ -111,10 +111,11 @@ LogitFile::LogitFile(const std::string& path) : file_(path) {
   ESP_CHECK(file_.size() >= kFixed + kDigest, input, path, ": truncated: ", file_.size(),
             " bytes, the header alone has ", kFixed + kDigest);
   std::string head = read(file_, 0, kFixed);
-  ESP_CHECK(head.starts_with(kMagic), input, path, ": offset 0: not a file of teacher logits");
+  ESP_CHECK(head.starts_with(kMagic), input, path,
+            ": offset 0: this is not a file of teacher logits");
   const auto field = [&](std::size_t offset) { return get<std::uint32_t>(head, offset); };
   ESP_CHECK(field(8) == kVersion, input, path, ": offset 8: version ", field(8),
-            ", this program reads ", kVersion);
+            ", but this program reads ", kVersion);
   const std::uint32_t vocab = field(12), sequence = field(16), k = field(20),
                       value_bytes = field(24);
   ESP_CHECK(vocab >= 1 && vocab <= kMostVocab, input, path, ": offset 12: a vocabulary of ", vocab);
@@ -145,7 +146,7 @@ LogitFile::LogitFile(const std::string& path) : file_(path) {
   head += rest.substr(0, rest.size() - kDigest);
   ESP_CHECK(rest.ends_with(hash::sha256(head)), input, path, ": offset ",
             kFixed + rest.size() - kDigest,
-            ": the header's SHA-256 is another: the file is damaged");
+            ": the SHA-256 of the header does not match; the file is damaged");
   for (std::uint64_t w = 0; w < windows; ++w) {
     const auto start = get<std::uint64_t>(rest, w * sizeof(std::uint64_t));
     ESP_CHECK(start < std::uint64_t{1} << 62, input, path, ": offset ",
@@ -163,7 +164,7 @@ SparseLogits LogitFile::window(std::int64_t index) const {
   const std::string digest = bytes.substr(bytes.size() - kDigest);
   bytes.resize(bytes.size() - kDigest);
   ESP_CHECK(hash::sha256(bytes) == digest, input, file_.path(), ": window ", index, " at offset ",
-            offset, ": the SHA-256 is another: the file is damaged");
+            offset, ": the SHA-256 does not match; the file is damaged");
   SparseLogits out{torch::empty({T, k}, torch::kInt32), torch::empty({T, k}), torch::empty({T})};
   auto* ids = out.ids.mutable_data_ptr<std::int32_t>();
   auto* values = out.log_probabilities.mutable_data_ptr<float>();
@@ -184,9 +185,9 @@ SparseLogits LogitFile::window(std::int64_t index) const {
     for (std::int64_t j = 0; j < k; ++j) {
       ESP_CHECK(ids[j] < header_.vocab && (j == 0 || ids[j] > ids[j - 1]), input, file_.path(),
                 ": window ", index, " at offset ", offset, ": token ", t, ": id ", ids[j],
-                " is outside the vocabulary of ", header_.vocab, " or not above the one before");
+                " is outside the vocabulary of ", header_.vocab, " or not above the previous id");
       ESP_CHECK(values[j] <= 0 && std::isfinite(values[j]), input, file_.path(), ": window ", index,
-                " at offset ", offset, ": token ", t, ": ", values[j], " is no log-probability");
+                " at offset ", offset, ": token ", t, ": ", values[j], " is not a log-probability");
       sum += std::exp(static_cast<double>(values[j]));
     }
     ESP_CHECK(rest[t] >= 0 && rest[t] <= 1 && (k < header_.vocab || rest[t] == 0), input,

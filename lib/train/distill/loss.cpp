@@ -34,8 +34,8 @@ const Loss& loss_by_name(std::string_view name) {
   std::string known;
   for (const std::string& n : names) known += (known.empty() ? "" : ", ") + n;
   const std::string near = core::nearest_name(std::string(name), names.data(), names.size());
-  core::fail(core::ErrorKind::usage, "no loss is called '", name, "'",
-             near.empty() ? "" : "; did you mean '" + near + "'?", " (there are ", known, ")");
+  core::fail(core::ErrorKind::usage, "unknown loss '", name, "'",
+             near.empty() ? "" : "; did you mean '" + near + "'?", " (known: ", known, ")");
 }
 
 }  // namespace espalier::distill

@@ -22,9 +22,9 @@ MetricsLog::MetricsLog(const std::string& path, std::uint64_t keep_bytes)
   const std::uint64_t have = fs::exists(path) ? fs::file_size(path, error) : 0;
   ESP_CHECK(have >= keep_bytes, input, path, ": has ", have,
             " bytes, but the checkpoint was written after ", keep_bytes,
-            "; it was changed since: remove the output directory to start over");
+            "; the file was changed since then; remove the output directory to start over");
   if (have > keep_bytes) fs::resize_file(path, keep_bytes, error);
-  ESP_CHECK(!error, input, path, ": cannot be cut back to ", keep_bytes,
+  ESP_CHECK(!error, input, path, ": cannot be truncated to ", keep_bytes,
             " bytes: ", error.message());
   file_ = std::fopen(path.c_str(), "ab");
   ESP_CHECK(file_ != nullptr, input, path, ": cannot open for writing: ", std::strerror(errno));

@@ -17,7 +17,7 @@ using checkpoint::Checkpoint;
 using Json = nlohmann::ordered_json;
 
 void check_options(const TrainOptions& o, bool has_teacher) {
-  ESP_CHECK(o.tokens > 0, usage, "tokens: ", o.tokens, " to train on; give a positive number");
+  ESP_CHECK(o.tokens > 0, usage, "tokens: ", o.tokens, ": expected a positive number");
   ESP_CHECK(o.batch > 0 && o.accumulation > 0 && o.checkpoint_every > 0, usage, "batch ", o.batch,
             ", accumulation ", o.accumulation, " and checkpoint_every ", o.checkpoint_every,
             " must be positive");
@@ -98,14 +98,14 @@ void check_tokens(const data::Corpus& corpus, const Checkpoint& student) {
 void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus,
                   const TrainOptions& o) {
   ESP_CHECK(loss_by_name(o.loss).sparse, usage, "loss ", o.loss,
-            " compares the teacher's probability of every token with the student's, ", path,
-            " holds the ", cached.shape().k,
-            " likeliest ones alone; train with loss forward_kl, or with --teacher");
-  ESP_CHECK(cached.shape().temperature == o.temperature, usage, path,
-            ": log-probabilities at temperature ", cached.shape().temperature,
-            ", the training has temperature ", o.temperature,
-            ": the kept ones do not determine another; make another cache, or set `temperature: ",
-            cached.shape().temperature, "`");
+            " needs the teacher's probability of every token, but ", path, " holds only the ",
+            cached.shape().k, " likeliest tokens; train with loss forward_kl, or with --teacher");
+  ESP_CHECK(
+      cached.shape().temperature == o.temperature, usage, path,
+      ": log-probabilities at temperature ", cached.shape().temperature,
+      ", but the training has temperature ", o.temperature,
+      ": they do not determine another temperature; make another cache, or set `temperature: ",
+      cached.shape().temperature, "`");
   const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), o.sequence,
                                     o.seed);
   const std::int64_t per_step = o.batch * o.accumulation,
@@ -113,8 +113,8 @@ void check_cached(const LogitCache& cached, const std::string& path, const data:
   const std::int64_t needed = std::min(steps * per_step, sampler.windows_per_epoch());
   for (std::int64_t w = 0; w < needed; ++w)
     ESP_CHECK(cached.has(cached.on_grid(sampler.start_from_end(w))), input, path, ": holds ",
-              cached.windows(), " windows of ", o.sequence, " tokens, the training reads ", needed,
-              " and window ", w, " of them is not there; cache --tokens ", needed * o.sequence,
+              cached.windows(), " windows of ", o.sequence, " tokens, but the training reads ",
+              needed, " and window ", w, " is missing; cache --tokens ", needed * o.sequence,
               " with the same seed, or the whole text");
 }
 
@@ -123,7 +123,7 @@ void check_cached(const LogitCache& cached, const std::string& path, const data:
 Setup prepare(const TrainInput& input, const TrainOptions& options) {
   const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
   ESP_CHECK(!(has_teacher && has_cached), usage,
-            "a teacher and cached logits of one: give one of them");
+            "both a teacher and cached logits are given: give only one of them");
   check_options(options, has_teacher || has_cached);
   ESP_CHECK(!input.out.empty(), usage, "no output directory given");
   ESP_CHECK(!core::same_file(input.out, input.student) &&

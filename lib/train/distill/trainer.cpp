@@ -235,8 +235,8 @@ std::optional<TrainResult> finished(const Setup& setup, const std::string& out) 
   if (!checkpoint::has_manifest(out)) return std::nullopt;
   const checkpoint::Manifest have = checkpoint::read_manifest(out);
   ESP_CHECK(have.stage == "distill" && have.metrics.value("run", "") == setup.run, input, out,
-            ": holds the result of other options or inputs; choose another directory, or start "
-            "over without --resume");
+            ": holds the result of other options or inputs; choose another directory, or omit "
+            "--resume to start over");
   return result_of(setup, out, have.metrics.value("loss_first", 0.0),
                    have.metrics.value("loss_last", 0.0));
 }
@@ -248,10 +248,10 @@ TrainState starting_point(const Setup& setup, const TrainInput& input) {
   if (found) {
     ESP_CHECK(found->run == setup.run, input, input.out,
               "/checkpoint: was made with other options or inputs; choose another directory, or "
-              "start over without --resume");
+              "omit --resume to start over");
     ESP_CHECK(input.threads == 0 || input.threads == found->threads, usage, "--threads ",
               input.threads, ": the run in ", input.out, " was started with ", found->threads,
-              " and another number would round differently; leave it out");
+              " threads, and another number would round differently; omit --threads");
   } else {
     remove_states(input.out);
   }

@@ -15,7 +15,7 @@ void use_device(const std::string& device, int threads) {
             device, ": expected auto, cpu or cuda[:N]");
   ESP_CHECK(device.rfind("cuda", 0) != 0 || torch::cuda::is_available(), unsupported, "--device ",
             device,
-            ": no CUDA device can be used (is the torch wheel a CUDA build, and is there a GPU?); "
+            ": no CUDA device is available (is the torch wheel a CUDA build, and is there a GPU?); "
             "use --device cpu");
   ESP_CHECK(device.rfind("cuda", 0) != 0, unsupported, "--device ", device,
             ": training stages run on the CPU in this version; use --device cpu");

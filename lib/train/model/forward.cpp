@@ -101,11 +101,11 @@ Tensor Transformer::embeddings(const Tensor& ids_BT) const {
 }
 
 Tensor Transformer::embed(const Tensor& ids_BT) const {
-  ESP_CHECK(ids_BT.dim() == 2, internal, "token ids are a [batch, tokens] matrix");
+  ESP_CHECK(ids_BT.dim() == 2, internal, "token ids must be a [batch, tokens] matrix");
   Tensor rows = embeddings(ids_BT.to(torch::kInt64));
   if (arch::learned_positions(*arch_)) {
     ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1),
-              " tokens: the model has learned ", dims_.positions, " positions and knows no others");
+              " tokens is too long: the model has ", dims_.positions, " learned positions");
     rows = rows + weight(Role::pos_embd, -1).narrow(0, 0, ids_BT.size(1));
   }
   return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;

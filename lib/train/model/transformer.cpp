@@ -35,7 +35,7 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
                          const TransformerOptions& options, const checkpoint::Checkpoint* source)
     : arch_(&arch), dims_(dims), options_(options), source_(source) {
   ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16,
-            usage, "matrix products are computed in float32 or bfloat16, not ",
+            usage, "matrix products must be float32 or bfloat16, not ",
             torch::toString(options.matmul_dtype));
   global_.inverse_frequencies =
       torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);

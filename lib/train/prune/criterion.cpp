@@ -39,7 +39,7 @@ const Criterion& criterion_by_name(std::string_view name) {
     list += (list.empty() ? "" : ", ") + names.back();
   }
   const std::string nearest = core::nearest_name(name, names.data(), names.size());
-  core::fail(core::ErrorKind::usage, "criterion '", name, "' is not known",
+  core::fail(core::ErrorKind::usage, "unknown criterion '", name, "'",
              nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
 }
 

@@ -80,8 +80,8 @@ std::optional<PassState::Position> PassState::load(std::vector<torch::Tensor>& d
     const auto streams = format::SafetensorsSet::open_file(streams_file());
     const Json about = format::parse_json<Json>(streams.metadata().at("about"), streams_file());
     ESP_CHECK(about.at("run") == run_, input, folder_,
-              ": was made with other options or inputs; choose another directory, or start over "
-              "without --resume");
+              ": was made with other options or inputs; choose another directory, or omit --resume "
+              "to start over");
     const Position out{about.at("layers").get<std::size_t>(), about.at("dense_at").get<int>(),
                        about.at("drifted").get<bool>()};
     for (const auto& [name, batches] : {std::pair("dense.", &dense), std::pair("pruned.", &pruned)})

@@ -104,14 +104,13 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   bool cut_width = false;
   for (std::size_t l = 0; l < sizes.size(); ++l) {
     cut_width = cut_width || !sizes[l].same_sizes(before.layers[l]);
-    ESP_CHECK(
-        sizes[l].q_per_kv == before.layers[l].q_per_kv, unsupported,
-        "q_per_kv cannot be scored by activations; give a --plan that keeps the wanted heads");
+    ESP_CHECK(sizes[l].q_per_kv == before.layers[l].q_per_kv, unsupported,
+              "q_per_kv cannot be chosen by importance; give a --plan that keeps the wanted heads");
   }
   const bool cut_hidden = after.hidden != before.hidden;
   ESP_CHECK(
       decision.given || after.vocab == before.vocab, unsupported,
-      "the vocabulary is not pruned by importance; give a --plan that keeps the wanted tokens");
+      "the vocabulary cannot be pruned by importance; give a --plan that keeps the wanted tokens");
 
   // Block influence and hidden statistics converge fast.
   constexpr std::int64_t kFewWindows = 16;

@@ -50,9 +50,9 @@ const std::vector<Broken>& broken_files() {
        [] { return Bytes().raw("GGUF").u32(0x03000000u).u64(0).u64(0).text(); }},
       {"version_1", "version 1", [] { return Bytes().raw("GGUF").u32(1).u64(0).u64(0).text(); }},
       {"version_4", "version 4", [] { return Bytes().raw("GGUF").u32(4).u64(0).u64(0).text(); }},
-      {"too_many_tensors", "tensors, the file cannot hold",
+      {"too_many_tensors", "tensors, but the file is too small",
        [] { return start(kMax, 0).zeros(64).text(); }},
-      {"too_many_keys", "metadata keys, the file cannot hold",
+      {"too_many_keys", "metadata keys, but the file is too small",
        [] { return start(0, kMax / 2).zeros(64).text(); }},
       {"key_longer_than_file", "truncated", [] { return start(0, 1).u64(1000).zeros(64).text(); }},
       {"key_length_wraps", "truncated", [] { return start(0, 1).u64(kMax - 3).zeros(64).text(); }},
@@ -75,11 +75,11 @@ const std::vector<Broken>& broken_files() {
        [] { return start(0, 1).string("k").u32(9).u32(9).u64(1).zeros(32).text(); }},
       {"array_of_unknown_type", "unknown value type 99",
        [] { return start(0, 1).string("k").u32(9).u32(99).u64(1).zeros(32).text(); }},
-      {"array_count_too_large", "cannot hold",
+      {"array_count_too_large", "too small for them",
        [] { return start(0, 1).string("k").u32(9).u32(0).u64(1000).zeros(32).text(); }},
-      {"array_count_wraps", "cannot hold",
+      {"array_count_wraps", "too small for them",
        [] { return start(0, 1).string("k").u32(9).u32(12).u64(kMax / 8 + 2).zeros(32).text(); }},
-      {"string_array_count_too_large", "cannot hold",
+      {"string_array_count_too_large", "too small for them",
        [] { return start(0, 1).string("k").u32(9).u32(8).u64(kMax).zeros(64).text(); }},
       {"string_in_array_too_long", "truncated",
        [] { return start(0, 1).string("k").u32(9).u32(8).u64(1).u64(kMax).zeros(32).text(); }},
@@ -162,7 +162,7 @@ const std::vector<Broken>& broken_files() {
          Bytes b = start(1, 0);
          return tensor(b, "t", 32, 4, 0).pad(32).zeros(32).text();
        }},
-      {"row_not_whole_blocks", "not whole blocks of q8_0",
+      {"row_not_whole_blocks", "not a multiple of the block of q8_0",
        [] {
          Bytes b = start(1, 0);
          return tensor(b, "t", 33, 8, 0).pad(32).zeros(64).text();

@@ -163,10 +163,10 @@ const std::vector<Broken>& broken_indices() {
       {"unknown_section", "unknown key extra", R"({"extra":1,"weight_map":{"a":"s1","b":"s2"}})"},
       {"metadata_nested_deeply", "unexpected an object",
        "{\"metadata\":" + repeated("{\"a\":", 100000)},
-      {"path_outside", "no plain file name", R"({"weight_map":{"a":"../s1","b":"s2"}})"},
-      {"path_absolute", "no plain file name", R"({"weight_map":{"a":"/etc/passwd","b":"s2"}})"},
-      {"path_empty", "no plain file name", R"({"weight_map":{"a":"","b":"s2"}})"},
-      {"path_is_parent", "no plain file name", R"({"weight_map":{"a":"..","b":"s2"}})"},
+      {"path_outside", "not a plain file name", R"({"weight_map":{"a":"../s1","b":"s2"}})"},
+      {"path_absolute", "not a plain file name", R"({"weight_map":{"a":"/etc/passwd","b":"s2"}})"},
+      {"path_empty", "not a plain file name", R"({"weight_map":{"a":"","b":"s2"}})"},
+      {"path_is_parent", "not a plain file name", R"({"weight_map":{"a":"..","b":"s2"}})"},
       {"tensor_twice", "has tensor a twice", R"({"weight_map":{"a":"s1","a":"s2"}})"},
       {"shard_missing", "cannot open", R"({"weight_map":{"a":"s1","b":"s3"}})"},
       {"tensor_missing_in_shard", "does not hold",
@@ -210,7 +210,7 @@ TEST(BrokenSafetensorsSet, TheSameTensorInTwoShards) {
   core::write_text_file(dir.file("model.safetensors.index.json"),
                         R"({"weight_map":{"a":"s1","b":"s2"}})");
   expect_refusal([&] { SafetensorsSet::open_directory(dir.path()); }, dir.path(),
-                 "in another shard too");
+                 "also in another shard");
 }
 
 TEST(BrokenSafetensorsSet, DirectoryWithoutAModel) {

@@ -286,7 +286,7 @@ TEST_F(Cli, PackedFilesAreUsedAndSaidToBeStale) {
   EXPECT_EQ(run(generate).err.find("packed"), std::string::npos);
   write(10);
   EXPECT_TRUE(json(bench)["packed_file"].is_null());
-  EXPECT_NE(run(generate).err.find("another file"), std::string::npos);
+  EXPECT_NE(run(generate).err.find("another version"), std::string::npos);
   EXPECT_EQ(run(generate + " --quiet").err, "");
 }
 

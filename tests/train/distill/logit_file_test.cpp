@@ -138,8 +138,8 @@ TEST(LogitFile, BrokenFilesAreRefused) {
                                     {119, "\xFF", "offset 112"}};
   const std::vector<Change> windows{{0, std::string("\x0A\0", 2), "id 10"},
                                     {2, std::string("\0\0", 2), "id 0"},
-                                    {12, f32(0.5f), "no log-probability"},
-                                    {12, u32(0x7FC00000), "no log-probability"},
+                                    {12, f32(0.5f), "not a log-probability"},
+                                    {12, u32(0x7FC00000), "not a log-probability"},
                                     {12, f32(-1.5f), "sum to"},
                                     {36, f32(1.5f), "is not the mass"},
                                     {36, f32(-0.1f), "is not the mass"},
