@@ -38,7 +38,7 @@ void add_import(CLI::App& app, Common& common) {
            {"output", flags->out},
            {"peak_rss_bytes", core::peak_rss_bytes()}},
           flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " +
-              core::human_count(parameters) + " parameters\n" + code_note(flags->out));
+              core::human_count(parameters) + " parameters\n" + remote_code_note(flags->out));
   });
 }
 

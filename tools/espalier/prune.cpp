@@ -32,7 +32,7 @@ void print_result(const Common& common, const Flags& flags, std::int64_t before,
   std::ostringstream text;
   text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after)
        << " parameters\n"
-       << code_note(flags.out);
+       << remote_code_note(flags.out);
   for (const std::string& note : notes) text << "  " << note << "\n";
   print(common,
         {{"parameters_before", before},

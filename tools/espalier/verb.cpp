@@ -87,7 +87,7 @@ std::int64_t Common::max_ram_bytes() const {
   return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
 }
 
-std::string code_note(const std::string& directory) {
+std::string remote_code_note(const std::string& directory) {
   std::error_code unreadable;
   if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";
   return std::string("transformers does not have this family: ") + checkpoint::kModelingFile +

@@ -33,7 +33,7 @@ void add_common(CLI::App& app, Common& common, bool training = false);
 void add_max_ram(CLI::App& app, Common& common);
 // A note that the directory just written needs trust_remote_code. Empty when the directory holds no
 // modeling file of ours.
-std::string code_note(const std::string& directory);
+std::string remote_code_note(const std::string& directory);
 // Prints `result` as one JSON object with --json, else `readable`.
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 // Sets LibTorch's thread count to --threads. Training verbs call it first. CPU only, unless

@@ -39,7 +39,7 @@ TensorRef make_ref(const TensorSpec& spec, const ModelDims& dims, int layer) {
   return {&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l), absent(spec.cols)};
 }
 
-std::vector<Role> those_of(const Arch& arch, std::initializer_list<Role> roles) {
+std::vector<Role> roles_present(const Arch& arch, std::initializer_list<Role> roles) {
   std::vector<Role> out;
   for (const Role role : roles)
     if (find_spec(arch, role) != nullptr) out.push_back(role);
@@ -136,7 +136,7 @@ bool in_absent_block(Role role, const LayerDims& layer) {
   return (layer.kv_groups * layer.q_per_kv == 0 && name.starts_with("attn_")) ||
          (layer.ffn == 0 && name.starts_with("ffn_"));
 }
-const Arch* as_deci(const Arch& arch, const ModelDims& dims) {
+const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims) {
   const Arch* deci = arch_by_name("deci");
   const bool plain =
       arch.norm == deci->norm && arch.activation == deci->activation && !arch.scaled_embedding &&
@@ -172,10 +172,10 @@ bool interleaved_in_gguf(const Arch& arch) {
   return find_spec(arch, attention_inputs(arch).front())->to_gguf == Transform::rope_permute;
 }
 std::vector<Role> attention_inputs(const Arch& arch) {
-  return those_of(arch, {Role::attn_q, Role::attn_k, Role::attn_v, Role::attn_qkv});
+  return roles_present(arch, {Role::attn_q, Role::attn_k, Role::attn_v, Role::attn_qkv});
 }
 std::vector<Role> ffn_inputs(const Arch& arch) {
-  return those_of(arch, {Role::ffn_gate, Role::ffn_up, Role::ffn_gate_up});
+  return roles_present(arch, {Role::ffn_gate, Role::ffn_up, Role::ffn_gate_up});
 }
 bool has_gate(const Arch& arch) {
   return find_spec(arch, Role::ffn_gate) != nullptr ||
@@ -298,11 +298,11 @@ std::vector<RopeTensor> rope_tensors(const ModelDims& dims) {
   if (factors.empty()) return {};
   return {{Role::rope_freqs, std::move(factors)}};
 }
-std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local, bool beyond) {
+std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local, bool long_text) {
   const bool own_base = local && dims.local_rope_theta > 0;
   std::vector<float> factors;
   if (dims.long_rope.used())
-    factors = beyond ? dims.long_rope.long_factors : dims.long_rope.short_factors;
+    factors = long_text ? dims.long_rope.long_factors : dims.long_rope.short_factors;
   else if (!own_base)
     factors = rope_frequency_factors(dims);
   std::vector<double> out;

@@ -150,7 +150,7 @@ bool present(const TensorSpec& spec, const ModelDims& dims);
 bool in_absent_block(Role role, const LayerDims& layer);
 // The family `deci`, when it computes what `arch` computes with these sizes, else nullptr. Layers
 // of `deci` may differ in size and lack blocks.
-const Arch* as_deci(const Arch& arch, const ModelDims& dims);
+const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims);
 // Whether the presence of some tensor of the family depends on `present`.
 bool has_optional(const Arch& arch, Present present);
 bool local_by_default(const Arch& arch, std::int64_t layer);
@@ -186,10 +186,10 @@ std::int64_t rope_permuted_row(std::int64_t hf_row, std::int64_t head_dim);
 std::int64_t rope_unpermuted_row(std::int64_t gguf_row, std::int64_t head_dim);
 
 // Inverse frequencies of the rotary embedding, in double, half as many as rotated values. Global
-// layers use the scaling of `dims`. Local layers use their own base where they have one. `beyond`:
-// for a text longer than LongRoPE's original context.
+// layers use the scaling of `dims`. Local layers use their own base where they have one.
+// `long_text`: for a text longer than LongRoPE's original context.
 std::vector<double> rope_inverse_frequencies(const ModelDims& dims, bool local = false,
-                                             bool beyond = false);
+                                             bool long_text = false);
 // The divisors of theta per frequency, as GGUF's rope_freqs.weight holds them. Empty without
 // scaling.
 std::vector<float> rope_frequency_factors(const ModelDims& dims);

@@ -308,15 +308,16 @@ void read_rotation(const GgufHeader& header, const Reader& read, const Arch& arc
 }
 
 std::int64_t read_vocab(const GgufHeader& header, const Reader& read) {
-  const auto stated = read.optional_size("vocab_size", 1, kMaxSize);
+  const auto vocab_by_key = read.optional_size("vocab_size", 1, kMaxSize);
   const format::GgufArray* tokens = header.optional_array("tokenizer.ggml.tokens");
-  const std::int64_t counted =
+  const std::int64_t vocab_by_tokens =
       tokens != nullptr ? static_cast<std::int64_t>(tokens->strings.size()) : 0;
-  ESP_CHECK(stated || tokens != nullptr, input, header.path(), ": neither key '",
+  ESP_CHECK(vocab_by_key || tokens != nullptr, input, header.path(), ": neither key '",
             read.key("vocab_size"), "' nor 'tokenizer.ggml.tokens' is in the file");
-  ESP_CHECK(!stated || tokens == nullptr || *stated == counted, input, header.path(), ": key '",
-            read.key("vocab_size"), "' is ", *stated, " but ", counted, " tokens are listed");
-  const std::int64_t vocab = stated ? *stated : counted;
+  ESP_CHECK(!vocab_by_key || tokens == nullptr || *vocab_by_key == vocab_by_tokens, input,
+            header.path(), ": key '", read.key("vocab_size"), "' is ", *vocab_by_key, " but ",
+            vocab_by_tokens, " tokens are listed");
+  const std::int64_t vocab = vocab_by_key ? *vocab_by_key : vocab_by_tokens;
   ESP_CHECK(vocab > 0, input, header.path(), ": the list of tokens is empty");
   return vocab;
 }

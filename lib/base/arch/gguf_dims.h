@@ -34,15 +34,15 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims);
 // The family whose table describes a GGUF of this model: `arch` itself, or another that computes
 // the same. (mistral is written as llama, and so is a qwen2 whose heads x head_dim is not hidden.)
 // Error(unsupported) when stock readers would compute something else.
-const Arch& gguf_target(const Arch& arch, const ModelDims& dims);
+const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims);
 
 // The sizes that a GGUF of architecture `target` is written with. Stock readers of `deci` take the
 // size of heads from layer 0. They also forget the attention of a layer without FFN, and when it is
 // the last layer, which tokens are asked for. So absent blocks that would break them are written
 // with a few channels of zeros.
-ModelDims gguf_sizes(const Arch& target, const ModelDims& dims);
+ModelDims gguf_dims_for(const Arch& target, const ModelDims& dims);
 
-// Sets general.architecture and the "<arch>.*" keys. `arch` is the result of gguf_target(). A
+// Sets general.architecture and the "<arch>.*" keys. `arch` is the result of gguf_family_for(). A
 // quantity that is the same in all layers is written as one number. The caller writes the
 // rope_tensors().
 void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWriter& writer);

@@ -27,17 +27,17 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
                                                  : dims.head_dim));
 }
 
-const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
+const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
   const auto misread = [&](const std::string& what) {
     core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what);
   };
   if (!arch.unequal_layers && (!dims.uniform() || dims.absent_blocks())) {
-    const Arch* deci = as_deci(arch, dims);
+    const Arch* deci = as_unequal_layers(arch, dims);
     if (deci == nullptr)
       misread("layers have unequal sizes: stock readers of '" + std::string(arch.gguf) +
               "' expect one size for all layers, and stock readers of 'deci' compute only Llama's "
               "blocks");
-    return gguf_target(*deci, dims);
+    return gguf_family_for(*deci, dims);
   }
   if (arch.name != arch.gguf) {
     for (const LayerDims& l : dims.layers)
@@ -46,7 +46,7 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
                 dims.positions, " positions: the architecture '", arch.gguf,
                 "' of stock readers has no windows; set max_position_embeddings in config.json to ",
                 dims.window, " or less (up to there both compute the same)");
-    return gguf_target(*arch_by_gguf_name(arch.gguf), dims);
+    return gguf_family_for(*arch_by_gguf_name(arch.gguf), dims);
   }
   for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
     const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
@@ -95,7 +95,7 @@ const Arch& gguf_target(const Arch& arch, const ModelDims& dims) {
   return arch;
 }
 
-ModelDims gguf_sizes(const Arch& target, const ModelDims& dims) {
+ModelDims gguf_dims_for(const Arch& target, const ModelDims& dims) {
   ModelDims out = dims;
   if (target.gguf != "deci") return out;
   LayerDims& first = out.layers.front();

@@ -121,15 +121,15 @@ class Scoring {
 void scores_from_merges(const std::vector<std::string>& texts, const std::string& where,
                         TokenizerData& data) {
   // resolve_merges() reads data.merges, which stays empty for spm.
-  TokenizerData probe;
-  probe.tokens = data.tokens;
-  probe.merges = texts;
-  const TokenIds ids = index_tokens(probe, where);
+  TokenizerData merge_data;
+  merge_data.tokens = data.tokens;
+  merge_data.merges = texts;
+  const TokenIds ids = index_tokens(merge_data, where);
   const std::vector<bool> merged = merged_tokens(data);
   std::vector<Merge> merges;
   std::unordered_set<std::uint64_t> listed;
   const auto at = [](std::int32_t id) { return static_cast<std::size_t>(id); };
-  const std::vector<Merge> all = resolve_merges(probe, ids, where);
+  const std::vector<Merge> all = resolve_merges(merge_data, ids, where);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Merge& merge = all[i];
     // Added tokens are found before anything merges. So no merge makes one, and no merge uses one.

@@ -47,7 +47,7 @@ namespace {
 // A fixed buffer, because reporting that memory is short must not need memory.
 thread_local char last_error[2048] = "";
 
-void say(const char* message) noexcept {
+void set_error(const char* message) noexcept {
   std::snprintf(last_error, sizeof last_error, "%s", message);
 }
 
@@ -78,22 +78,22 @@ espalier_status guarded(F&& f) noexcept {
       return f();
     }
   } catch (const Error& e) {
-    say(e.what());
+    set_error(e.what());
     return status_of(e.kind());
   } catch (const std::bad_alloc&) {
-    say("not enough memory");
+    set_error("not enough memory");
     return ESPALIER_NO_MEMORY;
   } catch (const std::exception& e) {
-    say(e.what());
+    set_error(e.what());
     return ESPALIER_INTERNAL;
   } catch (...) {
-    say("an error without a message");
+    set_error("an error without a message");
     return ESPALIER_INTERNAL;
   }
 }
 
 template <typename T>
-T& need(T* pointer, const char* name) {
+T& non_null(T* pointer, const char* name) {
   ESP_CHECK(pointer != nullptr, usage, name, " is NULL");
   return *pointer;
 }
@@ -107,8 +107,8 @@ std::span<const T> need_array(const T* data, std::size_t n, const char* name) {
 // Copies as much of `from` as the caller's structure has room for. Fields that the library does not
 // know become zero.
 template <typename T>
-void give(T* to, T from, std::size_t struct_size, const char* name) {
-  need(to, name);
+void copy_out(T* to, T from, std::size_t struct_size, const char* name) {
+  non_null(to, name);
   ESP_CHECK(struct_size > sizeof(std::size_t), usage, name, ": the structure has ", struct_size,
             " bytes, expected sizeof(", name, ")");
   from.struct_size = struct_size;
@@ -118,7 +118,7 @@ void give(T* to, T from, std::size_t struct_size, const char* name) {
 
 // The caller's structure, with defaults for the fields that it lacks.
 template <typename T>
-T taken(const T* from, T defaults, const char* name) {
+T with_defaults(const T* from, T defaults, const char* name) {
   if (from == nullptr) return defaults;
   const std::size_t size = from->struct_size;
   ESP_CHECK(size > sizeof(std::size_t), usage, name, ": struct_size is ", size, "; set it with ",
@@ -157,12 +157,12 @@ espalier_generate_options default_generate_options() {
 
 espalier_status fill(const std::vector<std::int32_t>& ids, std::int32_t* tokens,
                      std::size_t capacity, std::size_t* n_tokens) {
-  need(n_tokens, "n_tokens") = ids.size();
+  non_null(n_tokens, "n_tokens") = ids.size();
   if (capacity < ids.size()) {
-    say("the buffer is too short for these tokens; *n_tokens says how many there are");
+    set_error("the buffer is too short for these tokens; *n_tokens says how many there are");
     return ESPALIER_SHORT_BUFFER;
   }
-  if (!ids.empty()) std::copy(ids.begin(), ids.end(), &need(tokens, "tokens"));
+  if (!ids.empty()) std::copy(ids.begin(), ids.end(), &non_null(tokens, "tokens"));
   return ESPALIER_OK;
 }
 
@@ -170,7 +170,8 @@ espalier_status read(espalier_session& s, std::span<const std::int32_t> tokens, 
                      std::size_t capacity) {
   const auto vocab = static_cast<std::size_t>(s.session.dims().vocab);
   if (logits != nullptr && capacity < vocab) {
-    say("the buffer is too short for the logits; espalier_get_info() says how many there are "
+    set_error(
+        "the buffer is too short for the logits; espalier_get_info() says how many there are "
         "(vocab)");
     return ESPALIER_SHORT_BUFFER;
   }
@@ -189,26 +190,26 @@ const char* espalier_version(void) { return ESPALIER_VERSION; }
 const char* espalier_error(void) { return last_error; }
 
 espalier_status espalier_options_init(espalier_options* options, size_t struct_size) {
-  return guarded([&] { give(options, default_options(), struct_size, "espalier_options"); });
+  return guarded([&] { copy_out(options, default_options(), struct_size, "espalier_options"); });
 }
 
 espalier_status espalier_load(const char* path, const espalier_options* options,
                               espalier_session** session) {
   return guarded([&] {
-    need(session, "session") = nullptr;
-    const espalier_options o = taken(options, default_options(), "espalier_options");
+    non_null(session, "session") = nullptr;
+    const espalier_options o = with_defaults(options, default_options(), "espalier_options");
     using Kv = runtime::SessionOptions::KvType;
     constexpr Kv kTypes[] = {Kv::f32, Kv::f16, Kv::q8_0, Kv::q4_0};  // indexed by espalier_kv
     ESP_CHECK(o.kv >= ESPALIER_KV_F32 && o.kv <= ESPALIER_KV_Q4_0, usage, "kv is ", o.kv,
               ", expected an espalier_kv");
     ESP_CHECK(o.threads >= 0 && o.threads <= 1024, usage, "threads is ", o.threads,
               ", expected 0 to 1024");
-    *session = new espalier_session(&need(path, "path"), {.threads = o.threads,
-                                                          .pin = o.pin != 0,
-                                                          .context = o.context,
-                                                          .isa = o.isa == nullptr ? "" : o.isa,
-                                                          .kv = kTypes[o.kv],
-                                                          .tokenizer_first = true});
+    *session = new espalier_session(&non_null(path, "path"), {.threads = o.threads,
+                                                              .pin = o.pin != 0,
+                                                              .context = o.context,
+                                                              .isa = o.isa == nullptr ? "" : o.isa,
+                                                              .kv = kTypes[o.kv],
+                                                              .tokenizer_first = true});
   });
 }
 
@@ -217,7 +218,7 @@ void espalier_free(espalier_session* session) { delete session; }
 espalier_status espalier_get_info(espalier_session* session, espalier_info* info,
                                   size_t struct_size) {
   return guarded([&] {
-    espalier_session& s = need(session, "session");
+    espalier_session& s = non_null(session, "session");
     bool chat = true;
     try {
       s.chat();
@@ -226,24 +227,24 @@ espalier_status espalier_get_info(espalier_session* session, espalier_info* info
       chat = false;
     }
     const espalier::arch::ModelDims& d = s.session.dims();
-    give(info,
-         {.struct_size = 0,
-          .architecture = s.architecture.c_str(),
-          .isa = s.isa.c_str(),
-          .vocab = d.vocab,
-          .layers = static_cast<std::int64_t>(d.layers.size()),
-          .hidden = d.hidden,
-          .head_dim = d.head_dim,
-          .positions = d.positions,
-          .context = s.session.context(),
-          .position = s.session.position(),
-          .kv_bytes_per_token = s.session.kv_bytes_per_token(),
-          .weight_bytes_per_token = s.session.weight_bytes_per_token(),
-          .threads = s.session.threads(),
-          .has_chat_template = chat ? 1 : 0,
-          .packed_file = s.packed_file.c_str(),
-          .packed_refusal = s.packed_refusal.c_str()},
-         struct_size, "espalier_info");
+    copy_out(info,
+             {.struct_size = 0,
+              .architecture = s.architecture.c_str(),
+              .isa = s.isa.c_str(),
+              .vocab = d.vocab,
+              .layers = static_cast<std::int64_t>(d.layers.size()),
+              .hidden = d.hidden,
+              .head_dim = d.head_dim,
+              .positions = d.positions,
+              .context = s.session.context(),
+              .position = s.session.position(),
+              .kv_bytes_per_token = s.session.kv_bytes_per_token(),
+              .weight_bytes_per_token = s.session.weight_bytes_per_token(),
+              .threads = s.session.threads(),
+              .has_chat_template = chat ? 1 : 0,
+              .packed_file = s.packed_file.c_str(),
+              .packed_refusal = s.packed_refusal.c_str()},
+             struct_size, "espalier_info");
   });
 }
 
@@ -253,7 +254,7 @@ espalier_status espalier_tokenize(espalier_session* session, const char* bytes, 
     const std::span<const char> in = need_array(bytes, text_bytes, "text");
     ESP_CHECK((flags & ~(ESPALIER_ADD_SPECIAL | ESPALIER_PARSE_SPECIAL)) == 0, usage, "flags is ",
               flags, ", which has unknown bits");
-    return fill(need(session, "session")
+    return fill(non_null(session, "session")
                     .session.tokenizer()
                     .encode({in.data(), in.size()}, (flags & ESPALIER_ADD_SPECIAL) != 0,
                             (flags & ESPALIER_PARSE_SPECIAL) != 0),
@@ -265,10 +266,10 @@ espalier_status espalier_tokenize_chat(espalier_session* session, const espalier
                                        size_t n_messages, int32_t* tokens, size_t capacity,
                                        size_t* n_tokens) {
   return guarded([&] {
-    espalier_session& s = need(session, "session");
+    espalier_session& s = non_null(session, "session");
     std::vector<text::ChatMessage> said;
     for (const espalier_message& m : need_array(messages, n_messages, "messages"))
-      said.push_back({&need(m.role, "role"), &need(m.content, "content")});
+      said.push_back({&non_null(m.role, "role"), &non_null(m.content, "content")});
     return fill(s.chat().encode(s.session.tokenizer(), said), tokens, capacity, n_tokens);
   });
 }
@@ -276,19 +277,20 @@ espalier_status espalier_tokenize_chat(espalier_session* session, const espalier
 espalier_status espalier_detokenize(espalier_session* session, const int32_t* tokens,
                                     size_t n_tokens, char* out, size_t capacity, size_t* n_bytes) {
   return guarded([&] {
-    espalier_session& s = need(session, "session");
+    espalier_session& s = non_null(session, "session");
     const std::span<const std::int32_t> ids = need_array(tokens, n_tokens, "tokens");
     for (const std::int32_t id : ids)
       ESP_CHECK(id >= 0 && id < s.session.dims().vocab, usage, "token ", id,
                 " is not in the vocabulary of ", s.session.dims().vocab);
     const std::string decoded = s.session.tokenizer().decode({ids.begin(), ids.end()});
-    need(n_bytes, "n_bytes") = decoded.size();
+    non_null(n_bytes, "n_bytes") = decoded.size();
     if (capacity <= decoded.size()) {
-      say("the buffer is too short for this text and its zero byte; *n_bytes says how long the "
+      set_error(
+          "the buffer is too short for this text and its zero byte; *n_bytes says how long the "
           "text is");
       return ESPALIER_SHORT_BUFFER;
     }
-    std::memcpy(&need(out, "text"), decoded.c_str(), decoded.size() + 1);
+    std::memcpy(&non_null(out, "text"), decoded.c_str(), decoded.size() + 1);
     return ESPALIER_OK;
   });
 }
@@ -296,18 +298,19 @@ espalier_status espalier_detokenize(espalier_session* session, const int32_t* to
 espalier_status espalier_prefill(espalier_session* session, const int32_t* tokens, size_t n_tokens,
                                  float* logits, size_t capacity) {
   return guarded([&] {
-    return read(need(session, "session"), need_array(tokens, n_tokens, "tokens"), logits, capacity);
+    return read(non_null(session, "session"), need_array(tokens, n_tokens, "tokens"), logits,
+                capacity);
   });
 }
 
 espalier_status espalier_decode(espalier_session* session, int32_t token, float* logits,
                                 size_t capacity) {
-  return guarded([&] { return read(need(session, "session"), {&token, 1}, logits, capacity); });
+  return guarded([&] { return read(non_null(session, "session"), {&token, 1}, logits, capacity); });
 }
 
 espalier_status espalier_rewind(espalier_session* session, int64_t position) {
   return guarded([&] {
-    espalier_session& s = need(session, "session");
+    espalier_session& s = non_null(session, "session");
     ESP_CHECK(position == 0 ||
                   (position >= s.session.earliest_rewind() && position <= s.reader.position()),
               usage, "position is ", position, ", expected 0, or ", s.session.earliest_rewind(),
@@ -321,23 +324,24 @@ espalier_status espalier_rewind(espalier_session* session, int64_t position) {
 
 espalier_status espalier_generate_options_init(espalier_generate_options* options,
                                                size_t struct_size) {
-  return guarded(
-      [&] { give(options, default_generate_options(), struct_size, "espalier_generate_options"); });
+  return guarded([&] {
+    copy_out(options, default_generate_options(), struct_size, "espalier_generate_options");
+  });
 }
 
 espalier_status espalier_generate(espalier_session* session, const int32_t* prompt, size_t n_prompt,
                                   const espalier_generate_options* options, espalier_text show,
                                   void* user, espalier_result* result, size_t result_size) {
   return guarded([&] {
-    espalier_session& s = need(session, "session");
+    espalier_session& s = non_null(session, "session");
     const std::span<const std::int32_t> in = need_array(prompt, n_prompt, "prompt");
     const espalier_generate_options o =
-        taken(options, default_generate_options(), "espalier_generate_options");
+        with_defaults(options, default_generate_options(), "espalier_generate_options");
     ESP_CHECK(o.tokens >= 0, usage, "tokens is ", o.tokens, ", expected 0 or more");
     ESP_CHECK(o.draft != session, usage, "draft is the session itself");
     runtime::GenerateOptions write{.tokens = o.tokens, .stops = {}, .draft_tokens = o.draft_tokens};
     for (const char* stop : need_array(o.stops, o.n_stops, "stops"))
-      write.stops.emplace_back(&need(stop, "a stop string"));
+      write.stops.emplace_back(&non_null(stop, "a stop string"));
     runtime::Sampler sampler({.temperature = o.temperature,
                               .top_k = o.top_k,
                               .top_p = o.top_p,
@@ -352,16 +356,16 @@ espalier_status espalier_generate(espalier_session* session, const int32_t* prom
         runtime::Generator(s.reader, o.draft == nullptr ? nullptr : &o.draft->reader)
             .run(in, sampler, write, piece, o.keep != 0);
     if (result == nullptr) return;
-    give(result,
-         {.struct_size = 0,
-          .generated_tokens = static_cast<std::int64_t>(out.tokens.size()),
-          .end = static_cast<std::int32_t>(out.end),
-          .drafted = out.drafted,
-          .judged = out.judged,
-          .accepted = out.accepted,
-          .prefill_seconds = out.prefill_seconds,
-          .decode_seconds = out.decode_seconds},
-         result_size, "espalier_result");
+    copy_out(result,
+             {.struct_size = 0,
+              .generated_tokens = static_cast<std::int64_t>(out.tokens.size()),
+              .end = static_cast<std::int32_t>(out.end),
+              .drafted = out.drafted,
+              .judged = out.judged,
+              .accepted = out.accepted,
+              .prefill_seconds = out.prefill_seconds,
+              .decode_seconds = out.decode_seconds},
+             result_size, "espalier_result");
   });
 }
 

@@ -89,7 +89,7 @@ Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTa
   v_TKD_ = Buffer<float>(n * max_groups(d) * d.head_dim);
   gate_TF_ = Buffer<float>(n * max_ffn(d));
   up_TF_ = Buffer<float>(n * max_ffn(d));
-  for (Rotation* r : {&global_, &local_}) {
+  for (Rotation* r : {&global_rotation_, &local_rotation_}) {
     r->cos_TR = Buffer<float>(n * d.head_dim / 2);
     r->sin_TR = Buffer<float>(n * d.head_dim / 2);
   }
@@ -100,7 +100,8 @@ std::int64_t Forward::scratch_bytes() const {
   std::int64_t sum = activations_.bytes();
   for (const Buffer<float>* b :
        {&x_TH_, &normed_TH_, &branch_TH_, &q_TND_, &k_TKD_, &v_TKD_, &mix_TND_, &gate_TF_, &up_TF_,
-        &global_.cos_TR, &global_.sin_TR, &local_.cos_TR, &local_.sin_TR, &scores_})
+        &global_rotation_.cos_TR, &global_rotation_.sin_TR, &local_rotation_.cos_TR,
+        &local_rotation_.sin_TR, &scores_})
     sum += b->bytes();
   return sum;
 }
@@ -180,9 +181,10 @@ void Forward::rotations(const Step& step) {
   };
   if (arch::learned_positions(*weights_.arch)) return;
   // Fixed for the life of the cache: keys and queries must be rotated alike.
-  const bool beyond = stretched.used() && cache_.context() > stretched.original_positions;
-  fill(global_, beyond ? weights_.beyond_inverse_frequencies : weights_.inverse_frequencies);
-  if (weights_.dims.local_rope_theta > 0) fill(local_, weights_.local_inverse_frequencies);
+  const bool long_text = stretched.used() && cache_.context() > stretched.original_positions;
+  fill(global_rotation_,
+       long_text ? weights_.long_text_inverse_frequencies : weights_.inverse_frequencies);
+  if (weights_.dims.local_rope_theta > 0) fill(local_rotation_, weights_.local_inverse_frequencies);
 }
 
 void Forward::attention(const Step& step, int layer, std::int64_t from) {
@@ -210,7 +212,8 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
   add_bias(w.v_bias, 0, n, v_TKD_.data());
   add_bias(w.q_bias, from, n, q_TND_.data());
 
-  const Rotation& turn = dims.local && weights_.dims.local_rope_theta > 0 ? local_ : global_;
+  const Rotation& turn =
+      dims.local && weights_.dims.local_rope_theta > 0 ? local_rotation_ : global_rotation_;
   const auto rope = interleaved_ ? steps_.rope_interleaved : steps_.rope_half_split;
   const float eps = static_cast<float>(weights_.dims.norm_eps);
   each_token(0, n, [&](std::int64_t t) {

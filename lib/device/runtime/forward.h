@@ -70,8 +70,8 @@ class Forward {
     // [T, R/2] for the tokens of a run, R = rotated values of a head.
     Buffer<float> cos_TR, sin_TR;
   };
-  Rotation global_, local_;  // local: layers with a window, when their base differs
-  Buffer<float> scores_;     // scores of one block of queries per worker
+  Rotation global_rotation_, local_rotation_;  // local: windowed layers, when their base differs
+  Buffer<float> scores_;                       // scores of one block of queries per worker
   std::atomic<std::int64_t> next_item_{0};
 };
 

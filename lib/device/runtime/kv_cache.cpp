@@ -61,12 +61,12 @@ void KvCache::advance(std::int64_t n) noexcept {
   for (Layer& layer : layers_) {
     // A few positions behind the window stay, for a caller that takes back its last tokens.
     const std::int64_t end = position_ - layer.window - kDropEvery / 2;
-    if (layer.window > 0 && end >= layer.dropped + kDropEvery) drop(layer, end);
+    if (layer.window > 0 && end >= layer.dropped + kDropEvery) return_pages(layer, end);
   }
 }
 
 // Returns the pages that lie wholly in positions [0, end) of a group and were not returned before.
-void KvCache::drop(Layer& layer, std::int64_t end) noexcept {
+void KvCache::return_pages(Layer& layer, std::int64_t end) noexcept {
   static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   for (std::int64_t g = 0; g < layer.groups; ++g)
     for (Buffer<unsigned char>* buffer : {&layer.k, &layer.v}) {

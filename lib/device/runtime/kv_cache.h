@@ -52,7 +52,7 @@ class KvCache {
   std::int64_t offset(std::int64_t group, std::int64_t position) const {
     return (group * context_ + position) * row_bytes_;
   }
-  void drop(Layer& layer, std::int64_t end) noexcept;
+  void return_pages(Layer& layer, std::int64_t end) noexcept;
 
   kernels::KvFormat format_;
   std::int64_t context_, head_dim_, row_bytes_, position_ = 0, rows_per_token_ = 0;

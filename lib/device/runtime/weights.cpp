@@ -242,11 +242,11 @@ void load_frequencies(Loader& load, const arch::GgufModel& model, const std::str
         ESP_CHECK(f > 0, input, path, ": a divisor in rope_factors_long or _short.weight is ", f,
                   ", expected positive numbers");
     w.inverse_frequencies = arch::rope_inverse_frequencies(w.dims);
-    w.beyond_inverse_frequencies = arch::rope_inverse_frequencies(w.dims, false, true);
+    w.long_text_inverse_frequencies = arch::rope_inverse_frequencies(w.dims, false, true);
   } else {
     w.inverse_frequencies = inverse_frequencies(
         model, model.rope_factors ? load.vector(Role::rope_freqs, -1) : std::vector<float>{}, path);
-    w.beyond_inverse_frequencies = w.inverse_frequencies;
+    w.long_text_inverse_frequencies = w.inverse_frequencies;
   }
   w.local_inverse_frequencies = w.dims.local_rope_theta > 0
                                     ? arch::rope_inverse_frequencies(w.dims, true)

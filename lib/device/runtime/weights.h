@@ -55,7 +55,7 @@ struct Weights {
   std::vector<double> inverse_frequencies{};  // [R/2] radians per position
   std::vector<double> local_inverse_frequencies{};  // the same for layers with a window
   // The same for a context longer than LongRoPE's original context.
-  std::vector<double> beyond_inverse_frequencies{};
+  std::vector<double> long_text_inverse_frequencies{};
   std::int64_t bytes_per_token = 0;  // bytes read to decode one token
 
   // The embedding of one token at a position. token is in [0, V), position in [0, P).

@@ -135,8 +135,8 @@ Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
 
 void Checkpoint::fill_absent_blocks() {
   Source& source = state_->source;
-  const arch::Arch& target = arch::gguf_target(*source.arch, source.dims);
-  const arch::ModelDims whole = arch::gguf_sizes(target, source.dims);
+  const arch::Arch& target = arch::gguf_family_for(*source.arch, source.dims);
+  const arch::ModelDims whole = arch::gguf_dims_for(target, source.dims);
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, whole)) {
     if (ref.layer < 0 ||
         !arch::in_absent_block(ref.spec->role,
@@ -150,7 +150,7 @@ void Checkpoint::fill_absent_blocks() {
   }
   source.dims = whole;
 }
-bool Checkpoint::filled(arch::Role role, int layer) const {
+bool Checkpoint::is_filler(arch::Role role, int layer) const {
   return state_->tensor(role, layer).file == nullptr;
 }
 

@@ -33,11 +33,11 @@ class Checkpoint {
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
 
-  // Adds the blocks that stock readers need where the model has none (arch::gguf_sizes), with zeros
-  // for matrices. The model computes the same as before. For writing a GGUF.
+  // Adds the blocks that stock readers need where the model has none (arch::gguf_dims_for), with
+  // zeros for matrices. The model computes the same as before. For writing a GGUF.
   void fill_absent_blocks();
   // True for a zero-filled tensor added by fill_absent_blocks().
-  bool filled(arch::Role role, int layer) const;
+  bool is_filler(arch::Role role, int layer) const;
 
   const std::string& path() const;
   const arch::Arch& arch() const;
@@ -108,11 +108,11 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
 // The family that a Hugging Face directory of this model is written as: `arch` itself, or another
 // that computes the same. transformers refuses some llama models by that name; they become mistral
 // or qwen2. Error(unsupported) when there is no such family.
-const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims);
+const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& dims);
 bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims);
 // True when a directory of this model contains our code for transformers. Loading it needs
 // trust_remote_code=True.
-bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims);
+bool needs_remote_code(const arch::Arch& arch, const arch::ModelDims& dims);
 // Architecture and sizes -> config.json, on top of `base` (may be empty). Writes sizes, eps, rope,
 // tie_word_embeddings, the torch dtype name, and token ids when given.
 std::string make_hf_config(const arch::Arch& arch, const arch::ModelDims& dims,

@@ -141,7 +141,7 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
 
 }  // namespace
 
-const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims) {
+const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& dims) {
   ESP_CHECK(!dims.layers.empty(), unsupported,
             "a model without layers cannot be written as a Hugging Face directory");
   if (arch.unequal_layers) {
@@ -155,7 +155,8 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
     return arch;
   }
   const bool unequal = !dims.uniform() || dims.absent_blocks();
-  if (const arch::Arch* deci = unequal ? arch::as_deci(arch, dims) : nullptr) return *deci;
+  if (const arch::Arch* deci = unequal ? arch::as_unequal_layers(arch, dims) : nullptr)
+    return *deci;
   ESP_CHECK(dims.uniform(), unsupported,
             "layers of unequal size cannot be written as a Hugging Face directory: the ",
             arch.hf_model_type,
@@ -201,21 +202,21 @@ const arch::Arch& hf_target(const arch::Arch& arch, const arch::ModelDims& dims)
 
 bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims) {
   try {
-    static_cast<void>(hf_target(arch, dims));
+    static_cast<void>(hf_family_for(arch, dims));
     return true;
   } catch (const core::Error&) {
     return false;
   }
 }
 
-bool carries_code(const arch::Arch& arch, const arch::ModelDims& dims) {
-  return hf_target(arch, dims).unequal_layers;
+bool needs_remote_code(const arch::Arch& arch, const arch::ModelDims& dims) {
+  return hf_family_for(arch, dims).unequal_layers;
 }
 
 std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& family_dims,
                            const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer) {
-  const arch::Arch& arch = hf_target(family, family_dims);
+  const arch::Arch& arch = hf_family_for(family, family_dims);
   arch::ModelDims dims = family_dims;
   const arch::TensorSpec* bias = arch::find_spec(family, arch::Role::attn_q_bias);
   if (arch.absent_blocks && bias != nullptr && arch::present(*bias, dims))

@@ -163,7 +163,7 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
     if (!generation.empty())
       core::write_text_file(s.staging + "/generation_config.json", generation);
     core::write_text_file(s.staging + "/config.json", config);
-    if (carries_code(arch, dims))
+    if (needs_remote_code(arch, dims))
       core::write_text_file(s.staging + "/" + kModelingFile, std::string(modeling_file()));
     s.weights->begin();
     s.skip_complete();

@@ -53,7 +53,7 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
   std::string missing;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     const format::FormatId format = plan.format_of(t.spec->role, t.layer);
-    if (t.is_vector || format::info(format).is_float() || source.filled(t.spec->role, t.layer))
+    if (t.is_vector || format::info(format).is_float() || source.is_filler(t.spec->role, t.layer))
       continue;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options);
     if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;
@@ -87,7 +87,7 @@ class TensorExporter {
   TensorExporter(const checkpoint::Checkpoint& source, const ExportOptions& options,
                  format::GgufWriter& writer)
       : source_(source),
-        target_(arch::gguf_target(source.arch(), source.dims())),
+        target_(arch::gguf_family_for(source.arch(), source.dims())),
         options_(options),
         writer_(writer),
         pool_(options.threads),

@@ -95,8 +95,8 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
              const ExportOptions& options, format::GgufWriter& writer) {
   const arch::Arch& arch = source.arch();
   const arch::ModelDims& dims = source.dims();
-  const arch::Arch& target = arch::gguf_target(arch, dims);
-  ESP_CHECK(arch::gguf_sizes(target, dims) == dims, internal, source.path(),
+  const arch::Arch& target = arch::gguf_family_for(arch, dims);
+  ESP_CHECK(arch::gguf_dims_for(target, dims) == dims, internal, source.path(),
             ": absent blocks that stock readers want are to be filled before the export");
   checkpoint::dims_to_gguf(target, dims, writer);
   writer.set("general.type", GgufValue::string("model"));

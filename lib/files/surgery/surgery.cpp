@@ -18,7 +18,7 @@ using arch::Axis;
 
 constexpr std::int64_t kWindowValues = std::int64_t{16} << 20;  // 64 MB as float
 
-struct Cut {
+struct TensorCut {
   arch::TensorRef before;
   std::vector<std::int64_t> rows, cols;  // sorted positions that are kept
   bool all_cols = false;
@@ -57,10 +57,10 @@ std::vector<std::int64_t> kept_positions(const arch::Extent& extent, const plan:
   return kept;
 }
 
-Cut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan, arch::Role role,
-             int source_layer) {
+TensorCut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,
+                   arch::Role role, int source_layer) {
   const arch::ModelDims& dims = source.dims();
-  Cut cut{arch::tensor_ref(source.arch(), dims, role, source_layer), {}, {}, false};
+  TensorCut cut{arch::tensor_ref(source.arch(), dims, role, source_layer), {}, {}, false};
   const bool in_layer = cut.before.layer >= 0;
   const arch::LayerDims* layer_dims =
       in_layer ? &dims.layers[static_cast<std::size_t>(source_layer)] : nullptr;
@@ -89,7 +89,7 @@ void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::Mode
 
 // Calls write(rows) with consecutive pieces of the cut tensor.
 template <typename Write>
-void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& write) {
+void stream_cut(const checkpoint::Checkpoint& source, const TensorCut& cut, Write&& write) {
   const std::int64_t cols = cut.before.cols;
   // A window holds whole heads, because rows of a head may be interleaved in the file. Elsewhere
   // that is harmless.
@@ -119,7 +119,7 @@ void stream_cut(const checkpoint::Checkpoint& source, const Cut& cut, Write&& wr
 
 std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,
                               arch::Role role, int source_layer) {
-  const Cut cut = make_cut(source, plan, role, source_layer);
+  const TensorCut cut = make_cut(source, plan, role, source_layer);
   std::vector<float> out;
   out.reserve(cut.rows.size() * cut.cols.size());
   stream_cut(source, cut, [&](const std::vector<float>& rows) {

@@ -72,7 +72,7 @@ class Planner {
         *before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
     out["disk_bytes"] = out["bytes"];
     // Refuses what transformers would not load.
-    static_cast<void>(checkpoint::hf_target(*after.arch, after.dims));
+    static_cast<void>(checkpoint::hf_family_for(*after.arch, after.dims));
     shapes_[s.name] = after;
   }
   // Teacher weights, student weights with gradient and two moments, and the activations kept for
@@ -99,7 +99,7 @@ class Planner {
     // Refuses what stock readers would compute differently. Counts the filler blocks that are
     // written only for stock readers.
     const arch::ModelDims written =
-        arch::gguf_sizes(arch::gguf_target(*shape.arch, shape.dims), shape.dims);
+        arch::gguf_dims_for(arch::gguf_family_for(*shape.arch, shape.dims), shape.dims);
     if (what.format.empty()) {
       const std::int64_t budget =
           what.target_bytes ? *what.target_bytes : bytes_.at(what.no_larger_than);

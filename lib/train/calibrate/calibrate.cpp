@@ -91,9 +91,9 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
         sums[i]->add(value);
       }
     });
-    model.bring(l);
+    model.load_layer(l);
     for (Tensor& x : streams) x = model.layer(l, x);
-    model.drop(l);
+    model.unload_layer(l);
     for (std::size_t i = 0; i < sums.size(); ++i) {
       if (!sums[i]) continue;  // the layer lacks the block
       const quant::TensorStatistics statistics = sums[i]->result();

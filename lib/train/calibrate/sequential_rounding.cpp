@@ -129,11 +129,11 @@ struct SequentialRounding::State {
     const int l = next;
     const auto& size = model.dims().layers[static_cast<std::size_t>(l)];
     bytes.clear();
-    model.bring(l);
+    model.load_layer(l);
     if (size.kv_groups * size.q_per_kv > 0)
       round_block(l, kAttention, Role::attn_norm, arch::attention_inputs(model.arch()));
     if (size.ffn > 0) round_block(l, kFfn, Role::ffn_norm, arch::ffn_inputs(model.arch()));
-    model.drop(l);
+    model.unload_layer(l);
     ++next;
   }
 };

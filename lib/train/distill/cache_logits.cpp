@@ -232,9 +232,9 @@ class Writer {
       return teacher_->embed(ids_of(some));
     });
     for (int l = 0; l < n_layers; ++l) {
-      teacher_->bring(l);
+      teacher_->load_layer(l);
       each([&](std::span<const std::int64_t>, const Tensor& x) { return teacher_->layer(l, x); });
-      teacher_->drop(l);
+      teacher_->unload_layer(l);
       report(done_in_file + tokens * (l + 1) / (n_layers + 1), l + 1, n_layers);
     }
     each([&](std::span<const std::int64_t>, const Tensor& x) {

@@ -46,10 +46,10 @@ void Transformer::tap(const char* point, int layer, const Tensor& value) const {
 }
 
 std::pair<Tensor, Tensor> Transformer::rope_tables(int layer, std::int64_t positions) const {
-  const bool beyond = dims_.long_rope.used() && positions > dims_.long_rope.original_positions;
-  Rotation& r = beyond                                                   ? beyond_
-                : dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_
-                                                                         : global_;
+  const bool long_text = dims_.long_rope.used() && positions > dims_.long_rope.original_positions;
+  Rotation& r = long_text                                                ? long_text_rotation_
+                : dims_.layers.at(static_cast<std::size_t>(layer)).local ? local_rotation_
+                                                                         : global_rotation_;
   if (!r.cosine.defined() || r.cosine.size(0) < positions) {
     torch::NoGradGuard no_grad;
     const Tensor angles =

@@ -37,11 +37,11 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
   ESP_CHECK(options.matmul_dtype == torch::kFloat32 || options.matmul_dtype == torch::kBFloat16,
             usage, "matrix products must be float32 or bfloat16, not ",
             torch::toString(options.matmul_dtype));
-  global_.inverse_frequencies =
+  global_rotation_.inverse_frequencies =
       torch::tensor(arch::rope_inverse_frequencies(dims, false), torch::kFloat64);
-  local_.inverse_frequencies =
+  local_rotation_.inverse_frequencies =
       torch::tensor(arch::rope_inverse_frequencies(dims, true), torch::kFloat64);
-  beyond_.inverse_frequencies =
+  long_text_rotation_.inverse_frequencies =
       torch::tensor(arch::rope_inverse_frequencies(dims, false, true), torch::kFloat64);
 }
 
@@ -71,12 +71,12 @@ Transformer Transformer::open(const checkpoint::Checkpoint& source) {
     if (ref.layer < 0 && !touches(ref.spec->rows, arch::Axis::vocab)) model.read(ref);
   return model;
 }
-void Transformer::bring(int layer) {
+void Transformer::load_layer(int layer) {
   if (source_ == nullptr) return;
   for (const TensorRef& ref : arch::tensors(*arch_, dims_))
     if (ref.layer == layer && !has(ref.spec->role, layer)) read(ref);
 }
-void Transformer::drop(int layer) {
+void Transformer::unload_layer(int layer) {
   if (source_ != nullptr)
     std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
 }

@@ -36,13 +36,13 @@ class Transformer {
                             const TransformerOptions& options, std::uint64_t seed);
   static Transformer load(const checkpoint::Checkpoint& source, const TransformerOptions& options);
   // For models larger than memory. Only the small weights of model scope are read. A layer is in
-  // memory between bring() and drop(). The matrices of the vocabulary never are. `source` must
-  // outlive the model.
+  // memory between load_layer() and unload_layer(). The matrices of the vocabulary never are.
+  // `source` must outlive the model.
   static Transformer open(const checkpoint::Checkpoint& source);
   // Reads the weights of a layer. Does nothing in a model that was loaded whole.
-  void bring(int layer);
-  // Frees the weights that bring() read.
-  void drop(int layer);
+  void load_layer(int layer);
+  // Frees the weights that load_layer() read.
+  void unload_layer(int layer);
   void save(const std::string& directory, const checkpoint::Checkpoint& like,
             const checkpoint::WriteOptions& options) const;
 
@@ -125,7 +125,7 @@ class Transformer {
   };
   // Of layers without a window, of layers with a window, and of all layers in a text longer than
   // LongRoPE's original context.
-  mutable Rotation global_, local_, beyond_;
+  mutable Rotation global_rotation_, local_rotation_, long_text_rotation_;
   Tap tap_;
 };
 

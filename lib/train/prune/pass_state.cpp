@@ -141,18 +141,19 @@ void PassState::save(const Position& position, const std::vector<torch::Tensor>&
                 {{"run", run_},
                  {"layers", position.layers},
                  {"dense_at", position.dense_at},
-                 {"drifted", position.drifted}});
+                 {"drifted", position.pruned_differs}});
 }
 
 void PassState::layer_done(const Position& position, const std::vector<torch::Tensor>& dense,
                            const std::vector<torch::Tensor>& pruned,
                            const SequentialResult& so_far) {
   const double start = now();
-  if (!trouble_.empty() || (share_ < 1 && (start - last_save_) * share_ < seconds_to_save_)) return;
+  if (!save_error_.empty() || (share_ < 1 && (start - last_save_) * share_ < seconds_to_save_))
+    return;
   try {
     save(position, dense, pruned, so_far);
   } catch (const core::Error& error) {
-    trouble_ = std::string("the state to resume from could not be kept: ").append(error.what());
+    save_error_ = std::string("the state to resume from could not be kept: ").append(error.what());
     remove(folder_);
     return;
   }

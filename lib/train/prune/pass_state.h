@@ -28,19 +28,19 @@ class PassState {
             double share = 0.05);
 
   struct Position {
-    std::size_t layers = 0;  // number of kept layers that are done
-    int dense_at = 0;        // number of layers that the dense stream has passed
-    bool drifted = false;    // the pruned stream differs from the dense one
+    std::size_t layers = 0;       // number of kept layers that are done
+    int dense_at = 0;             // number of layers that the dense stream has passed
+    bool pruned_differs = false;  // the pruned stream differs from the dense one
   };
   // The saved position, with the streams and results. Empty when there is no state. Error(input)
   // when the state is broken or belongs to another run.
   std::optional<Position> load(std::vector<torch::Tensor>& dense,
                                std::vector<torch::Tensor>& pruned, SequentialResult& so_far);
-  // Call it after each layer. When the disk lacks room nothing is saved: trouble() says so, and the
-  // run goes on.
+  // Call it after each layer. When the disk lacks room nothing is saved: save_error() says so, and
+  // the run goes on.
   void layer_done(const Position& position, const std::vector<torch::Tensor>& dense,
                   const std::vector<torch::Tensor>& pruned, const SequentialResult& so_far);
-  const std::string& trouble() const { return trouble_; }
+  const std::string& save_error() const { return save_error_; }
   static void remove(const std::string& folder);
 
  private:
@@ -49,7 +49,7 @@ class PassState {
   std::string layer_file(std::size_t k) const;
   std::string streams_file() const;
 
-  std::string folder_, run_, trouble_;
+  std::string folder_, run_, save_error_;
   std::vector<std::int64_t> keep_layers_;
   double share_;
   std::size_t kept_ = 0;  // number of layers on disk

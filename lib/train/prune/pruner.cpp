@@ -93,7 +93,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   }
   const arch::ModelDims& after = decision.dims;
   // Refuses before anything is computed.
-  static_cast<void>(checkpoint::hf_target(source.arch(), after));
+  static_cast<void>(checkpoint::hf_family_for(source.arch(), after));
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options);
   const model::Transformer dense = model::Transformer::open(source);
@@ -123,7 +123,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   plan::PrunePlan plan;
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
   const std::string unfinished = directory + "/checkpoint";
-  std::string trouble;
+  std::string save_error;
   if (!options.resume) PassState::remove(unfinished);
   if (decision.given) {
     plan = *decision.given;
@@ -153,7 +153,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       PassState state(unfinished, identity(source, input), plan.keep_layers, options.state_share);
       input.state = &state;
       SequentialResult result = prune_sequentially(input, progress);
-      trouble = state.trouble();
+      save_error = state.save_error();
       plan.layers = std::move(result.layers);
       replaced = std::move(result.replaced);
     }
@@ -173,7 +173,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                         importance_json(statistics, plan, before, plan::dims_after(plan, before)));
   PassState::remove(unfinished);
   if (!decision.given) out.notes = plan::smaller_layers(options.target, before);
-  if (!trouble.empty()) out.notes.push_back(trouble);
+  if (!save_error.empty()) out.notes.push_back(save_error);
   out.plan = std::move(plan);
   return out;
 }

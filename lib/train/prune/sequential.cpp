@@ -22,7 +22,7 @@ torch::Tensor as_index(const std::vector<std::int64_t>& v) {
 }
 
 // The sums over inner activations of a block that ridge regression and the criteria need.
-struct Normal : model::RidgeSums {
+struct NormalEquations : model::RidgeSums {
   torch::Tensor abs_sum;  // float64: sum |a| over weighted rows
   // activations [.., width], the output that the consumer should give [.., H], and the size that
   // weighs each row [.., H].
@@ -44,9 +44,9 @@ torch::Tensor refit(const model::RidgeSums& sums, const torch::Tensor& weights,
 }
 
 // Works on one-layer models: the pruned stream passes through them while the layer is being cut.
-class Sequence {
+class LayerwisePass {
  public:
-  Sequence(const SequentialInput& input, const core::Progress& progress)
+  LayerwisePass(const SequentialInput& input, const core::Progress& progress)
       : in_(input), progress_(progress), dense_(input.dense) {
     for (const torch::Tensor& batch : in_.windows.split(kBatch)) {
       dense_streams_.push_back(dense_.embed(batch));
@@ -60,7 +60,7 @@ class Sequence {
     if (in_.state != nullptr)
       position = in_.state->load(dense_streams_, pruned_streams_, out).value_or(position);
     dense_at_ = position.dense_at;
-    drifted_ = position.drifted;
+    pruned_differs_ = position.pruned_differs;
     for (std::size_t k = position.layers; k < in_.keep_layers.size(); ++k) {
       const int source = static_cast<int>(in_.keep_layers[k]);
       while (dense_at_ < source) advance_dense();  // dropped layers before the first kept layer
@@ -68,7 +68,8 @@ class Sequence {
                                                       : static_cast<int>(dense_.dims().n_layers());
       out.layers.push_back(cut_layer(source, next, in_.sizes.at(k), out));
       if (in_.state != nullptr && k + 1 < in_.keep_layers.size())
-        in_.state->layer_done({k + 1, dense_at_, drifted_}, dense_streams_, pruned_streams_, out);
+        in_.state->layer_done({k + 1, dense_at_, pruned_differs_}, dense_streams_, pruned_streams_,
+                              out);
       if (progress_)
         progress_({"prune", static_cast<std::int64_t>(k + 1),
                    static_cast<std::int64_t>(in_.keep_layers.size()), "layers", ""});
@@ -84,12 +85,12 @@ class Sequence {
   // Values of one dense layer, per batch: the stream after attention, and the normed stream that
   // the readers (q, k, v, gate, up) read. Where a norm stands between a consumer and the stream:
   // also the products of attn_output and ffn_down.
-  struct DenseLayer {
+  struct DenseTargets {
     std::vector<torch::Tensor> mid, attention_products, ffn_products, attention_in, ffn_in;
   };
   // Takes the dense stream of every batch through the next layer.
-  void advance_dense(DenseLayer* seen = nullptr) {
-    dense_.bring(dense_at_);
+  void advance_dense(DenseTargets* targets = nullptr) {
+    dense_.load_layer(dense_at_);
     for (torch::Tensor& x : dense_streams_) {
       torch::Tensor attention;
       const auto products = [&](Role matrix, Role norm, const torch::Tensor& input,
@@ -100,25 +101,25 @@ class Sequence {
       dense_.set_tap([&](const char* point, int, const torch::Tensor& value) {
         const std::string_view name(point);
         if (name == "attn_out") attention = value;
-        if (seen != nullptr && name == "attn_in") seen->attention_in.push_back(value);
-        if (seen != nullptr && name == "ffn_in") seen->ffn_in.push_back(value);
-        if (seen != nullptr && name == "attn_mix")
-          products(Role::attn_output, Role::attn_post_norm, value, seen->attention_products);
-        if (seen != nullptr && name == "ffn_act")
-          products(Role::ffn_down, Role::ffn_post_norm, value, seen->ffn_products);
+        if (targets != nullptr && name == "attn_in") targets->attention_in.push_back(value);
+        if (targets != nullptr && name == "ffn_in") targets->ffn_in.push_back(value);
+        if (targets != nullptr && name == "attn_mix")
+          products(Role::attn_output, Role::attn_post_norm, value, targets->attention_products);
+        if (targets != nullptr && name == "ffn_act")
+          products(Role::ffn_down, Role::ffn_post_norm, value, targets->ffn_products);
       });
       const torch::Tensor y = dense_.layer(dense_at_, x);
-      if (seen != nullptr)
-        seen->mid.push_back(on_hidden(attention.defined() ? x + attention : x, -1));
+      if (targets != nullptr)
+        targets->mid.push_back(on_hidden(attention.defined() ? x + attention : x, -1));
       x = y;
     }
-    if (seen == nullptr) dense_.drop(dense_at_);
+    if (targets == nullptr) dense_.unload_layer(dense_at_);
     ++dense_at_;
   }
 
   // Adds batch b of a block to the equations. The matrix aims at the dense stream. Where a norm
   // follows it, it aims at its own dense products.
-  static void add_equations(Normal& normal, const model::Transformer& layer, Role bias,
+  static void add_equations(NormalEquations& normal, const model::Transformer& layer, Role bias,
                             const torch::Tensor& activations, const torch::Tensor& before,
                             const torch::Tensor& dense, const std::vector<torch::Tensor>& products,
                             std::size_t b) {
@@ -156,7 +157,7 @@ class Sequence {
 
   // A model of this one layer with the hidden selection applied, all of its KV groups and the full
   // ffn.
-  model::Transformer probe(int source) const {
+  model::Transformer one_layer_model(int source) const {
     const arch::ModelDims& d = dense_.dims();
     const arch::LayerDims& full = d.layers[static_cast<std::size_t>(source)];
     arch::ModelDims dims = d;
@@ -181,7 +182,7 @@ class Sequence {
 
   // With compensation, the criterion sees the consumer after a refit with all channels. Cutting
   // starts from that matrix.
-  std::vector<double> scores(const model::Transformer& layer, const Normal& normal,
+  std::vector<double> scores(const model::Transformer& layer, const NormalEquations& normal,
                              const torch::Tensor& all, Role consumer, Axis axis) const {
     Statistics statistics;
     statistics.tokens = in_.windows.numel();
@@ -197,11 +198,11 @@ class Sequence {
   }
 
   // One layer being cut.
-  struct Cut {
+  struct LayerCut {
     model::Transformer layer;
     int source, next;  // in the dense model: the layer itself, and the next kept layer
     const arch::LayerDims &full, &size;
-    DenseLayer seen;
+    DenseTargets targets;
     plan::LayerSelection selection;
   };
 
@@ -209,36 +210,41 @@ class Sequence {
                                  SequentialResult& out) {
     // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where
     // the next kept layer begins.
-    DenseLayer seen;
-    advance_dense(&seen);
+    DenseTargets targets;
+    advance_dense(&targets);
     while (dense_at_ < next) advance_dense();
-    Cut cut{
-        probe(source),   source, next, dense_.dims().layers[static_cast<std::size_t>(source)], size,
-        std::move(seen), {}};
+    LayerCut cut{one_layer_model(source),
+                 source,
+                 next,
+                 dense_.dims().layers[static_cast<std::size_t>(source)],
+                 size,
+                 std::move(targets),
+                 {}};
     if (cut.full.kv_groups > 0) cut_attention(cut, out);
     if (cut.full.ffn > 0) cut_ffn(cut, out);
-    if (next > source + 1) drifted_ = true;
-    dense_.drop(source);
+    if (next > source + 1) pruned_differs_ = true;
+    dense_.unload_layer(source);
     return cut.selection;
   }
 
   // Takes the pruned streams from before the layer to after its attention.
-  void cut_attention(Cut& cut, SequentialResult& out) {
-    const bool cut_groups = cut.size.kv_groups < cut.full.kv_groups, refits = fits() && off();
+  void cut_attention(LayerCut& cut, SequentialResult& out) {
+    const bool cut_groups = cut.size.kv_groups < cut.full.kv_groups,
+               refits = compensates() && stream_differs();
     const std::vector<Role> readers = arch::attention_inputs(dense_.arch());
     if (refits)
       refit_readers(cut.layer, cut.source, Role::attn_norm, readers, pruned_streams_,
-                    cut.seen.attention_in);
-    cut.seen.attention_in.clear();
+                    cut.targets.attention_in);
+    cut.targets.attention_in.clear();
     std::vector<torch::Tensor> mixes(pruned_streams_.size());
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
       mixes[b] = cut.layer.attention_mix(0, pruned_streams_[b]);
     torch::Tensor output = cut.layer.weight(Role::attn_output, 0);
     if (cut_groups || refits) {
-      Normal normal;
+      NormalEquations normal;
       for (std::size_t b = 0; b < pruned_streams_.size(); ++b)
         add_equations(normal, cut.layer, Role::attn_output_bias, mixes[b], pruned_streams_[b],
-                      cut.seen.mid[b], cut.seen.attention_products, b);
+                      cut.targets.mid[b], cut.targets.attention_products, b);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
         cut.selection.kv_groups =
@@ -250,11 +256,11 @@ class Sequence {
         // Heads do not see each other.
         for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);
       }
-      output =
-          fits() ? refit(normal, output, channels, in_.ridge) : output.index_select(1, channels);
-      if (fits()) {
+      output = compensates() ? refit(normal, output, channels, in_.ridge)
+                             : output.index_select(1, channels);
+      if (compensates()) {
         out.replaced[{Role::attn_output, cut.source}] = output;
-        drifted_ = true;
+        pruned_differs_ = true;
       }
     }
     if (refits)
@@ -267,19 +273,19 @@ class Sequence {
   }
 
   // Takes the pruned streams from after the attention to after the layer.
-  void cut_ffn(Cut& cut, SequentialResult& out) {
-    const bool narrower = cut.size.ffn < cut.full.ffn, refits = fits() && off();
+  void cut_ffn(LayerCut& cut, SequentialResult& out) {
+    const bool narrower = cut.size.ffn < cut.full.ffn, refits = compensates() && stream_differs();
     const std::vector<Role> readers = arch::ffn_inputs(dense_.arch());
     if (refits)
       refit_readers(cut.layer, cut.source, Role::ffn_norm, readers, pruned_streams_,
-                    cut.seen.ffn_in);
-    cut.seen.ffn_in.clear();
+                    cut.targets.ffn_in);
+    cut.targets.ffn_in.clear();
     std::vector<torch::Tensor> activations(pruned_streams_.size());
-    Normal normal;
+    NormalEquations normal;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       activations[b] = cut.layer.ffn_activation(0, pruned_streams_[b]);
       add_equations(normal, cut.layer, Role::ffn_down_bias, activations[b], pruned_streams_[b],
-                    on_hidden(dense_streams_[b], -1), cut.seen.ffn_products, b);
+                    on_hidden(dense_streams_[b], -1), cut.targets.ffn_products, b);
     }
     torch::Tensor down = cut.layer.weight(Role::ffn_down, 0);
     torch::Tensor channels = torch::arange(cut.full.ffn, torch::kInt64);
@@ -288,10 +294,10 @@ class Sequence {
           scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
       channels = as_index(*cut.selection.ffn);
     }
-    if (fits() && (narrower || cut.next > cut.source + 1 || off())) {
+    if (compensates() && (narrower || cut.next > cut.source + 1 || stream_differs())) {
       down = refit(normal, down, channels, in_.ridge);
       out.replaced[{Role::ffn_down, cut.source}] = down;
-      drifted_ = true;
+      pruned_differs_ = true;
     } else {
       down = down.index_select(1, channels);
     }
@@ -304,16 +310,16 @@ class Sequence {
     }
   }
 
-  bool fits() const { return in_.compensation == Compensation::least_squares; }
+  bool compensates() const { return in_.compensation == Compensation::least_squares; }
   // The pruned stream differs from the dense stream.
-  bool off() const { return drifted_ || in_.hidden.has_value(); }
+  bool stream_differs() const { return pruned_differs_ || in_.hidden.has_value(); }
 
   const SequentialInput& in_;
   const core::Progress& progress_;
   // Holds one layer at a time when it was opened instead of loaded.
   model::Transformer dense_;
-  int dense_at_ = 0;      // layers that the dense streams have passed
-  bool drifted_ = false;  // the pruned stream differs from the dense one
+  int dense_at_ = 0;             // layers that the dense streams have passed
+  bool pruned_differs_ = false;  // the pruned stream differs from the dense one
   std::vector<torch::Tensor> dense_streams_, pruned_streams_;  // [batch, T, H] each
 };
 
@@ -329,7 +335,7 @@ double default_ridge(std::int64_t tokens) {
 
 SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress) {
   torch::InferenceMode inference;
-  return Sequence(input, progress).run();
+  return LayerwisePass(input, progress).run();
 }
 
 }  // namespace espalier::prune

@@ -36,7 +36,7 @@ Statistics collect(const model::Transformer& source, const torch::Tensor& window
   for (const torch::Tensor& batch : windows.split(kBatch)) streams.push_back(model.embed(batch));
   const std::int64_t n_layers = model.dims().n_layers();
   for (int l = 0; l < n_layers; ++l) {
-    model.bring(l);
+    model.load_layer(l);
     LayerStatistics s;
     double cosine = 0;
     model.set_tap([&](const char* point, int, const torch::Tensor& value) {
@@ -66,7 +66,7 @@ Statistics collect(const model::Transformer& source, const torch::Tensor& window
       done(model, out, l);
       out.layers.back().ffn_gram = out.layers.back().attn_gram = torch::Tensor();
     }
-    model.drop(l);
+    model.unload_layer(l);
     if (progress) progress({"statistics", l + 1, n_layers, "layers", ""});
   }
   return out;

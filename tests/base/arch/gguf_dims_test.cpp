@@ -177,7 +177,7 @@ TEST(GgufDims, LayerNormsAndLearnedPositionsHaveTheirOwnKeys) {
 TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
   const auto refusal = [](const char* arch, const ModelDims& d) -> std::string {
     try {
-      gguf_target(*arch_by_name(arch), d);
+      gguf_family_for(*arch_by_name(arch), d);
     } catch (const core::Error& e) {
       EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
       return e.what();
@@ -208,28 +208,28 @@ TEST(GgufDims, UnequalLayers) {
   ModelDims d = some_dims();
   const LayerDims whole = d.layers.front();
   for (const char* family : {"llama", "mistral", "qwen2"})
-    EXPECT_NE(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
+    EXPECT_NE(gguf_family_for(*arch_by_name(family), d).gguf, "deci") << family;
   d.layers[1].ffn = 96;
   for (const char* family : {"llama", "mistral", "qwen2", "deci"})
-    EXPECT_EQ(gguf_target(*arch_by_name(family), d).gguf, "deci") << family;
+    EXPECT_EQ(gguf_family_for(*arch_by_name(family), d).gguf, "deci") << family;
   for (const char* family : {"qwen3", "gemma2", "gemma3", "phi3", "nemotron", "gpt2"})
-    EXPECT_THROW(gguf_target(*arch_by_name(family), d), core::Error) << family;
+    EXPECT_THROW(gguf_family_for(*arch_by_name(family), d), core::Error) << family;
   const Arch &deci = *arch_by_name("deci"), &openelm = *arch_by_name("openelm");
-  EXPECT_EQ(gguf_sizes(deci, d), d);
+  EXPECT_EQ(gguf_dims_for(deci, d), d);
   ModelDims odd = d;
   odd.layers[0].rope = false;
-  EXPECT_THROW(gguf_target(*arch_by_name("llama"), odd), core::Error);
+  EXPECT_THROW(gguf_family_for(*arch_by_name("llama"), odd), core::Error);
 
   d.layers = {{0, 0, 96}, {0, 0, 0}, {3, 3, 0}, {2, 1, 64}, {0, 0, 0}};
   d.head_dim = 48;
-  EXPECT_EQ(gguf_sizes(deci, d).layers,
+  EXPECT_EQ(gguf_dims_for(deci, d).layers,
             (std::vector<LayerDims>{{1, 16, 96}, {0, 0, 0}, {3, 3, 256}, {2, 1, 64}, {0, 0, 256}}));
   d.tied = true;
-  EXPECT_THROW(gguf_target(openelm, d), core::Error);
+  EXPECT_THROW(gguf_family_for(openelm, d), core::Error);
   d.layers = {whole, {1, 4, 96}};
-  EXPECT_EQ(&gguf_target(openelm, d), &openelm);
+  EXPECT_EQ(&gguf_family_for(openelm, d), &openelm);
   d.tied = false;
-  EXPECT_THROW(gguf_target(openelm, d), core::Error);
+  EXPECT_THROW(gguf_family_for(openelm, d), core::Error);
 }
 
 // What stock readers of deci would compute otherwise than it says is not read either.

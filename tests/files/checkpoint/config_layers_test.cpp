@@ -85,7 +85,7 @@ TEST(ConfigLayers, WrittenAndReadIsTheSame) {
 TEST(ConfigLayers, UnequalLayersOfOtherFamilies) {
   arch::ModelDims dims = parse(nemotron()).dims;
   for (const char* family : {"llama", "mistral", "qwen2"})
-    EXPECT_EQ(hf_target(*arch::arch_by_name(family), dims).name, "deci") << family;
+    EXPECT_EQ(hf_family_for(*arch::arch_by_name(family), dims).name, "deci") << family;
   for (const char* family : {"qwen3", "gemma2", "phi3", "gpt2", "openelm"})
     EXPECT_FALSE(has_hf_form(*arch::arch_by_name(family), dims)) << family;
   dims.attention_bias = true;  // of q, k and v alone
@@ -100,7 +100,7 @@ TEST(ConfigLayers, UnequalLayersOfOtherFamilies) {
                                                "written")
                                    .dims;
   EXPECT_TRUE(read.attention_bias && !read.output_bias);
-  EXPECT_TRUE(carries_code(*arch::arch_by_name("llama"), dims));
+  EXPECT_TRUE(needs_remote_code(*arch::arch_by_name("llama"), dims));
 }
 
 struct Broken {

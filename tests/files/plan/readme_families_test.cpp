@@ -28,7 +28,7 @@ constexpr std::string_view
 // The GGUF architecture; empty: refused.
 std::string_view gguf_of(const Arch& a, const ModelDims& d) {
   try {
-    return arch::gguf_target(a, d).gguf;
+    return arch::gguf_family_for(a, d).gguf;
   } catch (const core::Error& e) {
     EXPECT_EQ(e.kind(), core::ErrorKind::unsupported) << e.what();
     return {};
@@ -53,7 +53,7 @@ std::string family(const Arch& a) {
 // "in, out" is what the golden checkpoints prove.
 std::string hugging_face(const Arch& a) {
   return std::string("in, out") +
-         (checkpoint::carries_code(a, support::whole(a)) ? ", with `trust_remote_code`" : "");
+         (checkpoint::needs_remote_code(a, support::whole(a)) ? ", with `trust_remote_code`" : "");
 }
 
 // What models of the family may have, and the GGUF has no place for.

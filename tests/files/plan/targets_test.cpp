@@ -52,11 +52,11 @@ std::string matrix() {
       cut.apply(d);
       out << " "
           << outcome(
-                 *a, [&]() -> const Arch& { return arch::gguf_target(*a, d); }, a->gguf,
+                 *a, [&]() -> const Arch& { return arch::gguf_family_for(*a, d); }, a->gguf,
                  &Arch::gguf)
           << " / "
           << outcome(
-                 *a, [&]() -> const Arch& { return checkpoint::hf_target(*a, d); },
+                 *a, [&]() -> const Arch& { return checkpoint::hf_family_for(*a, d); },
                  a->hf_model_type, &Arch::hf_model_type)
           << " |";
     }
@@ -78,8 +78,9 @@ TEST(Targets, EveryFamilyLeavesWholeAndWithNarrowerFfns) {
       ModelDims d = whole(*a);
       for (const Cut& cut : cuts())
         if (std::string_view(cut.name) == name) cut.apply(d);
-      EXPECT_NO_THROW(static_cast<void>(arch::gguf_target(*a, d))) << a->name << " " << name;
-      EXPECT_NO_THROW(static_cast<void>(checkpoint::hf_target(*a, d))) << a->name << " " << name;
+      EXPECT_NO_THROW(static_cast<void>(arch::gguf_family_for(*a, d))) << a->name << " " << name;
+      EXPECT_NO_THROW(static_cast<void>(checkpoint::hf_family_for(*a, d)))
+          << a->name << " " << name;
     }
 }
 

@@ -102,9 +102,9 @@ TEST_P(GoldenLogits, ALayerAtATimeIsTheSame) {
   Transformer model = Transformer::open(source);
   Tensor x = model.embed(g.ids);
   for (int l = 0; l < static_cast<int>(source.dims().n_layers()); ++l) {
-    model.bring(l);
+    model.load_layer(l);
     x = model.layer(l, x);
-    model.drop(l);
+    model.unload_layer(l);
     EXPECT_FALSE(model.has(Role::ffn_down, l));
   }
   EXPECT_TRUE(torch::equal(model.norm(Role::output_norm, -1, x), whole.hidden(g.ids)));

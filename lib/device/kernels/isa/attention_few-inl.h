@@ -41,8 +41,9 @@ inline void score_queries(const float* q, std::int64_t ldq, const std::int64_t* 
     dot_positions<kQueries>(q, ldq, tile + i * kTileDims, dims, four);
     for (int j = 0; j < kQueries; ++j) {
       float* score = scores + j * n + first + i;
-      const std::int64_t seen = smaller(4, visible[j] - first - i);
-      for (std::int64_t s = 0; s < seen; ++s) score[s] = begin ? four[j][s] : score[s] + four[j][s];
+      const std::int64_t n_visible = smaller(4, visible[j] - first - i);
+      for (std::int64_t s = 0; s < n_visible; ++s)
+        score[s] = begin ? four[j][s] : score[s] + four[j][s];
     }
   }
 }

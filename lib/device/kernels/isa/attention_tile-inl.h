@@ -81,21 +81,23 @@ template <typename Weights>
 void add_tile(const Weights& weights, const std::int64_t* visible, std::int64_t n_queries,
               const KvTile& tile, std::int64_t first, std::int64_t dims, float* out,
               std::int64_t ldo) {
-  const auto seen = [&](std::int64_t j) { return smaller(kTilePositions, visible[j] - first); };
+  const auto visible_in_tile = [&](std::int64_t j) {
+    return smaller(kTilePositions, visible[j] - first);
+  };
   const std::int64_t together = n_queries - n_queries % kQueriesAtOnce;
   for (std::int64_t j = 0; j < together; j += kQueriesAtOnce) {
-    std::int64_t all = seen(j);  // number of positions that all of these queries see
-    for (int k = 1; k < kQueriesAtOnce; ++k) all = smaller(all, seen(j + k));
+    std::int64_t all = visible_in_tile(j);  // number of positions that all of these queries see
+    for (int k = 1; k < kQueriesAtOnce; ++k) all = smaller(all, visible_in_tile(j + k));
     if (dims % (4 * V::kLanes) != 0) all = 0;
     if (all > 0)
       for (std::int64_t i = 0; i < dims; i += 4 * V::kLanes)
         add_positions<kQueriesAtOnce, 4>(weights.of(j), 0, all, tile.value + i, out + j * ldo + i,
                                          ldo);
     for (int k = 0; k < kQueriesAtOnce; ++k)
-      if (all < seen(j + k))
-        add_positions_of_one(weights.of(j + k), all > 0 ? all : 0, seen(j + k), tile.value,
-                             out + (j + k) * ldo, dims);
+      if (all < visible_in_tile(j + k))
+        add_positions_of_one(weights.of(j + k), all > 0 ? all : 0, visible_in_tile(j + k),
+                             tile.value, out + (j + k) * ldo, dims);
   }
   for (std::int64_t j = together; j < n_queries; ++j)
-    add_positions_of_one(weights.of(j), 0, seen(j), tile.value, out + j * ldo, dims);
+    add_positions_of_one(weights.of(j), 0, visible_in_tile(j), tile.value, out + j * ldo, dims);
 }
