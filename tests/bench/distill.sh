@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Distillation beside a script that does the same job: alternating in one run, tokens per second (median over the runs) and peak memory.
 #
-#   tests/bench/distill.sh --peer "python kd_hf_baseline.py" --teacher DIR --student DIR --text FILE [--pairs 3] [--steps 6] [--threads 2]
+#   tests/bench/distill.sh --peer "python kd_hf_baseline.py" --teacher DIR --student DIR --text FILE [--pairs 3] [--steps 6] [--batch 4] [--threads 2]
 #
 # The peer takes --teacher --student --text --batch --seq --steps --threads and prints JSON with tokens_per_second and peak_rss_bytes.
 set -eu

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # What pruning costs before any training: perplexity of the dense and the pruned model on text that calibration did not see.
 #
-#   tests/bench/prune.sh --calibrate TEXT --judge TEXT [--tokens 65536] [--program build/bin/espalier] MODEL -- PRUNE-FLAGS...
+#   tests/bench/prune.sh --calibrate TEXT --judge TEXT [--tokens 65536] [--windows 0] [--program build/bin/espalier] MODEL -- PRUNE-FLAGS...
 #   tests/bench/prune.sh --calibrate wikitext2_train_part.txt --judge wikitext2_valid.txt .cache/teacher/SmolLM2-135M-Instruct.Q4_1.gguf -- --ffn 1024 --criterion obs
 #
-# Prints one Markdown line a model: perplexity (windows of 512), times the dense model's, seconds.
+# Prints one Markdown line a model: perplexity (windows of 512, the first N of them or, with 0, all), times the dense model's, seconds.
 set -eu
 calibrate= judge= tokens=65536 windows=0 program=$(dirname "$0")/../../build/bin/espalier model=
 while [ $# -gt 0 ]; do
