@@ -3,6 +3,10 @@
 # (espalier-run and libespalier), "development" (the header and the package files), "tools" (espalier, which needs its LibTorch where it is).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
+# Whoever passes a program or the library on has to pass these on too, so that every component brings them.
+foreach(component runtime development tools)
+  install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT ${component})
+endforeach()
 install(TARGETS espalier-run RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
 if(TARGET espalier)
   set_target_properties(espalier PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)

@@ -51,6 +51,17 @@ class Install(unittest.TestCase):
         self.assertEqual(done.returncode, 3)
         self.assertIn("absent.gguf", done.stderr)
 
+    def test_licences_come_along(self):
+        for name in ("LICENSE", "NOTICE"):
+            self.assertEqual((self.prefix / "share/doc/espalier" / name).read_bytes(), (tool.source / name).read_bytes())
+
+    def test_notice_names_what_is_linked(self):
+        notice = (tool.source / "NOTICE").read_text().lower()
+        linked = set(re.findall(r"@(\w+)", (tool.source / "lib/DEPENDS").read_text().split("\n\n", 1)[1]))
+        self.assertGreaterEqual(len(linked), 9)
+        for name in (linked - {"threads"}) | {"gnu c library", "gnu c++ library", "cli11", "chart.js"}:
+            self.assertIn(name, notice)
+
     def test_find_package(self):
         out = self.dir / "example"
         run(cmake, "-S", tool.source / "examples/c", "-B", out, f"-DCMAKE_PREFIX_PATH={self.prefix}", "-DCMAKE_BUILD_TYPE=Release")
