@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// README's table of families, between two marks, says what the families' tables and refusals say
-// and how many golden checkpoints judge each. With ESPALIER_UPDATE=1 in the environment it is
-// written anew.
+// The table of families in docs/families.md: what the families' tables and refusals say, and how
+// many golden checkpoints judge each. ESPALIER_UPDATE=1 in the environment writes it anew.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <map>
 #include <sstream>
 
 #include "arch/gguf_dims.h"
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "support/cuts.h"
+#include "support/generated_table.h"
 #include "support/golden_models.h"
 
 namespace espalier::plan {
@@ -20,10 +18,6 @@ namespace {
 
 using arch::Arch;
 using arch::ModelDims;
-
-constexpr std::string_view
-    kBegin = "<!-- families: written by tests/files/plan/readme_families_test.cpp -->\n",
-    kEnd = "<!-- end of families -->\n";
 
 // The GGUF architecture; empty: refused.
 std::string_view gguf_of(const Arch& a, const ModelDims& d) {
@@ -128,20 +122,9 @@ std::string table() {
   return out.str();
 }
 
-TEST(ReadmeFamilies, TheTableIsTrue) {
-  const std::string path = std::string(ESPALIER_SOURCE_DIR) + "/README.md", now = table();
-  std::string text = core::read_text_file(path);
-  const std::size_t mark = text.find(kBegin), end = text.find(kEnd);
-  ASSERT_TRUE(mark != std::string::npos && end != std::string::npos && mark < end)
-      << path << ": the marks " << kBegin << "and " << kEnd << " are not there";
-  const std::size_t begin = mark + kBegin.size();
-  if (std::getenv("ESPALIER_UPDATE") != nullptr) {
-    text.replace(begin, end - begin, now);
-    core::write_text_file(path, text);
-    return;
-  }
-  EXPECT_EQ(text.substr(begin, end - begin), now)
-      << "run this test with ESPALIER_UPDATE=1 and look at what changed";
+TEST(FamiliesTable, IsTrue) {
+  support::expect_table_in("docs/families.md", "families",
+                           "tests/files/plan/families_table_test.cpp", table());
 }
 
 }  // namespace
