@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "verb.h"
 
 int main(int argc, char** argv) {
@@ -16,6 +17,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string(ESPALIER_VERSION));
   app.require_subcommand(1);
   app.fallthrough();
+  core::hear_notes(
+      [](const std::string& text) { std::cerr << "espalier: note: " << text << "\n"; });
   tool::Common common;
   std::error_code ignored;
   common.program_directory =

@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "checkpoint/modeling.h"
+#include "core/notes.h"
 #include "core/units.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "model/device.h"
@@ -96,9 +97,10 @@ std::string remote_code_note(const std::string& directory) {
 
 void print(const Common& common, const nlohmann::ordered_json& result,
            const std::string& readable) {
+  nlohmann::ordered_json all = result;
+  for (const std::string& note : core::notes()) all["notes"].push_back(note);
   if (common.json)
-    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
-              << "\n";
+    std::cout << all.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   else
     std::cout << readable;
   std::cout.flush();

@@ -34,7 +34,8 @@ void add_max_ram(CLI::App& app, Common& common);
 // A note that the directory just written needs trust_remote_code. Empty when the directory holds no
 // modeling file of ours.
 std::string remote_code_note(const std::string& directory);
-// Prints `result` as one JSON object with --json, else `readable`.
+// Prints `result` as one JSON object with --json, else `readable`. The notes of the libraries
+// (core/notes.h) join the object's "notes".
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
 // Sets LibTorch's thread count to --threads. Training verbs call it first. CPU only, unless
 // --device cuda and a CUDA build.

@@ -443,6 +443,9 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   read_rotation(header, read, *out.arch, out);
   read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
+  ESP_CHECK(!(out.rope_factors && out.long_factors), unsupported, header.path(), ": tensors '",
+            gguf_name(Role::rope_freqs, -1), "' and '", gguf_name(Role::rope_factors_long, -1),
+            "' are both there: two kinds of rope scaling at once are not computed");
   ESP_CHECK(d.rope_linear == 1 || !(out.rope_factors || out.long_factors), unsupported,
             header.path(), ": key '", read.key("rope.scaling.factor"), "' is ", d.rope_linear,
             " and a tensor holds divisors of frequencies: two kinds of RoPE scaling at once are "

@@ -15,6 +15,7 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
 void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims);
 
 // All sizes and traits of OpenELM, which has its own keys.
+inline bool is_openelm(const arch::Arch& arch) { return arch.keys.hidden == "model_dim"; }
 arch::ModelDims parse_openelm(ConfigReader& config, Problems& problems, const arch::Arch& arch);
 void set_openelm(nlohmann::ordered_json& config, const arch::ModelDims& dims);
 

@@ -315,7 +315,7 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
     core::fail(core::ErrorKind::unsupported, path, ": model_type ", ConfigReader::shown(*type),
                " is not supported; supported: ", known);
   }
-  const bool openelm = parsed.arch->keys.hidden == "model_dim";
+  const bool openelm = is_openelm(*parsed.arch);
   parsed.dims = openelm ? parse_openelm(config, problems, *parsed.arch)
                         : parse_sizes(config, problems, *parsed.arch);
   if (!openelm) parse_rope(config, problems, *parsed.arch, parsed.dims);

@@ -244,7 +244,7 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   set(arch.keys.groups, layer.kv_groups);
   set(arch.keys.head_dim, dims.head_dim);
   set(arch.keys.positions, dims.positions);
-  const bool openelm = arch.keys.hidden == "model_dim";
+  const bool openelm = is_openelm(arch);
   if (openelm)
     set_openelm(config, dims);
   else

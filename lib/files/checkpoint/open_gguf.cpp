@@ -4,6 +4,7 @@
 // LongRoPE's divisors, and rope_freqs.weight, which is checked against the RoPE scaling or turned
 // into it.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -21,9 +22,10 @@ std::string shape_text(const std::vector<std::int64_t>& ne) {
   return text + "]";
 }
 
-void locate_tensors(Source& source, const format::GgufHeader& header, Problems& problems) {
+void locate_tensors(Source& source, const format::GgufHeader& header, bool long_factors,
+                    Problems& problems) {
   std::set<std::string, std::less<>> expected{arch::gguf_name(arch::Role::rope_freqs, -1)};
-  if (source.arch->long_rope)
+  if (long_factors)
     for (const arch::Role role : {arch::Role::rope_factors_long, arch::Role::rope_factors_short})
       expected.insert(arch::gguf_name(role, -1));
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, source.dims)) {
@@ -44,15 +46,16 @@ void locate_tensors(Source& source, const format::GgufHeader& header, Problems& 
                      shape_text(want));
       continue;
     }
-    source.tensors[{ref.spec->role, ref.layer}] = {source.gguf_file.get(),
-                                                   stored->offset,
-                                                   stored->format,
-                                                   ref.rows,
-                                                   ref.cols,
-                                                   ref.is_vector,
-                                                   ref.spec->to_gguf == arch::Transform::transpose
-                                                       ? arch::Transform::none
-                                                       : ref.spec->to_gguf};
+    source.tensors[{ref.spec->role, ref.layer}] = {
+        source.gguf_file.get(),
+        stored->offset,
+        stored->format,
+        ref.rows,
+        ref.cols,
+        ref.is_vector,
+        ref.spec->to_gguf == arch::Transform::transpose ? arch::Transform::none : ref.spec->to_gguf,
+        0.0f,
+        name};
   }
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)
@@ -98,7 +101,7 @@ void read_long_factors(Source& source, const format::GgufHeader& header, Problem
     out.resize(static_cast<std::size_t>(half));
     source.gguf_file->read(tensor->offset, std::as_writable_bytes(std::span(out)));
     for (const float v : out)
-      if (!(v > 0))
+      if (!(v > 0) || !std::isfinite(v))
         return problems.input("tensor \"", tensor->name, "\" has the divisor ", v,
                               ", expected positive numbers");
   };
@@ -136,7 +139,7 @@ Source open_gguf(const std::string& path) {
   source.arch = parsed.arch;
   source.dims = parsed.dims;
   Problems problems(path);
-  locate_tensors(source, *header, problems);
+  locate_tensors(source, *header, parsed.long_factors, problems);
   check_rope_freqs(source, *header, problems);
   if (parsed.long_factors) read_long_factors(source, *header, problems);
   problems.raise();

@@ -6,8 +6,11 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/config_layers.h"
+#include "checkpoint/own_output.h"
 #include "checkpoint/problems.h"
 #include "checkpoint/source.h"
+#include "core/notes.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -21,16 +24,53 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-// Tensors of released checkpoints that transformers does not load either: position and mask buffers
-// of old versions, and the copy of a tied embedding that some tools save.
-bool ignorable(const std::string& name, const arch::Arch& arch, const arch::ModelDims& dims) {
-  if (name.ends_with(".rotary_emb.inv_freq")) return true;
-  if (arch::learned_positions(arch) &&
-      (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")))
-    return true;
-  for (const arch::TensorSpec& spec : arch.model)
-    if (spec.present == arch::Present::untied && dims.tied && name == spec.hf) return true;
+// "<prefix>{L}<suffix>" of a layer that the model has.
+bool is_layer_tensor(std::string_view name, std::string_view prefix, std::string_view suffix,
+                     std::int64_t layers) {
+  for (std::int64_t l = 0; l < layers; ++l)
+    if (name == std::string(prefix).append(std::to_string(l)).append(suffix)) return true;
   return false;
+}
+
+// Tensors of released checkpoints that transformers does not load either, because it computes them
+// from the config: frequencies and masks, which old versions saved. And the copy of the embedding
+// that some tools save although it is tied (untie_own_output has compared the values).
+bool ignorable(std::string_view name, const arch::Arch& arch, const arch::ModelDims& dims) {
+  const std::int64_t layers = dims.n_layers();
+  const auto of_layer = [&](std::string_view prefix, std::string_view suffix) {
+    return is_layer_tensor(name, prefix, suffix, layers);
+  };
+  if (!arch::learned_positions(arch) &&
+      (name == "model.rotary_emb.inv_freq" ||
+       of_layer("model.layers.", ".self_attn.rotary_emb.inv_freq")))
+    return true;
+  if (arch::learned_positions(arch))
+    for (const char* prefix : {"transformer.h.", "h."})
+      if (of_layer(prefix, ".attn.bias") || of_layer(prefix, ".attn.masked_bias")) return true;
+  const arch::TensorSpec* output = arch::find_spec(arch, arch::Role::output);
+  return output != nullptr && dims.tied && name == output->hf;
+}
+
+// The output matrix that is stored although the config ties it to the embedding. transformers ties
+// the two only where their values are the same; so does this. The code that OpenELM's published
+// models carry computes with the embedding, whatever is stored.
+void untie_own_output(Source& source, const format::SafeTensor* embedding) {
+  const arch::TensorSpec* spec = arch::find_spec(*source.arch, arch::Role::output);
+  const format::SafeTensor* output =
+      source.dims.tied && spec != nullptr ? source.safetensors->find(spec->hf) : nullptr;
+  if (output == nullptr || embedding == nullptr ||
+      same_values(*source.safetensors, *embedding, *output))
+    return;
+  if (is_openelm(*source.arch)) {
+    core::note(source.path + ": tensor " + output->name +
+               " is not used: config.json says that the output matrix is the embedding "
+               "(share_input_output_layers), and OpenELM's own code computes so");
+    return;
+  }
+  source.dims.tied = false;
+  core::note(source.path + ": config.json says tie_word_embeddings, but tensor " + output->name +
+             " has other values than " + embedding->name +
+             "; the model is taken as untied, as transformers does");
 }
 
 void locate_tensors(Source& source, Problems& problems) {
@@ -40,6 +80,7 @@ void locate_tensors(Source& source, Problems& problems) {
       embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
   const bool bare = !prefix.empty() && set.find(embedding) == nullptr &&
                     set.find(embedding.substr(prefix.size())) != nullptr;
+  untie_own_output(source, set.find(bare ? embedding.substr(prefix.size()) : embedding));
   const std::vector<arch::TensorRef> refs = arch::tensors(*source.arch, source.dims);
   for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
     const arch::TensorRef& ref = refs[i];
@@ -66,6 +107,7 @@ void locate_tensors(Source& source, Problems& problems) {
       continue;
     }
     std::uint64_t offset = stored->offset;
+    std::int64_t first_row = 0;
     for (std::size_t j = i; j < next; ++j) {
       const arch::TensorRef& part = refs[j];
       source.tensors[{part.spec->role, part.layer}] = {
@@ -75,7 +117,11 @@ void locate_tensors(Source& source, Problems& problems) {
           part.rows,
           part.cols,
           part.is_vector,
-          transposed ? arch::Transform::transpose : arch::Transform::none};
+          transposed ? arch::Transform::transpose : arch::Transform::none,
+          0.0f,
+          name,
+          first_row};
+      first_row += part.rows;
       offset +=
           static_cast<std::uint64_t>(format::matrix_bytes(stored->dtype, part.rows, part.cols));
     }
