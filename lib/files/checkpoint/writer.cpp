@@ -8,13 +8,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/modeling.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/half.h"
+#include "format/finite.h"
 #include "format/safetensors.h"
 
 namespace espalier::checkpoint {
@@ -82,6 +83,8 @@ struct CheckpointWriter::State {
   std::vector<arch::TensorRef> tensors;
   std::size_t current = 0;
   std::int64_t done = 0;  // values of the current tensor written so far
+  // The current tensor's sum of squares, and that of what F16 takes off its small values.
+  double energy = 0, lost = 0;
   std::unique_ptr<format::SafetensorsWriter> weights;
   std::vector<std::byte> encoded;
   // Rows so far of a matrix that is stored columns first.
@@ -100,6 +103,34 @@ struct CheckpointWriter::State {
       f.encode(values.data() + i, nullptr, encoded.data(), static_cast<std::int64_t>(m));
       weights->write(encoded);
     }
+  }
+  // What the dtype cannot store is refused: values beyond its range, and matrices so small that F16
+  // would lose them.
+  void require_values(std::span<const float> rows) {
+    const arch::TensorRef& t = tensors[current];
+    const std::string dtype_name(format::info(dtype).name);
+    const float largest = format::largest_value(dtype);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (std::fabs(rows[i]) <= largest) continue;
+      const std::int64_t at = done + static_cast<std::int64_t>(i);
+      core::fail(core::ErrorKind::input, directory, ": tensor ", name(current), "[", at / t.cols,
+                 t.is_vector ? "" : ", " + std::to_string(at % t.cols), "] is ", rows[i],
+                 std::isfinite(rows[i])
+                     ? ", which does not fit " + dtype_name + "; use " +
+                           (dtype == format::FormatId::f16 ? "bf16 or f32" : "f32")
+                     : "; expected finite numbers");
+    }
+    if (dtype != format::FormatId::f16 || t.is_vector) return;
+    for (const float v : rows) {
+      const auto square = [](double x) { return x * x; };
+      energy += square(static_cast<double>(v));
+      if (std::fabs(v) < format::kLeastHalf)
+        lost += square(static_cast<double>(v - core::half_to_float(core::float_to_half(v))));
+    }
+    if (done + static_cast<std::int64_t>(rows.size()) < t.elements()) return;
+    ESP_CHECK(lost <= format::kLostShare * energy, input, directory, ": tensor ", name(current),
+              ": its values are too small for f16, which would lose them; use bf16 or f32");
+    energy = lost = 0;
   }
   void skip_complete() {
     while (current < tensors.size() && done == tensors[current].elements()) {
@@ -192,14 +223,7 @@ void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const fl
   const std::int64_t n = static_cast<std::int64_t>(rows.size());
   ESP_CHECK(n % t.cols == 0 && n <= t.elements() - s.done, internal, s.directory, ": ", n,
             " values for ", s.name(s.current), " of which ", t.elements() - s.done, " are missing");
-  const float largest =
-      s.dtype == format::FormatId::f16 ? 65504.0f : std::numeric_limits<float>::max();
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float value = rows[static_cast<std::size_t>(i)];
-    ESP_CHECK(std::fabs(value) <= largest, input, s.directory, ": tensor ", s.name(s.current),
-              ", row ", (s.done + i) / t.cols, ": value ", value,
-              std::isfinite(value) ? " does not fit f16; use bf16 or f32" : " is not finite");
-  }
+  s.require_values(rows);
   if (t.spec->to_gguf != arch::Transform::transpose) {
     s.encode(rows);
   } else {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses formats for a budget. Errors are measured on at most kSampleRows evenly spaced rows of
 // each tensor. Rows of one matrix behave alike, and the choice needs only the order of magnitude.
+// Whether a format can hold a tensor depends on every value, so all of them are read once.
 #include "export/budget.h"
 
 #include <algorithm>
@@ -9,12 +10,14 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "core/units.h"
+#include "quant/range.h"
 #include "quant/rounding.h"
 
 namespace espalier::exporter {
 namespace {
 
 constexpr std::int64_t kSampleRows = 96;
+constexpr std::int64_t kPieceValues = std::int64_t{1} << 22;  // 16 MB of floats at a time
 
 // Formats that are not among the default candidates, so that the results of existing recipes do not
 // change.
@@ -90,6 +93,38 @@ std::vector<float> sample_rows(const checkpoint::Checkpoint& source, const arch:
   return out;
 }
 
+// Of the candidates those that hold the tensor, found by reading all of it. Almost always that is
+// all of them after one pass; formats in doubt are looked at by themselves.
+std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
+                                   const std::vector<format::FormatId>& candidates,
+                                   core::ThreadPool& pool) {
+  const auto for_pieces = [&](const auto& use) {
+    const std::int64_t piece = std::max<std::int64_t>(1, kPieceValues / t.cols);
+    std::vector<float> rows;
+    for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
+      const std::int64_t n = std::min(piece, t.rows - begin);
+      rows.resize(static_cast<std::size_t>(n * t.cols));
+      source.read_rows(t.spec->role, t.layer, begin, n, rows.data());
+      use(rows);
+    }
+  };
+  quant::Magnitudes magnitudes;
+  for_pieces([&](const std::vector<float>& rows) { magnitudes.add(rows); });
+  std::vector<format::FormatId> out;
+  std::string refusal;
+  for (const format::FormatId id : candidates) {
+    if (!magnitudes.surely_held(id)) {
+      quant::RangeCheck range(t.cols, id);
+      for_pieces([&](const std::vector<float>& rows) { range.add(rows, pool); });
+      if (refusal = range.refusal(); !refusal.empty()) continue;
+    }
+    out.push_back(id);
+  }
+  ESP_CHECK(!out.empty(), input, source.path(), ": tensor ", arch::gguf_name(t.spec->role, t.layer),
+            ": no candidate format holds it: ", refusal);
+  return out;
+}
+
 }  // namespace
 
 std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
@@ -115,7 +150,8 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
   for (const arch::TensorRef& t : tensors) {
     ++done;
     if (t.is_vector) continue;
-    plan::FormatChoice choice{t.spec->role, t.layer, candidates_for(t, budget), {}};
+    plan::FormatChoice choice{
+        t.spec->role, t.layer, held(source, t, candidates_for(t, budget), pool), {}};
     std::int64_t n = 0;
     const std::vector<float> rows = sample_rows(source, t, n);
     const quant::TensorStatistics* statistics =

@@ -15,6 +15,7 @@
 #include "core/thread_pool.h"
 #include "export/metadata.h"
 #include "format/gguf.h"
+#include "quant/range.h"
 
 namespace espalier::exporter {
 namespace {
@@ -123,12 +124,15 @@ class TensorExporter {
         permuted ? std::lcm(quant::kRowChunk, source_.dims().head_dim) : quant::kRowChunk;
     const std::int64_t piece =
         std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
+    quant::RangeCheck range(t.cols, format);
     for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
       const std::int64_t n = std::min(piece, t.rows - begin);
       std::vector<float> rows(static_cast<std::size_t>(n * t.cols));
       source_.read_rows(role, t.layer, begin, n, rows.data());
       if (permuted) permute_rows(rows, t.cols, source_.dims().head_dim);
       fold(role, rows);
+      range.add(rows, pool_);
+      require_held(t, range.beyond());
       try {
         writer_.write(
             quant::round_matrix(rows, n, t.cols, format, rounding, statistics, pool_, &cache_));
@@ -136,9 +140,14 @@ class TensorExporter {
         core::fail(e.kind(), arch::gguf_name(role, t.layer), ", rows from ", begin, ": ", e.what());
       }
     }
+    require_held(t, range.refusal());
   }
 
  private:
+  void require_held(const arch::TensorRef& t, const std::string& refusal) const {
+    ESP_CHECK(refusal.empty(), input, source_.path(), ": tensor ",
+              arch::gguf_name(t.spec->role, t.layer), ": ", refusal);
+  }
   // Where stock readers scale attention differently, q compensates: the gain of its norm, or else
   // its rows.
   arch::Role query_factor_role() const {

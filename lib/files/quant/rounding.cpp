@@ -3,10 +3,11 @@
 #include "quant/rounding.h"
 
 #include <Eigen/Core>
-#include <cmath>
 
 #include "core/error.h"
+#include "format/finite.h"
 #include "quant/gptq.h"
+#include "quant/range.h"
 
 namespace espalier::quant {
 namespace {
@@ -15,13 +16,16 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 
 constexpr std::int64_t kRows = 64;  // rows decoded or encoded together
 
-void check_weights(std::span<const float> weights, std::int64_t rows, std::int64_t cols) {
+void check_weights(std::span<const float> weights, std::int64_t rows, std::int64_t cols,
+                   format::FormatId format) {
   ESP_CHECK(rows >= 0 && cols >= 0 && static_cast<std::int64_t>(weights.size()) == rows * cols,
             internal, "rounding: ", weights.size(), " weights for ", rows, " x ", cols);
-  for (std::size_t i = 0; i < weights.size(); ++i)
-    ESP_CHECK(std::isfinite(weights[i]), input, "rounding: weight [",
-              static_cast<std::int64_t>(i) / cols, ", ", static_cast<std::int64_t>(i) % cols,
-              "] is ", weights[i]);
+  const std::int64_t at = format::first_not_finite(format::FormatId::f32, std::as_bytes(weights));
+  ESP_CHECK(at < 0, input, "rounding: weight [", at / cols, ", ", at % cols, "] is ",
+            weights[static_cast<std::size_t>(at)]);
+  if (const auto beyond = first_beyond(weights, cols, format))
+    core::fail(core::ErrorKind::input,
+               "rounding: ", beyond_text(weights, *beyond, cols, 0, format));
 }
 
 std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_t cols) {
@@ -67,9 +71,9 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
                                     std::int64_t cols, format::FormatId format, Rounding rounding,
                                     const TensorStatistics* statistics, core::ThreadPool& pool,
                                     FactorCache* cache) {
-  check_weights(weights, rows, cols);
   const format::QuantFormat& codec = format::info(format);
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format, rows, cols)));
+  check_weights(weights, rows, cols, format);
   ESP_CHECK(rounding == Rounding::nearest || codec.is_float() || statistics != nullptr, usage,
             rounding_name(rounding), " rounding needs calibration statistics");
   const Grid* grid = grid_of(format);

@@ -41,8 +41,8 @@ class FactorCache {
 
 // weights[rows * cols] -> bytes of the matrix in `format`. `statistics` may be null for nearest.
 // Error(usage) when the rounding needs it. Float formats are always rounded to nearest.
-// Error(input) for weights that are not finite. The result does not depend on the number of
-// threads.
+// Error(input) for weights that are not finite, or that the format cannot hold (range.h). The
+// result does not depend on the number of threads.
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
                                     std::int64_t cols, format::FormatId format, Rounding rounding,
                                     const TensorStatistics* statistics, core::ThreadPool& pool,

@@ -10,6 +10,7 @@
 #include "core/thread_pool.h"
 #include "model/ridge.h"
 #include "model/transformer.h"
+#include "quant/range.h"
 #include "quant/rounding.h"
 
 namespace espalier::calibrate {
@@ -50,6 +51,10 @@ struct SequentialRounding::State {
     const Tensor w = weights.to(torch::kFloat32).contiguous();
     const format::FormatId format = plan.format_of(role, layer);
     const auto n = static_cast<std::size_t>(w.numel());
+    quant::RangeCheck range(w.size(1), format);
+    range.add({w.data_ptr<float>(), n}, pool);
+    ESP_CHECK(range.refusal().empty(), input,
+              "refitted to the rounded layers before: ", range.refusal());
     std::vector<std::byte> out =
         quant::round_matrix({w.data_ptr<float>(), n}, w.size(0), w.size(1), format,
                             quant::Rounding::gptq, &statistics, pool, &cache);

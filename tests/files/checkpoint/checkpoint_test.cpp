@@ -189,6 +189,55 @@ TEST(Checkpoint, WriterRefusesWrongOrderAndValues) {
   EXPECT_THROW(import_checkpoint(source, dir.file("source"), {}, {}), core::Error);
 }
 
+std::string written(format::FormatId dtype, Role role, int at, float value) {
+  const TempDir dir;
+  try {
+    CheckpointWriter writer(dir.file("m"), support::llama(), support::tiny_dims({}),
+                            {.dtype = dtype}, "", nullptr);
+    for (const arch::TensorRef& t : arch::tensors(support::llama(), support::tiny_dims({}))) {
+      std::vector<float> rows = support::tiny_weights({}, t.spec->role, t.layer);
+      if (t.spec->role == role && t.layer != 0) {
+        if (at >= 0)
+          rows[static_cast<std::size_t>(at)] = value;
+        else
+          for (float& v : rows) v *= value;
+      }
+      const auto half = static_cast<std::ptrdiff_t>(t.rows / 2 * t.cols);
+      writer.write_rows(t.spec->role, t.layer, {rows.begin(), rows.begin() + half});
+      writer.write_rows(t.spec->role, t.layer, {rows.begin() + half, rows.end()});
+    }
+    writer.finish();
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::input);
+    return e.what();
+  }
+  return "";
+}
+TEST(Checkpoint, WriterRefusesWhatItsDtypeLoses) {
+  using format::FormatId;
+  constexpr int kAt = 40 * 64 + 5;
+  for (const auto& [dtype, value] : {std::pair(FormatId::f16, 65504.0f),
+                                     {FormatId::f16, -1e-7f},
+                                     {FormatId::bf16, 3.38e38f},
+                                     {FormatId::f32, 3.4e38f}})
+    EXPECT_EQ(written(dtype, Role::attn_q, kAt, value), "") << value;
+  for (const auto& [dtype, value] :
+       {std::pair(FormatId::f16, 70000.0f), {FormatId::bf16, -3.4e38f}}) {
+    const std::string text = written(dtype, Role::attn_q, kAt, value);
+    EXPECT_NE(text.find("tensor model.layers.1.self_attn.q_proj.weight[40, 5] is "),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find(" does not fit " + std::string(format::info(dtype).name) + "; use "),
+              std::string::npos)
+        << text;
+  }
+  EXPECT_NE(
+      written(FormatId::f16, Role::attn_q, -1, 1e-7f).find("q_proj.weight: its values are too"),
+      std::string::npos);
+  EXPECT_EQ(written(FormatId::bf16, Role::attn_q, -1, 1e-7f), "");
+  EXPECT_EQ(written(FormatId::f16, Role::attn_norm, -1, 1e-7f), "");  // a vector
+}
+
 TEST(Checkpoint, HashFollowsContentNotPlace) {
   const TempDir dir;
   TinyOptions options;

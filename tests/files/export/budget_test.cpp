@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "core/error.h"
+#include "support/edit_tensors.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -160,6 +161,35 @@ TEST_F(Budget, CandidatesAndOverridesAreKept) {
   options.overrides = {{"attn_q", FormatId::q4_k}};
   expect_too_small([&] { smallest_data_bytes(source.arch(), source.dims(), options); },
                    "rows of 192");
+}
+
+// Row 5 of 512 is not among the sampled ones.
+TEST_F(Budget, AFormatThatCannotHoldATensorIsNoCandidate) {
+  const std::string path =
+      support::set_value(support::write_tiny_llama(dir.file("large"), kSizes),
+                         "model.layers.1.mlp.up_proj.weight", 5 * 192 + 7, 1e6f);
+  const Checkpoint large = Checkpoint::open(path);
+  BudgetOptions options;
+  options.whole_file = false;
+  options.threads = 2;
+  options.target_bytes = parameters / 2;
+  options.candidates = {FormatId::q2_0, FormatId::q4_0, FormatId::q5_0};
+  const plan::QuantPlan plan = plan_for_budget(large, options, {}, {});
+  EXPECT_EQ(plan.format_of(Role::ffn_up, 1), FormatId::q5_0);
+  EXPECT_NE(plan.format_of(Role::ffn_up, 0), FormatId::q5_0);
+  export_gguf(large, plan, dir.file("x.gguf"), {}, {});
+  options.candidates = {FormatId::q2_0, FormatId::q4_0};
+  try {
+    plan_for_budget(large, options, {}, {});
+    ADD_FAILURE() << "not refused";
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::input);
+    EXPECT_NE(
+        std::string(e.what()).find("blk.1.ffn_up.weight: no candidate format holds it: weight "
+                                   "[5, 7] is 1e+06"),
+        std::string::npos)
+        << e.what();
+  }
 }
 
 }  // namespace

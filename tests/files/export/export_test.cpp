@@ -13,6 +13,7 @@
 #include "core/file.h"
 #include "export/metadata.h"
 #include "format/gguf.h"
+#include "support/edit_tensors.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -250,6 +251,72 @@ TEST(Export, AFailedExportLeavesThePreviousFile) {
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path()))
     ++files;
   EXPECT_EQ(files, 2);
+}
+
+TEST(Export, WeightsThatAFormatCannotHoldAreRefused) {
+  support::TempDir dir;
+  const std::string hf =
+      support::set_value(support::write_tiny_llama(dir.file("hf"), {.dtype = FormatId::bf16}),
+                         "model.layers.1.mlp.up_proj.weight", 3 * 64 + 5, 1e6f);
+  const Checkpoint source = Checkpoint::open(hf);
+  const quant::Imatrix imatrix = flat_imatrix(source, true);
+  for (const quant::Rounding rounding :
+       {quant::Rounding::nearest, quant::Rounding::imatrix, quant::Rounding::gptq}) {
+    ExportOptions options;
+    options.rounding = rounding;
+    options.imatrix = &imatrix;
+    for (const char* name : {"f16", "q4_0", "q4_1"}) {
+      const std::string text =
+          refusal([&] { export_gguf(source, mix(source, name), dir.file("x.gguf"), options, {}); },
+                  core::ErrorKind::input);
+      EXPECT_NE(text.find(hf + ": tensor blk.1.ffn_up.weight: weight [3, 5] is "),
+                std::string::npos)
+          << text;
+      EXPECT_NE(text.find("formats that can: f32, q5_0, "), std::string::npos) << text;
+      EXPECT_FALSE(std::filesystem::exists(dir.file("x.gguf")));
+    }
+    for (const char* name : {"q8_0", "bf16"}) {
+      export_gguf(source, mix(source, name), dir.file("y.gguf"), options, {});
+      EXPECT_NEAR(Checkpoint::open(dir.file("y.gguf")).read(Role::ffn_up, 1)[3 * 64 + 5], 1e6, 5e3);
+    }
+  }
+}
+
+TEST(Export, MatricesThatAFormatWouldLoseAreRefused) {
+  support::TempDir dir;
+  const std::string hf = support::write_tiny_llama(dir.file("hf"));
+  const Checkpoint whole = Checkpoint::open(hf);
+  support::edit_tensors(hf, [&](support::RawTensors& all) {
+    for (int i = 0; i < 96 * 64; ++i)
+      all.at("model.layers.1.mlp.up_proj.weight")
+          .set(i, 1e-8f * whole.read(Role::ffn_up, 1)[static_cast<std::size_t>(i)]);
+  });
+  const Checkpoint source = Checkpoint::open(hf);
+  for (const char* name : {"f16", "q8_0"}) {
+    const std::string text =
+        refusal([&] { export_gguf(source, mix(source, name), dir.file("x.gguf"), {}, {}); },
+                core::ErrorKind::input);
+    EXPECT_NE(text.find("blk.1.ffn_up.weight: the weights are too small for"), std::string::npos)
+        << text;
+    EXPECT_FALSE(std::filesystem::exists(dir.file("x.gguf")));
+  }
+  export_gguf(source, mix(source, "bf16"), dir.file("x.gguf"), {}, {});
+}
+
+// An output matrix of its own beside tie_word_embeddings is a tensor of the file.
+TEST(Export, AnOutputMatrixOfItsOwnIsCarried) {
+  support::TempDir dir;
+  const std::string hf = support::write_tiny_llama(dir.file("hf"));
+  support::edit_tensors(hf, [](support::RawTensors& all) {
+    all["lm_head.weight"] = all.at("model.embed_tokens.weight");
+    all["lm_head.weight"].set(9, 2.5f);
+  });
+  const Checkpoint source = Checkpoint::open(hf);
+  export_gguf(source, mix(source, "f32"), dir.file("x.gguf"), {}, {});
+  const Checkpoint back = Checkpoint::open(dir.file("x.gguf"));
+  EXPECT_FALSE(back.dims().tied);
+  EXPECT_EQ(back.read(Role::output, -1)[9], 2.5f);
+  EXPECT_NE(back.read(Role::token_embd, -1)[9], 2.5f);
 }
 
 TEST(Export, StatisticsAreCheckedBeforeWriting) {

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which stored values are finite, and what each float format can store. A block format's values are
+// finite exactly where its binary16 scales are: levels are integers.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "format/quant_format.h"
+
+namespace espalier::format {
+
+// The index of the first value that is NaN or infinite, of a block format the first of that block;
+// -1: all are finite. `bytes`: whole blocks.
+std::int64_t first_not_finite(FormatId id, std::span<const std::byte> bytes);
+
+// The largest magnitude of binary16 and bfloat16.
+inline constexpr float kLargestHalf = 65504.0f, kLargestBf16 = 0x1.FEp127f;
+// Binary16 stores smaller magnitudes with errors of up to an eighth and more, down to 0.
+inline constexpr float kLeastHalf = 0x1p-22f;
+// A matrix is refused when it loses more than this share of its sum of squares by that. Small
+// values beside large ones (unused rows of an embedding) are usual, and no loss.
+inline constexpr double kLostShare = 0.01;
+
+// The largest magnitude of a float format.
+constexpr float largest_value(FormatId id) {
+  return id == FormatId::f16    ? kLargestHalf
+         : id == FormatId::bf16 ? kLargestBf16
+                                : std::numeric_limits<float>::max();
+}
+
+}  // namespace espalier::format

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quant/range.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <vector>
+
+#include "format/finite.h"
+#include "quant/grid.h"
+
+namespace espalier::quant {
+namespace {
+
+using format::FormatId;
+using format::kLargestHalf;
+
+// The largest |step * level| over the steps of 1 times a binary16 scale.
+float reach_of(const Grid& grid) {
+  const int level = std::max(std::abs(grid.low), std::abs(grid.high)),
+            scale = grid.super ? std::max(std::abs(grid.scale_low), std::abs(grid.scale_high)) : 1;
+  return static_cast<float>(level * scale);
+}
+
+float largest_of(const float* x, std::int64_t n) {
+  float largest = 0;
+  for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
+  return largest;
+}
+
+// The first of the grid.sub values that share a scale which none reaches; -1: all are reached.
+int first_beyond_in(const Grid& grid, const float* x) {
+  const auto first = [&](const auto& is_beyond) {
+    for (int i = 0; i < grid.sub; ++i)
+      if (is_beyond(x[i])) return i;
+    return -1;
+  };
+  const float reach = kLargestHalf * reach_of(grid);
+  if (!grid.affine) return first([&](float v) { return std::fabs(v) > reach; });
+  // value = step * level + offset, with the offset at the least value; of K formats at most 0
+  const float offsets = kLargestHalf * static_cast<float>(grid.super ? grid.scale_high : 1);
+  float low = *std::min_element(x, x + grid.sub);
+  if (grid.super) low = std::min(low, 0.0f);
+  if (low < -offsets || low > offsets)
+    return first([&](float v) { return std::fabs(v) > offsets; });
+  return first([&](float v) { return v - low > reach; });
+}
+
+// Whether the format holds the block of `f.block` values that begins at x.
+bool holds(const format::QuantFormat& f, const float* x) {
+  return !first_beyond(std::span(x, static_cast<std::size_t>(f.block)), f.block, f.id);
+}
+
+struct Loss {
+  double energy = 0, lost = 0;
+};
+// The sum of squares, and that of what rounding takes off blocks whose scale is too small for
+// binary16.
+Loss loss_of(const float* x, std::int64_t n, const format::QuantFormat& f, float least,
+             std::vector<std::byte>& bytes, std::vector<float>& decoded) {
+  Loss out;
+  for (std::int64_t b = 0; b < n; b += f.block) {
+    float squares[4] = {}, largest = 0;
+    for (std::int64_t i = b; i < b + f.block; ++i) {
+      squares[i % 4] += x[i] * x[i];
+      largest = std::max(largest, std::fabs(x[i]));
+    }
+    out.energy += static_cast<double>((squares[0] + squares[1]) + (squares[2] + squares[3]));
+    if (largest >= least || largest == 0) continue;
+    bytes.resize(static_cast<std::size_t>(f.block_bytes));
+    decoded.resize(static_cast<std::size_t>(f.block));
+    f.encode(x + b, nullptr, bytes.data(), f.block);
+    f.decode(bytes.data(), decoded.data(), f.block);
+    for (std::int64_t i = 0; i < f.block; ++i) {
+      const double off =
+          static_cast<double>(x[b + i]) - static_cast<double>(decoded[static_cast<std::size_t>(i)]);
+      out.lost += off * off;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
+                                         FormatId format) {
+  const Grid* grid = grid_of(format);
+  const float largest = grid != nullptr ? kLargestHalf : format::largest_value(format);
+  const auto n = static_cast<std::int64_t>(weights.size());
+  const std::int64_t step = grid != nullptr ? grid->sub : 1;
+  for (std::int64_t row = 0; row < n; row += cols) {
+    // What binary16 itself holds, every format's scales do.
+    if (largest_of(weights.data() + row, cols) <= largest) continue;
+    for (std::int64_t i = row; i < row + cols; i += step) {
+      const float* x = weights.data() + i;
+      const int at = grid != nullptr ? first_beyond_in(*grid, x) : std::fabs(*x) > largest ? 0 : -1;
+      if (at >= 0) return i + at;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string beyond_text(std::span<const float> weights, std::int64_t at, std::int64_t cols,
+                        std::int64_t first_row, FormatId format) {
+  const std::int64_t row = at / cols, column = at % cols;
+  std::string others;
+  for (const format::QuantFormat& f : format::all_formats())
+    if (cols % f.block == 0 && holds(f, weights.data() + row * cols + column / f.block * f.block))
+      others += (others.empty() ? "" : ", ") + std::string(f.name);
+  std::ostringstream text;
+  text << "weight [" << first_row + row << ", " << column << "] is "
+       << weights[static_cast<std::size_t>(at)] << ", beyond what " << format::info(format).name
+       << " can store; formats that can: " << others;
+  return text.str();
+}
+
+void Magnitudes::add(std::span<const float> weights) {
+  constexpr std::size_t kRun = 32;  // no longer than a block of any format with scales
+  for (std::size_t begin = 0; begin < weights.size(); begin += kRun) {
+    const std::size_t n = std::min(kRun, weights.size() - begin);
+    float squares[4] = {}, largest = 0;
+    for (std::size_t i = begin; i < begin + n; ++i) {
+      squares[i % 4] += weights[i] * weights[i];
+      largest = std::max(largest, std::fabs(weights[i]));
+    }
+    largest_ = std::max(largest_, largest);
+    const auto energy = static_cast<double>((squares[0] + squares[1]) + (squares[2] + squares[3]));
+    energy_ += energy;
+    if (largest < 1 && largest > 0)
+      of_power_[static_cast<std::size_t>(std::clamp(-std::ilogb(largest) - 1, 0, kPowers - 1))] +=
+          energy;
+  }
+}
+
+bool Magnitudes::surely_held(FormatId format) const {
+  if (largest_ > kLargestHalf) return format == FormatId::f32;
+  const Grid* grid = grid_of(format);
+  if (grid == nullptr && format != FormatId::f16) return true;
+  const float least = format::kLeastHalf * (grid != nullptr ? reach_of(*grid) : 1.0f);
+  if (largest_ > 0 && largest_ < least) return false;  // squares may be too small for a float
+  double below = 0;
+  for (int i = std::max(0, -std::ilogb(least) - 1); i < kPowers; ++i)
+    below += of_power_[static_cast<std::size_t>(i)];
+  return below <= format::kLostShare * energy_;
+}
+
+void RangeCheck::add(std::span<const float> weights, core::ThreadPool& pool) {
+  const std::int64_t rows = static_cast<std::int64_t>(weights.size()) / cols_;
+  if (const auto at = first_beyond(weights, cols_, format_); at && beyond_.empty())
+    beyond_ = beyond_text(weights, *at, cols_, rows_, format_);
+  rows_ += rows;
+  const Grid* grid = grid_of(format_);
+  const bool small_scales = grid != nullptr || format_ == FormatId::f16;
+  if (!small_scales || !beyond_.empty()) return;
+  const format::QuantFormat& f = format::info(format_);
+  const float least = format::kLeastHalf * (grid != nullptr ? reach_of(*grid) : 1.0f);
+  std::vector<Loss> of_rows(static_cast<std::size_t>(rows));
+  pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::byte> bytes;
+    std::vector<float> decoded;
+    for (std::int64_t r = begin; r < end; ++r)
+      of_rows[static_cast<std::size_t>(r)] =
+          loss_of(weights.data() + r * cols_, cols_, f, least, bytes, decoded);
+  });
+  for (const Loss& l : of_rows) {
+    energy_ += l.energy;
+    lost_ += l.lost;
+  }
+}
+
+std::string RangeCheck::refusal() const {
+  if (!beyond_.empty()) return beyond_;
+  if (lost_ <= format::kLostShare * energy_) return "";
+  std::ostringstream text;
+  text << "the weights are too small for " << format::info(format_).name << ", whose float16 "
+       << (grid_of(format_) != nullptr ? "scales" : "values") << " would lose "
+       << 100 * lost_ / energy_ << " % of their energy; use bf16 or f32 for this tensor";
+  return text.str();
+}
+
+}  // namespace espalier::quant

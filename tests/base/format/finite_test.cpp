@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every format: a value, or a scale, that is not finite is found at its place; finite ones are not.
+#include "format/finite.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "format/blocks/codec.h"
+
+namespace espalier::format {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(),
+                kInfinity = std::numeric_limits<float>::infinity();
+
+TEST(Finite, FloatFormats) {
+  for (const FormatId id : {FormatId::f32, FormatId::f16, FormatId::bf16}) {
+    const QuantFormat& f = info(id);
+    const std::int64_t n = 5000;  // more than one piece of the search
+    std::vector<float> x(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(i % 17 - 8) * 1000.0f;
+    x[7] = -largest_value(id);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(n * f.block_bytes));
+    const auto found = [&] {
+      f.encode(x.data(), nullptr, bytes.data(), n);
+      return first_not_finite(id, bytes);
+    };
+    EXPECT_EQ(found(), -1) << f.name;
+    x[4999] = kNaN;
+    EXPECT_EQ(found(), 4999) << f.name;
+    x[4200] = -kInfinity;
+    EXPECT_EQ(found(), 4200) << f.name;
+    x[0] = kNaN;
+    EXPECT_EQ(found(), 0) << f.name;
+    EXPECT_EQ(first_not_finite(id, {}), -1);
+  }
+}
+
+TEST(Finite, TheLargestValuesAreStoredAndNoLarger) {
+  for (const FormatId id : {FormatId::f16, FormatId::bf16}) {
+    const auto stored = [&](float v) {
+      std::byte bytes[2];
+      float back = 0;
+      info(id).encode(&v, nullptr, bytes, 1);
+      info(id).decode(bytes, &back, 1);
+      return back;
+    };
+    EXPECT_EQ(stored(largest_value(id)), largest_value(id));
+    EXPECT_TRUE(std::isinf(stored(1.002f * largest_value(id)))) << info(id).name;
+  }
+}
+
+// Whatever 2 bytes of a block are set to NaN or infinity: values that decode to such are found.
+TEST(Finite, ScalesOfBlockFormats) {
+  int formats = 0, places = 0;
+  for (const QuantFormat& f : all_formats()) {
+    if (f.is_float()) continue;
+    ++formats;
+    const std::int64_t n = 3 * f.block;
+    std::vector<float> x(static_cast<std::size_t>(n)), back(x.size());
+    for (std::int64_t i = 0; i < n; ++i) x[i] = std::sin(static_cast<float>(i));
+    std::vector<std::byte> bytes(static_cast<std::size_t>(3 * f.block_bytes));
+    f.encode(x.data(), nullptr, bytes.data(), n);
+    EXPECT_EQ(first_not_finite(f.id, bytes), -1) << f.name;
+    int found = 0;
+    for (std::int64_t at = 0; at + 1 < f.block_bytes; at += 2)
+      for (const std::uint16_t bits : {0x7C00, 0xFC00, 0x7E01}) {
+        std::vector<std::byte> damaged = bytes;
+        std::memcpy(damaged.data() + f.block_bytes + at, &bits, 2);
+        f.decode(damaged.data(), back.data(), n);
+        bool finite = true;
+        for (const float v : back) finite = finite && std::isfinite(v);
+        EXPECT_EQ(first_not_finite(f.id, damaged), finite ? -1 : f.block)
+            << f.name << " byte " << at;
+        found += !finite;
+      }
+    EXPECT_TRUE(found == 3 || found == 6) << f.name << ": " << found;  // one scale or two
+    places += found / 3;
+  }
+  EXPECT_EQ(formats, 13);
+  EXPECT_EQ(places, 13 + 5);  // q4_1, q5_1, q2_k, q4_k and q5_k have a second one
+}
+
+}  // namespace
+}  // namespace espalier::format
