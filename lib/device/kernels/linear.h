@@ -49,6 +49,9 @@ class Matrix {
   std::int64_t rows() const;
   std::int64_t cols() const;
   format::FormatId format() const;
+  // The index of the first value that is not finite, as packing found it
+  // (format::first_not_finite). -1 when all are finite, or when nothing was packed.
+  std::int64_t not_finite() const;
   std::int64_t gguf_bytes() const;  // size in the file
   // Whole groups, the last one filled up with rows of zeros. Empty where GGUF is read directly.
   std::span<const std::byte> packed() const;

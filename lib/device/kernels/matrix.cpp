@@ -3,9 +3,12 @@
 #include "kernels/matrix.h"
 
 #include <algorithm>
+#include <atomic>
+#include <limits>
 #include <utility>
 
 #include "core/error.h"
+#include "format/finite.h"
 #include "kernels/layout.h"
 
 namespace espalier::kernels {
@@ -64,14 +67,21 @@ Matrix::Matrix(const KernelTable& table, format::FormatId format,
   const std::int64_t groups = groups_of(s), row_bytes = s.view.group_bytes / interleave;
   s.packed = PackedMemory(groups * s.view.group_bytes);
   s.view.data = s.packed.data();
+  std::atomic<std::int64_t> first_bad{std::numeric_limits<std::int64_t>::max()};
   pool.split(groups, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t g = begin; g < end; ++g) {
       const std::int64_t first = g * interleave, n = std::min(interleave, rows - first);
       read_forwards(source + first * row_bytes, n * row_bytes);
+      const std::int64_t bad = format::first_not_finite(
+          format, gguf_bytes.subspan(static_cast<std::size_t>(first * row_bytes),
+                                     static_cast<std::size_t>(n * row_bytes)));
+      for (std::int64_t seen = first_bad; bad >= 0 && first * cols + bad < seen;)
+        if (first_bad.compare_exchange_weak(seen, first * cols + bad)) break;
       pack_group(format, interleave, source + first * row_bytes, row_bytes, n, cols,
                  s.packed.data() + g * s.view.group_bytes);
     }
   });
+  if (first_bad != std::numeric_limits<std::int64_t>::max()) s.not_finite = first_bad;
 }
 
 Matrix Matrix::of_packed(const KernelTable& table, format::FormatId format,
@@ -94,6 +104,7 @@ std::int64_t Matrix::group_rows(const KernelTable& table, format::FormatId forma
 std::int64_t Matrix::rows() const { return state_->view.rows; }
 std::int64_t Matrix::cols() const { return state_->view.cols; }
 format::FormatId Matrix::format() const { return state_->format; }
+std::int64_t Matrix::not_finite() const { return state_->not_finite; }
 std::int64_t Matrix::gguf_bytes() const { return state_->gguf_bytes; }
 std::span<const std::byte> Matrix::packed() const {
   const State& s = *state_;

@@ -14,6 +14,7 @@ struct Matrix::State {
   WeightView view{};
   PackedMemory packed;
   std::int64_t gguf_bytes = 0;
+  std::int64_t not_finite = -1;
 };
 
 }  // namespace espalier::kernels

@@ -121,15 +121,18 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
   out.bytes = writer.planned_bytes();
   writer.begin();
   std::int64_t done = 0;
-  read_weights(gguf_path, [&](const MatrixBytes& m) {
+  const Weights rest = read_weights(gguf_path, [&](const MatrixBytes& m) {
     if (is_packed(m)) {
-      const kernels::Matrix packed(table, m.tensor.format, m.bytes, m.n, m.tensor.cols(), pool);
+      kernels::Matrix packed(table, m.tensor.format, m.bytes, m.n, m.tensor.cols(), pool);
       writer.write(packed.packed());
       core::drop_pages(m.bytes);
       progress(++done, out.matrices);
+      return packed.not_finite() < 0 ? kernels::Matrix() : std::move(packed);
     }
+    require_finite(gguf_path, m, pool);
     return kernels::Matrix();
   });
+  require_finite_embedding(gguf_path, rest, pool);
   ESP_CHECK(core::file_stamp(gguf_path) == stamp, input, gguf_path,
             ": the file changed while it was packed, so no packed file was written; run "
             "'espalier-run pack' again");

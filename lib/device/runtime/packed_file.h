@@ -60,8 +60,9 @@ struct PackResult {
   std::int64_t matrices = 0, rows = 0;
   std::uint64_t bytes = 0;
 };
-// Writes the packed file of a model, matrix by matrix. Error(unsupported) when no matrix of the
-// model is packed.
+// Writes the packed file of a model, matrix by matrix. Checks every weight of the model, so that
+// programs which map the file need not. Error(input) for a weight that is not finite.
+// Error(unsupported) when no matrix of the model is packed.
 PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& table,
                      core::ThreadPool& pool,
                      const std::function<void(std::int64_t done, std::int64_t total)>& progress);

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "core/units.h"
+#include "format/finite.h"
 #include "kernels/peaks.h"
 #include "runtime/forward.h"
 #include "runtime/kv_cache.h"
@@ -176,6 +177,7 @@ std::span<const float> Session::prefill(std::span<const std::int32_t> tokens) {
   s.run(tokens, total - 1, [&](std::int64_t begin, std::int64_t needed, std::int64_t n) {
     if (begin + n == total) s.forward.logits(needed, 1, s.logits_V.data(), s.active_tap());
   });
+  require_finite_logits({s.logits_V.data(), s.vocab()});
   return {s.logits_V.data(), s.vocab()};
 }
 
@@ -191,8 +193,12 @@ void Session::prefill_scored(
     for (std::int64_t t = needed; t < n; t += kScoredTokens) {
       const std::int64_t some = std::min(kScoredTokens, n - t);
       s.forward.logits(t, some, s.scored_TV.data(), s.active_tap());
-      for (std::int64_t i = 0; i < some; ++i)
-        take(begin + t + i, {s.scored_TV.data() + i * s.weights.dims.vocab, s.vocab()});
+      for (std::int64_t i = 0; i < some; ++i) {
+        const std::span<const float> logits(s.scored_TV.data() + i * s.weights.dims.vocab,
+                                            s.vocab());
+        require_finite_logits(logits);
+        take(begin + t + i, logits);
+      }
     }
   });
 }
@@ -203,6 +209,13 @@ std::span<const float> Session::decode_step(std::int32_t token) noexcept {
   s.forward.run({&token, 1}, 0, nullptr);
   s.forward.logits(0, 1, s.logits_V.data(), nullptr);
   return {s.logits_V.data(), s.vocab()};
+}
+
+void Session::require_finite_logits(std::span<const float> logits) const {
+  ESP_CHECK(format::first_not_finite(format::FormatId::f32, std::as_bytes(logits)) < 0, input,
+            state_->path,
+            ": the logits are not finite, although the weights are: activations of "
+            "this text exceed the range of floating point, so that there is no result");
 }
 
 void Session::set_tap(Tap tap) { state_->tap = std::move(tap); }

@@ -87,6 +87,9 @@ class Session {
   void prefill_scored(
       std::span<const std::int32_t> tokens, std::int64_t first_scored,
       const std::function<void(std::int64_t index, std::span<const float> logits)>& take);
+  // Error(input) unless all are finite. prefill() and prefill_scored() check what they hand out.
+  // decode_step() does not.
+  void require_finite_logits(std::span<const float> logits) const;
   // Appends one token and returns its logits [vocab]. Returns an empty span when the context is
   // full or the token is not in the vocabulary.
   std::span<const float> decode_step(std::int32_t token) noexcept;

@@ -35,6 +35,7 @@ std::span<const float> TokenReader::read(std::span<const std::int32_t> tokens) {
   // arithmetic.
   std::span<const float> logits;
   if (tokens.size() == 1 && position() > 0) logits = session_.decode_step(tokens[0]);
+  session_.require_finite_logits(logits);
   if (logits.empty()) logits = session_.prefill(tokens);  // or throws the error that says why
   held_.insert(held_.end(), tokens.begin(), tokens.end());
   return logits;

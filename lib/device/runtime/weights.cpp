@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 #include <set>
@@ -14,6 +15,7 @@
 
 #include "arch/gguf_dims.h"
 #include "core/error.h"
+#include "format/finite.h"
 
 namespace espalier::runtime {
 namespace {
@@ -105,11 +107,27 @@ Index read_index(const std::string& path) {
   return index;
 }
 
+[[noreturn]] void refuse_value(const std::string& path, const format::GgufTensor& tensor,
+                               std::int64_t index, float value) {
+  const std::string row =
+      tensor.rows() > 1 ? std::to_string(index / tensor.cols()) + ", " : std::string();
+  core::fail(core::ErrorKind::input, path, ": tensor ", tensor.name, "[", row,
+             index % tensor.cols(), "] is ", value,
+             ": a model with such a weight computes nothing; repair the file, or fetch it again");
+}
+// `at`: index of a value in the matrix, of a block format the first of its block.
+[[noreturn]] void refuse_value(const std::string& path, const MatrixBytes& m, std::int64_t at) {
+  const format::QuantFormat& f = format::info(m.tensor.format);
+  std::vector<float> block(static_cast<std::size_t>(f.block));
+  f.decode(m.bytes.data() + at / f.block * f.block_bytes, block.data(), f.block);
+  refuse_value(path, m.tensor, m.first * m.tensor.cols() + at, block.front());
+}
+
 class Loader {
  public:
-  Loader(const Index& index, Weights& weights,
+  Loader(const std::string& path, const Index& index, Weights& weights,
          const std::function<kernels::Matrix(const MatrixBytes&)>& make)
-      : index_(index), weights_(weights), make_(make) {}
+      : path_(path), index_(index), weights_(weights), make_(make) {}
 
   kernels::Matrix matrix(Role role, int layer) {
     const format::GgufTensor* tensor = find(role, layer);
@@ -122,7 +140,9 @@ class Loader {
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
     const auto source = readable_past_the_end(bytes(*tensor).subspan(
         static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
-    kernels::Matrix out = make_({.tensor = *tensor, .first = first, .n = n, .bytes = source});
+    const MatrixBytes m{.tensor = *tensor, .first = first, .n = n, .bytes = source};
+    kernels::Matrix out = make_(m);
+    if (out.not_finite() >= 0) refuse_value(path_, m, out.not_finite());
     bytes_per_token += out.gguf_bytes();
     return out;
   }
@@ -139,6 +159,9 @@ class Loader {
     std::vector<float> out(static_cast<std::size_t>(tensor->cols() * tensor->rows()));
     format::info(tensor->format)
         .decode(bytes(*tensor).data(), out.data(), tensor->cols() * tensor->rows());
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (!std::isfinite(out[i]))
+        refuse_value(path_, *tensor, static_cast<std::int64_t>(i), out[i]);
     return out;
   }
 
@@ -169,6 +192,7 @@ class Loader {
     return std::span<const std::byte>(copy).first(source.size());
   }
 
+  const std::string& path_;
   const Index& index_;
   Weights& weights_;
   const std::function<kernels::Matrix(const MatrixBytes&)>& make_;
@@ -273,13 +297,34 @@ void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) con
   for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] *= scale;
 }
 
+void require_finite(const std::string& path, const MatrixBytes& m, core::ThreadPool& pool) {
+  const std::int64_t row_bytes =
+      static_cast<std::int64_t>(m.bytes.size()) / std::max<std::int64_t>(1, m.n);
+  std::atomic<std::int64_t> bad_row{m.n};
+  const auto of_row = [&](std::int64_t row) {
+    return format::first_not_finite(m.tensor.format,
+                                    m.bytes.subspan(static_cast<std::size_t>(row * row_bytes),
+                                                    static_cast<std::size_t>(row_bytes)));
+  };
+  pool.split(m.n, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      if (of_row(row) < 0) continue;
+      for (std::int64_t seen = bad_row; row < seen;)
+        if (bad_row.compare_exchange_weak(seen, row)) break;
+      return;
+    }
+  });
+  if (const std::int64_t row = bad_row; row < m.n)
+    refuse_value(path, m, row * m.tensor.cols() + of_row(row));
+}
+
 Weights read_weights(const std::string& path,
                      const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
   const Index index = read_index(path);
   Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
   ESP_CHECK(w.file.bytes().size() >= index.end, input, path,
             ": the file became shorter while it was opened");
-  Loader load(index, w, make);
+  Loader load(path, index, w, make);
   load_frequencies(load, index.model, path, w);
   w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
@@ -293,15 +338,25 @@ Weights read_weights(const std::string& path,
   return w;
 }
 
+void require_finite_embedding(const std::string& path, const Weights& w, core::ThreadPool& pool) {
+  if (w.dims.tied) return;  // the output matrix, which was looked at
+  const auto bytes = w.file.bytes().subspan(w.token_embd.offset, w.token_embd.bytes);
+  require_finite(path, {.tensor = w.token_embd, .first = 0, .n = w.dims.vocab, .bytes = bytes},
+                 pool);
+  core::drop_pages(bytes);
+}
+
 Weights load_weights(const std::string& path, const kernels::KernelTable& table,
                      core::ThreadPool& pool, bool packed_file) {
   std::optional<PackedFile> packed =
       packed_file ? PackedFile::open_beside(path, table) : std::nullopt;
+  const bool looked_at = packed && packed->usable();  // by pack_file(), at the same bytes
   bool in_place = false;
   Weights w = read_weights(path, [&](const MatrixBytes& m) {
     const format::FormatId format = m.tensor.format;
     if (kernels::Matrix::group_rows(table, format) == 1) {
       in_place = true;
+      if (!looked_at) require_finite(path, m, pool);
       return kernels::Matrix(table, format, m.bytes, m.n, m.tensor.cols(), pool);
     }
     if (packed && packed->usable())
@@ -310,6 +365,7 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
     core::drop_pages(m.bytes);
     return out;
   });
+  if (!looked_at) require_finite_embedding(path, w, pool);
   // The pages between the matrices came along with them.
   if (!in_place) core::drop_pages(w.file.bytes());
   w.packed = std::move(packed);

@@ -68,10 +68,17 @@ struct MatrixBytes {
   std::int64_t first, n;
   std::span<const std::byte> bytes;
 };
+// Error(input) with file, tensor and place for a value that is not finite. Of block formats only the
+// scales are read.
+void require_finite(const std::string& path, const MatrixBytes& matrix, core::ThreadPool& pool);
 // Reads everything but the matrices. Calls `make` for each matrix in turn and stores its result.
+// Error(input) for vectors that are not finite, and for matrices that packing found not to be.
 Weights read_weights(const std::string& path,
                      const std::function<kernels::Matrix(const MatrixBytes&)>& make);
-// packed_file: use the matrices of a packed file that belongs to the model.
+// Checks an untied embedding, whose rows are decoded from the file.
+void require_finite_embedding(const std::string& path, const Weights& w, core::ThreadPool& pool);
+// packed_file: use the matrices of a packed file that belongs to the model. Every weight is checked
+// once, here or by pack_file().
 Weights load_weights(const std::string& path, const kernels::KernelTable& table,
                      core::ThreadPool& pool, bool packed_file = true);
 

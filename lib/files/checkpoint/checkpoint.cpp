@@ -10,12 +10,29 @@
 #include "arch/gguf_dims.h"
 #include "checkpoint/source.h"
 #include "core/error.h"
+#include "format/finite.h"
 #include "hash/sha256.h"
 
 namespace espalier::checkpoint {
 namespace {
 
 constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
+
+// Values [first, ...) of a tensor of `width` values a row, as they lie in the file. No result of a
+// model with one NaN means anything, so it ends here, whoever reads.
+void require_finite(const StoredTensor& t, std::span<const std::byte> bytes, std::int64_t first,
+                    std::int64_t width) {
+  const std::int64_t at = format::first_not_finite(t.format, bytes);
+  if (at < 0) return;
+  const format::QuantFormat& f = format::info(t.format);
+  std::vector<float> block(static_cast<std::size_t>(f.block));
+  f.decode(bytes.data() + at / f.block * f.block_bytes, block.data(), f.block);
+  const std::int64_t index = first + at;
+  const std::string column = t.is_vector ? "" : ", " + std::to_string(index % width);
+  core::fail(core::ErrorKind::input, t.file->path(), ": tensor ", t.name, "[",
+             t.is_vector ? index : index / width, column, "] is ", block.front(),
+             ": a model with such a weight computes nothing; repair the file, or fetch it again");
+}
 
 // Rows [begin, begin + n) of a matrix. A permuted tensor is read in whole heads, because the rows
 // of a head are interleaved.
@@ -34,6 +51,7 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
     const std::int64_t window_end = std::min(window_begin + window_rows, needed_end);
     bytes.resize(static_cast<std::size_t>((window_end - window_begin) * row_bytes));
     t.file->read(t.offset + static_cast<std::uint64_t>(window_begin * row_bytes), bytes);
+    require_finite(t, bytes, (t.first_row + window_begin) * t.cols, t.cols);
     const std::int64_t end = std::min(window_end, begin + n);
     if (!permuted) {
       f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols,
@@ -63,6 +81,7 @@ void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_
     bytes.resize(static_cast<std::size_t>(m * width * value_bytes));
     values.resize(static_cast<std::size_t>(m * width));
     t.file->read(t.offset + static_cast<std::uint64_t>((c * t.rows + at) * value_bytes), bytes);
+    require_finite(t, bytes, c * t.rows + at, t.rows);
     f.decode(bytes.data(), values.data(), m * width);
     for (std::int64_t r = 0; r < n; ++r)
       for (std::int64_t j = 0; j < m; ++j)
@@ -75,6 +94,7 @@ void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begi
   std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
   std::vector<float> values(static_cast<std::size_t>(t.rows));
   t.file->read(t.offset, bytes);
+  require_finite(t, bytes, t.first_row, 1);
   format::info(t.format).decode(bytes.data(), values.data(), t.rows);
   const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   switch (t.transform) {

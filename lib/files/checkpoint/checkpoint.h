@@ -54,7 +54,8 @@ class Checkpoint {
   format::FormatId stored_format(arch::Role role, int layer) const;
   format::FormatId float_format() const;  // f16 or bf16 when all matrices are stored so, else f32
   // Reads rows [row_begin, row_begin + n) as float into out[n * cols]. A vector is one column of
-  // `rows` rows. Thread-safe.
+  // `rows` rows. Error(input) with file, tensor and index for a value that is not finite.
+  // Thread-safe.
   void read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
                  float* out) const;
   std::vector<float> read(arch::Role role, int layer) const;  // the whole tensor

@@ -21,7 +21,7 @@ constexpr std::int64_t kRows = 512;
 
 class Scorer {
  public:
-  Scorer(const EvalModel& model, const EvalOptions& options) {
+  Scorer(const EvalModel& model, const EvalOptions& options) : path_(model.path) {
     if (model.engine == Engine::device) {
       session_.emplace(model.path,
                        runtime::SessionOptions{.threads = options.threads,
@@ -45,7 +45,7 @@ class Scorer {
               .unsqueeze(0);
       const torch::Tensor hidden_TH = transformer_->hidden(ids).squeeze(0);
       for (std::int64_t row = window.first_scored; row < n; row += kRows)
-        take(row, transformer_->logits(hidden_TH.slice(0, row, std::min(n, row + kRows))));
+        take(row, finite(transformer_->logits(hidden_TH.slice(0, row, std::min(n, row + kRows)))));
       return;
     }
     session_->reset();
@@ -67,6 +67,15 @@ class Scorer {
   }
 
  private:
+  // Those of a session are looked at by itself.
+  const torch::Tensor& finite(const torch::Tensor& logits) const {
+    ESP_CHECK(torch::isfinite(logits).all().item<bool>(), input, path_,
+              ": the logits are not finite, although the weights are: activations of this text "
+              "exceed the range of float32, so that there is no result");
+    return logits;
+  }
+
+  std::string path_;
   std::optional<runtime::Session> session_;
   std::optional<model::Transformer> transformer_;
 };

@@ -41,6 +41,9 @@ torch::Tensor runtime_logits(const std::string& gguf, const std::vector<std::int
 }
 
 double relative_error(const torch::Tensor& expected, const torch::Tensor& actual) {
+  ESP_CHECK(torch::isfinite(expected).all().item<bool>(), input,
+            "parity: the logits are not finite, although the weights are: there is nothing to "
+            "compare");
   return ((expected - actual).to(torch::kFloat64).square().mean().sqrt() /
           expected.to(torch::kFloat64).std())
       .item<double>();

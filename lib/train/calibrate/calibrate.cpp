@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "calibrate/windows.h"
+#include "core/error.h"
 #include "model/gram.h"
 #include "model/transformer.h"
 
@@ -34,7 +35,13 @@ class InputSums {
     if (want_gram_) gram_ += model::gram(x);
   }
 
-  quant::TensorStatistics result() const {
+  // `where`: for the message when a sum is no number.
+  quant::TensorStatistics result(const std::string& where) const {
+    ESP_CHECK(torch::isfinite(squares_).all().item<bool>() &&
+                  (!want_gram_ || torch::isfinite(gram_).all().item<bool>()),
+              input, "calibration: ", where,
+              ": the squares of activations of this text exceed the range of float32, so that "
+              "there are no statistics");
     quant::TensorStatistics out;
     out.tokens = static_cast<double>(tokens_);
     out.sum_squares.assign(squares_.data_ptr<double>(),
@@ -96,7 +103,8 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
     model.unload_layer(l);
     for (std::size_t i = 0; i < sums.size(); ++i) {
       if (!sums[i]) continue;  // the layer lacks the block
-      const quant::TensorStatistics statistics = sums[i]->result();
+      const quant::TensorStatistics statistics =
+          sums[i]->result("layer " + std::to_string(l) + ", " + std::string(points[i].name));
       for (const Role role : points[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
     }
     if (progress)
@@ -107,7 +115,7 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
   InputSums final_sums(options.gram);
   for (const Tensor& x : streams) final_sums.add(model.norm(Role::output_norm, -1, x));
   out.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1),
-                      final_sums.result());
+                      final_sums.result("output_norm"));
   return out;
 }
 

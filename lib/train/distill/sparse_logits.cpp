@@ -74,6 +74,9 @@ SparseLogits top_logits(const model::Transformer& model, const Tensor& hidden, s
     const std::int64_t rows = running.rest.size(0), begin = running.begin;
     const Tensor values = running.values.to(torch::kFloat64),
                  total = torch::logaddexp(torch::logsumexp(values, -1), running.rest);
+    ESP_CHECK(torch::isfinite(total).all().item<bool>(), input,
+              "the teacher's logits are not finite, although its weights are: activations of this "
+              "text exceed the range of float32");
     const auto [ids, order] = running.ids.sort(1);
     out.ids.narrow(0, begin, rows).copy_(ids);
     out.log_probabilities.narrow(0, begin, rows)

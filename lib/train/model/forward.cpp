@@ -2,6 +2,7 @@
 // The forward pass with autograd. The steps have the names and the order of runtime/forward.cpp, so
 // that the two can be read side by side. Positions always start at 0. Attention is causal over the
 // whole window. There is no cache and no padding.
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -140,6 +141,16 @@ Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD
   return torch::matmul(shares, heads_first(v_BTKD)).transpose(1, 2);
 }
 
+// Weights are finite (Checkpoint looks), so what is not was computed. Training checks its loss and
+// says the step.
+Tensor Transformer::checked(const char* block, int index, const Tensor& out) const {
+  ESP_CHECK(!c10::InferenceMode::is_enabled() || torch::isfinite(out).all().item<bool>(), input,
+            "layer ", index, ": what ", block,
+            " computes is not finite, although the weights are: activations of this text exceed "
+            "the range of float32, so that there is no result");
+  return out;
+}
+
 Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups,
@@ -177,7 +188,8 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
 
 Tensor Transformer::attention_output(int index, const Tensor& mix) const {
   const Tensor out = linear(Role::attn_output, Role::attn_output_bias, index, mix);
-  return has(Role::attn_post_norm, index) ? norm(Role::attn_post_norm, index, out) : out;
+  return checked("attention", index,
+                 has(Role::attn_post_norm, index) ? norm(Role::attn_post_norm, index, out) : out);
 }
 
 Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
@@ -218,7 +230,8 @@ Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
 
 Tensor Transformer::ffn_output(int index, const Tensor& activation) const {
   const Tensor out = linear(Role::ffn_down, Role::ffn_down_bias, index, activation);
-  return has(Role::ffn_post_norm, index) ? norm(Role::ffn_post_norm, index, out) : out;
+  return checked("the FFN", index,
+                 has(Role::ffn_post_norm, index) ? norm(Role::ffn_post_norm, index, out) : out);
 }
 
 Tensor Transformer::layer(int index, const Tensor& x_BTH) const {

@@ -100,6 +100,8 @@ class Transformer {
   void read(const arch::TensorRef& ref);
   torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
   void tap(const char* point, int layer, const torch::Tensor& value) const;
+  // Returns `out`. Error(input) in inference unless all of it is finite.
+  torch::Tensor checked(const char* block, int index, const torch::Tensor& out) const;
   // W x + b. Without a bias where the model has none.
   struct Affine {
     arch::Role matrix, bias;

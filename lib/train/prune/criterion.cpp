@@ -3,6 +3,7 @@
 #include "prune/criterion.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "core/error.h"
@@ -43,7 +44,15 @@ const Criterion& criterion_by_name(std::string_view name) {
              nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
 }
 
+void require_finite(const std::vector<double>& scores) {
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    ESP_CHECK(std::isfinite(scores[i]), input, "the score of index ", i, " is ", scores[i],
+              ": activations of this text exceed the range of floating point, so that nothing can "
+              "be ranked");
+}
+
 std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
+  require_finite(scores);
   std::vector<std::int64_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {

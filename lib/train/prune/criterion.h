@@ -27,7 +27,10 @@ struct Criterion {
 };
 std::span<const Criterion* const> all_criteria();
 const Criterion& criterion_by_name(std::string_view name);  // Error(usage) lists the names
-// The indices of the n highest scores, sorted. Among equal scores, the lower index.
+// Error(input) for a score that is not finite.
+void require_finite(const std::vector<double>& scores);
+// The indices of the n highest scores, sorted. Among equal scores, the lower index. Error(input)
+// for a score that is not finite.
 std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n);
 
 }  // namespace espalier::prune

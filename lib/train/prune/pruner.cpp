@@ -207,11 +207,13 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
                             &source.dims().layers[static_cast<std::size_t>(l)]) == 0)
             continue;
           const std::vector<double> values = criterion.score({model, so_far}, axis, l);
+          require_finite(values);
           of_layers.emplace_back(std::string(arch::axis_name(axis)) + "." + std::to_string(l),
                                  std::vector<float>(values.begin(), values.end()));
         }
       });
   const auto add = [&](const std::string& name, const std::vector<double>& values) {
+    require_finite(values);
     rows.emplace_back(name, std::vector<float>(values.begin(), values.end()));
   };
   std::vector<double> influence;

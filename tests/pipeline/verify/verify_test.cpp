@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "export/export_gguf.h"
+#include "support/edit_tensors.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 #include "verify/gates.h"
@@ -78,6 +80,46 @@ TEST(Evaluate, DamagedModelsAreSeen) {
     writer.finish();
     EXPECT_GT(f.eval(damaged, f.directory).kl_mean, 1e-3) << arch::role_name(role);
   }
+}
+
+// Finite weights whose products are not.
+std::string overflowing(const Fixture& f, const std::string& name) {
+  const std::string path = support::write_tiny_llama(f.dir.file(name), f.options);
+  support::edit_tensors(path, [](support::RawTensors& all) {
+    for (const char* tensor :
+         {"model.layers.1.mlp.up_proj.weight", "model.layers.1.mlp.down_proj.weight"})
+      for (int i = 0; i < 96 * 64; ++i) all.at(tensor).set(i, i % 2 == 0 ? 1e30f : -2e30f);
+  });
+  return path;
+}
+
+TEST(Evaluate, WhatIsNotFiniteIsNoResult) {
+  Fixture f;
+  const auto expect_refused = [&](const std::string& model, const std::string& against,
+                                  const std::string& words) {
+    try {
+      f.eval(model, against);
+      ADD_FAILURE() << "a result instead of: " << words;
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::input);
+      EXPECT_NE(std::string(e.what()).find(words), std::string::npos) << e.what();
+    }
+  };
+  const std::string nan = support::set_value(
+      support::write_tiny_llama(f.dir.file("nan"), f.options), "model.layers.1.mlp.up_proj.weight",
+      3 * 64 + 5, std::numeric_limits<float>::quiet_NaN());
+  const std::string place =
+      nan + "/model.safetensors: tensor model.layers.1.mlp.up_proj.weight[3, 5]";
+  expect_refused(nan, "", place);
+  expect_refused(f.directory, nan, place);
+  expect_refused(overflowing(f, "large"), "", "layer 1: what the FFN computes is not finite");
+  // The output matrix alone.
+  const std::string output = support::write_tiny_llama(f.dir.file("output"), f.options);
+  support::edit_tensors(output, [](support::RawTensors& all) {
+    all["lm_head.weight"] = all.at("model.embed_tokens.weight");
+    for (int i = 0; i < 320 * 64; ++i) all["lm_head.weight"].set(i, i % 2 == 0 ? 3e38f : -3e38f);
+  });
+  expect_refused(output, "", output + ": the logits are not finite");
 }
 
 TEST(Evaluate, DifferentVocabulariesAreRefused) {

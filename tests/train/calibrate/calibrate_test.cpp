@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/rng.h"
 #include "model/transformer.h"
+#include "support/edit_tensors.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -210,6 +212,33 @@ TEST_F(Calibrate, ReportsEachLayer) {
                     done.push_back(event.done);
                   });
   EXPECT_EQ(done, (std::vector<std::int64_t>{1, 2}));
+}
+
+// Activations of 1e24 are finite; their squares are not.
+TEST_F(Calibrate, SumsThatAreNotFiniteAreNoStatistics) {
+  const checkpoint::Checkpoint before = open();
+  for (const bool gram : {false, true})
+    for (const auto& [tensor, factor, words] :
+         {std::tuple("model.layers.1.mlp.up_proj.weight", 1e24f, "layer 1, ffn_act"),
+          std::tuple("model.layers.1.mlp.down_proj.weight", 3e38f, "layer 1: what the FFN"),
+          std::tuple("model.norm.weight", 1e24f, "output_norm")}) {
+      const std::string path = support::write_tiny_llama(dir_.file("large"), options_);
+      support::edit_tensors(path, [&](support::RawTensors& all) {
+        support::RawTensor& t = all.at(tensor);
+        for (std::size_t i = 0; i < t.bytes.size() / 4; ++i)
+          t.set(static_cast<std::int64_t>(i), i % 3 == 0 ? factor : -factor / 2);
+      });
+      try {
+        collect_imatrix(checkpoint::Checkpoint::open(path), corpus_,
+                        {.tokens = 512, .sequence = kSequence, .gram = gram}, {});
+        ADD_FAILURE() << tensor << ": statistics";
+      } catch (const core::Error& e) {
+        EXPECT_EQ(e.kind(), core::ErrorKind::input);
+        const bool moments = std::string(e.what()).find("second moments") != std::string::npos;
+        EXPECT_TRUE((gram && moments) || std::string(e.what()).find(words) != std::string::npos)
+            << e.what();
+      }
+    }
 }
 
 TEST_F(Calibrate, Refusals) {

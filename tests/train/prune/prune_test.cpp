@@ -6,6 +6,8 @@
 
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <limits>
 #include <numeric>
 
 #include "core/error.h"
@@ -14,6 +16,7 @@
 #include "prune/criterion.h"
 #include "prune/pruner.h"
 #include "prune/sequential.h"
+#include "support/edit_tensors.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 #include "surgery/surgery.h"
@@ -63,6 +66,19 @@ TEST(Criteria, RightLengthFiniteAndZeroedChannelLast) {
     const std::vector<double> groups = c->score({f.model, statistics}, Axis::kv_groups, 2);
     ASSERT_EQ(groups.size(), 2u) << c->name;
     EXPECT_LT(groups[0], groups[1]) << c->name;
+  }
+}
+
+TEST(Criteria, ScoresThatAreNoNumbersRankNothing) {
+  EXPECT_EQ(keep_highest({1, 3, 2}, 2), (std::vector<std::int64_t>{1, 2}));
+  for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+    EXPECT_THROW(keep_highest({1, bad, 2}, 2), core::Error);
+    try {
+      require_finite({1, bad, 2});
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::input);
+      EXPECT_NE(std::string(e.what()).find("index 1"), std::string::npos) << e.what();
+    }
   }
 }
 
@@ -328,6 +344,48 @@ TEST(Pruner, ABrokenStateIsRefusedAndAFullDiskOnlySaidSo) {
   const PruneResult result = prune(source, f.dir.file("blocked"), options, {});
   ASSERT_EQ(result.notes.size(), 1u);
   EXPECT_NE(result.notes[0].find("resume"), std::string::npos) << result.notes[0];
+}
+
+TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
+  Fixture f;
+  std::string words;
+  for (int i = 0; i < 300; ++i) words += "word " + std::to_string(i * 37 % 101) + " ";
+  core::write_text_file(f.dir.file("text.txt"), words);
+  for (const auto& [name, value] :
+       {std::pair("model.layers.1.mlp.up_proj.weight", 1e24f),
+        std::pair("model.layers.1.mlp.up_proj.weight", 3e38f),
+        std::pair("model.layers.1.mlp.down_proj.weight", std::numeric_limits<float>::infinity())}) {
+    const std::string path = support::write_tiny_llama(f.dir.file("large"), f.options);
+    support::edit_tensors(path, [&](support::RawTensors& all) {
+      for (int i = 0; i < 64; ++i) all.at(name).set(i, value);
+    });
+    const auto source = checkpoint::Checkpoint::open(path);
+    for (const Criterion* c : all_criteria()) {
+      // Activations of 1e24 are finite, their squares are not.
+      if (value == 1e24f && !c->needs.contains(Statistic::ffn_gram)) continue;
+      const CalibrationOptions calibration{.tokens = 512, .sequence = 64, .seed = 0};
+      const auto refused = [&](const std::function<void()>& run) {
+        try {
+          run();
+          ADD_FAILURE() << c->name << ": a result with " << name << " of " << value;
+        } catch (const core::Error& e) {
+          EXPECT_EQ(e.kind(), core::ErrorKind::input) << c->name << ": " << e.what();
+        }
+      };
+      refused([&] {
+        score(source, f.dir.file("text.txt"), std::string(c->name), f.dir.file("s.safetensors"),
+              calibration, {});
+      });
+      refused([&] {
+        PruneOptions options;
+        options.target.ffn = 64;
+        options.criterion = std::string(c->name);
+        options.text_path = f.dir.file("text.txt");
+        options.calibration = calibration;
+        prune(source, f.dir.file("pruned"), options, {});
+      });
+    }
+  }
 }
 
 TEST(Pruner, RefusesWhatItCannotDo) {
