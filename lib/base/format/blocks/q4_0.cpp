@@ -2,7 +2,7 @@
 // Q4_0: 32 values, 18 bytes, 4.5 bits a value.
 //
 //   0        2                18
-//   | d: f16 | qs: 16 bytes    |      byte i: value i in the low half, value i + 16 in the high half
+//   | d: f16 | qs: 16 bytes    |    byte i: value i in the low half, value i + 16 in the high half
 //
 //   x[i] = d * (q[i] - 8), q in 0..15
 //

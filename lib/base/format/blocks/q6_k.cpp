@@ -6,7 +6,8 @@
 //
 //   x[i] = (d * scale[i / 16]) * (q[i] - 32), q in 0..63
 //
-//   Each half h of 128 values (i = 128h + 32k + j, k = 0..3, j = 0..31) has 64 bytes of ql and 32 of qh:
+//   Each half h of 128 values (i = 128h + 32k + j, k = 0..3, j = 0..31) has 64 bytes of ql
+//   and 32 bytes of qh:
 //     lower four bits: ql[64h + 32(k % 2) + j], low half for k < 2, high half for k >= 2
 //     upper two bits:  qh[32h + j], bits 2k and 2k+1
 #include "format/blocks/codec.h"
