@@ -5,9 +5,9 @@
 //
 // Where scores are equal, converters order merges by the lengths of the left and the right part,
 // longest first. Such a stretch is understood when all its tokens are runs of one character
-// (Gemma's "\n\n", "\n\n\n", ...). A merged run is then never longer than the rest of the run to
-// its right. So the leftmost pair that merges, which equal scores prefer, is one with the longest
-// left part.
+// (Gemma's "\n\n", "\n\n\n", ...). In a run of text that is being merged, no token is then longer
+// than the token to its left. So the leftmost pair that merges, which equal scores prefer, is one
+// with the longest left part.
 #include <cstdint>
 #include <unordered_set>
 #include <utility>

@@ -29,10 +29,12 @@ std::vector<Merge> resolve_merges(const TokenizerData& data, const TokenIds& ids
 // not hold for tokens that are searched for after normalization: no text that contains them reaches
 // merging.
 std::vector<bool> merged_tokens(const TokenizerData& data);
-// spm: every way to make a merged token from two others, ranked by the score of the result.
-// SentencePiece orders merges of equal scores by position. This list orders them by the lengths of
-// the left and the right part, longest first, like the merge lists of tokenizer.json. For runs of
-// one character with one score, both orders give the same result.
+// spm: every way to make a merged token from two others, ranked by the score of the result. Equal
+// scores have equal ranks, so these merges apply leftmost first, as in SentencePiece.
+//
+// The list is ordered by rank, then by the lengths of the left and the right part (longest first),
+// like the merge lists of tokenizer.json. In those lists, for runs of one character with one score,
+// this order gives the same result as the order by position.
 std::vector<Merge> merges_from_scores(const TokenizerData& data, const TokenIds& ids);
 // The byte of a token "<0x41>". -1 for any other text.
 int byte_of_token(std::string_view token);

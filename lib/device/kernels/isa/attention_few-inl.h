@@ -3,8 +3,8 @@
 // Scores of all positions are kept as [query][position], so the softmax is the plain one.
 //
 // Included inside an unnamed namespace after attention_tile-inl.h, steps-inl.h, kv-inl.h.
-//
-// Dot products of kQueries queries with four positions of the tile:
+
+// Dot products of kQueries queries with four positions of the tile.
 template <int kQueries>
 inline void dot_positions(const float* q, std::int64_t ldq, const float* tile, std::int64_t dims,
                           float (*four)[4]) {
