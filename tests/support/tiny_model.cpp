@@ -122,7 +122,8 @@ std::vector<float> tiny_weights(const TinyOptions& o, arch::Role role, int layer
 
 std::string write_tiny_llama(const std::string& directory, const TinyOptions& options) {
   const arch::ModelDims dims = tiny_dims(options);
-  const text::TokenizerData tokenizer = tiny_tokenizer(options.vocab);
+  text::TokenizerData tokenizer = tiny_tokenizer(options.vocab);
+  tokenizer.add_bos = options.add_bos;
   checkpoint::CheckpointWriter writer(directory, llama(), dims, {.dtype = options.dtype}, "",
                                       &tokenizer);
   for (const arch::TensorRef& ref : arch::tensors(llama(), dims))
@@ -136,7 +137,9 @@ std::string write_tiny_llama_gguf(const std::string& path, const TinyOptions& op
   format::GgufWriter writer(path);
   checkpoint::dims_to_gguf(llama(), dims, writer);
   writer.set("general.name", format::GgufValue::string("tiny"));
-  text::tokenizer_to_gguf(tiny_tokenizer(options.vocab), writer);
+  text::TokenizerData tokenizer = tiny_tokenizer(options.vocab);
+  tokenizer.add_bos = options.add_bos;
+  text::tokenizer_to_gguf(tokenizer, writer);
   const std::vector<arch::TensorRef> tensors = arch::tensors(llama(), dims);
   const std::vector<float> factors = arch::rope_frequency_factors(dims);
   for (const arch::TensorRef& ref : tensors)

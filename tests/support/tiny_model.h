@@ -22,6 +22,7 @@ struct TinyOptions {
   std::int64_t positions = 256;
   double rope_theta = 10000;
   arch::RopeScaling rope_scaling = {};
+  bool add_bos = false;  // <|im_start|> in front of every text
   format::FormatId dtype =
       format::FormatId::f32;  // of the Hugging Face directory; GGUF files are F32
 };
@@ -29,7 +30,7 @@ struct TinyOptions {
 const arch::Arch& llama();
 arch::ModelDims tiny_dims(const TinyOptions& options);
 // Specials: 0 <|endoftext|> (unknown, padding), 1 <|im_start|> (BOS), 2 <|im_end|> (EOS). BOS is
-// not added on its own.
+// not added on its own unless TinyOptions say so.
 text::TokenizerData tiny_tokenizer(std::int64_t vocab);
 // Values of one tensor in the Hugging Face layout: a function of the options alone.
 std::vector<float> tiny_weights(const TinyOptions& options, arch::Role role, int layer);

@@ -24,6 +24,8 @@ using Json = nlohmann::ordered_json;
 std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
                                  const std::string& where) {
   std::vector<std::int32_t> ids = writer.tokenizer().encode(text);
+  // A prompt goes on: the EOS that the model adds behind a text would end it.
+  if (writer.tokenizer().settings().add_eos) ids.pop_back();
   ESP_CHECK(!ids.empty(), usage, where, ": the text has no tokens, and the model adds none");
   return ids;
 }

@@ -22,7 +22,7 @@ void run(const Common& common, const Flags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
   ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context,
             ": expected at least 4 tokens in a window");
-  const std::string text = core::read_text_file(flags.text);
+  const std::string content = core::read_text_file(flags.text);
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;
   runtime::Session session = open_session(common, common.model, options);
@@ -43,8 +43,12 @@ void run(const Common& common, const Flags& flags) {
     rows = std::make_unique<core::AtomicFile>(flags.logits);
     scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
   }
-  const runtime::PerplexityResult result =
-      runtime::perplexity(session, text, flags.context, protocol, flags.windows, progress, scored);
+  const text::TokenStream stream = runtime::perplexity_stream(session.tokenizer(), content);
+  if (!common.quiet)
+    std::cerr << flags.text << ": "
+              << text::describe_stream(session.tokenizer(), stream.tokens.size()) << "\n";
+  const runtime::PerplexityResult result = runtime::perplexity(
+      session, stream, flags.context, protocol, flags.windows, progress, scored);
   if (rows) rows->commit();
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   print(common,

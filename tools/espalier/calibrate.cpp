@@ -36,9 +36,10 @@ void add_calibrate(CLI::App& app, Common& common) {
             {.tokens = flags->options.tokens, .streams = 1, .moments = flags->options.gram}),
         common.max_ram_bytes(), "give fewer --tokens, or leave out --gram");
     const text::Tokenizer tokenizer(source.tokenizer());
-    const data::Corpus corpus = data::load_corpus(flags->text, tokenizer);
+    const core::Progress progress = common.progress();
+    const data::Corpus corpus = data::load_corpus(flags->text, tokenizer, progress);
     const quant::Imatrix imatrix =
-        calibrate::collect_imatrix(source, corpus, flags->options, common.progress());
+        calibrate::collect_imatrix(source, corpus, flags->options, progress);
     quant::write_imatrix(imatrix, flags->out, flags->options.gram);
     print(common,
           {{"tokens", imatrix.tokens},

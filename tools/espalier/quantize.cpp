@@ -46,7 +46,8 @@ class CalibrationText {
  public:
   CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source)
       : source_(source),
-        corpus_(data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()))),
+        corpus_(
+            data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()), common.progress())),
         threads_(common.threads) {
     options_.tokens = flags.tokens;
     options_.seed = common.seed;

@@ -23,6 +23,7 @@ namespace {
 class ProgressPrinter {
  public:
   void operator()(const core::ProgressEvent& event) {
+    if (event.total == 0) return say(event);
     using Clock = std::chrono::steady_clock;
     const auto now = Clock::now();
     const bool last = event.total > 0 && event.done >= event.total;
@@ -55,6 +56,15 @@ class ProgressPrinter {
   }
 
  private:
+  // What is said once and counts nothing.
+  void say(const core::ProgressEvent& event) {
+    if (open_) std::fputc('\n', stderr);
+    open_ = false;
+    stage_.clear();
+    std::fprintf(stderr, "%s: %s\n", event.stage.c_str(), event.detail.c_str());
+    std::fflush(stderr);
+  }
+
   const bool terminal_ = ::isatty(STDERR_FILENO) != 0;
   std::string stage_;
   std::chrono::steady_clock::time_point printed_{};

@@ -11,11 +11,11 @@
 namespace espalier::core {
 
 struct ProgressEvent {
-  std::string stage;      // "distil", "calibrate", ...
-  std::int64_t done = 0;  // of `total`, counted in `unit`
-  std::int64_t total = 0;
-  std::string unit;    // "tokens", "tensors"
-  std::string detail;  // "loss 2.31  412 tokens/s"
+  std::string stage;       // "distil", "calibrate", ...
+  std::int64_t done = 0;   // of `total`, counted in `unit`
+  std::int64_t total = 0;  // 0: `detail` is a notice, and nothing is counted
+  std::string unit;        // "tokens", "tensors"
+  std::string detail;      // "loss 2.31  412 tokens/s"
 };
 // An empty function reports nothing.
 using Progress = std::function<void(const ProgressEvent&)>;

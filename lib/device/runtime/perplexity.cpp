@@ -15,24 +15,23 @@ Protocol protocol_by_name(std::string_view name) {
   core::fail(core::ErrorKind::usage, "--protocol '", name, "': expected windows or llama.cpp");
 }
 
-std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenizer,
-                                                 std::string_view text, std::int64_t context,
-                                                 Protocol protocol, std::int64_t max_windows) {
-  ESP_CHECK(context >= 4, usage, "--context ", context, ": expected at least 4 tokens in a window");
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  const std::vector<std::int32_t> ids = tokenizer.encode(text);
-  std::int64_t n = static_cast<std::int64_t>(ids.size()) / context;
-  ESP_CHECK(n > 0, input, "the text has ", ids.size(), " tokens, fewer than one window of ",
-            context);
-  if (max_windows > 0) n = std::min(n, max_windows);
+text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer, std::string_view text) {
+  return text::token_stream(tokenizer, text, text::StreamStart::llama_cpp);
+}
 
-  const text::TokenizerSettings& settings = tokenizer.settings();
+std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream,
+                                                 std::int64_t context, Protocol protocol,
+                                                 std::int64_t max_windows) {
+  ESP_CHECK(context >= 4, usage, "--context ", context, ": expected at least 4 tokens in a window");
+  std::int64_t n = static_cast<std::int64_t>(stream.tokens.size()) / context;
+  ESP_CHECK(n > 0, input, "the text has ", stream.tokens.size(),
+            " tokens, fewer than one window of ", context);
+  if (max_windows > 0) n = std::min(n, max_windows);
   std::vector<PerplexityWindow> out;
   for (std::int64_t i = 0; i < n; ++i) {
-    const auto begin = ids.begin() + i * context;
-    PerplexityWindow window{.tokens = {begin, begin + context},
+    PerplexityWindow window{.tokens = std::vector<std::int32_t>(static_cast<std::size_t>(context)),
                             .first_scored = protocol == Protocol::llama_cpp ? context / 2 : 0};
-    if (settings.add_bos && settings.bos) window.tokens.front() = *settings.bos;
+    text::read_window(stream.tokens, stream.bos, i * context, std::span(window.tokens));
     out.push_back(std::move(window));
   }
   return out;
@@ -51,14 +50,14 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t token
 }
 
 PerplexityResult perplexity(
-    Session& session, std::string_view text, std::int64_t context, Protocol protocol,
+    Session& session, const text::TokenStream& stream, std::int64_t context, Protocol protocol,
     std::int64_t max_windows,
     const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress,
     const std::function<void(std::span<const float> logits)>& scored) {
   ESP_CHECK(context <= session.context(), usage, "--context ", context, ": the session holds ",
             session.context(), " positions");
   const std::vector<PerplexityWindow> windows =
-      perplexity_windows(session.tokenizer(), text, context, protocol, max_windows);
+      perplexity_windows(stream, context, protocol, max_windows);
   PerplexityResult result;
   double total = 0;
   std::int64_t done = 0;

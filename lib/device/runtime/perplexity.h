@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "runtime/session.h"
+#include "text/windows.h"
 
 namespace espalier::runtime {
 
-// Both protocols tokenize the whole text once (without one trailing newline) and read consecutive
-// windows of C tokens. A partial last window is dropped. When the model adds BOS, it replaces the
-// first token of each window. llama_cpp scores the predictions of tokens C/2+1 .. C-1 of each
-// window. windows scores those of tokens 1 .. C-1.
+// Both protocols read consecutive windows of C tokens of the stream that stock llama.cpp reads
+// (text/windows.h). A partial last window is dropped. llama_cpp scores the predictions of tokens
+// C/2+1 .. C-1 of each window. windows scores those of tokens 1 .. C-1.
 enum class Protocol : std::uint8_t { windows, llama_cpp };
 Protocol protocol_by_name(std::string_view name);
 
@@ -25,10 +25,12 @@ struct PerplexityWindow {
   // Logits of positions [first_scored, C - 2] predict the scored tokens.
   std::int64_t first_scored;
 };
-// Error(input) when the text is shorter than one window. max_windows 0: all.
-std::vector<PerplexityWindow> perplexity_windows(const text::Tokenizer& tokenizer,
-                                                 std::string_view text, std::int64_t context,
-                                                 Protocol protocol, std::int64_t max_windows = 0);
+// The tokens of a text as both protocols read them.
+text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer, std::string_view text);
+// Error(input) when the stream is shorter than one window. max_windows 0: all.
+std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream,
+                                                 std::int64_t context, Protocol protocol,
+                                                 std::int64_t max_windows = 0);
 struct PerplexityResult {
   double perplexity = 0, mean_nll = 0;
   std::int64_t tokens = 0;  // number of scored tokens
@@ -37,7 +39,7 @@ struct PerplexityResult {
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token);
 // `scored` is called in order with the logits [vocab] of every scored prediction.
 PerplexityResult perplexity(
-    Session& session, std::string_view text, std::int64_t context, Protocol protocol,
+    Session& session, const text::TokenStream& stream, std::int64_t context, Protocol protocol,
     std::int64_t max_windows = 0,
     const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress = {},
     const std::function<void(std::span<const float> logits)>& scored = {});

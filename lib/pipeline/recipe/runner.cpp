@@ -136,7 +136,7 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   options.threads = options_.threads;
   std::optional<data::Corpus> corpus;
   if (what.rounding != quant::Rounding::nearest) {
-    corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()));
+    corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()), progress_);
     imatrix = calibrate::collect_imatrix(source, *corpus, what.calibration, progress_);
     options.imatrix = &imatrix;
   }
@@ -218,12 +218,17 @@ void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
 
 Json Runner::run() {
   fs::create_directories(options_.out);
+  // Part of a stage's identity: text reads differently with it.
+  const std::optional<std::int32_t> window_bos =
+      text::window_bos(checkpoint::Checkpoint::open(recipe_.teacher).tokenizer());
   Json stages = Json::array();
   for (const Stage& stage : recipe_.stages) {
     checkpoint::Manifest manifest;
     manifest.stage = stage.kind();
     manifest.inputs = inputs_of(stage);
     manifest.options = options_json(stage, recipe_);
+    if (window_bos && manifest.inputs.contains("text.train"))
+      manifest.options[data::kWindowBos] = *window_bos;
     const std::string directory = directory_of(stage.name);
     const bool done = is_done(stage, manifest);
     if (progress_ && !done) progress_({stage.name, 0, 0, "", "starting (" + stage.kind() + ")"});

@@ -126,21 +126,35 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
   torch::InferenceMode inference;
   ESP_CHECK(!models.empty(), internal, "evaluate: no model");
   const auto first = checkpoint::Checkpoint::open(models.front().path);
+  const std::optional<std::int32_t> window_bos = text::window_bos(first.tokenizer());
+  std::vector<std::string> others;  // models that by themselves would read other windows
   for (const EvalModel& m : models) {
     const auto other = checkpoint::Checkpoint::open(m.path);
     ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, m.path, " and ",
               models.front().path, " have different vocabularies and cannot be compared");
+    if (text::window_bos(other.tokenizer()) != window_bos) others.push_back(m.path);
   }
   if (!against.empty()) {
     const auto reference = checkpoint::Checkpoint::open(against);
     ESP_CHECK(text::same_vocabulary(first.tokenizer(), reference.tokenizer()), input, against,
               " and ", models.front().path,
               " have different vocabularies: a divergence between them is not defined");
+    if (text::window_bos(reference.tokenizer()) != window_bos) others.push_back(against);
   }
   const text::Tokenizer tokenizer(first.tokenizer());
-  auto windows =
-      runtime::perplexity_windows(tokenizer, core::read_text_file(text_path), options.context,
-                                  options.protocol, options.spread ? 0 : options.max_windows);
+  const text::TokenStream stream =
+      runtime::perplexity_stream(tokenizer, core::read_text_file(text_path));
+  if (progress)
+    progress({"text", 0, 0, "",
+              text_path + ": " + text::describe_stream(tokenizer, stream.tokens.size())});
+  for (const std::string& path : others)
+    if (progress)
+      progress({"text", 0, 0, "",
+                path +
+                    " would begin its windows otherwise, by its own tokenizer; it reads those of " +
+                    models.front().path});
+  auto windows = runtime::perplexity_windows(stream, options.context, options.protocol,
+                                             options.spread ? 0 : options.max_windows);
   if (const auto n = static_cast<std::int64_t>(windows.size());
       options.spread && options.max_windows > 0 && options.max_windows < n) {
     std::vector<runtime::PerplexityWindow> chosen;

@@ -19,7 +19,7 @@
 #include "kernels/kernel_table.h"
 #include "kernels/linear.h"
 #include "model/transformer.h"
-#include "runtime/session.h"
+#include "runtime/perplexity.h"
 
 namespace espalier::verify {
 namespace {
@@ -71,7 +71,7 @@ Parity parity(const std::string& gguf, const std::string& text, std::int64_t tok
   Parity p;
   const auto source = checkpoint::Checkpoint::open(gguf);
   const text::Tokenizer tokenizer(source.tokenizer());
-  std::vector<std::int32_t> ids = tokenizer.encode(text);
+  std::vector<std::int32_t> ids = runtime::perplexity_stream(tokenizer, text).tokens;
   if (static_cast<std::int64_t>(ids.size()) > tokens) ids.resize(static_cast<std::size_t>(tokens));
   ESP_CHECK(ids.size() >= 2, input, "the text gives fewer than 2 tokens");
   p.tokens = static_cast<std::int64_t>(ids.size());

@@ -3,19 +3,36 @@
 // text contains no held-out text.
 #pragma once
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/progress.h"
 #include "text/tokenizer.h"
+#include "text/windows.h"
 
 namespace espalier::data {
 
 struct Corpus {
   std::string path, sha256;          // hash of the text
   std::vector<std::int32_t> tokens;  // the whole text, tokenized once, without special tokens
+  std::optional<std::int32_t> bos =
+      {};  // over the first token of each window, if the model adds it
+
+  // The window of out.size() tokens at `start`, as the model reads it (text/windows.h).
+  void read_window(std::int64_t start, std::span<std::int64_t> out) const {
+    text::read_window(tokens, bos, start, out);
+  }
 };
-Corpus load_corpus(const std::string& path, const text::Tokenizer& tokenizer);
+// `progress` is told once how many tokens there are and whether windows begin with BOS.
+Corpus load_corpus(const std::string& path, const text::Tokenizer& tokenizer,
+                   const core::Progress& progress = {});
+// The option under which manifests name that BOS; absent where the model adds none.
+inline constexpr const char* kWindowBos = "window_bos";
+// Error(input) unless all ids, and BOS, lie in [0, vocab).
+void require_vocabulary(const Corpus& corpus, std::int64_t vocab);
 
 // Windows in a fixed pseudo-random order. Windows of `sequence` tokens start at multiples of
 // `sequence`, shifted by an offset per epoch. Their order is a seeded permutation per epoch. Window
@@ -37,8 +54,9 @@ class WindowSampler {
 };
 
 // The token ids of the calibration windows, concatenated. These are whole windows of `sequence`
-// tokens, as many as `tokens` and the text allow, drawn with the seed. Error(input) for a text
-// shorter than a window, or tokenized for another model (an id outside [0, vocab)).
+// tokens, as many as `tokens` and the text allow, drawn with the seed. BOS stands over the first
+// token of each, if the model adds it. Error(input) for a text shorter than a window, or tokenized
+// for another model (an id outside [0, vocab)).
 std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens,
                                           std::int64_t sequence, std::uint64_t seed,
                                           std::int64_t vocab);

@@ -64,22 +64,20 @@ std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tok
   const auto available = static_cast<std::int64_t>(corpus.tokens.size());
   ESP_CHECK(sequence >= 1 && tokens >= 1, usage,
             "calibration: tokens and sequence must be positive");
+  ESP_CHECK(
+      sequence >= 2 || !corpus.bos, usage,
+      "calibration: a window of 1 token would be BOS alone, which stands over the first token "
+      "of each window; give a longer --sequence");
+  require_vocabulary(corpus, vocab);
   const std::int64_t n = std::min(tokens, available) / sequence;
   ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", sequence,
             " tokens within ", tokens, ", the text has ", available);
   const WindowSampler sampler(available, sequence, seed);
-  std::vector<std::int64_t> ids;
-  ids.reserve(static_cast<std::size_t>(n * sequence));
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t start = sampler.start(i);
-    for (std::int64_t t = start; t < start + sequence; ++t) {
-      const std::int64_t id = corpus.tokens[static_cast<std::size_t>(t)];
-      ESP_CHECK(id >= 0 && id < vocab, input, corpus.path, ": token id ", id,
-                " is outside the model's vocabulary of ", vocab,
-                "; the text was tokenized for another model");
-      ids.push_back(id);
-    }
-  }
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(n * sequence));
+  for (std::int64_t i = 0; i < n; ++i)
+    corpus.read_window(sampler.start(i),
+                       std::span(ids).subspan(static_cast<std::size_t>(i * sequence),
+                                              static_cast<std::size_t>(sequence)));
   return ids;
 }
 

@@ -52,11 +52,8 @@ class Writer {
         progress_(progress),
         source_(checkpoint::Checkpoint::open(input.teacher)) {
     check(input, options, source_);
-    corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()));
-    for (std::size_t i = 0; i < corpus_.tokens.size(); ++i)
-      ESP_CHECK(corpus_.tokens[i] >= 0 && corpus_.tokens[i] < source_.dims().vocab, input,
-                corpus_.path, ": token ", i, " is ", corpus_.tokens[i],
-                ", but the model's vocabulary has ", source_.dims().vocab);
+    corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()), progress);
+    data::require_vocabulary(corpus_, source_.dims().vocab);
     const data::WindowSampler sampler(static_cast<std::int64_t>(corpus_.tokens.size()),
                                       options.sequence, options.seed);
     const std::int64_t all = sampler.windows_per_epoch(),
@@ -76,6 +73,7 @@ class Writer {
                              {"value_bytes", options.value_bytes},
                              {"file_tokens", options.file_tokens},
                              {"seed", options.seed}};
+    if (corpus_.bos) manifest_.options[data::kWindowBos] = *corpus_.bos;
     run_ = hash::sha256(Json{{"inputs", manifest_.inputs}, {"options", manifest_.options}}.dump());
     manifest_.metrics["run"] = run_;
   }
@@ -195,8 +193,10 @@ class Writer {
     const std::int64_t T = options_.sequence;
     Tensor out = torch::empty({static_cast<std::int64_t>(starts.size()), T}, torch::kInt64);
     auto* ids = out.mutable_data_ptr<std::int64_t>();
-    for (const std::int64_t start : starts)
-      ids = std::copy_n(corpus_.tokens.begin() + start, T, ids);
+    for (const std::int64_t start : starts) {
+      corpus_.read_window(start, std::span(ids, static_cast<std::size_t>(T)));
+      ids += T;
+    }
     return out;
   }
 

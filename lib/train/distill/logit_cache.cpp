@@ -56,6 +56,11 @@ LogitCache::LogitCache(const std::string& directory) : directory_(directory) {
   text_ = input_of(manifest, "text", directory);
   tokenizer_ = input_of(manifest, "tokenizer", directory);
   token_ids_ = input_of(manifest, "token_ids", directory);
+  if (const auto it = manifest.options.find(data::kWindowBos); it != manifest.options.end()) {
+    ESP_CHECK(it->is_number_integer(), input, directory, "/manifest.json: key \"options.",
+              data::kWindowBos, "\" is not a token id");
+    bos_ = it->get<std::int64_t>();
+  }
   ESP_CHECK(!manifest.outputs.empty(), input, directory,
             "/manifest.json: key \"outputs\" names no file");
   for (std::size_t f = 0; f < manifest.outputs.size(); ++f) {
@@ -97,6 +102,13 @@ void LogitCache::require(const data::Corpus& corpus, const text::TokenizerData& 
             ", but this text has ", corpus.sha256, ")");
   ESP_CHECK(token_ids_sha256(corpus) == token_ids_, input, directory_, ": ", corpus.path,
             " had other tokens for the teacher than it has with the student's tokenizer");
+  const auto named = [](std::optional<std::int64_t> bos) {
+    return bos ? "BOS (token " + std::to_string(*bos) + ")" : std::string("no BOS");
+  };
+  const std::optional<std::int64_t> wanted = corpus.bos;
+  ESP_CHECK(bos_ == wanted, input, directory_, ": these are teacher logits of windows with ",
+            named(bos_), " over the first token, but the student reads ", named(wanted),
+            " there. Older caches have no BOS; make the cache again with `espalier cache`");
   ESP_CHECK(sequence == shape_.sequence, input, directory_,
             ": these are teacher logits of windows of ", shape_.sequence,
             " tokens, but the training has sequence ", sequence,

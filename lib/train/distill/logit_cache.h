@@ -6,8 +6,12 @@
 // With the cache's seed, epoch 1 reads exactly the windows that a run with a live teacher would
 // read. Later epochs reuse these windows, where a run with a live teacher would shift them. Any
 // seed may order them.
+//
+// The manifest says what stood over the first token of each window (text/windows.h). A student that
+// would read other windows is refused.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,6 +48,7 @@ class LogitCache {
 
  private:
   std::string directory_, teacher_, text_, tokenizer_, token_ids_;
+  std::optional<std::int64_t> bos_;  // over the first token of each window
   LogitHeader shape_;
   std::int64_t offset_ = 0;
   std::vector<std::string> files_;

@@ -87,12 +87,6 @@ void check_vocabularies(const Checkpoint& teacher, const Checkpoint& student) {
             " have different tokenizers: distillation compares their distributions token by token");
 }
 
-void check_tokens(const data::Corpus& corpus, const Checkpoint& student) {
-  for (std::size_t i = 0; i < corpus.tokens.size(); ++i)
-    ESP_CHECK(corpus.tokens[i] >= 0 && corpus.tokens[i] < student.dims().vocab, input, corpus.path,
-              ": token ", i, " is ", corpus.tokens[i], ", the model has ", student.dims().vocab);
-}
-
 // Checks loss and temperature, and that the cache has every window of the run. All epochs read the
 // same windows, so the first epoch decides.
 void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus,
@@ -120,7 +114,8 @@ void check_cached(const LogitCache& cached, const std::string& path, const data:
 
 }  // namespace
 
-Setup prepare(const TrainInput& input, const TrainOptions& options) {
+Setup prepare(const TrainInput& input, const TrainOptions& options,
+              const core::Progress& progress) {
   const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
   ESP_CHECK(!(has_teacher && has_cached), usage,
             "both a teacher and cached logits are given: give only one of them");
@@ -141,8 +136,12 @@ Setup prepare(const TrainInput& input, const TrainOptions& options) {
             " is longer than the student's context of ", student.dims().positions);
 
   const text::Tokenizer tokenizer(student.tokenizer());
-  data::Corpus corpus = data::load_corpus(input.text, tokenizer);
-  check_tokens(corpus, student);
+  data::Corpus corpus = data::load_corpus(input.text, tokenizer, progress);
+  data::require_vocabulary(corpus, student.dims().vocab);
+  if (progress && teacher && text::window_bos(teacher->tokenizer()) != corpus.bos)
+    progress({"text", 0, 0, "",
+              "teacher " + teacher->path() + " would begin its windows otherwise, by its own " +
+                  "tokenizer; it reads those of the student"});
   std::optional<LogitCache> cached;
   if (has_cached) {
     cached.emplace(input.cached);
@@ -163,6 +162,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options) {
     manifest.inputs["held_out"] = held_out.sha256;
   }
   manifest.options = options_json(options, dtype);
+  if (corpus.bos) manifest.options[data::kWindowBos] = *corpus.bos;
   const std::string run =
       hash::sha256(Json{{"inputs", manifest.inputs}, {"options", manifest.options}}.dump());
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation;

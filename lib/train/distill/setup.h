@@ -30,11 +30,11 @@ struct Setup {
 // Throws Error for:
 // - options out of range, or an unknown loss
 // - a loss that cached logits do not determine
-// - cached logits of another text, tokenizer, sequence or temperature, or without the windows that
-//   the run draws
+// - cached logits of another text, tokenizer, sequence, temperature or BOS, or without the windows
+//   that the run draws
 // - teacher and student of different vocabularies
 // - a text shorter than a window, or one that contains held-out text
 // - an output that is one of the inputs
-Setup prepare(const TrainInput& input, const TrainOptions& options);
+Setup prepare(const TrainInput& input, const TrainOptions& options, const core::Progress& progress);
 
 }  // namespace espalier::distill

@@ -35,9 +35,10 @@ using torch::Tensor;
 using Clock = std::chrono::steady_clock;
 
 struct Batch {
-  Tensor ids,
-      // int64 [batch, sequence]. A target is the next token of the text, or -1 at its very end.
-      targets;
+  // int64 [batch, sequence]: windows as the models read them (text/windows.h).
+  Tensor ids;
+  // Of the same shape. A target is the next token of the text, or -1 at its very end.
+  Tensor targets;
 };
 
 Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts,
@@ -49,10 +50,10 @@ Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& st
   auto* targets = out.targets.mutable_data_ptr<std::int64_t>();
   const auto n = static_cast<std::int64_t>(corpus.tokens.size());
   for (const std::int64_t start : starts) {
-    for (std::int64_t i = 0; i < sequence; ++i) {
-      *ids++ = corpus.tokens[static_cast<std::size_t>(start + i)];
-      *targets++ = start + i + 1 < n ? corpus.tokens[static_cast<std::size_t>(start + i + 1)] : -1;
-    }
+    corpus.read_window(start, std::span(ids, static_cast<std::size_t>(sequence)));
+    ids += sequence;
+    for (std::int64_t i = start + 1; i <= start + sequence; ++i)
+      *targets++ = i < n ? corpus.tokens[static_cast<std::size_t>(i)] : -1;
   }
   return out;
 }
@@ -274,7 +275,7 @@ std::int64_t windows_at_once(const TrainOptions& options) {
 TrainResult distill(const TrainInput& input, const TrainOptions& options,
                     const core::Progress& progress) {
   try {
-    Setup setup = prepare(input, options);
+    Setup setup = prepare(input, options, progress);
     std::error_code error;
     fs::create_directories(input.out, error);
     ESP_CHECK(!error, input, input.out, ": cannot create the directory: ", error.message());

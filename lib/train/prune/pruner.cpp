@@ -41,9 +41,10 @@ struct Calibration {
   data::Corpus corpus;
   torch::Tensor windows;
 };
-Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOptions& options) {
+Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOptions& options,
+                             const core::Progress& progress) {
   const text::Tokenizer tokenizer(source.tokenizer());
-  Calibration out{data::load_corpus(options.text_path, tokenizer), {}};
+  Calibration out{data::load_corpus(options.text_path, tokenizer, progress), {}};
   if (!options.held_out_path.empty())
     data::require_disjoint(out.corpus, data::load_corpus(options.held_out_path, tokenizer),
                            tokenizer);
@@ -95,7 +96,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   // Refuses before anything is computed.
   static_cast<void>(checkpoint::hf_family_for(source.arch(), after));
   const Criterion& criterion = criterion_by_name(options.criterion);
-  const Calibration calibration = load_calibration(source, options);
+  const Calibration calibration = load_calibration(source, options, progress);
   const model::Transformer dense = model::Transformer::open(source);
 
   const std::vector<arch::LayerDims> sizes =
@@ -193,7 +194,7 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   PruneOptions options;
   options.text_path = text_path;
   options.calibration = calibration;
-  const Calibration text = load_calibration(source, options);
+  const Calibration text = load_calibration(source, options, progress);
   const model::Transformer dense = model::Transformer::open(source);
   std::set<Statistic> wanted = criterion.needs;
   wanted.insert(Statistic::block_influence);

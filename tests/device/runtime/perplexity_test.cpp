@@ -41,7 +41,8 @@ TEST(Perplexity, Windows) {
   const Opened o;
   const text::Tokenizer& tokenizer = o.session->tokenizer();
   // One token a letter; 50 letters and a newline that is dropped: three windows of 16.
-  const auto windows = perplexity_windows(tokenizer, text(50) + "\n", kContext, Protocol::windows);
+  const auto windows = perplexity_windows(perplexity_stream(tokenizer, text(50) + "\n"), kContext,
+                                          Protocol::windows);
   ASSERT_EQ(windows.size(), 3u);
   const std::vector<std::int32_t> ids = tokenizer.encode(text(50));
   for (std::size_t w = 0; w < 3; ++w) {
@@ -51,24 +52,39 @@ TEST(Perplexity, Windows) {
                                         ids.begin() + static_cast<std::ptrdiff_t>(16 * w + 16)));
   }
   EXPECT_EQ(
-      perplexity_windows(tokenizer, text(50), kContext, Protocol::llama_cpp).front().first_scored,
+      perplexity_windows(perplexity_stream(tokenizer, text(50)), kContext, Protocol::llama_cpp)
+          .front()
+          .first_scored,
       8);
-  EXPECT_EQ(perplexity_windows(tokenizer, text(50), kContext, Protocol::windows, 2).size(), 2u);
-  EXPECT_EQ(perplexity_windows(tokenizer, text(48) + "\n", kContext, Protocol::windows).size(), 3u);
+  EXPECT_EQ(
+      perplexity_windows(perplexity_stream(tokenizer, text(50)), kContext, Protocol::windows, 2)
+          .size(),
+      2u);
+  EXPECT_EQ(
+      perplexity_windows(perplexity_stream(tokenizer, text(48) + "\n"), kContext, Protocol::windows)
+          .size(),
+      3u);
   support::expect_error(
-      [&] { perplexity_windows(tokenizer, text(15), kContext, Protocol::windows); },
+      [&] {
+        perplexity_windows(perplexity_stream(tokenizer, text(15)), kContext, Protocol::windows);
+      },
       ErrorKind::input, {"15 tokens", "16"});
-  support::expect_error([&] { perplexity_windows(tokenizer, text(15), 3, Protocol::windows); },
-                        ErrorKind::usage, {"--context 3"});
+  support::expect_error(
+      [&] { perplexity_windows(perplexity_stream(tokenizer, text(15)), 3, Protocol::windows); },
+      ErrorKind::usage, {"--context 3"});
 
   text::TokenizerData with_bos =
       text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(o.dir.file("m.gguf"))));
   with_bos.add_bos = true;
-  const auto bos =
-      perplexity_windows(text::Tokenizer(with_bos), text(50), kContext, Protocol::windows);
+  const auto bos = perplexity_windows(perplexity_stream(text::Tokenizer(with_bos), text(50)),
+                                      kContext, Protocol::windows);
   ASSERT_EQ(bos.size(), 3u);
   for (const PerplexityWindow& w : bos) EXPECT_EQ(w.tokens.front(), 1);
   EXPECT_EQ(bos[1].tokens[1], ids[16]);  // the BOS in front has moved every token by one place
+
+  // EOS is for the end of a document, which a window need not hold.
+  with_bos.add_eos = true;
+  EXPECT_EQ(perplexity_stream(text::Tokenizer(with_bos), text(50)).tokens.size(), 51u);
 }
 
 TEST(Perplexity, Names) {
@@ -91,8 +107,8 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
   for (const Protocol protocol : {Protocol::windows, Protocol::llama_cpp}) {
     double total = 0;
     std::int64_t n = 0;
-    for (const PerplexityWindow& window :
-         perplexity_windows(o.session->tokenizer(), text(50), kContext, protocol)) {
+    for (const PerplexityWindow& window : perplexity_windows(
+             perplexity_stream(o.session->tokenizer(), text(50)), kContext, protocol)) {
       const std::vector<double> logits = support::plain_logits(o.model, window.tokens);
       for (std::int64_t t = window.first_scored; t + 1 < kContext; ++t) {
         const double* row = logits.data() + t * kSizes.vocab;
@@ -104,8 +120,8 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
     }
     std::int64_t calls = 0;
     const PerplexityResult result =
-        perplexity(*o.session, text(50), kContext, protocol, 0,
-                   [&](std::int64_t done, std::int64_t all, double so_far) {
+        perplexity(*o.session, perplexity_stream(o.session->tokenizer(), text(50)), kContext,
+                   protocol, 0, [&](std::int64_t done, std::int64_t all, double so_far) {
                      EXPECT_EQ(done, ++calls);
                      EXPECT_EQ(all, 3);
                      EXPECT_GT(so_far, 1);
@@ -116,8 +132,12 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
     EXPECT_NEAR(result.mean_nll, total / static_cast<double>(n), 1e-5);
     EXPECT_NEAR(result.perplexity, std::exp(result.mean_nll), 1e-9);
   }
-  support::expect_error([&] { perplexity(*o.session, text(90), 33, Protocol::windows); },
-                        ErrorKind::usage, {"33", "32 positions"});
+  support::expect_error(
+      [&] {
+        perplexity(*o.session, perplexity_stream(o.session->tokenizer(), text(90)), 33,
+                   Protocol::windows);
+      },
+      ErrorKind::usage, {"33", "32 positions"});
 }
 
 TEST(Bench, MeasuresWhatWasAsked) {

@@ -17,7 +17,7 @@ namespace espalier::data {
 namespace {
 
 // Byte fallback alone: every byte of the text is one token, so token positions are byte positions.
-text::Tokenizer byte_tokenizer() {
+text::TokenizerData byte_tokenizer_data() {
   text::TokenizerData data;
   data.kind = text::TokenizerKind::spm;
   data.tokens = {"<unk>", "<s>", "</s>"};
@@ -33,8 +33,9 @@ text::Tokenizer byte_tokenizer() {
   data.eos = 2;
   data.add_bos = true;
   data.add_space_prefix = false;
-  return text::Tokenizer(std::move(data));
+  return data;
 }
+text::Tokenizer byte_tokenizer() { return text::Tokenizer(byte_tokenizer_data()); }
 Corpus random_corpus(std::int64_t n, std::uint64_t seed) {
   Corpus c{"random", "", {}};
   core::Rng rng(seed);
@@ -57,6 +58,52 @@ TEST(Corpus, IsTheWholeTextWithoutSpecialTokens) {
   core::write_text_file(temp.file("empty.txt"), "");
   EXPECT_THROW(load_corpus(temp.file("empty.txt"), byte_tokenizer()), core::Error);
   EXPECT_THROW(load_corpus(temp.file("absent.txt"), byte_tokenizer()), core::Error);
+}
+
+// BOS covers the first token of a window: its length, its other tokens and what lies before and
+// behind it stay.
+TEST(Corpus, ItsWindowsBeginWithBosWhereTheModelAddsIt) {
+  support::TempDir temp;
+  core::write_text_file(temp.file("a.txt"), "abcdefghijklmnop");
+  std::vector<std::string> said;
+  const core::Progress progress = [&](const core::ProgressEvent& e) { said.push_back(e.detail); };
+  const Corpus c = load_corpus(temp.file("a.txt"), byte_tokenizer(), progress);
+  ASSERT_EQ(c.bos, 1);
+  ASSERT_EQ(c.tokens.size(), 16u);
+  EXPECT_EQ(c.tokens.front(), 3 + 'a') << "the stream itself has none";
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_NE(said[0].find("16 tokens, BOS (<s>) over the first token of each window"),
+            std::string::npos)
+      << said[0];
+  std::vector<std::int64_t> window(4);
+  c.read_window(8, window);
+  EXPECT_EQ(window, (std::vector<std::int64_t>{1, 3 + 'j', 3 + 'k', 3 + 'l'}));
+
+  const std::vector<std::int64_t> drawn = calibration_ids(c, 16, 4, 7, 259);
+  Corpus without = c;
+  without.bos = std::nullopt;
+  const std::vector<std::int64_t> plain = calibration_ids(without, 16, 4, 7, 259);
+  ASSERT_EQ(drawn.size(), 16u);
+  for (std::size_t i = 0; i < drawn.size(); ++i) EXPECT_EQ(drawn[i], i % 4 == 0 ? 1 : plain[i]);
+  EXPECT_THROW(calibration_ids(c, 16, 1, 7, 259), core::Error) << "windows of BOS alone";
+  EXPECT_EQ(calibration_ids(without, 16, 1, 7, 259).size(), 16u);
+  Corpus foreign = c;
+  foreign.bos = 259;
+  EXPECT_THROW(require_vocabulary(foreign, 259), core::Error);
+}
+TEST(Corpus, SaysThatAModelAddsNoBos) {
+  support::TempDir temp;
+  core::write_text_file(temp.file("a.txt"), "abc");
+  text::TokenizerData data = byte_tokenizer_data();
+  data.add_bos = false;
+  data.add_eos = true;
+  std::string said;
+  const Corpus c = load_corpus(temp.file("a.txt"), text::Tokenizer(data),
+                               [&](const core::ProgressEvent& e) { said = e.detail; });
+  EXPECT_FALSE(c.bos.has_value());
+  EXPECT_EQ(c.tokens.size(), 3u) << "no EOS behind the text";
+  EXPECT_NE(said.find("3 tokens, no BOS"), std::string::npos) << said;
+  EXPECT_NE(said.find("EOS"), std::string::npos) << said;
 }
 
 TEST(WindowSampler, EveryEpochIsAPermutationOfWindowsOnAGrid) {

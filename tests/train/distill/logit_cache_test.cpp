@@ -123,7 +123,7 @@ TEST_F(Cache, KilledAndResumedGivesTheSameBytes) {
   CacheInput killed = input_;
   killed.out = temp_.file("killed");
   for (const int moment :
-       {1, 5, 8}) {  // events of the progress: in the first file, and in later ones
+       {2, 6, 9}) {  // events of the progress: in the first file, and in later ones
     fs::remove_all(killed.out);
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
@@ -265,6 +265,86 @@ TEST_F(Cache, RefusesWhatItWasNotMadeFor) {
   refused(core::ErrorKind::input, {"not a finished cache"}, other);
   EXPECT_FALSE(fs::exists(temp_.file("out") + "/model.safetensors"));
   distill(student(true, "out"), train_, {});
+}
+
+// Windows begin with BOS where the model adds it: teacher in memory and cached teacher see the same
+// ones, and those of a cache without BOS are refused.
+TEST_F(Cache, WindowsBeginWithBosWhereTheModelAddsIt) {
+  support::TinyOptions with_bos;
+  with_bos.add_bos = true;
+  const std::string teacher = support::write_tiny_llama(temp_.file("teacher-bos"), with_bos);
+  with_bos.layers = 1;
+  with_bos.ffn = 32;
+  with_bos.seed = 2;
+  const std::string student_bos = support::write_tiny_llama(temp_.file("student-bos"), with_bos);
+  options_.top_k = 320;
+  options_.value_bytes = 4;
+  CacheInput input = input_;
+  input.teacher = teacher;
+  input.out = temp_.file("cache-bos");
+  cache_logits(input, options_, {});
+  EXPECT_EQ(checkpoint::read_manifest(input.out).options.at("window_bos"), 1);
+
+  TrainInput live = student(false, "live"), cached = student(true, "cached");
+  live.student = cached.student = student_bos;
+  live.teacher = teacher;
+  cached.cached = input.out;
+  const TrainResult a = distill(live, train_, {}), b = distill(cached, train_, {});
+  EXPECT_NEAR(a.loss_first, b.loss_first, 1e-5 * a.loss_first);
+  EXPECT_NEAR(a.loss_last, b.loss_last, 1e-4 * a.loss_last);
+  const TrainResult none = distill(student(false, "none"), train_, {});
+  EXPECT_GT(std::abs(a.loss_first - none.loss_first), 1e-4) << "the same weights on other windows";
+
+  cache_logits(input_, options_, {});  // of a teacher that adds no BOS, as all older caches
+  EXPECT_FALSE(checkpoint::read_manifest(input_.out).options.contains("window_bos"));
+  TrainInput other = student(true, "other");
+  other.student = student_bos;
+  expect_refused(core::ErrorKind::input,
+                 {"no BOS over the first token", "BOS (token 1)", "make the cache again"},
+                 [&] { distill(other, train_, {}); });
+  other = student(true, "other");
+  other.cached = input.out;
+  expect_refused(core::ErrorKind::input, {"BOS (token 1) over the first token", "no BOS"},
+                 [&] { distill(other, train_, {}); });
+  input.teacher = input_.teacher;
+  input.resume = true;
+  expect_refused(core::ErrorKind::input, {"other options or inputs"},
+                 [&] { cache_logits(input, options_, {}); });
+}
+
+// One window, cross-entropy alone: the loss is that of the window with BOS over its first token,
+// and the target of each position is the next token of the text.
+TEST_F(Cache, TheLossOfOneWindowIsThatBehindBos) {
+  support::TinyOptions with_bos;
+  with_bos.add_bos = true;
+  TrainInput in = student(false, "out");
+  in.teacher = "";
+  in.student = support::write_tiny_llama(temp_.file("bos"), with_bos);
+  const auto source = checkpoint::Checkpoint::open(in.student);
+  const text::Tokenizer tokenizer(source.tokenizer());
+  std::string text = sample_text(3, 200);
+  while (tokenizer.encode(text, false).size() > 32) text.pop_back();
+  const std::vector<std::int32_t> ids = tokenizer.encode(text, false);
+  ASSERT_EQ(ids.size(), 32u);
+  in.text = temp_.file("one.txt");
+  core::write_text_file(in.text, text);
+  train_.tokens = 32;
+  train_.batch = 1;
+  train_.ce_weight = 1;
+  train_.kl_weight = 0;
+  const double loss = distill(in, train_, {}).loss_first;
+
+  Tensor window = torch::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())).unsqueeze(0);
+  const Tensor targets = window[0].slice(0, 1).clone();
+  const auto model = model::Transformer::load(source, {});
+  const auto expected = [&] {
+    const Tensor logits = model.forward(window)[0].slice(0, 0, 31).to(torch::kFloat64);
+    return torch::nn::functional::cross_entropy(logits, targets).item<double>();
+  };
+  const double without = expected();
+  window[0][0] = 1;
+  EXPECT_NEAR(loss, expected(), 1e-5 * loss);
+  EXPECT_GT(std::abs(loss - without), 1e-3);
 }
 
 TEST_F(Cache, RefusesADamagedFileWhenItIsRead) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "text/windows.h"
+
+namespace espalier::text {
+
+std::optional<std::int32_t> window_bos(const TokenizerSettings& settings) {
+  return settings.add_bos ? settings.bos : std::nullopt;
+}
+
+TokenStream token_stream(const Tokenizer& tokenizer, std::string_view text, StreamStart start) {
+  TokenStream out{{}, window_bos(tokenizer.settings())};
+  if (start == StreamStart::llama_cpp && text.ends_with('\n')) text.remove_suffix(1);
+  out.tokens = tokenizer.encode(text, /*add_special=*/false);
+  if (start == StreamStart::llama_cpp && out.bos) out.tokens.insert(out.tokens.begin(), *out.bos);
+  return out;
+}
+
+std::string describe_stream(const Tokenizer& tokenizer, std::size_t n_tokens) {
+  const TokenizerSettings& settings = tokenizer.settings();
+  const std::optional<std::int32_t> bos = window_bos(settings);
+  std::string out = std::to_string(n_tokens) + " tokens, ";
+  out += bos ? "BOS (" + tokenizer.piece(*bos) + ") over the first token of each window"
+             : "no BOS over the first token of a window, as the model adds none";
+  if (settings.add_eos) out += "; EOS, which the model adds behind a text, is left out";
+  return out;
+}
+
+}  // namespace espalier::text

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// How every verb reads text as windows of tokens, for training and calibration as for perplexity.
+//
+//   stream  The whole text, tokenized once. Special tokens written out in the text are text. No EOS
+//           is put behind it: the end of a file need not be the end of what it says.
+//   window  n consecutive tokens of the stream. Where the model adds BOS, BOS stands over the first
+//           of them, since such a model has never read a text without one. The window keeps its
+//           length, and its other tokens keep their places.
+//   target  Of each position: the next token of the stream, never the BOS of a window. What the
+//           model predicts behind BOS counts like any other prediction. The token that BOS covers
+//           is the target of the last position of the window before it.
+//
+// llama-perplexity and llama-imatrix read the same windows of a stream with one BOS in front.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace espalier::text {
+
+struct TokenStream {
+  std::vector<std::int32_t> tokens;
+  std::optional<std::int32_t> bos;  // over the first token of each window; none: not added
+};
+enum class StreamStart : std::uint8_t {
+  plain,      // the tokens of the text alone
+  llama_cpp,  // as stock llama.cpp: one newline at the end of the text is dropped, and BOS stands
+              // in front where the model adds it
+};
+TokenStream token_stream(const Tokenizer& tokenizer, std::string_view text,
+                         StreamStart start = StreamStart::plain);
+
+// What stands over the first token of each window: BOS where the model adds it.
+std::optional<std::int32_t> window_bos(const TokenizerSettings& settings);
+
+// The window of out.size() tokens at `start`, which must lie in `tokens`.
+template <typename Id>
+void read_window(std::span<const std::int32_t> tokens, std::optional<std::int32_t> bos,
+                 std::int64_t start, std::span<Id> out) {
+  std::copy_n(tokens.begin() + start, out.size(), out.begin());
+  if (bos && !out.empty()) out.front() = *bos;
+}
+
+// For the log, once for a text: "12345 tokens, BOS (<s>) over the first token of each window".
+std::string describe_stream(const Tokenizer& tokenizer, std::size_t n_tokens);
+
+}  // namespace espalier::text
