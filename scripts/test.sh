@@ -9,6 +9,8 @@ started=$SECONDS
 need_packages "${build_packages[@]}" "${test_packages[@]}"
 need_venv build
 need_venv test
+need_transformers oldest
+need_transformers newest
 need_teacher
 need_docs
 cd "$root"

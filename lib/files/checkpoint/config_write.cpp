@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Architecture and sizes -> config.json, on top of an existing one. Keys that do not depend on
-// sizes are kept in their order. A new file uses the key style of transformers 4, which
-// transformers 5 reads too.
+// sizes are kept in their order. Rotary embedding is always written in the key style of
+// transformers 4, which transformers 5 reads too. An existing config with the keys of transformers
+// 5 gets both: transformers 4 would ignore those and compute something else.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -118,20 +119,12 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
         {"full_attention",
          with_base(scaling.is_null() ? Json{{"rope_type", "default"}} : scaling, dims.rope_theta)},
         {"sliding_attention", with_base(Json{{"rope_type", "default"}}, dims.local_rope_theta)}};
-    for (const char* key : {"rope_theta", "rope_scaling", "rope_local_base_freq"})
-      config.erase(key);
-    return;
-  }
-  if (config.contains("rope_parameters") && config["rope_parameters"].is_object()) {
+  } else if (config.contains("rope_parameters") && config["rope_parameters"].is_object()) {
     Json parameters = scaling.is_null() ? Json{{"rope_type", "default"}} : scaling;
     parameters["rope_theta"] = dims.rope_theta;
     if (parameters.contains("type")) parameters["rope_type"] = parameters["type"];
     if (partial) parameters["partial_rotary_factor"] = share;
-    if (config.contains("partial_rotary_factor")) config["partial_rotary_factor"] = share;
     config["rope_parameters"] = parameters;
-    if (config.contains("rope_theta")) config["rope_theta"] = dims.rope_theta;
-    config.erase("rope_scaling");
-    return;
   }
   config["rope_theta"] = dims.rope_theta;
   if (dims.local_rope_theta > 0) config["rope_local_base_freq"] = dims.local_rope_theta;

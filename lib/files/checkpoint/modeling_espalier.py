@@ -1,28 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models whose layers differ in size, for transformers (trust_remote_code=True): DeciLM, with layers that may lack attention or FFN, and OpenELM.
 
-Written by espalier beside a config.json that lists the sizes of every layer. Works with transformers 4 and 5. No dropout, no windows.
+Written by espalier beside a config.json that lists the sizes of every layer. Works with transformers 4.57 to 5.24. No dropout, no windows.
 """
+import dataclasses
 import math
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel, __version__
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 
+# The cache of keys and values is an argument and a field of the output: "past_key_values", and "cache" from transformers 5.24 on.
+CACHE_NAMES = ("past_key_values", "cache")
+CACHE_FIELD = next(field.name for field in dataclasses.fields(CausalLMOutputWithPast) if field.name in CACHE_NAMES)
+
+
 class DeciLMConfig(PretrainedConfig):
     model_type = "nemotron-nas"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = list(CACHE_NAMES)
 
-    def __init__(self, rope_theta=10000.0, rope_scaling=None, rope_parameters=None, max_position_embeddings=2048, rms_norm_eps=1e-6, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, rope_theta=10000.0, rope_scaling=None, rope_parameters=None, max_position_embeddings=2048, rms_norm_eps=1e-6,
+                 tie_word_embeddings=False, **kwargs):
+        super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)  # named: transformers 4 saves what is not the default of this class
         self.max_position_embeddings, self.rms_norm_eps = max_position_embeddings, rms_norm_eps
-        self.rope_theta, self.rope_scaling = rope_theta, rope_scaling  # kept from transformers 5, which would put both in another place
-        if rope_parameters is not None:
-            self.rope_parameters = rope_parameters
+        # One dictionary with rope_theta where transformers has rope_scaling as a name of it, else two attributes: what it writes it reads again.
+        parameters = dict(rope_parameters or rope_scaling or {})
+        self.rope_theta = parameters.pop("rope_theta", rope_theta)
+        kind = parameters.pop("rope_type", parameters.pop("type", "default"))
+        if hasattr(PretrainedConfig, "rope_scaling"):
+            self.rope_parameters = dict(parameters, rope_type=kind, rope_theta=self.rope_theta)
+        else:
+            self.rope_scaling = dict(parameters, rope_type=kind) if kind != "default" else None
 
     def sizes(self):
         """(query heads, key-value heads, FFN width) of each layer; 0: absent."""
@@ -36,7 +48,7 @@ class DeciLMConfig(PretrainedConfig):
 
 class OpenELMConfig(PretrainedConfig):
     model_type = "openelm"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = list(CACHE_NAMES)
     attribute_map = {"hidden_size": "model_dim", "num_hidden_layers": "num_transformer_layers", "max_position_embeddings": "max_context_length"}
 
     def sizes(self):
@@ -219,6 +231,10 @@ class Decoder(nn.Module):
         return self.norm(x)
 
 
+# Follows from other arguments.
+IMPLIED = ("cache_position",)
+
+
 class CausalModel(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     _no_split_modules = ["DeciLayer", "OpenELMLayer"]
@@ -248,16 +264,31 @@ class CausalModel(PreTrainedModel, GenerationMixin):
         elif isinstance(module, Norm):
             nn.init.ones_(module.weight)
 
-    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, labels=None, use_cache=None, **kwargs):
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, labels=None, use_cache=None, cache=None,
+                logits_to_keep=0, return_dict=None, num_items_in_batch=None, **kwargs):
+        # An argument that is left out changes what is computed, so those not known here are refused unless they ask for nothing.
+        unknown = sorted(name for name, given in kwargs.items() if name not in IMPLIED and given is not None and given is not False)
+        if unknown:
+            raise TypeError(f"{type(self).__name__}.forward() of modeling_espalier.py does not know the argument {', '.join(unknown)} (transformers {__version__})")
+        if cache is not None and past_key_values is not None and cache is not past_key_values:
+            raise ValueError("cache and past_key_values are two names of one argument: give one of them")
+        cache = past_key_values if cache is None else cache
         x = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        if past_key_values is None and use_cache:
-            past_key_values = DynamicCache()
-        hidden = self.decoder(self.config, x, attention_mask, position_ids, past_key_values)
+        if use_cache is None:
+            use_cache = labels is None and bool(value(self.config, "use_cache", True))
+        if cache is None and use_cache:
+            cache = DynamicCache()
+        hidden = self.decoder(self.config, x, attention_mask, position_ids, cache)
+        hidden = hidden[:, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep]
         logits = F.linear(hidden, self.get_input_embeddings().weight) if self.lm_head is None else self.lm_head(hidden)
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+            total = num_items_in_batch is not None  # the whole batch is larger than this part of it
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum" if total else "mean")
+            if total:
+                loss = loss / num_items_in_batch
+        output = CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE_FIELD: cache})
+        return output.to_tuple() if return_dict is False else output
 
 
 def head(config, tied):

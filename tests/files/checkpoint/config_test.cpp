@@ -89,6 +89,11 @@ TEST(Config, LinearScalingOfPositions) {
     const std::string written = make_hf_config(support::llama(), parse(config), config.dump(),
                                                format::FormatId::f32, nullptr);
     EXPECT_EQ(parse_hf_config(written, "written").dims, parse(config)) << written;
+    // transformers 4 passes over rope_parameters.
+    const Json json = Json::parse(written);
+    EXPECT_EQ(json["rope_theta"], 100000.0) << written;
+    EXPECT_EQ(json["rope_scaling"], (Json{{"rope_type", "linear"}, {"factor", 2.5}})) << written;
+    EXPECT_EQ(json.contains("rope_parameters"), config.contains("rope_parameters")) << written;
   }
   five["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
   EXPECT_THROW(parse(five), core::Error);  // they contradict each other
@@ -114,12 +119,13 @@ TEST(Config, LinearScalingOfSomeLayers) {
     const std::string text = make_hf_config(*arch::arch_by_name("gemma3"), dims, config.dump(),
                                             format::FormatId::f32, nullptr);
     EXPECT_EQ(parse_hf_config(text, "written").dims, dims) << text;
-    const Json written = Json::parse(text),
-               &global = written.contains("rope_parameters")
-                             ? written["rope_parameters"]["full_attention"]
-                             : written["rope_scaling"];
-    EXPECT_EQ(global["rope_type"], "linear") << text;
-    EXPECT_EQ(global["factor"], 8.0) << text;
+    const Json written = Json::parse(text);
+    EXPECT_EQ(written["rope_scaling"], (Json{{"rope_type", "linear"}, {"factor", 8.0}})) << text;
+    EXPECT_EQ(written["rope_theta"], 1000000.0) << text;
+    EXPECT_EQ(written["rope_local_base_freq"], 10000.0) << text;
+    EXPECT_EQ(written.contains("rope_parameters"), config.contains("rope_parameters")) << text;
+    if (config.contains("rope_parameters"))
+      EXPECT_EQ(written["rope_parameters"], five["rope_parameters"]) << text;
   }
   five["rope_parameters"]["sliding_attention"]["rope_type"] = "linear";
   five["rope_parameters"]["sliding_attention"]["factor"] = 2.0;
@@ -159,6 +165,8 @@ TEST(Config, LongRopeAndPartialRotationInBothStyles) {
         make_hf_config(*arch::arch_by_name("phi3"), written, base.empty() ? "" : base.dump(),
                        format::FormatId::f32, nullptr);
     EXPECT_EQ(parse_hf_config(text, "written").dims, written) << text;
+    EXPECT_EQ(Json::parse(text)["rope_scaling"]["type"], "longrope") << text;
+    EXPECT_EQ(Json::parse(text)["partial_rotary_factor"], 0.75) << text;
     EXPECT_EQ(text.find("auto_map"), std::string::npos);  // names code that is not carried along
   }
 }
