@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents say exists: files, links and headings, verbs and flags, messages, keys of recipes. The README keeps its size."""
+import re
+import unittest
+
+import tool
+
+PAGES = [tool.source / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted((tool.source / "docs").glob("*.md"))
+TEXT = {page: page.read_text() for page in PAGES}
+README = TEXT[tool.source / "README.md"]
+
+
+def blocks(text):
+    """The fenced shell blocks, with continued lines joined."""
+    return [block.replace("\\\n", " ") for block in re.findall(r"^```(?:sh|bash)\n(.*?)^```", text, re.S | re.M)]
+
+
+def anchors(text):
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+class Pages(unittest.TestCase):
+    def test_readme_is_one_screen(self):
+        lines = README.splitlines()
+        self.assertLessEqual(len(lines), 150)
+        self.assertEqual([line for line in lines if len(line) > 100], [])
+
+    def test_named_files_exist(self):
+        names = {(page, name) for page, text in TEXT.items() for name in re.findall(r"(?<![\w./-])(?:scripts|recipes|configs|lib|tests|cmake|examples|include)/[\w./-]*\w", text)}
+        self.assertGreaterEqual(len(names), 40)
+        self.assertEqual([f"{page}: {name}" for page, name in sorted(names) if not (tool.source / re.sub(r"/NAME\.\w+$", "", name)).exists()], [])
+
+    def test_links_lead_somewhere(self):
+        links = [(page, link) for page, text in TEXT.items() for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+        self.assertGreaterEqual(len(links), 40)
+        for page, link in links:
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path) if path else page
+            self.assertTrue(target.exists(), f"{page}: {link}")
+            if anchor:
+                self.assertIn(anchor, anchors(target.read_text()), f"{page}: {link}")
+
+    def test_index_names_every_page(self):
+        linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", TEXT[tool.source / "docs/README.md"]))
+        self.assertEqual(linked, {page.name for page in (tool.source / "docs").glob("*.md")} - {"README.md"})
+
+    def test_troubleshooting_quotes_messages(self):
+        sources = "".join(path.read_text() for folder in ("lib", "tools") for path in (tool.source / folder).rglob("*.[ch]*"))
+        literals = re.sub(r'"\s*\n\s*"', "", sources).replace('\\"', '"')
+        quoted = re.findall(r"^### `(.*)`$", TEXT[tool.source / "docs/troubleshooting.md"], re.M)
+        self.assertGreaterEqual(len(quoted), 30)
+        self.assertEqual([q for q in quoted if q not in literals], [], "no message says this any more")
+
+    def test_every_recipe_key_is_described(self):
+        """The keys that the reader of recipes asks for, and those in the tables' first columns, are the same."""
+        page = TEXT[tool.source / "docs/recipes.md"].split("## Gates")[0]
+        described = {key for row in re.findall(r"^\| (`.*?) \|", page, re.M) for key in re.findall(r"`(?:text\.)?(\w+)`", row)}
+        folder = tool.source / "lib/pipeline/recipe"
+        source = (folder / "parse.cpp").read_text() + (folder / "train_config.cpp").read_text()
+        asked = set(re.findall(r"(?:\b(?:map|text)(?:\.|->)\w+\(|\btake\(map, )\"(\w+)\"", source))
+        self.assertGreaterEqual(len(asked), 50)
+        self.assertEqual(asked - described - {"kind", "name", "text", "q_per_kv", "vocab"}, set())
+        self.assertEqual(described - asked, set())
+
+    def test_verbs_and_flags(self):
+        used = {}
+        for page, text in TEXT.items():
+            for line in (line for block in blocks(text) for line in block.splitlines()):
+                words = line.split("#")[0].split()
+                if words and re.fullmatch(r"(build/bin/)?espalier(-run)?", words[0]) and not words[1].startswith("-"):
+                    used.setdefault((words[0].split("/")[-1], words[1]), {}).update({w.split("=")[0]: page for w in words if w.startswith("--")})
+        self.assertGreaterEqual(len(used), 10)
+        for (program, verb), flags in sorted(used.items()):
+            done = tool.run(verb, "--help", program=str(tool.bin_dir / program))
+            self.assertEqual(done.returncode, 0, (program, verb, flags))
+            for flag, page in flags.items():
+                self.assertRegex(done.stdout, rf"{flag}[ ,\n:\[]", f"{page}: {program} {verb} {flag}")
+
+
+if __name__ == "__main__":
+    tool.main()
