@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The list of notes of this process, behind a mutex.
 #include "core/notes.h"
 
 #include <algorithm>

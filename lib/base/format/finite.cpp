@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Searches stored bytes for NaN and infinity, format by format.
 #include "format/finite.h"
 
 #include <algorithm>
@@ -12,7 +13,7 @@ namespace {
 // Where the binary16 scales of a block lie.
 struct Scales {
   std::size_t d;
-  bool two;  // a second one directly behind it
+  bool two;  // a second scale follows directly
 };
 template <typename Block>
 constexpr Scales scales_in() {
@@ -62,8 +63,8 @@ Scales scales_of(FormatId id) {
   return {0, false};
 }
 
-// An exponent of ones: NaN or infinity. Pieces are searched for any before the place is looked for,
-// so that the usual case is one loop without branches.
+// An exponent of all ones means NaN or infinity. A piece is first searched for any such value and
+// then for its position, so that the usual case is one loop without branches.
 constexpr std::int64_t kPiece = 4096;
 template <typename Bits, Bits kExponent>
 std::int64_t first_in(const std::byte* bytes, std::int64_t n, std::int64_t stride) {

@@ -339,7 +339,7 @@ Weights read_weights(const std::string& path,
 }
 
 void require_finite_embedding(const std::string& path, const Weights& w, core::ThreadPool& pool) {
-  if (w.dims.tied) return;  // the output matrix, which was looked at
+  if (w.dims.tied) return;  // the output matrix was checked already
   const auto bytes = w.file.bytes().subspan(w.token_embd.offset, w.token_embd.bytes);
   require_finite(path, {.tensor = w.token_embd, .first = 0, .n = w.dims.vocab, .bytes = bytes},
                  pool);
@@ -350,7 +350,7 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
                      core::ThreadPool& pool, bool packed_file) {
   std::optional<PackedFile> packed =
       packed_file ? PackedFile::open_beside(path, table) : std::nullopt;
-  const bool looked_at = packed && packed->usable();  // by pack_file(), at the same bytes
+  const bool looked_at = packed && packed->usable();  // pack_file() checked the same bytes
   bool in_place = false;
   Weights w = read_weights(path, [&](const MatrixBytes& m) {
     const format::FormatId format = m.tensor.format;

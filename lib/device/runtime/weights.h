@@ -68,11 +68,12 @@ struct MatrixBytes {
   std::int64_t first, n;
   std::span<const std::byte> bytes;
 };
-// Error(input) with file, tensor and place for a value that is not finite. Of block formats only the
-// scales are read.
+// Error(input) with file, tensor and place for a value that is not finite. For block formats only
+// the scales are read.
 void require_finite(const std::string& path, const MatrixBytes& matrix, core::ThreadPool& pool);
 // Reads everything but the matrices. Calls `make` for each matrix in turn and stores its result.
-// Error(input) for vectors that are not finite, and for matrices that packing found not to be.
+// Error(input) for vectors that are not finite, and for matrices in which packing found a value that
+// is not.
 Weights read_weights(const std::string& path,
                      const std::function<kernels::Matrix(const MatrixBytes&)>& make);
 // Checks an untied embedding, whose rows are decoded from the file.

@@ -18,8 +18,9 @@ namespace {
 
 constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
 
-// Values [first, ...) of a tensor of `width` values a row, as they lie in the file. No result of a
-// model with one NaN means anything, so it ends here, whoever reads.
+// Error(input) for a value that is not finite, because one NaN makes every result of a model
+// meaningless. `bytes` are stored values from index `first` on, of a tensor with `width` values per
+// row.
 void require_finite(const StoredTensor& t, std::span<const std::byte> bytes, std::int64_t first,
                     std::int64_t width) {
   const std::int64_t at = format::first_not_finite(t.format, bytes);

@@ -32,9 +32,9 @@ bool is_layer_tensor(std::string_view name, std::string_view prefix, std::string
   return false;
 }
 
-// Tensors of released checkpoints that transformers does not load either, because it computes them
-// from the config: frequencies and masks, which old versions saved. And the copy of the embedding
-// that some tools save although it is tied (untie_own_output has compared the values).
+// Tensors of released checkpoints that transformers does not load either. Old versions saved
+// frequencies and masks, which transformers computes from the config. Some tools save a copy of the
+// embedding although it is tied (untie_own_output has compared the values).
 bool ignorable(std::string_view name, const arch::Arch& arch, const arch::ModelDims& dims) {
   const std::int64_t layers = dims.n_layers();
   const auto of_layer = [&](std::string_view prefix, std::string_view suffix) {
@@ -51,9 +51,9 @@ bool ignorable(std::string_view name, const arch::Arch& arch, const arch::ModelD
   return output != nullptr && dims.tied && name == output->hf;
 }
 
-// The output matrix that is stored although the config ties it to the embedding. transformers ties
-// the two only where their values are the same; so does this. The code that OpenELM's published
-// models carry computes with the embedding, whatever is stored.
+// An output matrix that is stored although the config ties it to the embedding. Like transformers,
+// this ties the two only if their values are equal. OpenELM is the exception: the code of its
+// published models always computes with the embedding.
 void untie_own_output(Source& source, const format::SafeTensor* embedding) {
   const arch::TensorSpec* spec = arch::find_spec(*source.arch, arch::Role::output);
   const format::SafeTensor* output =

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Comparison of two stored tensors by value.
 #include "checkpoint/own_output.h"
 
 #include <algorithm>

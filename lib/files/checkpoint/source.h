@@ -27,8 +27,9 @@ struct StoredTensor {
   // How the file differs from the table. Reading undoes it.
   arch::Transform transform = arch::Transform::none;
   float filler = 0;
-  std::string name = {};       // in the file
-  std::int64_t first_row = 0;  // where the rows begin in that tensor, of which they may be a part
+  std::string name = {};  // in the file
+  // First row in that tensor, when these rows are only a part of it.
+  std::int64_t first_row = 0;
 };
 
 struct Source {

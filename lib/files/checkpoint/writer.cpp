@@ -83,7 +83,7 @@ struct CheckpointWriter::State {
   std::vector<arch::TensorRef> tensors;
   std::size_t current = 0;
   std::int64_t done = 0;  // values of the current tensor written so far
-  // The current tensor's sum of squares, and that of what F16 takes off its small values.
+  // The sum of squares of the current tensor, and the part of it that F16 loses in small values.
   double energy = 0, lost = 0;
   std::unique_ptr<format::SafetensorsWriter> weights;
   std::vector<std::byte> encoded;

@@ -93,8 +93,8 @@ std::vector<float> sample_rows(const checkpoint::Checkpoint& source, const arch:
   return out;
 }
 
-// Of the candidates those that hold the tensor, found by reading all of it. Almost always that is
-// all of them after one pass; formats in doubt are looked at by themselves.
+// The candidates that can hold the tensor, found by reading all of it. One pass usually accepts
+// them all. Formats in doubt are checked separately.
 std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
                                    const std::vector<format::FormatId>& candidates,
                                    core::ThreadPool& pool) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Which values the scales of a format reach, and how much a matrix of small weights would lose.
 #include "quant/range.h"
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace {
 using format::FormatId;
 using format::kLargestHalf;
 
-// The largest |step * level| over the steps of 1 times a binary16 scale.
+// The largest |step * level| over all steps that a binary16 scale of 1 gives.
 float reach_of(const Grid& grid) {
   const int level = std::max(std::abs(grid.low), std::abs(grid.high)),
             scale = grid.super ? std::max(std::abs(grid.scale_low), std::abs(grid.scale_high)) : 1;
@@ -28,7 +29,7 @@ float largest_of(const float* x, std::int64_t n) {
   return largest;
 }
 
-// The first of the grid.sub values that share a scale which none reaches; -1: all are reached.
+// The first of the grid.sub values sharing a scale that no scale reaches. -1: all are reached.
 int first_beyond_in(const Grid& grid, const float* x) {
   const auto first = [&](const auto& is_beyond) {
     for (int i = 0; i < grid.sub; ++i)
@@ -37,7 +38,8 @@ int first_beyond_in(const Grid& grid, const float* x) {
   };
   const float reach = kLargestHalf * reach_of(grid);
   if (!grid.affine) return first([&](float v) { return std::fabs(v) > reach; });
-  // value = step * level + offset, with the offset at the least value; of K formats at most 0
+  // value = step * level + offset, with the offset at the least value. For K formats the offset is
+  // at most 0.
   const float offsets = kLargestHalf * static_cast<float>(grid.super ? grid.scale_high : 1);
   float low = *std::min_element(x, x + grid.sub);
   if (grid.super) low = std::min(low, 0.0f);
@@ -54,7 +56,7 @@ bool holds(const format::QuantFormat& f, const float* x) {
 struct Loss {
   double energy = 0, lost = 0;
 };
-// The sum of squares, and that of what rounding takes off blocks whose scale is too small for
+// The sum of squares, and the part of it that rounding loses in blocks whose scale is too small for
 // binary16.
 Loss loss_of(const float* x, std::int64_t n, const format::QuantFormat& f, float least,
              std::vector<std::byte>& bytes, std::vector<float>& decoded) {
@@ -89,7 +91,7 @@ std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::in
   const auto n = static_cast<std::int64_t>(weights.size());
   const std::int64_t step = grid != nullptr ? grid->sub : 1;
   for (std::int64_t row = 0; row < n; row += cols) {
-    // What binary16 itself holds, every format's scales do.
+    // Values that binary16 itself holds are within the scales of every format.
     if (largest_of(weights.data() + row, cols) <= largest) continue;
     for (std::int64_t i = row; i < row + cols; i += step) {
       const float* x = weights.data() + i;
@@ -115,7 +117,7 @@ std::string beyond_text(std::span<const float> weights, std::int64_t at, std::in
 }
 
 void Magnitudes::add(std::span<const float> weights) {
-  constexpr std::size_t kRun = 32;  // no longer than a block of any format with scales
+  constexpr std::size_t kRun = 32;  // at most the block of any format with scales
   for (std::size_t begin = 0; begin < weights.size(); begin += kRun) {
     const std::size_t n = std::min(kRun, weights.size() - begin);
     float squares[4] = {}, largest = 0;
@@ -137,7 +139,8 @@ bool Magnitudes::surely_held(FormatId format) const {
   const Grid* grid = grid_of(format);
   if (grid == nullptr && format != FormatId::f16) return true;
   const float least = format::kLeastHalf * (grid != nullptr ? reach_of(*grid) : 1.0f);
-  if (largest_ > 0 && largest_ < least) return false;  // squares may be too small for a float
+  // Squares may be too small for a float.
+  if (largest_ > 0 && largest_ < least) return false;
   double below = 0;
   for (int i = std::max(0, -std::ilogb(least) - 1); i < kPowers; ++i)
     below += of_power_[static_cast<std::size_t>(i)];

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a format can store at all. Scales of block formats are binary16: beyond 65504 they saturate,
-// and below 2^-22 they round by more than an eighth, down to 0. A weight that no scale reaches
-// would be cut to a fraction of itself, and a matrix of tiny weights would become zeros. A matrix
-// that loses either way is refused, whatever the rounding.
+// What a format can store at all. The scales of block formats are binary16. They saturate beyond
+// 65504. Below 2^-22 they round by more than an eighth, down to 0.
+//
+// So a weight that no scale reaches would be cut to a fraction of its value, and a matrix of tiny
+// weights would become zeros. A matrix that loses in either way is refused, whatever the rounding.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -15,20 +16,21 @@
 
 namespace espalier::quant {
 
-// The index of the first weight that no scale of its block reaches; none: all can be stored.
-// weights: whole rows of `cols` finite values.
+// The index of the first weight that no scale of its block reaches. Empty: all weights can be
+// stored. weights: whole rows of `cols` finite values.
 std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
                                          format::FormatId format);
 
-// That weight in words, and which formats hold it; first_row: of weights in their matrix.
+// Describes that weight and names the formats that hold it. first_row is the row of `weights` in
+// the matrix.
 std::string beyond_text(std::span<const float> weights, std::int64_t at, std::int64_t cols,
                         std::int64_t first_row, format::FormatId format);
 
-// What matrices are, in one pass for all formats: enough to say of almost every one that a format
-// holds it.
+// Statistics of matrices, collected in one pass for all formats. For almost every matrix they
+// suffice to tell that a format holds it.
 class Magnitudes {
  public:
-  void add(std::span<const float> weights);  // whole rows
+  void add(std::span<const float> weights);  // takes whole rows
   bool surely_held(format::FormatId format) const;
 
  private:
@@ -38,14 +40,15 @@ class Magnitudes {
   std::array<double, kPowers> of_power_{};  // energy of runs whose largest value is below 2^-i
 };
 
-// One matrix against one format, in pieces of whole rows.
+// Checks one matrix against one format, in pieces of whole rows.
 class RangeCheck {
  public:
   RangeCheck(std::int64_t cols, format::FormatId format) : cols_(cols), format_(format) {}
   void add(std::span<const float> weights, core::ThreadPool& pool);
-  // The first weight that the format cannot store, with its place and what can; empty: none so far.
+  // Describes the first weight that the format cannot store: its place, and the formats that can.
+  // Empty: none so far.
   const std::string& beyond() const { return beyond_; }
-  // Why the format cannot hold the whole matrix; empty: it can.
+  // Why the format cannot hold the whole matrix. Empty: it can.
   std::string refusal() const;
 
  private:

@@ -67,7 +67,7 @@ class Scorer {
   }
 
  private:
-  // Those of a session are looked at by itself.
+  // The logits of a session are not checked here, because the session checks them.
   const torch::Tensor& finite(const torch::Tensor& logits) const {
     ESP_CHECK(torch::isfinite(logits).all().item<bool>(), input, path_,
               ": the logits are not finite, although the weights are: activations of this text "

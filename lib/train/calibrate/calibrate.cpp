@@ -35,7 +35,7 @@ class InputSums {
     if (want_gram_) gram_ += model::gram(x);
   }
 
-  // `where`: for the message when a sum is no number.
+  // `where` is used in the message when a sum is not finite.
   quant::TensorStatistics result(const std::string& where) const {
     ESP_CHECK(torch::isfinite(squares_).all().item<bool>() &&
                   (!want_gram_ || torch::isfinite(gram_).all().item<bool>()),

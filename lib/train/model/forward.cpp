@@ -141,8 +141,8 @@ Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD
   return torch::matmul(shares, heads_first(v_BTKD)).transpose(1, 2);
 }
 
-// Weights are finite (Checkpoint looks), so what is not was computed. Training checks its loss and
-// says the step.
+// Weights are finite (Checkpoint checks them), so a value that is not was computed. Training checks
+// its loss itself and names the step.
 Tensor Transformer::checked(const char* block, int index, const Tensor& out) const {
   ESP_CHECK(!c10::InferenceMode::is_enabled() || torch::isfinite(out).all().item<bool>(), input,
             "layer ", index, ": what ", block,

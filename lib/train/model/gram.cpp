@@ -22,7 +22,7 @@ torch::Tensor gram(const torch::Tensor& a) {
           .narrow(1, begin, end - begin)
           .copy_(part.narrow(1, end - begin, width - end).t());
   }
-  // A finite diagonal bounds the rest.
+  // A finite diagonal bounds all other entries.
   ESP_CHECK(torch::isfinite(out.diagonal()).all().item<bool>(), input,
             "second moments: the squares of activations of this text exceed the range of float32, "
             "so that there are no statistics");
