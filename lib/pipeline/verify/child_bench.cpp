@@ -6,11 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "format/json_input.h"
 
@@ -20,6 +22,8 @@ namespace espalier::verify {
 
 nlohmann::ordered_json child_bench(const std::string& program, const std::string& gguf,
                                    int threads) {
+  // bench refuses more tokens than the model has positions for
+  const std::int64_t positions = checkpoint::Checkpoint::open(gguf).dims().positions;
   int out[2];
   ESP_CHECK(::pipe(out) == 0, internal, "cannot make a pipe");
   std::vector<std::string> words{program,
@@ -28,9 +32,9 @@ nlohmann::ordered_json child_bench(const std::string& program, const std::string
                                  "--json",
                                  "--quiet",
                                  "--prompt",
-                                 "512",
+                                 std::to_string(std::min<std::int64_t>(512, positions)),
                                  "--generate",
-                                 "128",
+                                 std::to_string(std::min<std::int64_t>(128, positions)),
                                  "--threads",
                                  std::to_string(threads)};
   std::vector<char*> arguments;
