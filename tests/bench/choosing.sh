@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The tables of docs/choosing.md: perplexity and KL of pruning criteria, compensation and formats.
+#
+#   tests/bench/choosing.sh --out DIR [--only pruning|formats|losses] [--tokens 4096]
+#       [--windows 8] [--teacher MODEL] [--train FILE] [--held-out FILE] [--ffn 1024]
+#       [--small MODEL --small-text FILE] [--threads 2] [--program build/bin/espalier]
+#
+# Writes one recipe a table to DIR and runs it, so a killed run goes on where it was. All models of
+# a table are judged in one pass on the same windows of held-out tokens. The losses are compared on
+# a small teacher with ffn 172 (stories260K) and its text: the last tenth of it is held out, and
+# without --small this table is left out. Needs python3.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+usage() { sed -n '3,12p' "$0" >&2; exit 2; }
+out= only=all tokens=4096 windows=8 ffn=1024 threads=2 program=$root/build/bin/espalier
+small= small_text=
+teacher=$root/.cache/teacher/SmolLM2-135M-Instruct.Q4_1.gguf
+train=$root/.cache/docs/train.txt held_out=$root/.cache/docs/heldout.txt
+while [ $# -gt 1 ]; do
+  case $1 in
+    --out) out=$2 ;; --only) only=$2 ;; --tokens) tokens=$2 ;; --windows) windows=$2 ;;
+    --teacher) teacher=$2 ;; --train) train=$2 ;; --held-out) held_out=$2 ;; --ffn) ffn=$2 ;;
+    --small) small=$2 ;; --small-text) small_text=$2 ;;
+    --threads) threads=$2 ;; --program) program=$2 ;;
+    *) usage ;;
+  esac
+  shift 2
+done
+{ [ $# -eq 0 ] && [ -n "$out" ]; } || usage
+case $only in all | pruning | formats | losses) ;; *) usage ;; esac
+for file in "$teacher" "$train" "$held_out" "$program"; do
+  [ -e "$file" ] || { echo "$file is not there; scripts/quickstart.sh makes it" >&2; exit 2; }
+done
+mkdir -p "$out"
+export OMP_NUM_THREADS="$threads"
+
+[ "$only" != losses ] || [ -n "$small" ] || usage
+
+recipe() { # NAME: the head of a recipe
+  printf 'name: %s\nseed: 1\nteacher: %s\ntext: {train: %s, held_out: %s}\nstages:\n' \
+    "$1" "$(realpath "$teacher")" "$(realpath "$train")" "$(realpath "$held_out")"
+}
+quantized() { # NAME FROM FORMAT ROUNDING
+  more=
+  [ "$4" = nearest ] || more=", calibration_tokens: $tokens"
+  echo "  - {name: $1, kind: quantize, from: $2, format: $3, rounding: $4$more}"
+}
+card() { # OF NAMES WINDOWS CONTEXT: compares all names with the teacher
+  echo "  - {name: card, kind: verify, of: $1, compare: [$(echo "$2" | sed 's/^ //; s/ /, /g')]," \
+    "windows: $3, context: $4}"
+}
+table() { # NAME: runs the recipe and prints the card's rows
+  "$program" run "$out/$1.yaml" --out "$out/$1" --threads "$threads" --quiet >/dev/null
+  python3 - "$out/$1/device-card.json" <<'PYTHON'
+import json, sys
+card = json.load(open(sys.argv[1]))
+print(f"{card['tokens']} scored tokens; the teacher's perplexity is {card['teacher_perplexity']:.3f}\n")
+print("| model | file bytes | perplexity | times the teacher's | KL mean | same top token |")
+print("|---|---|---|---|---|---|")
+for row in card["baselines"]:
+    print(f"| {row['name']} | {row['file_bytes']} | {row['perplexity']:.3f} | "
+          f"{row['perplexity_ratio']:.3f} | {row['kl_mean']:.4f} | {100 * row['same_top1']:.1f} % |")
+PYTHON
+}
+
+if [ "$only" = all ] || [ "$only" = pruning ]; then
+  names=
+  {
+    recipe choosing-pruning
+    quantized reference teacher q8_0 nearest
+    # obs scores what is left after a refit, so it is not measured without one
+    for name in magnitude-none magnitude-least_squares activation-none activation-least_squares \
+      weighted_rms-none weighted_rms-least_squares obs-least_squares; do
+      echo "  - {name: pruned-$name, kind: prune, from: teacher, ffn: $ffn," \
+        "criterion: ${name%-*}, compensate: ${name#*-}, tokens: $tokens}"
+      quantized "$name" "pruned-$name" q8_0 nearest
+      names="$names $name"
+    done
+    card reference "$names" "$windows" 512
+  } >"$out/pruning.yaml"
+  echo "Pruning to ffn $ffn in every layer, $tokens calibration tokens, stored as Q8_0:"
+  table pruning
+fi
+if [ "$only" = all ] || [ "$only" = formats ]; then
+  names=
+  {
+    recipe choosing-formats
+    quantized reference teacher q8_0 nearest
+    for format in q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl q2_0; do
+      quantized "$format-nearest" teacher "$format" nearest
+      names="$names $format-nearest"
+    done
+    for rounding in imatrix gptq; do
+      quantized "q4_0-$rounding" teacher q4_0 "$rounding"
+      names="$names q4_0-$rounding"
+    done
+    card reference "$names" "$windows" 512
+  } >"$out/formats.yaml"
+  echo "Formats and roundings of the teacher, $tokens calibration tokens:"
+  table formats
+fi
+if [ -n "$small" ] && { [ "$only" = all ] || [ "$only" = losses ]; }; then
+  python3 - "$small_text" "$out" <<'PYTHON'
+import sys
+text = open(sys.argv[1], encoding="utf-8").read()
+at = text.index("\n\n", len(text) * 9 // 10)
+open(sys.argv[2] + "/small-train.txt", "w", encoding="utf-8").write(text[:at])
+open(sys.argv[2] + "/small-heldout.txt", "w", encoding="utf-8").write(text[at:])
+PYTHON
+  teacher=$small train=$out/small-train.txt held_out=$out/small-heldout.txt names=' pruned'
+  student() { # NAME TEACHER TOKENS LOSS KL-WEIGHT CE-WEIGHT
+    echo "  - {name: $1, kind: distill, from: pruned, teacher: $2, tokens: $3, loss: $4," \
+      "kl_weight: $5, ce_weight: $6, sequence: 256, learning_rate: 1e-3}"
+    names="$names $1"
+  }
+  {
+    recipe choosing-losses
+    quantized reference teacher f16 nearest
+    echo "  - {name: pruned, kind: prune, from: teacher, ffn: 96, criterion: obs," \
+      "compensate: least_squares, tokens: 16384, sequence: 256}"
+    student cross-entropy none 100k forward_kl 0 1
+    student forward-kl teacher 100k forward_kl 1 0
+    student forward-kl-and-cross-entropy teacher 100k forward_kl 0.5 0.5
+    student jsd teacher 100k jsd 1 0
+    student reverse-kl teacher 100k reverse_kl 1 0
+    student forward-kl-25k-tokens teacher 25k forward_kl 1 0
+    student forward-kl-400k-tokens teacher 400k forward_kl 1 0
+    card reference "$names" 48 256
+  } >"$out/losses.yaml"
+  echo "Losses on a small teacher, ffn 172 to 96, 100,000 training tokens where no other is named:"
+  table losses
+fi
