@@ -2,13 +2,21 @@
 // Sums and solution of the ridge regression.
 #include "model/ridge.h"
 
+#include "core/error.h"
 #include "model/gram.h"
 
 namespace espalier::model {
 
 using torch::Tensor;
 
-Tensor inverse_rms(const Tensor& x) { return x.square().mean(-1, true).add(1e-12).rsqrt(); }
+Tensor inverse_rms(const Tensor& x) {
+  const Tensor squares = x.square().mean(-1, true);
+  // An infinite mean would weigh its token by 0, and the token would drop out without a word.
+  ESP_CHECK(torch::isfinite(squares).all().item<bool>(), input,
+            "the squares of activations of this text exceed the range of float32, so that no matrix "
+            "can be fitted to them");
+  return squares.add(1e-12).rsqrt();
+}
 
 void RidgeSums::add(const Tensor& inputs_BTN, const Tensor& aim_BTM) {
   const Tensor a = inputs_BTN.reshape({-1, inputs_BTN.size(-1)});
