@@ -4,10 +4,14 @@
 // The part that the KV cache already holds is not read again.
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <memory>
 
 #include "core/error.h"
+#include "streams.h"
 #include "text/chat_template.h"
 #include "verb.h"
 #include "writer.h"
@@ -38,7 +42,11 @@ void run(const Common& common, const Flags& flags) {
   std::string line;
   while (true) {
     if (terminal) std::cerr << "> ";
-    if (!std::getline(std::cin, line)) break;
+    if (!std::getline(std::cin, line)) {
+      ESP_CHECK(std::ferror(stdin) == 0, input,
+                "standard input: cannot read: ", std::strerror(errno));
+      break;
+    }
     if (line.empty()) continue;
     messages.push_back({"user", line});
     const std::vector<std::int32_t> prompt = conversation.encode(writer.tokenizer(), messages);
@@ -51,7 +59,7 @@ void run(const Common& common, const Flags& flags) {
     if (common.json)
       replies.push_back(reply.text);
     else
-      std::cout << "\n";
+      write_result("\n");
   }
   nlohmann::ordered_json result = {{"replies", replies},
                                    {"context_tokens", writer.session().position()},

@@ -5,12 +5,15 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <sstream>
 
 #include "core/error.h"
+#include "streams.h"
 #include "verb.h"
 
 int main(int argc, char** argv) {
   using namespace espalier;
+  if (!tool::prepare_streams()) return static_cast<int>(core::ErrorKind::input);
   CLI::App app{"espalier-run: generate, measure and tokenize with a GGUF file", "espalier-run"};
   app.set_version_flag("--version", std::string("espalier-run ") + ESPALIER_VERSION);
   app.require_subcommand(1);
@@ -19,10 +22,20 @@ int main(int argc, char** argv) {
   ESP_VERBS(ESP_VERB)
 #undef ESP_VERB
   try {
-    app.parse(argc, argv);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+      if (e.get_exit_code() != 0) throw;
+      std::ostringstream told;  // --help, --version
+      app.exit(e, told, told);
+      tool::write_result(told.str());
+    }
+    tool::finish_results();
     return 0;
+  } catch (const tool::BrokenPipe&) {
+    tool::end_by_broken_pipe();
+    return static_cast<int>(core::ErrorKind::input);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     std::cerr << "espalier-run: " << e.what()
               << "\nRun 'espalier-run --help' or 'espalier-run VERB --help'.\n";
     return static_cast<int>(core::ErrorKind::usage);

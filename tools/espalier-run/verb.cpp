@@ -4,6 +4,8 @@
 
 #include <iostream>
 
+#include "streams.h"
+
 namespace espalier::tool {
 
 CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
@@ -50,12 +52,9 @@ runtime::Session open_session(const Common& common, const std::string& path,
 
 void print(const Common& common, const nlohmann::ordered_json& result,
            const std::string& readable) {
-  if (common.json)
-    std::cout << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
-              << "\n";
-  else
-    std::cout << readable;
-  std::cout.flush();
+  using Json = nlohmann::ordered_json;
+  write_result(common.json ? result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
+                           : readable);
 }
 
 }  // namespace espalier::tool

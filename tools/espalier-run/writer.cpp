@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/units.h"
 #include "format/gguf.h"
+#include "streams.h"
 
 namespace espalier::tool {
 
@@ -99,8 +100,7 @@ void Writer::report_draft() const {
 }
 
 bool show_text(std::string_view piece) {
-  std::cout << piece;
-  std::cout.flush();
+  write_result(piece);
   return true;
 }
 

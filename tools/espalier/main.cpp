@@ -5,13 +5,16 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/notes.h"
+#include "streams.h"
 #include "verb.h"
 
 int main(int argc, char** argv) {
   using namespace espalier;
+  if (!tool::prepare_streams()) return static_cast<int>(core::ErrorKind::input);
   CLI::App app{"Espalier: from a large language model to a small, verified GGUF for devices",
                "espalier"};
   app.set_version_flag("--version", std::string(ESPALIER_VERSION));
@@ -30,10 +33,20 @@ int main(int argc, char** argv) {
 #endif
 #undef ESP_VERB
   try {
-    app.parse(argc, argv);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+      if (e.get_exit_code() != 0) throw;
+      std::ostringstream told;  // --help, --version
+      app.exit(e, told, told);
+      tool::write_result(told.str());
+    }
+    tool::finish_results();
     return 0;
+  } catch (const tool::BrokenPipe&) {
+    tool::end_by_broken_pipe();
+    return static_cast<int>(core::ErrorKind::input);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     std::cerr << "espalier: " << e.what() << "\nRun 'espalier --help' or 'espalier VERB --help'.\n";
     return static_cast<int>(core::ErrorKind::usage);
   } catch (const core::Error& e) {

@@ -7,11 +7,11 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 
 #include "checkpoint/modeling.h"
 #include "core/notes.h"
 #include "core/units.h"
+#include "streams.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "model/device.h"
 #endif
@@ -109,11 +109,9 @@ void print(const Common& common, const nlohmann::ordered_json& result,
            const std::string& readable) {
   nlohmann::ordered_json all = result;
   for (const std::string& note : core::notes()) all["notes"].push_back(note);
-  if (common.json)
-    std::cout << all.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-  else
-    std::cout << readable;
-  std::cout.flush();
+  using Json = nlohmann::ordered_json;
+  write_result(common.json ? all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
+                           : readable);
 }
 
 void apply_device([[maybe_unused]] const Common& common) {

@@ -117,6 +117,10 @@ void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
 AtomicFile::AtomicFile(const std::string& path)
     : path_(path), temporary_(path + ".tmp-" + std::to_string(::getpid())) {
   std::error_code ignored;
+  // Renaming over a device or a pipe would put a file in its place.
+  ESP_CHECK(
+      !std::filesystem::exists(path, ignored) || std::filesystem::is_regular_file(path, ignored),
+      input, path, ": is not a regular file; name a file to write");
   std::filesystem::create_directories(parent_of(path), ignored);
   fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) fail_errno("create", temporary_);
