@@ -141,6 +141,33 @@ class Streams(unittest.TestCase):
         self.assertIn("cut.f32: cannot write", done.stderr)
         self.assertEqual(list(self.dir.glob("cut.f32*")), [])
 
+    def test_a_model_that_changes_while_it_is_in_use(self):
+        def cut(file):
+            os.truncate(file, 100)
+
+        def write(file):
+            with open(file, "r+b") as f:
+                f.write(f.read(1))
+            os.utime(file, (1, 1))
+
+        def replace(file):
+            new = file.with_suffix(".new")
+            new.write_bytes(file.read_bytes()[::-1])
+            os.replace(new, file)
+
+        for change, code, words in ((cut, 3, "became shorter while it was in use"), (write, 3, "written to while it was in use"), (replace, 0, "")):
+            with self.subTest(change.__name__):
+                model = self.dir / f"{change.__name__}.gguf"
+                model.write_bytes(self.model.read_bytes())
+                chat = subprocess.Popen([tool.espalier_run, "chat", model, "--tokens", "4", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                chat.stdin.write(b"The\n")
+                chat.stdin.flush()
+                chat.stdout.read(1)  # it has answered
+                change(model)
+                _, told = chat.communicate(b"clerk\n", timeout=60)
+                self.assertEqual(chat.returncode, code, told)
+                self.assertIn(words, told.decode())
+
     def test_what_cannot_be_read_from_standard_input_is_said(self):
         done = shell(f"{tool.espalier_run} chat {self.model} --tokens 4 < {self.dir}")
         self.check(done, 3)

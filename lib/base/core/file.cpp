@@ -27,7 +27,15 @@ constexpr std::size_t kBufferBytes = 1 << 20;
   fail(ErrorKind::input, path, ": cannot ", doing, ": ", std::strerror(code));
 }
 
-int open_for_reading(const std::string& path, std::uint64_t& size) {
+FileStamp stamp_of(const struct stat& info) {
+  constexpr std::int64_t kNanoseconds = 1'000'000'000;
+  return {.bytes = static_cast<std::uint64_t>(info.st_size),
+          .modified_ns = info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec,
+          .device = info.st_dev,
+          .inode = info.st_ino};
+}
+
+int open_for_reading(const std::string& path, FileStamp& stamp) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail_errno("open", path);
   struct stat info{};
@@ -35,7 +43,7 @@ int open_for_reading(const std::string& path, std::uint64_t& size) {
     ::close(fd);
     fail(ErrorKind::input, path, ": not a regular file");
   }
-  size = static_cast<std::uint64_t>(info.st_size);
+  stamp = stamp_of(info);
   return fd;
 }
 
@@ -47,9 +55,8 @@ std::string parent_of(const std::string& path) {
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  std::uint64_t size = 0;
-  const int fd = open_for_reading(path, size);
-  size_ = static_cast<std::size_t>(size);
+  const int fd = open_for_reading(path, stamp_);
+  size_ = static_cast<std::size_t>(stamp_.bytes);
   if (size_ > 0) {
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
     if (address == MAP_FAILED) {
@@ -67,10 +74,12 @@ MappedFile::~MappedFile() {
 }
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
+      stamp_(other.stamp_),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)) {}
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(stamp_, other.stamp_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
@@ -86,23 +95,23 @@ void drop_pages(std::span<const std::byte> mapped) {
 }
 
 FileReader::FileReader(const std::string& path) : path_(path) {
-  fd_ = open_for_reading(path, size_);
+  fd_ = open_for_reading(path, stamp_);
 }
 FileReader::~FileReader() {
   if (fd_ >= 0) ::close(fd_);
 }
 FileReader::FileReader(FileReader&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), stamp_(other.stamp_) {}
 FileReader& FileReader::operator=(FileReader&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
-  std::swap(size_, other.size_);
+  std::swap(stamp_, other.stamp_);
   return *this;
 }
 void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
-  ESP_CHECK(offset <= size_ && out.size() <= size_ - offset, input, path_,
+  ESP_CHECK(offset <= size() && out.size() <= size() - offset, input, path_,
             ": truncated: ", out.size(), " bytes are needed at offset ", offset,
-            ", but the file has ", size_);
+            ", but the file has ", size());
   std::size_t done = 0;
   while (done < out.size()) {
     const ssize_t n =
@@ -193,9 +202,13 @@ void write_text_file(const std::string& path, std::string_view text) {
 FileStamp file_stamp(const std::string& path) {
   struct stat info{};
   if (::stat(path.c_str(), &info) != 0) fail_errno("look at", path);
-  constexpr std::int64_t kNanoseconds = 1'000'000'000;
-  return {.bytes = static_cast<std::uint64_t>(info.st_size),
-          .modified_ns = info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec};
+  return stamp_of(info);
+}
+bool written_since(const std::string& path, const FileStamp& stamp) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0) return false;
+  const FileStamp now = stamp_of(info);
+  return now.device == stamp.device && now.inode == stamp.inode && now != stamp;
 }
 
 bool same_file(const std::string& a, const std::string& b) {

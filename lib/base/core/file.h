@@ -12,6 +12,18 @@
 
 namespace espalier::core {
 
+// Size, modification time and identity: they tell whether a file changed, without reading it.
+struct FileStamp {
+  std::uint64_t bytes = 0;
+  std::int64_t modified_ns = 0;  // since 1970
+  std::uint64_t device = 0, inode = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+FileStamp file_stamp(const std::string& path);
+// True when the very file that had this stamp has been written to since. Another file in its place
+// is no change: what was opened before stays as it was.
+bool written_since(const std::string& path, const FileStamp& stamp);
+
 // A whole file, mapped read-only. Movable. The mapping lives as long as the object. Several threads
 // may read it at once.
 class MappedFile {
@@ -25,9 +37,11 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const FileStamp& stamp() const { return stamp_; }  // when it was mapped
 
  private:
   std::string path_;
+  FileStamp stamp_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
@@ -48,14 +62,15 @@ class FileReader {
   FileReader& operator=(const FileReader&) = delete;
 
   const std::string& path() const { return path_; }
-  std::uint64_t size() const { return size_; }
+  std::uint64_t size() const { return stamp_.bytes; }
+  const FileStamp& stamp() const { return stamp_; }  // when it was opened
   // Fills `out` from byte `offset` on. Error(input) when the file ends first.
   void read(std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
   std::string path_;
   int fd_ = -1;
-  std::uint64_t size_ = 0;
+  FileStamp stamp_;
 };
 
 // Writes to "<path>.tmp-<pid>" in the same directory. commit() syncs that file and renames it to
@@ -87,13 +102,6 @@ std::string read_text_file(const std::string& path,
                            std::uint64_t max_bytes = std::uint64_t{1} << 32);
 // Replaces the file atomically.
 void write_text_file(const std::string& path, std::string_view text);
-// Size and modification time: they tell whether a file changed, without reading it.
-struct FileStamp {
-  std::uint64_t bytes = 0;
-  std::int64_t modified_ns = 0;  // since 1970
-  bool operator==(const FileStamp&) const = default;
-};
-FileStamp file_stamp(const std::string& path);
 // True when both paths name the same file, by device and inode. False when either is absent.
 bool same_file(const std::string& a, const std::string& b);
 std::uint64_t free_disk_bytes(const std::string& directory);

@@ -134,6 +134,8 @@ Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
   if (open) out.end = Generated::End::context;
   out.decode_seconds = seconds_since(decode_start);
   if (out.end != Generated::End::caller) emit(stream.finish());
+  target_.session().check_unchanged();
+  if (draft_ != nullptr) draft_->session().check_unchanged();
   return out;
 }
 

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "core/error.h"
-#include "format/gguf.h"
 #include "runtime/weights.h"
 
 namespace espalier::runtime {
@@ -18,27 +17,58 @@ namespace {
 
 const std::string kArchitecture = "espalier-packed", kPrefix = "espalier.packed.";
 constexpr std::uint32_t kAlignment = 64;  // alignment of each matrix: whole vectors
+constexpr std::uint32_t kLayout = 1;      // counts the changes of kernels/layout.h
+constexpr std::uint64_t kSampleBytes = 256, kSamples = 4;  // of each tensor
 
 std::string name_of(const MatrixBytes& m) { return m.tensor.name + "@" + std::to_string(m.first); }
 
-// XXH64 of all bytes of a file. It reads in windows that do not stay in memory.
-std::string xxh64(const std::string& path) {
-  const core::FileReader file(path);
-  const std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state(XXH64_createState(),
-                                                                                XXH64_freeState);
-  ESP_CHECK(state != nullptr && XXH64_reset(state.get(), 0) == XXH_OK, internal,
-            "not enough memory for a hash");
-  std::vector<std::byte> window(std::size_t{4} << 20);
-  for (std::uint64_t at = 0; at < file.size(); at += window.size()) {
-    const std::span<std::byte> part(window.data(), static_cast<std::size_t>(std::min<std::uint64_t>(
-                                                       window.size(), file.size() - at)));
-    file.read(at, part);
-    XXH64_update(state.get(), part.data(), part.size());
+class Hash {
+ public:
+  Hash() : state_(XXH64_createState(), XXH64_freeState) {
+    ESP_CHECK(state_ != nullptr && XXH64_reset(state_.get(), 0) == XXH_OK, internal,
+              "not enough memory for a hash");
   }
-  const XXH64_hash_t hash = XXH64_digest(state.get());
-  std::string out;
-  for (int shift = 60; shift >= 0; shift -= 4) out += "0123456789abcdef"[hash >> shift & 15];
-  return out;
+  void add(const core::FileReader& file, FilePart part) {
+    for (std::uint64_t n; part.bytes > 0; part.offset += n, part.bytes -= n) {
+      n = std::min<std::uint64_t>(window_.size(), part.bytes);
+      file.read(part.offset, std::span(window_).first(n));
+      XXH64_update(state_.get(), window_.data(), n);
+    }
+  }
+  std::string hexadecimal() const {
+    const XXH64_hash_t hash = XXH64_digest(state_.get());
+    std::string out;
+    for (int shift = 60; shift >= 0; shift -= 4) out += "0123456789abcdef"[hash >> shift & 15];
+    return out;
+  }
+
+ private:
+  std::unique_ptr<XXH64_state_t, XXH_errorcode (*)(XXH64_state_t*)> state_;
+  std::vector<std::byte> window_ = std::vector<std::byte>(std::size_t{64} << 10);
+};
+
+std::string whole_hash(const core::FileReader& file) {
+  Hash hash;
+  hash.add(file, {0, file.size()});
+  return hash.hexadecimal();
+}
+
+// Evenly spread from the first byte to the last; of a small tensor everything.
+void add_samples(const core::FileReader& file, const FilePart& tensor, Hash& hash) {
+  if (tensor.bytes <= kSamples * kSampleBytes) {
+    hash.add(file, tensor);
+    return;
+  }
+  for (std::uint64_t i = 0; i < kSamples; ++i)
+    hash.add(file,
+             {tensor.offset + (tensor.bytes - kSampleBytes) * i / (kSamples - 1), kSampleBytes});
+}
+
+std::string sample_hash(const core::FileReader& file, const ModelParts& parts) {
+  Hash hash;
+  hash.add(file, {0, parts.data_offset});
+  for (const FilePart& tensor : parts.tensors) add_samples(file, tensor, hash);
+  return hash.hexadecimal();
 }
 
 std::int64_t rows_of(const kernels::KernelTable& table) {
@@ -47,34 +77,44 @@ std::int64_t rows_of(const kernels::KernelTable& table) {
 
 }  // namespace
 
+ModelParts parts_of(const format::GgufHeader& header) {
+  ModelParts out{.data_offset = header.data_offset(), .tensors = {}};
+  for (const format::GgufTensor& t : header.tensors()) out.tensors.push_back({t.offset, t.bytes});
+  return out;
+}
+
 std::string PackedFile::path_of(const std::string& gguf_path, const kernels::KernelTable& table) {
   return rows_of(table) > 1 ? gguf_path + ".packed" + std::to_string(rows_of(table)) : "";
 }
 
-std::optional<PackedFile> PackedFile::open_beside(const std::string& gguf_path,
+std::optional<PackedFile> PackedFile::open_beside(const core::FileReader& model,
+                                                  const ModelParts& parts,
                                                   const kernels::KernelTable& table) {
   PackedFile out;
-  out.path_ = path_of(gguf_path, table);
+  out.path_ = path_of(model.path(), table);
   std::error_code ignored;
   if (out.path_.empty() || !std::filesystem::exists(out.path_, ignored)) return std::nullopt;
   try {
-    const format::GgufHeader header = format::GgufHeader::read(core::FileReader(out.path_));
+    const core::FileReader file(out.path_);
+    const format::GgufHeader header = format::GgufHeader::read(file);
     ESP_CHECK(header.text("general.architecture") == kArchitecture &&
                   header.integer(kPrefix + "rows") == rows_of(table),
               input, out.path_, ": this is not a packed file with groups of ", rows_of(table),
               " rows");
-    const core::FileStamp stamp = core::file_stamp(gguf_path);
+    const std::int64_t layout = header.optional_integer(kPrefix + "layout").value_or(0);
+    ESP_CHECK(layout == kLayout, input, out.path_, ": it has another layout (", layout,
+              ", expected ", kLayout, ") and was packed by another version of espalier-run");
+    const bool same_time = header.integer(kPrefix + "source_modified") == model.stamp().modified_ns;
     const bool same =
-        header.integer(kPrefix + "source_bytes") == static_cast<std::int64_t>(stamp.bytes) &&
-        (header.integer(kPrefix + "source_modified") == stamp.modified_ns ||
-         header.text(kPrefix + "source_xxh64") == xxh64(gguf_path));
-    ESP_CHECK(same, input, out.path_, ": it was made from another version of ", gguf_path);
+        header.integer(kPrefix + "source_bytes") == static_cast<std::int64_t>(model.size()) &&
+        header.text(kPrefix + "source_sample") == sample_hash(model, parts) &&
+        (same_time || header.text(kPrefix + "source_xxh64") == whole_hash(model));
+    ESP_CHECK(same, input, out.path_, ": it was made from another version of ", model.path());
     for (const format::GgufTensor& tensor : header.tensors())
       out.places_[tensor.name] = {tensor.offset, tensor.bytes};
     out.file_.emplace(out.path_);
-    for (const auto& [name, place] : out.places_)
-      ESP_CHECK(place.offset + place.bytes <= out.file_->bytes().size(), input, out.path_,
-                ": the file became shorter while it was opened");
+    ESP_CHECK(out.file_->stamp() == file.stamp(), input, out.path_,
+              ": the file was replaced or written to while it was opened");
   } catch (const core::Error& error) {
     out.refusal_ = error.what();
     out.refusal_ += "; it is not used: run 'espalier-run pack' again, or remove it";
@@ -96,7 +136,8 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
   PackResult out{.path = PackedFile::path_of(gguf_path, table), .rows = rows_of(table)};
   ESP_CHECK(!out.path.empty(), unsupported, "the kernels of ", kernels::isa_name(table),
             " read GGUF files directly: there is nothing to pack");
-  const core::FileStamp stamp = core::file_stamp(gguf_path);
+  const core::FileReader model(gguf_path);
+  const ModelParts parts = parts_of(format::GgufHeader::read(model));
   format::GgufWriter writer(out.path, kAlignment);
   const auto is_packed = [&](const MatrixBytes& m) {
     return kernels::Matrix::group_rows(table, m.tensor.format) > 1;
@@ -113,11 +154,13 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
       out.matrices > 0, unsupported, gguf_path,
       ": no matrix is quantized, so there is nothing to pack; F32, F16 and BF16 are read directly");
   writer.set("general.architecture", format::GgufValue::string(kArchitecture));
+  writer.set(kPrefix + "layout", format::GgufValue::u32(kLayout));
   writer.set(kPrefix + "rows", format::GgufValue::u32(static_cast<std::uint32_t>(out.rows)));
-  writer.set(kPrefix + "source_bytes", format::GgufValue::u64(stamp.bytes));
+  writer.set(kPrefix + "source_bytes", format::GgufValue::u64(model.size()));
   writer.set(kPrefix + "source_modified",
-             format::GgufValue::u64(static_cast<std::uint64_t>(stamp.modified_ns)));
-  writer.set(kPrefix + "source_xxh64", format::GgufValue::string(xxh64(gguf_path)));
+             format::GgufValue::u64(static_cast<std::uint64_t>(model.stamp().modified_ns)));
+  writer.set(kPrefix + "source_sample", format::GgufValue::string(sample_hash(model, parts)));
+  writer.set(kPrefix + "source_xxh64", format::GgufValue::string(whole_hash(model)));
   out.bytes = writer.planned_bytes();
   writer.begin();
   std::int64_t done = 0;
@@ -133,7 +176,7 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
     return kernels::Matrix();
   });
   require_finite_embedding(gguf_path, rest, pool);
-  ESP_CHECK(core::file_stamp(gguf_path) == stamp, input, gguf_path,
+  ESP_CHECK(core::file_stamp(gguf_path) == model.stamp(), input, gguf_path,
             ": the file changed while it was packed, so no packed file was written; run "
             "'espalier-run pack' again");
   writer.finish();

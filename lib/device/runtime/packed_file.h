@@ -8,12 +8,15 @@
 // container is GGUF with tensors "<name>@<first row>" and these keys:
 //
 //   general.architecture        "espalier-packed", which no other program takes for a model
+//   espalier.packed.layout      u32  version of the bytes of a group
 //   espalier.packed.rows        u32  rows of a group
 //   espalier.packed.source_*    the file it was made from: u64 bytes, u64 modified (ns since 1970),
-//                               string xxh64 (hexadecimal)
+//                               strings sample and xxh64 (hashes, hexadecimal)
 //
-// A packed file belongs to a model file of the same size and modification time. If only the time
-// differs, the model must have the same hash, which is then computed at each start.
+// A packed file belongs to a model file of the same size and sample. The sample is a hash of all
+// that lies in front of the tensors and of four places in each tensor. If the modification time
+// differs, the whole model must have the same hash, which is then computed at each start. The time
+// alone says nothing: container images and some stores give all files the same time.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -21,14 +24,26 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/file.h"
 #include "core/thread_pool.h"
+#include "format/gguf.h"
 #include "kernels/linear.h"
 
 namespace espalier::runtime {
 
 struct MatrixBytes;  // weights.h
+
+struct FilePart {
+  std::uint64_t offset = 0, bytes = 0;
+};
+// Of a model file: where its metadata end, and its tensors in file order.
+struct ModelParts {
+  std::uint64_t data_offset = 0;
+  std::vector<FilePart> tensors;
+};
+ModelParts parts_of(const format::GgufHeader& header);
 
 class PackedFile {
  public:
@@ -36,7 +51,8 @@ class PackedFile {
   static std::string path_of(const std::string& gguf_path, const kernels::KernelTable& table);
   // Empty when there is no such file. A file that is broken or belongs to another model is not
   // usable().
-  static std::optional<PackedFile> open_beside(const std::string& gguf_path,
+  static std::optional<PackedFile> open_beside(const core::FileReader& model,
+                                               const ModelParts& parts,
                                                const kernels::KernelTable& table);
 
   const std::string& path() const { return path_; }
@@ -45,14 +61,13 @@ class PackedFile {
   const std::string& refusal() const { return refusal_; }
   // The packed bytes of a matrix. Error(input) when the file does not hold it in that size.
   std::span<const std::byte> bytes(const MatrixBytes& matrix) const;
+  // Whether the file has been written to since it was mapped; false for one that is not usable().
+  bool written_since() const { return file_ && core::written_since(path_, file_->stamp()); }
 
  private:
-  struct Place {
-    std::uint64_t offset = 0, bytes = 0;
-  };
   std::string path_, refusal_;
   std::optional<core::MappedFile> file_;
-  std::map<std::string, Place> places_;
+  std::map<std::string, FilePart> places_;
 };
 
 struct PackResult {

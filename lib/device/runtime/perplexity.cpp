@@ -76,6 +76,7 @@ PerplexityResult perplexity(
     result.perplexity = std::exp(result.mean_nll);
     if (progress) progress(++done, static_cast<std::int64_t>(windows.size()), result.perplexity);
   }
+  session.check_unchanged();
   return result;
 }
 

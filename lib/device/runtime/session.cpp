@@ -30,16 +30,15 @@ std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims,
   return asked > 0 ? asked : std::min(dims.positions, kDefaultContext);
 }
 
-text::Tokenizer read_tokenizer(const std::string& path) {
-  return text::Tokenizer(
-      text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(path))));
+text::Tokenizer read_tokenizer(const core::FileReader& file) {
+  return text::Tokenizer(text::tokenizer_from_gguf(format::GgufHeader::read(file)));
 }
 
 // The tokenizer, or none where it cannot be made. Callers that only use ids do not need it. A
 // caller that asks for it gets the error then.
-std::optional<text::Tokenizer> tokenizer_if_any(const std::string& path) {
+std::optional<text::Tokenizer> tokenizer_if_any(const core::FileReader& file) {
   try {
-    return read_tokenizer(path);
+    return read_tokenizer(file);
   } catch (const core::Error&) {
     return std::nullopt;
   }
@@ -53,16 +52,24 @@ struct Session::State {
         bytes_before(core::peak_rss_bytes()),
         table(kernels::select_isa(options.isa)),
         pool(options.threads, options.pin),
-        tokenizer(options.tokenizer_first ? tokenizer_if_any(path) : std::nullopt),
+        opened(core::FileReader(path).stamp()),
+        tokenizer(options.tokenizer_first ? tokenizer_if_any(core::FileReader(path))
+                                          : std::nullopt),
         weights(load_weights(path, table, pool, options.packed_file)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
         forward(weights, cache, table, pool),
         logits_V(weights.dims.vocab) {
+    require_same(opened);
     if (tokenizer && tokenizer->vocab_size() != weights.dims.vocab) tokenizer.reset();
   }
 
   std::size_t vocab() const { return static_cast<std::size_t>(weights.dims.vocab); }
   bool known(std::int32_t token) const { return token >= 0 && token < weights.dims.vocab; }
+  // Every opening of the file has found the one that the weights are of.
+  void require_same(const core::FileStamp& stamp) const {
+    ESP_CHECK(stamp == weights.file.stamp(), input, path,
+              ": was replaced or written to while it was opened; try again");
+  }
   const Session::Tap* active_tap() const { return tap ? &tap : nullptr; }
 
   void check(std::span<const std::int32_t> tokens) const {
@@ -94,6 +101,7 @@ struct Session::State {
   std::int64_t bytes_before;  // memory of the process before anything was loaded
   const kernels::KernelTable& table;
   core::ThreadPool pool;
+  core::FileStamp opened;  // of the file when its tokenizer was read
   // The file's tokenizer. Made on first use, or before the weights
   // (SessionOptions::tokenizer_first).
   std::optional<text::Tokenizer> tokenizer;
@@ -115,7 +123,9 @@ const arch::Arch& Session::arch() const { return *state_->weights.arch; }
 const arch::ModelDims& Session::dims() const { return state_->weights.dims; }
 const text::Tokenizer& Session::tokenizer() const {
   if (!state_->tokenizer) {
-    text::Tokenizer made = read_tokenizer(state_->path);
+    const core::FileReader file(state_->path);
+    state_->require_same(file.stamp());
+    text::Tokenizer made = read_tokenizer(file);
     ESP_CHECK(made.vocab_size() == dims().vocab, input, state_->path, ": the tokenizer has ",
               made.vocab_size(), " tokens, but the model has ", dims().vocab);
     state_->tokenizer.emplace(std::move(made));
@@ -130,6 +140,7 @@ std::string Session::packed_file() const {
 std::string Session::packed_refusal() const {
   return state_->weights.packed ? state_->weights.packed->refusal() : "";
 }
+void Session::check_unchanged() const { state_->weights.check_unchanged(); }
 int Session::threads() const { return state_->pool.size(); }
 std::int64_t Session::context() const { return state_->cache.context(); }
 std::int64_t Session::position() const { return state_->cache.position(); }

@@ -56,6 +56,9 @@ class Session {
   std::string packed_refusal() const;
   int threads() const;
   std::int64_t context() const;
+  // Error(input) when the model's file, or its packed file, has been written to since it was
+  // opened.
+  void check_unchanged() const;
   std::int64_t position() const;                // number of tokens in the KV cache
   std::int64_t weight_bytes_per_token() const;  // weight bytes read to decode one token
   std::int64_t kv_bytes_per_token() const;

@@ -81,9 +81,10 @@ constexpr std::uint64_t kReadAhead = 32;
 // What loading needs from the header. The strings of the tokenizer, several times larger, are freed
 // before the weights are loaded.
 struct Index {
+  core::FileReader file;
+  ModelParts parts;
   arch::GgufModel model;
   std::map<std::string, format::GgufTensor> tensors;
-  std::uint64_t end = 0;  // end of the last tensor in the file
 
   const format::GgufTensor* find(Role role, int layer) const {
     const auto found = tensors.find(arch::gguf_name(role, layer));
@@ -92,15 +93,14 @@ struct Index {
 };
 
 Index read_index(const std::string& path) {
-  Index index;
+  Index index{.file = core::FileReader(path), .parts = {}, .model = {}, .tensors = {}};
   {
-    const format::GgufHeader header = format::GgufHeader::read(core::FileReader(path));
+    const format::GgufHeader header = format::GgufHeader::read(index.file);
+    index.parts = parts_of(header);
     index.model = arch::read_gguf_model(header);
     check_tensors(header, index.model);
-    for (const format::GgufTensor& tensor : header.tensors()) {
+    for (const format::GgufTensor& tensor : header.tensors())
       index.tensors.emplace(tensor.name, tensor);
-      index.end = std::max(index.end, tensor.offset + tensor.bytes);
-    }
   }
   // 100,000 small strings leave a heap that nothing else fills.
   ::malloc_trim(0);
@@ -277,7 +277,36 @@ void load_frequencies(Loader& load, const arch::GgufModel& model, const std::str
                                     : w.inverse_frequencies;
 }
 
+Weights read_indexed(const Index& index,
+                     const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
+  const std::string& path = index.file.path();
+  Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
+  ESP_CHECK(w.file.stamp() == index.file.stamp(), input, path,
+            ": was replaced or written to while it was opened; try again");
+  Loader load(path, index, w, make);
+  load_frequencies(load, index.model, path, w);
+  w.token_embd = *index.find(Role::token_embd, -1);
+  w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
+  w.output_norm_H = load.vector(Role::output_norm, -1);
+  w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
+  w.positions_PH =
+      load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
+  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
+    w.layers.push_back(load_layer(load, w, l));
+  w.bytes_per_token =
+      load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
+  return w;
+}
+
 }  // namespace
+
+void Weights::check_unchanged() const {
+  const bool model = core::written_since(file.path(), file.stamp());
+  ESP_CHECK(!model && !(packed && packed->written_since()), input,
+            model ? file.path() : packed->path(),
+            ": was written to while it was in use, so the result may be wrong; replace such files "
+            "by moving others into their place");
+}
 
 void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) const noexcept {
   if (dims.tied) {
@@ -320,22 +349,7 @@ void require_finite(const std::string& path, const MatrixBytes& m, core::ThreadP
 
 Weights read_weights(const std::string& path,
                      const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
-  const Index index = read_index(path);
-  Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
-  ESP_CHECK(w.file.bytes().size() >= index.end, input, path,
-            ": the file became shorter while it was opened");
-  Loader load(path, index, w, make);
-  load_frequencies(load, index.model, path, w);
-  w.token_embd = *index.find(Role::token_embd, -1);
-  w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
-  w.output_norm_H = load.vector(Role::output_norm, -1);
-  w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
-  w.positions_PH = load.values(Role::pos_embd, -1);  // a token reads one row, too little to count
-  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
-    w.layers.push_back(load_layer(load, w, l));
-  w.bytes_per_token =
-      load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
-  return w;
+  return read_indexed(read_index(path), make);
 }
 
 void require_finite_embedding(const std::string& path, const Weights& w, core::ThreadPool& pool) {
@@ -348,11 +362,12 @@ void require_finite_embedding(const std::string& path, const Weights& w, core::T
 
 Weights load_weights(const std::string& path, const kernels::KernelTable& table,
                      core::ThreadPool& pool, bool packed_file) {
-  std::optional<PackedFile> packed =
-      packed_file ? PackedFile::open_beside(path, table) : std::nullopt;
+  const Index index = read_index(path);
+  std::optional<PackedFile> packed;
+  if (packed_file) packed = PackedFile::open_beside(index.file, index.parts, table);
   const bool looked_at = packed && packed->usable();  // pack_file() checked the same bytes
   bool in_place = false;
-  Weights w = read_weights(path, [&](const MatrixBytes& m) {
+  Weights w = read_indexed(index, [&](const MatrixBytes& m) {
     const format::FormatId format = m.tensor.format;
     if (kernels::Matrix::group_rows(table, format) == 1) {
       in_place = true;

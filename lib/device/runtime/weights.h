@@ -58,6 +58,9 @@ struct Weights {
   std::vector<double> long_text_inverse_frequencies{};
   std::int64_t bytes_per_token = 0;  // bytes read to decode one token
 
+  // Error(input) when the model or its packed file has been written to since it was mapped. What
+  // was computed may then be of neither the old weights nor the new ones.
+  void check_unchanged() const;
   // The embedding of one token at a position. token is in [0, V), position in [0, P).
   void embed(std::int32_t token, std::int64_t position, float* out_H) const noexcept;
 };
@@ -72,8 +75,8 @@ struct MatrixBytes {
 // the scales are read.
 void require_finite(const std::string& path, const MatrixBytes& matrix, core::ThreadPool& pool);
 // Reads everything but the matrices. Calls `make` for each matrix in turn and stores its result.
-// Error(input) for vectors that are not finite, and for matrices in which packing found a value that
-// is not.
+// Error(input) for vectors that are not finite, and for matrices in which packing found a value
+// that is not.
 Weights read_weights(const std::string& path,
                      const std::function<kernels::Matrix(const MatrixBytes&)>& make);
 // Checks an untied embedding, whose rows are decoded from the file.

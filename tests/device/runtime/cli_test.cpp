@@ -288,6 +288,21 @@ TEST_F(Cli, PackedFilesAreUsedAndSaidToBeStale) {
   EXPECT_TRUE(json(bench)["packed_file"].is_null());
   EXPECT_NE(run(generate).err.find("another version"), std::string::npos);
   EXPECT_EQ(run(generate + " --quiet").err, "");
+
+  // Another model of the same size and time, as the model or as the draft.
+  const std::string perplexity = "perplexity " + q8 + " --text " + text() + " --context 20";
+  const auto expected = json(perplexity).at("perplexity");
+  const std::filesystem::path packed_file = packed["packed_file"].get<std::string>();
+  write(9);
+  json("pack " + q8);
+  const auto time = std::filesystem::last_write_time(q8);
+  write(10);
+  std::filesystem::last_write_time(q8, time);
+  ASSERT_TRUE(std::filesystem::exists(packed_file));
+  EXPECT_EQ(json(perplexity).at("perplexity"), expected);
+  const Ran drafted = run("generate " + gguf() + " --prompt abc --tokens 4 --draft " + q8);
+  EXPECT_EQ(drafted.code, 0) << drafted.err;
+  EXPECT_NE(drafted.err.find("made from another version"), std::string::npos) << drafted.err;
 }
 
 }  // namespace

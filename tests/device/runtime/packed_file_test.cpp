@@ -105,6 +105,83 @@ TEST(PackedFile, OfAnotherFileIsRefusedAndTheModelRunsAllTheSame) {
   EXPECT_EQ(p.logits(), fresh.logits());
 }
 
+// As container images and some stores leave files: all of one time.
+TEST(PackedFile, TheTimeAloneSaysNothing) {
+  if (nothing_to_pack()) return;
+  Packed p, fresh(format::FormatId::q8_0, 22);
+  std::filesystem::remove(fresh.packed);
+  const auto time = std::filesystem::last_write_time(p.model);
+  const std::string whole = core::read_text_file(p.model);
+  p.write(format::FormatId::q8_0, 22);
+  std::filesystem::last_write_time(p.model, time);
+  EXPECT_EQ(p.open().packed_file(), "");
+  EXPECT_NE(p.open().packed_refusal().find("made from another version"), std::string::npos);
+  EXPECT_EQ(p.logits(), fresh.logits());
+
+  core::write_text_file(p.model, whole);
+  std::filesystem::last_write_time(p.model, time);
+  EXPECT_EQ(p.open().packed_file(), p.packed) << "the same bytes and the same time, another inode";
+  // A byte at either end of every tensor, and of the metadata.
+  const format::GgufHeader header = format::GgufHeader::read(core::FileReader(p.model));
+  std::vector<std::uint64_t> places{whole.find("general.architecture") + 40};
+  for (const format::GgufTensor& t : header.tensors()) {
+    places.push_back(t.offset);
+    places.push_back(t.offset + t.bytes - 1);
+  }
+  EXPECT_EQ(places.size(), 1 + 2 * header.tensors().size());
+  const kernels::KernelTable& table = kernels::select_isa();
+  for (const std::uint64_t place : places) {
+    std::string changed = whole;
+    changed[place] = static_cast<char>(changed[place] ^ 1);
+    core::write_text_file(p.model, changed);
+    std::filesystem::last_write_time(p.model, time);
+    const auto packed = PackedFile::open_beside(core::FileReader(p.model), parts_of(header), table);
+    ASSERT_TRUE(packed);
+    EXPECT_FALSE(packed->usable()) << "byte " << place;
+  }
+}
+
+TEST(PackedFile, OfAnotherVersionIsRefused) {
+  if (nothing_to_pack()) return;
+  const Packed p;
+  const std::vector<float> expected = p.logits();
+  const std::string whole = core::read_text_file(p.packed);
+  const std::size_t key = whole.find("espalier.packed.layout");
+  ASSERT_NE(key, std::string::npos);
+  std::string newer = whole, older = whole;
+  newer[key + 26] = static_cast<char>(newer[key + 26] + 1);  // the number behind name and type
+  older[key + 21] = 'x';                                     // no such key
+  for (const std::string& other : {newer, older}) {
+    core::write_text_file(p.packed, other);
+    EXPECT_EQ(p.open().packed_file(), "");
+    EXPECT_NE(p.open().packed_refusal().find("another layout"), std::string::npos)
+        << p.open().packed_refusal();
+    EXPECT_EQ(p.logits(), expected);
+  }
+}
+
+// A new file in its place changes nothing for who has the old one open; writing into it does.
+TEST(PackedFile, WrittenToWhileInUse) {
+  if (nothing_to_pack()) return;
+  const auto write_into = [](const std::string& path) {
+    using namespace std::chrono_literals;
+    std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + 1s);
+  };
+  for (const bool packed : {false, true}) {
+    const Packed p;
+    Session session = p.open();
+    session.check_unchanged();
+    const std::string& file = packed ? p.packed : p.model;
+    core::write_text_file(file, core::read_text_file(file));
+    session.check_unchanged();
+    Session again = p.open();
+    write_into(file);
+    session.check_unchanged();
+    expect_error([&] { again.check_unchanged(); }, ErrorKind::input,
+                 {file, "written to while it was in use"});
+  }
+}
+
 TEST(PackedFile, BrokenOnesAreRefused) {
   if (nothing_to_pack()) return;
   const Packed p;
