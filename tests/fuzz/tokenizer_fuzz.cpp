@@ -51,8 +51,42 @@ void read_gguf(std::string_view bytes) {
 void read_model(std::string_view bytes) {
   HfFiles files;
   files.directory = "fuzz";
-  files.from_model = true;
+  files.vocabulary = HfVocabulary::sentencepiece;
   files.tokenizer_model = std::string(bytes);
+  use(parse_hf(files));
+}
+
+// Parts of the input, cut at its zero bytes; the last has the rest.
+std::vector<std::string> parts_of(std::string_view bytes, std::size_t n) {
+  std::vector<std::string> parts(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t end = i + 1 < n ? bytes.find('\0') : std::string_view::npos;
+    parts[i] = std::string(bytes.substr(0, end));
+    bytes = end == std::string_view::npos ? std::string_view() : bytes.substr(end + 1);
+  }
+  return parts;
+}
+
+void read_vocab_and_merges(std::string_view bytes) {
+  const std::vector<std::string> parts = parts_of(bytes, 5);
+  HfFiles files;
+  files.directory = "fuzz";
+  files.vocabulary = HfVocabulary::vocab_and_merges;
+  files.vocab_json = parts[0];
+  files.merges_txt = parts[1];
+  files.tokenizer_config = parts[2];
+  files.special_tokens_map = parts[3];
+  files.added_tokens = parts[4];
+  use(parse_hf(files));
+}
+
+void read_tekken(std::string_view bytes) {
+  const std::vector<std::string> parts = parts_of(bytes, 2);
+  HfFiles files;
+  files.directory = "fuzz";
+  files.vocabulary = HfVocabulary::tekken;
+  files.tekken_json = parts[0];
+  files.tokenizer_config = parts[1];
   use(parse_hf(files));
 }
 
@@ -130,6 +164,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         break;
       case 'm':
         read_model(bytes);
+        break;
+      case 'v':
+        read_vocab_and_merges(bytes);
+        break;
+      case 't':
+        read_tekken(bytes);
         break;
       case 'b':
         encode_text(TokenizerKind::byte_bpe, bytes);

@@ -35,6 +35,7 @@ void add_import(CLI::App& app, Common& common) {
     print(common,
           {{"architecture", source.arch().name},
            {"parameters", parameters},
+           {"tokenizer", source.has_tokenizer()},
            {"output", flags->out},
            {"peak_rss_bytes", core::peak_rss_bytes()}},
           flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " +

@@ -23,6 +23,7 @@ struct Flags {
   std::int64_t tokens = 16384;
   double target_bpw = 0;
   std::vector<std::string> overrides;  // role=format
+  bool no_tokenizer = false;
 };
 
 std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::string>& list) {
@@ -79,6 +80,10 @@ void quantize(const Flags& flags, const Common& common) {
             "quantize: give exactly one of --format, --target-bytes and --target-bpw");
   auto source = checkpoint::Checkpoint::open(flags.model);
   source.fill_absent_blocks();
+  exporter::ExportOptions options;
+  options.threads = common.threads;
+  options.no_tokenizer = flags.no_tokenizer;
+  exporter::require_tokenizer(source, options);
   const plan::LayerStage looking{.tokens = flags.tokens, .streams = 2, .moments = true};
   plan::require_memory(
       flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims())
@@ -87,8 +92,6 @@ void quantize(const Flags& flags, const Common& common) {
       flags.text.empty() ? "no quantization needs less"
                          : "give fewer --tokens, or an --imatrix instead of --text");
   quant::Imatrix imatrix;
-  exporter::ExportOptions options;
-  options.threads = common.threads;
   if (!flags.imatrix.empty()) {
     imatrix = quant::read_imatrix(flags.imatrix, source.arch(), source.dims());
     options.imatrix = &imatrix;
@@ -144,11 +147,13 @@ void quantize(const Flags& flags, const Common& common) {
     lines << "  " << name << ": " << count.tensors << " tensors, "
           << core::human_count(count.parameters) << " parameters\n";
   }
+  if (flags.no_tokenizer) lines << "  no tokenizer\n";
   print(common,
         {{"file_bytes", result.file_bytes},
          {"planned_bytes", result.planned_bytes},
          {"bits_per_weight", result.bits_per_weight},
          {"formats", formats},
+         {"tokenizer", !flags.no_tokenizer},
          {"output", flags.out},
          {"peak_rss_bytes", core::peak_rss_bytes()}},
         lines.str());
@@ -178,6 +183,8 @@ void add_quantize(CLI::App& app, Common& common) {
       ->check(CLI::PositiveNumber);
   verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")
       ->check(CLI::IsMember({"llama.cpp", "espalier"}));
+  verb->add_flag("--no-tokenizer", flags->no_tokenizer,
+                 "write no tokenizer, whether the model has one or not");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {

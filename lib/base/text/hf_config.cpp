@@ -31,12 +31,12 @@ std::string chat_template_of(const JsonPlace& config) {
 
 // Whether BOS and EOS surround a text. transformers rebuilds the post-processor when the
 // configuration has one of the two flags. Otherwise the post-processor of tokenizer.json applies.
-// With only a tokenizer.model, BOS is added unless the configuration says otherwise.
-void add_around(const JsonPlace& config, const JsonPlace* root, TokenizerData& data) {
+// Without tokenizer.json, `add_bos` applies where the configuration is silent.
+void add_around(const JsonPlace& config, const JsonPlace* root, bool add_bos, TokenizerData& data) {
   const bool by_config =
       config.value().contains("add_bos_token") || config.value().contains("add_eos_token");
   if (root == nullptr || by_config || !root->has("post_processor")) {
-    data.add_bos = config.flag("add_bos_token", root == nullptr) && data.bos.has_value();
+    data.add_bos = config.flag("add_bos_token", root == nullptr && add_bos) && data.bos.has_value();
     data.add_eos = config.flag("add_eos_token", false) && data.eos.has_value();
   }
   if (root == nullptr) return;
@@ -54,14 +54,29 @@ void add_around(const JsonPlace& config, const JsonPlace* root, TokenizerData& d
   data.add_eos = take(around.after, data.eos, "EOS");
 }
 
+const char* vocabulary_file(HfVocabulary vocabulary) {
+  switch (vocabulary) {
+    case HfVocabulary::tokenizer_json:
+      return "tokenizer.json";
+    case HfVocabulary::sentencepiece:
+      return "tokenizer.model";
+    case HfVocabulary::vocab_and_merges:
+      return "vocab.json";
+    case HfVocabulary::tekken:
+      return "tekken.json";
+  }
+  return "";
+}
+
 Json parse_if_present(const std::string& text, const std::string& path) {
   return text.empty() ? Json::object() : format::parse_json<Json>(text, path);
 }
 
 }  // namespace
 
-void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& data) {
-  const std::string tokens_file = root != nullptr ? "tokenizer.json" : "tokenizer.model";
+void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& defaults,
+                 TokenizerData& data) {
+  const std::string tokens_file = vocabulary_file(files.vocabulary);
   const std::string config_path = files.directory + "/tokenizer_config.json",
                     map_path = files.directory + "/special_tokens_map.json";
   const Json config_json = parse_if_present(files.tokenizer_config, config_path);
@@ -78,6 +93,10 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
       slot = found;
       return;
     }
+    const auto usual = defaults.named.find(key);
+    const bool silent = !config.value().contains(key) && !map.value().contains(key);
+    if (usual == defaults.named.end() || !silent) return;
+    if (const std::int32_t found = ids.find(usual->second); found >= 0) slot = found;
   };
   find("bos_token", data.bos);
   find("eos_token", data.eos);
@@ -93,8 +112,13 @@ void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& dat
                 " is ", shown(content), ", which ", tokens_file, " does not have");
     }
   }
-  add_around(config, root, data);
+  add_around(config, root, defaults.add_bos, data);
   data.chat_template = files.chat_template.empty() ? chat_template_of(config) : files.chat_template;
+  if (data.chat_template.empty() && !files.old_chat_template.empty()) {
+    const std::string path = files.directory + "/chat_template.json";
+    const Json json = format::parse_json<Json>(files.old_chat_template, path);
+    data.chat_template = chat_template_of(JsonPlace(json, path + ":"));
+  }
 }
 
 void apply_extra(const HfFiles& files, TokenizerData& data) {

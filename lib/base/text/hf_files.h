@@ -2,11 +2,15 @@
 // The tokenizer files of a Hugging Face directory as texts, and their meaning. The parts are:
 // - hf_pipeline: recognises normalizer, pre-tokenizer and post-processor of a tokenizer.json
 // - hf_scores: turns its merge list into scores
-// - hf_read: tokenizer.json -> TokenizerData
+// - hf_read: finds the files, and tokenizer.json -> TokenizerData
 // - hf_model: tokenizer.model -> TokenizerData
-// - hf_config: the small files beside either
+// - hf_bpe: vocab.json and merges.txt -> TokenizerData
+// - hf_tekken: tekken.json -> TokenizerData
+// - hf_added, hf_config: the small files beside them
 // - hf_write: TokenizerData -> texts
 #pragma once
+#include <cstdint>
+#include <map>
 #include <string>
 
 #include "text/json_place.h"
@@ -14,16 +18,25 @@
 
 namespace espalier::text {
 
+// The file of the vocabulary. When there are several, the first of this list is read, as in
+// transformers.
+enum class HfVocabulary : std::uint8_t { tokenizer_json, sentencepiece, vocab_and_merges, tekken };
+
 // The texts of the files. Absent files are empty.
 struct HfFiles {
   std::string directory = {};  // for messages
+  HfVocabulary vocabulary = HfVocabulary::tokenizer_json;
   std::string tokenizer_json = {};
-  bool from_model = false;              // no tokenizer.json: tokens come from the next two
-  std::string tokenizer_model = {};     // a SentencePiece model
-  std::string added_tokens = {};        // added_tokens.json
+  std::string tokenizer_model = {};  // a SentencePiece model
+  std::string vocab_json = {}, merges_txt = {};
+  std::string tekken_json = {};
+  std::string added_tokens = {};        // added_tokens.json; not read beside tokenizer.json
   std::string tokenizer_config = {};    // tokenizer_config.json
   std::string special_tokens_map = {};  // special_tokens_map.json
   std::string chat_template = {};       // chat_template.jinja
+  std::string old_chat_template = {};   // chat_template.json, the place that processors used
+  std::string model_config = {};        // config.json; read beside vocab.json only
+  NamedTemplates named_templates = {};  // additional_chat_templates/NAME.jinja
   // tokenizer_gguf.json: what a GGUF states but tokenizer.json has no place for (scores, types,
   // pre).
   std::string gguf_extra = {};
@@ -34,8 +47,20 @@ TokenizerData parse_hf(const HfFiles& files);
 // special_tokens_map.json from the data alone.
 HfFiles build_hf(const TokenizerData& data);
 
-// Parses a tokenizer.model and the additions of the other files.
+// Parse a tokenizer.model, vocab.json with merges.txt, or tekken.json, each with the additions of
+// the other files.
 TokenizerData parse_hf_model(const HfFiles& files);
+TokenizerData parse_hf_bpe(const HfFiles& files);
+TokenizerData parse_hf_tekken(const HfFiles& files);
+
+// What added_tokens.json and tokenizer_config.json add, by id; the latter, which says more,
+// outranks the former.
+struct AddedToken {
+  std::string content = {}, where = {};
+  bool special = false, lstrip = false, rstrip = false;
+  bool normalized = false;
+};
+std::map<std::int64_t, AddedToken> read_added_tokens(const HfFiles& files);
 
 // Derives the scores of an spm tokenizer from the merge list of a tokenizer.json. Tokens that the
 // list does not make become unused. Refuses lists that scores cannot express. `where` is the place
@@ -43,9 +68,14 @@ TokenizerData parse_hf_model(const HfFiles& files);
 void scores_from_merges(const std::vector<std::string>& merges, const std::string& where,
                         TokenizerData& data);
 // Reads tokenizer_config.json, special_tokens_map.json and chat_template.jinja: named tokens, BOS
-// and EOS, chat template. `root` is tokenizer.json. nullptr: the tokens come from a
-// tokenizer.model.
-void read_config(const HfFiles& files, const JsonPlace* root, TokenizerData& data);
+// and EOS, chat template. `root` is tokenizer.json. nullptr: the tokens come from another file.
+// `defaults` applies where these files are silent.
+struct HfDefaults {
+  std::map<std::string, std::string> named = {};  // "bos_token" -> text; may be no token
+  bool add_bos = false;
+};
+void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& defaults,
+                 TokenizerData& data);
 // Reads tokenizer_gguf.json.
 void apply_extra(const HfFiles& files, TokenizerData& data);
 

@@ -6,11 +6,9 @@
 // longest first. They never merge with their surroundings. Added tokens of the other files are
 // searched for in the original text.
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 #include "core/error.h"
-#include "format/json_input.h"
 #include "text/hf_files.h"
 #include "text/sentencepiece_model.h"
 #include "text/token_table.h"
@@ -81,47 +79,8 @@ void take_pieces(SentencePieceModel& model, const std::string& path, TokenizerDa
   }
 }
 
-struct AddedToken {
-  std::string content, where;
-  bool special = false, lstrip = false, rstrip = false;
-};
-
-// Added tokens by id. tokenizer_config.json, which says more, outranks added_tokens.json.
-std::map<std::int64_t, AddedToken> added_tokens(const HfFiles& files) {
-  std::map<std::int64_t, AddedToken> added;
-  if (!files.added_tokens.empty()) {
-    const std::string path = files.directory + "/added_tokens.json";
-    const Json json = format::parse_json<Json>(files.added_tokens, path);
-    const JsonPlace root(json, path + ":");
-    for (const auto& [content, id] : root.object().items()) {
-      const std::string where = path + ": " + shown(content);
-      added[JsonPlace(id, where).integer()] = {.content = content, .where = where};
-    }
-  }
-  if (files.tokenizer_config.empty()) return added;
-  const std::string path = files.directory + "/tokenizer_config.json";
-  const Json json = format::parse_json<Json>(files.tokenizer_config, path);
-  const JsonPlace root(json, path + ":");
-  if (!root.has("added_tokens_decoder")) return added;
-  for (const auto& [key, value] : root.at("added_tokens_decoder").object().items()) {
-    const JsonPlace token(value, path + ": added_tokens_decoder." + key);
-    std::int64_t id = -1;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    ESP_CHECK(error == std::errc() && end == key.data() + key.size(), input, token.where(),
-              " is not named by an id");
-    ESP_CHECK(!token.flag("single_word", false), unsupported, token.where(),
-              " has single_word, which is not supported");
-    added[id] = {.content = token.at("content").text(),
-                 .where = token.where(),
-                 .special = token.flag("special", false),
-                 .lstrip = token.flag("lstrip", false),
-                 .rstrip = token.flag("rstrip", false)};
-  }
-  return added;
-}
-
 void add_tokens(const HfFiles& files, TokenizerData& data) {
-  const std::map<std::int64_t, AddedToken> added = added_tokens(files);
+  const std::map<std::int64_t, AddedToken> added = read_added_tokens(files);
   const std::size_t n_pieces = data.tokens.size();
   TokenTable table(data, n_pieces + added.size());
   for (const auto& [id, token] : added) {
@@ -163,7 +122,7 @@ TokenizerData parse_hf_model(const HfFiles& files) {
   data.add_space_prefix = model.add_dummy_prefix;
   take_pieces(model, path, data);
   add_tokens(files, data);
-  read_config(files, nullptr, data);
+  read_config(files, nullptr, {.named = {}, .add_bos = true}, data);
   apply_extra(files, data);
   check_tokenizer(data, path);
   return data;

@@ -2,6 +2,7 @@
 // Reads Hugging Face tokenizer files into TokenizerData.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -15,13 +16,45 @@ namespace {
 
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 28;
 
-bool is_file(const std::string& path) {
+// Also a link to nothing, which must not look like an absent file.
+bool is_there(const std::string& path) {
   std::error_code error;
-  return std::filesystem::is_regular_file(path, error);
+  return std::filesystem::exists(std::filesystem::symlink_status(path, error));
+}
+
+// A file that is there has something to say: an empty one is what is left of a broken download.
+std::string read_whole(const std::string& path) {
+  std::string text = core::read_text_file(path, kMaxFileBytes);
+  ESP_CHECK(!text.empty(), input, path,
+            ": the file is empty; put the right one in its place, or remove it");
+  return text;
 }
 
 std::string read_if_present(const std::string& path) {
-  return is_file(path) ? core::read_text_file(path, kMaxFileBytes) : "";
+  return is_there(path) ? read_whole(path) : "";
+}
+
+std::optional<HfVocabulary> vocabulary_in(const std::string& directory) {
+  const auto has = [&](const char* name) { return is_there(directory + "/" + name); };
+  if (has("tokenizer.json")) return HfVocabulary::tokenizer_json;
+  if (has("tokenizer.model")) return HfVocabulary::sentencepiece;
+  if (has("vocab.json") || has("merges.txt")) return HfVocabulary::vocab_and_merges;
+  if (has("tekken.json")) return HfVocabulary::tekken;
+  return std::nullopt;
+}
+
+NamedTemplates read_named_templates(const std::string& directory) {
+  NamedTemplates out;
+  const std::string folder = directory + "/additional_chat_templates";
+  if (!is_there(folder)) return out;
+  std::error_code error;
+  std::filesystem::directory_iterator entries(folder, error);
+  ESP_CHECK(!error, input, folder, ": cannot list the directory: ", error.message());
+  for (const auto& entry : entries)
+    if (entry.path().extension() == ".jinja")
+      out.emplace_back(entry.path().stem().string(), read_whole(entry.path().string()));
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
 void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerData& data) {
@@ -92,24 +125,40 @@ std::vector<std::string> read_merges(const JsonPlace& model) {
 
 HfFiles read_hf_files(const std::string& directory) {
   HfFiles files{.directory = directory};
-  files.from_model = !is_file(directory + "/tokenizer.json");
-  if (files.from_model) {
-    ESP_CHECK(is_file(directory + "/tokenizer.model"), input, directory,
-              ": there is neither tokenizer.json nor tokenizer.model");
-    files.tokenizer_model = core::read_text_file(directory + "/tokenizer.model", kMaxFileBytes);
-    files.added_tokens = read_if_present(directory + "/added_tokens.json");
-  } else {
-    files.tokenizer_json = core::read_text_file(directory + "/tokenizer.json", kMaxFileBytes);
+  const std::optional<HfVocabulary> vocabulary = vocabulary_in(directory);
+  ESP_CHECK(vocabulary, input, directory, ": ", no_tokenizer_reason(directory));
+  files.vocabulary = *vocabulary;
+  switch (files.vocabulary) {
+    case HfVocabulary::tokenizer_json:
+      files.tokenizer_json = read_whole(directory + "/tokenizer.json");
+      break;
+    case HfVocabulary::sentencepiece:
+      files.tokenizer_model = read_whole(directory + "/tokenizer.model");
+      break;
+    case HfVocabulary::vocab_and_merges:
+      files.vocab_json = read_whole(directory + "/vocab.json");
+      files.merges_txt = read_whole(directory + "/merges.txt");
+      files.model_config = read_if_present(directory + "/config.json");
+      break;
+    case HfVocabulary::tekken:
+      files.tekken_json = read_whole(directory + "/tekken.json");
+      break;
   }
+  if (files.vocabulary != HfVocabulary::tokenizer_json)
+    files.added_tokens = read_if_present(directory + "/added_tokens.json");
   files.tokenizer_config = read_if_present(directory + "/tokenizer_config.json");
   files.special_tokens_map = read_if_present(directory + "/special_tokens_map.json");
   files.chat_template = read_if_present(directory + "/chat_template.jinja");
+  files.old_chat_template = read_if_present(directory + "/chat_template.json");
   files.gguf_extra = read_if_present(directory + "/tokenizer_gguf.json");
+  files.named_templates = read_named_templates(directory);
   return files;
 }
 
 TokenizerData parse_hf(const HfFiles& files) {
-  if (files.from_model) return parse_hf_model(files);
+  if (files.vocabulary == HfVocabulary::sentencepiece) return parse_hf_model(files);
+  if (files.vocabulary == HfVocabulary::vocab_and_merges) return parse_hf_bpe(files);
+  if (files.vocabulary == HfVocabulary::tekken) return parse_hf_tekken(files);
   const std::string path = files.directory + "/tokenizer.json";
   const Json json = format::parse_json<Json>(files.tokenizer_json, path);
   const JsonPlace root(json, path + ":");
@@ -127,7 +176,7 @@ TokenizerData parse_hf(const HfFiles& files) {
   const auto unknown_place = std::find(data.tokens.begin(), data.tokens.end(), unknown);
   if (!unknown.empty() && unknown_place != data.tokens.end())
     data.unk = static_cast<std::int32_t>(unknown_place - data.tokens.begin());
-  read_config(files, &root, data);
+  read_config(files, &root, {}, data);
   apply_extra(files, data);
   check_tokenizer(data, path);
   return data;
@@ -140,11 +189,46 @@ TokenizerData tokenizer_from_hf(const std::string& directory) {
   data.hf_tokenizer_model = files.tokenizer_model;
   data.hf_tokenizer_config = files.tokenizer_config;
   data.hf_special_tokens_map = files.special_tokens_map;
+  data.hf_named_templates = files.named_templates;
   return data;
 }
 
 bool hf_directory_has_tokenizer(const std::string& directory) {
-  return is_file(directory + "/tokenizer.json") || is_file(directory + "/tokenizer.model");
+  return vocabulary_in(directory).has_value();
+}
+
+std::vector<std::string> hf_vocabulary_files(const std::string& directory) {
+  const std::optional<HfVocabulary> vocabulary = vocabulary_in(directory);
+  std::vector<std::string> names;
+  if (!vocabulary) return names;
+  if (*vocabulary == HfVocabulary::tokenizer_json) names = {"tokenizer.json"};
+  if (*vocabulary == HfVocabulary::sentencepiece) names = {"tokenizer.model"};
+  if (*vocabulary == HfVocabulary::vocab_and_merges) names = {"vocab.json", "merges.txt"};
+  if (*vocabulary == HfVocabulary::tekken) names = {"tekken.json"};
+  const bool more = *vocabulary != HfVocabulary::tokenizer_json;
+  if (more && is_there(directory + "/added_tokens.json")) names.push_back("added_tokens.json");
+  return names;
+}
+
+std::string no_tokenizer_reason(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error))
+    return "there is no tokenizer (tokenizer.ggml.* was looked for)";
+  std::string reason =
+      "there is no tokenizer (tokenizer.json, tokenizer.model, vocab.json with merges.txt, and "
+      "tekken.json were looked for)";
+  std::vector<std::string> others;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    const bool known = name.ends_with(".tiktoken") || name == "tiktoken.model" ||
+                       name == "vocab.txt" || name == "spiece.model" ||
+                       name == "sentencepiece.bpe.model" || name.starts_with("tokenizer.model.");
+    if (known) others.push_back(name);
+  }
+  std::sort(others.begin(), others.end());
+  for (const std::string& name : others)
+    reason += (&name == &others.front() ? "; not supported: " : ", ") + name;
+  return reason;
 }
 
 }  // namespace espalier::text

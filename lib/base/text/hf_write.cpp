@@ -270,8 +270,8 @@ std::string gguf_extra(const TokenizerData& read, const TokenizerData& data) {
 
 HfFiles build_hf(const TokenizerData& data) {
   HfFiles files{.directory = "tokenizer to be written"};
-  files.from_model = data.kind == TokenizerKind::unigram;
-  if (files.from_model) {
+  if (data.kind == TokenizerKind::unigram) {
+    files.vocabulary = HfVocabulary::sentencepiece;
     files.tokenizer_model = build_sentencepiece(data);
   } else {
     files.tokenizer_json = tokenizer_json(data);
@@ -287,8 +287,9 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
   std::optional<TokenizerData> read;
   if (!data.hf_tokenizer_json.empty() || !data.hf_tokenizer_model.empty()) {
     files = {.directory = directory,
+             .vocabulary = data.hf_tokenizer_json.empty() ? HfVocabulary::sentencepiece
+                                                          : HfVocabulary::tokenizer_json,
              .tokenizer_json = data.hf_tokenizer_json,
-             .from_model = data.hf_tokenizer_json.empty(),
              .tokenizer_model = data.hf_tokenizer_model,
              .tokenizer_config = data.hf_tokenizer_config,
              .special_tokens_map = data.hf_special_tokens_map};
@@ -300,7 +301,7 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     files = build_hf(data);
     read = parse_hf(files);
     ESP_CHECK(describes(*read, data), internal, directory,
-              files.from_model ? "/tokenizer.model" : "/tokenizer.json",
+              files.tokenizer_json.empty() ? "/tokenizer.model" : "/tokenizer.json",
               " would not describe the tokenizer it is made from");
   }
   if (read->chat_template != data.chat_template) files.chat_template = data.chat_template;
@@ -316,12 +317,19 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     }
   };
   write("tokenizer.json", files.tokenizer_json);
-  write("tokenizer.model", files.from_model ? files.tokenizer_model : "");
+  write("tokenizer.model", files.tokenizer_model);
   write("added_tokens.json", "");  // the other files contain its tokens
   write("tokenizer_config.json", files.tokenizer_config);
   write("special_tokens_map.json", files.special_tokens_map);
   write("chat_template.jinja", files.chat_template);
   write("tokenizer_gguf.json", files.gguf_extra);
+  // They say the same in other words, or are of another tokenizer.
+  for (const char* name : {"vocab.json", "merges.txt", "tekken.json", "chat_template.json"})
+    write(name, "");
+  std::error_code ignored;
+  std::filesystem::remove_all(directory + "/additional_chat_templates", ignored);
+  for (const auto& [name, source] : data.hf_named_templates)
+    core::write_text_file(directory + "/additional_chat_templates/" + name + ".jinja", source);
 }
 
 }  // namespace espalier::text

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "format/gguf.h"
@@ -65,6 +66,9 @@ struct TokenizerSettings {
   std::string chat_template;  // Jinja source; empty = none
 };
 
+// Names and Jinja sources of chat templates besides the default one.
+using NamedTemplates = std::vector<std::pair<std::string, std::string>>;
+
 // Everything that a tokenizer is, independent of the file it came from. tokens and types have one
 // entry per id, and so have scores, except for byte_bpe.
 struct TokenizerData : TokenizerSettings {
@@ -82,6 +86,7 @@ struct TokenizerData : TokenizerSettings {
   std::string hf_tokenizer_model;  // the file's bytes; only when there was no tokenizer.json
   std::string hf_tokenizer_config;
   std::string hf_special_tokens_map;
+  NamedTemplates hf_named_templates;  // of additional_chat_templates/
 };
 
 // Checks that the data make a tokenizer. Sizes agree, ids are in range, tokens are distinct and
@@ -104,12 +109,20 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
 //
 // Without tokenizer.json, a SentencePiece tokenizer.model is read (BPE with byte fallback and no
 // normalization, or unigram), with the additions of the other files. Its ids are then those of
-// libsentencepiece.
+// libsentencepiece. Without both, vocab.json and merges.txt are read when the tokenizer_class is a
+// known one, and otherwise Mistral's tekken.json. A file that is there but empty or not readable is
+// refused.
 //
-// Writing makes files that AutoTokenizer loads. When the data came from GGUF they are made from
-// scratch (unigram: a tokenizer.model that sentencepiece reads).
+// Writing makes files that AutoTokenizer loads. When the data came from another kind of file they
+// are made from scratch (unigram: a tokenizer.model that sentencepiece reads).
 TokenizerData tokenizer_from_hf(const std::string& directory);
 bool hf_directory_has_tokenizer(const std::string& directory);
+// Names of the files that tokenizer_from_hf() reads of this directory, besides
+// tokenizer_config.json and the other small ones that transformers reads beside every tokenizer.
+std::vector<std::string> hf_vocabulary_files(const std::string& directory);
+// For messages about a model without a tokenizer: what was looked for, and which files of
+// tokenizers that are not supported are in the directory.
+std::string no_tokenizer_reason(const std::string& path);
 void tokenizer_to_hf(const TokenizerData& data, const std::string& directory);
 // Whether two tokenizers share a vocabulary: equal kind, tokens, types, merges, scores and pre
 // (under any of its names). Teacher/student pairs that do not are refused.

@@ -10,6 +10,7 @@
 #include "arch/gguf_dims.h"
 #include "checkpoint/source.h"
 #include "core/error.h"
+#include "core/notes.h"
 #include "format/finite.h"
 #include "hash/sha256.h"
 
@@ -188,12 +189,17 @@ const std::string& Checkpoint::hf_generation_config() const {
 const std::string& Checkpoint::name() const { return state_->source.name; }
 
 const text::TokenizerData& Checkpoint::tokenizer() const {
-  ESP_CHECK(
-      has_tokenizer(), input, path(),
-      ": there is no tokenizer (tokenizer.json or tokenizer.model, or tokenizer.ggml.* in a GGUF)");
+  ESP_CHECK(has_tokenizer(), input, path(), ": ", text::no_tokenizer_reason(path()));
   std::call_once(state_->tokenizer_once,
                  [this] { state_->tokenizer = state_->source.load_tokenizer(); });
   return state_->tokenizer;
+}
+
+const text::TokenizerData* carried_tokenizer(const Checkpoint& source) {
+  if (source.has_tokenizer()) return &source.tokenizer();
+  core::note(source.path() + ": " + text::no_tokenizer_reason(source.path()) +
+             "; the model made from it has none either, and quantize will ask for one");
+  return nullptr;
 }
 
 format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const {

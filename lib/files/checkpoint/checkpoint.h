@@ -68,6 +68,10 @@ class Checkpoint {
   std::unique_ptr<State> state_;
 };
 
+// The tokenizer of a model that is made from `source`. nullptr when the source has none, and then a
+// note says so.
+const text::TokenizerData* carried_tokenizer(const Checkpoint& source);
+
 struct WriteOptions {
   format::FormatId dtype = format::FormatId::f32;  // f32, f16 or bf16; applies to every tensor
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;

@@ -16,8 +16,7 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory,
             ": the output is the source itself; choose another directory");
   const arch::ModelDims& dims = source.dims();
   CheckpointWriter writer(directory, source.arch(), dims, options, source.hf_config(),
-                          source.has_tokenizer() ? &source.tokenizer() : nullptr,
-                          source.hf_generation_config());
+                          carried_tokenizer(source), source.hf_generation_config());
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), dims);
   std::vector<float> rows;
   constexpr std::int64_t kWindow = std::int64_t{16} << 20;  // values: 64 MB as float

@@ -132,7 +132,8 @@ void locate_tensors(Source& source, Problems& problems) {
                            " is not part of architecture ", source.arch->name);
 }
 
-// Files besides the shards that decide what the model is.
+// Files besides the shards and the vocabulary that decide what the model is. tokenizer.json and
+// tokenizer.model count even where another vocabulary is read.
 constexpr const char* kSmallFiles[] = {
     "config.json",           "generation_config.json",  "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
@@ -166,6 +167,11 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
   source.hashed_files.clear();
   for (const char* file : kSmallFiles)
     if (file_exists(base + file)) source.hashed_files.push_back(base + file);
+  for (const std::string& file : text::hf_vocabulary_files(directory)) {
+    const bool listed =
+        std::find(std::begin(kSmallFiles), std::end(kSmallFiles), file) != std::end(kSmallFiles);
+    if (!listed && file_exists(base + file)) source.hashed_files.push_back(base + file);
+  }
   if (file_exists(base + "generation_config.json"))
     source.hf_generation_config =
         core::read_text_file(base + "generation_config.json", kMaxConfigBytes);

@@ -26,21 +26,15 @@ namespace fs = std::filesystem;
 // Whether a file belongs to a model directory of ours. Such files are replaced or removed together
 // with the model.
 bool belongs_to_model(const std::string& name) {
-  static const char* const names[] = {"config.json",
-                                      "generation_config.json",
-                                      "tokenizer.json",
-                                      "tokenizer_config.json",
-                                      "tokenizer.model",
-                                      "special_tokens_map.json",
-                                      "vocab.json",
-                                      "merges.txt",
-                                      "added_tokens.json",
-                                      "chat_template.jinja",
-                                      "chat_template.json",
-                                      "plan.json",
-                                      kModelingFile,
-                                      "manifest.json",
-                                      "model.safetensors.index.json"};
+  static const char* const names[] = {"config.json",        "generation_config.json",
+                                      "tokenizer.json",     "tokenizer_config.json",
+                                      "tokenizer.model",    "special_tokens_map.json",
+                                      "vocab.json",         "merges.txt",
+                                      "added_tokens.json",  "chat_template.jinja",
+                                      "chat_template.json", "additional_chat_templates",
+                                      "tekken.json",        "tokenizer_gguf.json",
+                                      "plan.json",          kModelingFile,
+                                      "manifest.json",      "model.safetensors.index.json"};
   if (std::find(std::begin(names), std::end(names), name) != std::end(names)) return true;
   return name == "model.safetensors" ||
          (name.starts_with("model-") && name.ends_with(".safetensors"));
@@ -256,12 +250,13 @@ void CheckpointWriter::finish() {
       stale.push_back(name);
   const auto remove = [&](const std::string& name) {
     std::error_code error;
-    fs::remove(s.directory + "/" + name, error);
+    fs::remove_all(s.directory + "/" + name, error);
     ESP_CHECK(!error, input, s.directory, "/", name,
               ": cannot remove the old file: ", error.message());
   };
   const auto move = [&](const std::string& name) {
     std::error_code error;
+    if (fs::is_directory(s.directory + "/" + name, error)) remove(name);
     fs::rename(s.staging + "/" + name, s.directory + "/" + name, error);
     ESP_CHECK(!error, input, s.directory, "/", name,
               ": cannot move the new file into place: ", error.message());

@@ -189,6 +189,18 @@ class TensorExporter {
 
 }  // namespace
 
+void require_tokenizer(const checkpoint::Checkpoint& source, const ExportOptions& options) {
+  if (options.no_tokenizer) return;
+  ESP_CHECK(source.has_tokenizer(), input, source.path(), ": ",
+            text::no_tokenizer_reason(source.path()),
+            "; programs for text do not load a GGUF without one: add the model's tokenizer files, "
+            "or give --no-tokenizer (no_tokenizer: true in a recipe)");
+  const std::size_t tokens = source.tokenizer().tokens.size();
+  ESP_CHECK(static_cast<std::int64_t>(tokens) <= source.dims().vocab, input, source.path(),
+            ": the tokenizer has ", tokens, " tokens, the embedding only ", source.dims().vocab,
+            " rows; the files of the tokenizer are another model's");
+}
+
 std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                                 const ExportOptions& options) {
   format::GgufWriter writer("plan");

@@ -30,8 +30,12 @@ struct ExportOptions {
   std::function<std::optional<std::vector<std::byte>>(arch::Role, int layer)> rounded;
   // Additional general.* / espalier.* string metadata (hashes of the lineage).
   std::map<std::string, std::string> provenance;
+  bool no_tokenizer = false;  // the file gets none; otherwise a model without one is refused
   int threads = 0;
 };
+// Unless options.no_tokenizer: Error(input) when the source has no tokenizer, or one with more
+// tokens than embeddings. The functions below begin with it; who works before them calls it first.
+void require_tokenizer(const checkpoint::Checkpoint& source, const ExportOptions& options);
 struct ExportResult {
   std::int64_t file_bytes = 0, planned_bytes = 0;
   double bits_per_weight = 0;

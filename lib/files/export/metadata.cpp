@@ -103,7 +103,8 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
   if (!source.name().empty()) writer.set("general.name", GgufValue::string(source.name()));
   writer.set("general.file_type", GgufValue::u32(file_type(source, plan)));
   writer.set("general.quantization_version", GgufValue::u32(2));
-  if (source.has_tokenizer())
+  require_tokenizer(source, options);
+  if (!options.no_tokenizer)
     text::tokenizer_to_gguf(full_vocabulary(source.tokenizer(), dims.vocab), writer);
   writer.set("espalier.mix", GgufValue::string(plan.name));
   writer.set("espalier.rounding",

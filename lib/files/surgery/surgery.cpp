@@ -140,7 +140,7 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
   const arch::ModelDims after = plan::dims_after(plan, source.dims());
 
   text::TokenizerData tokenizer;
-  const text::TokenizerData* carried = source.has_tokenizer() ? &source.tokenizer() : nullptr;
+  const text::TokenizerData* carried = checkpoint::carried_tokenizer(source);
   std::string config = source.hf_config(), generation = source.hf_generation_config();
   if (plan.vocab && after.vocab != source.dims().vocab) {
     config = checkpoint::remap_token_ids(config, *plan.vocab, source.path() + ": config.json");

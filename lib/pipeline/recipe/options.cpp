@@ -60,14 +60,16 @@ Json json_of(const DistillStage& s) {
 Json json_of(const QuantizeStage& s) {
   Json overrides = Json::object();
   for (const auto& [role, id] : s.overrides) overrides[role] = format::info(id).name;
-  return {{"format", s.format},
-          {"target_bytes", optional(s.target_bytes)},
-          {"no_larger_than", s.no_larger_than},
-          {"candidates", s.candidates},
-          {"tensors", overrides},
-          {"rounding", quant::rounding_name(s.rounding)},
-          {"calibration_tokens", s.calibration.tokens},
-          {"seed", s.calibration.seed}};
+  Json out{{"format", s.format},
+           {"target_bytes", optional(s.target_bytes)},
+           {"no_larger_than", s.no_larger_than},
+           {"candidates", s.candidates},
+           {"tensors", overrides},
+           {"rounding", quant::rounding_name(s.rounding)},
+           {"calibration_tokens", s.calibration.tokens},
+           {"seed", s.calibration.seed}};
+  if (s.no_tokenizer) out["no_tokenizer"] = true;
+  return out;
 }
 Json json_of(const VerifyStage& s) {
   return {{"of", s.of},           {"student", s.student}, {"compare", s.compare},

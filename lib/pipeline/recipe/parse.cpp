@@ -99,6 +99,7 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
   if (const auto v = map.count("calibration_tokens")) s.calibration.tokens = *v;
   s.calibration.seed = recipe.seed;
   s.calibration.gram = s.rounding == quant::Rounding::gptq;
+  s.no_tokenizer = map.boolean("no_tokenizer").value_or(false);
   s.deliver = map.text("deliver").value_or("");
   return s;
 }

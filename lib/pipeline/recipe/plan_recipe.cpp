@@ -95,6 +95,11 @@ class Planner {
   }
   void predict(const Stage& s, const QuantizeStage& what, Json& out) {
     const Shape& shape = shapes_.at(what.from);
+    if (!from_shape_) {  // every model of the recipe has the teacher's tokenizer
+      exporter::ExportOptions options;
+      options.no_tokenizer = what.no_tokenizer;
+      exporter::require_tokenizer(teacher_, options);
+    }
     out["parameters"] = shape.parameters();
     // Refuses what stock readers would compute differently. Counts the filler blocks that are
     // written only for stock readers.

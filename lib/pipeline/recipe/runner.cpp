@@ -133,7 +133,9 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   quant::Imatrix imatrix;
   exporter::ExportOptions options;
   options.rounding = what.rounding;
+  options.no_tokenizer = what.no_tokenizer;
   options.threads = options_.threads;
+  exporter::require_tokenizer(source, options);
   std::optional<data::Corpus> corpus;
   if (what.rounding != quant::Rounding::nearest) {
     corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()), progress_);

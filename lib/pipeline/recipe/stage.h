@@ -37,7 +37,8 @@ struct QuantizeStage {
   std::map<std::string, format::FormatId> overrides;
   quant::Rounding rounding = quant::Rounding::gptq;
   calibrate::CalibrateOptions calibration;
-  std::string deliver;  // the GGUF's file name in --out
+  bool no_tokenizer = false;  // the GGUF gets none
+  std::string deliver;        // the GGUF's file name in --out
 };
 struct VerifyStage {
   std::string of, student;  // a quantize stage, and the stage it was made from (float student)

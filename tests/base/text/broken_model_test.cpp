@@ -74,7 +74,7 @@ std::vector<BrokenModel> broken_models() {
   const std::string ten(9, '\xFF');
   const std::string real = core::read_text_file(golden_path("text_model-llama/tokenizer.model"));
   return {
-      {"empty", "", in, "no pieces"},
+      {"empty", "", in, "the file is empty"},
       {"text", "{\"model\": 1}", in, "byte 0"},
       {"zeros", std::string(1 << 20, '\0'), in, "field number 0"},
       {"truncated", real.substr(0, real.size() / 2), in, "are left"},

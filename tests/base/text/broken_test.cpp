@@ -178,7 +178,7 @@ TEST(Broken, TokenizerJson) {
 TEST(Broken, WholeFiles) {
   const std::string good = core::read_text_file(fixture_directory("gpt-2") + "/tokenizer.json");
   const std::vector<std::tuple<const char*, std::string, const char*>> cases = {
-      {"empty", "", "not JSON"},
+      {"empty", "", "the file is empty"},
       {"truncated", good.substr(0, good.size() / 2), "not JSON at byte"},
       {"broken_on_line_3", "{\n\"model\":\n[,]}", "tokenizer.json:3:"},
       {"broken_utf8", "{\"model\": \"\xC3(\"}", "not JSON"},

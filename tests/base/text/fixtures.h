@@ -51,15 +51,18 @@ struct GoldenIds {
   std::vector<std::int32_t> plain, parsed;
   std::string decoded;  // of `parsed`, special tokens left out
 };
-inline std::map<std::string, GoldenIds> golden_ids(const std::string& fixture) {
+inline std::map<std::string, GoldenIds> golden_ids_in(const std::string& directory) {
   std::map<std::string, GoldenIds> out;
-  const nlohmann::json file = read_json(fixture_directory(fixture) + "/golden.json");
+  const nlohmann::json file = read_json(directory + "/golden.json");
   for (const auto& [name, entry] : file.at("texts").items()) {
     out[name] = {entry.at("plain").get<std::vector<std::int32_t>>(),
                  entry.at("parsed").get<std::vector<std::int32_t>>(),
                  from_hex(entry.at("decoded").get<std::string>())};
   }
   return out;
+}
+inline std::map<std::string, GoldenIds> golden_ids(const std::string& fixture) {
+  return golden_ids_in(fixture_directory(fixture));
 }
 
 // The data after a passage through a GGUF file without tensors.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -96,6 +97,27 @@ TEST_F(CApi, Info) {
   EXPECT_STREQ(i.packed_refusal, "");
   EXPECT_STREQ(espalier_error(), "");
   EXPECT_EQ(std::string(espalier_version()).find('.'), 1u);
+}
+
+TEST_F(CApi, AModelWrittenToWhileInUseIsAnErrorAndNothingIsPrinted) {
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  const std::vector<std::int32_t> prompt = tokens("Some text");
+  espalier_generate_options o;
+  espalier_generate_options_init(&o, sizeof o);
+  o.tokens = 3;
+  const auto generate = [&] {
+    return espalier_generate(session_, prompt.data(), prompt.size(), &o, nullptr, nullptr, nullptr,
+                             0);
+  };
+  EXPECT_EQ(generate(), ESPALIER_OK) << espalier_error();
+  std::filesystem::last_write_time(path(), {});
+  EXPECT_EQ(generate(), ESPALIER_INPUT);
+  EXPECT_TRUE(says("written to while it was in use")) << espalier_error();
+  espalier_session* other = nullptr;
+  EXPECT_EQ(espalier_load("/nowhere", nullptr, &other), ESPALIER_INPUT);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
 TEST_F(CApi, TokensThereAndBack) {

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <set>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -246,6 +247,40 @@ TEST(Checkpoint, HashFollowsContentNotPlace) {
   EXPECT_EQ(a, Checkpoint::open(support::write_tiny_llama(dir.file("b"), options)).sha256());
   options.seed = 2;
   EXPECT_NE(a, Checkpoint::open(support::write_tiny_llama(dir.file("c"), options)).sha256());
+}
+
+TEST(Checkpoint, HashFollowsTheFilesOfItsVocabulary) {
+  const TempDir dir;
+  const std::string path = support::write_tiny_llama(dir.file("hf"));
+  fs::remove(path + "/tokenizer.json");
+  const std::string none = Checkpoint::open(path).sha256();
+  std::set<std::string> hashes{none};
+  for (const auto& [name, text] :
+       {std::pair("vocab.json", "{}"), std::pair("merges.txt", "a b"),
+        std::pair("merges.txt", "a c"), std::pair("added_tokens.json", "{}")}) {
+    core::write_text_file(path + "/" + name, text);
+    EXPECT_TRUE(hashes.insert(Checkpoint::open(path).sha256()).second) << name;
+  }
+  for (const char* name : {"vocab.json", "merges.txt"}) fs::remove(path + "/" + name);
+  EXPECT_EQ(Checkpoint::open(path).sha256(), none) << "added tokens alone are no vocabulary";
+  core::write_text_file(path + "/tekken.json", "{}");
+  EXPECT_TRUE(hashes.insert(Checkpoint::open(path).sha256()).second);
+}
+
+TEST(Checkpoint, WritingLeavesNoFilesOfAnotherTokenizer) {
+  const TempDir dir;
+  const std::string path = support::write_tiny_llama(dir.file("hf"));
+  const std::vector<std::string> stale{
+      "tokenizer_gguf.json", "tekken.json",        "vocab.json",
+      "merges.txt",          "chat_template.json", "additional_chat_templates/rag.jinja"};
+  for (const std::string& name : stale) core::write_text_file(path + "/" + name, "{}");
+  core::write_text_file(path + "/additional_things/notes.txt", "mine");
+  const std::string other = support::write_tiny_llama(dir.file("other"));
+  core::write_text_file(other + "/additional_chat_templates/tools.jinja", "{{ tools }}");
+  import_checkpoint(Checkpoint::open(other), path, {}, {});
+  for (const std::string& name : stale) EXPECT_FALSE(fs::exists(path + "/" + name)) << name;
+  EXPECT_EQ(core::read_text_file(path + "/additional_chat_templates/tools.jinja"), "{{ tools }}");
+  EXPECT_TRUE(fs::exists(path + "/additional_things/notes.txt"));
 }
 
 TEST(Checkpoint, BareConfigHasSizesOnly) {

@@ -203,6 +203,35 @@ TEST(Export, VocabularyIsFilledUpToTheEmbedding) {
   refusal([&] { full_vocabulary(data, 299); }, core::ErrorKind::input);
 }
 
+TEST(Export, WithoutATokenizerOnlyWhenAskedTo) {
+  support::TempDir dir;
+  const std::string hf = support::write_tiny_llama(dir.file("hf"));
+  const std::string path = dir.file("x.gguf");
+  std::filesystem::remove(hf + "/tokenizer.json");
+  const Checkpoint none = Checkpoint::open(hf);
+  const std::string text =
+      refusal([&] { export_gguf(none, mix(none, "f32"), path, {}, {}); }, core::ErrorKind::input);
+  for (const char* part : {"tokenizer.json", "merges.txt", "tekken.json", "--no-tokenizer"})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  refusal([&] { planned_file_bytes(none, mix(none, "f32"), {}); }, core::ErrorKind::input);
+  ExportOptions options;
+  options.no_tokenizer = true;
+  export_gguf(none, mix(none, "f32"), path, options, {});
+  EXPECT_FALSE(Checkpoint::open(path).has_tokenizer());
+  const Checkpoint has = Checkpoint::open(support::write_tiny_llama(dir.file("has")));
+  export_gguf(has, mix(has, "f32"), path, options, {});
+  EXPECT_FALSE(Checkpoint::open(path).has_tokenizer()) << "it was asked for none";
+  support::TinyOptions fewer;
+  fewer.vocab = 300;
+  const std::string smaller = support::write_tiny_llama(dir.file("smaller"), fewer);
+  std::filesystem::copy_file(dir.file("has/tokenizer.json"), smaller + "/tokenizer.json",
+                             std::filesystem::copy_options::overwrite_existing);
+  const Checkpoint wrong = Checkpoint::open(smaller);
+  const std::string rows =
+      refusal([&] { export_gguf(wrong, mix(wrong, "f32"), path, {}, {}); }, core::ErrorKind::input);
+  EXPECT_NE(rows.find("320 tokens, the embedding only 300 rows"), std::string::npos) << rows;
+}
+
 TEST(Export, RefusesToWriteOverItsSource) {
   support::TempDir dir;
   const std::string gguf = support::write_tiny_llama_gguf(dir.file("m.gguf"));

@@ -2,6 +2,8 @@
 // Predictions of a recipe's plan, and budgets that no choice of formats can keep.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "recipe/recipe.h"
@@ -56,6 +58,23 @@ TEST_F(PlanRecipe, ABudgetBelowEveryChoiceIsRefusedBeforeAnythingRuns) {
   }
   EXPECT_EQ(plan("  - {name: small, kind: quantize, from: teacher, target_bytes: 400kB}\n").size(),
             1u);
+}
+
+TEST_F(PlanRecipe, AFileWithoutATokenizerMustBeAskedFor) {
+  const std::string stage = "  - {name: q, kind: quantize, from: teacher, format: q8_0";
+  plan(stage + "}\n");
+  std::filesystem::remove(dir.file("teacher/tokenizer.json"));
+  try {
+    plan_recipe(dir.file("r.yaml"));
+    ADD_FAILURE();
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::input);
+    for (const char* part : {"r.yaml:5:", "tekken.json", "no_tokenizer: true"})
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+  }
+  plan(stage + ", no_tokenizer: true}\n");
+  std::filesystem::remove(dir.file("teacher/tokenizer.json"));
+  EXPECT_EQ(plan_recipe(dir.file("r.yaml"))["stages"].size(), 1u);
 }
 
 // Which of layers that differ in size go is known after scoring; how wide they become is known

@@ -35,8 +35,10 @@ const std::map<std::string, std::string> kRefused = {
 
 void write_f32(Checkpoint source, const std::string& path) {
   source.fill_absent_blocks();
-  exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), path, {},
-                        {});
+  exporter::ExportOptions options;
+  options.no_tokenizer = true;
+  exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), "f32"), path,
+                        options, {});
 }
 
 double deviation(const std::vector<float>& x) {
