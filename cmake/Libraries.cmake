@@ -58,7 +58,7 @@ function(espalier_add_libraries)
     endif()
     target_precompile_headers(esp_torch_pch PRIVATE <torch/types.h> <nlohmann/json.hpp>)
   endif()
-  set(device_program "^(core|format|arch|text|kernels|runtime|capi)$")  # what espalier-run is made of
+  set(device_program "^(core|version|format|arch|text|kernels|runtime|capi)$")  # what espalier-run is made of
   file(STRINGS ${CMAKE_SOURCE_DIR}/lib/DEPENDS lines REGEX "^[a-z]")
   set(have "")
   set(places "")
@@ -112,7 +112,7 @@ function(espalier_add_libraries)
     if(folder MATCHES "${device_program}")  # what espalier-run does not use of them is left out by the linker
       target_compile_options(esp_${folder} PRIVATE -ffunction-sections -fdata-sections)
     endif()
-    if(folder MATCHES "^(arch|core)$")  # tables, checks, files; nothing in them takes time
+    if(folder MATCHES "^(arch|core|version)$")  # tables, checks, files; nothing in them takes time
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-Os>)
     elseif(folder MATCHES "^(text|runtime|capi)$")  # the loops that count are in kernels and format
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O2>)

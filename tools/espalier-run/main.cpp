@@ -10,12 +10,13 @@
 #include "core/error.h"
 #include "streams.h"
 #include "verb.h"
+#include "version/version.h"
 
 int main(int argc, char** argv) {
   using namespace espalier;
   if (!tool::prepare_streams()) return static_cast<int>(core::ErrorKind::input);
   CLI::App app{"espalier-run: generate, measure and tokenize with a GGUF file", "espalier-run"};
-  app.set_version_flag("--version", std::string("espalier-run ") + ESPALIER_VERSION);
+  app.set_version_flag("--version", "espalier-run " + version::full());
   app.require_subcommand(1);
   tool::Common common;
 #define ESP_VERB(name) tool::add_##name(app, common);

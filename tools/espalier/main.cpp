@@ -11,13 +11,14 @@
 #include "core/notes.h"
 #include "streams.h"
 #include "verb.h"
+#include "version/version.h"
 
 int main(int argc, char** argv) {
   using namespace espalier;
   if (!tool::prepare_streams()) return static_cast<int>(core::ErrorKind::input);
   CLI::App app{"Espalier: from a large language model to a small, verified GGUF for devices",
                "espalier"};
-  app.set_version_flag("--version", std::string(ESPALIER_VERSION));
+  app.set_version_flag("--version", "espalier " + version::full());
   app.require_subcommand(1);
   app.fallthrough();
   core::hear_notes(

@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "runtime/generator.h"
 #include "text/chat_template.h"
+#include "version/version.h"
 
 using espalier::core::Error;
 using espalier::core::ErrorKind;
@@ -186,7 +187,7 @@ espalier_status read(espalier_session& s, std::span<const std::int32_t> tokens, 
 
 extern "C" {
 
-const char* espalier_version(void) { return ESPALIER_VERSION; }
+const char* espalier_version(void) { return espalier::version::number(); }
 const char* espalier_error(void) { return last_error; }
 
 espalier_status espalier_options_init(espalier_options* options, size_t struct_size) {

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/json_input.h"
+#include "version/version.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -14,6 +15,14 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "espalier-manifest-1";
 constexpr std::uint64_t kMaxBytes = 64 << 20;
+
+// The rule by which these rise is in manifest.h.
+struct Algorithm {
+  std::string_view stage;
+  int version;
+};
+constexpr Algorithm kAlgorithms[] = {{"prune", 1},    {"distill", 1}, {"cache", 1},
+                                     {"quantize", 1}, {"verify", 1},  {"report", 1}};
 
 std::string manifest_path(const std::string& directory) { return directory + "/manifest.json"; }
 
@@ -39,12 +48,28 @@ std::string text_of(const Json& json, const char* key, const std::string& path) 
 
 }  // namespace
 
-std::string tool_version() { return "espalier 0.1.0"; }
+const std::vector<std::string>& stage_kinds() {
+  static const std::vector<std::string> kinds = [] {
+    std::vector<std::string> out;
+    for (const Algorithm& a : kAlgorithms) out.emplace_back(a.stage);
+    return out;
+  }();
+  return kinds;
+}
+
+int algorithm_version(std::string_view stage) {
+  for (const Algorithm& a : kAlgorithms)
+    if (a.stage == stage) return a.version;
+  core::fail(core::ErrorKind::internal, "no algorithm version of stage kind '", stage, "'");
+}
+
+std::string tool_version() { return "espalier " + version::full(); }
 
 void write_manifest(const std::string& directory, const Manifest& manifest) {
   Json json;
   json["format"] = kFormat;
   json["stage"] = manifest.stage;
+  json["algorithm"] = manifest.algorithm;
   json["tool_version"] = manifest.tool_version.empty() ? tool_version() : manifest.tool_version;
   json["inputs"] = manifest.inputs;
   json["options"] = manifest.options.is_null() ? Json::object() : manifest.options;
@@ -68,6 +93,11 @@ Manifest read_manifest(const std::string& directory) {
             kFormat, "\"");
   Manifest manifest;
   manifest.stage = text_of(json, "stage", path);
+  if (const auto it = json.find("algorithm"); it != json.end()) {
+    ESP_CHECK(it->is_number_unsigned() && it->get<std::uint64_t>() < 1000000, input, path,
+              ": key \"algorithm\" is not a small whole number");
+    manifest.algorithm = it->get<int>();
+  }
   manifest.tool_version = text_of(json, "tool_version", path);
   manifest.inputs = hashes(json, "inputs", path);
   manifest.outputs = hashes(json, "outputs", path);

@@ -74,7 +74,11 @@ class Writer {
                              {"file_tokens", options.file_tokens},
                              {"seed", options.seed}};
     if (corpus_.bos) manifest_.options[data::kWindowBos] = *corpus_.bos;
-    run_ = hash::sha256(Json{{"inputs", manifest_.inputs}, {"options", manifest_.options}}.dump());
+    manifest_.algorithm = checkpoint::algorithm_version("cache");
+    run_ = hash::sha256(Json{{"inputs", manifest_.inputs},
+                             {"options", manifest_.options},
+                             {"algorithm", manifest_.algorithm}}
+                            .dump());
     manifest_.metrics["run"] = run_;
   }
 

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "distill/loss.h"
+#include "distill/options_json.h"
 #include "hash/sha256.h"
 
 namespace espalier::distill {
@@ -54,30 +55,6 @@ torch::ScalarType matmul_dtype(const std::string& precision) {
   return torch::kFloat32;
 }
 
-Json options_json(const TrainOptions& o, torch::ScalarType dtype) {
-  return Json{{"tokens", o.tokens},
-              {"batch", o.batch},
-              {"sequence", o.sequence},
-              {"accumulation", o.accumulation},
-              {"learning_rate", o.learning_rate},
-              {"final_learning_rate_ratio", o.final_learning_rate_ratio},
-              {"warmup_ratio", o.warmup_ratio},
-              {"beta1", o.beta1},
-              {"beta2", o.beta2},
-              {"epsilon", o.epsilon},
-              {"weight_decay", o.weight_decay},
-              {"clip_norm", o.clip_norm},
-              {"kl_weight", o.kl_weight},
-              {"ce_weight", o.ce_weight},
-              {"temperature", o.temperature},
-              {"loss", o.loss},
-              {"precision", dtype == torch::kFloat32 ? "float32" : "bfloat16"},
-              {"vocab_chunk", o.vocab_chunk},
-              {"tokens_at_once", o.tokens_at_once},
-              {"train_embeddings", o.train_embeddings},
-              {"seed", o.seed}};
-}
-
 void check_vocabularies(const Checkpoint& teacher, const Checkpoint& student) {
   ESP_CHECK(teacher.dims().vocab == student.dims().vocab, input, "teacher ", teacher.path(),
             " has a vocabulary of ", teacher.dims().vocab, ", student ", student.path(), " of ",
@@ -113,6 +90,10 @@ void check_cached(const LogitCache& cached, const std::string& path, const data:
 }
 
 }  // namespace
+
+std::string matmul_precision(const std::string& precision) {
+  return matmul_dtype(precision) == torch::kFloat32 ? "float32" : "bfloat16";
+}
 
 Setup prepare(const TrainInput& input, const TrainOptions& options,
               const core::Progress& progress) {
@@ -161,10 +142,14 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
     data::require_disjoint(corpus, held_out, tokenizer);
     manifest.inputs["held_out"] = held_out.sha256;
   }
-  manifest.options = options_json(options, dtype);
+  manifest.algorithm = checkpoint::algorithm_version("distill");
+  manifest.options = options_json(options);
+  manifest.options["precision"] = matmul_precision(options.precision);
   if (corpus.bos) manifest.options[data::kWindowBos] = *corpus.bos;
-  const std::string run =
-      hash::sha256(Json{{"inputs", manifest.inputs}, {"options", manifest.options}}.dump());
+  const std::string run = hash::sha256(Json{
+      {"inputs", manifest.inputs},
+      {"options", manifest.options},
+      {"algorithm", manifest.algorithm}}.dump());
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation;
   return Setup{std::move(student),
                std::move(teacher),

@@ -66,6 +66,10 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options,
 // The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);
 
+// What `precision` means on this machine: "float32" or "bfloat16". A run started with one cannot be
+// resumed with the other.
+std::string matmul_precision(const std::string& precision);
+
 // lib/pipeline/recipe validates options from YAML. Names and defaults are here.
 
 }  // namespace espalier::distill
