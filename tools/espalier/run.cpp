@@ -24,9 +24,15 @@ void add_run(CLI::App& app, Common& common) {
     const nlohmann::ordered_json result =
         recipe::run_recipe(flags->path, flags->options, common.progress());
     std::ostringstream text;
-    for (const auto& stage : result.at("stages"))
-      text << stage.at("name").get<std::string>() << ": " << stage.at("status").get<std::string>()
-           << "\n";
+    for (const auto& stage : result.at("stages")) {
+      text << stage.at("name").get<std::string>() << ": " << stage.at("status").get<std::string>();
+      if (stage.at("kind") == "verify") {
+        const std::string gates = stage.at("metrics").at("gates").get<std::string>();
+        text << "; parity " << stage["metrics"].at("parity").get<std::string>() << ", "
+             << (gates == "none" ? "no gates set" : "gates " + gates);
+      }
+      text << "\n";
+    }
     if (result.contains("summary")) text << result["summary"].get<std::string>();
     print(common, result, text.str());
   });

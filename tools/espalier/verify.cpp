@@ -35,7 +35,8 @@ void add_verify(CLI::App& app, Common& common) {
         verify::verify(flags->file, flags->options, common.progress());
     if (!flags->card.empty()) core::write_text_file(flags->card, result.card.dump(2) + "\n");
     print(common, result.card, verify::readable_card(result.card));
-    ESP_CHECK(result.passed, check_failed, flags->file, ": a gate failed (see the card)");
+    ESP_CHECK(result.passed(), check_failed, flags->file, ": ", result.failures(),
+              " (see the card)");
   });
 }
 

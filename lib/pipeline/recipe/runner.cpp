@@ -71,6 +71,10 @@ bool Runner::is_done(const Stage& stage, const checkpoint::Manifest& wanted) con
   if (have.inputs != wanted.inputs || have.options != wanted.options ||
       have.tool_version != checkpoint::tool_version())
     return false;
+  if (stage.kind() == "verify" &&
+      !(have.metrics.contains("passed") && have.metrics["passed"].is_boolean() &&
+        have.metrics.contains("failures") && have.metrics["failures"].is_string()))
+    return false;
   try {  // damaged or missing outputs are made again
     const auto it = have.outputs.find("output");
     return it != have.outputs.end() && it->second == output_hash(stage);
@@ -192,7 +196,10 @@ void Runner::execute(const VerifyStage& what, const std::string& directory,
   options.gates = what.gates;
   const verify::VerifyResult result = verify::verify(model_of(what.of), options, progress_);
   core::write_text_file(directory + "/device-card.json", result.card.dump(2) + "\n");
-  manifest.metrics["passed"] = result.passed;
+  manifest.metrics["gates"] = verify::gates_name(result.gates);
+  manifest.metrics["parity"] = result.parity ? "passed" : "failed";
+  manifest.metrics["passed"] = result.passed();
+  manifest.metrics["failures"] = result.failures();
 }
 
 void Runner::execute(const ReportStage& what, const std::string& directory, checkpoint::Manifest&) {
@@ -249,7 +256,9 @@ Json Runner::run() {
       deliver(directory + "/model.gguf", q->deliver);
     if (const auto* v = std::get_if<VerifyStage>(&stage.what)) {
       deliver(directory + "/device-card.json", v->deliver);
-      if (!manifest.metrics.value("passed", true)) failed_gates_.push_back(stage.name);
+      if (!manifest.metrics.at("passed").get<bool>())
+        failed_checks_.push_back(stage.name + " (" +
+                                 manifest.metrics.at("failures").get<std::string>() + ")");
     }
     if (const auto* r = std::get_if<ReportStage>(&stage.what))
       deliver(directory + "/report.html", r->deliver);
@@ -260,9 +269,9 @@ Json Runner::run() {
                       {"metrics", manifest.metrics}});
   }
   std::string names;
-  for (const std::string& name : failed_gates_) names += " " + name;
-  ESP_CHECK(failed_gates_.empty(), check_failed, recipe_.path, ": gates failed in:", names,
-            "; the card and the report in ", options_.out, " say which");
+  for (const std::string& name : failed_checks_) names += (names.empty() ? "" : ", ") + name;
+  ESP_CHECK(failed_checks_.empty(), check_failed, recipe_.path, ": not passed: ", names,
+            "; the card and the report in ", options_.out, " say more");
   return {{"recipe", recipe_.name}, {"output", options_.out}, {"stages", stages}};
 }
 

@@ -40,7 +40,7 @@ class Runner {
   const RunOptions& options_;
   const core::Progress& progress_;
   std::map<std::string, std::string> hashes_;  // of the teacher, the texts and finished stages
-  std::vector<std::string> failed_gates_;
+  std::vector<std::string> failed_checks_;
 };
 
 }  // namespace espalier::recipe

@@ -5,12 +5,12 @@
 namespace espalier::report {
 
 const char* const kStyle = R"css(
-:root{--ink:#1d2a24;--soft:#5d6f66;--line:#dfe7e2;--leaf:#2f7d4f;--bad:#b3392f;--paper:#fbfcfa}
+:root{--ink:#1d2a24;--soft:#5d6f66;--line:#dfe7e2;--leaf:#2f7d4f;--bad:#b3392f;--unasked:#8a6414;--paper:#fbfcfa}
 *{box-sizing:border-box}body{font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);background:var(--paper);margin:0}
 main{max-width:1080px;margin:0 auto;padding:32px 24px 80px}h1{font-size:30px;margin:0 0 4px}h2{font-size:20px;margin:44px 0 10px;border-bottom:1px solid var(--line);padding-bottom:6px}
 p.sub{color:var(--soft);margin:0 0 24px}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:14px}
 .tile{background:#fff;border:1px solid var(--line);border-radius:10px;padding:14px 16px}.tile b{display:block;font-size:26px}.tile span{color:var(--soft);font-size:13px}
-.verdict{border-radius:10px;padding:14px 18px;margin:22px 0;color:#fff;font-weight:600;background:var(--leaf)}.verdict.bad{background:var(--bad)}
+.verdict{border-radius:10px;padding:14px 18px;margin:22px 0;color:#fff;font-weight:600;background:var(--leaf)}.verdict.bad{background:var(--bad)}.verdict.none{background:var(--unasked)}
 table{border-collapse:collapse;width:100%;background:#fff;border:1px solid var(--line);font-size:14px}th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}th{background:#f1f5f2}.ok{color:var(--leaf)}.no{color:var(--bad);font-weight:600}
 .grid{display:grid;grid-template-columns:1fr 1fr;gap:22px}@media(max-width:800px){.grid{grid-template-columns:1fr}}

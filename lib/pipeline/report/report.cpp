@@ -3,6 +3,7 @@
 // JSON is broken up, so that no string can end the script element.
 #include "report/report.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <sstream>
@@ -57,6 +58,12 @@ void tile(std::ostream& out, const std::string& value, const std::string& label)
   out << "<div class=tile><b>" << value << "</b><span>" << label << "</span></div>";
 }
 
+bool is_passed(const Json& gate) { return gate.at("passed").get<bool>(); }
+bool leg_passed(const Json& card, const std::string& leg) {
+  const Json& p = card.at("parity");
+  return p.at(leg + "_relative_error").get<double>() <= p.at(leg + "_tolerance").get<double>();
+}
+
 void summary(std::ostream& out, const Json& card) {
   out << "<div class=tiles>";
   tile(out, megabytes(card.at("file_bytes")),
@@ -76,30 +83,39 @@ void summary(std::ostream& out, const Json& card) {
              " tok/s; peak RSS " + megabytes(card["peak_rss_bytes"]) + "; " +
              escape(card.value("cpu", "") + ", " + card.value("isa", "")));
   out << "</div>";
-  const bool passed = card.value("passed", false);
-  out << "<div class=\"verdict" << (passed ? "" : " bad") << "\">"
-      << (passed ? "All gates passed." : "A gate failed: see the table below.") << "</div>";
+  const auto verdict = [&](const char* kind, const std::string& text) {
+    out << "<div class=\"verdict" << kind << "\">" << text << "</div>";
+  };
+  const Json& gates = card.at("gates");
+  const auto failed =
+      std::count_if(gates.begin(), gates.end(), [](const Json& g) { return !is_passed(g); });
+  if (gates.empty())
+    verdict(" none", "No gates set: nothing was required of this file.");
+  else if (failed > 0)
+    verdict(" bad", std::to_string(failed) + " of " + std::to_string(gates.size()) +
+                        " gates failed: see the table below.");
+  else
+    verdict("", "All " + std::to_string(gates.size()) + " gates passed.");
+  if (leg_passed(card, "leg_a") && leg_passed(card, "leg_b"))
+    verdict("", "Parity passed: file, reference and kernels agree.");
+  else
+    verdict(" bad", "Parity failed: see the table below.");
 }
 
-void gates(std::ostream& out, const Json& card) {
-  if (card.at("gates").empty()) return;
-  out << "<h2>Gates</h2><table><tr><th>gate<th>limit<th>value<th></tr>";
+void checks(std::ostream& out, const Json& card) {
+  out << "<h2>Checks</h2><table><tr><th>check<th>limit<th>value<th></tr>";
   for (const Json& g : card["gates"])
     out << "<tr><td>" << escape(g.at("gate").get<std::string>()) << "<td>" << number(g.at("limit"))
         << "<td>" << number(g.at("value"))
-        << "<td class=" << (g.at("passed").get<bool>() ? "ok>passed" : "no>FAILED") << "</tr>";
+        << "<td class=" << (is_passed(g) ? "ok>passed" : "no>FAILED") << "</tr>";
   const Json& p = card.at("parity");
   for (const char* leg : {"leg_a", "leg_b"})
     out << "<tr><td>parity "
         << (leg[4] == 'a' ? "A: training forward against reference kernels"
                           : "B: reference kernels against the fast ones")
         << "<td>" << number(p.at(std::string(leg) + "_tolerance")) << "<td>"
-        << number(p.at(std::string(leg) + "_relative_error")) << "<td class="
-        << (p.at(std::string(leg) + "_relative_error").get<double>() <=
-                    p.at(std::string(leg) + "_tolerance").get<double>()
-                ? "ok>passed"
-                : "no>FAILED")
-        << "</tr>";
+        << number(p.at(std::string(leg) + "_relative_error"))
+        << "<td class=" << (leg_passed(card, leg) ? "ok>passed" : "no>FAILED") << "</tr>";
   out << "</table>";
 }
 
@@ -139,8 +155,10 @@ void stages(std::ostream& out, const Json& data) {
     metrics.erase("seconds");
     metrics.erase("formats");
     std::string text;
-    for (const auto& [key, value] : metrics.items())
-      text += (text.empty() ? "" : ", ") + key + " " + number(value);
+    for (const auto& [key, value] : metrics.items()) {
+      const std::string shown = value.is_string() ? value.get<std::string>() : number(value);
+      if (!shown.empty()) text += (text.empty() ? "" : ", ") + key + " " + shown;
+    }
     out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>"
         << escape(s.at("kind").get<std::string>()) << "<td>" << fixed(seconds, 1)
         << "<td style=\"text-align:left\">" << escape(text) << "</tr>";
@@ -162,7 +180,7 @@ std::string report_html(const Json& data) {
         << escape(card.value("sha256", "")) << "</code></p>";
     summary(out, card);
     baselines(out, card);
-    gates(out, card);
+    checks(out, card);
   }
   out << "<h2>How it was made</h2><div class=grid>";
   if (data.contains("loss") && !data["loss"].empty())

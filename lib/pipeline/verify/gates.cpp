@@ -43,6 +43,8 @@ nlohmann::ordered_json check_gates(const nlohmann::json& gates, const nlohmann::
     ESP_CHECK(std::find(names.begin(), names.end(), name) != names.end(), input, "gate '", name,
               "' is not known; did you mean '",
               core::nearest_name(name, names.data(), names.size()), "'?");
+    ESP_CHECK(limit.is_number(), input, "gate '", name, "': ", limit.dump(),
+              " is no number; give it one or leave the gate out");
     const std::string value = name.substr(0, name.size() - 4);
     const bool known = card.contains(value) && card[value].is_number();
     const bool is_max = name.substr(name.size() - 4) == "_max";

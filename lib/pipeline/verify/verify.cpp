@@ -96,7 +96,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                     {"leg_b_tolerance", p.leg_b_tolerance},
                     {"isa", p.isa},
                     {"passed", p.passed()}};
-  result.passed = p.passed();
+  result.parity = p.passed();
 
   std::vector<EvalModel> models{{gguf, Engine::device}};
   if (!options.student.empty()) models.push_back({options.student, Engine::training});
@@ -148,9 +148,28 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   card["kv_bytes_per_token"] = arch::kv_bytes_per_token(checkpoint::Checkpoint::open(gguf).dims());
   card["lineage"] = options.lineage;
   card["tool_version"] = checkpoint::tool_version();
-  card["gates"] = check_gates(options.gates, card, result.passed);
-  card["passed"] = result.passed;
+  bool all_passed = true;
+  card["gates"] = check_gates(options.gates, card, all_passed);
+  result.gates = card["gates"].empty() ? Gates::none : all_passed ? Gates::passed : Gates::failed;
+  card["verdict"] = {{"gates", gates_name(result.gates)},
+                     {"parity", result.parity ? "passed" : "failed"}};
+  card["passed"] = result.passed();
   return result;
+}
+
+const char* gates_name(Gates gates) {
+  return gates == Gates::none ? "none" : gates == Gates::passed ? "passed" : "failed";
+}
+
+std::string VerifyResult::failures() const {
+  std::string out = parity ? "" : "parity failed";
+  if (gates == Gates::failed) {
+    std::int64_t failed = 0;
+    for (const auto& g : card.at("gates")) failed += !g.at("passed").get<bool>();
+    out += (out.empty() ? "" : ", ") + std::to_string(failed) + " of " +
+           std::to_string(card["gates"].size()) + " gates failed";
+  }
+  return out;
 }
 
 std::string readable_card(const Json& card) {
@@ -196,6 +215,13 @@ std::string readable_card(const Json& card) {
     out << "  gate        " << g.at("gate").get<std::string>() << " " << g.at("limit").dump()
         << ": " << g.at("value").dump()
         << (g.at("passed").get<bool>() ? "  passed\n" : "  FAILED\n");
+  const std::string gates = card.at("verdict").at("gates").get<std::string>();
+  out << "  verdict     parity " << (card["verdict"].at("parity") == "passed" ? "passed" : "FAILED")
+      << "; "
+      << (gates == "none"     ? "no gates set"
+          : gates == "passed" ? "all gates passed"
+                              : "a gate FAILED")
+      << "\n";
   return out.str();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device card: parity (legs A, B, C), quality, size, memory and speed of one GGUF, with gates.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -31,9 +32,16 @@ struct VerifyOptions {
   // {"perplexity_ratio_max": 1.12, "file_bytes_max": .., ...}. Unknown gate names are refused.
   nlohmann::json gates;
 };
+// A file without gates is not one that passed them: nothing was asked of it.
+enum class Gates : std::uint8_t { passed, failed, none };
+const char* gates_name(Gates gates);  // "passed", "failed", "none"
 struct VerifyResult {
-  nlohmann::ordered_json card;
-  bool passed = true;  // all gates passed
+  nlohmann::ordered_json card;  // "verdict": {"gates": gates_name(), "parity": "passed" | "failed"}
+  Gates gates = Gates::none;
+  bool parity = false;
+  bool passed() const { return parity && gates != Gates::failed; }
+  // What failed, for people: "parity failed", "2 of 5 gates failed", or both. Empty when passed().
+  std::string failures() const;
 };
 VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                     const core::Progress& progress);

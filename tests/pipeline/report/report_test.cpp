@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace espalier::report {
 namespace {
 
@@ -64,9 +68,45 @@ TEST(Report, SaysPlainlyWhatFailed) {
   data["card"]["gates"][0]["passed"] = false;
   data["card"]["baselines"][0]["beaten"] = false;
   const std::string page = report_html(data);
-  EXPECT_NE(page.find("A gate failed"), std::string::npos);
+  EXPECT_NE(page.find("1 of 1 gates failed"), std::string::npos);
   EXPECT_NE(page.find("FAILED"), std::string::npos);
   EXPECT_NE(page.find("NOT beaten"), std::string::npos);
+}
+
+// The text of every verdict with its class: what a reader sees first.
+std::vector<std::pair<std::string, std::string>> verdicts(const std::string& page) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const std::string open = "<div class=\"verdict";
+  for (std::size_t at = page.find(open); at != std::string::npos; at = page.find(open, at + 1)) {
+    const std::size_t from = at + open.size(), mark = page.find("\">", from);
+    out.emplace_back(page.substr(from, mark - from),
+                     page.substr(mark + 2, page.find("</div>", mark) - mark - 2));
+  }
+  return out;
+}
+
+TEST(Report, AFileWithoutGatesIsNotOneThatPassedThem) {
+  using Verdicts = std::vector<std::pair<std::string, std::string>>;
+  Json data = sample();
+  const std::string parity = "Parity passed: file, reference and kernels agree.";
+  EXPECT_EQ(verdicts(report_html(data)), (Verdicts{{"", "All 1 gates passed."}, {"", parity}}));
+  data["card"]["gates"] = Json::array();
+  const std::string page = report_html(data);
+  EXPECT_EQ(verdicts(page), (Verdicts{{" none", "No gates set: nothing was required of this file."},
+                                      {"", parity}}));
+  EXPECT_NE(page.find(".verdict.none{background:var(--unasked)}"), std::string::npos);
+  EXPECT_NE(page.find("parity A: "), std::string::npos);  // parity is shown without gates too
+}
+
+TEST(Report, ParityThatFailsIsStatedApartFromGatesThatPass) {
+  Json data = sample();
+  data["card"]["passed"] = false;
+  data["card"]["parity"]["leg_b_relative_error"] = 0.5;
+  const auto shown = verdicts(report_html(data));
+  ASSERT_EQ(shown.size(), 2u);
+  EXPECT_EQ(shown[0].second, "All 1 gates passed.");
+  EXPECT_EQ(shown[1],
+            (std::pair<std::string, std::string>(" bad", "Parity failed: see the table below.")));
 }
 
 }  // namespace

@@ -155,6 +155,48 @@ TEST(Gates, MaxMinMissingAndUnknown) {
   check_gates({{"kl_mean_max", 9}}, card, passed);  // the card has no such number: that is no pass
   EXPECT_FALSE(passed);
   EXPECT_THROW(check_gates({{"perplexity_most", 9}}, card, passed), core::Error);
+  for (const nlohmann::json& nothing : {nlohmann::json(nullptr), nlohmann::json("9")}) {
+    try {
+      check_gates({{"perplexity_max", nothing}}, card, passed);
+      ADD_FAILURE() << nothing;
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::input);
+      EXPECT_NE(std::string(e.what()).find("perplexity_max"), std::string::npos) << e.what();
+    }
+  }
+}
+
+TEST(Gates, NoneIsNoPassAndParityIsStatedApart) {
+  Fixture f;
+  const auto verdict_of = [&](const nlohmann::json& gates) {
+    VerifyOptions options;
+    options.teacher = f.directory;
+    options.text_path = f.text;
+    options.context = 64;
+    options.max_windows = 1;
+    options.threads = 2;
+    options.with_speed = false;
+    options.gates = gates;
+    return verify(f.gguf, options, {});
+  };
+  const VerifyResult none = verdict_of({});
+  EXPECT_EQ(none.card["verdict"].dump(), R"({"gates":"none","parity":"passed"})");
+  EXPECT_TRUE(none.card["gates"].is_array() && none.card["gates"].empty());
+  EXPECT_EQ(none.card["passed"], true);
+  EXPECT_EQ(none.failures(), "");
+  EXPECT_NE(readable_card(none.card).find("parity passed; no gates set"), std::string::npos);
+  EXPECT_EQ(readable_card(none.card).find("gates passed"), std::string::npos);
+  const VerifyResult good = verdict_of({{"perplexity_ratio_max", 2}});
+  EXPECT_EQ(good.card["verdict"]["gates"], "passed");
+  EXPECT_NE(readable_card(good.card).find("all gates passed"), std::string::npos);
+  const VerifyResult bad = verdict_of({{"perplexity_ratio_max", 2}, {"file_bytes_max", 1}});
+  EXPECT_EQ(bad.card["verdict"].dump(), R"({"gates":"failed","parity":"passed"})");
+  EXPECT_EQ(bad.failures(), "1 of 2 gates failed");
+  EXPECT_EQ(bad.card["passed"], false);
+  VerifyResult off = good;
+  off.parity = false;
+  EXPECT_FALSE(off.passed());
+  EXPECT_EQ(off.failures(), "parity failed");
 }
 
 }  // namespace
