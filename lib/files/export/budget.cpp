@@ -129,6 +129,7 @@ std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const a
 
 std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
                                  const BudgetOptions& budget) {
+  plan::check_overrides(arch, dims, budget.overrides);
   std::int64_t n = 0;
   for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
     std::int64_t least = t.is_vector ? padded_bytes(t, format::FormatId::f32)
@@ -143,6 +144,7 @@ std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& 
 
 plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
                                 const ExportOptions& options, const core::Progress& progress) {
+  plan::check_overrides(source.arch(), source.dims(), budget.overrides);
   core::ThreadPool pool(budget.threads);
   std::vector<plan::FormatChoice> choices;
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());

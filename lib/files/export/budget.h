@@ -26,7 +26,9 @@ struct BudgetOptions {
   std::int64_t target_bytes = 0;
   bool whole_file = true;                   // count header and tokenizer too, not only tensor data
   const quant::Imatrix* imatrix = nullptr;  // may be null: plain squared error
-  std::map<std::string, format::FormatId> overrides;  // role or role.layer -> fixed format
+  // Role or role.layer -> fixed format. An override that no tensor has is refused
+  // (plan::check_overrides).
+  std::map<std::string, format::FormatId> overrides;
   std::vector<format::FormatId> candidates;  // empty: all block formats that fit the tensor
   int threads = 0;
 };

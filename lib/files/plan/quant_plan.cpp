@@ -75,30 +75,23 @@ std::optional<FormatId> override_for(const std::map<std::string, FormatId>& over
   return std::nullopt;
 }
 
-void check_overrides(const std::map<std::string, FormatId>& overrides,
-                     const std::vector<arch::TensorRef>& tensors) {
-  for (const auto& [key, format] : overrides) {
-    bool found = false, vector = false;
-    for (const arch::TensorRef& t : tensors) {
-      const std::string name(arch::role_name(t.spec->role));
-      if (key != name && key != name + "." + std::to_string(t.layer)) continue;
-      found = true;
-      vector |= t.is_vector && format != FormatId::f32;
-    }
-    ESP_CHECK(!vector, unsupported, "format override \"", key, "\": vectors are always f32");
-    if (found) continue;
-    std::vector<std::string> names;
-    for (const arch::TensorRef& t : tensors) {
-      const std::string name(arch::role_name(t.spec->role));
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-    }
-    const std::string near =
-        core::nearest_name(key.substr(0, key.find('.')), names.data(), names.size());
-    core::fail(core::ErrorKind::usage, "format override \"", key,
-               "\": this model has no such tensor",
-               key.rfind("output", 0) == 0 && near != key ? " (a tied output is token_embd)" : "",
-               near.empty() ? "" : "; did you mean \"" + near + "\"?");
+// What somebody who wrote `key` meant, as overrides are written: "blk.3.attn_q.weight" is attn_q.3.
+// Empty when nothing is near.
+std::string meant_by(std::string key, const std::vector<std::string>& roles) {
+  std::string layer;
+  for (const std::string_view suffix : {".weight", ".bias"})
+    if (key.ends_with(suffix)) key.resize(key.size() - suffix.size());
+  if (key.starts_with("blk.")) {
+    const std::size_t dot = key.find('.', 4);
+    if (dot == std::string::npos) return "";
+    layer = key.substr(3, dot - 3);
+    key = key.substr(dot + 1);
+  } else if (const std::size_t dot = key.find('.'); dot != std::string::npos) {
+    layer = key.substr(dot);
+    key.resize(dot);
   }
+  const std::string near = core::nearest_name(key, roles.data(), roles.size());
+  return near.empty() ? "" : near + layer;
 }
 
 // "0-3,7" from sorted layer numbers.
@@ -163,6 +156,43 @@ const KMix* k_mix(std::string_view name) {
 
 }  // namespace
 
+void check_overrides(const arch::Arch& arch, const arch::ModelDims& dims,
+                     const std::map<std::string, FormatId>& overrides) {
+  if (overrides.empty()) return;
+  const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
+  std::vector<std::string> roles;
+  for (const arch::TensorRef& t : tensors) {
+    const std::string name(arch::role_name(t.spec->role));
+    if (std::find(roles.begin(), roles.end(), name) == roles.end()) roles.push_back(name);
+  }
+  for (const auto& [key, format] : overrides) {
+    bool found = false, vector = false;
+    for (const arch::TensorRef& t : tensors) {
+      const std::string name(arch::role_name(t.spec->role));
+      if (key != name && (t.layer < 0 || key != name + "." + std::to_string(t.layer))) continue;
+      found = true;
+      vector |= t.is_vector && format != FormatId::f32;
+    }
+    ESP_CHECK(!vector, unsupported, "format override \"", key, "\": vectors are always f32");
+    if (found) continue;
+    const std::string role = key.substr(0, key.find('.')), meant = meant_by(key, roles);
+    std::string hint;
+    if (role == "output" && dims.tied) {
+      hint = " (a tied output is token_embd)";
+    } else if (std::find(roles.begin(), roles.end(), role) != roles.end() && meant == key) {
+      const bool in_layers = std::any_of(tensors.begin(), tensors.end(), [&](const auto& t) {
+        return t.layer >= 0 && arch::role_name(t.spec->role) == role;
+      });
+      hint = in_layers ? "; its layers are 0 to " + std::to_string(dims.n_layers() - 1)
+                       : "; it is in no layer: \"" + role + "\"";
+    } else if (!meant.empty()) {
+      hint = "; did you mean \"" + meant + "\"?";
+    }
+    core::fail(core::ErrorKind::usage, "format override \"", key,
+               "\": this model has no such tensor", hint);
+  }
+}
+
 FormatId QuantPlan::format_of(Role role, int layer) const {
   for (const TensorFormat& t : tensors)
     if (t.role == role && t.layer == layer) return t.format;
@@ -194,7 +224,7 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
                near.empty() ? "" : "; did you mean " + near + "?", " Known:", known);
   }
   const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
-  check_overrides(overrides, tensors);
+  check_overrides(arch, dims, overrides);
   QuantPlan plan{.name = lower, .tensors = {}};
   for (const arch::TensorRef& t : tensors) {
     FormatId format = FormatId::f32;

@@ -34,6 +34,11 @@ struct QuantPlan {
 QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,
                      const std::map<std::string, format::FormatId>& overrides = {});
 std::vector<std::string> mix_names();
+// Refuses what quant_plan() and a budget would otherwise pass by: Error(usage) with the nearest
+// name for an override that no tensor of the model has, Error(unsupported) for one that gives a
+// vector another format than f32.
+void check_overrides(const arch::Arch& arch, const arch::ModelDims& dims,
+                     const std::map<std::string, format::FormatId>& overrides);
 
 std::int64_t tensor_bytes(const arch::TensorRef& tensor, format::FormatId format);
 // Without alignment padding.

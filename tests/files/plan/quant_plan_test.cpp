@@ -175,8 +175,22 @@ TEST(QuantPlan, OverridesByRoleAndLayer) {
                     core::ErrorKind::usage)
                 .find("tied"),
             std::string::npos);
-  refusal([&] { quant_plan(llama(), d, "q4_0", {{"ffn_down.4", FormatId::q8_0}}); },
-          core::ErrorKind::usage);
+  const std::pair<const char*, const char*> hints[] = {
+      {"ffn_down.4", "its layers are 0 to 3"},
+      {"ffn_down.-1", "its layers are 0 to 3"},
+      {"ffn_dwn.2", "did you mean \"ffn_down.2\""},
+      {"blk.2.ffn_down.weight", "did you mean \"ffn_down.2\""},
+      {"token_embd.weight", "did you mean \"token_embd\""},
+      {"token_embd.0", "it is in no layer: \"token_embd\""},
+      {"token_embd.-1", "it is in no layer: \"token_embd\""},
+  };
+  for (const auto& [key, hint] : hints)
+    EXPECT_NE(refusal([&] { check_overrides(llama(), d, {{key, FormatId::q8_0}}); },
+                      core::ErrorKind::usage)
+                  .find(hint),
+              std::string::npos)
+        << key;
+  EXPECT_NO_THROW(check_overrides(llama(), d, {{"attn_norm", FormatId::f32}}));
   refusal([&] { quant_plan(llama(), d, "q4_0", {{"attn_norm", FormatId::q8_0}}); },
           core::ErrorKind::unsupported);
   EXPECT_NE(
