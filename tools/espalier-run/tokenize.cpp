@@ -74,12 +74,15 @@ void add_tokenize(CLI::App& app, Common& common) {
       add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
   auto flags = std::make_shared<Flags>();
   verb->add_option("--text", flags->texts, "text, UTF-8; several files are tokenized separately");
-  verb->add_option("--messages", flags->messages,
-                   "file with a JSON array of {role, content}; prints the ids in the chat template "
-                   "and the rendered text");
+  CLI::Option* messages = verb->add_option(
+      "--messages", flags->messages,
+      "file with a JSON array of {role, content}; prints the ids in the chat template "
+      "and the rendered text");
   verb->add_flag("--special", flags->special,
-                 "special tokens spelled out in the text become their ids");
-  verb->add_flag("--no-bos", flags->no_bos, "without the tokens that the model adds at both ends");
+                 "special tokens spelled out in the text become their ids")
+      ->excludes(messages);  // a template writes all of its special tokens itself
+  verb->add_flag("--no-bos", flags->no_bos, "without the tokens that the model adds at both ends")
+      ->excludes(messages);
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -37,11 +37,13 @@ void add_writer_options(CLI::App& verb, Common& common, WriterFlags& flags) {
   verb.add_option("--stop", flags.generate.stops,
                   "text before which the output ends; may be repeated")
       ->allow_extra_args(false);
-  verb.add_option("--draft", flags.draft,
-                  "FILE.gguf of a student that guesses tokens ahead; the distribution of the text "
-                  "does not change");
+  CLI::Option* draft = verb.add_option(
+      "--draft", flags.draft,
+      "FILE.gguf of a student that guesses tokens ahead; the distribution of the text "
+      "does not change");
   verb.add_option("--draft-tokens", flags.generate.draft_tokens,
                   "tokens that the draft guesses at a time")
+      ->needs(draft)
       ->capture_default_str();
 }
 

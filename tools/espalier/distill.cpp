@@ -34,12 +34,15 @@ void add_distill(CLI::App& app, Common& common) {
                    "tokens to train on, e.g. 120k (overrides the config)");
   verb->add_flag("--resume", flags->input.resume, "continue from the last checkpoint in --out");
   add_common(*verb, common, true);
-  verb->callback([flags, &common] {
+  verb->callback([flags, &common, verb] {
     apply_device(common);
     distill::TrainOptions options;
     if (!flags->config.empty()) options = recipe::read_train_config(flags->config);
     if (!flags->tokens.empty()) options.tokens = core::parse_count(flags->tokens, "--tokens");
-    if (common.seed != 0) options.seed = common.seed;
+    if (given(*verb, "--seed")) options.seed = common.seed;
+    if (options.kl_weight == 0)
+      refuse_unused(*verb, "with kl_weight 0", {"--teacher", "--cached"},
+                    "leave it out, or give kl_weight a value above 0 in --config");
     flags->input.threads = common.threads;
     const distill::TrainResult r = distill::distill(flags->input, options, common.progress());
     std::ostringstream text;

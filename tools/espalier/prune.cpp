@@ -52,15 +52,37 @@ checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Che
   return out;
 }
 
-void prune(const Flags& flags, const Common& common) {
+// What one option makes of another, before any file is opened.
+void check_flags(const CLI::App& verb, const Flags& flags) {
+  ESP_CHECK(!flags.plan.empty() || !flags.text.empty(), usage,
+            "prune: --text FILE is needed to score (or give --plan plan.json)");
+  if (!flags.plan.empty())
+    refuse_unused(verb, "beside --plan, which says what is kept",
+                  {"--layers", "--hidden", "--ffn", "--kv-groups", "--q-per-kv", "--vocab",
+                   "--parameters", "--criterion"},
+                  "leave one of the two out");
   ESP_CHECK(!flags.ridge || (flags.compensate == "least_squares" && !flags.text.empty()), usage,
             "prune: --ridge belongs to least squares, which needs --text and no --compensate none; "
             "leave --ridge out");
+  if (flags.text.empty()) {
+    refuse_unused(verb, "without --text",
+                  {"--held-out", "--tokens", "--sequence", "--seed", "--resume"},
+                  "a plan alone is cut as it stands; give --text, or leave it out");
+    ESP_CHECK(!given(verb, "--compensate") || flags.compensate == "none", usage,
+              "prune: --compensate least_squares needs --text to fit to; give it, or leave "
+              "--compensate out");
+  }
+}
+
+void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
+  check_flags(verb, flags);
+  if (common.device != "auto") apply_device(common);  // refuses one that is not there
   const auto source = checkpoint::Checkpoint::open(flags.model);
   const checkpoint::WriteOptions write = write_options(flags, source);
   if (!flags.plan.empty() && flags.text.empty()) {
     const plan::PrunePlan plan =
         plan::prune_plan_from_json(core::read_text_file(flags.plan), source.dims(), flags.plan);
+    plan::require_source(plan, source.path(), source.sha256(), flags.plan);
     plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
                          common.max_ram_bytes(), "no pruning needs less");
     const std::int64_t after =
@@ -85,8 +107,7 @@ void prune(const Flags& flags, const Common& common) {
   options.compensation =
       flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
-  ESP_CHECK(!flags.text.empty(), usage,
-            "prune: --text FILE is needed to score (or give --plan plan.json)");
+  static_cast<void>(prune::check(options, source.arch(), source.dims()));
   options.write = write;
   plan::require_memory(
       prune::peak_memory(source.arch(), source.dims(), flags.tokens, options.compensation),
@@ -94,7 +115,6 @@ void prune(const Flags& flags, const Common& common) {
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
-  options.seed = common.seed;
   options.resume = flags.resume;
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
@@ -122,11 +142,14 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--hidden", flags->hidden, "hidden size to keep");
   verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer that has as much");
   verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads");
-  verb->add_option("--q-per-kv", flags->q_per_kv, "query heads per KV group to keep");
-  verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep");
+  verb->add_option("--q-per-kv", flags->q_per_kv,
+                   "query heads per KV group to keep (fewer: only by --plan)");
+  verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep (fewer: only by --plan)");
   verb->add_option("--parameters", flags->parameters,
                    "at most so many parameters, e.g. 92M: sizes are chosen");
-  verb->add_option("--plan", flags->plan, "plan.json: what to keep, as another run wrote it");
+  verb->add_option("--plan", flags->plan,
+                   "plan.json: what to keep, as another run wrote it; with --text the cut is "
+                   "compensated");
   verb->add_option("--compensate", flags->compensate, "none or least_squares")
       ->check(CLI::IsMember({"none", "least_squares"}));
   verb->add_option(
@@ -139,7 +162,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
-  verb->callback([flags, &common] { prune(*flags, common); });
+  verb->callback([flags, &common, verb] { prune(*verb, *flags, common); });
 }
 
 }  // namespace espalier::tool

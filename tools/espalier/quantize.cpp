@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier quantize MODEL --out FILE.gguf: quantizes and exports a model.
+// espalier quantize MODEL --out FILE.gguf: quantizes and exports a model. --compat chooses nothing:
+// no file has a form that only one of the two readers takes.
 #include <optional>
 #include <sstream>
 
@@ -32,12 +33,47 @@ std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::s
     const auto at = item.find('=');
     ESP_CHECK(at != std::string::npos, usage, "--tensor ", item,
               ": expected ROLE=FORMAT, such as token_embd=q8_0");
-    const auto id = format::format_by_name(item.substr(at + 1));
-    ESP_CHECK(id.has_value(), usage, "--tensor ", item, ": unknown format '", item.substr(at + 1),
-              "'");
-    out[item.substr(0, at)] = *id;
+    const std::string tensor = item.substr(0, at), name = item.substr(at + 1);
+    const auto id = format::format_by_name(name);
+    if (!id) {
+      std::vector<std::string> names;
+      for (const format::QuantFormat& f : format::all_formats()) names.emplace_back(f.name);
+      const std::string near = core::nearest_name(name, names.data(), names.size());
+      core::fail(core::ErrorKind::usage, "--tensor ", item, ": unknown format '", name, "'",
+                 near.empty() ? "" : "; did you mean '" + near + "'?");
+    }
+    ESP_CHECK(out.emplace(tensor, *id).second, usage, "--tensor ", item, ": ", tensor,
+              " has a format already; give it one");
   }
   return out;
+}
+
+// What one option makes of another, before any file is opened.
+void check_flags(const CLI::App& verb, const Flags& flags) {
+  const int ways =
+      given(verb, "--format") + given(verb, "--target-bytes") + given(verb, "--target-bpw");
+  ESP_CHECK(ways == 1, usage,
+            "quantize: give exactly one of --format, --target-bytes and --target-bpw");
+  ESP_CHECK(!given(verb, "--target-bpw") || flags.target_bpw > 0, usage, "quantize: --target-bpw ",
+            flags.target_bpw, ": expected a number above 0");
+  if (flags.text.empty())
+    refuse_unused(verb, "without --text, which it is about", {"--tokens", "--seed"},
+                  "give --text, or leave it out");
+  ESP_CHECK(flags.text.empty() || flags.rounding.empty() || flags.rounding == "gptq", usage,
+            "quantize: --text is for --rounding gptq; '", flags.rounding,
+            "' takes --imatrix alone");
+  if (flags.rounding == "nearest" && given(verb, "--format"))
+    refuse_unused(verb, "beside --format and --rounding nearest, which look at the weights alone",
+                  {"--imatrix"}, "leave one of them out");
+}
+
+// A plan of float formats rounds nothing by blocks: what is only for that would go unused.
+void require_rounding(const CLI::App& verb, const Flags& flags, const plan::QuantPlan& plan) {
+  for (const plan::TensorFormat& t : plan.tensors)
+    if (!format::info(t.format).is_float()) return;
+  const std::string cause = "beside --format " + flags.mix + ", which rounds no blocks";
+  refuse_unused(verb, cause, {"--imatrix", "--text"}, "leave it out");
+  if (flags.rounding != "nearest") refuse_unused(verb, cause, {"--rounding"}, "leave it out");
 }
 
 #ifdef ESPALIER_WITH_TRAINING
@@ -74,16 +110,21 @@ class CalibrationText {
 };
 #endif
 
-void quantize(const Flags& flags, const Common& common) {
-  const int ways = !flags.mix.empty() + !flags.target_bytes.empty() + (flags.target_bpw > 0);
-  ESP_CHECK(ways == 1, usage,
-            "quantize: give exactly one of --format, --target-bytes and --target-bpw");
+void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
+  check_flags(verb, flags);
+  const std::map<std::string, format::FormatId> overrides = parse_overrides(flags.overrides);
   auto source = checkpoint::Checkpoint::open(flags.model);
   source.fill_absent_blocks();
   exporter::ExportOptions options;
   options.threads = common.threads;
   options.no_tokenizer = flags.no_tokenizer;
   exporter::require_tokenizer(source, options);
+  plan::check_overrides(source.arch(), source.dims(), overrides);
+  plan::QuantPlan plan;
+  if (given(verb, "--format")) {
+    plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, overrides);
+    require_rounding(verb, flags, plan);
+  }
   const plan::LayerStage looking{.tokens = flags.tokens, .streams = 2, .moments = true};
   plan::require_memory(
       flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims())
@@ -104,9 +145,6 @@ void quantize(const Flags& flags, const Common& common) {
 #ifdef ESPALIER_WITH_TRAINING
   std::optional<CalibrationText> text;
   if (has_text) {
-    ESP_CHECK(options.rounding == quant::Rounding::gptq, usage,
-              "quantize: --text is for --rounding gptq; '", flags.rounding,
-              "' takes --imatrix alone");
     text.emplace(flags, common, source);
     if (options.imatrix == nullptr) imatrix = text->statistics(common.progress());
     options.imatrix = &imatrix;
@@ -116,20 +154,16 @@ void quantize(const Flags& flags, const Common& common) {
             "quantize: --text needs the training side, which this build does not have; calibrate "
             "elsewhere and give --imatrix");
 #endif
-  plan::QuantPlan plan;
-  if (!flags.mix.empty()) {
-    plan =
-        plan::quant_plan(source.arch(), source.dims(), flags.mix, parse_overrides(flags.overrides));
-  } else {
+  if (!given(verb, "--format")) {
     exporter::BudgetOptions budget;
-    budget.target_bytes = flags.target_bytes.empty()
+    budget.target_bytes = given(verb, "--target-bpw")
                               ? static_cast<std::int64_t>(flags.target_bpw / 8 *
                                                           static_cast<double>(arch::parameters(
                                                               source.arch(), source.dims())))
                               : core::parse_bytes(flags.target_bytes, "--target-bytes");
-    budget.whole_file = !flags.target_bytes.empty();
+    budget.whole_file = given(verb, "--target-bytes");
     budget.imatrix = options.imatrix;
-    budget.overrides = parse_overrides(flags.overrides);
+    budget.overrides = overrides;
     budget.threads = common.threads;
     plan = exporter::plan_for_budget(source, budget, options, common.progress());
   }
@@ -154,6 +188,7 @@ void quantize(const Flags& flags, const Common& common) {
          {"bits_per_weight", result.bits_per_weight},
          {"formats", formats},
          {"tokenizer", !flags.no_tokenizer},
+         {"compat", "llama.cpp"},
          {"output", flags.out},
          {"peak_rss_bytes", core::peak_rss_bytes()}},
         lines.str());
@@ -181,15 +216,17 @@ void add_quantize(CLI::App& app, Common& common) {
                    "did to the ones before");
   verb->add_option("--tokens", flags->tokens, "tokens of --text to read")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--compat", flags->compat, "llama.cpp: only what stock llama.cpp reads")
+  verb->add_option("--compat", flags->compat,
+                   "who has to read the file: llama.cpp (stock) or espalier. Every file written is "
+                   "for both: what stock llama.cpp would compute otherwise is refused")
       ->check(CLI::IsMember({"llama.cpp", "espalier"}));
   verb->add_flag("--no-tokenizer", flags->no_tokenizer,
                  "write no tokenizer, whether the model has one or not");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
-  verb->callback([flags, &common] {
+  verb->callback([flags, &common, verb] {
     apply_device(common);
-    quantize(*flags, common);
+    quantize(*verb, *flags, common);
   });
 }
 

@@ -17,7 +17,9 @@ void add_run(CLI::App& app, Common& common) {
   verb->add_option("recipe", flags->path, "recipe YAML")->required();
   verb->add_option("--out", flags->options.out, "directory of the results")->required();
   add_common(*verb, common, true);
-  verb->callback([flags, &common] {
+  verb->callback([flags, &common, verb] {
+    refuse_unused(*verb, "on a recipe, which has a seed of its own", {"--seed"},
+                  "change 'seed' in " + flags->path);
     apply_device(common);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "checkpoint/modeling.h"
+#include "core/error.h"
 #include "core/notes.h"
 #include "core/units.h"
 #include "streams.h"
@@ -103,6 +104,17 @@ std::string remote_code_note(const std::string& directory) {
   if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";
   return std::string("transformers does not have this family: ") + checkpoint::kModelingFile +
          " is in the directory; load it with trust_remote_code=True\n";
+}
+
+bool given(const CLI::App& verb, const char* flag) { return verb.get_option(flag)->count() > 0; }
+
+void refuse_unused(const CLI::App& verb, const std::string& cause,
+                   std::initializer_list<const char*> flags, const std::string& advice) {
+  std::string unused;
+  for (const char* flag : flags)
+    if (given(verb, flag)) unused += (unused.empty() ? "" : ", ") + std::string(flag);
+  ESP_CHECK(unused.empty(), usage, verb.get_name(), ": no effect ", cause, ": ", unused, "; ",
+            advice);
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result,

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -31,6 +32,11 @@ struct Common {
 void add_common(CLI::App& app, Common& common, bool training = false);
 // Adds --max-ram. The verb refuses to start when it would need more memory.
 void add_max_ram(CLI::App& app, Common& common);
+bool given(const CLI::App& verb, const char* flag);  // on the command line, also with its default
+// Refuses (usage) those of `flags` that were given: beside `cause` they would have no effect, and
+// what a user asks for is not dropped in silence. `advice`: what to do instead.
+void refuse_unused(const CLI::App& verb, const std::string& cause,
+                   std::initializer_list<const char*> flags, const std::string& advice);
 // A note that the directory just written needs trust_remote_code. Empty when the directory holds no
 // modeling file of ours.
 std::string remote_code_note(const std::string& directory);

@@ -70,6 +70,13 @@ void validate(const PrunePlan& plan, const arch::ModelDims& before, const std::s
   check_selection(plan.vocab, before.vocab, where, "vocab");
 }
 
+void require_source(const PrunePlan& plan, const std::string& source, const std::string& sha256,
+                    const std::string& where) {
+  ESP_CHECK(plan.source_sha256.empty() || plan.source_sha256 == sha256, input, where,
+            ": was made for another model (SHA-256 ", plan.source_sha256, "; ", source, " has ",
+            sha256, "); give the model it was made for");
+}
+
 arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before) {
   arch::ModelDims after = before;
   after.hidden = kept(plan.hidden, before.hidden);

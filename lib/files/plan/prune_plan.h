@@ -42,6 +42,10 @@ std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::M
 PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& before,
                                const std::string& where);
 
+// Error(input) when the plan says which model it was made for and `sha256` is another's.
+void require_source(const PrunePlan& plan, const std::string& source, const std::string& sha256,
+                    const std::string& where);
+
 // Target sizes as the command line gives them. Absent: unchanged. `parameters` is an upper limit,
 // met by a smaller ffn and then by fewer layers, aligned to granules.
 struct PruneTarget {

@@ -134,9 +134,7 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
   ESP_CHECK(!core::same_file(source.path(), directory), usage, directory,
             ": the output is the source itself; choose another directory");
   plan::validate(plan, source.dims(), "plan");
-  ESP_CHECK(plan.source_sha256.empty() || plan.source_sha256 == source.sha256(), input,
-            source.path(), ": the plan was made for another model (SHA-256 ", plan.source_sha256,
-            ", but this model has ", source.sha256(), ")");
+  plan::require_source(plan, source.path(), source.sha256(), "the plan");
   const arch::ModelDims after = plan::dims_after(plan, source.dims());
 
   text::TokenizerData tokenizer;

@@ -43,6 +43,16 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   if (const auto v = map.count("ffn_granule")) t.ffn_granule = *v;
   if (const auto v = map.count("hidden_granule")) t.hidden_granule = *v;
   s.options.plan_path = map.path_of("plan");
+  const bool has_plan = !s.options.plan_path.empty();
+  if (has_plan) {
+    // A plan says what is kept; compensation on top is asked for by name.
+    s.options.compensation = prune::Compensation::none;
+    for (const char* key : {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab",
+                            "parameters", "ffn_granule", "hidden_granule", "criterion"})
+      if (map.has(key))
+        map.refuse(key, "'plan' says what is kept already; leave out one of 'plan' and '" +
+                            std::string(key) + "'");
+  }
   std::vector<std::string> criteria;
   for (const auto& [name, source] : prune::criterion_names()) criteria.push_back(name);
   if (const auto v = map.text("criterion"))
@@ -60,7 +70,7 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   if (const auto v = map.count("sequence")) s.options.calibration.sequence = *v;
   s.options.text_path = recipe.train_text;
   s.options.held_out_path = recipe.held_out_text;
-  s.options.seed = s.options.calibration.seed = recipe.seed;
+  s.options.calibration.seed = recipe.seed;
   return s;
 }
 
@@ -84,6 +94,10 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
     map.refuse("format", "give exactly one of format, target_bytes and no_larger_than");
   s.candidates = map.texts("candidates");
   for (const std::string& c : s.candidates) format_of(map, "candidates", c);
+  if (!s.candidates.empty() && !s.format.empty())
+    map.refuse("candidates",
+               "'format' leaves nothing to choose; candidates belong to target_bytes "
+               "and no_larger_than");
   if (auto tensors = map.map("tensors")) {
     for (const std::string& role : tensors->keys()) {
       const std::string base = role.substr(0, role.find('.'));
@@ -96,7 +110,11 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
   if (const auto v = map.text("rounding"))
     s.rounding =
         quant::rounding_by_name(one_of(map, "rounding", *v, {"nearest", "imatrix", "gptq"}));
-  if (const auto v = map.count("calibration_tokens")) s.calibration.tokens = *v;
+  if (const auto v = map.count("calibration_tokens")) {
+    if (s.rounding == quant::Rounding::nearest)
+      map.refuse("calibration_tokens", "'rounding: nearest' reads no text; leave one of them out");
+    s.calibration.tokens = *v;
+  }
   s.calibration.seed = recipe.seed;
   s.calibration.gram = s.rounding == quant::Rounding::gptq;
   s.no_tokenizer = map.boolean("no_tokenizer").value_or(false);

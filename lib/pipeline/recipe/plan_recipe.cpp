@@ -54,13 +54,14 @@ class Planner {
   void predict(const Stage& s, const PruneStage& what, Json& out) {
     const Shape& before = shapes_.at(what.from);
     Shape after = before;
-    if (!what.options.plan_path.empty())
-      after.dims =
-          plan::dims_after(plan::prune_plan_from_json(core::read_text_file(what.options.plan_path),
-                                                      before.dims, what.options.plan_path),
-                           before.dims);
-    else
-      after.dims = plan::resolve(what.options.target, *before.arch, before.dims);
+    // Refuses what cannot be scored, and what transformers would not load.
+    after.dims = prune::check(what.options, *before.arch, before.dims);
+    if (!what.options.plan_path.empty() && what.from == "teacher" && !from_shape_) {
+      const plan::PrunePlan given = plan::prune_plan_from_json(
+          core::read_text_file(what.options.plan_path), before.dims, what.options.plan_path);
+      if (!given.source_sha256.empty())  // hashing reads the whole teacher
+        plan::require_source(given, teacher_.path(), teacher_.sha256(), what.options.plan_path);
+    }
     ESP_CHECK(before.dims.uniform() || !what.options.plan_path.empty() ||
                   after.dims.n_layers() == before.dims.n_layers(),
               unsupported, s.name, ": layers of ", what.from,
@@ -71,8 +72,6 @@ class Planner {
     out["peak_memory_bytes"] = prune::peak_memory(
         *before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
     out["disk_bytes"] = out["bytes"];
-    // Refuses what transformers would not load.
-    static_cast<void>(checkpoint::hf_family_for(*after.arch, after.dims));
     shapes_[s.name] = after;
   }
   // Teacher weights, student weights with gradient and two moments, and the activations kept for

@@ -21,6 +21,7 @@ struct Criterion {
   std::string_view name;
   std::string_view source;  // the paper
   std::set<Statistic> needs;
+  std::set<arch::Axis> axes;  // that it can score
   // Returns scores [size of axis]. layer is -1 for hidden and vocab. Larger scores are more
   // important.
   std::vector<double> (*score)(const CriterionInput& input, arch::Axis axis, int layer);

@@ -57,7 +57,7 @@ Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOp
 
 // A hash of everything that the result of the pass depends on.
 std::string identity(const checkpoint::Checkpoint& source, const SequentialInput& input) {
-  nlohmann::json all = {{"version", checkpoint::tool_version()},
+  nlohmann::json all = {{"algorithm", checkpoint::algorithm_version("prune")},
                         {"source", source.sha256()},
                         {"criterion", input.criterion.name},
                         {"ridge", input.ridge},
@@ -66,6 +66,11 @@ std::string identity(const checkpoint::Checkpoint& source, const SequentialInput
   if (input.hidden) all["hidden"] = *input.hidden;
   for (const arch::LayerDims& l : input.sizes)
     all["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
+  const auto json_of = [](const plan::Selection& kept) {
+    return kept ? nlohmann::json(*kept) : nlohmann::json("all");
+  };
+  for (const plan::LayerSelection& l : input.given)
+    all["given"].push_back({json_of(l.kv_groups), json_of(l.q_per_kv), json_of(l.ffn)});
   const torch::Tensor windows = input.windows.contiguous();
   hash::Sha256 sha;
   sha.update(all.dump());
@@ -73,45 +78,61 @@ std::string identity(const checkpoint::Checkpoint& source, const SequentialInput
   return sha.hex();
 }
 
-// Sizes after the given plan, or after the target.
-struct Decision {
-  arch::ModelDims dims;
-  std::optional<plan::PrunePlan> given;
-};
+plan::PrunePlan read_plan(const PruneOptions& options, const arch::ModelDims& before) {
+  return plan::prune_plan_from_json(core::read_text_file(options.plan_path), before,
+                                    options.plan_path);
+}
 
 }  // namespace
+
+arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
+                      const arch::ModelDims& before) {
+  arch::ModelDims after;
+  if (!options.plan_path.empty()) {
+    after = plan::dims_after(read_plan(options, before), before);
+  } else {
+    after = plan::resolve(options.target, arch, before);
+    for (std::size_t l = 0; options.target.q_per_kv && l < before.layers.size(); ++l)
+      ESP_CHECK(before.layers[l].q_per_kv <= *options.target.q_per_kv, usage, "q_per_kv ",
+                *options.target.q_per_kv, ": no criterion scores the query heads of a KV group (",
+                before.layers[l].q_per_kv, " here); give a plan that keeps the wanted heads");
+    ESP_CHECK(after.vocab == before.vocab, usage, "vocab ", after.vocab,
+              ": no criterion scores the vocabulary (", before.vocab,
+              " here); give a plan that keeps the wanted tokens");
+    const Criterion& criterion = criterion_by_name(options.criterion);
+    if (after.hidden != before.hidden && !criterion.axes.contains(Axis::hidden)) {
+      std::string able;
+      for (const Criterion* c : all_criteria())
+        if (c->axes.contains(Axis::hidden))
+          able += (able.empty() ? "" : ", ") + std::string(c->name);
+      core::fail(core::ErrorKind::usage, "hidden ", after.hidden, ": criterion '", criterion.name,
+                 "' scores blocks, not the hidden size (", before.hidden,
+                 " here); leave hidden as it is, or choose among ", able);
+    }
+  }
+  static_cast<void>(checkpoint::hf_family_for(arch, after));
+  return after;
+}
 
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
                   const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
-  Decision decision;
+  const arch::ModelDims after = check(options, source.arch(), before);
+  std::optional<plan::PrunePlan> given;
   if (!options.plan_path.empty()) {
-    decision.given = plan::prune_plan_from_json(core::read_text_file(options.plan_path), before,
-                                                options.plan_path);
-    decision.dims = plan::dims_after(*decision.given, before);
-  } else {
-    decision.dims = plan::resolve(options.target, source.arch(), before);
+    given = read_plan(options, before);
+    plan::require_source(*given, source.path(), source.sha256(), options.plan_path);
   }
-  const arch::ModelDims& after = decision.dims;
-  // Refuses before anything is computed.
-  static_cast<void>(checkpoint::hf_family_for(source.arch(), after));
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options, progress);
   const model::Transformer dense = model::Transformer::open(source);
 
   const std::vector<arch::LayerDims> sizes =
-      decision.given ? before.layers
-                     : plan::resolve_layers(options.target, source.arch(), before, after);
+      given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after);
   bool cut_width = false;
-  for (std::size_t l = 0; l < sizes.size(); ++l) {
+  for (std::size_t l = 0; l < sizes.size(); ++l)
     cut_width = cut_width || !sizes[l].same_sizes(before.layers[l]);
-    ESP_CHECK(sizes[l].q_per_kv == before.layers[l].q_per_kv, unsupported,
-              "q_per_kv cannot be chosen by importance; give a --plan that keeps the wanted heads");
-  }
-  const bool cut_hidden = after.hidden != before.hidden;
-  ESP_CHECK(
-      decision.given || after.vocab == before.vocab, unsupported,
-      "the vocabulary cannot be pruned by importance; give a --plan that keeps the wanted tokens");
+  const bool cut_hidden = !given && after.hidden != before.hidden;
 
   // Block influence and hidden statistics converge fast.
   constexpr std::int64_t kFewWindows = 16;
@@ -126,8 +147,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const std::string unfinished = directory + "/checkpoint";
   std::string save_error;
   if (!options.resume) PassState::remove(unfinished);
-  if (decision.given) {
-    plan = *decision.given;
+  if (given) {
+    plan = *given;
   } else {
     std::vector<double> influence;
     for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
@@ -139,25 +160,26 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       plan.hidden =
           keep_highest(criterion.score({dense, statistics}, Axis::hidden, -1), after.hidden);
     }
-    if (cut_width || options.compensation == Compensation::least_squares) {
-      std::vector<arch::LayerDims> kept;
-      for (const std::int64_t l : plan.keep_layers)
-        kept.push_back(sizes[static_cast<std::size_t>(l)]);
-      SequentialInput input{dense,
-                            calibration.windows,
-                            criterion,
-                            options.compensation,
-                            options.ridge.value_or(default_ridge(calibration.windows.numel())),
-                            plan.keep_layers,
-                            plan.hidden,
-                            kept};
-      PassState state(unfinished, identity(source, input), plan.keep_layers, options.state_share);
-      input.state = &state;
-      SequentialResult result = prune_sequentially(input, progress);
-      save_error = state.save_error();
-      plan.layers = std::move(result.layers);
-      replaced = std::move(result.replaced);
-    }
+  }
+  if (cut_width || options.compensation == Compensation::least_squares) {
+    std::vector<arch::LayerDims> kept;
+    for (const std::int64_t l : plan.keep_layers)
+      kept.push_back(sizes[static_cast<std::size_t>(l)]);
+    SequentialInput input{dense,
+                          calibration.windows,
+                          criterion,
+                          options.compensation,
+                          options.ridge.value_or(default_ridge(calibration.windows.numel())),
+                          plan.keep_layers,
+                          plan.hidden,
+                          kept};
+    if (given) input.given = plan.layers;
+    PassState state(unfinished, identity(source, input), plan.keep_layers, options.state_share);
+    input.state = &state;
+    SequentialResult result = prune_sequentially(input, progress);
+    save_error = state.save_error();
+    plan.layers = std::move(result.layers);
+    replaced = std::move(result.replaced);
   }
   plan.source_sha256 = source.sha256();
   const auto replacement = [&](arch::Role role, int layer) {
@@ -173,7 +195,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   core::write_text_file(directory + "/importance.json",
                         importance_json(statistics, plan, before, plan::dims_after(plan, before)));
   PassState::remove(unfinished);
-  if (!decision.given) out.notes = plan::smaller_layers(options.target, before);
+  if (!given) out.notes = plan::smaller_layers(options.target, before);
   if (!save_error.empty()) out.notes.push_back(save_error);
   out.plan = std::move(plan);
   return out;
@@ -220,8 +242,7 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   std::vector<double> influence;
   for (const LayerStatistics& s : statistics.layers) influence.push_back(s.block_influence);
   add("layers", influence);
-  // obs scores blocks, not the residual stream.
-  const bool has_hidden = !criterion.needs.contains(Statistic::ffn_gram);
+  const bool has_hidden = criterion.axes.contains(Axis::hidden);
   if (has_hidden) add("hidden", criterion.score({dense, statistics}, Axis::hidden, -1));
   rows.insert(rows.end(), of_layers.begin(), of_layers.end());
   format::SafetensorsWriter writer(out_path);

@@ -19,7 +19,9 @@ enum class Compensation : std::uint8_t { none, least_squares };
 
 struct PruneOptions {
   plan::PruneTarget target;
-  std::string plan_path;  // not empty: use this plan instead of scores
+  // Not empty: what this plan keeps, instead of what a target and scores would choose; `target` and
+  // `criterion` have no say then. Compensation refits the plan's cut like any other.
+  std::string plan_path;
   std::string criterion = "activation";
   Compensation compensation = Compensation::least_squares;
   // Ridge of the least-squares fit, times the mean diagonal of the Gram matrix. Empty: chosen by
@@ -29,7 +31,6 @@ struct PruneOptions {
   std::string held_out_path;  // not empty: refuse calibration text that overlaps it
   CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
-  std::uint64_t seed = 0;
   // Continue from <directory>/checkpoint. Start from the beginning when there is none.
   bool resume = false;
   // Largest share of the time for writing that state. 1: write after every layer.
@@ -41,6 +42,11 @@ struct PruneResult {
   // For people: layers that had less than the target asked for.
   std::vector<std::string> notes = {};
 };
+// Refuses what prune() cannot do with this model, before any text or tensor is read: sizes that no
+// criterion scores, an axis that the given criterion does not know, a plan of other sizes. Returns
+// the sizes after.
+arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
+                      const arch::ModelDims& before);
 // Writes `directory`: the pruned model, plan.json and importance.json. While layers are cut,
 // directory/checkpoint holds the state to resume from. A run that is killed at any moment and
 // resumed leaves the same bytes. Without `resume` an unfinished run in `directory` starts over.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <optional>
 
 #include "core/error.h"
 #include "model/ridge.h"
@@ -66,7 +68,8 @@ class LayerwisePass {
       while (dense_at_ < source) advance_dense();  // dropped layers before the first kept layer
       const int next = k + 1 < in_.keep_layers.size() ? static_cast<int>(in_.keep_layers[k + 1])
                                                       : static_cast<int>(dense_.dims().n_layers());
-      out.layers.push_back(cut_layer(source, next, in_.sizes.at(k), out));
+      out.layers.push_back(cut_layer(source, next, in_.sizes.at(k),
+                                     in_.given.empty() ? nullptr : &in_.given.at(k), out));
       if (in_.state != nullptr && k + 1 < in_.keep_layers.size())
         in_.state->layer_done({k + 1, dense_at_, pruned_differs_}, dense_streams_, pruned_streams_,
                               out);
@@ -142,15 +145,37 @@ class LayerwisePass {
                                   .contiguous();
     for (const Role role : readers) layer.weight(role, 0) = dense_.weight(role, source).matmul(map);
   }
+  // The positions of an extent that survive in a layer. Empty when all do.
+  std::optional<torch::Tensor> kept_positions(const arch::Extent& extent,
+                                              const plan::LayerSelection& kept,
+                                              const arch::LayerDims& full) const {
+    std::optional<std::vector<std::int64_t>> out;
+    const auto cut = [&](Axis axis, const plan::Selection& selection) {
+      if (!selection || !touches(extent, axis)) return;
+      std::vector<std::int64_t> these =
+          arch::surviving(extent, axis, *selection, dense_.dims(), &full);
+      if (out) {
+        std::vector<std::int64_t> both;
+        std::set_intersection(out->begin(), out->end(), these.begin(), these.end(),
+                              std::back_inserter(both));
+        these = std::move(both);
+      }
+      out = std::move(these);
+    };
+    cut(Axis::kv_groups, kept.kv_groups);
+    cut(Axis::q_per_kv, kept.q_per_kv);
+    cut(Axis::ffn, kept.ffn);
+    if (!out) return std::nullopt;
+    return as_index(*out);
+  }
   // Stores the refitted readers, with the rows that stay.
   void take_readers(const model::Transformer& layer, int source, const std::vector<Role>& readers,
-                    Axis axis, const plan::Selection& kept, SequentialResult& out) const {
+                    const plan::LayerSelection& kept, SequentialResult& out) const {
     const arch::LayerDims& full = dense_.dims().layers[static_cast<std::size_t>(source)];
     for (const Role role : readers) {
       torch::Tensor w = layer.weight(role, 0);
-      const arch::Extent& rows = arch::find_spec(dense_.arch(), role)->rows;
-      if (kept && touches(rows, axis))
-        w = w.index_select(0, as_index(arch::surviving(rows, axis, *kept, dense_.dims(), &full)));
+      if (const auto rows = kept_positions(arch::find_spec(dense_.arch(), role)->rows, kept, full))
+        w = w.index_select(0, *rows);
       out.replaced[{role, source}] = w;
     }
   }
@@ -203,11 +228,12 @@ class LayerwisePass {
     int source, next;  // in the dense model: the layer itself, and the next kept layer
     const arch::LayerDims &full, &size;
     DenseTargets targets;
-    plan::LayerSelection selection;
+    plan::LayerSelection selection;  // as given, or empty until it is chosen
+    bool given;
   };
 
   plan::LayerSelection cut_layer(int source, int next, const arch::LayerDims& size,
-                                 SequentialResult& out) {
+                                 const plan::LayerSelection* given, SequentialResult& out) {
     // Dense targets: the stream after this layer's attention, and dense_streams_, the stream where
     // the next kept layer begins.
     DenseTargets targets;
@@ -219,7 +245,8 @@ class LayerwisePass {
                  dense_.dims().layers[static_cast<std::size_t>(source)],
                  size,
                  std::move(targets),
-                 {}};
+                 given != nullptr ? *given : plan::LayerSelection{},
+                 given != nullptr};
     if (cut.full.kv_groups > 0) cut_attention(cut, out);
     if (cut.full.ffn > 0) cut_ffn(cut, out);
     if (next > source + 1) pruned_differs_ = true;
@@ -227,9 +254,19 @@ class LayerwisePass {
     return cut.selection;
   }
 
+  // A plan may remove a whole block of a layer. The stream passes by, and later matrices make up
+  // for it.
+  bool goes_whole(const plan::Selection& kept) {
+    if (!kept || !kept->empty()) return false;
+    pruned_differs_ = true;
+    return true;
+  }
+
   // Takes the pruned streams from before the layer to after its attention.
   void cut_attention(LayerCut& cut, SequentialResult& out) {
-    const bool cut_groups = cut.size.kv_groups < cut.full.kv_groups,
+    if (goes_whole(cut.selection.kv_groups)) return;
+    const bool cut_groups = cut.given ? cut.selection.kv_groups || cut.selection.q_per_kv
+                                      : cut.size.kv_groups < cut.full.kv_groups,
                refits = compensates() && stream_differs();
     const std::vector<Role> readers = arch::attention_inputs(dense_.arch());
     if (refits)
@@ -247,12 +284,14 @@ class LayerwisePass {
                       cut.targets.mid[b], cut.targets.attention_products, b);
       torch::Tensor channels = torch::arange(normal.gram.size(0), torch::kInt64);
       if (cut_groups) {
-        cut.selection.kv_groups =
-            keep_highest(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups),
-                         cut.size.kv_groups);
-        channels = as_index(arch::surviving(arch::find_spec(dense_.arch(), Role::attn_output)->cols,
-                                            Axis::kv_groups, *cut.selection.kv_groups,
-                                            dense_.dims(), &cut.full));
+        if (!cut.given)
+          cut.selection.kv_groups =
+              keep_highest(scores(cut.layer, normal, channels, Role::attn_output, Axis::kv_groups),
+                           cut.size.kv_groups);
+        const plan::LayerSelection heads{cut.selection.kv_groups, cut.selection.q_per_kv, {}};
+        channels =
+            kept_positions(arch::find_spec(dense_.arch(), Role::attn_output)->cols, heads, cut.full)
+                .value_or(channels);
         // Heads do not see each other.
         for (torch::Tensor& mix : mixes) mix = mix.index_select(-1, channels);
       }
@@ -263,8 +302,7 @@ class LayerwisePass {
         pruned_differs_ = true;
       }
     }
-    if (refits)
-      take_readers(cut.layer, cut.source, readers, Axis::kv_groups, cut.selection.kv_groups, out);
+    if (refits) take_readers(cut.layer, cut.source, readers, cut.selection, out);
     cut.layer.weight(Role::attn_output, 0) = output;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       pruned_streams_[b] = pruned_streams_[b] + cut.layer.attention_output(0, mixes[b]);
@@ -274,7 +312,9 @@ class LayerwisePass {
 
   // Takes the pruned streams from after the attention to after the layer.
   void cut_ffn(LayerCut& cut, SequentialResult& out) {
-    const bool narrower = cut.size.ffn < cut.full.ffn, refits = compensates() && stream_differs();
+    if (goes_whole(cut.selection.ffn)) return;
+    const bool narrower = cut.given ? cut.selection.ffn.has_value() : cut.size.ffn < cut.full.ffn,
+               refits = compensates() && stream_differs();
     const std::vector<Role> readers = arch::ffn_inputs(dense_.arch());
     if (refits)
       refit_readers(cut.layer, cut.source, Role::ffn_norm, readers, pruned_streams_,
@@ -290,8 +330,9 @@ class LayerwisePass {
     torch::Tensor down = cut.layer.weight(Role::ffn_down, 0);
     torch::Tensor channels = torch::arange(cut.full.ffn, torch::kInt64);
     if (narrower) {
-      cut.selection.ffn = keep_highest(
-          scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
+      if (!cut.given)
+        cut.selection.ffn = keep_highest(
+            scores(cut.layer, normal, channels, Role::ffn_down, Axis::ffn), cut.size.ffn);
       channels = as_index(*cut.selection.ffn);
     }
     if (compensates() && (narrower || cut.next > cut.source + 1 || stream_differs())) {
@@ -301,7 +342,7 @@ class LayerwisePass {
     } else {
       down = down.index_select(1, channels);
     }
-    if (refits) take_readers(cut.layer, cut.source, readers, Axis::ffn, cut.selection.ffn, out);
+    if (refits) take_readers(cut.layer, cut.source, readers, cut.selection, out);
     cut.layer.weight(Role::ffn_down, 0) = down;
     for (std::size_t b = 0; b < pruned_streams_.size(); ++b) {
       const torch::Tensor kept =

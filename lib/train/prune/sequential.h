@@ -43,6 +43,9 @@ struct SequentialInput {
   // The sizes of each kept layer after the cut. q_per_kv is that of the source. An absent block
   // stays absent.
   std::vector<arch::LayerDims> sizes;
+  // Not empty: what each kept layer keeps, instead of what `criterion` would choose. `sizes` are
+  // those of the source then.
+  std::vector<plan::LayerSelection> given = {};
   // The state to resume from and to save to. null: start from the beginning and save nothing.
   PassState* state = nullptr;
 };

@@ -100,5 +100,50 @@ TEST_F(PlanRecipe, LayersOfUnequalSizeAreCutButNotDropped) {
   }
 }
 
+// What one key would make of no effect, or nothing can do, is refused at its place.
+TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
+  core::write_text_file(dir.file("plan.json"), "{\"keep_layers\": [1]}");
+  const auto refused = [&](const std::string& stage, core::ErrorKind kind,
+                           const std::vector<std::string>& parts) {
+    try {
+      plan("  - {name: it, " + stage + "}\n");
+      ADD_FAILURE() << stage;
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), kind) << e.what();
+      for (const std::string& part : parts)
+        EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << part << ": " << e.what();
+      EXPECT_NE(std::string(e.what()).find("r.yaml:5:"), std::string::npos) << e.what();
+    }
+  };
+  const auto input = core::ErrorKind::input, usage = core::ErrorKind::usage,
+             unsupported = core::ErrorKind::unsupported;
+  for (const std::string key :
+       {"layers: 2", "hidden: 96", "ffn: 96", "kv_groups: 1", "q_per_kv: 1", "vocab: 300",
+        "parameters: 10k", "ffn_granule: 16", "hidden_granule: 16", "criterion: obs"})
+    refused("kind: prune, plan: plan.json, " + key, input,
+            {"'plan'", "'" + key.substr(0, key.find(':')) + "'"});
+  refused("kind: prune, plan: plan.json, ridge: 0.1", input, {"ridge", "least_squares"});
+  refused("kind: prune, hidden: 96, criterion: obs", usage, {"hidden 96", "obs", "activation"});
+  refused("kind: prune, q_per_kv: 1", usage, {"q_per_kv 1", "plan"});
+  refused("kind: prune, vocab: 300", usage, {"vocab 300", "plan"});
+  const std::string file = "kind: quantize, from: teacher, format: q8_0, ";
+  refused(file + "candidates: [q4_0]", input, {"candidates", "format"});
+  refused(file + "rounding: nearest, calibration_tokens: 1k", input,
+          {"calibration_tokens", "nearest"});
+  for (const std::string size : {"format: q8_0", "target_bytes: 1MB"}) {
+    const std::string stage = "kind: quantize, from: teacher, " + size + ", tensors: ";
+    refused(stage + "{attn_q.7: f16}", usage, {"attn_q.7", "0 to 1"});
+    refused(stage + "{token_embd.0: f16}", usage, {"token_embd.0", "no layer"});
+    refused(stage + "{attn_norm: q8_0}", unsupported, {"attn_norm", "f32"});
+    refused(stage + "{token_emb: q8_0}", input, {"token_emb"});
+    refused(stage + "{attn_q: q8_00}", input, {"q8_00", "'q8_0'"});
+  }
+  EXPECT_EQ(plan("  - {name: it, kind: prune, plan: plan.json, compensate: least_squares, ridge: "
+                 "0.1, tokens: 1k}\n")
+                .size(),
+            1u);
+  EXPECT_EQ(plan("  - {name: it, kind: prune, ffn: 96, q_per_kv: 4, vocab: 320}\n").size(), 1u);
+}
+
 }  // namespace
 }  // namespace espalier::recipe

@@ -19,6 +19,7 @@ extern const Criterion k_activation;
 const Criterion k_activation{"activation",
                              "mean |activation| (Minitron, arXiv 2407.14679)",
                              {Statistic::channel_moments},
+                             {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
                              score};
 
 }  // namespace espalier::prune

@@ -16,6 +16,10 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
 }  // namespace
 
 extern const Criterion k_magnitude;
-const Criterion k_magnitude{"magnitude", "norm of the consumer weights", {}, score};
+const Criterion k_magnitude{"magnitude",
+                            "norm of the consumer weights",
+                            {},
+                            {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
+                            score};
 
 }  // namespace espalier::prune

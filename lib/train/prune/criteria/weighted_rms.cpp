@@ -23,6 +23,7 @@ const Criterion k_weighted_rms{
     "weighted_rms",
     "E[x^2] x squared norm of the consumer column (Wanda, arXiv 2306.11695)",
     {Statistic::channel_moments},
+    {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
     score};
 
 }  // namespace espalier::prune

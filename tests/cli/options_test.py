@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Options that bear on each other: what one of them would make of no effect is refused before any file is opened; a plan is cut as it says, compensated where
+text is given, and only for the model it was made for; overrides name tensors that are there."""
+import hashlib
+import json
+import pathlib
+import shutil
+import tempfile
+import unittest
+
+import tool
+
+NOWHERE = ("nowhere", "--out", "out")
+PLAN, TEXT = ("--plan", "plan.json"), ("--text", "text.txt")
+SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--vocab", 300, "--parameters", "1k", "--criterion", "activation")
+OF_TEXT = ("--held-out", "held.txt", "--tokens", 65536, "--sequence", 512, "--seed", 0, "--resume")
+REFUSED = [  # words of the command line, which names files that do not exist; what the message must name
+    (("prune", *NOWHERE, *PLAN, *SIZES), ["--plan", *SIZES[::2]]),
+    (("prune", *NOWHERE, *PLAN, *TEXT, *SIZES), ["--plan", *SIZES[::2]]),
+    (("prune", *NOWHERE, *PLAN, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
+    (("prune", *NOWHERE, *PLAN, "--compensate", "least_squares"), ["--compensate least_squares", "--text"]),
+    (("prune", *NOWHERE, "--ffn", 32), ["--text", "--plan"]),
+    (("quantize", *NOWHERE), ["--format", "--target-bytes", "--target-bpw"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--target-bytes", "1MB"), ["exactly one"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["exactly one"]),
+    (("quantize", *NOWHERE, "--target-bpw", 0), ["--target-bpw 0"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--tokens", 16384, "--seed", 0), ["--tokens", "--seed", "--text"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "nearest", "--imatrix", "i.gguf"), ["--imatrix", "nearest"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "imatrix", *TEXT), ["--text", "imatrix"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_00"), ["q8_00", "did you mean 'q8_0'"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_0", "--tensor", "attn_q=f16"), ["attn_q"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--compat", "other"), ["--compat"]),
+    (("distill", "--teacher", "a", "--cached", "b", "--student", "c", *TEXT, "--out", "out"), ["--cached", "--teacher"]),
+    (("run", "recipe.yaml", "--out", "out", "--seed", 0), ["--seed", "recipe.yaml"]),
+]
+REFUSED_BY_RUNTIME = [
+    (("generate", "nowhere.gguf", "--prompt", "x", "--draft-tokens", 4), ["--draft-tokens", "--draft"]),
+    (("tokenize", "nowhere.gguf", "--messages", "m.json", "--special"), ["--messages", "--special"]),
+    (("tokenize", "nowhere.gguf", "--messages", "m.json", "--no-bos"), ["--messages", "--no-bos"]),
+]
+PRUNE = ("--tokens", 1024, "--sequence", 64, "--threads", 2)
+
+
+def sha(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+class Options(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.path = pathlib.Path(cls.folder.name)
+        tool.subprocess.run([str(tool.bin_dir / "tiny_gguf"), str(cls.path / "m.gguf")], check=True)
+        tool.run_json("import", cls.path / "m.gguf", "--out", cls.path / "m")
+        cls.model = cls.path / "m"
+        cls.text = cls.path / "text.txt"
+        cls.text.write_text(" ".join(f"word{i * i * 7919 % 997}" + (".\n" if i % 9 == 0 else "") for i in range(1500)))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def refused(self, code, parts, *words, program=tool.espalier):
+        done = tool.run(*words, "--quiet", program=program)
+        self.assertEqual(done.returncode, code, f"{words}: {done.stderr}")
+        for part in parts:
+            self.assertIn(part, done.stderr, words)
+        self.assertNotIn("internal", done.stderr)
+
+    def test_refused_before_any_file_is_opened(self):
+        self.assertEqual(len(REFUSED), 36)
+        for words, parts in REFUSED:
+            with self.subTest(" ".join(map(str, words))):
+                self.refused(2, parts, *words)
+        for words, parts in REFUSED_BY_RUNTIME:
+            self.refused(2, parts, *words, program=tool.espalier_run)
+
+    def test_a_plan_is_cut_and_compensated(self):
+        p = self.path
+        tool.run_json("prune", self.model, "--out", p / "scored", "--ffn", 64, "--criterion", "obs", "--text", self.text, *PRUNE)
+        plan = ("--plan", p / "scored/plan.json")
+        tool.run_json("prune", self.model, "--out", p / "again", *plan, "--text", self.text, *PRUNE)
+        tool.run_json("prune", self.model, "--out", p / "alone", *plan)
+        tool.run_json("prune", self.model, "--out", p / "none", *plan, "--text", self.text, "--compensate", "none", *PRUNE)
+        name = "model.safetensors"
+        self.assertEqual(sha(p / "again" / name), sha(p / "scored" / name))
+        self.assertNotEqual(sha(p / "alone" / name), sha(p / "scored" / name))
+        self.assertEqual(sha(p / "none" / name), sha(p / "alone" / name))
+        self.assertEqual((p / "again/plan.json").read_text(), (p / "scored/plan.json").read_text())
+        # Another model's plan, with text and without, on the command line and in a recipe.
+        shutil.copytree(self.model, p / "other", dirs_exist_ok=True)
+        (p / "other/generation_config.json").write_text("{}\n")
+        for more in ((), ("--text", self.text, *PRUNE)):
+            self.refused(3, ["scored/plan.json", "another model"], "prune", p / "other", "--out", p / "wrong", *plan, *more)
+        recipe = p / "r.yaml"
+        stage = "  - {name: cut, kind: prune, from: teacher, plan: scored/plan.json, tokens: 1024, sequence: 64%s}\n"
+        recipe.write_text("name: r\nteacher: other\ntext: {train: text.txt}\nstages:\n" + stage % "")
+        for verb in (("plan", recipe), ("run", recipe, "--out", p / "run")):
+            self.refused(3, ["r.yaml:5:", "scored/plan.json", "another model"], *verb)
+        self.assertFalse((p / "wrong").exists() or (p / "run").exists())
+        # In a recipe the plan alone is cut; compensation is named.
+        for more, same_as in (("", "alone"), (", compensate: least_squares", "scored")):
+            recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n" + stage % more)
+            tool.run_json("run", recipe, "--out", p / "run", "--threads", 2)
+            self.assertEqual(sha(p / "run/stages/cut/model" / name), sha(p / same_as / name), more)
+
+    def test_a_plan_that_cuts_heads_or_whole_blocks_is_compensated(self):
+        layers = [{"ffn": [], "q_per_kv": [1]}, {"kv_groups": [], "ffn": ["0-63"]}]
+        plan = self.path / "heads.json"
+        plan.write_text(json.dumps({"keep_layers": "all", "layers": layers, "hidden": "all", "vocab": ["0-299"]}))
+        fit, cut = self.path / "heads-fit", self.path / "heads-cut"
+        done = tool.run("prune", self.model, "--out", cut, "--plan", plan, "--quiet")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tool.run_json("prune", self.model, "--out", fit, "--plan", plan, "--text", self.text, *PRUNE)
+        self.assertNotEqual(sha(fit / "model.safetensors"), sha(cut / "model.safetensors"))
+        self.assertEqual((fit / "plan.json").read_text(), (cut / "plan.json").read_text())
+        self.assertEqual((fit / "model.safetensors").stat().st_size, (cut / "model.safetensors").stat().st_size)
+        divergence = [tool.run_json("eval", d, "--text", self.text, "--context", 64, "--windows", 8)["perplexity"] for d in (fit, cut)]
+        self.assertLess(divergence[0], divergence[1])
+
+    def test_what_no_criterion_scores(self):
+        text = ("--text", self.text, *PRUNE)
+        for words, parts in ((("--hidden", 32, "--criterion", "obs"), ["hidden 32", "obs", "activation"]), (("--q-per-kv", 1), ["q_per_kv 1", "plan"]), (("--vocab", 300), ["vocab 300", "plan"])):
+            # the text does not exist: it is not what is refused first
+            self.refused(2, parts, "prune", self.model, "--out", self.path / "x", "--text", self.path / "absent.txt", *words)
+        tool.run_json("prune", self.model, "--out", self.path / "whole", "--ffn", 64, "--q-per-kv", 2, "--vocab", 320, *text)  # as the source has them
+
+    def test_overrides_name_tensors_that_are_there(self):
+        out = self.path / "o.gguf"
+        for way in (("--format", "q8_0"), ("--target-bytes", "150kB"), ("--target-bpw", 9)):
+            for override, code, parts in (("token_emb=f16", 2, ['did you mean "token_embd"']), ("attn_q.7=f16", 2, ["attn_q.7", "0 to 1"]), ("attn_norm=q8_0", 4, ["attn_norm", "f32"])):
+                self.refused(code, parts, "quantize", self.model, "--out", out, *way, "--tensor", override)
+        self.assertFalse(out.exists())
+        done = tool.run_json("quantize", self.model, "--out", out, "--target-bytes", "200kB", "--tensor", "token_embd=f16", "--tensor", "attn_norm=f32", "--tensor", "attn_q.1=q5_0", "--compat", "llama.cpp")
+        self.assertEqual(done["formats"]["f16"]["tensors"], 1)
+        self.assertEqual(done["formats"]["q5_0"]["tensors"], 1)
+        self.assertEqual(done["compat"], "llama.cpp")
+        tool.run_json("quantize", self.model, "--out", self.path / "e.gguf", "--format", "q8_0", "--compat", "espalier")
+        tool.run_json("quantize", self.model, "--out", self.path / "l.gguf", "--format", "q8_0")
+        self.assertEqual(sha(self.path / "e.gguf"), sha(self.path / "l.gguf"))
+        recipe = self.path / "o.yaml"
+        recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n  - {name: file, kind: quantize, from: teacher, rounding: nearest, target_bytes: 200kB, tensors: {attn_q.7: q8_0}}\n")
+        for verb in (("plan", recipe), ("run", recipe, "--out", self.path / "late")):
+            self.refused(2, ["o.yaml:5:", "attn_q.7", "0 to 1"], *verb)
+        self.assertFalse((self.path / "late").exists())
+
+    def test_statistics_that_nothing_would_use(self):
+        for more in (("--imatrix", "i.gguf", "--text", self.text), ("--rounding", "gptq")):
+            self.refused(2, [*more[::2], "--format f16"], "quantize", self.model, "--out", self.path / "f.gguf", "--format", "f16", *more)
+        tool.run_json("quantize", self.model, "--out", self.path / "f.gguf", "--format", "f16", "--rounding", "nearest")
+
+    def test_seed_0_overrides_a_seed(self):
+        config = self.path / "train.yaml"
+        config.write_text("tokens: 128\nbatch: 1\nsequence: 64\nlearning_rate: 1e-3\nkl_weight: 0\nce_weight: 1\nprecision: float32\n")
+        hashes = {}
+        for seed in ("none", 0, 1):
+            words = () if seed == "none" else ("--seed", seed)
+            tool.run_json("distill", "--student", self.model, "--text", self.text, "--out", self.path / f"seed-{seed}", "--config", config, "--threads", 1, *words)
+            hashes[seed] = sha(self.path / f"seed-{seed}/model.safetensors")
+        self.assertEqual(hashes["none"], hashes[0])
+        self.assertNotEqual(hashes[0], hashes[1])
+        # A teacher that the weights leave out.
+        self.refused(2, ["--teacher", "kl_weight 0"], "distill", "--teacher", self.model, "--student", self.model, "--text", self.text, "--out", self.path / "t", "--config", config)
+
+    def test_versions(self):
+        said = [tool.run("--version", program=program).stdout.split(" ", 1) for program in (tool.espalier, tool.espalier_run)]
+        self.assertEqual([name for name, version in said], ["espalier", "espalier-run"])
+        self.assertEqual(said[0][1], said[1][1])
+        self.assertRegex(said[0][1], r"^\d+\.\d+\.\d+( \([A-Za-z0-9._/+-]+\))?\n$")
+
+
+if __name__ == "__main__":
+    tool.main()
