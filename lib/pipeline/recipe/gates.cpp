@@ -8,15 +8,13 @@ namespace espalier::recipe {
 
 nlohmann::json read_gates(YamlMap& map) {
   nlohmann::json out = nlohmann::json::object();
-  for (const std::string& name : verify::gate_names())
-    if (map.has(name)) {
-      if (name.find("bytes") != std::string::npos)
-        out[name] = *map.bytes(name);
-      else
-        out[name] = *map.real(name);
-    } else {
-      map.real(name);  // a known key without a value
+  for (const std::string& name : verify::gate_names()) {
+    if (name.find("bytes") != std::string::npos) {
+      if (const auto v = map.bytes(name)) out[name] = *v;
+    } else if (const auto v = map.real(name)) {
+      out[name] = *v;
     }
+  }
   map.finish();
   return out;
 }

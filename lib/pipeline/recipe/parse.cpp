@@ -103,7 +103,7 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
       const std::string base = role.substr(0, role.find('.'));
       if (!arch::role_by_name(base))
         tensors->refuse(role, "no such role (attn_q, ffn_down, token_embd, ...)");
-      s.overrides[role] = format_of(*tensors, role, *tensors->text(role));
+      s.overrides[role] = format_of(*tensors, role, tensors->required_text(role));
     }
     tensors->finish();
   }
@@ -155,6 +155,7 @@ Stage parse_stage(YamlMap& map, const Recipe& recipe) {
     stage.what = r;
   }
   map.finish();
+  stage.known_keys = map.known();
   return stage;
 }
 
@@ -239,14 +240,18 @@ Recipe parse_recipe(const std::string& path) {
   recipe.train_sha256 = text->text("train_sha256");
   recipe.held_out_sha256 = text->text("held_out_sha256");
   text->finish();
+  for (const std::string& key : text->known()) recipe.known_keys.push_back("text." + key);
   for (YamlMap& item : map.maps("stages")) {
     Stage stage = parse_stage(item, recipe);
-    ESP_CHECK(stage.name != "teacher" && recipe.find(stage.name) == nullptr, input, stage.place,
+    // "none" stands for no teacher; the others are what manifests call the texts.
+    static const std::set<std::string> taken{"teacher", "none", "text.train", "text.held_out"};
+    ESP_CHECK(!taken.contains(stage.name) && recipe.find(stage.name) == nullptr, input, stage.place,
               ": stage name '", stage.name, "' is taken");
     check_needs(stage, recipe);
     recipe.stages.push_back(std::move(stage));
   }
   map.finish();
+  for (const std::string& key : map.known()) recipe.known_keys.push_back(key);
   ESP_CHECK(!recipe.stages.empty(), input, map.where(), ": a recipe needs at least one stage");
   return recipe;
 }

@@ -53,7 +53,8 @@ struct ReportStage {
 };
 
 struct Stage {
-  std::string name, place;  // place: file:line:column
+  std::string name, place;                   // place: file:line:column
+  std::vector<std::string> known_keys = {};  // all that the parser takes in a stage of this kind
   std::variant<PruneStage, DistillStage, QuantizeStage, VerifyStage, ReportStage> what;
   std::string kind() const;
   std::vector<std::string> needs() const;  // names of stages (or "teacher") that it reads
@@ -67,7 +68,8 @@ struct Recipe {
   std::string teacher_shape;
   // Hashes that the recipe states. Checked before anything runs.
   std::optional<std::string> train_sha256, held_out_sha256;
-  std::vector<Stage> stages;  // in order; a stage may need only earlier stages
+  std::vector<std::string> known_keys = {};  // all that the parser takes beside the stages
+  std::vector<Stage> stages;                 // in order; a stage may need only earlier stages
   const Stage* find(const std::string& stage_name) const;
 };
 

@@ -106,7 +106,13 @@ struct YamlMap::State {
   const Entry* ask(const std::string& key) {
     asked.insert(key);
     const auto it = entries.find(key);
-    return it == entries.end() || it->second.value.IsNull() ? nullptr : &it->second;
+    if (it == entries.end()) return nullptr;
+    // "key:" left to be filled in is YAML's null; taking it for an absent key would drop a line
+    // that somebody wrote.
+    const YAML::Node& value = it->second.value;
+    ESP_CHECK(!value.IsNull() && !(value.IsScalar() && value.Scalar().empty()), input,
+              it->second.place, ": ", key, ": has no value; give it one or remove the line");
+    return &it->second;
   }
   std::optional<std::string> scalar(const std::string& key) {
     const Entry* e = ask(key);
@@ -176,8 +182,8 @@ std::vector<std::string> YamlMap::texts(const std::string& key) {
   if (e == nullptr) return out;
   ESP_CHECK(e->value.IsSequence(), input, e->place, ": ", key, ": expected a list");
   for (const YAML::Node& item : e->value) {
-    ESP_CHECK(item.IsScalar(), input, place_of(state_->file, item.Mark()), ": ", key,
-              ": expected a list of names");
+    ESP_CHECK(item.IsScalar() && !item.Scalar().empty(), input, place_of(state_->file, item.Mark()),
+              ": ", key, ": expected a list of names");
     out.push_back(item.Scalar());
   }
   return out;
@@ -198,17 +204,20 @@ std::vector<YamlMap> YamlMap::maps(const std::string& key) {
   return out;
 }
 std::vector<std::string> YamlMap::keys() const { return state_->order; }
+std::vector<std::string> YamlMap::known() const {
+  return {state_->asked.begin(), state_->asked.end()};
+}
 std::string YamlMap::path_of(const std::string& key) {
   const auto name = text(key);
   return name ? state_->resolve(*name) : "";
 }
 void YamlMap::finish() const {
-  const std::vector<std::string> known(state_->asked.begin(), state_->asked.end());
+  const std::vector<std::string> names = known();
   for (const std::string& key : state_->order) {
     if (state_->asked.contains(key)) continue;
-    const std::string nearest = core::nearest_name(key, known.data(), known.size());
+    const std::string nearest = core::nearest_name(key, names.data(), names.size());
     std::string list;
-    for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+    for (const std::string& k : names) list += (list.empty() ? "" : ", ") + k;
     core::fail(core::ErrorKind::input, where(key), ": unknown key '", key, "'",
                nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known here: ", list,
                ")");

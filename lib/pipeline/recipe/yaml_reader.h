@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Strict reading of YAML maps. Every key must be read. An unknown key is refused with
-// file:line:column and the nearest known name.
+// file:line:column and the nearest known name. A key without a value (null, or an empty text) is
+// refused and never taken for an absent key.
 //
 // `use: FILE` in a map takes that file's keys as defaults. FILE is relative to the file that names
 // it, or to its parent folders. There are no code paths and no interpolation. yaml-cpp stays behind
@@ -35,6 +36,7 @@ class YamlMap {
   std::optional<YamlMap> map(const std::string& key);
   std::vector<YamlMap> maps(const std::string& key);  // list of maps; absent: empty
   std::vector<std::string> keys() const;              // in file order
+  std::vector<std::string> known() const;             // all keys read so far, by name
   // A file name, resolved relative to the recipe and returned relative to the working directory.
   std::string path_of(const std::string& key);
 

@@ -102,9 +102,11 @@ TEST(YamlReader, AliasesNeitherMultiplyNorGoInCircles) {
   support::TempDir dir;
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 30; ++i) {
-    const std::string before = "*a" + std::to_string(i - 1), now = "a" + std::to_string(i);
-    bomb +=
-        now + ": &" + now + " [" + before + ", " + before + ", " + before + ", " + before + "]\n";
+    const std::string before = std::to_string(i - 1), now = std::to_string(i);
+    bomb += "a";
+    bomb += now + ": &a" + now + " [*a" + before;
+    for (int n = 0; n < 3; ++n) bomb += ", *a" + before;
+    bomb += "]\n";
   }
   core::write_text_file(dir.file("bomb.yaml"), bomb);
   EXPECT_EQ(YamlMap::load(dir.file("bomb.yaml")).keys().size(), 30u);
