@@ -137,7 +137,7 @@ void locate_tensors(Source& source, Problems& problems) {
 constexpr const char* kSmallFiles[] = {
     "config.json",           "generation_config.json",  "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "tokenizer.model"};
+    "tokenizer.model",       "added_tokens.json",       "tokenizer_gguf.json"};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "core/file.h"
+#include "hash/sha256.h"
 #include "recipe/runner.h"
 
 namespace espalier::recipe {
@@ -24,13 +25,31 @@ Json loss_curve(const std::string& path) {
   return out;
 }
 
+// Files of a finished stage's directory that the page shows.
+std::vector<std::string> shown_files(const Stage& stage) {
+  std::vector<std::string> out{"manifest.json"};
+  if (stage.kind() == "verify") out.push_back("device-card.json");
+  if (stage.kind() == "distill") out.push_back("model/metrics.jsonl");
+  if (stage.kind() == "prune") out.push_back("model/importance.json");
+  return out;
+}
+
 }  // namespace
+
+std::string Runner::record_hash(const Stage& stage) const {
+  hash::Sha256 sum;
+  for (const std::string& file : shown_files(stage)) {
+    const std::string path = directory_of(stage.name) + "/" + file;
+    sum.update(file + " " + (fs::exists(path) ? hash::sha256_file(path) : "absent") + "\n");
+  }
+  return sum.hex();
+}
 
 Json Runner::report_data(const ReportStage& what) const {
   Json data{{"title", what.title}, {"recipe", recipe_.text}, {"stages", Json::array()}};
   for (const Stage& stage : recipe_.stages) {
     const std::string directory = directory_of(stage.name);
-    if (!checkpoint::has_manifest(directory)) continue;
+    if (!hashes_.contains(stage.name)) continue;  // comes after the report
     const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
     data["stages"].push_back({{"name", stage.name},
                               {"kind", stage.kind()},

@@ -39,29 +39,15 @@ std::string Runner::output_hash(const Stage& stage) const {
                                                            : "/report.html"));
 }
 
-std::map<std::string, std::string> Runner::inputs_of(const Stage& stage) {
-  const auto text = [&](const std::string& path, const char* key,
-                        const std::optional<std::string>& expected) {
-    if (!hashes_.contains(key)) hashes_[key] = hash::sha256_file(path);
-    ESP_CHECK(!expected || *expected == hashes_[key], input, path, ": SHA-256 is ", hashes_[key],
-              ", the recipe expects ", *expected, "; another version of Python ships another text");
-    return hashes_[key];
-  };
-  std::map<std::string, std::string> inputs;
-  for (const std::string& need : stage.needs()) {
-    if (need == "teacher" && !hashes_.contains(need))
-      hashes_[need] = checkpoint::Checkpoint::open(recipe_.teacher).sha256();
-    inputs[need] = hashes_.at(need);
+std::string Runner::hash_of(const StageInput& input) {
+  if (input.kind == StageInput::Kind::record) return record_hash(*recipe_.find(input.name));
+  if (input.kind == StageInput::Kind::model) {
+    if (input.name == "teacher" && !hashes_.contains(input.name))
+      hashes_[input.name] = checkpoint::Checkpoint::open(recipe_.teacher).sha256();
+    return hashes_.at(input.name);
   }
-  const std::string kind = stage.kind();
-  if (kind == "prune" || kind == "distill" || kind == "quantize")
-    inputs["text.train"] = text(recipe_.train_text, "text.train", recipe_.train_sha256);
-  if (kind == "verify")
-    inputs["text.held_out"] = text(recipe_.held_out_text, "text.held_out", recipe_.held_out_sha256);
-  if (kind == "report")
-    for (const Stage& s : recipe_.stages)
-      if (hashes_.contains(s.name)) inputs[s.name] = hashes_.at(s.name);
-  return inputs;
+  if (!file_hashes_.contains(input.path)) file_hashes_[input.path] = hash::sha256_file(input.path);
+  return file_hashes_[input.path];
 }
 
 bool Runner::is_done(const Stage& stage, const checkpoint::Manifest& wanted) const {
@@ -69,7 +55,7 @@ bool Runner::is_done(const Stage& stage, const checkpoint::Manifest& wanted) con
   if (!checkpoint::has_manifest(directory)) return false;
   const checkpoint::Manifest have = checkpoint::read_manifest(directory);
   if (have.inputs != wanted.inputs || have.options != wanted.options ||
-      have.tool_version != checkpoint::tool_version())
+      have.algorithm != wanted.algorithm)
     return false;
   if (stage.kind() == "verify" &&
       !(have.metrics.contains("passed") && have.metrics["passed"].is_boolean() &&
@@ -206,16 +192,22 @@ void Runner::execute(const ReportStage& what, const std::string& directory, chec
   core::write_text_file(directory + "/report.html", report::report_html(report_data(what)));
 }
 
+// What an unfinished stage can be continued as.
+std::string Runner::started_as(const Stage& stage, const checkpoint::Manifest& manifest) const {
+  Json out{{"inputs", manifest.inputs},
+           {"options", manifest.options},
+           {"algorithm", manifest.algorithm}};
+  if (const auto* d = std::get_if<DistillStage>(&stage.what))  // another machine may differ
+    out["precision"] = distill::matmul_precision(d->options.precision);
+  return out.dump();
+}
+
 void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   const std::string directory = directory_of(stage.name);
   // Removes what an unfinished or outdated run left. The same pruning or training is kept and
   // continues from its checkpoint.
   const std::string started = directory + "/started.json";
-  const std::string identity = Json{
-      {"inputs", manifest.inputs},
-      {"options", manifest.options},
-      {"tool_version",
-       checkpoint::tool_version()}}.dump();
+  const std::string identity = started_as(stage, manifest);
   const bool same = fs::exists(started) && core::read_text_file(started) == identity &&
                     !checkpoint::has_manifest(directory);
   const bool resumable = same && (stage.kind() == "distill" || stage.kind() == "prune");
@@ -225,17 +217,28 @@ void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   std::visit([&](const auto& what) { execute(what, directory, manifest); }, stage.what);
 }
 
+// Texts that are not what the recipe was written for are refused before anything is made of them.
+void Runner::check_texts() {
+  const auto check = [&](const std::string& path, const std::optional<std::string>& expected) {
+    if (!expected || path.empty()) return;
+    const std::string actual = hash_of({StageInput::Kind::file, "", path});
+    ESP_CHECK(*expected == actual, input, path, ": SHA-256 is ", actual, ", the recipe expects ",
+              *expected, "; another version of Python ships another text");
+  };
+  check(recipe_.train_text, recipe_.train_sha256);
+  check(recipe_.held_out_text, recipe_.held_out_sha256);
+}
+
 Json Runner::run() {
+  check_texts();
   fs::create_directories(options_.out);
   // Part of a stage's identity: text reads differently with it.
   const std::optional<std::int32_t> window_bos =
       text::window_bos(checkpoint::Checkpoint::open(recipe_.teacher).tokenizer());
   Json stages = Json::array();
   for (const Stage& stage : recipe_.stages) {
-    checkpoint::Manifest manifest;
-    manifest.stage = stage.kind();
-    manifest.inputs = inputs_of(stage);
-    manifest.options = options_json(stage, recipe_);
+    checkpoint::Manifest manifest = identity_of(
+        stage, recipe_, options_, [&](const StageInput& input) { return hash_of(input); });
     if (window_bos && manifest.inputs.contains("text.train"))
       manifest.options[data::kWindowBos] = *window_bos;
     const std::string directory = directory_of(stage.name);

@@ -6,6 +6,7 @@
 
 #include "checkpoint/manifest.h"
 #include "core/progress.h"
+#include "recipe/identity.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
 
@@ -19,7 +20,9 @@ class Runner {
  private:
   std::string directory_of(const std::string& stage) const;         // out/stages/<name>
   std::string model_of(const std::string& stage_or_teacher) const;  // directory or .gguf
-  std::map<std::string, std::string> inputs_of(const Stage& stage);
+  void check_texts();
+  std::string hash_of(const StageInput& input);
+  std::string started_as(const Stage& stage, const checkpoint::Manifest& manifest) const;
   bool is_done(const Stage& stage, const checkpoint::Manifest& wanted) const;
   void execute(const Stage& stage, checkpoint::Manifest& manifest);
   void execute(const PruneStage& what, const std::string& directory,
@@ -35,11 +38,13 @@ class Runner {
   void deliver(const std::string& file, const std::string& name) const;
   std::string output_hash(const Stage& stage) const;
   nlohmann::ordered_json report_data(const ReportStage& what) const;  // report_data.cpp
+  std::string record_hash(const Stage& stage) const;                  // report_data.cpp
 
   const Recipe& recipe_;
   const RunOptions& options_;
   const core::Progress& progress_;
-  std::map<std::string, std::string> hashes_;  // of the teacher, the texts and finished stages
+  // Of the teacher, the files by path, and what finished stages made.
+  std::map<std::string, std::string> hashes_, file_hashes_;
   std::vector<std::string> failed_checks_;
 };
 

@@ -74,7 +74,5 @@ struct Recipe {
 };
 
 Recipe parse_recipe(const std::string& path);
-// Everything besides the content of its inputs that determines a stage's result, for its manifest.
-nlohmann::ordered_json options_json(const Stage& stage, const Recipe& recipe);
 
 }  // namespace espalier::recipe
