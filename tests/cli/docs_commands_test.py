@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The commands of the README, the tutorial and the page on the runtime, run as they stand on a tiny model that is cut out of the real
-teacher. Only token counts are made smaller, and the two scripts that set a machine up are not run."""
+teacher. Only token counts are made smaller. The two scripts that set a machine up are not run, nor the recipe that one of them runs."""
 import json
 import os
 import pathlib
@@ -14,7 +14,8 @@ import unittest
 import tool
 
 TEACHER = ".cache/teacher/SmolLM2-135M-Instruct.Q4_1.gguf"
-NOT_RUN = r"^scripts/(quickstart|test)\.sh\b.*$"
+QUICKSTART = "espalier run recipes/quickstart.yaml --out out/quickstart"
+NOT_RUN = rf"^(scripts/(quickstart|test)\.sh\b.*|{QUICKSTART})$"
 
 
 def script_of(page):
@@ -51,12 +52,15 @@ class DocsCommands(unittest.TestCase):
         cls.folder.cleanup()
 
     def scratch(self, name):
-        """A folder that looks like a fresh checkout in which scripts/build.sh has run."""
+        """A folder that looks like a checkout in which the programs are built, and the teacher and the texts are fetched."""
         scratch = self.dir / name
         (scratch / "build").mkdir(parents=True)
         (scratch / "build/bin").symlink_to(tool.bin_dir)
         for folder in ("configs", "recipes", "scripts"):
             (scratch / folder).symlink_to(tool.source / folder)
+        self.put_texts(scratch / ".cache/docs")
+        (scratch / TEACHER).parent.mkdir()
+        shutil.copy(self.dir / "tiny.gguf", scratch / TEACHER)
         return scratch
 
     def put_texts(self, folder):
@@ -68,7 +72,7 @@ class DocsCommands(unittest.TestCase):
     def run_page(self, page, scratch):
         script = script_of(page)
         done = subprocess.run(["bash", "-c", "set -euo pipefail -o xtrace\n" + script], cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=400, env=dict(os.environ, PATH=f"{tool.bin_dir}:{os.environ['PATH']}", OMP_NUM_THREADS="2"))
+                              timeout=600, env=dict(os.environ, PATH=f"{tool.bin_dir}:{os.environ['PATH']}", OMP_NUM_THREADS="1"))
         self.assertEqual(done.returncode, 0, f"{page}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
         for name in outputs_of(script):
             self.assertTrue((scratch / name).exists(), f"{page}: no {name}")
@@ -82,18 +86,20 @@ class DocsCommands(unittest.TestCase):
         self.assertEqual(outputs_of(script), {"pruned", "student", "student.gguf", "card.json"})
         for name in ("quickstart", "test"):
             self.assertTrue(os.access(tool.source / f"scripts/{name}.sh", os.X_OK), name)
+        self.assertIn(QUICKSTART, (tool.source / "scripts/quickstart.sh").read_text())
         shutil.copy(self.dir / "tiny.gguf", scratch / "teacher.gguf")
         (scratch / "questions.txt").write_text("The os module\nA list\n")
         _, done = self.run_page("docs/runtime.md", scratch)
-        self.assertIn("acceptance", done.stdout + done.stderr)
+        self.assertRegex(done.stderr, r"draft|guess")
+        self.assertIn("student.gguf.packed", " ".join(path.name for path in scratch.iterdir()))
 
     def test_tutorial(self):
         scratch = self.scratch("tutorial")
-        self.put_texts(scratch / ".cache/docs")
-        (scratch / TEACHER).parent.mkdir()
-        shutil.copy(self.dir / "tiny.gguf", scratch / TEACHER)
         script, _ = self.run_page("docs/tutorial.md", scratch)
         self.assertGreaterEqual(len(re.findall(r"^espalier(-run)? ", script, re.M)), 12)
+        recipe = re.search(r"^```yaml\n(.*?)^```", (tool.source / "docs/recipes.md").read_text(), re.S | re.M)[1]
+        (scratch / "example.yaml").write_text(recipe)
+        self.assertEqual(len(tool.run_json("plan", scratch / "example.yaml")["stages"]), recipe.count("kind: "))
         self.assertLessEqual({"teacher", "pruned", "student", "student.gguf", "card.json"}, outputs_of(script))
 
 
