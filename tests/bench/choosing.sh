@@ -1,27 +1,28 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The tables of docs/choosing.md: perplexity and KL of pruning criteria, compensation and formats.
+# What docs/choosing.md leaves to you: perplexity and KL of pruning criteria with and without
+# compensation, of formats and roundings, and of distillation losses.
 #
 #   tests/bench/choosing.sh --out DIR [--only pruning|formats|losses] [--tokens 4096]
 #       [--windows 8] [--teacher MODEL] [--train FILE] [--held-out FILE] [--ffn 1024]
-#       [--small MODEL --small-text FILE] [--threads 2] [--program build/bin/espalier]
+#       [--training-tokens 25000] [--threads 2] [--program build/bin/espalier]
 #
 # Writes one recipe a table to DIR and runs it, so a killed run goes on where it was. All models of
-# a table are judged in one pass on the same windows of held-out tokens. The losses are compared on
-# a small teacher with ffn 172 (stories260K) and its text: the last tenth of it is held out, and
-# without --small this table is left out. Needs python3.
+# a table are judged in one pass on the same windows of 512 held-out tokens. Formats are those of the
+# pruned model (obs, least squares), whose weights are floats whatever the teacher is stored in, so
+# they need the pruning table first. Needs python3.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-usage() { sed -n '3,12p' "$0" >&2; exit 2; }
+usage() { sed -n '3,13p' "$0" >&2; exit 2; }
 out= only=all tokens=4096 windows=8 ffn=1024 threads=2 program=$root/build/bin/espalier
-small= small_text=
+training_tokens=25000
 teacher=$root/.cache/teacher/SmolLM2-135M-Instruct.Q4_1.gguf
 train=$root/.cache/docs/train.txt held_out=$root/.cache/docs/heldout.txt
 while [ $# -gt 1 ]; do
   case $1 in
     --out) out=$2 ;; --only) only=$2 ;; --tokens) tokens=$2 ;; --windows) windows=$2 ;;
     --teacher) teacher=$2 ;; --train) train=$2 ;; --held-out) held_out=$2 ;; --ffn) ffn=$2 ;;
-    --small) small=$2 ;; --small-text) small_text=$2 ;;
+    --training-tokens) training_tokens=$2 ;;
     --threads) threads=$2 ;; --program) program=$2 ;;
     *) usage ;;
   esac
@@ -35,8 +36,6 @@ done
 mkdir -p "$out"
 export OMP_NUM_THREADS="$threads"
 
-[ "$only" != losses ] || [ -n "$small" ] || usage
-
 recipe() { # NAME: the head of a recipe
   printf 'name: %s\nseed: 1\nteacher: %s\ntext: {train: %s, held_out: %s}\nstages:\n' \
     "$1" "$(realpath "$teacher")" "$(realpath "$train")" "$(realpath "$held_out")"
@@ -46,9 +45,9 @@ quantized() { # NAME FROM FORMAT ROUNDING
   [ "$4" = nearest ] || more=", calibration_tokens: $tokens"
   echo "  - {name: $1, kind: quantize, from: $2, format: $3, rounding: $4$more}"
 }
-card() { # OF NAMES WINDOWS CONTEXT: compares all names with the teacher
+card() { # OF NAMES: compares all names with the teacher
   echo "  - {name: card, kind: verify, of: $1, compare: [$(echo "$2" | sed 's/^ //; s/ /, /g')]," \
-    "windows: $3, context: $4}"
+    "windows: $windows, context: 512}"
 }
 table() { # NAME: runs the recipe and prints the card's rows
   "$program" run "$out/$1.yaml" --out "$out/$1" --threads "$threads" --quiet >/dev/null
@@ -68,7 +67,6 @@ if [ "$only" = all ] || [ "$only" = pruning ]; then
   names=
   {
     recipe choosing-pruning
-    quantized reference teacher q8_0 nearest
     # obs scores what is left after a refit, so it is not measured without one
     for name in magnitude-none magnitude-least_squares activation-none activation-least_squares \
       weighted_rms-none weighted_rms-least_squares obs-least_squares; do
@@ -77,57 +75,49 @@ if [ "$only" = all ] || [ "$only" = pruning ]; then
       quantized "$name" "pruned-$name" q8_0 nearest
       names="$names $name"
     done
-    card reference "$names" "$windows" 512
+    card magnitude-none "$names"
   } >"$out/pruning.yaml"
   echo "Pruning to ffn $ffn in every layer, $tokens calibration tokens, stored as Q8_0:"
   table pruning
 fi
 if [ "$only" = all ] || [ "$only" = formats ]; then
+  pruned=$out/pruning/stages/pruned-obs-least_squares/model
+  [ -d "$pruned" ] || { echo "the formats need the pruning table first" >&2; exit 2; }
   names=
   {
+    teacher=$pruned
     recipe choosing-formats
-    quantized reference teacher q8_0 nearest
     for format in q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl q2_0; do
-      quantized "$format-nearest" teacher "$format" nearest
-      names="$names $format-nearest"
+      for rounding in nearest imatrix gptq; do
+        quantized "$format-$rounding" teacher "$format" "$rounding"
+        names="$names $format-$rounding"
+      done
     done
-    for rounding in imatrix gptq; do
-      quantized "q4_0-$rounding" teacher q4_0 "$rounding"
-      names="$names q4_0-$rounding"
-    done
-    card reference "$names" "$windows" 512
+    card q8_0-nearest "$names"
   } >"$out/formats.yaml"
-  echo "Formats and roundings of the teacher, $tokens calibration tokens:"
+  echo "Formats and roundings of the pruned model, $tokens calibration tokens:"
   table formats
 fi
-if [ -n "$small" ] && { [ "$only" = all ] || [ "$only" = losses ]; }; then
-  python3 - "$small_text" "$out" <<'PYTHON'
-import sys
-text = open(sys.argv[1], encoding="utf-8").read()
-at = text.index("\n\n", len(text) * 9 // 10)
-open(sys.argv[2] + "/small-train.txt", "w", encoding="utf-8").write(text[:at])
-open(sys.argv[2] + "/small-heldout.txt", "w", encoding="utf-8").write(text[at:])
-PYTHON
-  teacher=$small train=$out/small-train.txt held_out=$out/small-heldout.txt names=' pruned'
+if [ "$only" = all ] || [ "$only" = losses ]; then
+  names=' pruned'
   student() { # NAME TEACHER TOKENS LOSS KL-WEIGHT CE-WEIGHT
     echo "  - {name: $1, kind: distill, from: pruned, teacher: $2, tokens: $3, loss: $4," \
-      "kl_weight: $5, ce_weight: $6, sequence: 256, learning_rate: 1e-3}"
+      "kl_weight: $5, ce_weight: $6, learning_rate: 1e-3}"
     names="$names $1"
   }
   {
     recipe choosing-losses
     quantized reference teacher f16 nearest
-    echo "  - {name: pruned, kind: prune, from: teacher, ffn: 96, criterion: obs," \
-      "compensate: least_squares, tokens: 16384, sequence: 256}"
-    student cross-entropy none 100k forward_kl 0 1
-    student forward-kl teacher 100k forward_kl 1 0
-    student forward-kl-and-cross-entropy teacher 100k forward_kl 0.5 0.5
-    student jsd teacher 100k jsd 1 0
-    student reverse-kl teacher 100k reverse_kl 1 0
-    student forward-kl-25k-tokens teacher 25k forward_kl 1 0
-    student forward-kl-400k-tokens teacher 400k forward_kl 1 0
-    card reference "$names" 48 256
+    echo "  - {name: pruned, kind: prune, from: teacher, ffn: $ffn, criterion: obs," \
+      "compensate: least_squares, tokens: $tokens}"
+    student cross-entropy none "$training_tokens" forward_kl 0 1
+    student forward_kl teacher "$training_tokens" forward_kl 1 0
+    student forward_kl-and-cross-entropy teacher "$training_tokens" forward_kl 0.5 0.5
+    student jsd teacher "$training_tokens" jsd 1 0
+    student reverse_kl teacher "$training_tokens" reverse_kl 1 0
+    student forward_kl-4-times-the-tokens teacher $((4 * training_tokens)) forward_kl 1 0
+    card reference "$names"
   } >"$out/losses.yaml"
-  echo "Losses on a small teacher, ffn 172 to 96, 100,000 training tokens where no other is named:"
+  echo "Losses, $training_tokens training tokens:"
   table losses
 fi
