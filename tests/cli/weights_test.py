@@ -7,6 +7,7 @@ import math
 import pathlib
 import shutil
 import struct
+import subprocess
 import tempfile
 import unittest
 
@@ -93,7 +94,7 @@ class Weights(unittest.TestCase):
         for words in [("perplexity", self.bad_file, "--text", self.text, "--context", 64, "--json"), ("generate", self.bad_file, "--prompt", "The", "--tokens", 2),
                       ("bench", self.bad_file, "--prompt", 4, "--generate", 2, "--repeat", 1), ("chat", self.bad_file)]:
             with self.subTest(words=words[0]):
-                self.refused(*words, place=place, program=tool.espalier_run, stdin=open("/dev/null"))
+                self.refused(*words, place=place, program=tool.espalier_run, stdin=subprocess.DEVNULL)
 
     def test_an_output_matrix_of_its_own(self):
         model = self.path / "own"

@@ -67,7 +67,8 @@ TEST(Finite, ScalesOfBlockFormats) {
     EXPECT_EQ(first_not_finite(f.id, bytes), -1) << f.name;
     int found = 0;
     for (std::int64_t at = 0; at + 1 < f.block_bytes; at += 2)
-      for (const std::uint16_t bits : {0x7C00, 0xFC00, 0x7E01}) {
+      for (const std::uint16_t bits :
+           std::initializer_list<std::uint16_t>{0x7C00, 0xFC00, 0x7E01}) {
         std::vector<std::byte> damaged = bytes;
         std::memcpy(damaged.data() + f.block_bytes + at, &bits, 2);
         f.decode(damaged.data(), back.data(), n);
