@@ -47,13 +47,23 @@ void print(const Common& common, const nlohmann::ordered_json& result, const std
 // --device cuda and a CUDA build.
 void apply_device(const Common& common);
 
-// One line per verb. main.cpp expands the lists.
+// Verbs of the files tower and of the training towers. main.cpp expands the lists.
+// clang-format off
 #define ESP_VERBS_FILES(ESP_VERB) \
-  ESP_VERB(import) ESP_VERB(inspect) ESP_VERB(quantize) ESP_VERB(prune)
+  ESP_VERB(import)                \
+  ESP_VERB(inspect)               \
+  ESP_VERB(quantize)              \
+  ESP_VERB(prune)
 #define ESP_VERBS_TRAIN(ESP_VERB) \
   ESP_VERB(score)                 \
   ESP_VERB(cache)                 \
-  ESP_VERB(distill) ESP_VERB(calibrate) ESP_VERB(eval) ESP_VERB(verify) ESP_VERB(plan) ESP_VERB(run)
+  ESP_VERB(distill)               \
+  ESP_VERB(calibrate)             \
+  ESP_VERB(eval)                  \
+  ESP_VERB(verify)                \
+  ESP_VERB(plan)                  \
+  ESP_VERB(run)
+// clang-format on
 
 #define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);
 ESP_VERBS_FILES(ESP_VERB)
