@@ -205,9 +205,11 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
 void pack_block(const Grid& grid, const GridBlock& block, std::byte* out) {
   std::uint8_t q[kMaxBlock];
   const int shift = grid.affine ? 0 : -grid.low;  // stored levels count from 0
-  for (int i = 0; i < grid.block; ++i)
-    q[i] = grid.codebook ? format::codebook_index(static_cast<float>(block.level[i]))
-                         : static_cast<std::uint8_t>(block.level[i] + shift);
+  const auto stored = [&](std::int8_t level) {
+    return grid.codebook ? format::codebook_index(static_cast<float>(level))
+                         : static_cast<std::uint8_t>(level + shift);
+  };
+  std::transform(block.level, block.level + grid.block, q, stored);
   std::int8_t scale[kMaxSubBlocks];
   for (int s = 0; s < kMaxSubBlocks; ++s) scale[s] = static_cast<std::int8_t>(block.sub[s].scale);
   switch (grid.id) {
