@@ -12,9 +12,10 @@ using torch::Tensor;
 Tensor inverse_rms(const Tensor& x) {
   const Tensor squares = x.square().mean(-1, true);
   // An infinite mean would weigh its token by 0, and the token would drop out without a word.
-  ESP_CHECK(torch::isfinite(squares).all().item<bool>(), input,
-            "the squares of activations of this text exceed the range of float32, so that no matrix "
-            "can be fitted to them");
+  ESP_CHECK(
+      torch::isfinite(squares).all().item<bool>(), input,
+      "the squares of activations of this text exceed the range of float32, so that no matrix "
+      "can be fitted to them");
   return squares.add(1e-12).rsqrt();
 }
 

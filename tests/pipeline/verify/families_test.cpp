@@ -26,12 +26,9 @@ using checkpoint::Checkpoint;
 
 // What stock readers of GGUF have no place for, and the words of the refusal.
 const std::map<std::string, std::string> kRefused = {
-    {"mistral_window", "window of 7"},
-    {"smollm3_b", "rotary positions"},
-    {"qwen2_b", "window in layer 1"},
-    {"qwen3_b", "only the biases of q, k and v"},
-    {"phi3_window", "window in layer 0"},
-    {"openelm_b", "use the embedding as the output matrix"}};
+    {"mistral_window", "window of 7"},    {"smollm3_b", "rotary positions"},
+    {"qwen2_b", "window in layer 1"},     {"qwen3_b", "only the biases of q, k and v"},
+    {"phi3_window", "window in layer 0"}, {"openelm_b", "use the embedding as the output matrix"}};
 
 void write_f32(Checkpoint source, const std::string& path) {
   source.fill_absent_blocks();

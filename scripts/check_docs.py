@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the documents and the comments of headers: length of sentences, links, anchors, paths, stray blanks.
+
+How sentences are counted
+  Documents are README.md, CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and docs/**/*.md; headers are include/**/*.h and lib/**/*.h.
+  Left out: code blocks, tables, headings, HTML, front matter; in headers the licence line, drawings (comment lines whose text begins
+  with three spaces or more) and instructions to tools.
+  A paragraph ends at an empty line, at a list item, at a line that is left out, and in headers where a comment ends.
+  A sentence ends at '.', '!' or '?' (a quote or bracket may follow) before a blank, unless an abbreviation stands there, and with its paragraph.
+  Words are what blanks separate, if a letter or digit is in it. Code in backticks is one word; of a link its text counts.
+  No sentence may have more than MOST words. The mean of each group (documents, headers) may be at most MEAN; only sentences that end with
+  '.', '!', '?' or ':' count in it, so that short notes do not hide long sentences.
+
+--list N prints the N longest sentences of each group."""
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+MOST, MEAN = 40, 18
+README_LINES, README_COLUMNS = 150, 100
+ABBREVIATIONS = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|etc|vs|cf|al|no|fig|approx|resp)\.$", re.IGNORECASE)
+ITEM = re.compile(r"(?:[-*+]|\d+[.)])\s+")
+SENTENCE_END = re.compile(r"[.!?][\"')\]*_]*(?=\s|$)")
+
+
+def sentences(paragraph):
+    """Splits a paragraph of plain text."""
+    out, start = [], 0
+    for match in SENTENCE_END.finditer(paragraph):
+        if ABBREVIATIONS.search(paragraph[start:match.start() + 1]):
+            continue
+        out.append(paragraph[start:match.end()].strip())
+        start = match.end()
+    out.append(paragraph[start:].strip())
+    return [s for s in out if s]
+
+
+def words(sentence):
+    return sum(any(c.isalnum() for c in w) for w in sentence.split())
+
+
+def is_whole(sentence):
+    return sentence.rstrip("\"')]*_")[-1:] in (".", "!", "?", ":")
+
+
+def plain(text):
+    """Markdown without its marks: code becomes one word, links their text."""
+    text = re.sub(r"(`+)(.+?)\1", "code", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", text)
+    return re.sub(r"<[^>]+>|\*\*|__", "", text)
+
+
+def markdown_paragraphs(text):
+    """(line number, plain text) of each paragraph and list item."""
+    out, lines, first = [], [], 0
+    fence = None
+    in_comment = False
+
+    def close():
+        nonlocal lines
+        if lines:
+            out.append((first, plain(" ".join(lines))))
+        lines = []
+
+    for number, line in enumerate(text.splitlines(), 1):
+        body = line.strip()
+        if fence:
+            if body.startswith(fence) and not body.strip(fence[0]):
+                fence = None
+            continue
+        if in_comment or body.startswith("<!--"):
+            in_comment = "-->" not in body
+            close()
+            continue
+        opening = re.match(r"(`{3,}|~{3,})", body)
+        if opening:
+            fence = opening.group(1)
+            close()
+            continue
+        item = ITEM.match(body)
+        if not body or body.startswith(("|", "#")) or re.fullmatch(r"(<[^>]+>\s*)+|[-*_=]{3,}|\[[^\]]+\]:\s.*", body):
+            close()
+            continue
+        if item:
+            close()
+            body = body[item.end():]
+        body = re.sub(r"^(>\s*)+", "", body)
+        if not lines:
+            first = number
+        lines.append(body)
+    close()
+    return out
+
+
+def header_paragraphs(text):
+    """(line number, text) of each comment."""
+    out, lines, first = [], [], 0
+    in_block = False
+
+    def close():
+        nonlocal lines
+        if lines:
+            out.append((first, re.sub(r"(`+)(.+?)\1", "code", " ".join(lines))))
+        lines = []
+
+    for number, line in enumerate(text.splitlines(), 1):
+        code = re.sub(r'"(?:[^"\\]|\\.)*"', '""', line)
+        if in_block or code.lstrip().startswith("/*"):
+            in_block = "*/" not in code
+            body = re.sub(r"^\s*(/\*+|\*+(?!/))?|\*+/\s*$", "", line)
+        elif "//" in code:
+            at = code.index("//")
+            if code[:at].strip():
+                close()  # a comment behind code
+            body = code[at:].lstrip("/").removeprefix("<")
+        else:
+            close()
+            continue
+        note = body.strip()
+        if body.startswith("   ") or not note or re.match(r"SPDX-|clang-format |namespace\b|NOLINT|IWYU|extern \"C\"", note):
+            close()
+            continue
+        item = ITEM.match(note)
+        if item:
+            close()
+            note = note[item.end():]
+        if not lines:
+            first = number
+        lines.append(note)
+    close()
+    return out
+
+
+def slug(heading):
+    heading = re.sub(r"`|\*\*|\[([^\]]*)\]\([^)]*\)", lambda m: m.group(1) or "", heading.strip())
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def without_code(text):
+    """The text with the lines of code blocks emptied, so that line numbers stay."""
+    out, fence = [], None
+    for line in text.splitlines():
+        opening = re.match(r"\s*(`{3,}|~{3,})", line)
+        if fence:
+            if opening and opening.group(1).startswith(fence):
+                fence = None
+            out.append("")
+        elif opening:
+            fence = opening.group(1)
+            out.append("")
+        else:
+            out.append(line)
+    return out
+
+
+def anchors(text):
+    seen, out = {}, set(re.findall(r"<[^>]+\b(?:id|name)=[\"']([^\"']+)", text))
+    for line in without_code(text):
+        heading = re.match(r"#{1,6}\s+(.*?)\s*#*$", line)
+        if heading:
+            name = slug(heading.group(1))
+            n = seen.get(name, 0)
+            seen[name] = n + 1
+            out.add(name if n == 0 else f"{name}-{n}")
+    return out
+
+
+def link_faults(root, path, text):
+    for number, line in enumerate(without_code(text), 1):
+        bare = re.sub(r"(`+)(.+?)\1", "", line)
+        targets = re.findall(r"\]\(\s*<?([^)\s>]+)", bare) + re.findall(r"^\s*\[[^\]]+\]:\s+(\S+)", bare) + re.findall(r"(?:src|href)=[\"']([^\"']+)", bare)
+        for target in targets:
+            if re.match(r"[a-z][a-z0-9+.-]*:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            other = (root / path.parent / file) if file else root / path
+            if not other.exists():
+                yield f"{path}:{number}: the link '{target}' leads nowhere"
+            elif anchor and other.suffix == ".md" and anchor not in anchors(other.read_text()):
+                yield f"{path}:{number}: '{target}': no heading gives the anchor '{anchor}'"
+
+
+def path_faults(root, path, text, top):
+    """Inline code that looks like a path of the repository must be one; '*' and <name> stand for anything."""
+    for number, line in enumerate(without_code(text), 1):
+        for _, code in re.findall(r"(`+)(.+?)\1", line):
+            name = code.split()[0].rstrip(",.;:") if code.split() else ""
+            if not re.fullmatch(r"[\w.\-/*<>{},]+", name) or "/" not in name or name.split("/")[0] not in top:
+                continue
+            choices = re.search(r"\{([^{}]*)\}", name)
+            for choice in choices.group(1).split(",") if choices else [""]:
+                one = name[:choices.start()] + choice + name[choices.end():] if choices else name
+                pattern = re.sub(r"<[^>]*>", "*", one).rstrip("/")
+                if not next(root.glob(pattern), None):
+                    yield f"{path}:{number}: `{one}` is not in the repository"
+
+
+def layout_faults(path, text):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if line != line.rstrip():
+            yield f"{path}:{number}: blanks at the end of the line"
+        if re.match(r"(<{7}|={7}|>{7})( |$)", line):
+            yield f"{path}:{number}: a merge has left its mark"
+    if not text.endswith("\n") or text.endswith("\n\n"):
+        yield f"{path}: must end with exactly one newline"
+    if str(path) == "README.md":
+        if len(lines) > README_LINES:
+            yield f"{path}: {len(lines)} lines, at most {README_LINES}"
+        for number, line in enumerate(lines, 1):
+            if len(line) > README_COLUMNS:
+                yield f"{path}:{number}: {len(line)} columns, at most {README_COLUMNS}"
+
+
+def check(root, tracked, longest=0):
+    """All faults of the repository at root, whose files are `tracked`. Prints the longest sentences when asked to."""
+    documents = [p for p in tracked if str(p) in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md") or (p.parts[0] == "docs" and p.suffix == ".md")]
+    headers = [p for p in tracked if p.parts[0] in ("include", "lib") and p.suffix == ".h"]
+    top = {p.parts[0] for p in tracked if len(p.parts) > 1}
+    faults = []
+    for name, paths, paragraphs in (("documents", documents, markdown_paragraphs), ("headers", headers, header_paragraphs)):
+        found = []  # (words, place, sentence)
+        for path in paths:
+            for number, paragraph in paragraphs((root / path).read_text()):
+                found += [(words(s), f"{path}:{number}", s) for s in sentences(paragraph)]
+        whole = [n for n, _, s in found if is_whole(s) and n]
+        mean = sum(whole) / len(whole) if whole else 0
+        print(f"{name}: {len(paths)} files, {len(whole)} sentences, {mean:.1f} words in the mean, {max((n for n, _, _ in found), default=0)} at most")
+        for n, place, sentence in sorted(found, reverse=True)[:longest]:
+            print(f"  {n} {place}: {sentence}")
+        faults += [f"{place}: a sentence of {n} words, at most {MOST}: {s[:100]}..." for n, place, s in found if n > MOST]
+        if mean > MEAN:
+            faults.append(f"{name}: {mean:.1f} words a sentence in the mean, at most {MEAN}")
+    for path in documents:
+        text = (root / path).read_text()
+        faults += [*link_faults(root, path, text), *path_faults(root, path, text, top), *layout_faults(path, text)]
+    return faults
+
+
+def self_test():
+    """The checks find what is planted, and nothing in a sound document."""
+    sound = "# A title\n\nSee [the title](#a-title) and `lib/a.h`. Not `lib/<room>.h`.\n\n- An item, e.g. this one.\n- Another.\n\n| a | b |\n|---|---|\n\n```\n[x](nowhere) and\n" + "word\n" * 50 + "```\n"
+    header = "// SPDX-License-Identifier: Apache-2.0\n// One. Two words.\n//   drawn " + "word " * 50 + "\nint a;  // a note\n"
+    planted = [
+        ("README.md", sound + "\n" + "word " * 41 + "end.\n", "42 words"),
+        ("README.md", sound + "\nSee [this](docs/none.md).\n", "leads nowhere"),
+        ("README.md", sound + "\nSee [this](#none).\n", "no heading"),
+        ("README.md", sound + "\nSee `lib/none.h`.\n", "not in the repository"),
+        ("README.md", sound + "\nBlank. \n", "blanks at the end"),
+        ("README.md", sound + "\n", "exactly one newline"),
+        ("README.md", sound + "\n" * README_LINES + "End.\n", f"at most {README_LINES}"),
+        ("README.md", sound + "\n" + "x" * 101 + "\n", "101 columns"),
+        ("README.md", sound + ("\nThis sentence goes on and on with " + "word " * 18 + "end.\n") * 20, "in the mean"),
+        ("lib/a.h", header + "\n// " + "word " * 41 + "\n// end.\n", "42 words"),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        (root / "lib").mkdir()
+        files = {"README.md": sound, "lib/a.h": header}
+        for name, text, wanted in [("README.md", sound, None), *planted]:
+            for file, content in {**files, name: text}.items():
+                (root / file).write_text(content)
+            silent = sys.stdout
+            sys.stdout = open("/dev/null", "w")
+            try:
+                found = check(root, [pathlib.PurePath(f) for f in files])
+            finally:
+                sys.stdout.close()
+                sys.stdout = silent
+            assert (not found) if wanted is None else any(wanted in f for f in found), (wanted, found)
+    assert sentences("Fast, e.g. here. And (so on.) Next") == ["Fast, e.g. here.", "And (so on.)", "Next"]
+    assert words("a `b` - 3 words (x)") == 5
+
+
+def main():
+    arguments = argparse.ArgumentParser(description="Checks the documents and the comments of headers.")
+    arguments.add_argument("--list", type=int, default=0, metavar="N", help="print the N longest sentences of each group")
+    longest = arguments.parse_args().list
+    self_test()
+    root = pathlib.Path(__file__).resolve().parent.parent
+    listed = subprocess.run(["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True, check=True).stdout.split("\0")
+    faults = check(root, [p for p in sorted(map(pathlib.PurePath, filter(None, listed))) if (root / p).is_file()], longest)
+    print("\n".join(faults) if faults else "the documents are in order")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
