@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Writes results to standard output and ends the program where that cannot be done.
 #include "streams.h"
 
 #include <fcntl.h>

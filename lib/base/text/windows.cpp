@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Makes the stream of tokens that windows are cut from, and describes it for reports.
 #include "text/windows.h"
 
 namespace espalier::text {
