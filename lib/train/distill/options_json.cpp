@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Writes the options as JSON.
 #include "distill/options_json.h"
 
 namespace espalier::distill {
