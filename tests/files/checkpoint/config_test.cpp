@@ -124,8 +124,9 @@ TEST(Config, LinearScalingOfSomeLayers) {
     EXPECT_EQ(written["rope_theta"], 1000000.0) << text;
     EXPECT_EQ(written["rope_local_base_freq"], 10000.0) << text;
     EXPECT_EQ(written.contains("rope_parameters"), config.contains("rope_parameters")) << text;
-    if (config.contains("rope_parameters"))
+    if (config.contains("rope_parameters")) {
       EXPECT_EQ(written["rope_parameters"], five["rope_parameters"]) << text;
+    }
   }
   five["rope_parameters"]["sliding_attention"]["rope_type"] = "linear";
   five["rope_parameters"]["sliding_attention"]["factor"] = 2.0;
