@@ -66,24 +66,56 @@ Scales scales_of(FormatId id) {
 // An exponent of all ones means NaN or infinity. A piece is first searched for any such value and
 // then for its position, so that the usual case is one loop without branches.
 constexpr std::int64_t kPiece = 4096;
-template <typename Bits, Bits kExponent>
-std::int64_t first_in(const std::byte* bytes, std::int64_t n, std::int64_t stride) {
-  const auto bad = [&](std::int64_t i) {
-    Bits bits;
-    std::memcpy(&bits, bytes + i * stride, sizeof bits);
-    return (bits & kExponent) == kExponent;
-  };
+
+// `any(begin, end)` may look at several values at once.
+template <typename Bits, Bits kExponent, typename Any>
+std::int64_t first_in(const std::byte* bytes, std::int64_t n, std::int64_t stride, const Any& any) {
   for (std::int64_t begin = 0; begin < n; begin += kPiece) {
     const std::int64_t end = std::min(n, begin + kPiece);
-    bool any = false;
-    for (std::int64_t i = begin; i < end; ++i) any |= bad(i);
-    if (!any) continue;
-    for (std::int64_t i = begin; i < end; ++i)
-      if (bad(i)) return i;
+    if (!any(begin, end)) continue;
+    for (std::int64_t i = begin; i < end; ++i) {
+      Bits bits;
+      std::memcpy(&bits, bytes + i * stride, sizeof bits);
+      if ((bits & kExponent) == kExponent) return i;
+    }
   }
   return -1;
 }
-constexpr std::uint16_t kHalfExponent = 0x7C00, kBf16Exponent = 0x7F80;
+
+// Scales, `stride` bytes apart.
+std::int64_t first_scale_in(const std::byte* bytes, std::int64_t n, std::int64_t stride) {
+  constexpr std::uint16_t kExponent = 0x7C00;
+  return first_in<std::uint16_t, kExponent>(bytes, n, stride,
+                                            [&](std::int64_t begin, std::int64_t end) {
+                                              bool any = false;
+                                              for (std::int64_t i = begin; i < end; ++i) {
+                                                std::uint16_t bits;
+                                                std::memcpy(&bits, bytes + i * stride, sizeof bits);
+                                                any |= (bits & kExponent) == kExponent;
+                                              }
+                                              return any;
+                                            });
+}
+
+// Values side by side, a word of them at a time: without its sign, a value's distance to the
+// exponent of ones is 0 or more, and adding 0111...1 to it sets the top bit unless it is 0.
+template <typename Bits, Bits kExponent>
+std::int64_t first_value_in(const std::byte* bytes, std::int64_t n) {
+  constexpr std::int64_t kLanes = sizeof(std::uint64_t) / sizeof(Bits);
+  constexpr std::uint64_t kOnes = ~std::uint64_t{0} / static_cast<Bits>(~Bits{0}),
+                          kMask = kOnes * kExponent, kTop = kOnes << (8 * sizeof(Bits) - 1);
+  return first_in<Bits, kExponent>(
+      bytes, n, sizeof(Bits), [&](std::int64_t begin, std::int64_t end) {
+        std::uint64_t finite = kTop;
+        std::int64_t i = begin;
+        for (; i + kLanes <= end; i += kLanes) {
+          std::uint64_t word;
+          std::memcpy(&word, bytes + i * static_cast<std::int64_t>(sizeof(Bits)), sizeof word);
+          finite &= ((word & kMask) ^ kMask) + ~kTop;
+        }
+        return finite != kTop || i < end;  // a tail is looked at one by one
+      });
+}
 
 }  // namespace
 
@@ -92,18 +124,18 @@ std::int64_t first_not_finite(FormatId id, std::span<const std::byte> bytes) {
   const std::int64_t blocks = static_cast<std::int64_t>(bytes.size()) / f.block_bytes;
   switch (id) {
     case FormatId::f32:
-      return first_in<std::uint32_t, 0x7F800000u>(bytes.data(), blocks, 4);
+      return first_value_in<std::uint32_t, 0x7F800000u>(bytes.data(), blocks);
     case FormatId::f16:
-      return first_in<std::uint16_t, kHalfExponent>(bytes.data(), blocks, 2);
+      return first_value_in<std::uint16_t, 0x7C00>(bytes.data(), blocks);
     case FormatId::bf16:
-      return first_in<std::uint16_t, kBf16Exponent>(bytes.data(), blocks, 2);
+      return first_value_in<std::uint16_t, 0x7F80>(bytes.data(), blocks);
     default:
       break;
   }
   const Scales scales = scales_of(id);
   std::int64_t first = -1;
   for (int s = 0; s < (scales.two ? 2 : 1); ++s) {
-    const std::int64_t at = first_in<std::uint16_t, kHalfExponent>(
+    const std::int64_t at = first_scale_in(
         bytes.data() + scales.d + 2 * static_cast<std::size_t>(s), blocks, f.block_bytes);
     if (at >= 0 && (first < 0 || at < first)) first = at;
   }

@@ -36,6 +36,15 @@ TEST(Finite, FloatFormats) {
     x[0] = kNaN;
     EXPECT_EQ(found(), 0) << f.name;
     EXPECT_EQ(first_not_finite(id, {}), -1);
+    for (std::int64_t at = 0; at < 13; ++at)  // any place in a word, and in what no word holds
+      for (const float bad : {kNaN, -kNaN, kInfinity, -kInfinity, -largest_value(id)}) {
+        std::vector<float> few(13, -largest_value(id));
+        few[at] = bad;
+        f.encode(few.data(), nullptr, bytes.data(), 13);
+        EXPECT_EQ(first_not_finite(id, std::span(bytes).first(13 * f.block_bytes)),
+                  std::isfinite(bad) ? -1 : at)
+            << f.name << bad;
+      }
   }
 }
 
