@@ -121,7 +121,7 @@ TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
        {"layers: 2", "hidden: 96", "ffn: 96", "kv_groups: 1", "q_per_kv: 1", "vocab: 300",
         "parameters: 10k", "ffn_granule: 16", "hidden_granule: 16", "criterion: obs"})
     refused("kind: prune, plan: plan.json, " + key, input,
-            {"'plan'", "'" + key.substr(0, key.find(':')) + "'"});
+            {"'plan'", std::string("'").append(key, 0, key.find(':')).append("'")});
   refused("kind: prune, plan: plan.json, ridge: 0.1", input, {"ridge", "least_squares"});
   refused("kind: prune, hidden: 96, criterion: obs", usage, {"hidden 96", "obs", "activation"});
   refused("kind: prune, q_per_kv: 1", usage, {"q_per_kv 1", "plan"});
