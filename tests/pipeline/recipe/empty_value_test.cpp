@@ -46,7 +46,7 @@ TEST(EmptyValue, IsRefusedForEveryKeyOfEveryKindOfStage) {
         ++n;
       }
   }
-  EXPECT_EQ(n, 67 * kNothing.size());
+  EXPECT_EQ(n, 68 * kNothing.size());
 }
 
 TEST(EmptyValue, IsRefusedBesideTheStages) {
