@@ -50,7 +50,8 @@ def stages():
     """One quantize stage for every format and rounding."""
     for name in FORMATS:
         for rounding in ("nearest",) if name in FLOATS else ("nearest", "imatrix", "gptq"):
-            yield f"  - {{name: {name}-{rounding}, kind: quantize, from: student, format: {name}, rounding: {rounding}, calibration_tokens: 512}}\n"
+            text = "" if rounding == "nearest" else ", calibration_tokens: 512"
+            yield f"  - {{name: {name}-{rounding}, kind: quantize, from: student, format: {name}, rounding: {rounding}{text}}}\n"
 
 
 def gguf_data_start(content):

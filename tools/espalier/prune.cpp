@@ -80,9 +80,10 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   const auto source = checkpoint::Checkpoint::open(flags.model);
   const checkpoint::WriteOptions write = write_options(flags, source);
   if (!flags.plan.empty() && flags.text.empty()) {
-    const plan::PrunePlan plan =
+    plan::PrunePlan plan =
         plan::prune_plan_from_json(core::read_text_file(flags.plan), source.dims(), flags.plan);
     plan::require_source(plan, source.path(), source.sha256(), flags.plan);
+    plan.source_sha256 = source.sha256();  // a plan written by hand may name none
     plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
                          common.max_ram_bytes(), "no pruning needs less");
     const std::int64_t after =
