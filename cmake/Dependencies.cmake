@@ -46,11 +46,6 @@ if(ESPALIER_TRAIN)
   espalier_dependency(yaml yaml-cpp)
   find_package(LibTorch REQUIRED)
   espalier_dependency(torch LibTorch::torch)
-  if(ESPALIER_MOLD)
-    # mold 1.10 lets RELRO begin at LibTorch's one-byte thread-local variable, which one link in 600 lies in a page that is not mapped; the program then
-    # ends at once: "cannot apply additional memory protection after relocation".
-    target_link_options(esp_dep_torch INTERFACE -Wl,-z,norelro)
-  endif()
 endif()
 find_package(CLI11 REQUIRED)
 espalier_dependency(cli11 CLI11::CLI11)

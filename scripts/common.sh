@@ -15,7 +15,7 @@ as_root() {
 }
 
 build_packages=(g++ cmake ninja-build pkg-config python3-venv libeigen3-dev libcli11-dev libyaml-cpp-dev nlohmann-json3-dev
-  libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libgtest-dev libjs-chart.js ccache mold)
+  libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libgtest-dev libjs-chart.js ccache)
 test_packages=(libbenchmark-dev libsimde-dev clang-14 libclang-rt-14-dev chromium)
 
 # Installs what is missing of the named Debian packages; asks nothing and does nothing when all are there.
