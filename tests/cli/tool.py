@@ -13,6 +13,7 @@ espalier, espalier_run = str(bin_dir / "espalier"), str(bin_dir / "espalier-run"
 cache = pathlib.Path(os.environ.get("ESPALIER_CACHE", source / ".cache"))
 teacher = os.environ.get("ESPALIER_TEACHER", str(cache / "teacher/SmolLM2-135M-Instruct.Q4_1.gguf"))
 docs = pathlib.Path(os.environ.get("ESPALIER_DOCS", cache / "docs"))
+llama_cpp = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", cache / "llama.cpp-0.3.36/build/bin"))  # scripts/llama_cpp.sh builds it
 
 
 def run(*words, program=espalier, timeout=600, **more):

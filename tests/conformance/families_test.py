@@ -5,7 +5,6 @@ transformers and our runtime give and finds the perplexity we find, and none of 
 axis loads in transformers, which finds our perplexity, and in llama.cpp again. Every triple (family, checkpoint, check) is counted."""
 import json
 import math
-import os
 import pathlib
 import subprocess
 import sys
@@ -23,7 +22,7 @@ sys.path.insert(0, str(tool.source / "tests/support"))
 from unequal_reference import Reference
 from wrong_models import wrong_models
 
-LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
+LLAMA = tool.llama_cpp
 CONTEXT = 64
 TRIPLES = 779  # of a checkpoint 6 checks and 3 for each thing that is wrong in a model of the same; of what pruning leaves 4, or 6 with Q8_0
 OWN = ("deci", "nemotron-nas", "openelm")  # not in transformers: tests/support/unequal_reference.py

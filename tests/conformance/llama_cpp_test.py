@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stock llama.cpp judges: it loads our files, computes the same perplexity (0.1 % on F32, 0.5 % quantized) and writes the same greedy text; a pruned
 model converts; llama-quantize takes our imatrix; its K-quants are read by us."""
-import os
 import pathlib
 import re
 import subprocess
@@ -11,7 +10,7 @@ import unittest
 
 import tool
 
-LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
+LLAMA = tool.llama_cpp
 FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
 
 

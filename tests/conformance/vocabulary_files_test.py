@@ -3,7 +3,6 @@
 """Models whose tokenizer is vocab.json with merges.txt, or tekken.json: the directory that `import` writes is read by transformers, and the GGUF by
 stock llama.cpp, with the ids of tests/golden/vocab_*/golden.json (scripts/golden/vocabulary_files.py). Without any tokenizer it is refused."""
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import transformers
 import tool
 
 GOLDEN = tool.source / "tests/golden"
-LLAMA_TOKENIZE = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", "")) / "llama-tokenize"
+LLAMA_TOKENIZE = tool.llama_cpp / "llama-tokenize"
 FIXTURES = {"gpt2": 500, "qwen2": 508, "tekken-v3": 532, "tekken-v11": 517}
 # Texts that llama.cpp cuts otherwise: it does not compose characters (NFC), and its expression for tekken knows no marks.
 LLAMA_DIFFERS = {"qwen2": ["cases", "combining", "mixture"], "tekken-v3": ["cases", "combining", "indic", "mixture"], "tekken-v11": ["cases", "combining", "indic", "mixture"]}

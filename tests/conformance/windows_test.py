@@ -3,7 +3,6 @@
 """Windows of a model that adds BOS, before transformers and llama-imatrix: distill's losses and calibrate's sums are theirs with BOS over the first token of
 each window; every verb that reads text says so once; both programs find one perplexity; a model that adds no BOS reads its text as it stands."""
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -18,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 import tool
 
-LLAMA = pathlib.Path(os.environ.get("ESPALIER_LLAMA_CPP", tool.cache / "llama.cpp-0.3.36/build/bin"))
+LLAMA = tool.llama_cpp
 WINDOW = 64
 SAYS = "BOS (<|begin|>) over the first token of each window"
 SAYS_NOT = "no BOS over the first token of a window"
