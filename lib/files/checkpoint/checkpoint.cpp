@@ -250,7 +250,10 @@ std::string Checkpoint::sha256() const {
     // Hash of the lines "name hash", so that moving a directory does not change it.
     hash::Sha256 sum;
     for (const std::string& file : source.hashed_files) {
-      sum.update(std::filesystem::path(file).filename().string());
+      const std::filesystem::path path(file);
+      if (path.parent_path().filename() == kTemplateFolder)
+        sum.update(std::string(kTemplateFolder) + "/");
+      sum.update(path.filename().string());
       sum.update(" ");
       sum.update(hash::sha256_file(file));
       sum.update("\n");

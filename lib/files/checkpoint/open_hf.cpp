@@ -137,7 +137,7 @@ void locate_tensors(Source& source, Problems& problems) {
 constexpr const char* kSmallFiles[] = {
     "config.json",           "generation_config.json",  "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "tokenizer.model",       "added_tokens.json",       "tokenizer_gguf.json"};
+    "tokenizer.model",       "tokenizer_gguf.json",     "chat_template.json"};
 
 }  // namespace
 
@@ -172,6 +172,9 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
         std::find(std::begin(kSmallFiles), std::end(kSmallFiles), file) != std::end(kSmallFiles);
     if (!listed && file_exists(base + file)) source.hashed_files.push_back(base + file);
   }
+  std::error_code none;  // most models have no such folder
+  for (const auto& entry : fs::directory_iterator(base + kTemplateFolder, none))
+    if (entry.path().extension() == ".jinja") source.hashed_files.push_back(entry.path().string());
   if (file_exists(base + "generation_config.json"))
     source.hf_generation_config =
         core::read_text_file(base + "generation_config.json", kMaxConfigBytes);

@@ -32,6 +32,9 @@ struct StoredTensor {
   std::int64_t first_row = 0;
 };
 
+// The folder of a model directory that holds chat templates with names, NAME.jinja.
+inline constexpr const char* kTemplateFolder = "additional_chat_templates";
+
 struct Source {
   std::string path, name;
   const arch::Arch* arch = nullptr;
