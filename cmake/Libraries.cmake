@@ -3,7 +3,8 @@
 # A room that (directly) uses @torch is left out with ESPALIER_TRAIN=OFF, and so is all that depends on it.
 
 add_library(esp_flags INTERFACE)
-target_compile_options(esp_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Werror=switch)
+target_compile_options(esp_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Werror=switch
+  $<$<BOOL:${ESPALIER_WERROR}>:-Werror>)
 # Where fused multiply-adds are part of the baseline, GCC would form them from any product and sum, and what encoders, decoders and the
 # reference compute would differ from x86-64. The instruction sets ask for them again (lib/device/kernels/CMakeLists.txt).
 if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")

@@ -1,19 +1,32 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Sets everything up and runs all tests: unit, ISA, command line, conformance with transformers, gguf and stock llama.cpp, the parsers and the
-# device tower under AddressSanitizer and UBSan, and the whole path on the real teacher with a shortened recipe.
+# Sets everything up and runs all tests. What is cheap comes first: format, licences, includes, documents; then clang-tidy, the parsers and the
+# device tower under AddressSanitizer and UBSan, unit, ISA, command line, conformance with transformers, gguf and stock llama.cpp, and the
+# whole path on the real teacher with a shortened recipe. Each group runs to its end, so that one run shows all that fails in it.
 # Tests labelled "shared" need the folder ESPALIER_SHARED (default ../shared) and are skipped aloud without it, or fail with ESPALIER_NO_SKIP=1.
 # No other test is ever skipped.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 started=$SECONDS
+
+# Runs every named check, prints all that fails, and ends where something did.
+all_of() {
+  local what=$1 failed=() check
+  shift
+  say "$what"
+  for check in "$@"; do $check || failed+=("$check"); done
+  [ ${#failed[@]} = 0 ] || die "$what: failed: ${failed[*]}"
+}
+
 need_packages "${build_packages[@]}" "${test_packages[@]}"
 need_venv build
 need_venv test
+cd "$root"
+all_of "sources and documents" scripts/check_format.sh scripts/check_spdx.py scripts/check_deps.py scripts/check_docs.py
+
 need_transformers oldest
 need_transformers newest
 need_teacher
 need_docs
-cd "$root"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} ESPALIER_TEACHER=$teacher ESPALIER_DOCS=$cache/docs
 export ESPALIER_SHARED=${ESPALIER_SHARED:-$root/../shared}
 if [ ! -d "$ESPALIER_SHARED/data" ]; then
@@ -23,14 +36,22 @@ fi
 
 say "building stock llama.cpp (from the source package llama-cpp-python) for the conformance tests"
 ESPALIER_LLAMA_CPP=$("$root/scripts/llama_cpp.sh" "$cache"); export ESPALIER_LLAMA_CPP
+# Warnings are errors with the compiler of Debian 12. Others may warn about more.
+werror=OFF
+[ "$("${CXX:-c++}" -dumpversion | cut -d. -f1)" != 12 ] || werror=ON
+cmake --preset release -DESPALIER_WERROR=$werror >/dev/null
 "$root/scripts/build.sh" all >/dev/null
+all_of "clang-tidy" scripts/check_tidy.py
 
 say "building the parsers and the device tower with AddressSanitizer and UBSan"
 cmake --preset asan >/dev/null
 sanitized=(core format arch text kernels runtime capi checkpoint format_shared checkpoint_shared)
 cmake --build build-asan --target "${sanitized[@]/%/_test}" espalier-run -- --quiet
+failed=()
 say "tests under sanitizers"
-ctest --test-dir build-asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$" --timeout 900 -j "$(nproc)"
+ctest --test-dir build-asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$" --timeout 900 -j "$(nproc)" || failed+=("under sanitizers")
 say "tests of the release build"
-ctest --test-dir build --output-on-failure --timeout 2400  # one at a time: threads of two LibTorch programs on the same processors wait for each other
+# One at a time: threads of two LibTorch programs on the same processors wait for each other. The label "check" has run already.
+ctest --test-dir build --output-on-failure --timeout 2400 -LE '^check$' || failed+=("of the release build")
+[ ${#failed[@]} = 0 ] || die "tests failed: ${failed[*]}"
 say "all tests passed in $((SECONDS - started)) s"

@@ -368,10 +368,11 @@ GgufValue u32(std::int64_t v) { return GgufValue::u32(static_cast<std::uint32_t>
 
 GgufValue scalar_or_array(const ModelDims& dims, std::int64_t (*get)(const LayerDims&)) {
   std::vector<std::int32_t> values;
+  values.reserve(dims.layers.size());
   for (const LayerDims& l : dims.layers) values.push_back(static_cast<std::int32_t>(get(l)));
   const bool same = std::all_of(values.begin(), values.end(),
                                 [&](std::int32_t v) { return v == values.front(); });
-  return same ? u32(values.front()) : GgufValue::i32s(std::move(values));
+  return same ? u32(values.front()) : GgufValue::i32s(values);
 }
 
 void write_traits(const Arch& arch, const ModelDims& dims, const std::string& prefix,

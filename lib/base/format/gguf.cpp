@@ -306,6 +306,7 @@ void place_tensors(const core::FileReader& file, std::vector<GgufTensor>& tensor
     tensor.offset += data_offset;
   }
   std::vector<const GgufTensor*> order;
+  order.reserve(tensors.size());
   for (const GgufTensor& tensor : tensors) order.push_back(&tensor);
   std::sort(order.begin(), order.end(),
             [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });

@@ -59,8 +59,8 @@ struct GgufValue {
   static GgufValue boolean(bool v);
   static GgufValue string(std::string v);
   static GgufValue strings(std::vector<std::string> v);
-  static GgufValue i32s(std::vector<std::int32_t> v);
-  static GgufValue f32s(std::vector<float> v);
+  static GgufValue i32s(const std::vector<std::int32_t>& v);
+  static GgufValue f32s(const std::vector<float>& v);
   static GgufValue bools(const std::vector<bool>& v);
 };
 struct GgufArray {

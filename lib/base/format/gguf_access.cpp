@@ -105,8 +105,8 @@ GgufValue GgufValue::strings(std::vector<std::string> v) {
   array->strings = std::move(v);
   return {GgufType::array, std::shared_ptr<const GgufArray>(std::move(array))};
 }
-GgufValue GgufValue::i32s(std::vector<std::int32_t> v) { return array_of(GgufType::i32, v); }
-GgufValue GgufValue::f32s(std::vector<float> v) { return array_of(GgufType::f32, v); }
+GgufValue GgufValue::i32s(const std::vector<std::int32_t>& v) { return array_of(GgufType::i32, v); }
+GgufValue GgufValue::f32s(const std::vector<float>& v) { return array_of(GgufType::f32, v); }
 GgufValue GgufValue::bools(const std::vector<bool>& v) {
   return array_of(GgufType::boolean, std::vector<int>(v.begin(), v.end()));
 }

@@ -272,6 +272,7 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
   for (const auto& [name, entry] : sax.entries)
     header.tensors.push_back(checked(path, name, entry, data_bytes));
   std::vector<const SafeTensor*> order;
+  order.reserve(header.tensors.size());
   for (const SafeTensor& tensor : header.tensors) order.push_back(&tensor);
   std::sort(order.begin(), order.end(),
             [](const SafeTensor* a, const SafeTensor* b) { return a->offset < b->offset; });

@@ -118,7 +118,8 @@ std::vector<Named> named_tokens(const JsonPlace& config, const JsonPlace& map) {
 
 // Ordinary tokens of vocab.json become added ones where the small files say so.
 void add_tokens(const HfFiles& files, const std::vector<Named>& named,
-                std::map<std::int64_t, AddedToken> added, TokenTable& table, TokenizerData& data) {
+                const std::map<std::int64_t, AddedToken>& added, TokenTable& table,
+                TokenizerData& data) {
   const auto mark = [&](std::size_t index, TokenType type, const AddedRule& flags) {
     data.types[index] = type;
     std::erase_if(data.rules, [&](const AddedRule& rule) { return rule.id == flags.id; });
@@ -189,7 +190,7 @@ TokenizerData parse_hf_bpe(const HfFiles& files) {
     defaults.named[key] = kEndOfText;
     named.push_back({.content = kEndOfText, .where = path});
   }
-  add_tokens(files, named, std::move(added), table, data);
+  add_tokens(files, named, added, table, data);
   data.merges = read_merges(files.merges_txt, files.directory + "/merges.txt");
   read_config(files, nullptr, defaults, data);
   apply_extra(files, data);

@@ -234,11 +234,11 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   writer.set(kPrefix + "pre", GgufValue::string(data.pre));
   std::vector<std::int32_t> spaced;
   writer.set(kPrefix + "tokens", GgufValue::strings(spaced_tokens(data, spaced)));
-  if (!spaced.empty()) writer.set(kOwn + "spaced_ids", GgufValue::i32s(std::move(spaced)));
+  if (!spaced.empty()) writer.set(kOwn + "spaced_ids", GgufValue::i32s(spaced));
   std::vector<std::int32_t> types;
   types.reserve(data.types.size());
   for (const TokenType type : data.types) types.push_back(static_cast<std::int32_t>(type));
-  writer.set(kPrefix + "token_type", GgufValue::i32s(std::move(types)));
+  writer.set(kPrefix + "token_type", GgufValue::i32s(types));
   if (bpe) {
     writer.set(kPrefix + "merges", GgufValue::strings(data.merges));
   } else {
@@ -280,8 +280,8 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
     flags.push_back((rule.lstrip ? 1 : 0) | (rule.rstrip ? 2 : 0) | (rule.normalized ? 4 : 0) |
                     (rule.bare ? 8 : 0));
   }
-  writer.set(kOwn + "rule_ids", GgufValue::i32s(std::move(ids)));
-  writer.set(kOwn + "rule_flags", GgufValue::i32s(std::move(flags)));
+  writer.set(kOwn + "rule_ids", GgufValue::i32s(ids));
+  writer.set(kOwn + "rule_flags", GgufValue::i32s(flags));
 }
 
 }  // namespace espalier::text

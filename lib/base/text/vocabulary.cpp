@@ -223,7 +223,7 @@ TokenIds check_vocabulary(const TokenizerData& data, const std::string& where) {
                    [](const AddedRule& rule) { return rule.normalized && !rule.bare; });
   ESP_CHECK(changed == data.rules.end(), unsupported, where, ": token ", changed->id,
             " is looked for after normalization, which is not supported for unigram tokenizers");
-  CharacterMap(data.charsmap, where);
+  const CharacterMap readable(data.charsmap, where);  // refuses what is not
   return ids;
 }
 

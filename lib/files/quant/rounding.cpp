@@ -33,6 +33,7 @@ std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_
             "calibration statistics are of ", statistics.sum_squares.size(),
             " channels, the matrix has ", cols, " columns");
   std::vector<float> importance;
+  importance.reserve(statistics.sum_squares.size());
   for (const double s : statistics.sum_squares)
     importance.push_back(static_cast<float>(s / statistics.tokens));
   return importance;
