@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Perplexity protocols (documented in README, "Protocols"): which windows are read and which
-// predictions are scored. The device runtime and the training side share them.
+// Perplexity protocols: which windows are read and which predictions are scored. The device runtime and the training side share them.
 #pragma once
 #include <cstdint>
 #include <functional>
