@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Perplexity protocols: which windows are read and which predictions are scored. The device runtime and the training side share them.
+// Perplexity protocols: which windows are read and which predictions are scored. The device runtime
+// and the training side share them.
 #pragma once
 #include <cstdint>
 #include <functional>

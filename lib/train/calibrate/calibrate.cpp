@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hidden states of all windows advance through one layer at a time. So memory holds the
-// accumulators of one layer only.
+// The importance matrix as a visitor of the walk: memory holds the sums of one layer only.
 #include "calibrate/calibrate.h"
 
+#include <map>
 #include <optional>
-#include <string_view>
+#include <string>
+#include <utility>
 
 #include "calibrate/windows.h"
 #include "core/error.h"
-#include "model/gram.h"
-#include "model/transformer.h"
+#include "layerwise/gram.h"
+#include "layerwise/walk.h"
 
 namespace espalier::calibrate {
 namespace {
@@ -32,7 +33,7 @@ class InputSums {
     }
     squares_ += x.square().sum(0, false, torch::kFloat64);
     tokens_ += x.size(0);
-    if (want_gram_) gram_ += model::gram(x);
+    if (want_gram_) gram_ += layerwise::gram(x);
   }
 
   // `where` is used in the message when a sum is not finite.
@@ -60,17 +61,46 @@ class InputSums {
   std::int64_t tokens_ = 0;
 };
 
-// Maps a tap point to the matrices that read its value.
-struct Point {
-  std::string_view name;
-  std::vector<Role> readers;
+class Collector : public layerwise::Visitor {
+ public:
+  Collector(quant::Imatrix& out, bool gram) : out_(out), gram_(gram) {}
+
+  void see(model::Tap point, int, std::int64_t, const Tensor& value) override {
+    for (const model::Block& block : model::all_blocks())
+      if (point == block.input || point == block.inner) {
+        auto& sums = sums_[point];
+        if (!sums) sums.emplace(gram_);
+        sums->add(value);
+      }
+  }
+  void layer_end(model::Transformer& model, int layer, const layerwise::Stream&) override {
+    for (const model::Block& block : model::all_blocks()) {
+      take(block.input, block.readers(model.arch()), layer);
+      take(block.inner, {block.consumer}, layer);
+    }
+  }
+  // The output matrix or the tied embedding reads the final normed stream.
+  void finish(const model::Transformer& model, const layerwise::Stream& stream) {
+    InputSums sums(gram_);
+    for (std::int64_t b = 0; b < stream.batches(); ++b)
+      sums.add(model.norm(Role::output_norm, -1, stream.at(b)));
+    out_.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1),
+                         sums.result("output_norm"));
+  }
+
+ private:
+  void take(model::Tap point, const std::vector<Role>& readers, int layer) {
+    std::optional<InputSums> sums = std::exchange(sums_[point], std::nullopt);
+    if (!sums) return;  // the layer has no such block
+    const quant::TensorStatistics statistics =
+        sums->result("layer " + std::to_string(layer) + ", input of " +
+                     std::string(arch::role_name(readers[0])));
+    for (const Role role : readers) out_.tensors.emplace(std::pair(role, layer), statistics);
+  }
+  quant::Imatrix& out_;
+  bool gram_;
+  std::map<model::Tap, std::optional<InputSums>> sums_;
 };
-std::vector<Point> tap_points(const arch::Arch& arch) {
-  return {{"attn_in", arch::attention_inputs(arch)},
-          {"attn_mix", {Role::attn_output}},
-          {"ffn_in", arch::ffn_inputs(arch)},
-          {"ffn_act", {Role::ffn_down}}};
-}
 
 }  // namespace
 
@@ -78,44 +108,16 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                const CalibrateOptions& options, const core::Progress& progress) {
   const torch::InferenceMode inference;
   const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
-  model::Transformer model = model::Transformer::open(source);
   quant::Imatrix out;
   out.tokens = windows.numel();
   out.sequence = options.sequence;
   out.text_sha256 = corpus.sha256;
   out.dataset = corpus.path;
-
-  std::vector<Tensor> streams;
-  for (const Tensor& batch : split_batches(windows)) streams.push_back(model.embed(batch));
-  const auto n_layers = static_cast<int>(model.dims().n_layers());
-  const std::vector<Point> points = tap_points(source.arch());
-  for (int l = 0; l < n_layers; ++l) {
-    std::vector<std::optional<InputSums>> sums(points.size());
-    model.set_tap([&](const char* point, int, const Tensor& value) {
-      for (std::size_t i = 0; i < points.size(); ++i) {
-        if (points[i].name != point) continue;
-        if (!sums[i]) sums[i].emplace(options.gram);
-        sums[i]->add(value);
-      }
-    });
-    model.load_layer(l);
-    for (Tensor& x : streams) x = model.layer(l, x);
-    model.unload_layer(l);
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      if (!sums[i]) continue;  // the layer lacks the block
-      const quant::TensorStatistics statistics =
-          sums[i]->result("layer " + std::to_string(l) + ", " + std::string(points[i].name));
-      for (const Role role : points[i].readers) out.tensors.emplace(std::pair(role, l), statistics);
-    }
-    if (progress)
-      progress(
-          {.stage = "calibrate", .done = l + 1, .total = n_layers, .unit = "layers", .detail = ""});
-  }
-  model.set_tap({});
-  InputSums final_sums(options.gram);
-  for (const Tensor& x : streams) final_sums.add(model.norm(Role::output_norm, -1, x));
-  out.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1),
-                      final_sums.result("output_norm"));
+  Collector collector(out, options.gram);
+  layerwise::Walk walk(model::Transformer::open(source), windows, {&collector},
+                       {.stage = "calibrate", .progress = progress});
+  walk.run();
+  collector.finish(walk.model(), walk.stream());
   return out;
 }
 

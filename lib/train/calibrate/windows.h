@@ -14,8 +14,5 @@ namespace espalier::calibrate {
 // or tokenized for another model.
 torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options,
                            std::int64_t vocab);
-// Splits windows into the batches of one forward pass: some thousand tokens, enough for products at
-// full speed.
-std::vector<torch::Tensor> split_batches(const torch::Tensor& windows);
 
 }  // namespace espalier::calibrate

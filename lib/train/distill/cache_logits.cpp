@@ -16,6 +16,7 @@
 #include "core/file.h"
 #include "core/units.h"
 #include "distill/logit_cache.h"
+#include "layerwise/walk.h"
 
 namespace espalier::distill {
 namespace {
@@ -219,42 +220,33 @@ class Writer {
   // Passes the hidden states of some windows through all layers, with one layer in memory at a
   // time.
   SparseLogits chunk_logits(std::span<const std::int64_t> starts, std::int64_t done_in_file) {
-    const auto n_layers = static_cast<int>(teacher_->dims().n_layers());
-    const auto batch = static_cast<std::size_t>(batch_windows(options_));
     const std::int64_t tokens = static_cast<std::int64_t>(starts.size()) * options_.sequence,
-                       H = teacher_->dims().hidden;
-    Tensor states = torch::empty({static_cast<std::int64_t>(starts.size()), options_.sequence, H});
-    const auto each = [&](const auto& f) {
-      for (std::size_t w = 0; w < starts.size(); w += batch) {
-        const std::size_t n = std::min(batch, starts.size() - w);
-        const Tensor x =
-            states.narrow(0, static_cast<std::int64_t>(w), static_cast<std::int64_t>(n));
-        x.copy_(f(starts.subspan(w, n), x));
-      }
-    };
-    each([&](std::span<const std::int64_t> some, const Tensor&) {
-      return teacher_->embed(ids_of(some));
-    });
-    for (int l = 0; l < n_layers; ++l) {
-      teacher_->load_layer(l);
-      each([&](std::span<const std::int64_t>, const Tensor& x) { return teacher_->layer(l, x); });
-      teacher_->unload_layer(l);
-      report(done_in_file + tokens * (l + 1) / (n_layers + 1), l + 1, n_layers);
+                       n_layers = teacher_->dims().n_layers();
+    layerwise::Walk walk(*teacher_, ids_of(starts), {},
+                         {.progress =
+                              [&](const core::ProgressEvent& e) {
+                                report(done_in_file + tokens * e.done / (n_layers + 1), e.done,
+                                       n_layers);
+                              },
+                          .batch_tokens = kBatchTokens});
+    walk.run();
+    const layerwise::Stream& stream = walk.stream();
+    for (std::int64_t b = 0; b < stream.batches(); ++b) {
+      const Tensor x = stream.at(b);
+      x.copy_(teacher_->norm(arch::Role::output_norm, -1, x));
     }
-    each([&](std::span<const std::int64_t>, const Tensor& x) {
-      return teacher_->norm(arch::Role::output_norm, -1, x);
-    });
     SparseLogits out =
-        top_logits(*teacher_, states.view({tokens, H}), options_.top_k, options_.temperature,
-                   batch_windows(options_) * options_.sequence);
+        top_logits(*teacher_, stream.states.view({tokens, -1}), options_.top_k,
+                   options_.temperature, batch_windows(options_) * options_.sequence);
     report(done_in_file + tokens, n_layers, n_layers);
     return out;
   }
 
-  void report(std::int64_t done_in_file, int layer, int layers) const {
+  void report(std::int64_t done_in_file, std::int64_t layer, std::int64_t layers) const {
     if (!progress_) return;
     char detail[64];
-    std::snprintf(detail, sizeof detail, "layer %d of %d", layer, layers);
+    std::snprintf(detail, sizeof detail, "layer %lld of %lld", static_cast<long long>(layer),
+                  static_cast<long long>(layers));
     progress_({"cache", done_ + done_in_file,
                static_cast<std::int64_t>(starts_.size()) * options_.sequence, "tokens", detail});
   }

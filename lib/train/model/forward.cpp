@@ -3,7 +3,6 @@
 // that the two can be read side by side. Positions always start at 0. Attention is causal over the
 // whole window. There is no cache and no padding.
 #include <c10/core/InferenceMode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 #include <limits>
@@ -18,31 +17,7 @@ namespace espalier::model {
 using arch::Role;
 using torch::Tensor;
 
-namespace {
-
-// Runs one layer without a graph, and runs it again with a graph when its gradient is needed.
-struct Recomputed : torch::autograd::Function<Recomputed> {
-  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
-                        const Transformer* model, std::int64_t index) {
-    ctx->save_for_backward({x});
-    ctx->saved_data["model"] = reinterpret_cast<std::int64_t>(model);
-    ctx->saved_data["index"] = index;
-    torch::NoGradGuard no_grad;
-    return model->layer(static_cast<int>(index), x);
-  }
-  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx,
-                                               const torch::autograd::tensor_list& gradients) {
-    const auto* model = reinterpret_cast<const Transformer*>(ctx->saved_data["model"].toInt());
-    const Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
-    torch::AutoGradMode with_grad(true);
-    model->layer(static_cast<int>(ctx->saved_data["index"].toInt()), x).backward(gradients[0]);
-    return {x.grad(), Tensor(), Tensor()};
-  }
-};
-
-}  // namespace
-
-void Transformer::tap(const char* point, int layer, const Tensor& value) const {
+void Transformer::tap(Tap point, int layer, const Tensor& value) const {
   if (tap_) tap_(point, layer, value);
 }
 
@@ -156,7 +131,7 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups,
                      N = K * size.q_per_kv;
   const Tensor h = norm(Role::attn_norm, index, x_BTH);
-  tap("attn_in", index, h);
+  tap(Tap::attn_in, index, h);
   Tensor q_BTND, k_BTKD, v_BTKD;
   if (has(Role::attn_qkv, index)) {
     const Tensor qkv = linear(Role::attn_qkv, Role::attn_qkv_bias, index, h);
@@ -182,7 +157,7 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
     k_BTKD = rotate(k_BTKD, cosine, sine);
   }
   const Tensor mix = attend(index, q_BTND, k_BTKD, v_BTKD).reshape({B, T, N * D});
-  tap("attn_mix", index, mix);
+  tap(Tap::attn_mix, index, mix);
   return mix;
 }
 
@@ -194,7 +169,7 @@ Tensor Transformer::attention_output(int index, const Tensor& mix) const {
 
 Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
   const Tensor h = norm(Role::ffn_norm, index, x_BTH);
-  tap("ffn_in", index, h);
+  tap(Tap::ffn_in, index, h);
   Tensor gate, up;  // without a gate: only up
   if (has(Role::ffn_gate_up, index)) {
     const Tensor both = model::linear(h, weight(Role::ffn_gate_up, index), options_.matmul_dtype);
@@ -224,7 +199,7 @@ Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
       act = torch::gelu(up, "tanh");
       break;
   }
-  tap("ffn_act", index, act);
+  tap(Tap::ffn_act, index, act);
   return act;
 }
 
@@ -237,31 +212,26 @@ Tensor Transformer::ffn_output(int index, const Tensor& activation) const {
 Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   Tensor x = x_BTH;
-  tap("layer_in", index, x);
+  tap(Tap::layer_in, index, x);
   if (size.kv_groups * size.q_per_kv > 0) {
     const Tensor out = attention_output(index, attention_mix(index, x));
-    tap("attn_out", index, out);
+    tap(Tap::attn_out, index, out);
     x = x + out;
   }
   if (size.ffn > 0) {
     const Tensor out = ffn_output(index, ffn_activation(index, x));
-    tap("ffn_out", index, out);
+    tap(Tap::ffn_out, index, out);
     x = x + out;
   }
-  tap("layer_out", index, x);
+  tap(Tap::layer_out, index, x);
   return x;
 }
 
 Tensor Transformer::hidden(const Tensor& ids_BT) const {
   Tensor x = embed(ids_BT);
-  const bool recompute =
-      options_.checkpoint_layers && options_.trainable && torch::GradMode::is_enabled();
-  // A recomputed layer passes gradients only to an input that requires them.
-  if (recompute && !x.requires_grad()) x = x.detach().requires_grad_(true);
-  for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l)
-    x = recompute ? Recomputed::apply(x, this, static_cast<std::int64_t>(l)) : layer(l, x);
+  for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l) x = layer(l, x);
   x = norm(Role::output_norm, -1, x);
-  tap("output_norm", -1, x);
+  tap(Tap::output_norm, -1, x);
   return x;
 }
 

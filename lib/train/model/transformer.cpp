@@ -80,6 +80,9 @@ void Transformer::unload_layer(int layer) {
   if (source_ != nullptr)
     std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
 }
+void Transformer::unload(Role role, int layer) {
+  if (source_ != nullptr) weights_.erase({role, layer});
+}
 
 Tensor Transformer::rows(Role role, int layer, std::int64_t begin, std::int64_t n) const {
   if (source_ == nullptr || has(role, layer)) return weight(role, layer).narrow(0, begin, n);

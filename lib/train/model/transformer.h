@@ -17,12 +17,24 @@
 
 namespace espalier::model {
 
+// Where a forward pass can be watched. attn_out and ffn_out are what a block adds to the stream:
+// after the bias and after the block's own norm, where a family has them.
+enum class Tap : std::uint8_t {
+  layer_in,     // the residual stream before the layer
+  attn_in,      // after attn_norm: what q, k and v read
+  attn_mix,     // what attn_output reads
+  attn_out,     // what the attention block adds to the stream
+  ffn_in,       // after ffn_norm: what gate and up read
+  ffn_act,      // what ffn_down reads: act(gate) * up, or act(up)
+  ffn_out,      // what the FFN block adds to the stream
+  layer_out,    // the residual stream after the layer
+  output_norm,  // after the final norm; its layer is -1
+};
+
 struct TransformerOptions {
   bool trainable = false;  // parameters require gradients
   // bfloat16: inputs and weights of matrix products are cast. The master weights stay float32.
   torch::ScalarType matmul_dtype = torch::kFloat32;
-  // Recompute the activations of each layer in the backward pass instead of keeping them.
-  bool checkpoint_layers = false;
 };
 
 // Not thread-safe: one thread at a time per object. LibTorch uses its own threads inside.
@@ -39,10 +51,16 @@ class Transformer {
   // memory between load_layer() and unload_layer(). The matrices of the vocabulary never are.
   // `source` must outlive the model.
   static Transformer open(const checkpoint::Checkpoint& source);
+  // Without weights: the caller sets those that will be read.
+  static Transformer empty(const arch::Arch& arch, const arch::ModelDims& dims) {
+    return {arch, dims, {}, nullptr};
+  }
   // Reads the weights of a layer. Does nothing in a model that was loaded whole.
   void load_layer(int layer);
   // Frees the weights that load_layer() read.
   void unload_layer(int layer);
+  // Frees one of them.
+  void unload(arch::Role role, int layer);
   void save(const std::string& directory, const checkpoint::Checkpoint& like,
             const checkpoint::WriteOptions& options) const;
 
@@ -77,29 +95,16 @@ class Transformer {
   torch::Tensor logits(const torch::Tensor& hidden_BTH) const;  // -> BTV
   torch::Tensor forward(const torch::Tensor& ids_BT) const { return logits(hidden(ids_BT)); }
 
-  // Activation taps, called during layer() and hidden() with the tap point, the layer, and the
-  // tensor (B, T, width).
-  //
-  //   per layer:  layer_in, layer_out
-  //               attn_in   after attn_norm: input of q, k, v
-  //               attn_mix  input of attn_output
-  //               attn_out  output of the attention block, before the residual
-  //               ffn_in    after ffn_norm
-  //               ffn_act   input of ffn_down: act(gate) * up, or act(up)
-  //               ffn_out   output of the FFN block, before the residual
-  //   layer -1:   output_norm
-  //
-  // attn_out and ffn_out are the values added to the stream: after the bias and the block's own
-  // norm, where the model has them.
-  using Tap = std::function<void(const char* point, int layer, const torch::Tensor& value)>;
-  void set_tap(Tap tap) { tap_ = std::move(tap); }
+  // Called with every tap point's value (B, T, width) during layer() and hidden().
+  using TapFunction = std::function<void(Tap point, int layer, const torch::Tensor& value)>;
+  void set_tap(TapFunction tap) { tap_ = std::move(tap); }
 
  private:
   Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
               const TransformerOptions& options, const checkpoint::Checkpoint* source);
   void read(const arch::TensorRef& ref);
   torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
-  void tap(const char* point, int layer, const torch::Tensor& value) const;
+  void tap(Tap point, int layer, const torch::Tensor& value) const;
   // Returns `out`. Error(input) in inference unless all of it is finite.
   torch::Tensor checked(const char* block, int index, const torch::Tensor& out) const;
   // W x + b. Without a bias where the model has none.
@@ -128,7 +133,7 @@ class Transformer {
   // Of layers without a window, of layers with a window, and of all layers in a text longer than
   // LongRoPE's original context.
   mutable Rotation global_rotation_, local_rotation_, long_text_rotation_;
-  Tap tap_;
+  TapFunction tap_;
 };
 
 }  // namespace espalier::model

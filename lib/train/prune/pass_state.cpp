@@ -46,17 +46,6 @@ torch::Tensor read_tensor(const format::SafetensorsSet& set, const std::string& 
   return out;
 }
 
-Json to_json(const plan::Selection& s) { return s ? Json(*s) : Json(nullptr); }
-plan::Selection selection(const Json& json) {
-  return json.is_null() ? plan::Selection()
-                        : plan::Selection(json.get<std::vector<std::int64_t>>());
-}
-
-// "ffn_down.7"
-std::string name_of(const std::pair<arch::Role, int>& place) {
-  return std::string(arch::role_name(place.first)) + "." + std::to_string(place.second);
-}
-
 }  // namespace
 
 PassState::PassState(std::string folder, std::string run, std::vector<std::int64_t> keep_layers,
@@ -67,48 +56,50 @@ PassState::PassState(std::string folder, std::string run, std::vector<std::int64
       share_(share),
       last_save_(now()) {}
 
+std::string PassState::name_of(arch::Role role, std::size_t k) const {
+  return std::string(arch::role_name(role)) + "." + std::to_string(keep_layers_.at(k));
+}
 std::string PassState::layer_file(std::size_t k) const {
   return folder_ + "/layer-" + std::to_string(k) + ".safetensors";
 }
 std::string PassState::streams_file() const { return folder_ + "/streams.safetensors"; }
 
-std::optional<PassState::Position> PassState::load(std::vector<torch::Tensor>& dense,
-                                                   std::vector<torch::Tensor>& pruned,
-                                                   SequentialResult& so_far) {
-  if (!std::filesystem::exists(streams_file())) return std::nullopt;
+void PassState::load(layerwise::Walk& walk, layerwise::Follow& follow) {
+  if (!std::filesystem::exists(streams_file())) return;
   try {
     const auto streams = format::SafetensorsSet::open_file(streams_file());
     const Json about = format::parse_json<Json>(streams.metadata().at("about"), streams_file());
     ESP_CHECK(about.at("run") == run_, input, folder_,
               ": was made with other options or inputs; choose another directory, or omit --resume "
               "to start over");
-    const Position out{about.at("layers").get<std::size_t>(), about.at("dense_at").get<int>(),
-                       about.at("drifted").get<bool>()};
-    for (const auto& [name, batches] : {std::pair("dense.", &dense), std::pair("pruned.", &pruned)})
-      for (std::size_t b = 0; b < batches->size(); ++b) {
-        const format::SafeTensor* tensor = streams.find(name + std::to_string(b));
-        ESP_CHECK(tensor != nullptr && tensor->shape == (*batches)[b].sizes().vec(), input,
-                  streams_file(), ": tensor '", name, b, "' is missing or of another shape");
-        (*batches)[b] = read_tensor(streams, streams_file(), *tensor);
-      }
-    for (std::size_t k = 0; k < out.layers; ++k) {
+    const auto take = [&](const char* name, torch::Tensor& states) {
+      const format::SafeTensor* tensor = streams.find(name);
+      ESP_CHECK(tensor != nullptr && tensor->shape == states.sizes().vec(), input, streams_file(),
+                ": tensor '", name, "' is missing or of another shape");
+      states = read_tensor(streams, streams_file(), *tensor);
+    };
+    take("exact", walk.stream().states);
+    take("edited", follow.edited().states);
+    std::vector<layerwise::EditedLayer> layers(about.at("layers").get<std::size_t>());
+    for (std::size_t k = 0; k < layers.size(); ++k) {
       const auto layer = format::SafetensorsSet::open_file(layer_file(k));
       const Json decided = format::parse_json<Json>(layer.metadata().at("about"), layer_file(k));
       ESP_CHECK(decided.at("run") == run_, input, layer_file(k),
                 ": belongs to another run; remove ", folder_, " to start over");
-      so_far.layers.push_back(
-          {.kv_groups = selection(decided.at("kv_groups")), .ffn = selection(decided.at("ffn"))});
-      for (const Json& place : decided.at("refitted")) {
-        const std::pair<arch::Role, int> key{static_cast<arch::Role>(place.at(0).get<int>()),
-                                             place.at(1).get<int>()};
-        const format::SafeTensor* tensor = layer.find(name_of(key));
-        ESP_CHECK(tensor != nullptr, input, layer_file(k), ": tensor '", name_of(key),
+      for (const auto& [axis, kept] : decided.at("kept").items())
+        layers[k].kept[static_cast<arch::Axis>(std::stoi(axis))] =
+            kept.get<std::vector<std::int64_t>>();
+      for (const Json& role : decided.at("refitted")) {
+        const auto key = static_cast<arch::Role>(role.get<int>());
+        const format::SafeTensor* tensor = layer.find(name_of(key, k));
+        ESP_CHECK(tensor != nullptr, input, layer_file(k), ": tensor '", name_of(key, k),
                   "' is missing");
-        so_far.replaced[key] = read_tensor(layer, layer_file(k), *tensor);
+        layers[k].refitted[key] = read_tensor(layer, layer_file(k), *tensor);
       }
     }
-    kept_ = out.layers;
-    return out;
+    kept_ = layers.size();
+    walk.go_on_from(about.at("next").get<int>());
+    follow.go_on_from(std::move(layers), about.at("streams_differ").get<bool>());
   } catch (const std::exception& error) {
     if (const auto* known = dynamic_cast<const core::Error*>(&error)) throw *known;
     core::fail(core::ErrorKind::input, folder_, ": broken (", error.what(),
@@ -116,42 +107,33 @@ std::optional<PassState::Position> PassState::load(std::vector<torch::Tensor>& d
   }
 }
 
-void PassState::save(const Position& position, const std::vector<torch::Tensor>& dense,
-                     const std::vector<torch::Tensor>& pruned, const SequentialResult& so_far) {
-  for (; kept_ < position.layers; ++kept_) {
-    const plan::LayerSelection& s = so_far.layers[kept_];
-    Json about = {{"run", run_},
-                  {"kv_groups", to_json(s.kv_groups)},
-                  {"ffn", to_json(s.ffn)},
-                  {"refitted", Json::array()}};
+void PassState::save(layerwise::Walk& walk, layerwise::Follow& follow) {
+  for (; kept_ < follow.layers().size(); ++kept_) {
+    const layerwise::EditedLayer& layer = follow.layers()[kept_];
+    Json about = {{"run", run_}, {"kept", Json::object()}, {"refitted", Json::array()}};
+    for (const auto& [axis, kept] : layer.kept)
+      about["kept"][std::to_string(static_cast<int>(axis))] = kept;
     std::vector<std::pair<std::string, torch::Tensor>> tensors;
-    for (const auto& [place, weights] : so_far.replaced) {
-      if (place.second != keep_layers_.at(kept_)) continue;
-      about["refitted"].push_back({static_cast<int>(place.first), place.second});
-      tensors.emplace_back(name_of(place), weights);
+    for (const auto& [role, weights] : layer.refitted) {
+      about["refitted"].push_back(static_cast<int>(role));
+      tensors.emplace_back(name_of(role, kept_), weights);
     }
     write_tensors(layer_file(kept_), tensors, about);
   }
-  std::vector<std::pair<std::string, torch::Tensor>> tensors;
-  for (std::size_t b = 0; b < dense.size(); ++b)
-    tensors.emplace_back("dense." + std::to_string(b), dense[b]);
-  for (std::size_t b = 0; b < pruned.size(); ++b)
-    tensors.emplace_back("pruned." + std::to_string(b), pruned[b]);
-  write_tensors(streams_file(), tensors,
+  write_tensors(streams_file(),
+                {{"exact", walk.stream().states}, {"edited", follow.edited().states}},
                 {{"run", run_},
-                 {"layers", position.layers},
-                 {"dense_at", position.dense_at},
-                 {"drifted", position.pruned_differs}});
+                 {"layers", follow.layers().size()},
+                 {"next", walk.next()},
+                 {"streams_differ", follow.streams_differ()}});
 }
 
-void PassState::layer_done(const Position& position, const std::vector<torch::Tensor>& dense,
-                           const std::vector<torch::Tensor>& pruned,
-                           const SequentialResult& so_far) {
+void PassState::layer_done(layerwise::Walk& walk, layerwise::Follow& follow) {
   const double start = now();
   if (!save_error_.empty() || (share_ < 1 && (start - last_save_) * share_ < seconds_to_save_))
     return;
   try {
-    save(position, dense, pruned, so_far);
+    save(walk, follow);
   } catch (const core::Error& error) {
     save_error_ = std::string("the state to resume from could not be kept: ").append(error.what());
     remove(folder_);

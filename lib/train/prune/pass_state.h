@@ -4,8 +4,8 @@
 //
 //   layer-<k>.safetensors   the result of the k-th kept layer: refitted weights
 //                           "<role>.<source layer>", with selections in the metadata
-//   streams.safetensors     both residual streams after that layer, "dense.<batch>" and
-//                           "pruned.<batch>"; written last, its metadata count the layers
+//   streams.safetensors     both residual streams after that layer, "exact" and "edited"; written
+//                           last, its metadata count the layers
 //
 // Each file appears whole, by rename. Without streams.safetensors there is no state. Writing the
 // streams (8 * tokens * H bytes) takes at most a twentieth of the time. Until then, finished layers
@@ -16,7 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "prune/sequential.h"
+#include "layerwise/follow.h"
+#include "layerwise/walk.h"
 
 namespace espalier::prune {
 
@@ -27,25 +28,18 @@ class PassState {
   PassState(std::string folder, std::string run, std::vector<std::int64_t> keep_layers,
             double share = 0.05);
 
-  struct Position {
-    std::size_t layers = 0;       // number of kept layers that are done
-    int dense_at = 0;             // number of layers that the dense stream has passed
-    bool pruned_differs = false;  // the pruned stream differs from the dense one
-  };
-  // The saved position, with the streams and results. Empty when there is no state. Error(input)
-  // when the state is broken or belongs to another run.
-  std::optional<Position> load(std::vector<torch::Tensor>& dense,
-                               std::vector<torch::Tensor>& pruned, SequentialResult& so_far);
+  // Takes the walk and its edited stream to the saved position, if there is one. Error(input) when
+  // the state is broken or belongs to another run.
+  void load(layerwise::Walk& walk, layerwise::Follow& follow);
   // Call it after each layer. When the disk lacks room nothing is saved: save_error() says so, and
   // the run goes on.
-  void layer_done(const Position& position, const std::vector<torch::Tensor>& dense,
-                  const std::vector<torch::Tensor>& pruned, const SequentialResult& so_far);
+  void layer_done(layerwise::Walk& walk, layerwise::Follow& follow);
   const std::string& save_error() const { return save_error_; }
   static void remove(const std::string& folder);
 
  private:
-  void save(const Position& position, const std::vector<torch::Tensor>& dense,
-            const std::vector<torch::Tensor>& pruned, const SequentialResult& so_far);
+  void save(layerwise::Walk& walk, layerwise::Follow& follow);
+  std::string name_of(arch::Role role, std::size_t k) const;  // "ffn_down.7"
   std::string layer_file(std::size_t k) const;
   std::string streams_file() const;
 

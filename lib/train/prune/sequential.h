@@ -1,23 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pruning pass. Kept layers are cut one after the other, and each sees the outputs of its
-// pruned predecessors. Ridge regression refits the consumer weights (attn_output, ffn_down), so
-// that the pruned stream follows the dense stream:
-//
-//   W' = argmin  sum_t || d_t - u_t - W' a_t ||^2 / rms(d_t)^2 + lambda || W' - W_S ||^2
-//
-//   a: kept channels   u: residual stream before the block   d: dense stream after the block
-//
-// The norm that reads the stream divides by its RMS, hence the weight. Without it the first
-// position, whose RMS is a hundred times larger, would dominate. A layer before dropped layers is
-// fitted to the dense stream after them, so it takes over as much of their work as it can.
-//
-// The matrices that read the stream (q, k, v, gate, up) are refitted too: W' = W M. Ridge
-// regression finds M, which maps the normed inputs of the pruned model to those of the dense model.
-// lambda is `ridge` times the mean diagonal of the Gram matrix.
-//
-// Layers may differ in size and lack a block, which the stream then skips. Memory: one layer of
-// each model, both streams, and one layer's inputs and activations of all calibration tokens, 4 *
-// tokens * (7 H + F) bytes.
+// The pruning pass. Kept layers are cut one after the other, and the pruned model follows the dense
+// one (layerwise/follow.h). A criterion scores the channels of each block from what its pruned
+// predecessors feed it. Layers may differ in size and lack a block.
 #pragma once
 #include <map>
 #include <utility>

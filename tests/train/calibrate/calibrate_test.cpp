@@ -58,14 +58,13 @@ std::map<Key, torch::Tensor> inputs_by_hand(const checkpoint::Checkpoint& source
   const torch::InferenceMode inference;
   model::Transformer model = model::Transformer::load(source, {});
   std::map<Key, std::vector<torch::Tensor>> seen;
-  model.set_tap([&](const char* point, int layer, const torch::Tensor& value) {
-    const std::string name = point;
+  model.set_tap([&](model::Tap point, int layer, const torch::Tensor& value) {
     const torch::Tensor rows = value.flatten(0, 1).to(torch::kFloat64);
     std::vector<Role> readers;
-    if (name == "attn_in") readers = {Role::attn_q, Role::attn_k, Role::attn_v};
-    if (name == "attn_mix") readers = {Role::attn_output};
-    if (name == "ffn_in") readers = {Role::ffn_gate, Role::ffn_up};
-    if (name == "ffn_act") readers = {Role::ffn_down};
+    if (point == model::Tap::attn_in) readers = {Role::attn_q, Role::attn_k, Role::attn_v};
+    if (point == model::Tap::attn_mix) readers = {Role::attn_output};
+    if (point == model::Tap::ffn_in) readers = {Role::ffn_gate, Role::ffn_up};
+    if (point == model::Tap::ffn_act) readers = {Role::ffn_down};
     for (const Role r : readers) seen[{r, layer}].push_back(rows);
   });
   const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), kSequence,
@@ -219,7 +218,7 @@ TEST_F(Calibrate, SumsThatAreNotFiniteAreNoStatistics) {
   const checkpoint::Checkpoint before = open();
   for (const bool gram : {false, true})
     for (const auto& [tensor, factor, words] :
-         {std::tuple("model.layers.1.mlp.up_proj.weight", 1e24f, "layer 1, ffn_act"),
+         {std::tuple("model.layers.1.mlp.up_proj.weight", 1e24f, "layer 1, input of ffn_down"),
           std::tuple("model.layers.1.mlp.down_proj.weight", 3e38f, "layer 1: what the FFN"),
           std::tuple("model.norm.weight", 1e24f, "output_norm")}) {
       const std::string path = support::write_tiny_llama(dir_.file("large"), options_);

@@ -43,16 +43,16 @@ struct Fixture {
 };
 
 // Values of each tap point: [tokens, width] in double.
-std::map<std::pair<std::string, int>, Tensor> values_by_hand(const Fixture& f,
-                                                             const Tensor& windows) {
+std::map<std::pair<model::Tap, int>, Tensor> values_by_hand(const Fixture& f,
+                                                            const Tensor& windows) {
   const torch::InferenceMode inference;
   model::Transformer model = f.model;
-  std::map<std::pair<std::string, int>, std::vector<Tensor>> seen;
-  model.set_tap([&](const char* point, int layer, const Tensor& value) {
+  std::map<std::pair<model::Tap, int>, std::vector<Tensor>> seen;
+  model.set_tap([&](model::Tap point, int layer, const Tensor& value) {
     seen[{point, layer}].push_back(value.flatten(0, 1).to(torch::kFloat64));
   });
   for (const Tensor& window : windows.split(1)) model.hidden(window);
-  std::map<std::pair<std::string, int>, Tensor> out;
+  std::map<std::pair<model::Tap, int>, Tensor> out;
   for (const auto& [key, rows] : seen) out[key] = torch::cat(rows);
   return out;
 }
@@ -77,7 +77,8 @@ TEST(Statistics, EqualThoseMadeByHand) {
   Tensor hidden_abs = torch::zeros({32}, torch::kFloat64), hidden_squares = hidden_abs.clone();
   for (int l = 0; l < 2; ++l) {
     const LayerStatistics& s = found.layers[static_cast<std::size_t>(l)];
-    const Tensor ffn = values.at({"ffn_act", l}), attn = values.at({"attn_mix", l});
+    const Tensor ffn = values.at({model::Tap::ffn_act, l}),
+                 attn = values.at({model::Tap::attn_mix, l});
     EXPECT_LT(relative(s.ffn_abs, ffn.abs().sum(0)), kTolerance);
     EXPECT_LT(relative(s.ffn_squares, ffn.square().sum(0)), kTolerance);
     EXPECT_LT(relative(s.attn_abs, attn.abs().sum(0)), kTolerance);
@@ -87,11 +88,12 @@ TEST(Statistics, EqualThoseMadeByHand) {
     // The same comparisons see one token that is missing.
     EXPECT_GT(relative(s.ffn_abs, ffn.slice(0, 1).abs().sum(0)), kTolerance);
     EXPECT_GT(gram_error(s.ffn_gram, ffn.slice(0, 1)), kTolerance);
-    for (const char* point : {"attn_in", "ffn_in"}) {
+    for (model::Tap point : {model::Tap::attn_in, model::Tap::ffn_in}) {
       hidden_abs += values.at({point, l}).abs().sum(0);
       hidden_squares += values.at({point, l}).square().sum(0);
     }
-    const Tensor in = values.at({"layer_in", l}), out = values.at({"layer_out", l});
+    const Tensor in = values.at({model::Tap::layer_in, l}),
+                 out = values.at({model::Tap::layer_out, l});
     const double cosine = torch::cosine_similarity(in, out, -1).mean().item<double>();
     EXPECT_NEAR(s.block_influence, 1 - cosine, 1e-5);
     EXPECT_GT(s.block_influence, 0.01);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Symmetric products by panels.
-#include "model/gram.h"
+#include "layerwise/gram.h"
 
 #include <algorithm>
 
 #include "core/error.h"
 
-namespace espalier::model {
+namespace espalier::layerwise {
 
 torch::Tensor gram(const torch::Tensor& a) {
   constexpr std::int64_t kPanel = 192;
@@ -29,4 +29,4 @@ torch::Tensor gram(const torch::Tensor& a) {
   return out;
 }
 
-}  // namespace espalier::model
+}  // namespace espalier::layerwise

@@ -3,9 +3,9 @@
 #pragma once
 #include <torch/types.h>
 
-namespace espalier::model {
+namespace espalier::layerwise {
 
 // a^T a of a [n, width], float32. Computes panels of the upper triangle and copies the rest.
 torch::Tensor gram(const torch::Tensor& a);
 
-}  // namespace espalier::model
+}  // namespace espalier::layerwise

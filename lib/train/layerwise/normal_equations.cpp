@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums and solution of the ridge regression.
-#include "model/ridge.h"
+// Sums and the solution by Cholesky factorization.
+#include "layerwise/normal_equations.h"
 
 #include "core/error.h"
-#include "model/gram.h"
+#include "layerwise/gram.h"
 
-namespace espalier::model {
+namespace espalier::layerwise {
 
 using torch::Tensor;
 
@@ -19,21 +19,29 @@ Tensor inverse_rms(const Tensor& x) {
   return squares.add(1e-12).rsqrt();
 }
 
-void RidgeSums::add(const Tensor& inputs_BTN, const Tensor& aim_BTM) {
+void NormalEquations::add(const Tensor& inputs_BTN, const Tensor& aim_BTM) {
   const Tensor a = inputs_BTN.reshape({-1, inputs_BTN.size(-1)});
-  const Tensor g = model::gram(a).to(torch::kFloat64),
+  const Tensor g = layerwise::gram(a).to(torch::kFloat64),
                c = a.t().matmul(aim_BTM.reshape({a.size(0), -1})).to(torch::kFloat64);
   gram = gram.defined() ? gram.add_(g) : g;
   cross = cross.defined() ? cross.add_(c) : c;
   tokens += a.size(0);
 }
 
-RidgeSums RidgeSums::of(const Tensor& channels) const {
-  return {gram.index_select(0, channels).index_select(1, channels), cross.index_select(0, channels),
+void NormalEquations::add_abs(const Tensor& inputs_BTN) {
+  const Tensor s =
+      inputs_BTN.reshape({-1, inputs_BTN.size(-1)}).abs().sum(0, false, torch::kFloat64);
+  abs_sum = abs_sum.defined() ? abs_sum.add_(s) : s;
+}
+
+NormalEquations NormalEquations::of(const Tensor& channels) const {
+  return {gram.index_select(0, channels).index_select(1, channels),
+          cross.index_select(0, channels),
+          {},
           tokens};
 }
 
-Tensor RidgeSums::solve(const Tensor& prior, double ridge) const {
+Tensor NormalEquations::solve(const Tensor& prior, double ridge) const {
   const double lambda = ridge * gram.diagonal().mean().item<double>() + 1e-30;
   const Tensor damped = gram + lambda * torch::eye(gram.size(0), gram.options());
   return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(),
@@ -41,4 +49,4 @@ Tensor RidgeSums::solve(const Tensor& prior, double ridge) const {
       .t();
 }
 
-}  // namespace espalier::model
+}  // namespace espalier::layerwise

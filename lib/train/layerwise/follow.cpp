@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both streams go block by block; each block's matrices are refitted when the exact stream is
+// behind the block.
+#include "layerwise/follow.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace espalier::layerwise {
+namespace {
+
+using arch::Axis;
+using arch::Role;
+using torch::Tensor;
+
+Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, torch::kInt64); }
+
+}  // namespace
+
+Follow::Follow(FollowOptions options, std::vector<Edit*> edits)
+    : options_(std::move(options)), edits_(std::move(edits)) {}
+
+Tensor Follow::on_hidden(const Tensor& t, int dim) const {
+  return options_.hidden ? t.index_select(dim, as_index(*options_.hidden)) : t;
+}
+
+void Follow::begin(model::Transformer& model, const Tensor& ids, const Stream& stream) {
+  exact_ = &model;
+  edited_.batch = stream.batch;
+  for (Edit* edit : edits_)
+    if (!edited_.states.defined())
+      if (auto states = edit->embed(model, ids, stream.batch)) edited_.states = *states;
+  if (!edited_.states.defined())
+    edited_.states = options_.hidden ? on_hidden(stream.states, -1) : stream.states.clone();
+}
+
+void Follow::go_on_from(std::vector<EditedLayer> layers, bool streams_differ) {
+  layers_ = std::move(layers);
+  differ_ = streams_differ;
+}
+
+bool Follow::removed(const model::Block& block) const {
+  return std::any_of(edits_.begin(), edits_.end(),
+                     [&](const Edit* e) { return e->removes(view(block)); });
+}
+
+// The last block of the layer that stays.
+bool Follow::is_last(const model::Block& block) const {
+  const model::Block* last = nullptr;
+  for (const model::Block& b : model::all_blocks())
+    if (b.in(layer_->dims().layers[0]) && !removed(b)) last = &b;
+  return &block == last;
+}
+
+// The positions of an extent that survive. Empty when all do.
+std::optional<Tensor> Follow::positions(const arch::Extent& extent, const Kept& kept) const {
+  const arch::ModelDims& dims = exact_->dims();
+  const arch::LayerDims& full = dims.layers[static_cast<std::size_t>(source_)];
+  std::optional<std::vector<std::int64_t>> out;
+  for (const auto& [axis, indices] : kept) {
+    if (!touches(extent, axis)) continue;
+    std::vector<std::int64_t> these = arch::surviving(extent, axis, indices, dims, &full), both;
+    if (!out) {
+      out = std::move(these);
+      continue;
+    }
+    std::set_intersection(out->begin(), out->end(), these.begin(), these.end(),
+                          std::back_inserter(both));
+    out = std::move(both);
+  }
+  if (!out) return std::nullopt;
+  return as_index(*out);
+}
+
+// The layer with the hidden selection applied and all of its KV groups and channels. Matrices that
+// the selection does not touch are shared with the exact model.
+model::Transformer Follow::one_layer_model(const model::Transformer& model, int source) const {
+  const arch::ModelDims& d = model.dims();
+  const arch::LayerDims& full = d.layers[static_cast<std::size_t>(source)];
+  arch::ModelDims dims = d;
+  dims.vocab = 1;
+  dims.tied = true;
+  if (options_.hidden) dims.hidden = static_cast<std::int64_t>(options_.hidden->size());
+  dims.layers = {full};
+  model::Transformer out = model::Transformer::empty(model.arch(), dims);
+  for (const arch::TensorSpec& spec : model.arch().layer) {
+    if (!arch::present(spec, d) || arch::in_absent_block(spec.role, full)) continue;
+    Tensor w = model.weight(spec.role, source);
+    const auto kept = [&](const auto& axes) {
+      return as_index(arch::surviving(axes, Axis::hidden, *options_.hidden, d, &full));
+    };
+    if (options_.hidden && touches(spec.rows, Axis::hidden)) w = w.index_select(0, kept(spec.rows));
+    if (options_.hidden && !absent(spec.cols) && touches(spec.cols, Axis::hidden))
+      w = w.index_select(1, kept(spec.cols));
+    out.set_weight(spec.role, 0, w);
+  }
+  return out;
+}
+
+void Follow::layer_begin(model::Transformer& model, int layer) {
+  const std::size_t k = layers_.size();
+  if (k >= options_.keep_layers.size() || options_.keep_layers[k] != layer) return;
+  source_ = layer;
+  next_ = k + 1 < options_.keep_layers.size() ? static_cast<int>(options_.keep_layers[k + 1])
+                                              : static_cast<int>(model.dims().n_layers());
+  layer_.emplace(one_layer_model(model, layer));
+  result_ = {};
+  inputs_ = {};
+}
+
+void Follow::see(model::Tap point, int layer, std::int64_t batch, const Tensor& value) {
+  if (!layer_ || layer != source_) return;
+  for (const model::Block& block : model::all_blocks()) {
+    if ((point != block.input && point != block.inner) || removed(block)) continue;
+    if (point == block.input && refits())
+      inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch)), value);
+    if (point == block.inner && exact_->has(block.post_norm, layer))
+      products_.push_back(on_hidden(value.matmul(exact_->weight(block.consumer, layer).t()), -1));
+  }
+}
+
+Tensor Follow::edit(const model::Block& block, Role role, Tensor weights,
+                    const NormalEquations& inputs) {
+  for (Edit* e : edits_) weights = e->matrix(view(block), role, std::move(weights), inputs);
+  weights = weights.to(torch::kFloat32).contiguous();
+  result_.refitted[role] = weights;
+  return weights;
+}
+
+void Follow::edit_readers(model::Transformer& model, const model::Block& block) {
+  if (!inputs_.gram.defined()) return;
+  const Tensor map = inputs_.solve(on_hidden(torch::eye(model.dims().hidden), -1), options_.ridge)
+                         .to(options_.reader_dtype)
+                         .contiguous();
+  for (const Role role : block.readers(model.arch())) {
+    layer_->set_weight(
+        role, 0,
+        edit(block, role, model.weight(role, source_).to(options_.reader_dtype).matmul(map),
+             inputs_));
+    model.unload(role, source_);
+  }
+  inputs_ = {};
+}
+
+void Follow::block_end(model::Transformer& model, int layer, const model::Block& block,
+                       const Stream& stream) {
+  if (!layer_ || layer != source_) return;
+  if (removed(block)) {
+    differ_ = true;  // later matrices make up for the block
+    return;
+  }
+  edit_readers(model, block);
+  activations_.resize(static_cast<std::size_t>(edited_.batches()));
+  for (std::int64_t b = 0; b < edited_.batches(); ++b)
+    activations_[static_cast<std::size_t>(b)] = ((*layer_).*block.activation)(0, edited_.at(b));
+  if (is_last(block) && next_ > layer + 1) {
+    open_ = &block;
+  } else {
+    finish_block(block, stream, false);
+  }
+}
+
+void Follow::layer_end(model::Transformer&, int layer, const Stream& stream) {
+  if (!layer_ || layer + 1 != next_) return;
+  if (open_ != nullptr) finish_block(*std::exchange(open_, nullptr), stream, true);
+  if (next_ > source_ + 1) differ_ = true;
+  layers_.push_back(std::move(result_));
+  layer_.reset();
+}
+
+NormalEquations Follow::consumer_equations(const model::Block& block, const Stream& exact,
+                                           bool with_abs) const {
+  NormalEquations out;
+  for (std::int64_t b = 0; b < edited_.batches(); ++b) {
+    const auto i = static_cast<std::size_t>(b);
+    const Tensor target = products_.empty() ? on_hidden(exact.at(b), -1) : products_[i];
+    const Tensor weight = inverse_rms(target), a = activations_[i] * weight;
+    Tensor aim = target;
+    if (products_.empty()) {
+      aim = target - edited_.at(b);
+      if (layer_->has(block.consumer_bias, 0)) aim = aim - layer_->weight(block.consumer_bias, 0);
+    }
+    out.add(a, aim * weight);
+    if (with_abs) out.add_abs(a);
+  }
+  return out;
+}
+
+// Cuts the consumer, the activations and the refitted readers. Returns the consumer's columns that
+// stay, and restricts `equations` to them.
+Tensor Follow::cut(const model::Block& block, const Tensor& consumer, bool refit,
+                   NormalEquations& equations) {
+  const Tensor fitted =
+      refit ? equations.solve(consumer, options_.ridge).to(torch::kFloat32).contiguous() : consumer;
+  Kept kept;
+  for (Edit* e : edits_)
+    if (e->cuts(view(block))) kept = e->keep(view(block), equations, fitted);
+  for (const Role role : block.readers(exact_->arch())) {
+    const auto found = result_.refitted.find(role);
+    if (found == result_.refitted.end()) continue;
+    if (const auto rows = positions(arch::find_spec(exact_->arch(), role)->rows, kept))
+      found->second = found->second.index_select(0, *rows);
+  }
+  const auto columns = positions(arch::find_spec(exact_->arch(), block.consumer)->cols, kept);
+  result_.kept.merge(kept);
+  if (!columns) return consumer;
+  for (Tensor& a : activations_) a = a.index_select(-1, *columns);
+  if (refit) equations = equations.of(*columns);
+  return consumer.index_select(1, *columns);
+}
+
+void Follow::finish_block(const model::Block& block, const Stream& exact, bool later) {
+  const bool cuts = std::any_of(edits_.begin(), edits_.end(),
+                                [&](const Edit* e) { return e->cuts(view(block)); });
+  const bool refit = options_.refit && (cuts || later || refits());
+  Tensor consumer = layer_->weight(block.consumer, 0);
+  NormalEquations equations;
+  if (cuts || refit) equations = consumer_equations(block, exact, cuts);
+  products_.clear();
+  if (cuts) consumer = cut(block, consumer, refit, equations);
+  if (refit) {
+    consumer = edit(block, block.consumer, equations.solve(consumer, options_.ridge), equations);
+    differ_ = true;
+  }
+  layer_->set_weight(block.consumer, 0, consumer);
+  for (std::int64_t b = 0; b < edited_.batches(); ++b) {
+    Tensor& a = activations_[static_cast<std::size_t>(b)];
+    edited_.at(b).add_(((*layer_).*block.output)(0, a));
+    a.reset();
+  }
+}
+
+}  // namespace espalier::layerwise

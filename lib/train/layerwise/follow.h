@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// An edited model follows the exact one. Two residual streams of the same text go through the
+// layers: the exact stream, and the edited stream through the layers as edited so far. Each matrix
+// is refitted by ridge regression so that the edited stream stays close to the exact one:
+//
+//   readers (q, k, v, gate, up):   W' = W M,  M = argmin sum_t || x_t - M a_t ||^2 + lambda || M - I ||^2
+//   consumer (attn_output, down):  W' = argmin sum_t || d_t - u_t - W' b_t ||^2 / rms(d_t)^2 + lambda || W' - W_S ||^2
+//
+//   x, a: normed input of the exact and the edited model   b: inner activations of the block
+//   d: exact stream after the block                        u: edited stream before the block
+//   S: the columns that stay
+//
+// The norm that reads the stream divides by its RMS, hence the weight. Without it the first
+// position, whose RMS is a hundred times larger, would dominate. The last block of a layer before
+// dropped layers is fitted to the exact stream after them. So it takes over as much of their work
+// as it can. Where a norm follows a consumer, the consumer is fitted to its own exact products.
+// lambda is `ridge` times the mean diagonal of the Gram matrix.
+//
+// Memory: one layer of each model, both streams and one block's inner activations of all tokens:
+// 4 * tokens * (2 H + F) bytes.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "layerwise/edit.h"
+#include "layerwise/visitor.h"
+
+namespace espalier::layerwise {
+
+struct FollowOptions {
+  std::vector<std::int64_t> keep_layers;                 // ascending; the others are dropped
+  std::optional<std::vector<std::int64_t>> hidden = {};  // indices of the stream that stay
+  bool refit = true;
+  bool refit_equal_streams = false;  // refit also where the edited stream is still the exact one
+  double ridge = 0.05;
+  torch::ScalarType reader_dtype = torch::kFloat32;  // of the product W M
+};
+
+// What became of one kept layer.
+struct EditedLayer {
+  Kept kept;                                     // of the axes that were cut
+  std::map<arch::Role, torch::Tensor> refitted;  // float32, in their new shape
+};
+
+class Follow : public Visitor {
+ public:
+  Follow(FollowOptions options, std::vector<Edit*> edits);
+
+  bool by_block() const override { return true; }
+  void begin(model::Transformer& model, const torch::Tensor& ids, const Stream& stream) override;
+  void layer_begin(model::Transformer& model, int layer) override;
+  void see(model::Tap point, int layer, std::int64_t batch, const torch::Tensor& value) override;
+  void block_end(model::Transformer& model, int layer, const model::Block& block,
+                 const Stream& stream) override;
+  void layer_end(model::Transformer& model, int layer, const Stream& stream) override;
+
+  // The kept layers that are done, in order.
+  std::vector<EditedLayer>& layers() { return layers_; }
+  Stream& edited() { return edited_; }
+  bool streams_differ() const { return differ_ || options_.hidden.has_value(); }
+  // True between kept layers: there the streams and layers() are all that the rest depends on.
+  bool at_rest() const { return !layer_.has_value(); }
+  // Goes on behind kept layers that an earlier run has done; the caller sets edited().states.
+  void go_on_from(std::vector<EditedLayer> layers, bool streams_differ);
+
+ private:
+  torch::Tensor on_hidden(const torch::Tensor& t, int dim) const;
+  model::Transformer one_layer_model(const model::Transformer& model, int source) const;
+  BlockEdit view(const model::Block& block) const { return {*layer_, source_, block}; }
+  bool removed(const model::Block& block) const;
+  bool is_last(const model::Block& block) const;
+  std::optional<torch::Tensor> positions(const arch::Extent& extent, const Kept& kept) const;
+  bool refits() const {
+    return options_.refit && (streams_differ() || options_.refit_equal_streams);
+  }
+  torch::Tensor edit(const model::Block& block, arch::Role role, torch::Tensor weights,
+                     const NormalEquations& inputs);
+  void edit_readers(model::Transformer& model, const model::Block& block);
+  void finish_block(const model::Block& block, const Stream& exact, bool later);
+  torch::Tensor cut(const model::Block& block, const torch::Tensor& consumer, bool refit,
+                    NormalEquations& equations);
+  NormalEquations consumer_equations(const model::Block& block, const Stream& exact,
+                                     bool with_abs) const;
+
+  FollowOptions options_;
+  std::vector<Edit*> edits_;
+  Stream edited_;
+  std::vector<EditedLayer> layers_;
+  bool differ_ = false;
+
+  // Of the layer that is being edited.
+  std::optional<model::Transformer> layer_;
+  model::Transformer* exact_ = nullptr;
+  int source_ = 0, next_ = 0;           // the layer, and the kept layer after it
+  const model::Block* open_ = nullptr;  // its consumer waits for the stream before layer next_
+  EditedLayer result_;
+  NormalEquations inputs_;                  // of the block's readers
+  std::vector<torch::Tensor> products_;     // per batch, of a consumer that a norm follows
+  std::vector<torch::Tensor> activations_;  // per batch, of the edited model
+};
+
+}  // namespace espalier::layerwise

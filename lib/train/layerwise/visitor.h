@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interface of everything that watches a model while windows of text go through it layer by
+// layer. Statistics, importance matrices and edited models are visitors of one walk (walk.h).
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "model/block.h"
+#include "model/transformer.h"
+
+namespace espalier::layerwise {
+
+// The residual stream of all windows, [windows, T, H] float32, and how many windows go through a
+// layer at a time. Batches are views of `states`.
+struct Stream {
+  torch::Tensor states;
+  std::int64_t batch = 1;
+  std::int64_t batches() const { return (states.size(0) + batch - 1) / batch; }
+  torch::Tensor at(std::int64_t b) const {
+    return states.narrow(0, b * batch, std::min(batch, states.size(0) - b * batch));
+  }
+};
+
+// All calls come from one thread, in the order of the text. Values are those of one batch. The walk
+// advances the stream in place, so a visitor must copy what it keeps of it.
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  // True: a layer is walked block by block, all batches through one block before the next.
+  // Otherwise each batch goes through the whole layer.
+  virtual bool by_block() const { return false; }
+  // Before the first layer. `ids` [windows, T] is the text, `stream` its embeddings.
+  virtual void begin(model::Transformer& model, const torch::Tensor& ids, const Stream& stream) {
+    static_cast<void>(model), static_cast<void>(ids), static_cast<void>(stream);
+  }
+  // The weights of `layer` are in memory; no batch has gone through it.
+  virtual void layer_begin(model::Transformer& model, int layer) {
+    static_cast<void>(model), static_cast<void>(layer);
+  }
+  virtual void see(model::Tap point, int layer, std::int64_t batch, const torch::Tensor& value) {
+    static_cast<void>(point), static_cast<void>(layer), static_cast<void>(batch);
+    static_cast<void>(value);
+  }
+  // With by_block(): all batches have gone through the block.
+  virtual void block_end(model::Transformer& model, int layer, const model::Block& block,
+                         const Stream& stream) {
+    static_cast<void>(model), static_cast<void>(layer), static_cast<void>(block);
+    static_cast<void>(stream);
+  }
+  // All batches have gone through the layer, whose weights are still in memory.
+  virtual void layer_end(model::Transformer& model, int layer, const Stream& stream) {
+    static_cast<void>(model), static_cast<void>(layer), static_cast<void>(stream);
+  }
+};
+
+}  // namespace espalier::layerwise

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one loop over layers that embeds, loads, taps and unloads.
+#include "layerwise/walk.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace espalier::layerwise {
+
+using torch::Tensor;
+
+Walk::Walk(model::Transformer model, Tensor ids, std::vector<Visitor*> visitors,
+           WalkOptions options)
+    : model_(std::move(model)), visitors_(std::move(visitors)), options_(std::move(options)) {
+  const std::int64_t T = ids.size(1);
+  stream_.batch = std::max<std::int64_t>(1, options_.batch_tokens / T);
+  stream_.states = torch::empty({ids.size(0), T, model_.dims().hidden});
+  for (std::int64_t b = 0; b < stream_.batches(); ++b) {
+    const Tensor x = stream_.at(b);
+    x.copy_(model_.embed(ids.narrow(0, b * stream_.batch, x.size(0))));
+  }
+  for (Visitor* v : visitors_) v->begin(model_, ids, stream_);
+}
+
+void Walk::through(int layer, const model::Block* block) {
+  for (batch_ = 0; batch_ < stream_.batches(); ++batch_) {
+    const Tensor x = stream_.at(batch_);
+    if (block == nullptr) {
+      x.copy_(model_.layer(layer, x));
+    } else {
+      x.add_((model_.*block->output)(layer, (model_.*block->activation)(layer, x)));
+    }
+  }
+}
+
+void Walk::step() {
+  const int layer = next_;
+  const bool by_block =
+      std::any_of(visitors_.begin(), visitors_.end(), [](Visitor* v) { return v->by_block(); });
+  model_.load_layer(layer);
+  model_.set_tap([this](model::Tap point, int l, const Tensor& value) {
+    for (Visitor* v : visitors_) v->see(point, l, batch_, value);
+  });
+  for (Visitor* v : visitors_) v->layer_begin(model_, layer);
+  if (by_block) {
+    for (const model::Block& block : model::all_blocks()) {
+      if (!block.in(model_.dims().layers[static_cast<std::size_t>(layer)])) continue;
+      through(layer, &block);
+      for (Visitor* v : visitors_) v->block_end(model_, layer, block, stream_);
+    }
+  } else {
+    through(layer, nullptr);
+  }
+  model_.set_tap({});
+  ++next_;
+  for (Visitor* v : visitors_) v->layer_end(model_, layer, stream_);
+  model_.unload_layer(layer);
+  if (options_.progress)
+    options_.progress({options_.stage, next_, model_.dims().n_layers(), "layers", ""});
+}
+
+void Walk::run() {
+  while (!done()) step();
+}
+
+}  // namespace espalier::layerwise

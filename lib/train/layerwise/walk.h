@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A walk reads a model layer by layer, once. The residual stream of all windows goes through one
+// layer before the next layer is read, so a model may be larger than memory. Whatever looks at
+// activations is a Visitor of the walk. Memory: the weights of one layer, the stream (4 * tokens *
+// H bytes), the inner activations of one batch, and what the visitors keep.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "layerwise/visitor.h"
+
+namespace espalier::layerwise {
+
+// Enough tokens for matrix products at full speed.
+inline constexpr std::int64_t kBatchTokens = 4096;
+
+struct WalkOptions {
+  std::string stage = {};  // what progress messages call the work
+  core::Progress progress = {};
+  std::int64_t batch_tokens = kBatchTokens;  // of one forward: whole windows, at least one
+};
+
+class Walk {
+ public:
+  // Embeds `ids` [windows, T]. The model shares its weights with the caller's, not its tap.
+  Walk(model::Transformer model, torch::Tensor ids, std::vector<Visitor*> visitors,
+       WalkOptions options = {});
+
+  int next() const { return next_; }  // the layer that step() will take
+  bool done() const { return next_ == static_cast<int>(model_.dims().n_layers()); }
+  void step();  // one layer
+  void run();   // all layers that are left
+
+  // Goes on where an earlier walk stood. `layer` is the next one. The caller sets the states of the
+  // stream.
+  void go_on_from(int layer) { next_ = layer; }
+
+  const model::Transformer& model() const { return model_; }
+  Stream& stream() { return stream_; }
+
+ private:
+  void through(int layer, const model::Block* block);
+
+  model::Transformer model_;
+  std::vector<Visitor*> visitors_;
+  WalkOptions options_;
+  Stream stream_;
+  std::int64_t batch_ = 0;  // the batch whose values the tap sees
+  int next_ = 0;
+};
+
+}  // namespace espalier::layerwise
