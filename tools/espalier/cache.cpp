@@ -47,6 +47,7 @@ void add_cache(CLI::App& app, Common& common) {
   verb->add_option("--file-tokens", flags->file_tokens,
                    "tokens per file (default 131072); a killed run loses at most one file");
   add_common(*verb, common, true);
+  add_profile(*verb, common);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     apply_device(common);

@@ -26,6 +26,7 @@ void add_calibrate(CLI::App& app, Common& common) {
                  "also store second-moment matrices, which gptq rounding needs");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
+  add_profile(*verb, common);
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.seed = common.seed;

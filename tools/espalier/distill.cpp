@@ -34,6 +34,7 @@ void add_distill(CLI::App& app, Common& common) {
                    "tokens to train on, e.g. 120k (overrides the config)");
   verb->add_flag("--resume", flags->input.resume, "continue from the last checkpoint in --out");
   add_common(*verb, common, true);
+  add_profile(*verb, common);
   verb->callback([flags, &common, verb] {
     apply_device(common);
     distill::TrainOptions options;

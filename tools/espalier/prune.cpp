@@ -163,6 +163,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
+  add_profile(*verb, common);
   verb->callback([flags, &common, verb] { prune(*verb, *flags, common); });
 }
 

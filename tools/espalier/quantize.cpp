@@ -224,6 +224,7 @@ void add_quantize(CLI::App& app, Common& common) {
                  "write no tokenizer, whether the model has one or not");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
+  add_profile(*verb, common);
   verb->callback([flags, &common, verb] {
     apply_device(common);
     quantize(*verb, *flags, common);

@@ -27,6 +27,7 @@ void add_score(CLI::App& app, Common& common) {
   verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
   verb->add_flag("--list", flags->list, "list the criteria");
   add_common(*verb, common, true);
+  add_profile(*verb, common);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     if (flags->list) {

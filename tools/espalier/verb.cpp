@@ -11,10 +11,12 @@
 #include "checkpoint/modeling.h"
 #include "core/error.h"
 #include "core/notes.h"
+#include "core/profile.h"
 #include "core/units.h"
 #include "streams.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "model/device.h"
+#include "model/peak.h"
 #endif
 
 namespace espalier::tool {
@@ -72,6 +74,54 @@ class ProgressPrinter {
   bool open_ = false;
 };
 
+// Operations per second of a matrix product in float32. 0 when no section counted operations.
+double measured_peak(const std::vector<core::SectionTime>& sections) {
+#ifdef ESPALIER_WITH_TRAINING
+  for (const core::SectionTime& s : sections)
+    if (s.operations > 0) return model::peak_operations_per_second();
+#else
+  static_cast<void>(sections);
+#endif
+  return 0;
+}
+
+nlohmann::ordered_json profile_json(const std::vector<core::SectionTime>& sections, double peak) {
+  double total = 0;
+  for (const core::SectionTime& s : sections) total += s.seconds;
+  nlohmann::ordered_json out{{"seconds", total},
+                             {"peak_gflops", peak / 1e9},
+                             {"sections", nlohmann::ordered_json::array()}};
+  for (const core::SectionTime& s : sections) {
+    nlohmann::ordered_json row{
+        {"name", s.name}, {"seconds", s.seconds}, {"share", s.seconds / total}, {"calls", s.calls}};
+    if (s.operations > 0) {
+      row["gflops"] = s.operations / s.seconds / 1e9;
+      row["of_peak"] = s.operations / s.seconds / peak;
+    }
+    out["sections"].push_back(std::move(row));
+  }
+  return out;
+}
+
+std::string readable_profile(const nlohmann::ordered_json& profile) {
+  char line[128];
+  std::snprintf(line, sizeof line, "%-16s %10s %7s %9s %8s\n", "section", "seconds", "share",
+                "GFLOP/s", "of peak");
+  std::string out = line;
+  for (const auto& s : profile["sections"]) {
+    std::snprintf(line, sizeof line, "%-16s %10.2f %6.1f%%", s["name"].get<std::string>().c_str(),
+                  s["seconds"].get<double>(), 100 * s["share"].get<double>());
+    out += line;
+    if (s.contains("gflops")) {
+      std::snprintf(line, sizeof line, " %9.1f %7.1f%%", s["gflops"].get<double>(),
+                    100 * s["of_peak"].get<double>());
+      out += line;
+    }
+    out += "\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 core::Progress Common::progress() const {
@@ -94,6 +144,15 @@ void add_common(CLI::App& app, Common& common, bool training) {
 void add_max_ram(CLI::App& app, Common& common) {
   app.add_option("--max-ram", common.max_ram,
                  "refuse to start when more memory would be needed, e.g. 4GiB");
+}
+void add_profile(CLI::App& app, Common& common) {
+  app.add_flag_callback(
+      "--profile",
+      [&common] {
+        common.profile = true;
+        core::start_profile();
+      },
+      "print where the time went, with its share of the measured peak of matrix products");
 }
 std::int64_t Common::max_ram_bytes() const {
   return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
@@ -118,8 +177,14 @@ void refuse_unused(const CLI::App& verb, const std::string& cause,
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result,
-           const std::string& readable) {
+           const std::string& readable_result) {
   nlohmann::ordered_json all = result;
+  std::string readable = readable_result;
+  if (common.profile) {
+    const std::vector<core::SectionTime> sections = core::profile();
+    all["profile"] = profile_json(sections, measured_peak(sections));
+    readable += readable_profile(all["profile"]);
+  }
   for (const std::string& note : core::notes()) all["notes"].push_back(note);
   using Json = nlohmann::ordered_json;
   write_result(common.json ? all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"

@@ -16,7 +16,7 @@
 namespace espalier::tool {
 
 struct Common {
-  bool json = false, quiet = false;
+  bool json = false, quiet = false, profile = false;
   int threads = 0;
   std::uint64_t seed = 0;
   std::string device = "auto", max_ram;
@@ -32,6 +32,8 @@ struct Common {
 void add_common(CLI::App& app, Common& common, bool training = false);
 // Adds --max-ram. The verb refuses to start when it would need more memory.
 void add_max_ram(CLI::App& app, Common& common);
+// Adds --profile: where the time went, by section.
+void add_profile(CLI::App& app, Common& common);
 bool given(const CLI::App& verb, const char* flag);  // on the command line, also with its default
 // Refuses (usage) those of `flags` that were given: beside `cause` they would have no effect, and
 // what a user asks for is not dropped in silence. `advice`: what to do instead.

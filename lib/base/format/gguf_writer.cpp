@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "format/gguf.h"
 
 namespace espalier::format {
@@ -269,6 +270,7 @@ void GgufWriter::begin() {
 }
 
 void GgufWriter::write(std::span<const std::byte> bytes) {
+  const core::Section section("write");
   State& s = *state_;
   ESP_CHECK(s.file != nullptr, internal, s.path, ": write() before begin()");
   if (bytes.empty()) return;

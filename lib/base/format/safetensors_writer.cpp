@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "format/safetensors.h"
 
 namespace espalier::format {
@@ -196,6 +197,7 @@ void SafetensorsWriter::begin() {
 }
 
 void SafetensorsWriter::write(std::span<const std::byte> bytes) {
+  const core::Section section("write");
   State& s = *state_;
   ESP_CHECK(s.begun, internal, s.path, ": write() before begin()");
   if (bytes.empty()) return;

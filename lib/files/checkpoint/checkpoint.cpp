@@ -11,6 +11,7 @@
 #include "checkpoint/source.h"
 #include "core/error.h"
 #include "core/notes.h"
+#include "core/profile.h"
 #include "format/finite.h"
 #include "hash/sha256.h"
 
@@ -219,6 +220,7 @@ format::FormatId Checkpoint::float_format() const {
 
 void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
                            float* out) const {
+  const core::Section section("read");
   const StoredTensor& t = state_->tensor(role, layer);
   ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal,
             "rows ", row_begin, " + ", n, " of ", arch::role_name(role), " which has ", t.rows);

@@ -5,6 +5,7 @@
 #include <Eigen/Core>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "format/finite.h"
 #include "quant/gptq.h"
 #include "quant/range.h"
@@ -62,6 +63,7 @@ std::string_view rounding_name(Rounding rounding) {
 
 std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& statistics) {
   if (factor_ == nullptr || gram_ != statistics.gram) {
+    const core::Section section("factorization");
     factor_ = std::make_shared<const GptqFactor>(statistics);
     gram_ = statistics.gram;
   }
@@ -72,6 +74,7 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
                                     std::int64_t cols, format::FormatId format, Rounding rounding,
                                     const TensorStatistics* statistics, core::ThreadPool& pool,
                                     FactorCache* cache) {
+  const core::Section section("rounding");
   const format::QuantFormat& codec = format::info(format);
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format, rows, cols)));
   check_weights(weights, rows, cols, format);

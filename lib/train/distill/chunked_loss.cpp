@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "distill/loss.h"
 #include "distill/row_loss.h"
 
@@ -28,7 +29,11 @@ std::int64_t default_chunk(std::int64_t vocab) {
 
 // An operand of a matrix product, cast to the type of the computation.
 Tensor cast(const Tensor& x, torch::ScalarType dtype) { return x.detach().to(dtype); }
+void count_product(const Tensor& a, const Tensor& b) {
+  core::count_operations(2.0 * static_cast<double>(a.numel()) * static_cast<double>(b.size(1)));
+}
 void multiply_into(Tensor& out, const Tensor& a, const Tensor& b) {
+  count_product(a, b);
   if (a.scalar_type() == out.scalar_type()) {
     at::mm_out(out, a, b);
   } else {
@@ -187,6 +192,7 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
       multiply_into(target_rows, gradient, student_output);
     }
     if (in.output_gradient) {
+      count_product(gradient.t(), hidden);
       if (in.matmul_dtype == torch::kFloat32) {
         output_gradient.addmm_(gradient.t(), hidden);
       } else {

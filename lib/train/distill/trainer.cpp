@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/profile.h"
 #include "core/units.h"
 #include "distill/adamw.h"
 #include "distill/chunked_loss.h"
@@ -138,11 +139,16 @@ class Run {
     if (setup_.cached && options_.kl_weight > 0)
       in.sparse_teacher = cached_logits(*setup_.cached, starts);
     if (teacher_ && options_.kl_weight > 0) {
+      const core::Section section("teacher");
       torch::NoGradGuard no_grad;
       in.teacher_hidden = teacher_->hidden(batch.ids).flatten(0, 1);
       in.teacher_output = teacher_->output_weight();
     }
-    const Tensor hidden = student_.hidden(batch.ids).flatten(0, 1);
+    Tensor hidden;
+    {
+      const core::Section section("forward");
+      hidden = student_.hidden(batch.ids).flatten(0, 1);
+    }
     in.student_hidden = hidden.detach();
     in.student_output = student_.output_weight();
     in.student_softcap = student_.dims().logit_softcap;
@@ -155,7 +161,11 @@ class Run {
     in.loss = options_.loss;
     in.token_chunk = options_.vocab_chunk;
     in.matmul_dtype = setup_.matmul_dtype;
-    ChunkedLoss loss = chunked_loss(in, logits_);
+    ChunkedLoss loss = [&] {
+      const core::Section section("loss");
+      return chunked_loss(in, logits_);
+    }();
+    const core::Section section("backward");
     if (std::isfinite(loss.loss_sum)) hidden.backward(loss.hidden_gradient);
     return loss;
   }
@@ -190,6 +200,7 @@ class Run {
               "is trainable)");
     const double clip =
         options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
+    const core::Section section("optimizer");
     adamw_step({options_.beta1, options_.beta2, options_.epsilon}, number, rate, clip / tokens,
                parameters_.segments(), parameters_.values(), parameters_.gradients(),
                parameters_.first_moment(), parameters_.second_moment());

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <utility>
 
+#include "core/profile.h"
+
 namespace espalier::layerwise {
 namespace {
 
@@ -152,8 +154,11 @@ void Follow::block_end(model::Transformer& model, int layer, const model::Block&
   }
   edit_readers(model, block);
   activations_.resize(static_cast<std::size_t>(edited_.batches()));
-  for (std::int64_t b = 0; b < edited_.batches(); ++b)
-    activations_[static_cast<std::size_t>(b)] = ((*layer_).*block.activation)(0, edited_.at(b));
+  {
+    const core::Section section("forward");
+    for (std::int64_t b = 0; b < edited_.batches(); ++b)
+      activations_[static_cast<std::size_t>(b)] = ((*layer_).*block.activation)(0, edited_.at(b));
+  }
   if (is_last(block) && next_ > layer + 1) {
     open_ = &block;
   } else {
@@ -224,6 +229,7 @@ void Follow::finish_block(const model::Block& block, const Stream& exact, bool l
     differ_ = true;
   }
   layer_->set_weight(block.consumer, 0, consumer);
+  const core::Section section("forward");
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
     Tensor& a = activations_[static_cast<std::size_t>(b)];
     edited_.at(b).add_(((*layer_).*block.output)(0, a));

@@ -5,12 +5,16 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/profile.h"
 
 namespace espalier::layerwise {
 
 torch::Tensor gram(const torch::Tensor& a) {
   constexpr std::int64_t kPanel = 192;
+  const core::Section section("gram");
   const std::int64_t width = a.size(1);
+  core::count_operations(static_cast<double>(a.size(0)) * static_cast<double>(width) *
+                         static_cast<double>(width + 1));
   torch::Tensor out = torch::empty({width, width});
   for (std::int64_t begin = 0; begin < width; begin += kPanel) {
     const std::int64_t end = std::min(width, begin + kPanel);

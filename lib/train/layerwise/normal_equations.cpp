@@ -3,6 +3,7 @@
 #include "layerwise/normal_equations.h"
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "layerwise/gram.h"
 
 namespace espalier::layerwise {
@@ -20,7 +21,10 @@ Tensor inverse_rms(const Tensor& x) {
 }
 
 void NormalEquations::add(const Tensor& inputs_BTN, const Tensor& aim_BTM) {
+  const core::Section section("gram");
   const Tensor a = inputs_BTN.reshape({-1, inputs_BTN.size(-1)});
+  core::count_operations(2.0 * static_cast<double>(a.numel()) *
+                         static_cast<double>(aim_BTM.size(-1)));
   const Tensor g = layerwise::gram(a).to(torch::kFloat64),
                c = a.t().matmul(aim_BTM.reshape({a.size(0), -1})).to(torch::kFloat64);
   gram = gram.defined() ? gram.add_(g) : g;
@@ -42,6 +46,9 @@ NormalEquations NormalEquations::of(const Tensor& channels) const {
 }
 
 Tensor NormalEquations::solve(const Tensor& prior, double ridge) const {
+  const core::Section section("least squares");
+  const auto n = static_cast<double>(gram.size(0));
+  core::count_operations(n * n * (n / 3 + 2 * static_cast<double>(prior.size(0))));
   const double lambda = ridge * gram.diagonal().mean().item<double>() + 1e-30;
   const Tensor damped = gram + lambda * torch::eye(gram.size(0), gram.options());
   return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(),

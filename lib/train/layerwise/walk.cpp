@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/profile.h"
+
 namespace espalier::layerwise {
 
 using torch::Tensor;
@@ -23,6 +25,7 @@ Walk::Walk(model::Transformer model, Tensor ids, std::vector<Visitor*> visitors,
 }
 
 void Walk::through(int layer, const model::Block* block) {
+  const core::Section section("forward");
   for (batch_ = 0; batch_ < stream_.batches(); ++batch_) {
     const Tensor x = stream_.at(batch_);
     if (block == nullptr) {

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "model/attention.h"
 #include "model/functions.h"
 #include "model/transformer.h"
@@ -94,6 +95,9 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
 // computed with explicit scores.
 Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD,
                            const Tensor& v_BTKD) const {
+  // The causal half of two products.
+  core::count_operations(2.0 * static_cast<double>(q_BTND.numel()) *
+                         static_cast<double>(q_BTND.size(1)));
   const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
   const std::int64_t T = q_BTND.size(1), D = q_BTND.size(3),
                      groups = q_BTND.size(2) / k_BTKD.size(2);

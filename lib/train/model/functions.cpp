@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "model/vector_math.h"
 
 #if AT_PARALLEL_OPENMP && !defined(_OPENMP)
@@ -236,6 +237,7 @@ Tensor product(const Tensor& rows, const Tensor& weight, torch::ScalarType dtype
 
 // sum += a b. An undefined sum counts as zero. The sum is float32, and the factors have one type.
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b) {
+  core::count_operations(2.0 * static_cast<double>(a.numel()) * static_cast<double>(b.size(1)));
   if (!sum.defined()) {
     sum = a.mm(b).to(torch::kFloat32);
   } else if (a.scalar_type() == torch::kFloat32) {
@@ -325,6 +327,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 }
 std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& weights,
                             torch::ScalarType dtype) {
+  for (const Tensor& weight : weights)
+    core::count_operations(2.0 * static_cast<double>(x.numel()) *
+                           static_cast<double>(weight.size(0)));
   if (needs_graph({&x}) || std::any_of(weights.begin(), weights.end(),
                                        [](const Tensor& w) { return needs_graph({&w}); }))
     return Linears::apply(x, at::TensorList(weights), dtype);

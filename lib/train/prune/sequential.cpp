@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
 #include "prune/pass_state.h"
@@ -38,6 +39,7 @@ class Cut : public layerwise::Edit {
                        const layerwise::NormalEquations& equations,
                        const torch::Tensor& fitted) override {
     if (!in_.given.empty()) return given(edit);
+    const core::Section section("score");
     const Axis axis = edit.block.axis;
     Statistics statistics;
     statistics.tokens = in_.windows.numel();
