@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exit codes and messages: wrong flags are 2, bad files 3, what we do not support 4; the message names the file and the place."""
 import pathlib
+import subprocess
 import tempfile
 import unittest
 
@@ -26,6 +27,12 @@ MESSAGES = [  # name, recipe text, exit code, what the message must contain
     ("circular use", "name: x\nuse: recipe.yaml\n", 3, ["use"]),
     ("ridge of nothing", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32, compensate: none, ridge: 0.1}\n", 3, ["recipe.yaml:5", "least_squares"]),
     ("missing teacher", "name: x\nteacher: nowhere.gguf\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, ffn: 32}\n", 3, ["nowhere.gguf"]),
+    ("two results of one name", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: q, kind: quantize, from: teacher, format: q8_0, deliver: s.gguf}\n"
+     "  - {name: r, kind: report, deliver: s.gguf}\n", 3, ["recipe.yaml:6", "'q' and 'r'", "s.gguf", "deliver"]),
+    ("two cards of one name", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: q, kind: quantize, from: teacher, format: q8_0}\n"
+     "  - {name: v, kind: verify, of: q}\n  - {name: w, kind: verify, of: q}\n", 3, ["recipe.yaml:7", "device-card.json", "deliver"]),
+    ("unknown loss", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: distill, from: teacher, tokens: 1k, loss: forwrd_kl}\n", 3, ["recipe.yaml:5", "loss", "forwrd_kl", "forward_kl"]),
+    ("half a layer", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, layers: 6.5}\n", 3, ["recipe.yaml:5", "layers", "6.5", "whole number"]),
     ("zero byte", "name: x\0y\n", 3, ["zero byte"]),
 ]
 
@@ -37,6 +44,33 @@ class Usage(unittest.TestCase):
     def test_unknown_flag(self):
         done = tool.run("inspect", "x", "--tensor")
         self.assertEqual(done.returncode, 2)
+
+    def test_the_nearest_name_is_named(self):
+        for program, words, near in [(tool.espalier, ["inpsect", "x"], "'inspect'"), (tool.espalier, ["prune", "x", "--out", "y", "--crit", "obs"], "'--criterion'"),
+                                     (tool.espalier, ["eval", "x", "--text", "t", "--jsn"], "'--json'"), (tool.espalier, ["score", "x", "--tokns=3"], "'--tokens'"),
+                                     (tool.espalier_run, ["generat", "x"], "'generate'"), (tool.espalier_run, ["bench", "x", "--promt", "3"], "'--prompt'")]:
+            with self.subTest(words):
+                done = subprocess.run([program, *words], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(f"did you mean {near}?", done.stderr)
+        done = tool.run("prune", "x", "--out", "y", "stray")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("stray", done.stderr)
+
+    def test_counts_take_a_suffix(self):
+        for verb, flags in [("prune", ["--out", "o", "--text", "t"]), ("score", ["--text", "t", "--criterion", "obs", "--out", "o"]), ("calibrate", ["--text", "t", "--out", "o"]),
+                            ("quantize", ["--out", "o", "--format", "q8_0", "--text", "t"])]:
+            for tokens, code in [("8k", 3), ("1.5k", 3), ("1.5", 2), ("0", 2), ("-3", 2), ("many", 2)]:
+                with self.subTest(verb=verb, tokens=tokens):
+                    done = tool.run(verb, "/nowhere", *flags, "--tokens", tokens)
+                    self.assertEqual(done.returncode, code, done.stderr)
+                    if code == 2:
+                        self.assertIn("--tokens", done.stderr)
+                        self.assertIn(tokens, done.stderr)
+
+    def test_help_shows_defaults(self):
+        self.assertRegex(tool.run("prune", "--help").stdout, r"--criterion TEXT \[activation\]")
+        self.assertRegex(tool.run("eval", "--help").stdout, r"--context .*\[512\]")
 
     def test_help_and_version(self):
         for words in (["--help"], ["--version"], ["prune", "--help"]):

@@ -7,6 +7,7 @@
 #include <new>
 #include <sstream>
 
+#include "command_line.h"
 #include "core/error.h"
 #include "streams.h"
 #include "verb.h"
@@ -18,13 +19,14 @@ int main(int argc, char** argv) {
   CLI::App app{"espalier-run: generate, measure and tokenize with a GGUF file", "espalier-run"};
   app.set_version_flag("--version", "espalier-run " + version::full());
   app.require_subcommand(1);
+  app.option_defaults()->always_capture_default();
   tool::Common common;
 #define ESP_VERB(name) tool::add_##name(app, common);
   ESP_VERBS(ESP_VERB)
 #undef ESP_VERB
   try {
     try {
-      app.parse(argc, argv);
+      tool::parse_command_line(app, argc, argv);
     } catch (const CLI::ParseError& e) {
       if (e.get_exit_code() != 0) throw;
       std::ostringstream told;  // --help, --version

@@ -2,6 +2,7 @@
 // espalier calibrate MODEL --text FILE --out imatrix.gguf: collects activation statistics for
 // quantization.
 #include "calibrate/calibrate.h"
+#include "command_line.h"
 #include "core/units.h"
 #include "plan/memory.h"
 #include "verb.h"
@@ -20,8 +21,8 @@ void add_calibrate(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "calibration text")->required();
   verb->add_option("--out", flags->out, "imatrix file to write, in llama.cpp's GGUF layout")
       ->required();
-  verb->add_option("--tokens", flags->options.tokens, "tokens to read")->check(CLI::PositiveNumber);
-  verb->add_option("--sequence", flags->options.sequence, "window")->check(CLI::PositiveNumber);
+  verb->add_option("--tokens", flags->options.tokens, "tokens to read")->transform(as_count());
+  verb->add_option("--sequence", flags->options.sequence, "window")->transform(as_count());
   verb->add_flag("--gram", flags->options.gram,
                  "also store second-moment matrices, which gptq rounding needs");
   add_common(*verb, common, true);

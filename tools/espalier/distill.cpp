@@ -5,6 +5,7 @@
 
 #include "core/units.h"
 #include "distill/trainer.h"
+#include "plan/memory.h"
 #include "recipe/train_config.h"
 #include "verb.h"
 
@@ -34,6 +35,7 @@ void add_distill(CLI::App& app, Common& common) {
                    "tokens to train on, e.g. 120k (overrides the config)");
   verb->add_flag("--resume", flags->input.resume, "continue from the last checkpoint in --out");
   add_common(*verb, common, true);
+  add_max_ram(*verb, common);
   add_profile(*verb, common);
   verb->callback([flags, &common, verb] {
     apply_device(common);
@@ -45,6 +47,18 @@ void add_distill(CLI::App& app, Common& common) {
       refuse_unused(*verb, "with kl_weight 0", {"--teacher", "--cached"},
                     "leave it out, or give kl_weight a value above 0 in --config");
     flags->input.threads = common.threads;
+    if (common.max_ram_bytes() > 0) {
+      const auto student = checkpoint::Checkpoint::open(flags->input.student);
+      std::int64_t teacher = 0;
+      if (!flags->input.teacher.empty()) {
+        const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
+        teacher = arch::parameters(source.arch(), source.dims());
+      }
+      plan::require_memory(
+          distill::peak_memory(student.arch(), student.dims(), teacher, options),
+          common.max_ram_bytes(),
+          "lower tokens_at_once or the sequence in --config, or use --cached instead of --teacher");
+    }
     const distill::TrainResult r = distill::distill(flags->input, options, common.progress());
     std::ostringstream text;
     text << flags->input.out << ": " << r.steps << " steps, " << core::human_count(r.tokens)

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "command_line.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "streams.h"
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
                "espalier"};
   app.set_version_flag("--version", "espalier " + version::full());
   app.require_subcommand(1);
+  app.option_defaults()->always_capture_default();
   app.fallthrough();
   core::hear_notes(
       [](const std::string& text) { std::cerr << "espalier: note: " << text << "\n"; });
@@ -35,7 +37,7 @@ int main(int argc, char** argv) {
 #undef ESP_VERB
   try {
     try {
-      app.parse(argc, argv);
+      tool::parse_command_line(app, argc, argv);
     } catch (const CLI::ParseError& e) {
       if (e.get_exit_code() != 0) throw;
       std::ostringstream told;  // --help, --version

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
+#include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
@@ -137,15 +138,19 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "calibration text");
   verb->add_option("--held-out", flags->held_out,
                    "text that must not occur in the calibration text");
-  verb->add_option("--tokens", flags->tokens, "calibration tokens")->check(CLI::PositiveNumber);
-  verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
-  verb->add_option("--layers", flags->layers, "layers to keep");
-  verb->add_option("--hidden", flags->hidden, "hidden size to keep");
-  verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer that has as much");
-  verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads");
+  verb->add_option("--tokens", flags->tokens, "calibration tokens")->transform(as_count());
+  verb->add_option("--sequence", flags->sequence, "calibration window")->transform(as_count());
+  verb->add_option("--layers", flags->layers, "layers to keep")->transform(as_count(0));
+  verb->add_option("--hidden", flags->hidden, "hidden size to keep")->transform(as_count(0));
+  verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer that has as much")
+      ->transform(as_count(0));
+  verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads")
+      ->transform(as_count(0));
   verb->add_option("--q-per-kv", flags->q_per_kv,
-                   "query heads per KV group to keep (fewer: only by --plan)");
-  verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep (fewer: only by --plan)");
+                   "query heads per KV group to keep (fewer: only by --plan)")
+      ->transform(as_count(0));
+  verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep (fewer: only by --plan)")
+      ->transform(as_count(0));
   verb->add_option("--parameters", flags->parameters,
                    "at most so many parameters, e.g. 92M: sizes are chosen");
   verb->add_option("--plan", flags->plan,

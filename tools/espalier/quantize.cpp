@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
+#include "command_line.h"
 #include "core/error.h"
 #include "core/units.h"
 #include "export/budget.h"
@@ -214,8 +215,7 @@ void add_quantize(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text,
                    "calibration text: gptq then rounds layer by layer, each knowing what rounding "
                    "did to the ones before");
-  verb->add_option("--tokens", flags->tokens, "tokens of --text to read")
-      ->check(CLI::PositiveNumber);
+  verb->add_option("--tokens", flags->tokens, "tokens of --text to read")->transform(as_count());
   verb->add_option("--compat", flags->compat,
                    "who has to read the file: llama.cpp (stock) or espalier. Every file written is "
                    "for both: what stock llama.cpp would compute otherwise is refused")

@@ -2,6 +2,7 @@
 // espalier score MODEL --text FILE --criterion NAME --out FILE: writes the importance of every
 // index of every axis.
 #include "checkpoint/checkpoint.h"
+#include "command_line.h"
 #include "core/error.h"
 #include "core/units.h"
 #include "plan/memory.h"
@@ -23,8 +24,8 @@ void add_score(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "calibration text");
   verb->add_option("--criterion", flags->criterion, "criterion");
   verb->add_option("--out", flags->out, "safetensors file to write");
-  verb->add_option("--tokens", flags->tokens, "calibration tokens")->check(CLI::PositiveNumber);
-  verb->add_option("--sequence", flags->sequence, "calibration window")->check(CLI::PositiveNumber);
+  verb->add_option("--tokens", flags->tokens, "calibration tokens")->transform(as_count());
+  verb->add_option("--sequence", flags->sequence, "calibration window")->transform(as_count());
   verb->add_flag("--list", flags->list, "list the criteria");
   add_common(*verb, common, true);
   add_profile(*verb, common);

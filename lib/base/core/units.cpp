@@ -45,8 +45,12 @@ std::int64_t parse(std::string_view text, std::string_view what, const Unit (&un
     std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
     while (!suffix.empty() && suffix.front() == ' ') suffix.remove_prefix(1);
     for (const Unit& unit : units)
-      if (unit.suffix == suffix && value * unit.factor < 9e18)
-        return std::llround(value * unit.factor);
+      if (unit.suffix == suffix && value * unit.factor < 9e18) {
+        const double whole = std::round(value * unit.factor);
+        if (std::abs(value * unit.factor - whole) > 1e-9 * whole)
+          fail(ErrorKind::usage, what, " '", text, "': expected a whole number");
+        return std::llround(whole);
+      }
   }
   fail(ErrorKind::usage, what, " '", text, "': expected a size such as ", examples);
 }

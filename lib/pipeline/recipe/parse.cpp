@@ -159,6 +159,25 @@ Stage parse_stage(YamlMap& map, const Recipe& recipe) {
   return stage;
 }
 
+// The file in --out that a stage delivers. Empty: none.
+std::string delivered(const Stage& stage) {
+  if (const auto* q = std::get_if<QuantizeStage>(&stage.what)) return q->deliver;
+  if (const auto* v = std::get_if<VerifyStage>(&stage.what)) return v->deliver;
+  if (const auto* r = std::get_if<ReportStage>(&stage.what)) return r->deliver;
+  return "";
+}
+
+// Two stages that deliver one file would leave only the later one's.
+void check_delivery(const Stage& stage, const Recipe& recipe) {
+  const std::string file = delivered(stage);
+  if (file.empty()) return;
+  for (const Stage& other : recipe.stages)
+    ESP_CHECK(delivered(other) != file, input, stage.place, ": stages '", other.name, "' and '",
+              stage.name, "' both deliver ", file, "; give one of them another 'deliver'");
+  ESP_CHECK(file != "stages", input, stage.place, ": stage '", stage.name,
+            "' cannot deliver 'stages', which is the folder of the stages; name another file");
+}
+
 // Every name that a stage reads must be an earlier stage of a suitable kind.
 void check_needs(const Stage& stage, const Recipe& recipe) {
   for (const std::string& need : stage.needs()) {
@@ -248,6 +267,7 @@ Recipe parse_recipe(const std::string& path) {
     ESP_CHECK(!taken.contains(stage.name) && recipe.find(stage.name) == nullptr, input, stage.place,
               ": stage name '", stage.name, "' is taken");
     check_needs(stage, recipe);
+    check_delivery(stage, recipe);
     recipe.stages.push_back(std::move(stage));
   }
   map.finish();

@@ -74,21 +74,14 @@ class Planner {
     out["disk_bytes"] = out["bytes"];
     shapes_[s.name] = after;
   }
-  // Teacher weights, student weights with gradient and two moments, and the activations kept for
-  // the backward pass.
   void predict(const Stage& s, const DistillStage& what, Json& out) {
     const Shape& student = shapes_.at(what.from);
-    const std::int64_t p = student.parameters(),
-                       tokens = distill::windows_at_once(what.options) * what.options.sequence;
-    std::int64_t per_token = 0;
-    for (const arch::LayerDims& l : student.dims.layers)
-      per_token += 8 * student.dims.hidden + 4 * l.ffn +
-                   3 * l.kv_groups * (l.q_per_kv + 2) * student.dims.head_dim;
+    const std::int64_t p = student.parameters();
     out["parameters"] = p;
     out["bytes"] = p * 4;
-    out["peak_memory_bytes"] =
-        p * 16 + (what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters() * 4) +
-        tokens * per_token * 4 + (std::int64_t{512} << 20);
+    out["peak_memory_bytes"] = distill::peak_memory(
+        *student.arch, student.dims,
+        what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters(), what.options);
     out["disk_bytes"] = p * 4 * 4;  // the model and the checkpoint with both moments
     shapes_[s.name] = student;
   }

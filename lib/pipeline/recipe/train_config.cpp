@@ -2,6 +2,9 @@
 // Reads training options and checks their ranges.
 #include "recipe/train_config.h"
 
+#include "core/error.h"
+#include "distill/loss.h"
+
 namespace espalier::recipe {
 namespace {
 
@@ -40,7 +43,14 @@ distill::TrainOptions read_train_options(YamlMap& map) {
   take(map, "checkpoint_every", o.checkpoint_every, 1);
   take(map, "tokens_at_once", o.tokens_at_once, 1);
   take(map, "vocab_chunk", o.vocab_chunk, 0);
-  if (const auto v = map.text("loss")) o.loss = *v;
+  if (const auto v = map.text("loss")) {
+    try {
+      static_cast<void>(distill::loss_by_name(*v));
+    } catch (const core::Error& error) {
+      map.refuse("loss", error.what());
+    }
+    o.loss = *v;
+  }
   if (const auto v = map.text("precision")) {
     if (*v != "auto" && *v != "float32" && *v != "bfloat16")
       map.refuse("precision", "'" + *v + "': expected auto, float32 or bfloat16");

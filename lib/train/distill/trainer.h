@@ -63,6 +63,11 @@ struct TrainResult {
 TrainResult distill(const TrainInput& input, const TrainOptions& options,
                     const core::Progress& progress);
 
+// Peak memory of a training, predicted: teacher weights, student weights with gradient and two
+// moments, and the activations kept for the backward pass. 0 teacher parameters: no teacher.
+std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& student,
+                         std::int64_t teacher_parameters, const TrainOptions& options);
+
 // The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);
 

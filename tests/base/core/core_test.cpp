@@ -43,6 +43,10 @@ TEST(Units, SizesAsUsersWriteThem) {
   EXPECT_EQ(parse_bytes("1.5GiB", "x"), 1'610'612'736);
   for (const char* bad : {"", "M", "-3", "1e400", "12Q", "1,5GB"})
     EXPECT_THROW(parse_bytes(bad, "x"), Error) << bad;
+  EXPECT_EQ(parse_count("8.4G", "x"), 8'400'000'000);
+  EXPECT_EQ(parse_count("1.1k", "x"), 1100);
+  for (const char* half : {"6.5", "0.0015k", "1e-3"})
+    EXPECT_THROW(parse_count(half, "x"), Error) << half;
 }
 TEST(AtomicFileTest, WithoutCommitThePreviousFileStays) {
   support::TempDir dir;

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks for the nearest command or flag when CLI11 knows none.
+#include "command_line.h"
+
+#include <vector>
+
+#include "core/error.h"
+#include "core/units.h"
+
+namespace espalier::tool {
+namespace {
+
+std::string did_you_mean(const std::string& name, const std::vector<std::string>& known) {
+  const std::string nearest = core::nearest_name(name, known.data(), known.size());
+  return nearest.empty() ? "" : "; did you mean '" + nearest + "'?";
+}
+
+std::string help_of(const CLI::App& app, const CLI::App* verb) {
+  return "\nRun '" + app.get_name() + (verb != nullptr ? " " + verb->get_name() : "") + " --help'.";
+}
+
+void require_known_verb(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> verbs;
+  for (const CLI::App* verb : app.get_subcommands({})) verbs.push_back(verb->get_name());
+  for (const std::string& verb : verbs)
+    if (verb == word) return;
+  core::fail(core::ErrorKind::usage, "'", word, "' is not a command", did_you_mean(word, verbs),
+             help_of(app, nullptr));
+}
+
+}  // namespace
+
+void parse_command_line(CLI::App& app, int argc, char** argv) {
+  if (argc > 1 && argv[1][0] != '-' && argv[1][0] != '\0') require_known_verb(app, argv[1]);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<CLI::App*> verbs = app.get_subcommands();
+    const CLI::App* verb = verbs.empty() ? nullptr : verbs.front();
+    for (const std::string& extra : app.remaining(true)) {
+      if (!extra.starts_with("-")) continue;
+      std::vector<std::string> flags;
+      for (const CLI::App* of : {static_cast<const CLI::App*>(&app), verb})
+        if (of != nullptr)
+          for (const CLI::Option* option : of->get_options())
+            for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+      const std::string flag = extra.substr(0, extra.find('='));
+      core::fail(core::ErrorKind::usage, verb != nullptr ? verb->get_name() + ": " : "", "'", flag,
+                 "' is not a flag", did_you_mean(flag, flags), help_of(app, verb));
+    }
+    throw;
+  }
+}
+
+CLI::Validator as_count(std::int64_t lowest) {
+  return CLI::Validator(
+      [lowest](std::string& text) -> std::string {
+        try {
+          const std::int64_t value = core::parse_count(text, "");
+          if (value < lowest)
+            return "expected a number from " + std::to_string(lowest) + " on, not " + text;
+          text = std::to_string(value);
+          return "";
+        } catch (const core::Error&) {
+          return "'" + text + "': expected a whole number such as 4096, 8k or 92M";
+        }
+      },
+      "COUNT", "count");
+}
+
+}  // namespace espalier::tool
