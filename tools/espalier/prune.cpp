@@ -118,6 +118,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   options.held_out_path = flags.held_out;
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
   options.resume = flags.resume;
+  options.threads = common.threads;
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
 #else

@@ -91,6 +91,7 @@ void Runner::execute(const PruneStage& what, const std::string& directory,
   prune::PruneOptions options = what.options;
   // execute(Stage) has removed what other inputs or options left.
   options.resume = true;
+  options.threads = options_.threads;
   const prune::PruneResult result = prune::prune(source, directory + "/model", options, progress_);
   manifest.metrics["parameters_before"] = result.parameters_before;
   manifest.metrics["parameters_after"] = result.parameters_after;

@@ -37,9 +37,40 @@ void Follow::begin(model::Transformer& model, const Tensor& ids, const Stream& s
     edited_.states = options_.hidden ? on_hidden(stream.states, -1) : stream.states.clone();
 }
 
-void Follow::go_on_from(std::vector<EditedLayer> layers, bool streams_differ) {
-  layers_ = std::move(layers);
-  differ_ = streams_differ;
+// The layer before the next kept one. Behind it the k-th kept layer is done.
+int Follow::end_of(std::size_t k) const {
+  return static_cast<int>(k + 1 < options_.keep_layers.size() ? options_.keep_layers[k + 1]
+                                                              : exact_->dims().n_layers()) -
+         1;
+}
+
+void Follow::save_layer(int layer, Saved& out) const {
+  for (std::size_t k = 0; k < layers_.size(); ++k) {
+    if (end_of(k) != layer) continue;
+    for (const auto& [axis, kept] : layers_[k].kept)
+      out.about[std::to_string(static_cast<int>(axis))] = kept;
+    for (const auto& [role, weights] : layers_[k].refitted)
+      out.tensors[std::to_string(static_cast<int>(role))] = weights;
+  }
+}
+
+void Follow::load_layer(int layer, const Saved& in) {
+  if (layers_.size() >= options_.keep_layers.size() || end_of(layers_.size()) != layer) return;
+  EditedLayer& out = layers_.emplace_back();
+  for (const auto& [axis, kept] : in.about.items())
+    out.kept[static_cast<Axis>(std::stoi(axis))] = kept.get<std::vector<std::int64_t>>();
+  for (const auto& [role, weights] : in.tensors)
+    out.refitted[static_cast<Role>(std::stoi(role))] = weights;
+}
+
+void Follow::save(Saved& out) const {
+  out.about["differ"] = differ_;
+  out.tensors["edited"] = edited_.states;
+}
+
+void Follow::load(const Saved& in) {
+  differ_ = in.about.at("differ").get<bool>();
+  edited_.states = in.tensors.at("edited");
 }
 
 bool Follow::removed(const model::Block& block) const {
@@ -104,8 +135,7 @@ void Follow::layer_begin(model::Transformer& model, int layer) {
   const std::size_t k = layers_.size();
   if (k >= options_.keep_layers.size() || options_.keep_layers[k] != layer) return;
   source_ = layer;
-  next_ = k + 1 < options_.keep_layers.size() ? static_cast<int>(options_.keep_layers[k + 1])
-                                              : static_cast<int>(model.dims().n_layers());
+  next_ = end_of(k) + 1;
   layer_.emplace(one_layer_model(model, layer));
   result_ = {};
   inputs_ = {};

@@ -55,17 +55,20 @@ class Follow : public Visitor {
   void block_end(model::Transformer& model, int layer, const model::Block& block,
                  const Stream& stream) override;
   void layer_end(model::Transformer& model, int layer, const Stream& stream) override;
+  // True between kept layers: there the streams and layers() are all that the rest depends on.
+  bool at_rest() const override { return !layer_.has_value(); }
+  void save_layer(int layer, Saved& out) const override;
+  void load_layer(int layer, const Saved& in) override;
+  void save(Saved& out) const override;
+  void load(const Saved& in) override;
 
   // The kept layers that are done, in order.
   std::vector<EditedLayer>& layers() { return layers_; }
-  Stream& edited() { return edited_; }
+  const Stream& edited() const { return edited_; }
   bool streams_differ() const { return differ_ || options_.hidden.has_value(); }
-  // True between kept layers: there the streams and layers() are all that the rest depends on.
-  bool at_rest() const { return !layer_.has_value(); }
-  // Goes on behind kept layers that an earlier run has done; the caller sets edited().states.
-  void go_on_from(std::vector<EditedLayer> layers, bool streams_differ);
 
  private:
+  int end_of(std::size_t k) const;
   torch::Tensor on_hidden(const torch::Tensor& t, int dim) const;
   model::Transformer one_layer_model(const model::Transformer& model, int source) const;
   BlockEdit view(const model::Block& block) const { return {*layer_, source_, block}; }

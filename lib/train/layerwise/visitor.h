@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "layerwise/saved.h"
 #include "model/block.h"
 #include "model/transformer.h"
 
@@ -30,27 +31,27 @@ class Visitor {
   // Otherwise each batch goes through the whole layer.
   virtual bool by_block() const { return false; }
   // Before the first layer. `ids` [windows, T] is the text, `stream` its embeddings.
-  virtual void begin(model::Transformer& model, const torch::Tensor& ids, const Stream& stream) {
-    static_cast<void>(model), static_cast<void>(ids), static_cast<void>(stream);
-  }
+  virtual void begin(model::Transformer& /*model*/, const torch::Tensor& /*ids*/,
+                     const Stream& /*stream*/) {}
   // The weights of `layer` are in memory; no batch has gone through it.
-  virtual void layer_begin(model::Transformer& model, int layer) {
-    static_cast<void>(model), static_cast<void>(layer);
-  }
-  virtual void see(model::Tap point, int layer, std::int64_t batch, const torch::Tensor& value) {
-    static_cast<void>(point), static_cast<void>(layer), static_cast<void>(batch);
-    static_cast<void>(value);
-  }
+  virtual void layer_begin(model::Transformer& /*model*/, int /*layer*/) {}
+  virtual void see(model::Tap /*point*/, int /*layer*/, std::int64_t /*batch*/,
+                   const torch::Tensor& /*value*/) {}
   // With by_block(): all batches have gone through the block.
-  virtual void block_end(model::Transformer& model, int layer, const model::Block& block,
-                         const Stream& stream) {
-    static_cast<void>(model), static_cast<void>(layer), static_cast<void>(block);
-    static_cast<void>(stream);
-  }
+  virtual void block_end(model::Transformer& /*model*/, int /*layer*/,
+                         const model::Block& /*block*/, const Stream& /*stream*/) {}
   // All batches have gone through the layer, whose weights are still in memory.
-  virtual void layer_end(model::Transformer& model, int layer, const Stream& stream) {
-    static_cast<void>(model), static_cast<void>(layer), static_cast<void>(stream);
-  }
+  virtual void layer_end(model::Transformer& /*model*/, int /*layer*/, const Stream& /*stream*/) {}
+
+  // So that a killed walk can go on (walk.h). Between layers: may the walk be left here?
+  virtual bool at_rest() const { return true; }
+  // What layer_end(layer) left for good. It is written once, and loaded in the order of layers,
+  // after begin() and before load().
+  virtual void save_layer(int /*layer*/, Saved& /*out*/) const {}
+  virtual void load_layer(int /*layer*/, const Saved& /*in*/) {}
+  // What changes from layer to layer.
+  virtual void save(Saved& /*out*/) const {}
+  virtual void load(const Saved& /*in*/) {}
 };
 
 }  // namespace espalier::layerwise

@@ -5,11 +5,31 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/error.h"
 #include "core/profile.h"
 
 namespace espalier::layerwise {
 
 using torch::Tensor;
+namespace {
+
+constexpr const char* kState = "walk.safetensors";
+
+void put(Saved& all, std::size_t visitor, const Saved& part) {
+  all.about["visitors"].push_back(part.about);
+  for (const auto& [name, tensor] : part.tensors)
+    all.tensors[std::to_string(visitor) + "." + name] = tensor;
+}
+
+Saved take(const Saved& all, std::size_t visitor) {
+  Saved out{all.about.at("visitors").at(visitor), {}};
+  const std::string prefix = std::to_string(visitor) + ".";
+  for (const auto& [name, tensor] : all.tensors)
+    if (name.starts_with(prefix)) out.tensors[name.substr(prefix.size())] = tensor;
+  return out;
+}
+
+}  // namespace
 
 Walk::Walk(model::Transformer model, Tensor ids, std::vector<Visitor*> visitors,
            WalkOptions options)
@@ -22,6 +42,60 @@ Walk::Walk(model::Transformer model, Tensor ids, std::vector<Visitor*> visitors,
     x.copy_(model_.embed(ids.narrow(0, b * stream_.batch, x.size(0))));
   }
   for (Visitor* v : visitors_) v->begin(model_, ids, stream_);
+  if (options_.work != nullptr && options_.work->has(kState)) load();
+}
+
+std::string Walk::layer_file(int layer) const {
+  return options_.work->file("layer-" + std::to_string(layer) + ".safetensors");
+}
+
+Saved Walk::kept_layer(int layer, std::size_t visitor) const {
+  return take(read_saved(layer_file(layer)), visitor);
+}
+
+void Walk::load() {
+  try {
+    const Saved state = read_saved(options_.work->file(kState));
+    const Tensor& states = state.tensors.at("stream");
+    next_ = kept_ = state.about.at("next").get<int>();
+    ESP_CHECK(
+        states.sizes() == stream_.states.sizes() && next_ > 0 && next_ <= model_.dims().n_layers(),
+        input, options_.work->file(kState), ": the stream is of another shape");
+    stream_.states = states;
+    for (int layer = 0; layer < next_; ++layer) {
+      const Saved left = read_saved(layer_file(layer));
+      for (std::size_t i = 0; i < visitors_.size(); ++i)
+        visitors_[i]->load_layer(layer, take(left, i));
+    }
+    for (std::size_t i = 0; i < visitors_.size(); ++i) visitors_[i]->load(take(state, i));
+  } catch (const std::exception& error) {
+    core::fail(core::ErrorKind::input, options_.work->folder(), ": broken (", error.what(),
+               "); remove it to start over");
+  }
+}
+
+void Walk::save() {
+  if (options_.work == nullptr || !options_.work->due() ||
+      !std::all_of(visitors_.begin(), visitors_.end(), [](Visitor* v) { return v->at_rest(); }))
+    return;
+  options_.work->save([&] {
+    for (; kept_ < next_; ++kept_) {
+      Saved left;
+      for (std::size_t i = 0; i < visitors_.size(); ++i) {
+        Saved part;
+        visitors_[i]->save_layer(kept_, part);
+        put(left, i, part);
+      }
+      write_saved(layer_file(kept_), left);
+    }
+    Saved state{{{"next", next_}}, {{"stream", stream_.states}}};
+    for (std::size_t i = 0; i < visitors_.size(); ++i) {
+      Saved part;
+      visitors_[i]->save(part);
+      put(state, i, part);
+    }
+    write_saved(options_.work->file(kState), state);
+  });
 }
 
 void Walk::through(int layer, const model::Block* block) {
@@ -58,6 +132,7 @@ void Walk::step() {
   ++next_;
   for (Visitor* v : visitors_) v->layer_end(model_, layer, stream_);
   model_.unload_layer(layer);
+  save();
   if (options_.progress)
     options_.progress({options_.stage, next_, model_.dims().n_layers(), "layers", ""});
 }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -13,10 +12,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/safetensors.h"
-#include "hash/sha256.h"
+#include "layerwise/saved.h"
 #include "plan/memory.h"
 #include "prune/criterion.h"
-#include "prune/pass_state.h"
 #include "prune/sequential.h"
 #include "surgery/surgery.h"
 
@@ -53,29 +51,6 @@ Calibration load_calibration(const checkpoint::Checkpoint& source, const PruneOp
                                                     source.dims().vocab))
                     .view({-1, c.sequence});
   return out;
-}
-
-// A hash of everything that the result of the pass depends on.
-std::string identity(const checkpoint::Checkpoint& source, const SequentialInput& input) {
-  nlohmann::json all = {{"algorithm", checkpoint::algorithm_version("prune")},
-                        {"source", source.sha256()},
-                        {"criterion", input.criterion.name},
-                        {"ridge", input.ridge},
-                        {"compensation", static_cast<int>(input.compensation)},
-                        {"keep_layers", input.keep_layers}};
-  if (input.hidden) all["hidden"] = *input.hidden;
-  for (const arch::LayerDims& l : input.sizes)
-    all["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
-  const auto json_of = [](const plan::Selection& kept) {
-    return kept ? nlohmann::json(*kept) : nlohmann::json("all");
-  };
-  for (const plan::LayerSelection& l : input.given)
-    all["given"].push_back({json_of(l.kv_groups), json_of(l.q_per_kv), json_of(l.ffn)});
-  const torch::Tensor windows = input.windows.contiguous();
-  hash::Sha256 sha;
-  sha.update(all.dump());
-  sha.update(std::span(static_cast<const std::byte*>(windows.const_data_ptr()), windows.nbytes()));
-  return sha.hex();
 }
 
 plan::PrunePlan read_plan(const PruneOptions& options, const arch::ModelDims& before) {
@@ -126,6 +101,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const Criterion& criterion = criterion_by_name(options.criterion);
   const Calibration calibration = load_calibration(source, options, progress);
   const model::Transformer dense = model::Transformer::open(source);
+  const double ridge = options.ridge.value_or(default_ridge(calibration.windows.numel()));
 
   const std::vector<arch::LayerDims> sizes =
       given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after);
@@ -133,6 +109,22 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   for (std::size_t l = 0; l < sizes.size(); ++l)
     cut_width = cut_width || !sizes[l].same_sizes(before.layers[l]);
   const bool cut_hidden = !given && after.hidden != before.hidden;
+  nlohmann::json identity = {{"algorithm", checkpoint::algorithm_version("prune")},
+                             {"source", source.sha256()},
+                             {"plan", given ? plan::to_json(*given, source.arch(), before) : ""},
+                             {"criterion", criterion.name},
+                             {"ridge", ridge},
+                             {"compensation", static_cast<int>(options.compensation)},
+                             {"layers", after.n_layers()},
+                             {"hidden", after.hidden}};
+  for (const arch::LayerDims& l : sizes)
+    identity["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
+  checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
+                               .resume = options.resume,
+                               .threads = options.threads,
+                               .share = options.state_share},
+                              layerwise::identity_of(identity, calibration.windows));
+  layerwise::begin(work);
 
   // Block influence and hidden statistics converge fast.
   constexpr std::int64_t kFewWindows = 16;
@@ -144,9 +136,6 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
 
   plan::PrunePlan plan;
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
-  const std::string unfinished = directory + "/checkpoint";
-  std::string save_error;
-  if (!options.resume) PassState::remove(unfinished);
   if (given) {
     plan = *given;
   } else {
@@ -165,19 +154,11 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     std::vector<arch::LayerDims> kept;
     for (const std::int64_t l : plan.keep_layers)
       kept.push_back(sizes[static_cast<std::size_t>(l)]);
-    SequentialInput input{dense,
-                          calibration.windows,
-                          criterion,
-                          options.compensation,
-                          options.ridge.value_or(default_ridge(calibration.windows.numel())),
-                          plan.keep_layers,
-                          plan.hidden,
-                          kept};
+    SequentialInput input{dense, calibration.windows, criterion,   options.compensation,
+                          ridge, plan.keep_layers,    plan.hidden, kept};
     if (given) input.given = plan.layers;
-    PassState state(unfinished, identity(source, input), plan.keep_layers, options.state_share);
-    input.state = &state;
+    input.work = &work;
     SequentialResult result = prune_sequentially(input, progress);
-    save_error = state.save_error();
     plan.layers = std::move(result.layers);
     replaced = std::move(result.replaced);
   }
@@ -194,9 +175,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
   core::write_text_file(directory + "/importance.json",
                         importance_json(statistics, plan, before, plan::dims_after(plan, before)));
-  PassState::remove(unfinished);
+  work.remove();
   if (!given) out.notes = plan::smaller_layers(options.target, before);
-  if (!save_error.empty()) out.notes.push_back(save_error);
   out.plan = std::move(plan);
   return out;
 }

@@ -33,6 +33,7 @@ struct PruneOptions {
   checkpoint::WriteOptions write = {};
   // Continue from <directory>/checkpoint. Start from the beginning when there is none.
   bool resume = false;
+  int threads = 0;  // 0: as in that state, else LibTorch's
   // Largest share of the time for writing that state. 1: write after every layer.
   double state_share = 0.05;
 };

@@ -6,11 +6,9 @@
 #include <cmath>
 #include <utility>
 
-#include "core/error.h"
 #include "core/profile.h"
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
-#include "prune/pass_state.h"
 
 namespace espalier::prune {
 namespace {
@@ -118,14 +116,9 @@ SequentialResult prune_sequentially(const SequentialInput& input, const core::Pr
                             .refit = input.compensation == Compensation::least_squares,
                             .ridge = input.ridge},
                            {&cut});
-  layerwise::Walk walk(input.dense, input.windows, {&follow});
-  if (input.state != nullptr) input.state->load(walk, follow);
-  while (!walk.done()) {
-    walk.step();
-    if (input.state != nullptr && follow.at_rest() && !walk.done())
-      input.state->layer_done(walk, follow);
-    if (progress) progress({"prune", walk.next(), input.dense.dims().n_layers(), "layers", ""});
-  }
+  layerwise::Walk(input.dense, input.windows, {&follow},
+                  {.stage = "prune", .progress = progress, .work = input.work})
+      .run();
   return result_of(follow.layers(), input);
 }
 

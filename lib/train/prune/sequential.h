@@ -7,14 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/work_folder.h"
 #include "core/progress.h"
 #include "plan/prune_plan.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
 
 namespace espalier::prune {
-
-class PassState;  // pass_state.h
 
 struct SequentialInput {
   const model::Transformer& dense;
@@ -30,8 +29,7 @@ struct SequentialInput {
   // Not empty: what each kept layer keeps, instead of what `criterion` would choose. `sizes` are
   // those of the source then.
   std::vector<plan::LayerSelection> given = {};
-  // The state to resume from and to save to. null: start from the beginning and save nothing.
-  PassState* state = nullptr;
+  checkpoint::WorkFolder* work = nullptr;  // of the walk
 };
 struct SequentialResult {
   std::vector<plan::LayerSelection> layers;  // one per kept layer

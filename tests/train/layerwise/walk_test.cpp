@@ -7,6 +7,8 @@
 
 #include <map>
 
+#include "core/error.h"
+#include "core/file.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -90,18 +92,110 @@ TEST(Walk, BatchesDoNotChangeTheWindows) {
   EXPECT_LT((one.stream().states - all.stream().states).abs().max().item<double>(), 1e-5);
 }
 
-TEST(Walk, GoesOnFromALayer) {
+// Counts batches, keeps a sum of each layer, and rests only behind every second layer.
+struct Keeper : Visitor {
+  int rests_after = 1;
+  Tensor sum = torch::zeros({64}, torch::kFloat64);
+  std::map<int, Tensor> of_layer;
+  std::int64_t batches = 0;
+  bool rests = true;
+  void see(Tap point, int, std::int64_t, const Tensor& value) override {
+    if (point != Tap::attn_in) return;
+    ++batches;
+    sum += value.sum({0, 1}, false, torch::kFloat64);
+  }
+  void layer_end(model::Transformer&, int layer, const Stream&) override {
+    of_layer[layer] = sum.clone();
+    rests = (layer + 1) % rests_after == 0;
+  }
+  bool at_rest() const override { return rests; }
+  void save_layer(int layer, Saved& out) const override {
+    out.tensors["sum"] = of_layer.at(layer);
+    out.tensors["bytes"] = torch::full({5}, layer, torch::kUInt8);
+  }
+  void load_layer(int layer, const Saved& in) override {
+    of_layer[layer] = in.tensors.at("sum");
+    EXPECT_TRUE(torch::equal(in.tensors.at("bytes"), torch::full({5}, layer, torch::kUInt8)));
+  }
+  void save(Saved& out) const override {
+    out.about["batches"] = batches;
+    out.tensors["sum"] = sum;
+    out.tensors["none"] = torch::empty({0, 3}, torch::kInt64);
+  }
+  void load(const Saved& in) override {
+    batches = in.about.at("batches").get<std::int64_t>();
+    sum = in.tensors.at("sum");
+    EXPECT_EQ(in.tensors.at("none").sizes(), (std::vector<std::int64_t>{0, 3}));
+  }
+};
+
+struct Resumed : Fixture {
+  checkpoint::WorkFolder work(bool resume, double share = 1) {
+    return {{.folder = dir.file("work"), .resume = resume, .share = share}, "me"};
+  }
+};
+
+TEST(Walk, GoesOnWhereItWasKilled) {
   const torch::InferenceMode inference;
-  Fixture f;
-  Walk whole(f.model, f.ids, {});
-  whole.step();
-  const Tensor kept = whole.stream().states.clone();
-  whole.run();
-  Walk rest(f.model, f.ids, {});
-  rest.stream().states = kept;
-  rest.go_on_from(1);
-  rest.run();
-  EXPECT_TRUE(torch::equal(rest.stream().states, whole.stream().states));
+  for (const int rests_after : {1, 2})
+    for (const int killed_after : {1, 2, 3}) {
+      Resumed f;
+      Keeper whole[2], before[2], after[2];
+      Walk undisturbed(f.model, f.ids, {&whole[0], &whole[1]}, {.batch_tokens = 60});
+      undisturbed.run();
+      for (Keeper* k : {before, after}) k[1].rests_after = rests_after;
+      auto first = f.work(false), second = f.work(true);
+      begin(first);
+      Walk killed(f.model, f.ids, {&before[0], &before[1]}, {.batch_tokens = 60, .work = &first});
+      for (int l = 0; l < killed_after; ++l) killed.step();
+      begin(second);
+      EXPECT_EQ(second.threads(), first.threads());
+      std::vector<std::int64_t> done;
+      Walk rest(f.model, f.ids, {&after[0], &after[1]},
+                {.progress = [&](const core::ProgressEvent& e) { done.push_back(e.done); },
+                 .batch_tokens = 60,
+                 .work = &second});
+      const int kept = killed_after / rests_after * rests_after;
+      EXPECT_EQ(rest.next(), kept);
+      EXPECT_EQ(rest.kept(), kept);
+      for (int l = 0; l < kept; ++l)
+        EXPECT_TRUE(torch::equal(rest.kept_layer(l, 1).tensors.at("sum"), whole[1].of_layer.at(l)));
+      rest.run();
+      EXPECT_EQ(done.size(), static_cast<std::size_t>(3 - kept));
+      EXPECT_TRUE(torch::equal(rest.stream().states, undisturbed.stream().states));
+      for (const int i : {0, 1}) {
+        EXPECT_EQ(after[i].batches, whole[i].batches);
+        for (const int l : {0, 1, 2})
+          EXPECT_TRUE(torch::equal(after[i].of_layer.at(l), whole[i].of_layer.at(l)));
+      }
+    }
+}
+
+TEST(Walk, RefusesABrokenState) {
+  const torch::InferenceMode inference;
+  Resumed f;
+  for (const char* broken : {"walk.safetensors", "layer-1.safetensors"}) {
+    Keeper keeper;
+    auto first = f.work(false), second = f.work(true);
+    begin(first);
+    Walk killed(f.model, f.ids, {&keeper}, {.work = &first});
+    killed.step();
+    killed.step();
+    const std::string content = core::read_text_file(first.file(broken));
+    for (const std::string& bad :
+         {std::string("nonsense"), content.substr(0, content.size() - 1)}) {
+      core::write_text_file(first.file(broken), bad);
+      begin(second);
+      try {
+        Walk(f.model, f.ids, {&keeper}, {.work = &second});
+        ADD_FAILURE() << broken;
+      } catch (const core::Error& error) {
+        EXPECT_EQ(error.kind(), core::ErrorKind::input);
+        EXPECT_NE(std::string(error.what()).find("remove it to start over"), std::string::npos)
+            << error.what();
+      }
+    }
+  }
 }
 
 TEST(Walk, TellsHowFarItIs) {

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "format/safetensors.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
@@ -303,7 +304,7 @@ TEST(Pruner, GoesOnWhereItWasKilled) {
         if (e.stage == "prune" && e.unit == "layers" && e.done == last) throw Killed();
       };
       EXPECT_THROW(prune(source, broken, options, until), Killed);
-      EXPECT_TRUE(std::filesystem::exists(broken + "/checkpoint/streams.safetensors"));
+      EXPECT_TRUE(std::filesystem::exists(broken + "/checkpoint/walk.safetensors"));
       options.resume = true;
       PruneOptions other = options;
       other.calibration.seed = 1;
@@ -334,16 +335,22 @@ TEST(Pruner, ABrokenStateIsRefusedAndAFullDiskOnlySaidSo) {
   options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
   options.state_share = 1;
   const std::string out = f.dir.file("out");
-  core::write_text_file(out + "/checkpoint/streams.safetensors", "nonsense");
+  struct Killed {};
+  EXPECT_THROW(prune(source, out, options,
+                     [](const core::ProgressEvent& e) {
+                       if (e.stage == "prune") throw Killed();
+                     }),
+               Killed);
+  core::write_text_file(out + "/checkpoint/walk.safetensors", "nonsense");
   options.resume = true;
   EXPECT_THROW(prune(source, out, options, {}), core::Error);
   options.resume = false;
   EXPECT_NO_THROW(prune(source, out, options, {}));
   core::write_text_file(f.dir.file("blocked/checkpoint"), "a file where the folder should be");
   options.resume = true;
-  const PruneResult result = prune(source, f.dir.file("blocked"), options, {});
-  ASSERT_EQ(result.notes.size(), 1u);
-  EXPECT_NE(result.notes[0].find("resume"), std::string::npos) << result.notes[0];
+  EXPECT_NO_THROW(prune(source, f.dir.file("blocked"), options, {}));
+  ASSERT_FALSE(core::notes().empty());
+  EXPECT_NE(core::notes().back().find("resume"), std::string::npos) << core::notes().back();
 }
 
 TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
