@@ -111,12 +111,12 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   options.ridge = flags.ridge;
   static_cast<void>(prune::check(options, source.arch(), source.dims()));
   options.write = write;
-  plan::require_memory(
-      prune::peak_memory(source.arch(), source.dims(), flags.tokens, options.compensation),
-      common.max_ram_bytes(), "give fewer --tokens, or a --plan that was made elsewhere");
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
   options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
+  plan::require_memory(prune::peak_memory(options, source.arch(), source.dims()),
+                       common.max_ram_bytes(),
+                       "give fewer --tokens, or a --plan that was made elsewhere");
   options.resume = flags.resume;
   options.threads = common.threads;
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());

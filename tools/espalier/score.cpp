@@ -46,8 +46,7 @@ void add_score(CLI::App& app, Common& common) {
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
     plan::require_memory(
-        plan::layer_stage_memory(source.arch(), source.dims(),
-                                 {.tokens = flags->tokens, .streams = 1, .moments = true}),
+        prune::score_memory(flags->criterion, source.arch(), source.dims(), flags->tokens),
         common.max_ram_bytes(), "give fewer --tokens");
     const prune::ScoreResult result =
         prune::score(source, flags->text, flags->criterion, flags->out,

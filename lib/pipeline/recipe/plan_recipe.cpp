@@ -69,8 +69,7 @@ class Planner {
               "predicted; give a plan");
     out["parameters"] = after.parameters();
     out["bytes"] = after.parameters() * 4;
-    out["peak_memory_bytes"] = prune::peak_memory(
-        *before.arch, before.dims, what.options.calibration.tokens, what.options.compensation);
+    out["peak_memory_bytes"] = prune::peak_memory(what.options, *before.arch, before.dims);
     out["disk_bytes"] = out["bytes"];
     shapes_[s.name] = after;
   }

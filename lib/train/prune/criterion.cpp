@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of criteria, and selection by score.
+// The list of criteria, and the scores of a whole model.
 #include "prune/criterion.h"
-
-#include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/units.h"
+#include "prune/influence.h"
 #include "prune/pruner.h"
 
 namespace espalier::prune {
+
+using arch::Axis;
 
 #define ESP_CRITERION(name) extern const Criterion k_##name;
 #include "prune/criteria.inc"
@@ -44,23 +43,28 @@ const Criterion& criterion_by_name(std::string_view name) {
              nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
 }
 
-void require_finite(const std::vector<double>& scores) {
-  for (std::size_t i = 0; i < scores.size(); ++i)
-    ESP_CHECK(std::isfinite(scores[i]), input, "the score of index ", i, " is ", scores[i],
-              ": activations of this text exceed the range of floating point, so that nothing can "
-              "be ranked");
-}
-
-std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
-  require_finite(scores);
-  std::vector<std::int64_t> order(scores.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
-  });
-  order.resize(static_cast<std::size_t>(n));
-  std::sort(order.begin(), order.end());
-  return order;
+Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
+                   const Criterion& criterion, const std::set<Axis>& axes,
+                   const core::Progress& progress) {
+  Scores out{.criterion = std::string(criterion.name), .tokens = windows.numel(), .all = {}};
+  const auto add = [&](const CriterionInput& input, Axis axis, int layer) {
+    if (!axes.contains(axis) || !criterion.axes.contains(axis)) return;
+    const torch::NoGradGuard no_grad;
+    const std::string name = scores_name(axis, layer);
+    require_finite(name, out.all[name] = criterion.score(input, axis, layer));
+  };
+  Influence influence(windows.size(0));
+  const Sums sums =
+      collect(dense, windows, axes.empty() ? StatisticNames() : criterion.needs, progress,
+              [&](const model::Transformer& model, const Sums& of_layer, int l) {
+                const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
+                for (const Axis axis : {Axis::ffn, Axis::kv_groups})
+                  if (arch::size_of(axis, dense.dims(), &size) > 0) add({model, of_layer}, axis, l);
+              },
+              {&influence});
+  add({dense, sums}, Axis::hidden, -1);
+  require_finite("layers", out.all["layers"] = influence.of_layers);
+  return out;
 }
 
 }  // namespace espalier::prune

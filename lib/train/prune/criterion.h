@@ -9,29 +9,33 @@
 #include <vector>
 
 #include "arch/arch.h"
+#include "prune/scores.h"
 #include "prune/statistics.h"
 
 namespace espalier::prune {
 
 struct CriterionInput {
   const model::Transformer& model;
-  const Statistics& statistics;
+  const Sums& sums;
 };
+// layer: all that the score needs is known when a pruning pass has reached the layer, so the layer
+// is scored as its pruned predecessors feed it. model: everything is scored before a pass begins.
+enum class Scope : std::uint8_t { layer, model };
 struct Criterion {
   std::string_view name;
   std::string_view source;  // the paper
-  std::set<Statistic> needs;
+  StatisticNames needs;     // gradients follow from a backward statistic
+  Scope scope;
   std::set<arch::Axis> axes;  // that it can score
-  // Returns scores [size of axis]. layer is -1 for hidden and vocab. Larger scores are more
-  // important.
+  // Returns scores [size of axis]. layer is -1 for hidden. Larger scores are more important.
   std::vector<double> (*score)(const CriterionInput& input, arch::Axis axis, int layer);
 };
 std::span<const Criterion* const> all_criteria();
 const Criterion& criterion_by_name(std::string_view name);  // Error(usage) lists the names
-// Error(input) for a score that is not finite.
-void require_finite(const std::vector<double>& scores);
-// The indices of the n highest scores, sorted. Among equal scores, the lower index. Error(input)
-// for a score that is not finite.
-std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n);
+
+// Block influence, and the scores of `axes` as far as the criterion and the layers have them.
+Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
+                   const Criterion& criterion, const std::set<arch::Axis>& axes,
+                   const core::Progress& progress);
 
 }  // namespace espalier::prune

@@ -54,8 +54,10 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
                   const PruneOptions& options, const core::Progress& progress);
 
-std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& dims,
-                         std::int64_t calibration_tokens, Compensation compensation);
+std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
+                         const arch::ModelDims& dims);
+std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
+                          const arch::ModelDims& dims, std::int64_t tokens);
 
 // (name, source) of every criterion, in the order of criteria.inc.
 std::vector<std::pair<std::string, std::string>> criterion_names();
@@ -65,8 +67,7 @@ struct ScoreResult {
   std::int64_t tokens = 0;
   std::vector<std::string> axes;
 };
-// `espalier score`: writes scores as safetensors "<axis>.<layer>" [size]. Blocks that a layer lacks
-// have no scores.
+// `espalier score`: writes the file that scores.h describes.
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion, const std::string& out_path,
                   const CalibrationOptions& calibration, const core::Progress& progress);

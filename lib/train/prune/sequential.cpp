@@ -39,16 +39,12 @@ class Cut : public layerwise::Edit {
     if (!in_.given.empty()) return given(edit);
     const core::Section section("score");
     const Axis axis = edit.block.axis;
-    Statistics statistics;
-    statistics.tokens = in_.windows.numel();
-    statistics.layers.resize(1);
-    LayerStatistics& s = statistics.layers[0];
-    (axis == Axis::ffn ? s.ffn_gram : s.attn_gram) = equations.gram;
-    (axis == Axis::ffn ? s.ffn_squares : s.attn_squares) = equations.gram.diagonal();
-    (axis == Axis::ffn ? s.ffn_abs : s.attn_abs) = equations.abs_sum;
+    Sums sums;
+    for (const std::string_view name : in_.criterion.needs)
+      statistic_by_name(name).of_block(sums, edit.block, 0, equations);
     model::Transformer layer = edit.layer;
     layer.set_weight(edit.block.consumer, 0, fitted);
-    return {{axis, keep_highest(in_.criterion.score({layer, statistics}, axis, 0), wanted(edit))}};
+    return {{axis, keep_highest(in_.criterion.score({layer, sums}, axis, 0), wanted(edit))}};
   }
 
  private:

@@ -1,97 +1,108 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums over the values that tap points see, as a visitor of the walk.
+// The list of statistics, and the visitor that collects them.
 #include "prune/statistics.h"
 
-#include <utility>
+#include <algorithm>
 
-#include "layerwise/gram.h"
+#include "core/error.h"
+#include "core/units.h"
 #include "layerwise/walk.h"
 
 namespace espalier::prune {
-namespace {
 
-// X^T X of [.., width] in float32, for adding up in float64.
-torch::Tensor gram_of(const torch::Tensor& x) {
-  return layerwise::gram(x.reshape({-1, x.size(-1)})).to(torch::kFloat64);
+using torch::Tensor;
+
+#define ESP_STATISTIC(name) extern const Statistic k_##name;
+#include "prune/statistics.inc"
+#undef ESP_STATISTIC
+
+std::span<const Statistic* const> all_statistics() {
+  static const Statistic* const list[] = {
+#define ESP_STATISTIC(name) &k_##name,
+#include "prune/statistics.inc"
+#undef ESP_STATISTIC
+  };
+  return list;
 }
-void add(torch::Tensor& sum, const torch::Tensor& value) {
+
+const Statistic& statistic_by_name(std::string_view name) {
+  for (const Statistic* s : all_statistics())
+    if (s->name == name) return *s;
+  core::fail(core::ErrorKind::internal, "no statistic is called '", name, "'");
+}
+
+bool any_backward(const StatisticNames& wanted) {
+  return std::any_of(wanted.begin(), wanted.end(),
+                     [](std::string_view name) { return statistic_by_name(name).backward; });
+}
+
+std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
+                      const arch::ModelDims& dims) {
+  std::int64_t sum = 0;
+  for (const std::string_view name : wanted) sum += statistic_by_name(name).bytes(arch, dims);
+  return sum;
+}
+
+std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis) {
+  std::int64_t out = 0;
+  for (const arch::LayerDims& l : dims.layers)
+    out = std::max(out, axis == arch::Axis::ffn ? l.ffn : l.kv_groups * l.q_per_kv * dims.head_dim);
+  return out;
+}
+
+std::string sum_name(arch::Axis axis, const char* what) {
+  return std::string(arch::axis_name(axis)) + "." + what;
+}
+
+void Sums::add(const std::string& name, int layer, const Tensor& value) {
+  Tensor& sum = all[{name, layer}];
   sum = sum.defined() ? sum.add_(value) : value;
 }
-torch::Tensor over_tokens(const torch::Tensor& x) {
-  return x.reshape({-1, x.size(-1)}).sum(0, false, torch::kFloat64);
+
+const Tensor& Sums::at(const std::string& name, int layer) const {
+  const auto found = all.find({name, layer});
+  ESP_CHECK(found != all.end(), internal, "the sum '", name, "' of layer ", layer,
+            " was not collected");
+  return found->second;
 }
+
+namespace {
 
 class Collector : public layerwise::Visitor {
  public:
-  Collector(const std::set<Statistic>& wanted, const LayerDone& done, std::int64_t tokens)
-      : wanted_(wanted), done_(done), moments_(wanted.contains(Statistic::channel_moments)) {
-    out.tokens = tokens;
+  Collector(const StatisticNames& wanted, const LayerDone& done) : done_(done) {
+    for (const std::string_view name : wanted) wanted_.push_back(&statistic_by_name(name));
   }
-
-  void layer_begin(model::Transformer&, int) override { out.layers.emplace_back(); }
-
-  void see(model::Tap point, int, std::int64_t, const torch::Tensor& value) override {
-    LayerStatistics& s = out.layers.back();
-    switch (point) {
-      case model::Tap::ffn_act:
-        if (moments_) add(s.ffn_abs, over_tokens(value.abs()));
-        if (moments_) add(s.ffn_squares, over_tokens(value.square()));
-        if (wanted_.contains(Statistic::ffn_gram)) add(s.ffn_gram, gram_of(value));
-        break;
-      case model::Tap::attn_mix:
-        if (moments_) add(s.attn_abs, over_tokens(value.abs()));
-        if (moments_) add(s.attn_squares, over_tokens(value.square()));
-        if (wanted_.contains(Statistic::attn_gram)) add(s.attn_gram, gram_of(value));
-        break;
-      case model::Tap::attn_in:
-      case model::Tap::ffn_in:
-        if (moments_) add(out.hidden_abs, over_tokens(value.abs()));
-        if (moments_) add(out.hidden_squares, over_tokens(value.square()));
-        break;
-      case model::Tap::layer_in:
-        layer_in_ = value;
-        break;
-      case model::Tap::layer_out:
-        if (wanted_.contains(Statistic::block_influence))
-          cosine_ +=
-              torch::cosine_similarity(layer_in_, value, -1).sum(torch::kFloat64).item<double>();
-        layer_in_.reset();
-        break;
-      case model::Tap::attn_out:
-      case model::Tap::ffn_out:
-      case model::Tap::output_norm:
-        break;
-    }
+  void see(model::Tap point, int layer, std::int64_t, const Tensor& value) override {
+    for (const Statistic* s : wanted_)
+      if (!s->backward && s->taps.contains(point)) s->add(sums, point, layer, value, {});
   }
-
   void layer_end(model::Transformer& model, int layer, const layerwise::Stream&) override {
-    LayerStatistics& s = out.layers.back();
-    s.block_influence = 1.0 - std::exchange(cosine_, 0.0) / static_cast<double>(out.tokens);
     if (!done_) return;
-    done_(model, out, layer);
-    s.ffn_gram = s.attn_gram = torch::Tensor();
+    done_(model, sums, layer);
+    std::erase_if(sums.all, [&](const auto& entry) { return entry.first.second == layer; });
   }
-
-  Statistics out;
+  Sums sums;
 
  private:
-  const std::set<Statistic>& wanted_;
+  std::vector<const Statistic*> wanted_;
   const LayerDone& done_;
-  bool moments_;
-  double cosine_ = 0;
-  torch::Tensor layer_in_;
 };
 
 }  // namespace
 
-Statistics collect(const model::Transformer& source, const torch::Tensor& windows,
-                   const std::set<Statistic>& wanted, const core::Progress& progress,
-                   const LayerDone& done) {
+Sums collect(const model::Transformer& source, const Tensor& windows, const StatisticNames& wanted,
+             const core::Progress& progress, const LayerDone& done,
+             std::vector<layerwise::Visitor*> forward) {
+  const std::int64_t bytes = bytes_of(wanted, source.arch(), source.dims());
+  if (progress && bytes > 0)
+    progress({"statistics", 0, source.dims().n_layers(), "layers",
+              "sums take " + core::human_bytes(bytes)});
+  Collector collector(wanted, done);
   torch::InferenceMode inference;
-  Collector collector(wanted, done, windows.numel());
-  layerwise::Walk(source, windows, {&collector}, {.stage = "statistics", .progress = progress})
-      .run();
-  return std::move(collector.out);
+  forward.push_back(&collector);
+  layerwise::Walk(source, windows, forward, {.stage = "statistics", .progress = progress}).run();
+  return std::move(collector.sums);
 }
 
 }  // namespace espalier::prune

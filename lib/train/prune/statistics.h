@@ -1,50 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activation statistics for pruning, collected in one streaming pass over calibration tokens. The
-// pass goes layer by layer, so memory holds one layer's weights and the activations of the
-// calibration windows.
+// Sums over calibration text for criteria, collected in one walk. A statistic is one file in
+// statistics/ and one line in statistics.inc. A walk collects the union of what is asked for.
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "core/progress.h"
-#include "data/corpus.h"
-#include "model/transformer.h"
-#include "prune/calibration_options.h"
+#include "layerwise/normal_equations.h"
+#include "layerwise/visitor.h"
 
 namespace espalier::prune {
 
-enum class Statistic : std::uint8_t {
-  // Sum, sum of |x| and sum of squares per channel of hidden, ffn_act and attn_mix.
-  channel_moments,
-  ffn_gram,         // sum x x^T of ffn_act per layer
-  attn_gram,        // sum x x^T of attn_mix per layer
-  block_influence,  // 1 - mean cosine(layer_in, layer_out)
-};
+// Sums by name and layer; layer -1: of the model. The statistics choose the names.
+struct Sums {
+  std::map<std::pair<std::string, int>, torch::Tensor> all;
 
-struct LayerStatistics {
-  torch::Tensor ffn_abs, ffn_squares;    // [F] float64 sums over tokens
-  torch::Tensor attn_abs, attn_squares;  // [N*D]
-  // [F, F] and [N*D, N*D], float64. Undefined when not collected.
-  torch::Tensor ffn_gram, attn_gram;
-  double block_influence = 0;
+  void add(const std::string& name, int layer, const torch::Tensor& value);
+  const torch::Tensor& at(const std::string& name, int layer) const;
 };
-struct Statistics {
-  std::int64_t tokens = 0;
-  std::vector<LayerStatistics> layers;
-  torch::Tensor hidden_abs, hidden_squares;  // [H], summed over the normed inputs of all blocks
+std::string sum_name(arch::Axis axis, const char* what);  // "ffn.squares"
+
+struct Statistic {
+  std::string_view name;
+  std::set<model::Tap> taps;  // whose values it adds
+  bool backward = false;      // it reads gradients, so the walk goes back as well
+  // What it holds at a time.
+  std::int64_t (*bytes)(const arch::Arch& arch, const arch::ModelDims& dims) = nullptr;
+  // Adds a value of `taps`; with `backward` also its gradient, which is undefined otherwise.
+  void (*add)(Sums& sums, model::Tap point, int layer, const torch::Tensor& value,
+              const torch::Tensor& gradient) = nullptr;
+  // With `backward`: adds the gradient of one weight, from one window.
+  void (*add_weight)(Sums& sums, arch::Role role, int layer,
+                     const torch::Tensor& gradient) = nullptr;
+  // The same sums of one block, from what a pruning pass adds up for its refit. null: such a pass
+  // cannot give them.
+  void (*of_block)(Sums& sums, const model::Block& block, int layer,
+                   const layerwise::NormalEquations& equations) = nullptr;
 };
+using StatisticNames = std::set<std::string_view>;
+std::span<const Statistic* const> all_statistics();
+const Statistic& statistic_by_name(std::string_view name);
+bool any_backward(const StatisticNames& wanted);
+std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
+                      const arch::ModelDims& dims);
+// The largest width of the axis in any layer, in channels: ffn, or all heads for kv_groups.
+std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis);
 
-// Called when the statistics of a layer are complete, while its weights are in memory. The layer's
-// second moments are freed afterwards.
-using LayerDone =
-    std::function<void(const model::Transformer& model, const Statistics& statistics, int layer)>;
+// Called when the sums of a layer are complete, while its weights are in memory. The layer's sums
+// are freed afterwards. Layers come from first to last, or from last to first in a walk back.
+using LayerDone = std::function<void(const model::Transformer& model, const Sums& sums, int layer)>;
 
-Statistics collect(const model::Transformer& model, const torch::Tensor& windows,
-                   const std::set<Statistic>& wanted, const core::Progress& progress,
-                   const LayerDone& done = {});
+// `forward` are further visitors of the walk from first to last.
+Sums collect(const model::Transformer& model, const torch::Tensor& windows,
+             const StatisticNames& wanted, const core::Progress& progress,
+             const LayerDone& done = {}, std::vector<layerwise::Visitor*> forward = {});
 
 }  // namespace espalier::prune

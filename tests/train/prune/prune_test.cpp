@@ -44,11 +44,24 @@ struct Fixture {
     }
     return w;
   }();
-  std::set<Statistic> all{Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram,
-                          Statistic::block_influence};
+  StatisticNames all = [] {
+    StatisticNames names;
+    for (const Statistic* s : all_statistics()) names.insert(s->name);
+    return names;
+  }();
 };
 
 TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 4u); }
+
+// A pruning pass gives a criterion of a layer all that it needs. Gradients need the whole model.
+TEST(Criteria, NeedWhatTheirScopeCanGive) {
+  for (const Criterion* c : all_criteria()) {
+    EXPECT_TRUE(c->scope == Scope::model || !any_backward(c->needs)) << c->name;
+    for (const std::string_view name : c->needs)
+      EXPECT_TRUE(c->scope == Scope::model || statistic_by_name(name).of_block != nullptr)
+          << c->name << " " << name;
+  }
+}
 
 TEST(Criteria, RightLengthFiniteAndZeroedChannelLast) {
   Fixture f;
@@ -57,7 +70,7 @@ TEST(Criteria, RightLengthFiniteAndZeroedChannelLast) {
   f.model.weight(Role::ffn_up, 1).select(0, 17).zero_();
   f.model.weight(Role::attn_output, 2).slice(1, 0, 48).zero_();  // KV group 0
   f.model.weight(Role::attn_v, 2).slice(0, 0, 16).zero_();
-  const Statistics statistics = collect(f.model, f.windows, f.all, {});
+  const Sums statistics = collect(f.model, f.windows, f.all, {});
   torch::InferenceMode inference;
   for (const Criterion* c : all_criteria()) {
     const std::vector<double> ffn = c->score({f.model, statistics}, Axis::ffn, 1);
@@ -75,10 +88,11 @@ TEST(Criteria, ScoresThatAreNoNumbersRankNothing) {
   for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
     EXPECT_THROW(keep_highest({1, bad, 2}, 2), core::Error);
     try {
-      require_finite({1, bad, 2});
+      require_finite("ffn.3", {1, bad, 2});
     } catch (const core::Error& e) {
       EXPECT_EQ(e.kind(), core::ErrorKind::input);
-      EXPECT_NE(std::string(e.what()).find("index 1"), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("ffn.3: the score of index 1"), std::string::npos)
+          << e.what();
     }
   }
 }
@@ -86,7 +100,7 @@ TEST(Criteria, ScoresThatAreNoNumbersRankNothing) {
 TEST(Criteria, PermutingChannelsPermutesScores) {
   Fixture f;
   torch::NoGradGuard no_grad;
-  const Statistics before = collect(f.model, f.windows, f.all, {});
+  const Sums before = collect(f.model, f.windows, f.all, {});
   const torch::Tensor order = torch::arange(96).flip(0);
   for (Role r : {Role::ffn_gate, Role::ffn_up})
     f.model.weight(r, 0).copy_(f.model.weight(r, 0).index_select(0, order).clone());
@@ -95,7 +109,7 @@ TEST(Criteria, PermutingChannelsPermutesScores) {
       model::Transformer::load(checkpoint::Checkpoint::open(f.directory), {});
   permuted.weight(Role::ffn_down, 0)
       .copy_(permuted.weight(Role::ffn_down, 0).index_select(1, order).clone());
-  const Statistics after = collect(permuted, f.windows, f.all, {});
+  const Sums after = collect(permuted, f.windows, f.all, {});
   torch::InferenceMode inference;
   for (const Criterion* c : all_criteria()) {
     const auto a = c->score({original, before}, Axis::ffn, 0),
@@ -369,7 +383,7 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
     const auto source = checkpoint::Checkpoint::open(path);
     for (const Criterion* c : all_criteria()) {
       // Activations of 1e24 are finite, their squares are not.
-      if (value == 1e24f && !c->needs.contains(Statistic::ffn_gram)) continue;
+      if (value == 1e24f && !c->needs.contains("second_moments")) continue;
       const CalibrationOptions calibration{.tokens = 512, .sequence = 64, .seed = 0};
       const auto refused = [&](const std::function<void()>& run) {
         try {

@@ -7,7 +7,9 @@
 
 #include <map>
 
+#include "core/error.h"
 #include "core/rng.h"
+#include "prune/influence.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -65,61 +67,82 @@ double gram_error(const Tensor& found, const Tensor& x) {
   return ((found - expected).abs() / norm.outer(norm)).max().item<double>();
 }
 
-const std::set<Statistic> kAll{Statistic::channel_moments, Statistic::ffn_gram,
-                               Statistic::attn_gram, Statistic::block_influence};
+const StatisticNames kAll{"channel_moments", "second_moments"};
 
 TEST(Statistics, EqualThoseMadeByHand) {
   const Fixture f;
-  const Statistics found = collect(f.model, f.windows, kAll, {});
+  Influence influence(kWindows), of_first(3);
+  const Sums found = collect(f.model, f.windows, kAll, {}, {}, {&influence, &of_first});
   auto values = values_by_hand(f, f.windows);
-  EXPECT_EQ(found.tokens, kWindows * kSequence);
-  ASSERT_EQ(found.layers.size(), 2u);
   Tensor hidden_abs = torch::zeros({32}, torch::kFloat64), hidden_squares = hidden_abs.clone();
   for (int l = 0; l < 2; ++l) {
-    const LayerStatistics& s = found.layers[static_cast<std::size_t>(l)];
     const Tensor ffn = values.at({model::Tap::ffn_act, l}),
                  attn = values.at({model::Tap::attn_mix, l});
-    EXPECT_LT(relative(s.ffn_abs, ffn.abs().sum(0)), kTolerance);
-    EXPECT_LT(relative(s.ffn_squares, ffn.square().sum(0)), kTolerance);
-    EXPECT_LT(relative(s.attn_abs, attn.abs().sum(0)), kTolerance);
-    EXPECT_LT(relative(s.attn_squares, attn.square().sum(0)), kTolerance);
-    EXPECT_LT(gram_error(s.ffn_gram, ffn), kTolerance);
-    EXPECT_LT(gram_error(s.attn_gram, attn), kTolerance);
+    EXPECT_LT(relative(found.at("ffn.abs", l), ffn.abs().sum(0)), kTolerance);
+    EXPECT_LT(relative(found.at("ffn.squares", l), ffn.square().sum(0)), kTolerance);
+    EXPECT_LT(relative(found.at("kv_groups.abs", l), attn.abs().sum(0)), kTolerance);
+    EXPECT_LT(relative(found.at("kv_groups.squares", l), attn.square().sum(0)), kTolerance);
+    EXPECT_LT(gram_error(found.at("ffn.gram", l), ffn), kTolerance);
+    EXPECT_LT(gram_error(found.at("kv_groups.gram", l), attn), kTolerance);
     // The same comparisons see one token that is missing.
-    EXPECT_GT(relative(s.ffn_abs, ffn.slice(0, 1).abs().sum(0)), kTolerance);
-    EXPECT_GT(gram_error(s.ffn_gram, ffn.slice(0, 1)), kTolerance);
+    EXPECT_GT(relative(found.at("ffn.abs", l), ffn.slice(0, 1).abs().sum(0)), kTolerance);
+    EXPECT_GT(gram_error(found.at("ffn.gram", l), ffn.slice(0, 1)), kTolerance);
     for (model::Tap point : {model::Tap::attn_in, model::Tap::ffn_in}) {
       hidden_abs += values.at({point, l}).abs().sum(0);
       hidden_squares += values.at({point, l}).square().sum(0);
     }
-    const Tensor in = values.at({model::Tap::layer_in, l}),
-                 out = values.at({model::Tap::layer_out, l});
-    const double cosine = torch::cosine_similarity(in, out, -1).mean().item<double>();
-    EXPECT_NEAR(s.block_influence, 1 - cosine, 1e-5);
-    EXPECT_GT(s.block_influence, 0.01);
+    const auto expected = [&](std::int64_t windows) {
+      const Tensor in = values.at({model::Tap::layer_in, l}).slice(0, 0, windows * kSequence),
+                   out = values.at({model::Tap::layer_out, l}).slice(0, 0, windows * kSequence);
+      return 1 - torch::cosine_similarity(in, out, -1).mean().item<double>();
+    };
+    EXPECT_NEAR(influence.of_layers.at(static_cast<std::size_t>(l)), expected(kWindows), 1e-5);
+    EXPECT_NEAR(of_first.of_layers.at(static_cast<std::size_t>(l)), expected(3), 1e-5);
+    EXPECT_GT(expected(kWindows), 0.01);
   }
-  EXPECT_LT(relative(found.hidden_abs, hidden_abs), kTolerance);
-  EXPECT_LT(relative(found.hidden_squares, hidden_squares), kTolerance);
+  EXPECT_LT(relative(found.at("hidden.abs", -1), hidden_abs), kTolerance);
+  EXPECT_LT(relative(found.at("hidden.squares", -1), hidden_squares), kTolerance);
 }
 
 TEST(Statistics, WindowsDoNotSeeOneAnother) {
   const Fixture f;
-  const Statistics forwards = collect(f.model, f.windows, kAll, {}),
-                   backwards = collect(f.model, f.windows.flip(0), kAll, {});
-  for (std::size_t l = 0; l < 2; ++l) {
-    EXPECT_LT(relative(backwards.layers[l].ffn_squares, forwards.layers[l].ffn_squares),
-              kTolerance);
-    EXPECT_NEAR(backwards.layers[l].block_influence, forwards.layers[l].block_influence, 1e-5);
-  }
+  const Sums forwards = collect(f.model, f.windows, kAll, {}),
+             backwards = collect(f.model, f.windows.flip(0), kAll, {});
+  for (int l = 0; l < 2; ++l)
+    EXPECT_LT(relative(backwards.at("ffn.squares", l), forwards.at("ffn.squares", l)), kTolerance);
 }
 
-TEST(Statistics, OnlyWhatIsWantedIsCollected) {
+TEST(Statistics, OnlyWhatIsWantedIsCollectedAndALayersSumsAreFreed) {
   const Fixture f;
-  const Statistics found = collect(f.model, f.windows, {Statistic::ffn_gram}, {});
-  EXPECT_TRUE(found.layers[0].ffn_gram.defined());
-  EXPECT_FALSE(found.layers[0].attn_gram.defined());
-  EXPECT_FALSE(found.layers[0].ffn_abs.defined());
-  EXPECT_FALSE(found.hidden_abs.defined());
+  const Sums found = collect(f.model, f.windows, {"second_moments"}, {});
+  EXPECT_EQ(found.all.size(), 4u);  // of both blocks in both layers
+  EXPECT_THROW(static_cast<void>(found.at("ffn.abs", 0)), core::Error);
+  std::vector<int> layers;
+  const Sums left = collect(f.model, f.windows, kAll, {},
+                            [&](const model::Transformer&, const Sums& sums, int layer) {
+                              layers.push_back(layer);
+                              EXPECT_TRUE(sums.at("ffn.gram", layer).defined());
+                            });
+  EXPECT_EQ(layers, (std::vector<int>{0, 1}));
+  EXPECT_EQ(left.all.size(), 2u);  // of the stream
+}
+
+// What the memory estimate counts is what is held.
+TEST(Statistics, BytesAreThoseOfOneLayer) {
+  const Fixture f;
+  for (const Statistic* s : all_statistics()) {
+    std::int64_t held = 0;
+    collect(f.model, f.windows, {s->name}, {},
+            [&](const model::Transformer&, const Sums& sums, int) {
+              std::int64_t now = 0;
+              for (const auto& [key, sum] : sums.all)
+                now += static_cast<std::int64_t>(sum.nbytes());
+              held = std::max(held, now);
+            });
+    const std::int64_t predicted = bytes_of({s->name}, f.model.arch(), f.model.dims());
+    EXPECT_LE(held, predicted) << s->name;
+    EXPECT_GE(8 * held, predicted) << s->name;
+  }
 }
 
 }  // namespace

@@ -8,9 +8,7 @@ namespace espalier::prune {
 namespace {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
-  if (axis == arch::Axis::hidden) return per_index(input, axis, layer, input.statistics.hidden_abs);
-  const LayerStatistics& s = layer_statistics(input, layer);
-  return per_index(input, axis, layer, axis == arch::Axis::ffn ? s.ffn_abs : s.attn_abs);
+  return per_index(input, axis, layer, input.sums.at(sum_name(axis, "abs"), layer));
 }
 
 }  // namespace
@@ -18,7 +16,8 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
 extern const Criterion k_activation;
 const Criterion k_activation{"activation",
                              "mean |activation| (Minitron, arXiv 2407.14679)",
-                             {Statistic::channel_moments},
+                             {"channel_moments"},
+                             Scope::layer,
                              {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
                              score};
 

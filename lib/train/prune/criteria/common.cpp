@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-
 namespace espalier::prune {
 
 const torch::Tensor& consumer(const CriterionInput& input, arch::Axis axis, int layer) {
@@ -34,15 +32,6 @@ torch::Tensor hidden_weight_squares(const CriterionInput& input) {
                .square()
                .sum(0, false, torch::kFloat64);
   return sum;
-}
-
-const LayerStatistics& layer_statistics(const CriterionInput& input, int layer) {
-  return input.statistics.layers.at(static_cast<std::size_t>(layer));
-}
-
-void refuse_axis(arch::Axis axis) {
-  core::fail(core::ErrorKind::internal, "no importance is defined for axis ",
-             arch::axis_name(axis));
 }
 
 }  // namespace espalier::prune

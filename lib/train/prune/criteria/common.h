@@ -16,8 +16,5 @@ std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int 
                               const torch::Tensor& per_channel);
 // Sums of squared embeddings over the vocabulary, for the hidden axis.
 torch::Tensor hidden_weight_squares(const CriterionInput& input);
-const LayerStatistics& layer_statistics(const CriterionInput& input, int layer);
-// Throws for an axis that the criteria do not score (internal).
-[[noreturn]] void refuse_axis(arch::Axis axis);
 
 }  // namespace espalier::prune

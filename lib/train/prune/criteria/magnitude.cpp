@@ -19,6 +19,7 @@ extern const Criterion k_magnitude;
 const Criterion k_magnitude{"magnitude",
                             "norm of the consumer weights",
                             {},
+                            Scope::layer,
                             {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
                             score};
 

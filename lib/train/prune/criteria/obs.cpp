@@ -21,9 +21,7 @@ constexpr std::int64_t kAtOnce = 32;  // channels eliminated per step
 constexpr double kDamping = 1e-2;     // times the mean diagonal of G
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
-  if (axis != arch::Axis::ffn && axis != arch::Axis::kv_groups) refuse_axis(axis);
-  const LayerStatistics& s = layer_statistics(input, layer);
-  const torch::Tensor gram = axis == arch::Axis::ffn ? s.ffn_gram : s.attn_gram;
+  const torch::Tensor& gram = input.sums.at(sum_name(axis, "gram"), layer);
   torch::Tensor w = consumer(input, axis, layer).to(torch::kFloat64).clone();
   const std::int64_t width = w.size(1);
   const std::int64_t units =
@@ -94,7 +92,8 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
 extern const Criterion k_obs;
 const Criterion k_obs{"obs",
                       "error after refitting the rest (OBS; ZipLM, arXiv 2302.04089)",
-                      {Statistic::channel_moments, Statistic::ffn_gram, Statistic::attn_gram},
+                      {"second_moments"},
+                      Scope::layer,
                       {arch::Axis::ffn, arch::Axis::kv_groups},
                       score};
 

@@ -8,11 +8,9 @@ namespace espalier::prune {
 namespace {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
-  if (axis == arch::Axis::hidden)
-    return per_index(input, axis, layer, input.statistics.hidden_squares);
-  const LayerStatistics& s = layer_statistics(input, layer);
-  const torch::Tensor energy = (axis == arch::Axis::ffn ? s.ffn_squares : s.attn_squares) *
-                               consumer(input, axis, layer).to(torch::kFloat64).square().sum(0);
+  torch::Tensor energy = input.sums.at(sum_name(axis, "squares"), layer);
+  if (axis != arch::Axis::hidden)
+    energy = energy * consumer(input, axis, layer).to(torch::kFloat64).square().sum(0);
   return per_index(input, axis, layer, energy);
 }
 
@@ -22,7 +20,8 @@ extern const Criterion k_weighted_rms;
 const Criterion k_weighted_rms{
     "weighted_rms",
     "E[x^2] x squared norm of the consumer column (Wanda, arXiv 2306.11695)",
-    {Statistic::channel_moments},
+    {"channel_moments"},
+    Scope::layer,
     {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
     score};
 
