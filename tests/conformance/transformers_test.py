@@ -74,8 +74,9 @@ class Transformers(unittest.TestCase):
         ids = self.tokenizer(TEXT.removesuffix("\n"), add_special_tokens=False, return_tensors="pt").input_ids[0]
         total, count = 0.0, 0
         with torch.no_grad():
-            for w in range(windows):  # protocol "windows": the predictions of tokens 1 .. C-1
-                window = ids[w * context:(w + 1) * context]
+            for w in range(windows):  # protocol "windows": the predictions of tokens 1 .. C-1; spread evenly over the text
+                begin = w * (len(ids) // context) // windows * context
+                window = ids[begin:begin + context]
                 logits = self.model(window[None]).logits[0, :-1].double()
                 total += torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum").item()
                 count += len(window) - 1

@@ -73,7 +73,8 @@ void add_perplexity(CLI::App& app, Common& common) {
   verb->add_option("--protocol", flags->protocol,
                    "windows or llama.cpp: which predictions are scored")
       ->capture_default_str();
-  verb->add_option("--windows", flags->windows, "number of windows to read at most (0: all)")
+  verb->add_option("--windows", flags->windows,
+                   "number of windows to read at most, spread evenly over the text (0: all)")
       ->check(CLI::NonNegativeNumber);
   verb->add_option(
       "--logits", flags->logits,

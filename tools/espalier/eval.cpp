@@ -27,7 +27,8 @@ void add_eval(CLI::App& app, Common& common) {
                    "training (LibTorch) or device (the runtime; GGUF only)")
       ->check(CLI::IsMember({"training", "device"}));
   verb->add_option("--windows", flags->options.max_windows,
-                   "number of windows to read at most (0: all)");
+                   "number of windows to read at most, spread evenly over the text (0: all)")
+      ->check(CLI::NonNegativeNumber);
   add_common(*verb, common, true);
   verb->callback([flags, &common] {
     apply_device(common);

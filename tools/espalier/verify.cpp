@@ -21,8 +21,11 @@ void add_verify(CLI::App& app, Common& common) {
   verb->add_option("--against", flags->options.teacher, "teacher")->required();
   verb->add_option("--student", flags->options.student, "the float model the file was made from");
   verb->add_option("--text", flags->options.text_path, "held-out text")->required();
-  verb->add_option("--context", flags->options.context, "window length");
-  verb->add_option("--windows", flags->options.max_windows, "at most so many windows (0: all)");
+  verb->add_option("--context", flags->options.context, "window length")
+      ->check(CLI::Range(4, 1 << 20));
+  verb->add_option("--windows", flags->options.max_windows,
+                   "number of windows to read at most, spread evenly over the text (0: all)")
+      ->check(CLI::NonNegativeNumber);
   verb->add_option("--gates", flags->gates, "YAML of gates (configs/gates/)");
   verb->add_option("--card", flags->card, "device card to write (JSON)");
   add_common(*verb, common, true);

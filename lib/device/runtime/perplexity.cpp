@@ -23,15 +23,15 @@ std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream
                                                  std::int64_t context, Protocol protocol,
                                                  std::int64_t max_windows) {
   ESP_CHECK(context >= 4, usage, "--context ", context, ": expected at least 4 tokens in a window");
-  std::int64_t n = static_cast<std::int64_t>(stream.tokens.size()) / context;
-  ESP_CHECK(n > 0, input, "the text has ", stream.tokens.size(),
+  const std::int64_t all = static_cast<std::int64_t>(stream.tokens.size()) / context;
+  ESP_CHECK(all > 0, input, "the text has ", stream.tokens.size(),
             " tokens, fewer than one window of ", context);
-  if (max_windows > 0) n = std::min(n, max_windows);
+  const std::int64_t n = max_windows > 0 ? std::min(all, max_windows) : all;
   std::vector<PerplexityWindow> out;
   for (std::int64_t i = 0; i < n; ++i) {
     PerplexityWindow window{.tokens = std::vector<std::int32_t>(static_cast<std::size_t>(context)),
                             .first_scored = protocol == Protocol::llama_cpp ? context / 2 : 0};
-    text::read_window(stream.tokens, stream.bos, i * context, std::span(window.tokens));
+    text::read_window(stream.tokens, stream.bos, i * all / n * context, std::span(window.tokens));
     out.push_back(std::move(window));
   }
   return out;

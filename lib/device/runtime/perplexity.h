@@ -27,7 +27,8 @@ struct PerplexityWindow {
 };
 // The tokens of a text as both protocols read them.
 text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer, std::string_view text);
-// Error(input) when the stream is shorter than one window. max_windows 0: all.
+// Error(input) when the stream is shorter than one window. Fewer than all windows are spread evenly
+// over the text, so that they judge all of it. max_windows 0: all.
 std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream,
                                                  std::int64_t context, Protocol protocol,
                                                  std::int64_t max_windows = 0);

@@ -153,15 +153,8 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
                 path +
                     " would begin its windows otherwise, by its own tokenizer; it reads those of " +
                     models.front().path});
-  auto windows = runtime::perplexity_windows(stream, options.context, options.protocol,
-                                             options.spread ? 0 : options.max_windows);
-  if (const auto n = static_cast<std::int64_t>(windows.size());
-      options.spread && options.max_windows > 0 && options.max_windows < n) {
-    std::vector<runtime::PerplexityWindow> chosen;
-    for (std::int64_t i = 0; i < options.max_windows; ++i)
-      chosen.push_back(std::move(windows[static_cast<std::size_t>(i * n / options.max_windows)]));
-    windows = std::move(chosen);
-  }
+  const std::vector<runtime::PerplexityWindow> windows =
+      runtime::perplexity_windows(stream, options.context, options.protocol, options.max_windows);
 
   std::optional<Scorer> reference;
   if (!against.empty()) reference.emplace(EvalModel{against, Engine::training}, options);

@@ -18,8 +18,7 @@ enum class Engine : std::uint8_t { training, device };
 struct EvalOptions {
   std::int64_t context = 512;
   runtime::Protocol protocol = runtime::Protocol::windows;
-  std::int64_t max_windows = 0;  // 0: all
-  bool spread = false;  // spread max_windows evenly over the text instead of taking the first
+  std::int64_t max_windows = 0;  // spread evenly over the text; 0: all
   // Engine of the model; `against` always runs on the training side.
   Engine engine = Engine::training;
   int threads = 0;

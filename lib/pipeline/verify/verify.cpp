@@ -105,7 +105,6 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   EvalOptions eval{.context = options.context,
                    .protocol = runtime::Protocol::windows,
                    .max_windows = options.max_windows,
-                   .spread = true,
                    .engine = Engine::device,
                    .threads = options.threads};
   const std::vector<EvalResult> results =

@@ -56,10 +56,19 @@ TEST(Perplexity, Windows) {
           .front()
           .first_scored,
       8);
+  // Fewer windows are spread evenly: 2 of 5 are the first and the third.
+  const auto all =
+      perplexity_windows(perplexity_stream(tokenizer, text(90)), kContext, Protocol::windows);
+  const auto some =
+      perplexity_windows(perplexity_stream(tokenizer, text(90)), kContext, Protocol::windows, 2);
+  ASSERT_EQ(all.size(), 5u);
+  ASSERT_EQ(some.size(), 2u);
+  EXPECT_EQ(some[0].tokens, all[0].tokens);
+  EXPECT_EQ(some[1].tokens, all[2].tokens);
   EXPECT_EQ(
-      perplexity_windows(perplexity_stream(tokenizer, text(50)), kContext, Protocol::windows, 2)
+      perplexity_windows(perplexity_stream(tokenizer, text(90)), kContext, Protocol::windows, 9)
           .size(),
-      2u);
+      5u);
   EXPECT_EQ(
       perplexity_windows(perplexity_stream(tokenizer, text(48) + "\n"), kContext, Protocol::windows)
           .size(),
