@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint larger than the memory that a program may have goes through every stage that works tensor by tensor or layer by layer.
 
-The file is sparse: 2.2 GB of zeros that take no disk. Peak memory must stay below 4 x the largest layer as stored + 1 GiB (+ the activations of the
+The file is sparse: its layers are 2.2 GB of zeros that take no disk. Peak memory must stay below 4 x the largest layer as stored + 1 GiB (+ the activations of the
 calibration tokens), and address space is limited to less than the file, so that nothing can map or load it as a whole."""
 import json
 import os
 import pathlib
+import random
 import resource
 import struct
 import subprocess
@@ -56,7 +57,13 @@ def write_sparse_gguf(path):
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata)) + b"".join(metadata) + table
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % 32))
-        file.truncate(file.tell() + offset)
+        begin = file.tell()
+        # token_embd and output_norm come first. Small values of either sign, so that logits differ.
+        draws = random.Random(1).randbytes(2 * HIDDEN * VOCAB)
+        values = bytearray(draws)
+        values[1::2] = draws[1::2].translate(bytes(0x18 | (b & 0x80) for b in range(256)))
+        file.write(values + struct.pack("<f", 1.0) * HIDDEN)
+        file.truncate(begin + offset)
 
 
 class Memory(unittest.TestCase):
@@ -112,10 +119,28 @@ class Memory(unittest.TestCase):
         result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 4096, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
         self.assertEqual(result["tokens"], 4096)
 
+    def test_eval_layer_by_layer(self):
+        corpus = self.path / "judged.txt"
+        corpus.write_text("".join(f"{i} words to judge. " for i in range(400)))
+        small = self.path / "small"
+        everything = {"ffn": "all", "kv_groups": "all", "q_per_kv": "all"}
+        plan = {"keep_layers": [0], "layers": [everything], "hidden": "all", "vocab": "all"}
+        (self.path / "one.json").write_text(json.dumps(plan))
+        tool.run_json("prune", self.model, "--out", small, "--plan", self.path / "one.json")
+        words = ("--text", corpus, "--context", 128, "--windows", 2)
+        # Layers of zeros: one is as good as all. Two output matrices in float32 are in memory.
+        judged = self.run_bounded("eval", small, "--against", self.model, *words, address_space=3 * GIB, activations=2 * 4 * HIDDEN * VOCAB)
+        self.assertEqual((judged["tokens"], judged["kl_mean"], judged["perplexity"]), (254, 0, judged["against_perplexity"]))
+        self.assertNotAlmostEqual(judged["perplexity"], VOCAB, places=1)
+
     def test_max_ram(self):
         self.assertEqual(tool.run("quantize", self.model, "--out", self.path / "q.gguf", "--format", "q4_0", "--max-ram", "100MB").returncode, 4)
         self.assertEqual(tool.run("import", self.model, "--out", self.path / "i", "--max-ram", "100MB").returncode, 4)
         self.assertEqual(tool.run("cache", "--teacher", self.model, "--text", self.model, "--out", self.path / "c", "--max-ram", "100MB").returncode, 4)
+        for words in (("eval", self.model), ("verify", self.model, "--against", self.model)):
+            refused = tool.run(*words, "--text", self.model, "--max-ram", "100MB")
+            self.assertEqual(refused.returncode, 4, refused.stderr)
+            self.assertIn("of memory are needed, --max-ram allows", refused.stderr)
 
 
 if __name__ == "__main__":

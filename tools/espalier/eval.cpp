@@ -30,12 +30,17 @@ void add_eval(CLI::App& app, Common& common) {
                    "number of windows to read at most, spread evenly over the text (0: all)")
       ->check(CLI::NonNegativeNumber);
   add_common(*verb, common, true);
+  add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.protocol = runtime::protocol_by_name(flags->protocol);
     flags->options.engine =
         flags->engine == "device" ? verify::Engine::device : verify::Engine::training;
     flags->options.threads = common.threads;
+    flags->options.memory = verify::budget_within(
+        common.max_ram_bytes(),
+        verify::sizes_of({{flags->model, flags->options.engine}}, flags->against),
+        flags->options.context, 0);
     const verify::EvalResult r = verify::evaluate(flags->model, flags->against, flags->text,
                                                   flags->options, common.progress());
     nlohmann::ordered_json out{{"perplexity", r.perplexity}, {"tokens", r.tokens}};
@@ -51,6 +56,7 @@ void add_eval(CLI::App& app, Common& common) {
            << core::number(r.kl_p99) << ", same top token " << core::number(100 * r.same_top1)
            << " %\n";
     }
+    out["peak_rss_bytes"] = core::peak_rss_bytes();
     print(common, out, text.str());
   });
 }

@@ -29,10 +29,12 @@ void add_verify(CLI::App& app, Common& common) {
   verb->add_option("--gates", flags->gates, "YAML of gates (configs/gates/)");
   verb->add_option("--card", flags->card, "device card to write (JSON)");
   add_common(*verb, common, true);
+  add_max_ram(*verb, common);
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;
+    flags->options.max_ram = common.max_ram_bytes();
     if (!flags->gates.empty()) flags->options.gates = recipe::read_gates(flags->gates);
     const verify::VerifyResult result =
         verify::verify(flags->file, flags->options, common.progress());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Predicts parameters, bytes, peak memory and disk of every stage from headers alone. Refuses what
 // cannot work.
+#include <algorithm>
 #include <filesystem>
 
 #include "arch/gguf_dims.h"
@@ -11,6 +12,7 @@
 #include "plan/memory.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
+#include "verify/memory.h"
 
 namespace espalier::recipe {
 namespace {
@@ -124,9 +126,24 @@ class Planner {
     shapes_[s.name] = shape;
   }
   void predict(const Stage&, const VerifyStage& what, Json& out) {
+    std::vector<verify::ModelSize> models;
+    const auto add = [&](const std::string& name) {
+      const Shape& shape = shapes_.at(name);
+      const auto file = bytes_.find(name);
+      const bool device = file != bytes_.end();
+      models.push_back({.arch = shape.arch,
+                        .dims = shape.dims,
+                        .engine = device ? verify::Engine::device : verify::Engine::training,
+                        .file_bytes = device ? file->second : 0});
+    };
+    add(what.of);
+    add("teacher");
+    if (!what.student.empty()) add(what.student);
+    for (const std::string& name : what.compare) add(name);
     out["parameters"] = shapes_.at(what.of).parameters();
     out["bytes"] = bytes_.at(what.of);
-    out["peak_memory_bytes"] = shapes_.at("teacher").parameters() * 8 + (std::int64_t{512} << 20);
+    out["peak_memory_bytes"] = verify::peak_memory(
+        models, what.context, what.windows, std::min(what.context, verify::kParityTokens), {});
     out["disk_bytes"] = 0;
   }
   void predict(const Stage&, const ReportStage&, Json& out) {

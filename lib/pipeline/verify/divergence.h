@@ -9,6 +9,10 @@
 
 namespace espalier::verify {
 
+// Rows of logits that are compared at a time: at most 512, because more gain no speed, and at most
+// 128 MiB. About four times that much is in memory.
+std::int64_t rows_at_once(std::int64_t vocab);
+
 // The rows of a reference model as log-probabilities.
 struct Reference {
   torch::Tensor log_probabilities;  // [n, V]
@@ -21,8 +25,9 @@ struct Measured {
   std::vector<float> kl;    // per row: KL(reference || model), nats; empty without a reference
   std::int64_t same_top1 = 0;
 };
-// Compares logits [n, V] of a model with targets int64 [n] and the reference, which may be null. It
-// reuses the memory of `logits`.
+// The reference itself on targets int64 [n].
+Measured measure(const Reference& reference, const torch::Tensor& targets);
+// Compares logits [n, V] of a model with targets int64 [n] and the reference, which may be null.
 Measured measure(const torch::Tensor& logits, const torch::Tensor& targets,
                  const Reference* reference);
 

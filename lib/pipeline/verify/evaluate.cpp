@@ -1,146 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Takes windows of text through the reference and all models. Memory: the models, and the logits of
-// one window ([context, vocab] floats).
+// A chunk of windows goes through the layers of one model of the training side after the other.
+// Then the logits of all models are compared, window by window and some rows at a time. Memory: one
+// layer, the states of the chunk of each of these models, and some rows of logits.
 #include "verify/evaluate.h"
 
 #include <algorithm>
-#include <cmath>
-#include <memory>
+#include <deque>
 #include <optional>
 
 #include "core/error.h"
 #include "core/file.h"
-#include "model/transformer.h"
-#include "verify/divergence.h"
+#include "verify/device_model.h"
+#include "verify/totals.h"
+#include "verify/walked_model.h"
 
 namespace espalier::verify {
 namespace {
 
-// Rows of logits that are compared at a time. Each product packs the output weights anew.
-constexpr std::int64_t kRows = 512;
+using Window = runtime::PerplexityWindow;
+using Windows = std::span<const Window>;
 
-class Scorer {
- public:
-  Scorer(const EvalModel& model, const EvalOptions& options) : path_(model.path) {
-    if (model.engine == Engine::device) {
-      session_.emplace(model.path,
-                       runtime::SessionOptions{.threads = options.threads,
-                                               .context = options.context,
-                                               .isa = "",
-                                               .kv = runtime::SessionOptions::KvType::f16,
-                                               .packed_file = false});
-    } else {
-      const auto source = checkpoint::Checkpoint::open(model.path);
-      transformer_.emplace(model::Transformer::load(source, {}));
-    }
-  }
-  // Calls take(row, logits [n, V]) for rows from first_scored of the window on, except the last
-  // position, which predicts nothing scored.
-  template <typename Take>
-  void run(const runtime::PerplexityWindow& window, Take&& take) {
-    const std::int64_t n = static_cast<std::int64_t>(window.tokens.size()) - 1;
-    if (transformer_) {
-      const torch::Tensor ids =
-          torch::tensor(std::vector<std::int64_t>(window.tokens.begin(), window.tokens.end()))
-              .unsqueeze(0);
-      const torch::Tensor hidden_TH = transformer_->hidden(ids).squeeze(0);
-      for (std::int64_t row = window.first_scored; row < n; row += kRows)
-        take(row, finite(transformer_->logits(hidden_TH.slice(0, row, std::min(n, row + kRows)))));
-      return;
-    }
-    session_->reset();
-    const std::int64_t vocab = session_->dims().vocab;
-    torch::Tensor rows = torch::empty({kRows, vocab});
-    std::int64_t filled = 0, first = window.first_scored;
-    const auto flush = [&] {
-      if (filled > 0) take(first, rows.slice(0, 0, filled));
-      first += filled;
-      filled = 0;
-    };
-    session_->prefill_scored(
-        window.tokens, window.first_scored, [&](std::int64_t index, std::span<const float> logits) {
-          if (index >= n) return;
-          std::copy(logits.begin(), logits.end(), rows.data_ptr<float>() + filled * vocab);
-          if (++filled == kRows) flush();
-        });
-    flush();
-  }
-
- private:
-  // The logits of a session are not checked here, because the session checks them.
-  const torch::Tensor& finite(const torch::Tensor& logits) const {
-    ESP_CHECK(torch::isfinite(logits).all().item<bool>(), input, path_,
-              ": the logits are not finite, although the weights are: activations of this text "
-              "exceed the range of float32, so that there is no result");
-    return logits;
-  }
-
-  std::string path_;
-  std::optional<runtime::Session> session_;
-  std::optional<model::Transformer> transformer_;
-};
-
-struct Totals {
-  double nll = 0;
-  std::int64_t same_top1 = 0, tokens = 0;
-  std::vector<float> kl;
-  void add(const Measured& m) {
-    for (double v : m.nll) nll += v;
-    tokens += static_cast<std::int64_t>(m.nll.size());
-    same_top1 += m.same_top1;
-    kl.insert(kl.end(), m.kl.begin(), m.kl.end());
-  }
-};
-
-torch::Tensor targets_of(const runtime::PerplexityWindow& window, std::int64_t row,
-                         std::int64_t n) {
-  return torch::tensor(std::vector<std::int64_t>(window.tokens.begin() + row + 1,
-                                                 window.tokens.begin() + row + 1 + n));
-}
-
-EvalResult finish(Totals& totals, const Totals* reference) {
-  EvalResult r;
-  r.tokens = totals.tokens;
-  r.perplexity = std::exp(totals.nll / static_cast<double>(totals.tokens));
-  if (reference == nullptr) return r;
-  r.has_divergence = true;
-  r.against_perplexity = std::exp(reference->nll / static_cast<double>(reference->tokens));
-  r.same_top1 = static_cast<double>(totals.same_top1) / static_cast<double>(totals.tokens);
-  r.kl_per_token = totals.kl;
-  double sum = 0;
-  for (float v : totals.kl) sum += v;
-  r.kl_mean = sum / static_cast<double>(totals.tokens);
-  const std::size_t at = std::min(
-      totals.kl.size() - 1, static_cast<std::size_t>(0.99 * static_cast<double>(totals.kl.size())));
-  std::nth_element(totals.kl.begin(), totals.kl.begin() + static_cast<std::ptrdiff_t>(at),
-                   totals.kl.end());
-  r.kl_p99 = totals.kl[at];
-  return r;
-}
-
-}  // namespace
-
-std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
-                                     const std::string& against, const std::string& text_path,
-                                     const EvalOptions& options, const core::Progress& progress) {
-  torch::InferenceMode inference;
-  ESP_CHECK(!models.empty(), internal, "evaluate: no model");
+// All models read the windows of the first one.
+std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std::string& against,
+                                 const std::string& text_path, const EvalOptions& options,
+                                 const core::Progress& progress) {
   const auto first = checkpoint::Checkpoint::open(models.front().path);
   const std::optional<std::int32_t> window_bos = text::window_bos(first.tokenizer());
   std::vector<std::string> others;  // models that by themselves would read other windows
-  for (const EvalModel& m : models) {
-    const auto other = checkpoint::Checkpoint::open(m.path);
-    ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, m.path, " and ",
-              models.front().path, " have different vocabularies and cannot be compared");
-    if (text::window_bos(other.tokenizer()) != window_bos) others.push_back(m.path);
-  }
-  if (!against.empty()) {
-    const auto reference = checkpoint::Checkpoint::open(against);
-    ESP_CHECK(text::same_vocabulary(first.tokenizer(), reference.tokenizer()), input, against,
-              " and ", models.front().path,
-              " have different vocabularies: a divergence between them is not defined");
-    if (text::window_bos(reference.tokenizer()) != window_bos) others.push_back(against);
-  }
+  const auto check = [&](const std::string& path, const std::string& consequence) {
+    const auto other = checkpoint::Checkpoint::open(path);
+    ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, path, " and ",
+              models.front().path, " have different vocabularies", consequence);
+    ESP_CHECK(first.dims().vocab == other.dims().vocab, input, path, " and ", models.front().path,
+              " have vocabularies of ", other.dims().vocab, " and ", first.dims().vocab, " rows",
+              consequence);
+    if (text::window_bos(other.tokenizer()) != window_bos) others.push_back(path);
+  };
+  for (const EvalModel& m : models) check(m.path, " and cannot be compared");
+  if (!against.empty()) check(against, ": a divergence between them is not defined");
   const text::Tokenizer tokenizer(first.tokenizer());
   const text::TokenStream stream =
       runtime::perplexity_stream(tokenizer, core::read_text_file(text_path));
@@ -153,40 +50,158 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
                 path +
                     " would begin its windows otherwise, by its own tokenizer; it reads those of " +
                     models.front().path});
-  const std::vector<runtime::PerplexityWindow> windows =
-      runtime::perplexity_windows(stream, options.context, options.protocol, options.max_windows);
+  return runtime::perplexity_windows(stream, options.context, options.protocol,
+                                     options.max_windows);
+}
 
-  std::optional<Scorer> reference;
-  if (!against.empty()) reference.emplace(EvalModel{against, Engine::training}, options);
-  std::vector<Scorer> scorers;
-  for (const EvalModel& m : models) scorers.emplace_back(m, options);
+torch::Tensor ids_of(Windows windows) {
+  std::vector<std::int64_t> ids;
+  for (const Window& w : windows) ids.insert(ids.end(), w.tokens.begin(), w.tokens.end());
+  return torch::tensor(ids).view({static_cast<std::int64_t>(windows.size()), -1});
+}
 
-  Totals reference_totals;
-  std::vector<Totals> totals(models.size());
-  for (std::size_t w = 0; w < windows.size(); ++w) {
-    std::vector<Reference> rows;
-    if (reference)
-      reference->run(windows[w], [&](std::int64_t row, const torch::Tensor& logits) {
-        reference_totals.add(measure(logits, targets_of(windows[w], row, logits.size(0)), nullptr));
-        rows.push_back(make_reference(logits));
-      });
+torch::Tensor targets_of(const Window& window, std::int64_t row, std::int64_t n) {
+  return torch::tensor(std::vector<std::int64_t>(window.tokens.begin() + row + 1,
+                                                 window.tokens.begin() + row + 1 + n));
+}
+
+class Evaluation {
+ public:
+  Evaluation(const std::vector<EvalModel>& models, const std::string& against,
+             const EvalOptions& options, const core::Progress& progress)
+      : progress_(progress), totals_(models.size()) {
+    const std::vector<ModelSize> sizes = sizes_of(models, against);
+    chunk_ = static_cast<std::size_t>(chunk_windows(sizes, options.context, options.memory));
+    rows_ = rows_at_once(sizes.front().dims.vocab);
+    const auto walk = [&](const std::string& path, std::optional<std::size_t> of,
+                          const ModelSize& size) {
+      walked_.emplace_back(path, of, keeps_output(size.dims, options.memory));
+    };
     for (std::size_t m = 0; m < models.size(); ++m) {
-      std::size_t part = 0;
-      scorers[m].run(windows[w], [&](std::int64_t row, const torch::Tensor& logits) {
-        totals[m].add(measure(logits, targets_of(windows[w], row, logits.size(0)),
-                              reference ? &rows.at(part++) : nullptr));
-      });
+      if (models[m].engine == Engine::training)
+        walk(models[m].path, m, sizes[m]);
+      else
+        device_.emplace_back(m, models[m].path, options.context, options.threads);
     }
-    if (progress)
-      progress(
-          {"evaluate", static_cast<std::int64_t>(w + 1), static_cast<std::int64_t>(windows.size()),
-           "windows",
-           "perplexity " + std::to_string(std::exp(totals.front().nll /
-                                                   static_cast<double>(totals.front().tokens)))});
+    if (against.empty()) return;
+    walk(against, std::nullopt, sizes.back());
+    reference_ = &walked_.back().model;
   }
-  std::vector<EvalResult> out;
-  for (Totals& t : totals) out.push_back(finish(t, reference ? &reference_totals : nullptr));
+
+  std::vector<EvalResult> run(Windows windows) {
+    total_ = windows.size();
+    while (done_ < total_) {
+      const Windows chunk = windows.subspan(done_, std::min(chunk_, total_ - done_));
+      walk(chunk);
+      for (std::size_t w = 0; w < chunk.size(); ++w) {
+        compare(chunk[w], static_cast<std::int64_t>(w));
+        ++done_;
+        report("perplexity " + std::to_string(totals_.front().perplexity()));
+      }
+    }
+    std::vector<EvalResult> out;
+    for (const Totals& t : totals_)
+      out.push_back(t.result(reference_ != nullptr ? &reference_totals_ : nullptr));
+    return out;
+  }
+
+ private:
+  struct Walked {
+    Walked(const std::string& p, std::optional<std::size_t> m, bool keep_output)
+        : path(p), of(m), model(p, keep_output) {}
+    std::string path;
+    std::optional<std::size_t> of;  // the model whose totals it adds to; none: the reference
+    WalkedModel model;
+  };
+  struct Device {
+    Device(std::size_t m, const std::string& path, std::int64_t context, int threads)
+        : of(m), model(path, context, threads) {}
+    std::size_t of;
+    DeviceModel model;
+  };
+
+  void report(const std::string& detail) const {
+    if (progress_)
+      progress_({"evaluate", static_cast<std::int64_t>(done_), static_cast<std::int64_t>(total_),
+                 "windows", detail});
+  }
+
+  void walk(Windows chunk) {
+    const torch::Tensor ids = ids_of(chunk);
+    for (Walked& w : walked_)
+      w.model.read(
+          ids, {.progress = [&](const core::ProgressEvent& e) {
+            report(w.path + ": layer " + std::to_string(e.done) + " of " + std::to_string(e.total));
+          }});
+  }
+
+  // Adds one window to all totals. `index`: in the chunk.
+  void compare(const Window& window, std::int64_t index) {
+    Reference reference;  // of the rows that begin at `have`
+    std::int64_t have = -1, counted = window.first_scored;
+    const auto reference_at = [&](std::int64_t row, std::int64_t n) -> const Reference* {
+      if (reference_ == nullptr) return nullptr;
+      if (have != row) {
+        reference = {};  // frees the memory of the rows before
+        reference = make_reference(reference_->logits(index, row, n));
+        have = row;
+      }
+      if (row == counted) {
+        reference_totals_.add(measure(reference, targets_of(window, row, n)));
+        counted += n;
+      }
+      return &reference;
+    };
+    const std::int64_t n = static_cast<std::int64_t>(window.tokens.size()) - 1;
+    for (std::int64_t row = window.first_scored; row < n; row += rows_) {
+      const std::int64_t some = std::min(rows_, n - row);
+      for (const Walked& w : walked_) {
+        if (!w.of) continue;
+        const Reference* r = reference_at(row, some);
+        totals_[*w.of].add(
+            measure(w.model.logits(index, row, some), targets_of(window, row, some), r));
+      }
+    }
+    for (Device& d : device_)
+      d.model.run(window, rows_, [&](std::int64_t row, const torch::Tensor& logits) {
+        const std::int64_t some = logits.size(0);
+        totals_[d.of].add(measure(logits, targets_of(window, row, some), reference_at(row, some)));
+      });
+  }
+
+  const core::Progress& progress_;
+  std::deque<Walked> walked_;
+  std::deque<Device> device_;
+  const WalkedModel* reference_ = nullptr;
+  std::size_t chunk_ = 1, done_ = 0, total_ = 0;  // windows
+  std::int64_t rows_ = 1;                         // of logits at a time
+  std::vector<Totals> totals_;
+  Totals reference_totals_;
+};
+
+}  // namespace
+
+std::vector<ModelSize> sizes_of(const std::vector<EvalModel>& models, const std::string& against) {
+  std::vector<ModelSize> out;
+  const auto add = [&](const EvalModel& m) {
+    const auto source = checkpoint::Checkpoint::open(m.path);
+    out.push_back({.arch = &source.arch(),
+                   .dims = source.dims(),
+                   .engine = m.engine,
+                   .file_bytes = static_cast<std::int64_t>(source.file_bytes())});
+  };
+  for (const EvalModel& m : models) add(m);
+  if (!against.empty()) add({against, Engine::training});
   return out;
+}
+
+std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
+                                     const std::string& against, const std::string& text_path,
+                                     const EvalOptions& options, const core::Progress& progress) {
+  torch::InferenceMode inference;
+  ESP_CHECK(!models.empty(), internal, "evaluate: no model");
+  const std::vector<Window> windows = read_windows(models, against, text_path, options, progress);
+  return Evaluation(models, against, options, progress).run(windows);
 }
 
 EvalResult evaluate(const std::string& model, const std::string& against,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Perplexity on the training side, and the divergence between two models on the same windows. A
-// model is a Hugging Face directory or a GGUF (dequantized). The device runtime can also run a
-// GGUF.
+// Perplexity, and the divergence between two models on the same windows. A model is a Hugging Face
+// directory or a GGUF. The training side reads either, dequantized, one layer at a time, so that
+// models may be larger than memory. The device runtime can also run a GGUF.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -9,11 +9,9 @@
 
 #include "core/progress.h"
 #include "runtime/perplexity.h"
+#include "verify/memory.h"
 
 namespace espalier::verify {
-
-// LibTorch on dequantized weights, or the device runtime.
-enum class Engine : std::uint8_t { training, device };
 
 struct EvalOptions {
   std::int64_t context = 512;
@@ -22,6 +20,7 @@ struct EvalOptions {
   // Engine of the model; `against` always runs on the training side.
   Engine engine = Engine::training;
   int threads = 0;
+  MemoryBudget memory = {};
 };
 struct EvalResult {
   double perplexity = 0, against_perplexity = 0;
@@ -41,5 +40,8 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
 EvalResult evaluate(const std::string& model, const std::string& against,
                     const std::string& text_path, const EvalOptions& options,
                     const core::Progress& progress);
+// Sizes of all models of an evaluation, from headers alone, for its memory (memory.h). `against`
+// may be empty.
+std::vector<ModelSize> sizes_of(const std::vector<EvalModel>& models, const std::string& against);
 
 }  // namespace espalier::verify

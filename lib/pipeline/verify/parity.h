@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "verify/memory.h"
+
 namespace espalier::verify {
 
 struct Parity {
@@ -19,6 +21,7 @@ struct Parity {
   bool passed() const { return leg_a <= leg_a_tolerance && leg_b <= leg_b_tolerance; }
 };
 // Measured on the first `tokens` tokens of the text, at all positions of that context.
-Parity parity(const std::string& gguf, const std::string& text, std::int64_t tokens, int threads);
+Parity parity(const std::string& gguf, const std::string& text, std::int64_t tokens, int threads,
+              const MemoryBudget& memory);
 
 }  // namespace espalier::verify

@@ -61,6 +61,14 @@ Json row(const std::string& name, const std::string& path, const EvalResult& r) 
 
 VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                     const core::Progress& progress) {
+  std::vector<EvalModel> models{{gguf, Engine::device}};
+  if (!options.student.empty()) models.push_back({options.student, Engine::training});
+  for (const Compared& c : options.compare)
+    models.push_back({c.path, c.path.ends_with(".gguf") ? Engine::device : Engine::training});
+  const std::int64_t parity_tokens = std::min(options.context, kParityTokens);
+  const MemoryBudget memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
+                                            options.context, parity_tokens);
+
   VerifyResult result;
   Json& card = result.card;
   {
@@ -87,8 +95,8 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
             {"context", options.context}};
   }
   if (progress) progress({"parity", 0, 1, "", "legs A and B"});
-  const Parity p = parity(gguf, core::read_text_file(options.text_path),
-                          std::min<std::int64_t>(options.context, 192), options.threads);
+  const Parity p =
+      parity(gguf, core::read_text_file(options.text_path), parity_tokens, options.threads, memory);
   card["parity"] = {{"tokens", p.tokens},
                     {"leg_a_relative_error", p.leg_a},
                     {"leg_a_tolerance", p.leg_a_tolerance},
@@ -98,15 +106,12 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                     {"passed", p.passed()}};
   result.parity = p.passed();
 
-  std::vector<EvalModel> models{{gguf, Engine::device}};
-  if (!options.student.empty()) models.push_back({options.student, Engine::training});
-  for (const Compared& c : options.compare)
-    models.push_back({c.path, c.path.ends_with(".gguf") ? Engine::device : Engine::training});
   EvalOptions eval{.context = options.context,
                    .protocol = runtime::Protocol::windows,
                    .max_windows = options.max_windows,
                    .engine = Engine::device,
-                   .threads = options.threads};
+                   .threads = options.threads,
+                   .memory = memory};
   const std::vector<EvalResult> results =
       evaluate_all(models, options.teacher, options.text_path, eval, progress);
   const EvalResult& file = results.front();

@@ -22,6 +22,7 @@ struct VerifyOptions {
   std::string text_path;
   // Number of windows, spread evenly over the text; 0: all.
   std::int64_t context = 512, max_windows = 0;
+  std::int64_t max_ram = 0;  // bytes; 0: no limit
   // Path of espalier-run. A child process of it measures speed, RSS and ISA.
   std::string bench_program;
   int threads = 0;

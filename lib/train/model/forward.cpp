@@ -4,6 +4,7 @@
 // whole window. There is no cache and no padding.
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -239,12 +240,26 @@ Tensor Transformer::hidden(const Tensor& ids_BT) const {
   return x;
 }
 
-Tensor Transformer::output_weight() const {
-  return weight(dims_.tied ? Role::token_embd : Role::output, -1);
-}
+Role Transformer::output_role() const { return dims_.tied ? Role::token_embd : Role::output; }
+Tensor Transformer::output_weight() const { return weight(output_role(), -1); }
 
 Tensor Transformer::logits(const Tensor& hidden_BTH) const {
-  const Tensor out = model::linear(hidden_BTH, output_weight(), options_.matmul_dtype);
+  Tensor out;
+  if (has(output_role(), -1)) {
+    out = model::linear(hidden_BTH, output_weight(), options_.matmul_dtype);
+  } else {
+    constexpr std::int64_t kBlockValues = std::int64_t{1} << 24;  // of the matrix: 64 MiB
+    const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / dims_.hidden);
+    std::vector<std::int64_t> sizes = hidden_BTH.sizes().vec();
+    sizes.back() = dims_.vocab;
+    out = torch::empty(sizes, torch::kFloat32);
+    for (std::int64_t first = 0; first < dims_.vocab; first += block) {
+      const std::int64_t n = std::min(block, dims_.vocab - first);
+      out.narrow(-1, first, n)
+          .copy_(
+              model::linear(hidden_BTH, rows(output_role(), -1, first, n), options_.matmul_dtype));
+    }
+  }
   return dims_.logit_softcap > 0 ? torch::tanh(out / dims_.logit_softcap) * dims_.logit_softcap
                                  : out;
 }

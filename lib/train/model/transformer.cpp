@@ -80,6 +80,9 @@ void Transformer::unload_layer(int layer) {
   if (source_ != nullptr)
     std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
 }
+void Transformer::load_output() {
+  if (!has(output_role(), -1)) read(arch::tensor_ref(*arch_, dims_, output_role(), -1));
+}
 void Transformer::unload(Role role, int layer) {
   if (source_ != nullptr) weights_.erase({role, layer});
 }

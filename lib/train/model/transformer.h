@@ -48,8 +48,8 @@ class Transformer {
                             const TransformerOptions& options, std::uint64_t seed);
   static Transformer load(const checkpoint::Checkpoint& source, const TransformerOptions& options);
   // For models larger than memory. Only the small weights of model scope are read. A layer is in
-  // memory between load_layer() and unload_layer(). The matrices of the vocabulary never are.
-  // `source` must outlive the model.
+  // memory between load_layer() and unload_layer(). The output matrix is after load_output(); the
+  // embedding is only where it is the output matrix too. `source` must outlive the model.
   static Transformer open(const checkpoint::Checkpoint& source);
   // Without weights: the caller sets those that will be read.
   static Transformer empty(const arch::Arch& arch, const arch::ModelDims& dims) {
@@ -61,6 +61,8 @@ class Transformer {
   void unload_layer(int layer);
   // Frees one of them.
   void unload(arch::Role role, int layer);
+  // Reads the output matrix, which then stays.
+  void load_output();
   void save(const std::string& directory, const checkpoint::Checkpoint& like,
             const checkpoint::WriteOptions& options) const;
 
@@ -90,9 +92,11 @@ class Transformer {
   torch::Tensor ffn_output(int index, const torch::Tensor& activation) const;
   // Over the last dimension, with the gain of that role.
   torch::Tensor norm(arch::Role role, int layer, const torch::Tensor& x) const;
-  torch::Tensor hidden(const torch::Tensor& ids_BT) const;      // -> BTH after the final norm
-  torch::Tensor output_weight() const;                          // [V, H] (token_embd when tied)
-  torch::Tensor logits(const torch::Tensor& hidden_BTH) const;  // -> BTV
+  torch::Tensor hidden(const torch::Tensor& ids_BT) const;  // -> BTH after the final norm
+  arch::Role output_role() const;                           // token_embd when tied
+  torch::Tensor output_weight() const;                      // [V, H]
+  // -> BTV. Reads an output matrix that is not in memory in blocks of rows, at every call.
+  torch::Tensor logits(const torch::Tensor& hidden_BTH) const;
   torch::Tensor forward(const torch::Tensor& ids_BT) const { return logits(hidden(ids_BT)); }
 
   // Called with every tap point's value (B, T, width) during layer() and hidden().

@@ -112,6 +112,13 @@ TEST(Evaluate, WhatIsNotFiniteIsNoResult) {
       nan + "/model.safetensors: tensor model.layers.1.mlp.up_proj.weight[3, 5]";
   expect_refused(nan, "", place);
   expect_refused(f.directory, nan, place);
+  // Also in a row of the embedding that the text never reads.
+  support::TinyOptions untied = f.options;
+  untied.tied = false;
+  const std::string unread = support::set_value(
+      support::write_tiny_llama(f.dir.file("unread"), untied), "model.embed_tokens.weight",
+      2 * 64 + 3, std::numeric_limits<float>::quiet_NaN());
+  expect_refused(unread, "", unread + "/model.safetensors: tensor model.embed_tokens.weight[2, 3]");
   expect_refused(overflowing(f, "large"), "", "layer 1: what the FFN computes is not finite");
   // The output matrix alone.
   const std::string output = support::write_tiny_llama(f.dir.file("output"), f.options);
@@ -120,6 +127,64 @@ TEST(Evaluate, WhatIsNotFiniteIsNoResult) {
     for (int i = 0; i < 320 * 64; ++i) all["lm_head.weight"].set(i, i % 2 == 0 ? 3e38f : -3e38f);
   });
   expect_refused(output, "", output + ": the logits are not finite");
+}
+
+// The windows that go through a model together, and where its output matrix lies, are a matter of
+// memory alone.
+TEST(Evaluate, ChunksChangeNoBitAndBlocksOnlyRounding) {
+  Fixture f;
+  support::TinyOptions other = f.options;
+  other.seed = 2;
+  const std::string reference = support::write_tiny_llama(f.dir.file("reference"), other);
+  const auto measure = [&](Engine engine, const MemoryBudget& memory, std::int64_t& steps) {
+    steps = 0;
+    EvalOptions options{.context = 64, .engine = engine, .threads = 2, .memory = memory};
+    return evaluate(engine == Engine::device ? f.gguf : f.directory, reference, f.text, options,
+                    [&](const core::ProgressEvent& e) {
+                      steps += e.detail.find(reference + ": layer 1 of 3") != std::string::npos;
+                    });
+  };
+  for (const Engine engine : {Engine::training, Engine::device}) {
+    std::int64_t steps = 0;
+    const EvalResult whole = measure(engine, {}, steps);
+    EXPECT_EQ(steps, 1);  // all windows in one chunk
+    const EvalResult small = measure(engine, {.buffer_bytes = 2 * 2 * 64 * 64 * 4}, steps);
+    EXPECT_GT(steps, 10);
+    EXPECT_EQ(small.perplexity, whole.perplexity);
+    EXPECT_EQ(small.against_perplexity, whole.against_perplexity);
+    EXPECT_EQ(small.kl_per_token, whole.kl_per_token);
+    const EvalResult blocks = measure(engine, {.output_bytes = 0}, steps);
+    EXPECT_NEAR(blocks.perplexity / whole.perplexity, 1, 1e-6);
+    EXPECT_NEAR(blocks.kl_mean / whole.kl_mean, 1, 1e-4);
+  }
+}
+
+TEST(Evaluate, TheBudgetFollowsTheLimit) {
+  arch::ModelDims dims = support::tiny_dims({});
+  dims.vocab = 128256;
+  dims.hidden = 4096;
+  const ModelSize model{.arch = &support::llama(), .dims = dims};
+  const std::vector<ModelSize> pair{model, model};
+  EXPECT_EQ(budget_within(0, pair, 512, 0).buffer_bytes, std::int64_t{512} << 20);
+  EXPECT_FALSE(keeps_output(dims, {}));  // 2.1 GB
+  const std::int64_t one = peak_memory(pair, 512, 1, 0, {});
+  // Just enough for one window of each; and for eight.
+  EXPECT_EQ(chunk_windows(pair, 512, budget_within(one, pair, 512, 0)), 1);
+  const std::int64_t states = 2 * 512 * 4096 * 4;
+  EXPECT_EQ(chunk_windows(pair, 512, budget_within(one + 7 * states, pair, 512, 0)), 8);
+  try {
+    budget_within(one - 1, pair, 512, 0);
+    ADD_FAILURE() << "within less than it needs";
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
+    EXPECT_NE(std::string(e.what()).find("--max-ram"), std::string::npos) << e.what();
+  }
+  // An output matrix stays in memory while there is room for it.
+  dims.vocab = 32768;
+  const std::vector<ModelSize> small{{.arch = &support::llama(), .dims = dims}};
+  const std::int64_t kept = peak_memory(small, 512, 1, 0, {});
+  EXPECT_TRUE(keeps_output(dims, budget_within(kept, small, 512, 0)));
+  EXPECT_FALSE(keeps_output(dims, budget_within(kept - 1, small, 512, 0)));
 }
 
 TEST(Evaluate, DifferentVocabulariesAreRefused) {
@@ -137,7 +202,7 @@ TEST(ParityTest, LegsPassOnAGoodFile) {
     const std::string file = f.dir.file(std::string(mix) + ".gguf");
     exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), mix), file, {},
                           {});
-    const Parity p = parity(file, core::read_text_file(f.text), 48, 2);
+    const Parity p = parity(file, core::read_text_file(f.text), 48, 2, {});
     EXPECT_TRUE(p.passed()) << mix << " A " << p.leg_a << " B " << p.leg_b << " ("
                             << p.leg_b_tolerance << ")";
     EXPECT_EQ(p.tokens, 48);

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an evaluation sums up of one model, and its result. Internal to lib/pipeline/verify.
+#pragma once
+#include "verify/divergence.h"
+#include "verify/evaluate.h"
+
+namespace espalier::verify {
+
+struct Totals {
+  double nll = 0;
+  std::int64_t same_top1 = 0, tokens = 0;
+  std::vector<float> kl;
+
+  void add(const Measured& m);
+  double perplexity() const;
+  // `reference`: of the model compared with; may be null.
+  EvalResult result(const Totals* reference) const;
+};
+
+}  // namespace espalier::verify
