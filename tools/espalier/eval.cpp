@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier eval MODEL --text FILE: perplexity, and divergence from another model.
+#include <optional>
 #include <sstream>
 
 #include "core/units.h"
+#include "layerwise/saved.h"
 #include "verb.h"
 #include "verify/evaluate.h"
 
@@ -31,16 +33,26 @@ void add_eval(CLI::App& app, Common& common) {
       ->check(CLI::NonNegativeNumber);
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
+  add_work(*verb, common, "none, nothing is kept");
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.protocol = runtime::protocol_by_name(flags->protocol);
     flags->options.engine =
         flags->engine == "device" ? verify::Engine::device : verify::Engine::training;
     flags->options.threads = common.threads;
-    flags->options.memory = verify::budget_within(
-        common.max_ram_bytes(),
-        verify::sizes_of({{flags->model, flags->options.engine}}, flags->against),
-        flags->options.context, 0);
+    const std::vector<verify::EvalModel> models{{flags->model, flags->options.engine}};
+    flags->options.memory =
+        verify::budget_within(common.max_ram_bytes(), verify::sizes_of(models, flags->against),
+                              flags->options.context, 0);
+    std::optional<checkpoint::WorkFolder> work;
+    if (const checkpoint::WorkOptions kept = work_options(common, "", "name it with --work");
+        !kept.folder.empty()) {
+      work.emplace(
+          kept, verify::evaluation_identity(models, flags->against, flags->text, flags->options));
+      layerwise::begin(*work);
+      work->start();
+      flags->options.work = &*work;
+    }
     const verify::EvalResult r = verify::evaluate(flags->model, flags->against, flags->text,
                                                   flags->options, common.progress());
     nlohmann::ordered_json out{{"perplexity", r.perplexity}, {"tokens", r.tokens}};
@@ -58,6 +70,7 @@ void add_eval(CLI::App& app, Common& common) {
     }
     out["peak_rss_bytes"] = core::peak_rss_bytes();
     print(common, out, text.str());
+    if (work) work->remove();
   });
 }
 

@@ -158,6 +158,20 @@ std::int64_t Common::max_ram_bytes() const {
   return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
 }
 
+void add_work(CLI::App& app, Common& common, const std::string& otherwise) {
+  app.add_option(
+      "--work", common.work,
+      "folder in which an unfinished run keeps what it has (default: " + otherwise + ")");
+  app.add_flag("--resume", common.resume, "go on from what a killed run left in that folder");
+}
+checkpoint::WorkOptions work_options(const Common& common, const std::string& otherwise,
+                                     const std::string& advice) {
+  const std::string& folder = common.work.empty() ? otherwise : common.work;
+  ESP_CHECK(!common.resume || !folder.empty(), usage,
+            "--resume: there is no folder to go on from; ", advice);
+  return {.folder = folder, .resume = common.resume, .threads = common.threads};
+}
+
 std::string remote_code_note(const std::string& directory) {
   std::error_code unreadable;
   if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/work_folder.h"
 #include "core/progress.h"
 
 namespace espalier::tool {
@@ -19,7 +20,8 @@ struct Common {
   bool json = false, quiet = false, profile = false;
   int threads = 0;
   std::uint64_t seed = 0;
-  std::string device = "auto", max_ram;
+  std::string device = "auto", max_ram, work;
+  bool resume = false;
   std::string program_directory;  // the folder of this program and of espalier-run
 
   // A bar on a terminal, plain lines otherwise, nothing with --quiet.
@@ -39,6 +41,13 @@ bool given(const CLI::App& verb, const char* flag);  // on the command line, als
 // what a user asks for is not dropped in silence. `advice`: what to do instead.
 void refuse_unused(const CLI::App& verb, const std::string& cause,
                    std::initializer_list<const char*> flags, const std::string& advice);
+// Adds --work and --resume for a verb that has no folder of its own. `otherwise` says what happens
+// without --work.
+void add_work(CLI::App& app, Common& common, const std::string& otherwise);
+// The folder of --work, else `otherwise`, and whether to go on from it. Error(usage) for --resume
+// without a folder; `advice` says how to name one.
+checkpoint::WorkOptions work_options(const Common& common, const std::string& otherwise,
+                                     const std::string& advice);
 // A note that the directory just written needs trust_remote_code. Empty when the directory holds no
 // modeling file of ours.
 std::string remote_code_note(const std::string& directory);

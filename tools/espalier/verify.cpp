@@ -30,16 +30,20 @@ void add_verify(CLI::App& app, Common& common) {
   verb->add_option("--card", flags->card, "device card to write (JSON)");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
+  add_work(*verb, common, "CARD.work beside the --card, else none, and nothing is kept");
   verb->callback([flags, &common] {
     apply_device(common);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;
     flags->options.max_ram = common.max_ram_bytes();
+    flags->options.work = work_options(common, flags->card.empty() ? "" : flags->card + ".work",
+                                       "name it with --work, or the card with --card");
     if (!flags->gates.empty()) flags->options.gates = recipe::read_gates(flags->gates);
     const verify::VerifyResult result =
         verify::verify(flags->file, flags->options, common.progress());
     if (!flags->card.empty()) core::write_text_file(flags->card, result.card.dump(2) + "\n");
     print(common, result.card, verify::readable_card(result.card));
+    checkpoint::WorkFolder::remove(flags->options.work.folder);
     ESP_CHECK(result.passed(), check_failed, flags->file, ": ", result.failures(),
               " (see the card)");
   });

@@ -181,8 +181,11 @@ void Runner::execute(const VerifyStage& what, const std::string& directory,
   for (const std::string& name : what.compare) options.compare.push_back({name, model_of(name)});
   options.lineage = manifest.inputs;
   options.gates = what.gates;
+  // execute(Stage) has removed what other inputs or options left.
+  options.work = {.folder = directory + "/checkpoint", .resume = true, .threads = options_.threads};
   const verify::VerifyResult result = verify::verify(model_of(what.of), options, progress_);
   core::write_text_file(directory + "/device-card.json", result.card.dump(2) + "\n");
+  checkpoint::WorkFolder::remove(options.work.folder);
   manifest.metrics["gates"] = verify::gates_name(result.gates);
   manifest.metrics["parity"] = result.parity ? "passed" : "failed";
   manifest.metrics["passed"] = result.passed();
@@ -205,13 +208,14 @@ std::string Runner::started_as(const Stage& stage, const checkpoint::Manifest& m
 
 void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   const std::string directory = directory_of(stage.name);
-  // Removes what an unfinished or outdated run left. The same pruning or training is kept and
-  // continues from its checkpoint.
+  // Removes what an unfinished or outdated run left. The same pruning, training or card is kept
+  // and continues from its checkpoint.
   const std::string started = directory + "/started.json";
   const std::string identity = started_as(stage, manifest);
   const bool same = fs::exists(started) && core::read_text_file(started) == identity &&
                     !checkpoint::has_manifest(directory);
-  const bool resumable = same && (stage.kind() == "distill" || stage.kind() == "prune");
+  const bool resumable =
+      same && (stage.kind() == "distill" || stage.kind() == "prune" || stage.kind() == "verify");
   if (!resumable) fs::remove_all(directory);
   fs::create_directories(directory);
   core::write_text_file(started, identity);

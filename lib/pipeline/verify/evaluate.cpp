@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "hash/sha256.h"
 #include "verify/device_model.h"
 #include "verify/totals.h"
 #include "verify/walked_model.h"
@@ -69,7 +70,7 @@ class Evaluation {
  public:
   Evaluation(const std::vector<EvalModel>& models, const std::string& against,
              const EvalOptions& options, const core::Progress& progress)
-      : progress_(progress), totals_(models.size()) {
+      : progress_(progress), work_(options.work), totals_(models.size() + 1) {
     const std::vector<ModelSize> sizes = sizes_of(models, against);
     chunk_ = static_cast<std::size_t>(chunk_windows(sizes, options.context, options.memory));
     rows_ = rows_at_once(sizes.front().dims.vocab);
@@ -90,18 +91,24 @@ class Evaluation {
 
   std::vector<EvalResult> run(Windows windows) {
     total_ = windows.size();
+    if (work_ != nullptr && work_->has(kTotals)) load();
     while (done_ < total_) {
-      const Windows chunk = windows.subspan(done_, std::min(chunk_, total_ - done_));
-      walk(chunk);
-      for (std::size_t w = 0; w < chunk.size(); ++w) {
-        compare(chunk[w], static_cast<std::int64_t>(w));
+      const std::size_t begin = done_ / chunk_ * chunk_;  // an earlier run may have begun the chunk
+      const Windows chunk = windows.subspan(begin, std::min(chunk_, total_ - begin));
+      walk(chunk, begin);
+      while (done_ < begin + chunk.size()) {
+        compare(chunk[done_ - begin], static_cast<std::int64_t>(done_ - begin));
         ++done_;
         report("perplexity " + std::to_string(totals_.front().perplexity()));
+        if (keeps() && work_->due()) save();
       }
+      if (!keeps()) continue;
+      save();  // before what it was made from goes
+      for (const checkpoint::WorkFolder& walk : walks_) walk.remove();
     }
     std::vector<EvalResult> out;
-    for (const Totals& t : totals_)
-      out.push_back(t.result(reference_ != nullptr ? &reference_totals_ : nullptr));
+    for (std::size_t m = 0; m + 1 < totals_.size(); ++m)
+      out.push_back(totals_[m].result(reference_ != nullptr ? &totals_.back() : nullptr));
     return out;
   }
 
@@ -126,13 +133,44 @@ class Evaluation {
                  "windows", detail});
   }
 
-  void walk(Windows chunk) {
+  void walk(Windows chunk, std::size_t begin) {
     const torch::Tensor ids = ids_of(chunk);
-    for (Walked& w : walked_)
-      w.model.read(
-          ids, {.progress = [&](const core::ProgressEvent& e) {
-            report(w.path + ": layer " + std::to_string(e.done) + " of " + std::to_string(e.total));
-          }});
+    walks_.clear();
+    for (Walked& w : walked_) {
+      if (keeps()) {
+        const std::string name = "walk-" + std::to_string(walks_.size()) + "-" +
+                                 std::to_string(begin) + "-" + std::to_string(chunk.size());
+        walks_.emplace_back(
+            checkpoint::WorkOptions{
+                .folder = work_->file(name), .resume = true, .threads = work_->threads()},
+            name);
+        walks_.back().begin();
+      }
+      w.model.read(ids, {.progress =
+                             [&](const core::ProgressEvent& e) {
+                               report(w.path + ": layer " + std::to_string(e.done) + " of " +
+                                      std::to_string(e.total));
+                             },
+                         .work = keeps() ? &walks_.back() : nullptr});
+    }
+  }
+
+  // False also after an attempt that failed, as on a full disk.
+  bool keeps() const { return work_ != nullptr && work_->save_error().empty(); }
+  void save() const {
+    layerwise::Saved out{.about = {{"windows", done_}}, .tensors = {}};
+    for (std::size_t m = 0; m < totals_.size(); ++m) totals_[m].save(out, std::to_string(m));
+    work_->save([&] { layerwise::write_saved(work_->file(kTotals), out); });
+  }
+  void load() {
+    try {
+      const layerwise::Saved in = layerwise::read_saved(work_->file(kTotals));
+      done_ = in.about.at("windows").get<std::size_t>();
+      for (std::size_t m = 0; m < totals_.size(); ++m) totals_[m].load(in, std::to_string(m));
+    } catch (const std::exception& error) {
+      core::fail(core::ErrorKind::input, work_->folder(), ": broken (", error.what(),
+                 "); remove it to start over");
+    }
   }
 
   // Adds one window to all totals. `index`: in the chunk.
@@ -147,7 +185,7 @@ class Evaluation {
         have = row;
       }
       if (row == counted) {
-        reference_totals_.add(measure(reference, targets_of(window, row, n)));
+        totals_.back().add(measure(reference, targets_of(window, row, n)));
         counted += n;
       }
       return &reference;
@@ -169,17 +207,36 @@ class Evaluation {
       });
   }
 
+  static constexpr const char* kTotals = "totals.safetensors";
   const core::Progress& progress_;
+  checkpoint::WorkFolder* work_;
+  std::deque<checkpoint::WorkFolder> walks_;  // of the models in the chunk
   std::deque<Walked> walked_;
   std::deque<Device> device_;
   const WalkedModel* reference_ = nullptr;
   std::size_t chunk_ = 1, done_ = 0, total_ = 0;  // windows
   std::int64_t rows_ = 1;                         // of logits at a time
-  std::vector<Totals> totals_;
-  Totals reference_totals_;
+  std::vector<Totals> totals_;                    // the last one of the reference
 };
 
 }  // namespace
+
+std::string evaluation_identity(const std::vector<EvalModel>& models, const std::string& against,
+                                const std::string& text_path, const EvalOptions& options) {
+  nlohmann::json all = {{"algorithm", checkpoint::algorithm_version("verify")},
+                        {"context", options.context},
+                        {"protocol", static_cast<int>(options.protocol)},
+                        {"windows", options.max_windows},
+                        {"text", hash::sha256_file(text_path)}};
+  const auto add = [&](const EvalModel& m) {
+    const auto source = checkpoint::Checkpoint::open(m.path);
+    all["models"].push_back(
+        {source.sha256(), static_cast<int>(m.engine), keeps_output(source.dims(), options.memory)});
+  };
+  for (const EvalModel& m : models) add(m);
+  if (!against.empty()) add({against, Engine::training});
+  return hash::sha256(all.dump());
+}
 
 std::vector<ModelSize> sizes_of(const std::vector<EvalModel>& models, const std::string& against) {
   std::vector<ModelSize> out;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/work_folder.h"
 #include "core/progress.h"
 #include "runtime/perplexity.h"
 #include "verify/memory.h"
@@ -21,6 +22,8 @@ struct EvalOptions {
   Engine engine = Engine::training;
   int threads = 0;
   MemoryBudget memory = {};
+  // Begun and started; null: nothing is kept. A killed run goes on in it with the same bits.
+  checkpoint::WorkFolder* work = nullptr;
 };
 struct EvalResult {
   double perplexity = 0, against_perplexity = 0;
@@ -40,6 +43,9 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
 EvalResult evaluate(const std::string& model, const std::string& against,
                     const std::string& text_path, const EvalOptions& options,
                     const core::Progress& progress);
+// A hash of everything that the results depend on, for the working folder. It reads all files.
+std::string evaluation_identity(const std::vector<EvalModel>& models, const std::string& against,
+                                const std::string& text_path, const EvalOptions& options);
 // Sizes of all models of an evaluation, from headers alone, for its memory (memory.h). `against`
 // may be empty.
 std::vector<ModelSize> sizes_of(const std::vector<EvalModel>& models, const std::string& against);

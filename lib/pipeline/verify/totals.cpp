@@ -16,6 +16,20 @@ void Totals::add(const Measured& m) {
 
 double Totals::perplexity() const { return std::exp(nll / static_cast<double>(tokens)); }
 
+void Totals::save(layerwise::Saved& out, const std::string& name) const {
+  out.about[name] = {{"tokens", tokens}, {"same_top1", same_top1}};
+  out.tensors[name + ".nll"] = torch::tensor({nll}, torch::kFloat64);
+  out.tensors[name + ".kl"] = torch::tensor(kl, torch::kFloat32);
+}
+
+void Totals::load(const layerwise::Saved& in, const std::string& name) {
+  tokens = in.about.at(name).at("tokens").get<std::int64_t>();
+  same_top1 = in.about.at(name).at("same_top1").get<std::int64_t>();
+  nll = in.tensors.at(name + ".nll").item<double>();
+  const torch::Tensor& values = in.tensors.at(name + ".kl");
+  kl.assign(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
+}
+
 EvalResult Totals::result(const Totals* reference) const {
   EvalResult r;
   r.tokens = tokens;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an evaluation sums up of one model, and its result. Internal to lib/pipeline/verify.
 #pragma once
+#include "layerwise/saved.h"
 #include "verify/divergence.h"
 #include "verify/evaluate.h"
 
@@ -13,6 +14,8 @@ struct Totals {
 
   void add(const Measured& m);
   double perplexity() const;
+  void save(layerwise::Saved& out, const std::string& name) const;
+  void load(const layerwise::Saved& in, const std::string& name);
   // `reference`: of the model compared with; may be null.
   EvalResult result(const Totals* reference) const;
 };

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
@@ -12,7 +13,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
+#include "format/json_input.h"
 #include "hash/sha256.h"
+#include "layerwise/saved.h"
 #include "verify/child_bench.h"
 #include "verify/gates.h"
 #include "verify/parity.h"
@@ -21,6 +24,8 @@ namespace espalier::verify {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr const char* kParity = "parity.json";  // in the working folder
 
 std::int64_t bytes_of(const std::string& path) {
   return static_cast<std::int64_t>(checkpoint::Checkpoint::open(path).file_bytes());
@@ -69,6 +74,21 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   const MemoryBudget memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
                                             options.context, parity_tokens);
 
+  EvalOptions eval{.context = options.context,
+                   .protocol = runtime::Protocol::windows,
+                   .max_windows = options.max_windows,
+                   .engine = Engine::device,
+                   .threads = options.threads,
+                   .memory = memory};
+  std::optional<checkpoint::WorkFolder> work;
+  if (!options.work.folder.empty()) {
+    work.emplace(options.work,
+                 evaluation_identity(models, options.teacher, options.text_path, eval));
+    layerwise::begin(*work);
+    work->start();
+    eval.work = &*work;
+  }
+
   VerifyResult result;
   Json& card = result.card;
   {
@@ -94,24 +114,25 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
             {"teacher_file_bytes", bytes_of(options.teacher)},
             {"context", options.context}};
   }
-  if (progress) progress({"parity", 0, 1, "", "legs A and B"});
-  const Parity p =
-      parity(gguf, core::read_text_file(options.text_path), parity_tokens, options.threads, memory);
-  card["parity"] = {{"tokens", p.tokens},
-                    {"leg_a_relative_error", p.leg_a},
-                    {"leg_a_tolerance", p.leg_a_tolerance},
-                    {"leg_b_relative_error", p.leg_b},
-                    {"leg_b_tolerance", p.leg_b_tolerance},
-                    {"isa", p.isa},
-                    {"passed", p.passed()}};
-  result.parity = p.passed();
+  if (work && work->has(kParity)) {
+    card["parity"] =
+        format::parse_json<Json>(core::read_text_file(work->file(kParity)), work->file(kParity));
+  } else {
+    if (progress) progress({"parity", 0, 1, "", "legs A and B"});
+    const Parity p = parity(gguf, core::read_text_file(options.text_path), parity_tokens,
+                            options.threads, memory);
+    card["parity"] = {{"tokens", p.tokens},
+                      {"leg_a_relative_error", p.leg_a},
+                      {"leg_a_tolerance", p.leg_a_tolerance},
+                      {"leg_b_relative_error", p.leg_b},
+                      {"leg_b_tolerance", p.leg_b_tolerance},
+                      {"isa", p.isa},
+                      {"passed", p.passed()}};
+    if (work && std::isfinite(p.leg_a) && std::isfinite(p.leg_b))  // JSON has no other numbers
+      work->save([&] { core::write_text_file(work->file(kParity), card["parity"].dump()); });
+  }
+  result.parity = card["parity"].at("passed").get<bool>();
 
-  EvalOptions eval{.context = options.context,
-                   .protocol = runtime::Protocol::windows,
-                   .max_windows = options.max_windows,
-                   .engine = Engine::device,
-                   .threads = options.threads,
-                   .memory = memory};
   const std::vector<EvalResult> results =
       evaluate_all(models, options.teacher, options.text_path, eval, progress);
   const EvalResult& file = results.front();

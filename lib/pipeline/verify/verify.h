@@ -26,6 +26,9 @@ struct VerifyOptions {
   // Path of espalier-run. A child process of it measures speed, RSS and ISA.
   std::string bench_program;
   int threads = 0;
+  // Where the run keeps what it has, so that a killed one can go on. The caller removes the folder
+  // when the card is written. An empty folder: nothing is kept.
+  checkpoint::WorkOptions work = {};
   std::vector<Compared> compare;  // baselines, measured on the same windows in the same pass
   bool with_speed = true;
   // Name -> sha256 of each input from which the file was made.
