@@ -37,8 +37,8 @@ class Visitor {
   virtual void layer_begin(model::Transformer& /*model*/, int /*layer*/) {}
   virtual void see(model::Tap /*point*/, int /*layer*/, std::int64_t /*batch*/,
                    const torch::Tensor& /*value*/) {}
-  // In a walk back (backward.h), where a batch is one window: the gradient of what see() showed, and
-  // of a weight of the layer.
+  // In a walk back (backward.h), where a batch is one window: the gradient of what see() showed,
+  // and of a weight of the layer.
   virtual void see_gradient(model::Tap /*point*/, int /*layer*/, std::int64_t /*window*/,
                             const torch::Tensor& /*value*/, const torch::Tensor& /*gradient*/) {}
   virtual void see_weight(arch::Role /*role*/, int /*layer*/, std::int64_t /*window*/,
