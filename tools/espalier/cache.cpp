@@ -25,8 +25,7 @@ void add_cache(CLI::App& app, Common& common) {
       ->required();
   verb->add_option("--text", flags->input.text, "training text")->required();
   verb->add_option("--out", flags->input.out, "directory to write")->required();
-  verb->add_flag("--resume", flags->input.resume,
-                 "keep the complete files of a killed run in --out");
+  add_resume(*verb, common);
   verb->add_option("--tokens", flags->tokens,
                    "number of tokens, in the order in which a training with this --seed reads "
                    "them, e.g. 120k (default: the whole text)");
@@ -59,6 +58,7 @@ void add_cache(CLI::App& app, Common& common) {
     if (!flags->file_tokens.empty())
       options.file_tokens = core::parse_count(flags->file_tokens, "--file-tokens");
     flags->input.threads = common.threads;
+    flags->input.resume = common.resume;
     {
       const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
       // The layer itself, with the inner activations of one batch among its streams. States and

@@ -25,6 +25,7 @@ void add_calibrate(CLI::App& app, Common& common) {
   verb->add_option("--sequence", flags->options.sequence, "window")->transform(as_count());
   verb->add_flag("--gram", flags->options.gram,
                  "also store second-moment matrices, which gptq rounding needs");
+  add_resume(*verb, common);
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   add_profile(*verb, common);
@@ -40,9 +41,11 @@ void add_calibrate(CLI::App& app, Common& common) {
     const text::Tokenizer tokenizer(source.tokenizer());
     const core::Progress progress = common.progress();
     const data::Corpus corpus = data::load_corpus(flags->text, tokenizer, progress);
+    const checkpoint::WorkOptions work = work_options(common, flags->out + ".work", "");
     const quant::Imatrix imatrix =
-        calibrate::collect_imatrix(source, corpus, flags->options, progress);
+        calibrate::collect_imatrix(source, corpus, flags->options, progress, work);
     quant::write_imatrix(imatrix, flags->out, flags->options.gram);
+    checkpoint::WorkFolder::remove(work.folder);
     print(common,
           {{"tokens", imatrix.tokens},
            {"tensors", imatrix.tensors.size()},

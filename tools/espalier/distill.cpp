@@ -33,7 +33,7 @@ void add_distill(CLI::App& app, Common& common) {
   verb->add_option("--config", flags->config, "YAML with the training options (configs/train/)");
   verb->add_option("--tokens", flags->tokens,
                    "tokens to train on, e.g. 120k (overrides the config)");
-  verb->add_flag("--resume", flags->input.resume, "continue from the last checkpoint in --out");
+  add_resume(*verb, common);
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   add_profile(*verb, common);
@@ -47,15 +47,16 @@ void add_distill(CLI::App& app, Common& common) {
       refuse_unused(*verb, "with kl_weight 0", {"--teacher", "--cached"},
                     "leave it out, or give kl_weight a value above 0 in --config");
     flags->input.threads = common.threads;
+    flags->input.resume = common.resume;
     if (common.max_ram_bytes() > 0) {
       const auto student = checkpoint::Checkpoint::open(flags->input.student);
-      std::int64_t teacher = 0;
+      std::int64_t of_teacher = 0;
       if (!flags->input.teacher.empty()) {
         const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
-        teacher = arch::parameters(source.arch(), source.dims());
+        of_teacher = arch::parameters(source.arch(), source.dims());
       }
       plan::require_memory(
-          distill::peak_memory(student.arch(), student.dims(), teacher, options),
+          distill::peak_memory(student.arch(), student.dims(), of_teacher, options),
           common.max_ram_bytes(),
           "lower tokens_at_once or the sequence in --config, or use --cached instead of --teacher");
     }

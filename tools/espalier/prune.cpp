@@ -25,7 +25,6 @@ struct Flags {
   std::optional<double> ridge;
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
   std::int64_t tokens = 65536, sequence = 512;
-  bool resume = false;
 };
 
 void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after,
@@ -117,7 +116,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   plan::require_memory(prune::peak_memory(options, source.arch(), source.dims()),
                        common.max_ram_bytes(),
                        "give fewer --tokens, or a --plan that was made elsewhere");
-  options.resume = flags.resume;
+  options.resume = common.resume;
   options.threads = common.threads;
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
@@ -163,7 +162,7 @@ void add_prune(CLI::App& app, Common& common) {
           "--ridge", flags->ridge,
           "of least squares: how much the original weights count (0.2; 0.05 from 65536 tokens on)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_flag("--resume", flags->resume, "go on from the last checkpoint in --out");
+  add_resume(*verb, common);
   verb->add_option("--dtype", flags->dtype, "auto (as the source), f32, f16 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");

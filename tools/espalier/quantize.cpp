@@ -58,7 +58,7 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
   ESP_CHECK(!given(verb, "--target-bpw") || flags.target_bpw > 0, usage, "quantize: --target-bpw ",
             flags.target_bpw, ": expected a number above 0");
   if (flags.text.empty())
-    refuse_unused(verb, "without --text, which it is about", {"--tokens", "--seed"},
+    refuse_unused(verb, "without --text, which it is about", {"--tokens", "--seed", "--resume"},
                   "give --text, or leave it out");
   ESP_CHECK(flags.text.empty() || flags.rounding.empty() || flags.rounding == "gptq", usage,
             "quantize: --text is for --rounding gptq; '", flags.rounding,
@@ -86,26 +86,32 @@ class CalibrationText {
       : source_(source),
         corpus_(
             data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()), common.progress())),
-        threads_(common.threads) {
+        work_(work_options(common, flags.out + ".work", "")) {
     options_.tokens = flags.tokens;
     options_.seed = common.seed;
     options_.gram = true;
   }
   quant::Imatrix statistics(const core::Progress& progress) const {
-    return calibrate::collect_imatrix(source_, corpus_, options_, progress);
+    return calibrate::collect_imatrix(source_, corpus_, options_, progress, part("imatrix"));
   }
   void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
            exporter::ExportOptions& options) {
-    rounding_.emplace(source_, plan, imatrix, corpus_, options_, threads_);
+    rounding_.emplace(source_, plan, imatrix, corpus_, options_, work_.threads, part("rounding"));
     options.rounded = [this](arch::Role role, int layer) {
       return rounding_->rounded(role, layer);
     };
   }
 
  private:
+  checkpoint::WorkOptions part(const std::string& name) const {
+    checkpoint::WorkOptions out = work_;
+    out.folder += "/" + name;
+    return out;
+  }
+
   const checkpoint::Checkpoint& source_;
   data::Corpus corpus_;
-  int threads_;
+  checkpoint::WorkOptions work_;
   calibrate::CalibrateOptions options_;
   std::optional<calibrate::SequentialRounding> rounding_;
 };
@@ -173,6 +179,7 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
 #endif
   const exporter::ExportResult result =
       exporter::export_gguf(source, plan, flags.out, options, common.progress());
+  checkpoint::WorkFolder::remove(flags.out + ".work");
   nlohmann::ordered_json formats;
   std::ostringstream lines;
   lines << flags.out << ": " << core::human_bytes(result.file_bytes) << ", "
@@ -222,6 +229,7 @@ void add_quantize(CLI::App& app, Common& common) {
       ->check(CLI::IsMember({"llama.cpp", "espalier"}));
   verb->add_flag("--no-tokenizer", flags->no_tokenizer,
                  "write no tokenizer, whether the model has one or not");
+  add_resume(*verb, common);
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   add_profile(*verb, common);

@@ -27,6 +27,7 @@ void add_score(CLI::App& app, Common& common) {
   verb->add_option("--tokens", flags->tokens, "calibration tokens")->transform(as_count());
   verb->add_option("--sequence", flags->sequence, "calibration window")->transform(as_count());
   verb->add_flag("--list", flags->list, "list the criteria");
+  add_resume(*verb, common);
   add_common(*verb, common, true);
   add_profile(*verb, common);
   add_max_ram(*verb, common);
@@ -51,7 +52,7 @@ void add_score(CLI::App& app, Common& common) {
     const prune::ScoreResult result =
         prune::score(source, flags->text, flags->criterion, flags->out,
                      {.tokens = flags->tokens, .sequence = flags->sequence, .seed = common.seed},
-                     common.progress());
+                     common.progress(), work_options(common, flags->out + ".work", ""));
     print(common,
           {{"criterion", result.criterion},
            {"tokens", result.tokens},

@@ -158,11 +158,14 @@ std::int64_t Common::max_ram_bytes() const {
   return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
 }
 
+void add_resume(CLI::App& app, Common& common) {
+  app.add_flag("--resume", common.resume, "go on where a killed run with the same options stood");
+}
 void add_work(CLI::App& app, Common& common, const std::string& otherwise) {
   app.add_option(
       "--work", common.work,
       "folder in which an unfinished run keeps what it has (default: " + otherwise + ")");
-  app.add_flag("--resume", common.resume, "go on from what a killed run left in that folder");
+  add_resume(app, common);
 }
 checkpoint::WorkOptions work_options(const Common& common, const std::string& otherwise,
                                      const std::string& advice) {

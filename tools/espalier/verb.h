@@ -41,6 +41,8 @@ bool given(const CLI::App& verb, const char* flag);  // on the command line, als
 // what a user asks for is not dropped in silence. `advice`: what to do instead.
 void refuse_unused(const CLI::App& verb, const std::string& cause,
                    std::initializer_list<const char*> flags, const std::string& advice);
+// Adds --resume for a verb with a folder of its own.
+void add_resume(CLI::App& app, Common& common);
 // Adds --work and --resume for a verb that has no folder of its own. `otherwise` says what happens
 // without --work.
 void add_work(CLI::App& app, Common& common, const std::string& otherwise);

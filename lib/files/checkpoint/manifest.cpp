@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/json_input.h"
+#include "hash/sha256.h"
 #include "version/version.h"
 
 namespace espalier::checkpoint {
@@ -61,6 +62,12 @@ int algorithm_version(std::string_view stage) {
   for (const Algorithm& a : kAlgorithms)
     if (a.stage == stage) return a.version;
   core::fail(core::ErrorKind::internal, "no algorithm version of stage kind '", stage, "'");
+}
+
+std::string identity(const Manifest& manifest) {
+  return hash::sha256(Json{
+      {"inputs", manifest.inputs}, {"options", manifest.options}, {"algorithm", manifest.algorithm}}
+                          .dump());
 }
 
 std::string tool_version() { return "espalier " + version::full(); }

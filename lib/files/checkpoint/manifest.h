@@ -34,7 +34,9 @@ struct Manifest {
 // "prune", "distill", "cache", "quantize", "verify" and "report".
 const std::vector<std::string>& stage_kinds();
 int algorithm_version(std::string_view stage);  // Error(internal) for a kind that has none
-std::string tool_version();                     // "espalier 0.1.0 (1a2b3c4-dirty)"
+// A hash of inputs, options and algorithm.
+std::string identity(const Manifest& manifest);
+std::string tool_version();  // "espalier 0.1.0 (1a2b3c4-dirty)"
 void write_manifest(const std::string& directory, const Manifest& manifest);
 bool has_manifest(const std::string& directory);
 Manifest read_manifest(const std::string& directory);  // Error(input) with the place when broken

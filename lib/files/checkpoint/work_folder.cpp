@@ -26,6 +26,11 @@ struct Started {
   int threads = 0;
 };
 
+[[noreturn]] void fail_broken(const std::string& folder, const std::exception& error) {
+  core::fail(core::ErrorKind::input, folder, ": broken (", error.what(),
+             "); remove it to start over");
+}
+
 // Empty: no run has started in the folder.
 std::optional<Started> read_started(const std::string& folder) {
   const std::string path = folder + "/" + kStarted;
@@ -34,22 +39,57 @@ std::optional<Started> read_started(const std::string& folder) {
     const Json json = Json::parse(core::read_text_file(path, 1 << 20));
     return Started{json.at("identity").get<std::string>(), json.at("threads").get<int>()};
   } catch (const Json::exception& error) {
-    core::fail(core::ErrorKind::input, path, ": broken (", error.what(), "); remove ", folder,
-               " to start over");
+    fail_broken(folder, error);
   }
+}
+
+bool is_marker(const fs::path& path) { return path.filename().string().starts_with(kStarted); }
+
+// A folder that a run has started, or that holds only such folders. What is no folder counts as
+// empty.
+bool is_ours(const fs::path& folder) {
+  std::error_code error;
+  bool ours = true;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_marker(entry.path())) return true;
+    ours = ours && !entry.is_symlink(error) && entry.is_directory(error) && is_ours(entry.path());
+  }
+  return ours;
+}
+
+// The marker goes last, so that a removal that is interrupted can be repeated. Renamed before
+// anything else goes, it starts no run.
+void remove_marked(const fs::path& folder, std::error_code& error) {
+  if (!fs::is_directory(folder, error)) return error.clear();
+  if (fs::exists(folder / kStarted))
+    fs::rename(folder / kStarted, folder / (std::string(kStarted) + ".old"), error);
+  std::vector<fs::path> others;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (!is_marker(entry.path())) others.push_back(entry.path());
+  for (const fs::path& path : others)
+    if (!error && !fs::is_symlink(path) && fs::exists(path / kStarted))
+      remove_marked(path, error);
+    else if (!error)
+      fs::remove_all(path, error);
+  if (!error) fs::remove_all(folder, error);
 }
 
 }  // namespace
 
 bool WorkFolder::started() const {
-  const auto found = read_started(folder());
-  return found && found->identity == identity_;
+  try {
+    const auto found = read_started(folder());
+    return found && found->identity == identity_;
+  } catch (const core::Error&) {
+    return false;
+  }
 }
 
 int WorkFolder::take_threads(int earlier) {
   ESP_CHECK(options_.threads == 0 || earlier == 0 || options_.threads == earlier, usage,
-            "--threads ", options_.threads, ": the run in ", folder(), " was started with ",
-            earlier, " threads, and another number would round differently; omit --threads");
+            "--threads ", options_.threads, ": the run in ", folder(),
+            " was started with --threads ", earlier,
+            ", and another number would round differently; omit --threads");
   if (earlier > 0) options_.threads = earlier;
   return options_.threads;
 }
@@ -76,7 +116,7 @@ bool WorkFolder::has(const std::string& name) const {
 }
 
 bool WorkFolder::due() const {
-  if (folder().empty() || !save_error_.empty()) return false;
+  if (!keeps()) return false;
   return options_.share >= 1 || (Clock::now() - last_save_) * options_.share >= to_save_;
 }
 
@@ -98,6 +138,14 @@ void WorkFolder::save(const std::function<void()>& write) {
   to_save_ = last_save_ - begin;
 }
 
+void WorkFolder::load(const std::function<void()>& read) const {
+  try {
+    read();
+  } catch (const std::exception& error) {
+    fail_broken(folder(), error);
+  }
+}
+
 std::optional<Manifest> WorkFolder::finished(const std::string& directory,
                                              const std::string& stage) {
   if (!has_manifest(directory)) return std::nullopt;
@@ -108,28 +156,13 @@ std::optional<Manifest> WorkFolder::finished(const std::string& directory,
   return have;
 }
 
-// The marker goes last, so that a removal that is interrupted can be repeated. Renamed before
-// anything else goes, it starts no run.
 void WorkFolder::remove(const std::string& folder) {
-  std::error_code error;
-  if (folder.empty() || !fs::is_directory(folder, error)) return;
-  const auto is_marker = [](const fs::path& path) {
-    return path.filename().string().starts_with(kStarted);
-  };
-  std::vector<fs::path> others;
-  bool marked = false;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    marked = marked || is_marker(entry.path());
-    if (!is_marker(entry.path())) others.push_back(entry.path());
-  }
+  if (folder.empty()) return;
   ESP_CHECK(
-      !error && (marked || others.empty()), input, folder,
+      is_ours(folder), input, folder,
       ": is no folder of an unfinished run, for it has no started.json; move it or remove it");
-  const std::string started = folder + "/" + kStarted;
-  if (fs::exists(started)) fs::rename(started, started + ".old", error);
-  for (const fs::path& path : others)
-    if (!error) fs::remove_all(path, error);
-  if (!error) fs::remove_all(folder, error);
+  std::error_code error;
+  remove_marked(folder, error);
   ESP_CHECK(!error, input, folder, ": cannot remove what an earlier run left: ", error.message());
 }
 

@@ -4,8 +4,8 @@
 //   started.json  the identity of the run, and its number of threads; written first
 //   ...           what the run keeps, each file whole, by rename
 //
-// A run that writes FILE works in FILE.work, a run that writes DIR in DIR/checkpoint. The folder is
-// removed when the result is complete.
+// A run that writes FILE works in FILE.work, or in folders of it. A run that writes DIR works in
+// DIR/checkpoint. The folder is removed when the result is complete.
 #pragma once
 #include <chrono>
 #include <functional>
@@ -47,17 +47,21 @@ class WorkFolder {
   const std::string& folder() const { return options_.folder; }
   std::string file(const std::string& name) const { return options_.folder + "/" + name; }
   bool has(const std::string& name) const;
+  // False without a folder, and when saving has failed.
+  bool keeps() const { return !options_.folder.empty() && save_error_.empty(); }
   // Whether it is time to save(): in the long run that takes at most `share` of the time.
   bool due() const;
   // Calls `write`, which writes files. When that fails, as on a full disk, the folder is removed,
   // nothing is saved from then on, and a note (core/notes.h) says so.
   void save(const std::function<void()>& write);
+  // Calls `read`, which reads such files. Error(input) when they are broken.
+  void load(const std::function<void()>& read) const;
   const std::string& save_error() const { return save_error_; }
 
   // The manifest of `directory` when this run has finished it (metrics "run" and "threads"), its
   // threads checked as in begin(). Error(input) when another run has.
   std::optional<Manifest> finished(const std::string& directory, const std::string& stage);
-  // Removes the folder. Error(input) for a folder that no run has made.
+  // Removes the folder, or one that holds only folders of runs. Error(input) for another.
   void remove() const { remove(options_.folder); }
   static void remove(const std::string& folder);
 

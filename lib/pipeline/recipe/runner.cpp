@@ -127,10 +127,16 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   options.no_tokenizer = what.no_tokenizer;
   options.threads = options_.threads;
   exporter::require_tokenizer(source, options);
+  const std::string work = directory + "/model.gguf.work";
+  const auto part = [&](const char* name) {
+    return checkpoint::WorkOptions{
+        .folder = work + "/" + name, .resume = true, .threads = options_.threads};
+  };
   std::optional<data::Corpus> corpus;
   if (what.rounding != quant::Rounding::nearest) {
     corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()), progress_);
-    imatrix = calibrate::collect_imatrix(source, *corpus, what.calibration, progress_);
+    imatrix =
+        calibrate::collect_imatrix(source, *corpus, what.calibration, progress_, part("imatrix"));
     options.imatrix = &imatrix;
   }
   for (const auto& [name, hash] : manifest.inputs)
@@ -153,11 +159,13 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   core::write_text_file(directory + "/quant-plan.json", plan::to_json(plan));
   std::optional<calibrate::SequentialRounding> sequential;
   if (what.rounding == quant::Rounding::gptq) {
-    sequential.emplace(source, plan, imatrix, *corpus, what.calibration, options_.threads);
+    sequential.emplace(source, plan, imatrix, *corpus, what.calibration, options_.threads,
+                       part("rounding"));
     options.rounded = [&](arch::Role role, int layer) { return sequential->rounded(role, layer); };
   }
   const exporter::ExportResult r =
       exporter::export_gguf(source, plan, directory + "/model.gguf", options, progress_);
+  checkpoint::WorkFolder::remove(work);
   Json formats;
   for (const auto& [name, n] : r.formats)
     formats[name] = {{"tensors", n.tensors}, {"parameters", n.parameters}};
@@ -196,29 +204,19 @@ void Runner::execute(const ReportStage& what, const std::string& directory, chec
   core::write_text_file(directory + "/report.html", report::report_html(report_data(what)));
 }
 
-// What an unfinished stage can be continued as.
-std::string Runner::started_as(const Stage& stage, const checkpoint::Manifest& manifest) const {
-  Json out{{"inputs", manifest.inputs},
-           {"options", manifest.options},
-           {"algorithm", manifest.algorithm}};
-  if (const auto* d = std::get_if<DistillStage>(&stage.what))  // another machine may differ
-    out["precision"] = distill::matmul_precision(d->options.precision);
-  return out.dump();
-}
-
 void Runner::execute(const Stage& stage, checkpoint::Manifest& manifest) {
   const std::string directory = directory_of(stage.name);
-  // Removes what an unfinished or outdated run left. The same pruning, training or card is kept
-  // and continues from its checkpoint.
-  const std::string started = directory + "/started.json";
-  const std::string identity = started_as(stage, manifest);
-  const bool same = fs::exists(started) && core::read_text_file(started) == identity &&
-                    !checkpoint::has_manifest(directory);
-  const bool resumable =
-      same && (stage.kind() == "distill" || stage.kind() == "prune" || stage.kind() == "verify");
-  if (!resumable) fs::remove_all(directory);
-  fs::create_directories(directory);
-  core::write_text_file(started, identity);
+  checkpoint::Manifest started = manifest;
+  if (const auto* d = std::get_if<DistillStage>(&stage.what))  // another machine may differ
+    started.options["precision"] = distill::matmul_precision(d->options.precision);
+  // What an unfinished or outdated run left goes. The same work goes on; a report is quick.
+  checkpoint::WorkOptions work{.folder = directory};
+  const std::string identity = checkpoint::identity(started);
+  work.resume = stage.kind() != "report" && checkpoint::WorkFolder(work, identity).started() &&
+                !checkpoint::has_manifest(directory);
+  checkpoint::WorkFolder folder(work, identity);
+  folder.begin();
+  folder.start();
   std::visit([&](const auto& what) { execute(what, directory, manifest); }, stage.what);
 }
 

@@ -22,7 +22,6 @@ class Runner {
   std::string model_of(const std::string& stage_or_teacher) const;  // directory or .gguf
   void check_texts();
   std::string hash_of(const StageInput& input);
-  std::string started_as(const Stage& stage, const checkpoint::Manifest& manifest) const;
   bool is_done(const Stage& stage, const checkpoint::Manifest& wanted) const;
   void execute(const Stage& stage, checkpoint::Manifest& manifest);
   void execute(const PruneStage& what, const std::string& directory,

@@ -3,9 +3,10 @@
 #include "calibrate/calibrate.h"
 
 #include <map>
-#include <optional>
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "calibrate/windows.h"
 #include "core/error.h"
@@ -17,6 +18,17 @@ namespace {
 
 using arch::Role;
 using torch::Tensor;
+
+// `gram` is undefined when it is not collected.
+quant::TensorStatistics statistics(const Tensor& squares, const Tensor& gram, std::int64_t tokens) {
+  quant::TensorStatistics out;
+  out.tokens = static_cast<double>(tokens);
+  out.sum_squares = layerwise::vector_of<double>(squares);
+  if (gram.defined())
+    out.gram = std::make_shared<const std::vector<float>>(
+        layerwise::vector_of<float>(gram.to(torch::kFloat32)));
+  return out;
+}
 
 // Sums over the inputs at one tap point: sum x^2 per channel, and sum x x^T. Products are in
 // float32 per batch, sums in float64.
@@ -43,16 +55,7 @@ class InputSums {
               input, "calibration: ", where,
               ": the squares of activations of this text exceed the range of float32, so that "
               "there are no statistics");
-    quant::TensorStatistics out;
-    out.tokens = static_cast<double>(tokens_);
-    out.sum_squares.assign(squares_.data_ptr<double>(),
-                           squares_.data_ptr<double>() + squares_.numel());
-    if (want_gram_) {
-      const Tensor full = gram_.to(torch::kFloat32).contiguous();
-      out.gram = std::make_shared<const std::vector<float>>(full.data_ptr<float>(),
-                                                            full.data_ptr<float>() + full.numel());
-    }
-    return out;
+    return statistics(squares_, gram_, tokens_);
   }
 
  private:
@@ -63,21 +66,21 @@ class InputSums {
 
 class Collector : public layerwise::Visitor {
  public:
-  Collector(quant::Imatrix& out, bool gram) : out_(out), gram_(gram) {}
+  Collector(quant::Imatrix& out, const arch::Arch& arch, bool gram) : out_(out), gram_(gram) {
+    for (const model::Block& block : model::all_blocks()) {
+      readers_[block.input] = block.readers(arch);
+      readers_[block.inner] = {block.consumer};
+    }
+  }
 
   void see(model::Tap point, int, std::int64_t, const Tensor& value) override {
-    for (const model::Block& block : model::all_blocks())
-      if (point == block.input || point == block.inner) {
-        auto& sums = sums_[point];
-        if (!sums) sums.emplace(gram_);
-        sums->add(value);
-      }
+    if (readers_.contains(point)) sums_.try_emplace(point, gram_).first->second.add(value);
   }
-  void layer_end(model::Transformer& model, int layer, const layerwise::Stream&) override {
-    for (const model::Block& block : model::all_blocks()) {
-      take(block.input, block.readers(model.arch()), layer);
-      take(block.inner, {block.consumer}, layer);
-    }
+  void layer_end(model::Transformer&, int layer, const layerwise::Stream&) override {
+    for (const auto& [point, sums] : sums_)
+      put(point, layer,
+          sums.result("layer " + std::to_string(layer) + ", input of " + name_of(point)));
+    sums_.clear();
   }
   // The output matrix or the tied embedding reads the final normed stream.
   void finish(const model::Transformer& model, const layerwise::Stream& stream) {
@@ -88,24 +91,42 @@ class Collector : public layerwise::Visitor {
                          sums.result("output_norm"));
   }
 
+  void save_layer(int layer, layerwise::Saved& saved) const override {
+    for (const auto& [point, readers] : readers_) {
+      const quant::TensorStatistics* found = out_.find(readers[0], layer);
+      if (found == nullptr) continue;  // the layer has no such block
+      saved.tensors["squares." + name_of(point)] = layerwise::view_of(found->sum_squares);
+      if (gram_) saved.tensors["gram." + name_of(point)] = layerwise::view_of(*found->gram);
+    }
+  }
+  void load_layer(int layer, const layerwise::Saved& saved) override {
+    for (const auto& [point, readers] : readers_) {
+      const auto squares = saved.tensors.find("squares." + name_of(point));
+      if (squares == saved.tensors.end()) continue;
+      const Tensor gram = gram_ ? saved.tensors.at("gram." + name_of(point)) : Tensor();
+      put(point, layer, statistics(squares->second, gram, out_.tokens));
+    }
+  }
+
  private:
-  void take(model::Tap point, const std::vector<Role>& readers, int layer) {
-    std::optional<InputSums> sums = std::exchange(sums_[point], std::nullopt);
-    if (!sums) return;  // the layer has no such block
-    const quant::TensorStatistics statistics =
-        sums->result("layer " + std::to_string(layer) + ", input of " +
-                     std::string(arch::role_name(readers[0])));
-    for (const Role role : readers) out_.tensors.emplace(std::pair(role, layer), statistics);
+  std::string name_of(model::Tap point) const {
+    return std::string(arch::role_name(readers_.at(point)[0]));
+  }
+  void put(model::Tap point, int layer, const quant::TensorStatistics& statistics) {
+    for (const Role role : readers_.at(point))
+      out_.tensors.emplace(std::pair(role, layer), statistics);
   }
   quant::Imatrix& out_;
   bool gram_;
-  std::map<model::Tap, std::optional<InputSums>> sums_;
+  std::map<model::Tap, std::vector<Role>> readers_;  // of what each point sees
+  std::map<model::Tap, InputSums> sums_;
 };
 
 }  // namespace
 
 quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
-                               const CalibrateOptions& options, const core::Progress& progress) {
+                               const CalibrateOptions& options, const core::Progress& progress,
+                               const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
   const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
   quant::Imatrix out;
@@ -113,9 +134,17 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
   out.sequence = options.sequence;
   out.text_sha256 = corpus.sha256;
   out.dataset = corpus.path;
-  Collector collector(out, options.gram);
+  checkpoint::WorkFolder folder(
+      work, layerwise::identity_of({{"verb", "calibrate"},
+                                    {"algorithm", checkpoint::algorithm_version("quantize")},
+                                    {"source", source.sha256()},
+                                    {"text", corpus.sha256},
+                                    {"gram", options.gram}},
+                                   windows));
+  layerwise::begin(folder);
+  Collector collector(out, source.arch(), options.gram);
   layerwise::Walk walk(model::Transformer::open(source), windows, {&collector},
-                       {.stage = "calibrate", .progress = progress});
+                       {.stage = "calibrate", .progress = progress, .work = &folder});
   walk.run();
   collector.finish(walk.model(), walk.stream());
   return out;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/work_folder.h"
 #include "core/progress.h"
 #include "data/corpus.h"
 #include "quant/imatrix.h"
@@ -18,8 +19,10 @@ struct CalibrateOptions {
 };
 // Streams the text through the model layer by layer. It reads whole windows of `sequence` tokens,
 // drawn with the seed. The output matrix (or tied embedding) gets the statistics of the final
-// normed hidden state.
+// normed hidden state. A killed run goes on with the same bits where `work` names a folder; the
+// caller removes that.
 quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
-                               const CalibrateOptions& options, const core::Progress& progress);
+                               const CalibrateOptions& options, const core::Progress& progress,
+                               const checkpoint::WorkOptions& work = {});
 
 }  // namespace espalier::calibrate

@@ -3,11 +3,14 @@
 #include "calibrate/sequential_rounding.h"
 
 #include <map>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "calibrate/windows.h"
 #include "core/error.h"
 #include "core/thread_pool.h"
+#include "hash/sha256.h"
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
 #include "quant/range.h"
@@ -22,14 +25,10 @@ using torch::Tensor;
 constexpr double kRidge = 5e-2;  // times the mean diagonal of the second moments
 
 quant::TensorStatistics statistics_of(const layerwise::NormalEquations& sums) {
-  quant::TensorStatistics out;
-  out.tokens = static_cast<double>(sums.tokens);
-  const Tensor squares = sums.gram.diagonal().contiguous(),
-               single = sums.gram.to(torch::kFloat32).contiguous();
-  out.sum_squares.assign(squares.data_ptr<double>(), squares.data_ptr<double>() + squares.numel());
-  out.gram = std::make_shared<const std::vector<float>>(single.data_ptr<float>(),
-                                                        single.data_ptr<float>() + single.numel());
-  return out;
+  return {layerwise::vector_of<double>(sums.gram.diagonal()),
+          std::make_shared<const std::vector<float>>(
+              layerwise::vector_of<float>(sums.gram.to(torch::kFloat32))),
+          static_cast<double>(sums.tokens)};
 }
 
 std::vector<std::int64_t> all_layers(const arch::ModelDims& dims) {
@@ -38,7 +37,9 @@ std::vector<std::int64_t> all_layers(const arch::ModelDims& dims) {
   return out;
 }
 
-// Rounds each matrix by GPTQ. What it rounded is kept as bytes until the next layer begins.
+using Bytes = std::map<std::pair<Role, int>, std::vector<std::byte>>;
+
+// Rounds each matrix by GPTQ, and keeps what it rounded as bytes.
 class Round : public layerwise::Edit {
  public:
   Round(const plan::QuantPlan& plan, const quant::Imatrix& imatrix, int threads)
@@ -54,11 +55,11 @@ class Round : public layerwise::Edit {
     range.add({w.data_ptr<float>(), n}, pool_);
     ESP_CHECK(range.refusal().empty(), input,
               "refitted to the rounded layers before: ", range.refusal());
-    std::vector<std::byte>& out = bytes[role];
+    std::vector<std::byte>& out = bytes[{role, layer}];
     out = quant::round_matrix({w.data_ptr<float>(), n}, w.size(0), w.size(1), format,
                               quant::Rounding::gptq, &statistics, pool_, &cache_);
     const std::vector<float> values = quant::decode_matrix(out, w.size(0), w.size(1), format);
-    return torch::from_blob(const_cast<float*>(values.data()), w.sizes(), torch::kFloat32).clone();
+    return layerwise::view_of(values).view(w.sizes()).clone();
   }
 
   // The tokens are embedded as rounded, where the embedding has statistics.
@@ -79,7 +80,7 @@ class Round : public layerwise::Edit {
     return round(role, edit.source, weights, statistics_of(inputs));
   }
 
-  std::map<Role, std::vector<std::byte>> bytes;
+  Bytes bytes;
 
  private:
   const plan::QuantPlan& plan_;
@@ -88,60 +89,120 @@ class Round : public layerwise::Edit {
   quant::FactorCache cache_;
 };
 
+std::string role_key(Role role) { return std::to_string(static_cast<int>(role)); }
+
+// The bytes are all that is kept of a layer.
+class FollowRounded : public layerwise::Follow {
+ public:
+  FollowRounded(layerwise::FollowOptions options, Round& round)
+      : Follow(std::move(options), {&round}), bytes_(round.bytes) {}
+  void layer_end(model::Transformer& model, int layer, const layerwise::Stream& stream) override {
+    Follow::layer_end(model, layer, stream);
+    layers().back() = {};
+  }
+  void save_layer(int layer, layerwise::Saved& out) const override {
+    for (const auto& [key, bytes] : bytes_)
+      if (key.second == layer)
+        out.tensors[role_key(key.first)] =
+            torch::from_blob(const_cast<std::byte*>(bytes.data()),
+                             static_cast<std::int64_t>(bytes.size()), torch::kUInt8);
+  }
+  void load_layer(int, const layerwise::Saved&) override { layers().emplace_back(); }
+
+ private:
+  const Bytes& bytes_;
+};
+
+std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
+                     const quant::Imatrix& imatrix, const Tensor& windows) {
+  hash::Sha256 statistics;  // of the matrices outside the layers; the others are not read
+  for (const auto& [key, found] : imatrix.tensors)
+    if (key.second < 0) {
+      statistics.update(std::as_bytes(std::span(found.sum_squares)));
+      if (found.gram) statistics.update(std::as_bytes(std::span(*found.gram)));
+    }
+  return layerwise::identity_of({{"verb", "quantize"},
+                                 {"algorithm", checkpoint::algorithm_version("quantize")},
+                                 {"source", source.sha256()},
+                                 {"plan", plan::to_json(plan)},
+                                 {"statistics", statistics.hex()}},
+                                windows);
+}
+
 }  // namespace
 
 struct SequentialRounding::State {
   const quant::Imatrix& imatrix;
   Round round;
-  layerwise::Follow follow;
-  layerwise::Walk walk;
+  FollowRounded follow;
+  checkpoint::WorkFolder work;
+  std::optional<layerwise::Walk> walk;
 
   State(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
-        const quant::Imatrix& statistics, const data::Corpus& corpus,
-        const CalibrateOptions& options, int threads)
+        const quant::Imatrix& statistics, const Tensor& windows, int threads,
+        const checkpoint::WorkOptions& options)
       : imatrix(statistics),
         round(plan, statistics, threads),
         follow({.keep_layers = all_layers(source.dims()),
                 .refit_equal_streams = true,
                 .ridge = kRidge,
                 .reader_dtype = torch::kFloat64},
-               {&round}),
-        walk(model::Transformer::open(source), draw_windows(corpus, options, source.dims().vocab),
-             {&follow}) {}
+               round),
+        work(options, identity(source, plan, statistics, windows)) {
+    layerwise::begin(work);
+    walk.emplace(model::Transformer::open(source), windows,
+                 std::vector<layerwise::Visitor*>{&follow}, layerwise::WalkOptions{.work = &work});
+  }
 
-  void advance() {
-    round.bytes.clear();
-    walk.step();
-    follow.layers().back() = {};  // the bytes are all that is asked for
+  // Bytes that no file keeps yet wait in memory.
+  void drop_kept() {
+    std::erase_if(round.bytes, [&](const auto& entry) {
+      return entry.first.second < walk->kept() || !work.keeps();
+    });
+  }
+  void read_back(int layer) {
+    drop_kept();
+    for (const auto& [role, t] : walk->kept_layer(layer, 0).tensors) {
+      const auto* begin = static_cast<const std::byte*>(t.const_data_ptr());
+      round.bytes[{static_cast<Role>(std::stoi(role)), layer}] = {begin, begin + t.nbytes()};
+    }
   }
 };
 
 SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source,
                                        const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
                                        const data::Corpus& corpus, const CalibrateOptions& options,
-                                       int threads) {
+                                       int threads, const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
-  state_ = std::make_unique<State>(source, plan, imatrix, corpus, options, threads);
+  state_ = std::make_unique<State>(
+      source, plan, imatrix, draw_windows(corpus, options, source.dims().vocab), threads, work);
 }
 SequentialRounding::~SequentialRounding() = default;
 
 std::optional<std::vector<std::byte>> SequentialRounding::rounded(Role role, int layer) {
   const torch::InferenceMode inference;
   State& s = *state_;
+  const std::pair key(role, layer);
   if (layer < 0 && role != Role::token_embd) {
     const auto* statistics = s.imatrix.find(role, -1);
     if (statistics == nullptr) return std::nullopt;
-    const model::Transformer& model = s.walk.model();
+    const model::Transformer& model = s.walk->model();
     s.round.round(role, -1, model.rows(role, -1, 0, model.dims().vocab), *statistics);
-    return std::move(s.round.bytes[role]);
   }
-  while (layer >= s.walk.next()) s.advance();
-  const auto it = s.round.bytes.find(role);
+  while (layer >= s.walk->next()) {
+    s.drop_kept();
+    s.walk->step();
+  }
+  auto it = s.round.bytes.find(key);
   if (it == s.round.bytes.end() && layer < 0) return std::nullopt;
-  ESP_CHECK(it != s.round.bytes.end() && (layer < 0 || layer == s.walk.next() - 1), internal,
-            "sequential rounding: ", arch::role_name(role), " of layer ", layer,
-            " was requested out of order");
-  return std::move(it->second);
+  if (it == s.round.bytes.end() && layer < s.walk->kept()) {
+    s.read_back(layer);
+    it = s.round.bytes.find(key);
+  }
+  ESP_CHECK(it != s.round.bytes.end(), internal, "sequential rounding: ", arch::role_name(role),
+            " of layer ", layer, " was requested out of order");
+  if (s.work.keeps() && layer >= s.walk->kept()) return it->second;
+  return std::move(s.round.bytes.extract(it).mapped());
 }
 
 }  // namespace espalier::calibrate

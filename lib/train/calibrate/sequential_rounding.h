@@ -20,10 +20,12 @@ namespace espalier::calibrate {
 class SequentialRounding {
  public:
   // `imatrix` holds statistics with second moments. The output matrix (or tied token_embd) is
-  // rounded with its own statistics.
+  // rounded with its own statistics. A killed run goes on with the same bytes where `work` names a
+  // folder; the caller removes that.
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const data::Corpus& corpus,
-                     const CalibrateOptions& options, int threads);
+                     const CalibrateOptions& options, int threads,
+                     const checkpoint::WorkOptions& work = {});
   ~SequentialRounding();
   SequentialRounding(const SequentialRounding&) = delete;
   SequentialRounding& operator=(const SequentialRounding&) = delete;

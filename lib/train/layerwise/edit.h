@@ -27,34 +27,25 @@ class Edit {
  public:
   virtual ~Edit() = default;
   // The embeddings [windows, T, H] of the edited model. Empty: those of the exact model.
-  virtual std::optional<torch::Tensor> embed(model::Transformer& model, const torch::Tensor& ids,
-                                             std::int64_t batch) {
-    static_cast<void>(model), static_cast<void>(ids), static_cast<void>(batch);
+  virtual std::optional<torch::Tensor> embed(model::Transformer& /*model*/,
+                                             const torch::Tensor& /*ids*/, std::int64_t /*batch*/) {
     return std::nullopt;
   }
   // True where the edit removes the whole block. The edited stream passes by.
-  virtual bool removes(const BlockEdit& edit) const {
-    static_cast<void>(edit);
-    return false;
-  }
+  virtual bool removes(const BlockEdit& /*edit*/) const { return false; }
   // True where the edit cuts axes of the block. Then keep() is called.
-  virtual bool cuts(const BlockEdit& edit) const {
-    static_cast<void>(edit);
-    return false;
-  }
+  virtual bool cuts(const BlockEdit& /*edit*/) const { return false; }
   // What stays of the block's axes. `fitted` is the consumer [H, width] as the pass would refit it
   // with all columns. It is the present one where the pass does not refit.
-  virtual Kept keep(const BlockEdit& edit, const NormalEquations& equations,
-                    const torch::Tensor& fitted) {
-    static_cast<void>(edit), static_cast<void>(equations), static_cast<void>(fitted);
+  virtual Kept keep(const BlockEdit& /*edit*/, const NormalEquations& /*equations*/,
+                    const torch::Tensor& /*fitted*/) {
     return {};
   }
   // Takes a refitted matrix and returns the one that the edited model gets. `inputs` are the
   // equations of what the matrix reads. A reader comes with all its rows, before keep() of its
   // block. A consumer comes with the columns that stay.
-  virtual torch::Tensor matrix(const BlockEdit& edit, arch::Role role, torch::Tensor weights,
-                               const NormalEquations& inputs) {
-    static_cast<void>(edit), static_cast<void>(role), static_cast<void>(inputs);
+  virtual torch::Tensor matrix(const BlockEdit& /*edit*/, arch::Role /*role*/,
+                               torch::Tensor weights, const NormalEquations& /*inputs*/) {
     return weights;
   }
 };

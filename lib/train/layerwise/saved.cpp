@@ -26,12 +26,16 @@ std::span<const std::byte> bytes_of(const Tensor& t) {
   return {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()};
 }
 
-Tensor read_tensor(const format::SafetensorsSet& set, const std::string& name, const Json& kind) {
+Tensor read_tensor(const format::SafetensorsSet& set, const std::string& name, const Json& kind,
+                   Tensor out) {
   const auto dtype = static_cast<torch::ScalarType>(kind.at("dtype").get<int>());
+  const auto shape = kind.at("shape").get<std::vector<std::int64_t>>();
   ESP_CHECK(dtype == torch::kFloat32 || dtype == torch::kFloat64 || dtype == torch::kInt64 ||
                 dtype == torch::kUInt8,
             input, "tensor '", name, "' has an unknown dtype");
-  Tensor out = torch::empty(kind.at("shape").get<std::vector<std::int64_t>>(), dtype);
+  if (!out.defined()) out = torch::empty(shape, dtype);
+  ESP_CHECK(out.sizes() == shape && out.scalar_type() == dtype, input, "tensor '", name,
+            "' has another shape");
   if (out.numel() == 0) return out;
   const format::SafeTensor* found = set.find(name);
   ESP_CHECK(found != nullptr && found->bytes == (out.nbytes() + kWord - 1) / kWord * kWord, input,
@@ -61,17 +65,15 @@ void write_saved(const std::string& path, const Saved& saved) {
   writer.finish();
 }
 
-Saved read_saved(const std::string& path) {
+Saved read_saved(const std::string& path, Saved out) {
   const auto set = format::SafetensorsSet::open_file(path);
-  try {
-    Saved out;
-    out.about = format::parse_json<Json>(set.metadata().at("about"), path);
-    const Json kinds = format::parse_json<Json>(set.metadata().at("tensors"), path);
-    for (const auto& [name, kind] : kinds.items()) out.tensors[name] = read_tensor(set, name, kind);
-    return out;
-  } catch (const std::exception& error) {
-    core::fail(core::ErrorKind::input, path, ": ", error.what());
+  out.about = format::parse_json<Json>(set.metadata().at("about"), path);
+  const Json kinds = format::parse_json<Json>(set.metadata().at("tensors"), path);
+  for (const auto& [name, kind] : kinds.items()) {
+    Tensor& tensor = out.tensors[name];
+    tensor = read_tensor(set, name, kind, tensor);
   }
+  return out;
 }
 
 std::string identity_of(const Json& options, const Tensor& ids) {

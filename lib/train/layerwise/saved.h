@@ -3,9 +3,11 @@
 #pragma once
 #include <torch/types.h>
 
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "checkpoint/work_folder.h"
 
@@ -16,10 +18,23 @@ struct Saved {
   std::map<std::string, torch::Tensor> tensors;     // float32, float64, int64 or uint8
 };
 
+// The values of a tensor as a vector, and a vector as a tensor that shares its values.
+template <class T>
+std::vector<T> vector_of(const torch::Tensor& t) {
+  const torch::Tensor values = t.contiguous();
+  return {values.const_data_ptr<T>(), values.const_data_ptr<T>() + values.numel()};
+}
+template <class T>
+torch::Tensor view_of(const std::vector<T>& values) {
+  return torch::from_blob(const_cast<T*>(values.data()), static_cast<std::int64_t>(values.size()),
+                          torch::CppTypeToScalarType<T>::value);
+}
+
 // A safetensors file, whole by rename. Its tensors are words of four bytes; the metadata say what
 // they stand for.
 void write_saved(const std::string& path, const Saved& saved);
-Saved read_saved(const std::string& path);  // Error(input) when broken
+// Tensors that `out` has already are filled in place. Throws when the file is broken.
+Saved read_saved(const std::string& path, Saved out = {});
 
 // The identity of a run: a hash of its options and of the text [windows, T] that it reads.
 std::string identity_of(const nlohmann::json& options, const torch::Tensor& ids);

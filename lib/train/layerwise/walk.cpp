@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/error.h"
 #include "core/profile.h"
 
 namespace espalier::layerwise {
@@ -42,7 +41,8 @@ Walk::Walk(model::Transformer model, Tensor ids, std::vector<Visitor*> visitors,
     x.copy_(model_.embed(ids.narrow(0, b * stream_.batch, x.size(0))));
   }
   for (Visitor* v : visitors_) v->begin(model_, ids, stream_);
-  if (options_.work != nullptr && options_.work->has(kState)) load();
+  if (options_.work != nullptr && options_.work->has(kState))
+    options_.work->load([this] { load(); });
 }
 
 std::string Walk::layer_file(int layer) const {
@@ -54,24 +54,15 @@ Saved Walk::kept_layer(int layer, std::size_t visitor) const {
 }
 
 void Walk::load() {
-  try {
-    const Saved state = read_saved(options_.work->file(kState));
-    const Tensor& states = state.tensors.at("stream");
-    next_ = kept_ = state.about.at("next").get<int>();
-    ESP_CHECK(
-        states.sizes() == stream_.states.sizes() && next_ > 0 && next_ <= model_.dims().n_layers(),
-        input, options_.work->file(kState), ": the stream is of another shape");
-    stream_.states = states;
-    for (int layer = 0; layer < next_; ++layer) {
-      const Saved left = read_saved(layer_file(layer));
-      for (std::size_t i = 0; i < visitors_.size(); ++i)
-        visitors_[i]->load_layer(layer, take(left, i));
-    }
-    for (std::size_t i = 0; i < visitors_.size(); ++i) visitors_[i]->load(take(state, i));
-  } catch (const std::exception& error) {
-    core::fail(core::ErrorKind::input, options_.work->folder(), ": broken (", error.what(),
-               "); remove it to start over");
+  const Saved state =
+      read_saved(options_.work->file(kState), {.tensors = {{"stream", stream_.states}}});
+  next_ = kept_ = state.about.at("next").get<int>();
+  for (int layer = 0; layer < next_; ++layer) {
+    const Saved left = read_saved(layer_file(layer));
+    for (std::size_t i = 0; i < visitors_.size(); ++i)
+      visitors_[i]->load_layer(layer, take(left, i));
   }
+  for (std::size_t i = 0; i < visitors_.size(); ++i) visitors_[i]->load(take(state, i));
 }
 
 void Walk::save() {

@@ -43,9 +43,24 @@ const Criterion& criterion_by_name(std::string_view name) {
              nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
 }
 
+namespace {
+
+// The scores of the layers so far, for a walk that is resumed.
+class KeptScores : public layerwise::Visitor {
+ public:
+  explicit KeptScores(Scores& scores) : scores_(scores) {}
+  void save(layerwise::Saved& out) const override { out.about["scores"] = scores_.all; }
+  void load(const layerwise::Saved& in) override { in.about.at("scores").get_to(scores_.all); }
+
+ private:
+  Scores& scores_;
+};
+
+}  // namespace
+
 Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
                    const Criterion& criterion, const std::set<Axis>& axes,
-                   const core::Progress& progress) {
+                   const core::Progress& progress, checkpoint::WorkFolder* work) {
   Scores out{.criterion = std::string(criterion.name), .tokens = windows.numel(), .all = {}};
   const auto add = [&](const CriterionInput& input, Axis axis, int layer) {
     if (!axes.contains(axis) || !criterion.axes.contains(axis)) return;
@@ -54,14 +69,15 @@ Scores score_model(const model::Transformer& dense, const torch::Tensor& windows
     require_finite(name, out.all[name] = criterion.score(input, axis, layer));
   };
   Influence influence(windows.size(0));
-  const Sums sums =
-      collect(dense, windows, axes.empty() ? StatisticNames() : criterion.needs, progress,
-              [&](const model::Transformer& model, const Sums& of_layer, int l) {
-                const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
-                for (const Axis axis : {Axis::ffn, Axis::kv_groups})
-                  if (arch::size_of(axis, dense.dims(), &size) > 0) add({model, of_layer}, axis, l);
-              },
-              {&influence});
+  KeptScores kept(out);
+  const Sums sums = collect(
+      dense, windows, axes.empty() ? StatisticNames() : criterion.needs, progress,
+      [&](const model::Transformer& model, const Sums& of_layer, int l) {
+        const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
+        for (const Axis axis : {Axis::ffn, Axis::kv_groups})
+          if (arch::size_of(axis, dense.dims(), &size) > 0) add({model, of_layer}, axis, l);
+      },
+      {&influence, &kept}, work);
   add({dense, sums}, Axis::hidden, -1);
   require_finite("layers", out.all["layers"] = influence.of_layers);
   return out;

@@ -29,6 +29,8 @@ class Influence : public layerwise::Visitor {
     }
     of_layers.push_back(1.0 - cosine / static_cast<double>(in_.size(0) * in_.size(1)));
   }
+  void save(layerwise::Saved& out) const override { out.about["influence"] = of_layers; }
+  void load(const layerwise::Saved& in) override { in.about.at("influence").get_to(of_layers); }
   std::vector<double> of_layers;
 
  private:

@@ -213,12 +213,21 @@ std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
 
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion_name, const std::string& out_path,
-                  const CalibrationOptions& calibration, const core::Progress& progress) {
+                  const CalibrationOptions& calibration, const core::Progress& progress,
+                  const checkpoint::WorkOptions& options) {
   const Criterion& criterion = criterion_by_name(criterion_name);
   const torch::Tensor windows = load_windows(source, text_path, "", calibration, progress);
-  const Scores scores =
-      score_model(model::Transformer::open(source), windows, criterion, criterion.axes, progress);
+  checkpoint::WorkFolder work(
+      options, layerwise::identity_of({{"verb", "score"},
+                                       {"algorithm", checkpoint::algorithm_version("prune")},
+                                       {"source", source.sha256()},
+                                       {"criterion", criterion.name}},
+                                      windows));
+  layerwise::begin(work);
+  const Scores scores = score_model(model::Transformer::open(source), windows, criterion,
+                                    criterion.axes, progress, &work);
   write_scores(scores, out_path);
+  work.remove();
   ScoreResult out{criterion_name, scores.tokens, {"layers"}};
   for (const Axis axis : {Axis::ffn, Axis::kv_groups, Axis::hidden})
     if (scores.has(axis)) out.axes.emplace_back(arch::axis_name(axis));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/work_folder.h"
 #include "core/progress.h"
 #include "plan/prune_plan.h"
 #include "prune/calibration_options.h"
@@ -67,9 +68,11 @@ struct ScoreResult {
   std::int64_t tokens = 0;
   std::vector<std::string> axes;
 };
-// `espalier score`: writes the file that scores.h describes.
+// `espalier score`: writes the file that scores.h describes. A killed run goes on with the same
+// bytes where `work` names a folder.
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion, const std::string& out_path,
-                  const CalibrationOptions& calibration, const core::Progress& progress);
+                  const CalibrationOptions& calibration, const core::Progress& progress,
+                  const checkpoint::WorkOptions& work = {});
 
 }  // namespace espalier::prune

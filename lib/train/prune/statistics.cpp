@@ -82,6 +82,16 @@ class Collector : public layerwise::Visitor {
     done_(model, sums, layer);
     std::erase_if(sums.all, [&](const auto& entry) { return entry.first.second == layer; });
   }
+  void save(layerwise::Saved& out) const override {
+    for (const auto& [key, sum] : sums.all)
+      out.tensors[key.first + "@" + std::to_string(key.second)] = sum;
+  }
+  void load(const layerwise::Saved& in) override {
+    for (const auto& [name, sum] : in.tensors) {
+      const std::size_t at = name.rfind('@');
+      sums.all[{name.substr(0, at), std::stoi(name.substr(at + 1))}] = sum;
+    }
+  }
   Sums sums;
 
  private:
@@ -93,7 +103,7 @@ class Collector : public layerwise::Visitor {
 
 Sums collect(const model::Transformer& source, const Tensor& windows, const StatisticNames& wanted,
              const core::Progress& progress, const LayerDone& done,
-             std::vector<layerwise::Visitor*> forward) {
+             std::vector<layerwise::Visitor*> forward, checkpoint::WorkFolder* work) {
   const std::int64_t bytes = bytes_of(wanted, source.arch(), source.dims());
   if (progress && bytes > 0)
     progress({"statistics", 0, source.dims().n_layers(), "layers",
@@ -101,7 +111,9 @@ Sums collect(const model::Transformer& source, const Tensor& windows, const Stat
   Collector collector(wanted, done);
   torch::InferenceMode inference;
   forward.push_back(&collector);
-  layerwise::Walk(source, windows, forward, {.stage = "statistics", .progress = progress}).run();
+  layerwise::Walk(source, windows, forward,
+                  {.stage = "statistics", .progress = progress, .work = work})
+      .run();
   return std::move(collector.sums);
 }
 

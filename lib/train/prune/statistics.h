@@ -60,6 +60,7 @@ using LayerDone = std::function<void(const model::Transformer& model, const Sums
 // `forward` are further visitors of the walk from first to last.
 Sums collect(const model::Transformer& model, const torch::Tensor& windows,
              const StatisticNames& wanted, const core::Progress& progress,
-             const LayerDone& done = {}, std::vector<layerwise::Visitor*> forward = {});
+             const LayerDone& done = {}, std::vector<layerwise::Visitor*> forward = {},
+             checkpoint::WorkFolder* work = nullptr);
 
 }  // namespace espalier::prune

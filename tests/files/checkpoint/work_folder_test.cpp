@@ -61,9 +61,11 @@ TEST_F(Work, GoesOnForTheSameRunAlone) {
 TEST_F(Work, ABrokenFolderIsRefused) {
   leave();
   core::write_text_file(folder + "/started.json", "{");
-  refuses(work(true), core::ErrorKind::input, "remove ");
+  refuses(work(true), core::ErrorKind::input, "remove it to start over");
+  EXPECT_FALSE(work(true).started());
   EXPECT_NO_THROW(work(false).begin());
   EXPECT_FALSE(fs::exists(folder));
+  EXPECT_THROW(work(true).load([] { throw std::out_of_range("map::at"); }), core::Error);
 }
 
 TEST_F(Work, RemovesOnlyWhatARunHasLeft) {
@@ -71,6 +73,22 @@ TEST_F(Work, RemovesOnlyWhatARunHasLeft) {
   refuses(work(false), core::ErrorKind::input, "started.json");
   refuses(work(true), core::ErrorKind::input, "started.json");
   EXPECT_TRUE(fs::exists(folder + "/mine.txt"));
+  fs::remove(folder + "/mine.txt");
+  // A folder of such folders.
+  for (const char* part : {"a", "b"}) {
+    WorkFolder inner({.folder = folder + "/" + part}, "me");
+    inner.start();
+    core::write_text_file(inner.file("part"), "some");
+  }
+  core::write_text_file(folder + "/c/mine.txt", "precious");
+  EXPECT_THROW(WorkFolder::remove(folder), core::Error);
+  EXPECT_TRUE(fs::exists(folder + "/a/part"));
+  fs::remove_all(folder + "/c");
+  core::write_text_file(dir.file("mine/mine.txt"), "precious");
+  fs::create_directory_symlink(dir.file("mine"), folder + "/a/link");
+  WorkFolder::remove(folder);
+  EXPECT_FALSE(fs::exists(folder));
+  EXPECT_TRUE(fs::exists(dir.file("mine/mine.txt")));
   // A removal that was interrupted is finished.
   core::write_text_file(folder + "/started.json.old", "");
   EXPECT_EQ(work(true).begin(), 0);

@@ -467,6 +467,28 @@ TEST_F(Runs, AnUnfinishedTrainingWithOtherOptionsOrTextStartsOver) {
   EXPECT_EQ(hash("c" + tensors), hash("d" + tensors));
 }
 
+TEST_F(Runs, AnUnfinishedQuantizationGoesOn) {
+  const std::string yaml = stages(
+      "  - {name: file, kind: quantize, from: teacher, format: q4_0, calibration_tokens: 1024}\n");
+  struct Killed {};
+  EXPECT_THROW(run(yaml, "a",
+                   [](const core::ProgressEvent& e) {
+                     if (e.stage == "calibrate" && e.done == 1) throw Killed();
+                   }),
+               Killed);
+  const std::string work = folder.dir.file("a/stages/file/model.gguf.work");
+  EXPECT_TRUE(fs::exists(work + "/imatrix/walk.safetensors"));
+  std::vector<std::int64_t> done;
+  run(yaml, "a", [&](const core::ProgressEvent& e) {
+    if (e.stage == "calibrate") done.push_back(e.done);
+  });
+  ASSERT_FALSE(done.empty());
+  EXPECT_EQ(done.front(), 2);
+  EXPECT_FALSE(fs::exists(work));
+  run(yaml, "b");
+  EXPECT_EQ(hash("a/stages/file/model.gguf"), hash("b/stages/file/model.gguf"));
+}
+
 TEST_F(Runs, ATextThatIsNotTheRecipesIsRefusedBeforeAnythingIsMade) {
   const std::string yaml =
       "name: r\nteacher: model\ntext: {train: train.txt, held_out: held.txt, held_out_sha256: ab}\n"

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
@@ -106,6 +107,66 @@ TEST_F(Sequential, OutputMatrixOfItsOwnAndTableWithoutStatistics) {
   EXPECT_TRUE(rounding.rounded(Role::ffn_down, 1).has_value());
   EXPECT_THROW(rounding.rounded(Role::ffn_down, 0), core::Error);
   EXPECT_TRUE(rounding.rounded(Role::output, -1).has_value());
+}
+
+// Left behind any matrix and begun again: the same bytes, from the very first matrix on.
+TEST_F(Sequential, GoesOnWhereItWasKilled) {
+  const plan::QuantPlan plan = plan_of("q4_0");
+  std::vector<arch::TensorRef> matrices;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+    if (!t.is_vector) matrices.push_back(t);
+  const auto take = [&](SequentialRounding& rounding, std::size_t n) {
+    std::vector<std::optional<std::vector<std::byte>>> out;
+    for (std::size_t i = 0; i < n; ++i)
+      out.push_back(rounding.rounded(matrices[i].spec->role, matrices[i].layer));
+    return out;
+  };
+  SequentialRounding undisturbed(source, plan, imatrix, corpus, options, 2);
+  const auto whole = take(undisturbed, matrices.size());
+  for (const double share : {1.0, 1e-9})  // every layer is saved, or the first alone
+    for (const std::size_t n : {std::size_t{1}, matrices.size() / 2, matrices.size()}) {
+      checkpoint::WorkOptions work{.folder = dir.file("x.work"), .share = share};
+      {
+        SequentialRounding killed(source, plan, imatrix, corpus, options, 2, work);
+        const auto some = take(killed, n);
+        EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin()));
+      }
+      work.resume = true;
+      if (n > 1) {
+        const plan::QuantPlan other = plan_of("q8_0");
+        EXPECT_THROW(SequentialRounding(source, other, imatrix, corpus, options, 2, work),
+                     core::Error);
+      }
+      SequentialRounding resumed(source, plan, imatrix, corpus, options, 2, work);
+      EXPECT_EQ(take(resumed, matrices.size()), whole);
+    }
+}
+
+TEST_F(Sequential, StatisticsGoOnWhereTheyWereKilled) {
+  struct Killed {};
+  for (const std::int64_t last : {1, 3, 4}) {
+    checkpoint::WorkOptions work{.folder = dir.file("y.work"), .share = 1};
+    EXPECT_THROW(collect_imatrix(
+                     source, corpus, options,
+                     [&](const core::ProgressEvent& e) {
+                       if (e.done == last) throw Killed();
+                     },
+                     work),
+                 Killed);
+    work.resume = true;
+    std::vector<std::int64_t> done;
+    const quant::Imatrix resumed = collect_imatrix(
+        source, corpus, options, [&](const core::ProgressEvent& e) { done.push_back(e.done); },
+        work);
+    EXPECT_EQ(done.size(), static_cast<std::size_t>(4 - last));
+    ASSERT_EQ(resumed.tensors.size(), imatrix.tensors.size());
+    for (const auto& [key, expected] : imatrix.tensors) {
+      const quant::TensorStatistics& found = resumed.tensors.at(key);
+      EXPECT_EQ(found.sum_squares, expected.sum_squares);
+      EXPECT_EQ(*found.gram, *expected.gram);
+      EXPECT_EQ(found.tokens, expected.tokens);
+    }
+  }
 }
 
 }  // namespace
