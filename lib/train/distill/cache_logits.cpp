@@ -3,8 +3,6 @@
 // writes files.
 #include "distill/cache_logits.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -76,28 +74,27 @@ class Writer {
                              {"seed", options.seed}};
     if (corpus_.bos) manifest_.options[data::kWindowBos] = *corpus_.bos;
     manifest_.algorithm = checkpoint::algorithm_version("cache");
-    run_ = hash::sha256(Json{{"inputs", manifest_.inputs},
-                             {"options", manifest_.options},
-                             {"algorithm", manifest_.algorithm}}
-                            .dump());
+    run_ = checkpoint::identity(manifest_);
     manifest_.metrics["run"] = run_;
+    work_.emplace(
+        checkpoint::WorkOptions{
+            .folder = input.out + "/checkpoint", .resume = input.resume, .threads = input.threads},
+        run_);
   }
 
   CacheResult run() {
-    std::error_code error;
-    fs::create_directories(input_.out, error);
-    ESP_CHECK(!error, input, input_.out, ": cannot create the directory: ", error.message());
+    begin();
     const std::int64_t per_file =
         std::max<std::int64_t>(1, options_.file_tokens / options_.sequence);
     const std::size_t files = (starts_.size() + static_cast<std::size_t>(per_file) - 1) /
                               static_cast<std::size_t>(per_file);
-    clear_directory();
-    const std::vector<bool> present = present_files(files, per_file);
+    std::vector<bool> present;
     std::uint64_t bytes = 0, missing = 0;
     for (std::size_t f = 0; f < files; ++f) {
-      const std::uint64_t size = header(f, per_file).file_bytes();
-      bytes += size;
-      if (!present[f]) missing += size;
+      const LogitHeader h = header(f, per_file);
+      present.push_back(is_present(f, h));
+      bytes += h.file_bytes();
+      if (!present[f]) missing += h.file_bytes();
     }
     core::require_free_disk(input_.out, missing);
     const auto begin = Clock::now();
@@ -119,8 +116,9 @@ class Writer {
       result.tokens_per_second = static_cast<double>(computed) / std::max(seconds, 1e-9);
     manifest_.metrics["tokens"] = result.tokens;
     manifest_.metrics["bytes_per_token"] = result.bytes_per_token;
-    manifest_.metrics["threads"] = threads_;
+    manifest_.metrics["threads"] = work_->threads();
     checkpoint::write_manifest(input_.out, manifest_);
+    work_->remove();
     return result;
   }
 
@@ -133,23 +131,19 @@ class Writer {
             .sequence = options_.sequence,
             .k = options_.top_k,
             .value_bytes = options_.value_bytes,
-            .threads = threads_,
+            .threads = work_->threads(),
             .temperature = options_.temperature,
             .run = run_,
             .starts = {begin, end}};
   }
 
-  // Without --resume, removes everything that an earlier run left. With it, removes only the file
-  // that was being written when that run was killed.
-  void clear_directory() const {
+  // Takes over what an earlier run left, or removes it. The file that was being written when that
+  // run was killed goes in any case.
+  void begin() {
     std::error_code error;
-    if (input_.resume && checkpoint::has_manifest(input_.out)) {
-      const checkpoint::Manifest have = checkpoint::read_manifest(input_.out);
-      ESP_CHECK(have.stage == "cache" && have.metrics.value("run", "") == run_, input, input_.out,
-                ": holds the result of other options or inputs; choose another directory, or omit "
-                "--resume to start over");
-    }
     if (!input_.resume) fs::remove(input_.out + "/manifest.json", error);
+    work_->finished(input_.out, "cache");
+    layerwise::begin(*work_);
     std::vector<fs::path> stale;
     for (const auto& entry : fs::directory_iterator(input_.out, error)) {
       const std::string name = entry.path().filename().string();
@@ -163,35 +157,20 @@ class Writer {
       ESP_CHECK(!error, input, p.string(),
                 ": cannot remove the files of an earlier run: ", error.message());
     }
+    work_->start();
   }
 
-  // Which files exist, are complete, and belong to this run. Also determines the number of threads.
-  std::vector<bool> present_files(std::size_t files, std::int64_t per_file) {
-    std::vector<bool> out(files, false);
+  // Whether the file exists and is complete. Refuses damaged files instead of keeping them.
+  bool is_present(std::size_t f, const LogitHeader& want) const {
     std::error_code error;
-    for (std::size_t f = 0; f < files && input_.resume; ++f) {
-      if (!fs::exists(path(f), error)) continue;
-      const LogitFile file(path(f));
-      const LogitHeader &have = file.header(), want = header(f, per_file);
-      ESP_CHECK(have.run == run_ && have.starts == want.starts, input, path(f),
-                ": was made with other options or inputs; choose another directory, or omit "
-                "--resume to start over");
-      ESP_CHECK(input_.threads == 0 || input_.threads == have.threads, usage, "--threads ",
-                input_.threads, ": ", input_.out, " was started with ", have.threads,
-                " threads, and another number would round differently; omit --threads");
-      ESP_CHECK(threads_ == 0 || threads_ == have.threads, input, path(f), ": was computed with ",
-                have.threads, " threads, but the previous files with ", threads_,
-                "; remove it, and it will be made again");
-      // Refuses damaged files instead of keeping them.
-      for (std::size_t w = 0; w < have.starts.size(); ++w)
-        static_cast<void>(file.window(static_cast<std::int64_t>(w)));
-      threads_ = have.threads;
-      out[f] = true;
-    }
-    if (threads_ == 0) threads_ = input_.threads;
-    if (threads_ > 0) at::set_num_threads(threads_);
-    threads_ = at::get_num_threads();
-    return out;
+    if (!fs::exists(path(f), error)) return false;
+    const LogitFile file(path(f));
+    const LogitHeader& have = file.header();
+    ESP_CHECK(have.run == run_ && have.starts == want.starts && have.threads == want.threads, input,
+              path(f), ": belongs to another run; remove it, and it will be made again");
+    for (std::size_t w = 0; w < have.starts.size(); ++w)
+      static_cast<void>(file.window(static_cast<std::int64_t>(w)));
+    return true;
   }
 
   Tensor ids_of(std::span<const std::int64_t> starts) const {
@@ -260,7 +239,7 @@ class Writer {
   checkpoint::Manifest manifest_;
   std::string run_;
   std::optional<model::Transformer> teacher_;
-  int threads_ = 0;
+  std::optional<checkpoint::WorkFolder> work_;
   std::int64_t done_ = 0;  // tokens of the previous files
 };
 

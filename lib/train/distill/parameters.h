@@ -6,6 +6,8 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "distill/adamw.h"
@@ -25,6 +27,10 @@ class Parameters {
   float* gradients() { return gradients_.mutable_data_ptr<float>(); }
   float* first_moment() { return first_.mutable_data_ptr<float>(); }
   float* second_moment() { return second_.mutable_data_ptr<float>(); }
+  // What a step depends on; the tensors share their values with this object.
+  std::map<std::string, torch::Tensor> state() const {
+    return {{"values", values_}, {"first_moment", first_}, {"second_moment", second_}};
+  }
   const std::vector<Segment>& segments() const { return segments_; }
 
  private:

@@ -15,7 +15,6 @@ namespace espalier::distill {
 namespace {
 
 using checkpoint::Checkpoint;
-using Json = nlohmann::ordered_json;
 
 void check_options(const TrainOptions& o, bool has_teacher) {
   ESP_CHECK(o.tokens > 0, usage, "tokens: ", o.tokens, ": expected a positive number");
@@ -146,10 +145,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   manifest.options = options_json(options);
   manifest.options["precision"] = matmul_precision(options.precision);
   if (corpus.bos) manifest.options[data::kWindowBos] = *corpus.bos;
-  const std::string run = hash::sha256(Json{
-      {"inputs", manifest.inputs},
-      {"options", manifest.options},
-      {"algorithm", manifest.algorithm}}.dump());
+  const std::string run = checkpoint::identity(manifest);
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation;
   return Setup{std::move(student),
                std::move(teacher),

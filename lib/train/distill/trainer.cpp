@@ -4,8 +4,6 @@
 // which is what a checkpoint holds.
 #include "distill/trainer.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -24,8 +22,8 @@
 #include "distill/parameters.h"
 #include "distill/schedule.h"
 #include "distill/setup.h"
-#include "distill/train_state.h"
 #include "hash/sha256.h"
+#include "layerwise/saved.h"
 
 namespace espalier::distill {
 namespace {
@@ -34,6 +32,8 @@ namespace fs = std::filesystem;
 using model::Transformer;
 using torch::Tensor;
 using Clock = std::chrono::steady_clock;
+
+constexpr const char* kState = "state.safetensors";
 
 struct Batch {
   // int64 [batch, sequence]: windows as the models read them (text/windows.h).
@@ -80,13 +80,22 @@ std::string duration(double seconds) {
   return text;
 }
 
+struct TrainState {
+  std::int64_t step = 0;            // number of completed optimizer steps
+  std::uint64_t metrics_bytes = 0;  // length of metrics.jsonl at that step
+  double loss_first = 0, loss_last = 0;
+};
+
+// checkpoint/state.safetensors holds the state after some step. The sampler needs none, because its
+// windows are a pure function of the step.
 class Run {
  public:
-  Run(const TrainOptions& options, const Setup& setup, const std::string& out, TrainState& state)
+  Run(const TrainOptions& options, const Setup& setup, const std::string& out,
+      checkpoint::WorkFolder& work)
       : options_(options),
         setup_(setup),
         out_(out),
-        state_(state),
+        work_(work),
         sampler_(static_cast<std::int64_t>(setup.corpus.tokens.size()), options.sequence,
                  options.seed),
         student_(Transformer::load(setup.student_source,
@@ -95,7 +104,7 @@ class Run {
     if (setup.teacher_source)
       teacher_.emplace(
           Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype}));
-    if (state.step > 0) load_parameters(out, state, parameters_);
+    if (work.has(kState)) work.load([this] { load(); });
   }
 
   void train(const core::Progress& progress) {
@@ -110,8 +119,7 @@ class Run {
       m.tokens_per_second = static_cast<double>(setup_.tokens_per_step) / std::max(seconds, 1e-9);
       log.write(m);
       state_.metrics_bytes = log.bytes();
-      if (state_.step % options_.checkpoint_every == 0 && state_.step < setup_.steps)
-        save_state(out_, state_, parameters_);
+      if (state_.step % options_.checkpoint_every == 0 && state_.step < setup_.steps) save();
       if (progress)
         report(progress, m,
                std::chrono::duration<double>(now - begin).count() /
@@ -119,6 +127,7 @@ class Run {
     }
   }
 
+  const TrainState& state() const { return state_; }
   // Frees what only training needs, because saving takes memory too.
   const Transformer& trained() {
     teacher_.reset();
@@ -127,6 +136,21 @@ class Run {
   }
 
  private:
+  void save() {
+    work_.start();
+    layerwise::write_saved(work_.file(kState), {{{"step", state_.step},
+                                                 {"metrics_bytes", state_.metrics_bytes},
+                                                 {"loss_first", state_.loss_first},
+                                                 {"loss_last", state_.loss_last}},
+                                                parameters_.state()});
+  }
+  void load() {
+    const auto about =
+        layerwise::read_saved(work_.file(kState), {.tensors = parameters_.state()}).about;
+    state_ = {about.at("step"), about.at("metrics_bytes"), about.at("loss_first"),
+              about.at("loss_last")};
+  }
+
   // Adds the gradients of some windows. Returns their sums.
   ChunkedLoss accumulate(std::int64_t first_window, std::int64_t windows) {
     std::vector<std::int64_t> starts;
@@ -228,7 +252,8 @@ class Run {
   const TrainOptions& options_;
   const Setup& setup_;
   const std::string& out_;
-  TrainState& state_;
+  checkpoint::WorkFolder& work_;
+  TrainState state_;
   data::WindowSampler sampler_;
   Transformer student_;
   std::optional<Transformer> teacher_;
@@ -240,40 +265,6 @@ TrainResult result_of(const Setup& setup, const std::string& out, double loss_fi
                       double loss_last) {
   return {setup.steps, setup.steps * setup.tokens_per_step,  loss_first,
           loss_last,   median_speed(out + "/metrics.jsonl"), core::peak_rss_bytes()};
-}
-
-// The result of this run when `out` is finished. Error when `out` belongs to another run.
-std::optional<TrainResult> finished(const Setup& setup, const std::string& out) {
-  if (!checkpoint::has_manifest(out)) return std::nullopt;
-  const checkpoint::Manifest have = checkpoint::read_manifest(out);
-  ESP_CHECK(have.stage == "distill" && have.metrics.value("run", "") == setup.run, input, out,
-            ": holds the result of other options or inputs; choose another directory, or omit "
-            "--resume to start over");
-  return result_of(setup, out, have.metrics.value("loss_first", 0.0),
-                   have.metrics.value("loss_last", 0.0));
-}
-
-// The state to start from. Also sets the number of threads.
-TrainState starting_point(const Setup& setup, const TrainInput& input) {
-  std::optional<TrainState> found;
-  if (input.resume) found = find_state(input.out);
-  if (found) {
-    ESP_CHECK(found->run == setup.run, input, input.out,
-              "/checkpoint: was made with other options or inputs; choose another directory, or "
-              "omit --resume to start over");
-    ESP_CHECK(input.threads == 0 || input.threads == found->threads, usage, "--threads ",
-              input.threads, ": the run in ", input.out, " was started with ", found->threads,
-              " threads, and another number would round differently; omit --threads");
-  } else {
-    remove_states(input.out);
-  }
-  if (const int threads = found ? found->threads : input.threads; threads > 0)
-    at::set_num_threads(threads);
-  if (found) return *found;
-  TrainState fresh;
-  fresh.threads = at::get_num_threads();
-  fresh.run = setup.run;
-  return fresh;
 }
 
 }  // namespace
@@ -300,26 +291,29 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options,
     std::error_code error;
     fs::create_directories(input.out, error);
     ESP_CHECK(!error, input, input.out, ": cannot create the directory: ", error.message());
-    if (input.resume) {
-      if (const auto done = finished(setup, input.out)) return *done;
-    } else {
-      fs::remove(input.out + "/manifest.json", error);
-    }
-    TrainState state = starting_point(setup, input);
+    checkpoint::WorkFolder work(
+        {.folder = input.out + "/checkpoint", .resume = input.resume, .threads = input.threads},
+        setup.run);
+    if (!input.resume) fs::remove(input.out + "/manifest.json", error);
+    if (const auto done = work.finished(input.out, "distill"))
+      return result_of(setup, input.out, done->metrics.value("loss_first", 0.0),
+                       done->metrics.value("loss_last", 0.0));
+    layerwise::begin(work);
     const AllocationReuse reuse;
-    Run run(options, setup, input.out, state);
+    Run run(options, setup, input.out, work);
     run.train(progress);
     run.trained().save(input.out, setup.student_source, {});
+    const TrainState& state = run.state();
     setup.manifest.metrics = {
         {"steps", setup.steps},           {"tokens", setup.steps * setup.tokens_per_step},
         {"loss_first", state.loss_first}, {"loss_last", state.loss_last},
-        {"threads", state.threads},       {"run", setup.run}};
+        {"threads", work.threads()},      {"run", setup.run}};
     for (const auto& entry : fs::directory_iterator(input.out))
       if (entry.path().extension() == ".safetensors")
         setup.manifest.outputs[entry.path().filename().string()] =
             hash::sha256_file(entry.path().string());
     checkpoint::write_manifest(input.out, setup.manifest);
-    remove_states(input.out);
+    work.remove();
     return result_of(setup, input.out, state.loss_first, state.loss_last);
   } catch (const c10::Error& error) {
     core::fail(core::ErrorKind::internal, "LibTorch: ", error.what_without_backtrace());
