@@ -9,5 +9,8 @@ cd "$root"
 say "building"
 targets=(espalier espalier-run)
 [ "${1:-}" = all ] && targets=(all)
-cmake --build build --target "${targets[@]}" -- --quiet
+# On a terminal ninja shows how far it is; a log keeps quiet.
+quiet=(--quiet)
+[ -t 1 ] && quiet=()
+cmake --build build --target "${targets[@]}" -- "${quiet[@]}"
 echo "$root/build/bin"
