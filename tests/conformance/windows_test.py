@@ -19,8 +19,8 @@ import tool
 
 LLAMA = tool.llama_cpp
 WINDOW = 64
-SAYS = "BOS (<|begin|>) over the first token of each window"
-SAYS_NOT = "no BOS over the first token of a window"
+SAYS = "each window begins with the model's BOS token (<|begin|>)"
+SAYS_NOT = "windows begin without a BOS token"
 SIZES = dict(vocab_size=400, hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, bos_token_id=1,
              eos_token_id=0, pad_token_id=None, tie_word_embeddings=False)
 

@@ -6,7 +6,11 @@
 #include <memory>
 #include <sstream>
 
+#include "arch/gguf_dims.h"
+#include "core/error.h"
+#include "core/file.h"
 #include "core/units.h"
+#include "format/gguf.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -20,33 +24,42 @@ void run(const Common& common, runtime::BenchOptions options) {
   options.seed = common.seed;
   runtime::SessionOptions open = session_options(common);
   open.tokenizer_first = false;
-  if (open.context == 0) open.context = options.depth + std::max(options.prompt, options.generate);
+  if (open.context == 0) {
+    open.context = options.depth + std::max(options.prompt, options.generate);
+    const std::int64_t most =
+        arch::read_gguf_model(format::GgufHeader::read(core::FileReader(common.model)))
+            .dims.positions;
+    ESP_CHECK(open.context <= most, usage, "bench: --depth ", options.depth,
+              " and the larger of --prompt ", options.prompt, " and --generate ", options.generate,
+              " are ", open.context, " positions; ", common.model, " supports at most ", most);
+  }
   runtime::Session session = open_session(common, common.model, open);
   const runtime::BenchResult r = runtime::bench(session, options);
 
   std::ostringstream text;
-  text.precision(4);
+  const auto n = [](double value) { return core::number(value); };
   text << session.isa() << ", " << session.threads() << " threads, median of " << options.repeat
        << "\n";
   if (options.prompt > 0)
-    text << "prefill " << r.prefill_tokens_per_second << " tokens/s  (" << options.prompt
-         << " tokens, " << r.prefill_min << " to " << r.prefill_max << ")\n";
+    text << "prefill " << n(r.prefill_tokens_per_second) << " tokens/s  (" << options.prompt
+         << " tokens, " << n(r.prefill_min) << " to " << n(r.prefill_max) << ")\n";
   if (options.generate > 0)
-    text << "decode  " << r.decode_tokens_per_second << " tokens/s  (" << options.generate
-         << " tokens, " << r.decode_min << " to " << r.decode_max << ")  " << r.read_gb_per_second
-         << " GB/s of weights\n";
+    text << "decode  " << n(r.decode_tokens_per_second) << " tokens/s  (" << options.generate
+         << " tokens, " << n(r.decode_min) << " to " << n(r.decode_max) << ")  "
+         << n(r.read_gb_per_second) << " GB/s of weights\n";
   if (r.read_bandwidth_gb_per_second && options.generate > 0)
-    text << "        " << 100 * r.read_gb_per_second / *r.read_bandwidth_gb_per_second
-         << " % of the " << *r.read_bandwidth_gb_per_second << " GB/s that " << session.threads()
+    text << "        " << n(100 * r.read_gb_per_second / *r.read_bandwidth_gb_per_second)
+         << " % of the " << n(*r.read_bandwidth_gb_per_second) << " GB/s that " << session.threads()
          << " threads read here\n";
   if (options.prompt > 0)
-    text << "        " << r.prefill_gmac_per_second << " of the " << r.int8_peak_gmac_per_second
-         << " GMAC/s of int8 dot products that " << session.isa() << " does here\n";
+    text << "        " << n(r.prefill_gmac_per_second) << " of the "
+         << n(r.int8_peak_gmac_per_second) << " GMAC/s of int8 dot products that " << session.isa()
+         << " does here\n";
   if (r.decode_joules_per_token)
-    text << "        " << *r.decode_joules_per_token << " J a token of decode, whole package\n";
+    text << "        " << n(*r.decode_joules_per_token) << " J a token of decode, whole package\n";
   if (!r.sustained_tokens_per_second.empty()) {
     text << "sustained for " << options.sustained_seconds << " s:";
-    for (const double speed : r.sustained_tokens_per_second) text << " " << speed;
+    for (const double speed : r.sustained_tokens_per_second) text << " " << n(speed);
     text << " tokens/s\n";
   }
   text << "weights " << core::human_bytes(r.weight_bytes_per_token) << " a token, KV "

@@ -43,6 +43,8 @@ void one(const Common& common, const Flags& flags) {
   Writer writer(common, flags);
   const std::string text =
       flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
+  ESP_CHECK(!text.empty() || !flags.prompt_file.empty() || writer.tokenizer().settings().add_bos,
+            usage, "generate: give --prompt TEXT, --prompt-file FILE or --prompts FILE");
   const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt");
   const runtime::Generated out =
       writer.run(prompt, flags.generate, common.json ? runtime::Show() : show_text);

@@ -68,7 +68,7 @@ void run(const Common& common, const Flags& flags) {
 void add_perplexity(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "perplexity", "perplexity of a text");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("--text", flags->text, "text, UTF-8")->required();
+  verb->add_option("--text", flags->text, "FILE with a text in UTF-8")->required();
   verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
   verb->add_option("--protocol", flags->protocol,
                    "windows or llama.cpp: which predictions are scored")

@@ -73,7 +73,8 @@ void add_tokenize(CLI::App& app, Common& common) {
   CLI::App* verb =
       add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
   auto flags = std::make_shared<Flags>();
-  verb->add_option("--text", flags->texts, "text, UTF-8; several files are tokenized separately");
+  verb->add_option("--text", flags->texts,
+                   "FILE with a text in UTF-8; several files are tokenized separately");
   CLI::Option* messages = verb->add_option(
       "--messages", flags->messages,
       "file with a JSON array of {role, content}; prints the ids in the chat template "

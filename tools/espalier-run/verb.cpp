@@ -4,6 +4,7 @@
 
 #include <iostream>
 
+#include "core/notes.h"
 #include "streams.h"
 
 namespace espalier::tool {
@@ -16,7 +17,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");
   verb->add_option("--threads", common.threads, "threads (0: all processors)")
       ->check(CLI::Range(0, 1024));
-  verb->add_option("--seed", common.seed, "seed of everything random");
+  verb->add_option("--seed", common.seed, "seed of everything random, where something is");
   if (runs_model) {
     verb->add_option("--isa", common.isa,
                      "instruction set: reference, avx2, ... (default: $ESPALIER_ISA or the best)");
@@ -45,15 +46,19 @@ runtime::SessionOptions session_options(const Common& common) {
 runtime::Session open_session(const Common& common, const std::string& path,
                               const runtime::SessionOptions& options) {
   runtime::Session session(path, options);
-  if (!common.quiet && !session.packed_refusal().empty())
-    std::cerr << "espalier-run: " << session.packed_refusal() << "\n";
+  if (!session.packed_refusal().empty()) {
+    core::note(session.packed_refusal());
+    if (!common.quiet) std::cerr << "espalier-run: " << session.packed_refusal() << "\n";
+  }
   return session;
 }
 
 void print(const Common& common, const nlohmann::ordered_json& result,
            const std::string& readable) {
   using Json = nlohmann::ordered_json;
-  write_result(common.json ? result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
+  Json all = result;
+  all["notes"] = core::notes();
+  write_result(common.json ? all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
                            : readable);
 }
 

@@ -3,6 +3,8 @@
 // distillation.
 #include <sstream>
 
+#include "core/error.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "distill/trainer.h"
 #include "plan/memory.h"
@@ -22,7 +24,7 @@ void add_distill(CLI::App& app, Common& common) {
       verb->add_option("--teacher", flags->input.teacher,
                        "teacher: Hugging Face directory or .gguf (without: cross-entropy only)");
   verb->add_option("--cached", flags->input.cached,
-                   "instead of a teacher: a directory of its logits, written by `espalier cache")
+                   "instead of a teacher: a directory of its logits, written by `espalier cache`")
       ->excludes(teacher);
   verb->add_option("--student", flags->input.student, "student directory to start from")
       ->required();
@@ -42,7 +44,11 @@ void add_distill(CLI::App& app, Common& common) {
     distill::TrainOptions options;
     if (!flags->config.empty()) options = recipe::read_train_config(flags->config);
     if (!flags->tokens.empty()) options.tokens = core::parse_count(flags->tokens, "--tokens");
+    ESP_CHECK(options.tokens > 0 || given(*verb, "--tokens"), usage,
+              "distill: give --tokens, or `tokens` in --config");
     if (given(*verb, "--seed")) options.seed = common.seed;
+    if (flags->input.teacher.empty() && flags->input.cached.empty() && options.kl_weight > 0)
+      core::note("neither --teacher nor --cached is given: the student learns from the text alone");
     if (options.kl_weight == 0)
       refuse_unused(*verb, "with kl_weight 0", {"--teacher", "--cached"},
                     "leave it out, or give kl_weight a value above 0 in --config");

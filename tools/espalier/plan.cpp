@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier plan RECIPE: validates every stage and predicts parameters, bytes, memory and disk.
+#include <algorithm>
+#include <iomanip>
 #include <sstream>
 
 #include "core/units.h"
@@ -19,15 +21,27 @@ void add_plan(CLI::App& app, Common& common) {
     std::ostringstream text;
     for (const auto& missing : plan.at("missing"))
       text << "not there yet: " << missing.get<std::string>() << "\n";
+    std::size_t widest = 5;
+    for (const auto& stage : plan.at("stages"))
+      widest = std::max(widest, stage.at("name").get<std::string>().size());
+    const auto row = [&](const std::string& name, const std::string& kind) {
+      text << std::left << std::setw(static_cast<int>(widest) + 2) << name << std::setw(8) << kind
+           << std::right;
+    };
+    row("stage", "kind");
+    text << std::setw(12) << "parameters" << std::setw(10) << "size" << std::setw(10) << "memory"
+         << std::setw(10) << "disk" << "\n";
     for (const auto& stage : plan.at("stages")) {
-      text << stage.at("name").get<std::string>() << " (" << stage.at("kind").get<std::string>()
-           << ")";
-      for (const char* key : {"parameters", "bytes", "peak_memory_bytes", "disk_bytes"})
+      row(stage.at("name").get<std::string>(), stage.at("kind").get<std::string>());
+      for (const char* key : {"parameters", "bytes", "peak_memory_bytes", "disk_bytes"}) {
+        const bool count = std::string(key) == "parameters";
+        std::string shown = "-";
         if (stage.contains(key) && !stage[key].is_null()) {
           const std::int64_t v = stage[key].get<std::int64_t>();
-          text << "  " << key << " "
-               << (std::string(key) == "parameters" ? core::human_count(v) : core::human_bytes(v));
+          shown = count ? core::human_count(v) : core::human_bytes(v);
         }
+        text << std::setw(count ? 12 : 10) << shown;
+      }
       text << "\n";
     }
     print(common, plan, text.str());

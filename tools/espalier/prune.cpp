@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier prune MODEL --out DIR: structured pruning. With --plan and without calibration text it
 // needs no LibTorch.
+#include <filesystem>
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "plan/memory.h"
 #include "plan/prune_plan.h"
@@ -108,7 +110,13 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   options.compensation =
       flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
-  static_cast<void>(prune::check(options, source.arch(), source.dims()));
+  const arch::ModelDims after = prune::check(options, source.arch(), source.dims());
+  ESP_CHECK(
+      !flags.plan.empty() ||
+          arch::parameters(source.arch(), after) < arch::parameters(source.arch(), source.dims()),
+      usage, "prune: nothing would be cut: the model has these sizes already; give smaller ",
+      "--layers, --hidden, --ffn, --kv-groups or --parameters (`espalier inspect` prints the ",
+      "sizes)");
   options.write = write;
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
@@ -118,6 +126,8 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                        "give fewer --tokens, or a --plan that was made elsewhere");
   options.resume = common.resume;
   options.threads = common.threads;
+  if (flags.resume && !std::filesystem::exists(flags.out + "/checkpoint"))
+    core::note(flags.out + ": there is no checkpoint to resume; the run starts from the beginning");
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
 #else

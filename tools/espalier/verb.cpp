@@ -137,7 +137,7 @@ void add_common(CLI::App& app, Common& common, bool training) {
   app.add_flag("--quiet", common.quiet, "no progress on stderr");
   app.add_option("--threads", common.threads, "threads (0: all processors)")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--seed", common.seed, "seed of everything random");
+  app.add_option("--seed", common.seed, "seed of everything random, where something is");
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
 }
 
@@ -202,6 +202,7 @@ void print(const Common& common, const nlohmann::ordered_json& result,
     all["profile"] = profile_json(sections, measured_peak(sections));
     readable += readable_profile(all["profile"]);
   }
+  if (!all.contains("notes")) all["notes"] = nlohmann::ordered_json::array();
   for (const std::string& note : core::notes()) all["notes"].push_back(note);
   using Json = nlohmann::ordered_json;
   write_result(common.json ? all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"

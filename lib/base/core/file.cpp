@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/units.h"
 
 namespace espalier::core {
 namespace {
@@ -226,7 +227,8 @@ std::uint64_t free_disk_bytes(const std::string& directory) {
 }
 void require_free_disk(const std::string& directory, std::uint64_t bytes) {
   const std::uint64_t free = free_disk_bytes(directory);
-  ESP_CHECK(free >= bytes, input, directory, ": ", bytes, " bytes are needed, but only ", free,
+  ESP_CHECK(free >= bytes, input, directory, ": ", human_bytes(static_cast<std::int64_t>(bytes)),
+            " are needed, but only ", human_bytes(static_cast<std::int64_t>(free)),
             " are free on this disk; free some space or choose another --out");
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -89,7 +90,8 @@ std::string human_count(std::int64_t count) {
 }
 std::string number(double value) {
   char out[40];
-  std::snprintf(out, sizeof out, "%.9g", value);
+  const double size = std::abs(value);
+  std::snprintf(out, sizeof out, size >= 1e4 && size < 1e15 ? "%.0f" : "%.5g", value);
   return out;
 }
 std::int64_t peak_rss_bytes() {
@@ -100,19 +102,22 @@ std::int64_t peak_rss_bytes() {
 }
 std::string nearest_name(std::string_view name, const std::string* candidates, std::size_t n) {
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, name.size() / 3) + 1;
+  // Two slips in a short name leave too little of it.
+  std::size_t best_distance = std::max<std::size_t>(name.size() > 5 ? 2 : 1, name.size() / 3) + 1;
   for (std::size_t c = 0; c < n; ++c) {
     const std::string& other = candidates[c];
-    std::vector<std::size_t> row(other.size() + 1);
+    // Edits between the first i characters of `name` and the first j of `other`; two letters that
+    // changed places are one edit.
+    std::vector<std::size_t> row(other.size() + 1), last, before_last;
     for (std::size_t j = 0; j <= other.size(); ++j) row[j] = j;
     for (std::size_t i = 1; i <= name.size(); ++i) {
-      std::size_t diagonal = row[0];
+      before_last = std::exchange(last, row);
       row[0] = i;
       for (std::size_t j = 1; j <= other.size(); ++j) {
-        const std::size_t above = row[j];
-        row[j] =
-            std::min({above + 1, row[j - 1] + 1, diagonal + (name[i - 1] == other[j - 1] ? 0 : 1)});
-        diagonal = above;
+        row[j] = std::min(
+            {last[j] + 1, row[j - 1] + 1, last[j - 1] + (name[i - 1] == other[j - 1] ? 0 : 1)});
+        if (i > 1 && j > 1 && name[i - 1] == other[j - 2] && name[i - 2] == other[j - 1])
+          row[j] = std::min(row[j], before_last[j - 2] + 1);
       }
     }
     if (row.back() < best_distance) {

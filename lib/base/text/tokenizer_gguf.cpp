@@ -166,6 +166,10 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
 
 TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   TokenizerData data;
+  ESP_CHECK(
+      header.find(kPrefix + "model") != nullptr, input, place(header, kPrefix + "model"),
+      " is missing: the file has no tokenizer, as `quantize --no-tokenizer` writes it; only a "
+      "program with the C library can run it, because it brings token ids");
   const std::string& model = header.text(kPrefix + "model");
   ESP_CHECK(model == "gpt2" || model == "llama" || model == "t5", unsupported,
             place(header, kPrefix + "model"), " is '", model,

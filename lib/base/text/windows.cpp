@@ -19,9 +19,11 @@ TokenStream token_stream(const Tokenizer& tokenizer, std::string_view text, Stre
 std::string describe_stream(const Tokenizer& tokenizer, std::size_t n_tokens) {
   const TokenizerSettings& settings = tokenizer.settings();
   const std::optional<std::int32_t> bos = window_bos(settings);
-  std::string out = std::to_string(n_tokens) + " tokens, ";
-  out += bos ? "BOS (" + tokenizer.piece(*bos) + ") over the first token of each window"
-             : "no BOS over the first token of a window, as the model adds none";
+  std::string count = std::to_string(n_tokens);
+  for (std::size_t i = count.size(); i > 3; i -= 3) count.insert(i - 3, ",");
+  std::string out = count + " tokens; ";
+  out += bos ? "each window begins with the model's BOS token (" + tokenizer.piece(*bos) + ")"
+             : "windows begin without a BOS token, as this model uses none";
   if (settings.add_eos) out += "; EOS, which the model adds behind a text, is left out";
   return out;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 
 #include "arch/gguf_dims.h"
@@ -135,6 +136,17 @@ struct Checkpoint::State {
   }
 };
 
+namespace {
+// GGUF of either byte order, or one of the formats before it, which open_gguf() refuses by name.
+bool has_model_magic(const std::string& path) {
+  std::string magic(4, ' ');
+  std::ifstream(path, std::ios::binary).read(magic.data(), 4);
+  for (const char* known : {"GGUF", "FUGG", "lmgg", "tjgg", "fmgg", "algg"})
+    if (magic == known) return true;
+  return false;
+}
+}  // namespace
+
 Checkpoint::Checkpoint() : state_(std::make_unique<State>()) {}
 Checkpoint::~Checkpoint() = default;
 Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
@@ -151,6 +163,8 @@ Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
               ": this needs the weights too; give the model's directory instead of its config");
     checkpoint.state_->source = open_bare_config(path);
   } else {
+    ESP_CHECK(path.ends_with(".gguf") || has_model_magic(path), input, path,
+              ": is no model; expected a Hugging Face directory, a .gguf file or a config.json");
     checkpoint.state_->source = open_gguf(path);
   }
   return checkpoint;

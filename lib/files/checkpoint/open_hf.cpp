@@ -82,6 +82,7 @@ void locate_tensors(Source& source, Problems& problems) {
                     set.find(embedding.substr(prefix.size())) != nullptr;
   untie_own_output(source, set.find(bare ? embedding.substr(prefix.size()) : embedding));
   const std::vector<arch::TensorRef> refs = arch::tensors(*source.arch, source.dims);
+  bool any = false;
   for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
     const arch::TensorRef& ref = refs[i];
     std::int64_t rows = 0;  // rows of all matrices in this tensor
@@ -97,6 +98,7 @@ void locate_tensors(Source& source, Problems& problems) {
       problems.input("tensor \"", name, "\" is missing");
       continue;
     }
+    any = true;
     const bool transposed = ref.spec->to_gguf == arch::Transform::transpose;
     const std::vector<std::int64_t> want = ref.is_vector ? std::vector{rows}
                                            : transposed  ? std::vector{ref.cols, rows}
@@ -126,6 +128,9 @@ void locate_tensors(Source& source, Problems& problems) {
           static_cast<std::uint64_t>(format::matrix_bytes(stored->dtype, part.rows, part.cols));
     }
   }
+  ESP_CHECK(any, input, source.path, ": the files hold none of the ", expected.size(),
+            " tensors of config.json, such as ", *expected.begin(),
+            "; the weights are of another model");
   for (const format::SafeTensor& tensor : set.tensors())
     if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))
       problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),

@@ -181,15 +181,21 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
     if (progress)
       progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }
-  std::int64_t available = budget.target_bytes;
+  std::int64_t available = budget.target_bytes, around = 0;
   // Header, tokenizer and padding are the same for every choice, so the first choice gives them.
   if (budget.whole_file) {
     plan::QuantPlan any =
         plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
-    available -= planned_file_bytes(source, any, options) - padded_bytes(tensors, any);
+    around = planned_file_bytes(source, any, options) - padded_bytes(tensors, any);
+    available -= around;
   }
-  ESP_CHECK(available > 0, unsupported, "a file of ", core::human_bytes(budget.target_bytes),
-            " has no room beside its header and tokenizer");
+  // Said here and not by allocate(), which does not know the whole file.
+  const std::int64_t smallest = smallest_data_bytes(source.arch(), source.dims(), budget);
+  ESP_CHECK(smallest <= available, unsupported, "no choice of formats fits in ",
+            core::human_bytes(budget.target_bytes), ": the tensors alone need ",
+            core::human_bytes(smallest), " (", smallest, " bytes)",
+            around > 0 ? ", header and tokenizer " + core::human_bytes(around) : "",
+            "; prune further or allow smaller formats");
   plan::QuantPlan plan = plan::allocate(source.arch(), source.dims(), choices, available);
   plan.name = "mix";
   return plan;

@@ -49,9 +49,15 @@ const quant::TensorStatistics* statistics_for(const arch::TensorRef& t, format::
 void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                         const ExportOptions& options) {
   if (options.rounding == Rounding::nearest) return;
-  ESP_CHECK(options.imatrix != nullptr, usage, quant::rounding_name(options.rounding),
-            " rounding needs calibration statistics (--imatrix)");
-  std::string missing;
+  ESP_CHECK(
+      options.imatrix != nullptr, usage, quant::rounding_name(options.rounding),
+      " rounding needs calibration statistics; give ",
+      options.rounding == Rounding::gptq ? "--text FILE or --imatrix FILE" : "--imatrix FILE");
+  std::string first;
+  std::int64_t n_missing = 0;
+  const auto miss = [&](const arch::TensorRef& t, const char* what) {
+    if (n_missing++ == 0) first = arch::gguf_name(t.spec->role, t.layer) + what;
+  };
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     const format::FormatId format = plan.format_of(t.spec->role, t.layer);
     if (t.is_vector || format::info(format).is_float() || source.is_filler(t.spec->role, t.layer))
@@ -59,15 +65,15 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
     const quant::TensorStatistics* statistics = statistics_for(t, format, options);
     if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;
     if (statistics == nullptr)
-      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": no statistics";
+      miss(t, ": no statistics");
     else if (static_cast<std::int64_t>(statistics->sum_squares.size()) != t.cols)
-      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) + ": statistics of another width";
+      miss(t, ": statistics of another width");
     else if (options.rounding == Rounding::gptq && statistics->gram == nullptr)
-      missing += "\n  " + arch::gguf_name(t.spec->role, t.layer) +
-                 ": no second moments (calibrate with --gram)";
+      miss(t, ": no second moments (calibrate with --gram)");
   }
-  ESP_CHECK(missing.empty(), input, "the calibration statistics do not cover this model for ",
-            quant::rounding_name(options.rounding), " rounding:", missing);
+  ESP_CHECK(n_missing == 0, input, "the calibration statistics do not cover this model for ",
+            quant::rounding_name(options.rounding), " rounding: ", first,
+            n_missing > 1 ? "; and " + std::to_string(n_missing - 1) + " more matrices" : "");
 }
 
 // Reorders rows from the Hugging Face order to the GGUF order, in place. `rows` holds whole heads,

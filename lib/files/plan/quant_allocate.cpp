@@ -246,10 +246,10 @@ QuantPlan allocate(const arch::Arch& arch, const arch::ModelDims& dims,
     items.push_back(std::move(item));
   }
   const std::int64_t budget = budget_bytes - fixed;
-  ESP_CHECK(smallest <= budget, unsupported, "a budget of ", budget_bytes,
-            " bytes for tensor data is too small: the smallest reachable is ", smallest + fixed,
-            " bytes (", core::human_bytes(smallest + fixed),
-            "); prune further or allow smaller formats");
+  ESP_CHECK(smallest <= budget, unsupported, "no choice of formats fits in ",
+            core::human_bytes(budget_bytes), ": the tensors alone need ",
+            core::human_bytes(smallest + fixed), " (", smallest + fixed,
+            " bytes); prune further or allow smaller formats");
 
   const double price = smallest_fitting_price(items, budget);
   Choice choice = relaxed(items, price);

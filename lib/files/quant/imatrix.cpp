@@ -104,6 +104,9 @@ Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch
     ESP_CHECK((squares == nullptr) == (counts == nullptr), input, path, ": ", name,
               " needs both .in_sum2 and .counts");
     if (squares == nullptr) continue;
+    ESP_CHECK(squares->cols() == ref.cols, input, path, ": ", squares->name, " has ",
+              squares->cols(), " values, but the model's matrix has ", ref.cols,
+              " columns; the imatrix is of another model: calibrate this one");
     TensorStatistics t;
     const std::vector<float> values = read_floats(file, *squares, ref.cols);
     for (std::size_t i = 0; i < values.size(); ++i)

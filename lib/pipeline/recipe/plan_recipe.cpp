@@ -69,6 +69,10 @@ class Planner {
               unsupported, s.name, ": layers of ", what.from,
               " differ in size and their importance decides which go, so what is left cannot be "
               "predicted; give a plan");
+    ESP_CHECK(
+        !what.options.plan_path.empty() || after.parameters() < before.parameters(), usage, s.name,
+        ": nothing would be cut: ", what.from,
+        " has these sizes already; give smaller layers, hidden, ffn, kv_groups or parameters");
     out["parameters"] = after.parameters();
     out["bytes"] = after.parameters() * 4;
     out["peak_memory_bytes"] = prune::peak_memory(what.options, *before.arch, before.dims);

@@ -83,7 +83,10 @@ struct YamlMap::State {
       ESP_CHECK(use.IsScalar(), input, place_of(file, use.Mark()), ": use: expected one file name");
       const std::string part = state->resolve(use.Scalar());
       ESP_CHECK(std::filesystem::exists(part), input, place_of(file, use.Mark()),
-                ": use: ", use.Scalar(), " does not exist");
+                ": use: ", use.Scalar(), " does not exist; looked in ",
+                std::filesystem::absolute(file).parent_path().string(),
+                ", each folder above it, and ", std::filesystem::current_path().string(),
+                "; the files under configs/ are in Espalier's sources: give the whole path");
       auto defaults = make(parse(part), part, part, depth + 1);
       state->entries = std::move(defaults->entries);
       state->order = std::move(defaults->order);

@@ -156,8 +156,15 @@ void stages(std::ostream& out, const Json& data) {
     metrics.erase("formats");
     std::string text;
     for (const auto& [key, value] : metrics.items()) {
-      const std::string shown = value.is_string() ? value.get<std::string>() : number(value);
-      if (!shown.empty()) text += (text.empty() ? "" : ", ") + key + " " + shown;
+      const bool bytes = key.ends_with("_bytes") && value.is_number();
+      const std::string shown = value.is_string() ? value.get<std::string>()
+                                : bytes           ? megabytes(value)
+                                                  : number(value);
+      if (shown.empty()) continue;
+      std::string name = bytes ? key.substr(0, key.size() - 6) : key;
+      std::replace(name.begin(), name.end(), '_', ' ');
+      // The value of "failures" is a sentence.
+      text += (text.empty() ? "" : ", ") + (key == "failures" ? shown : name + " " + shown);
     }
     out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>"
         << escape(s.at("kind").get<std::string>()) << "<td>" << fixed(seconds, 1)
@@ -188,7 +195,11 @@ std::string report_html(const Json& data) {
   if (data.contains("kl_histogram"))
     figure(out, "kl", "How far single predictions are from the teacher's, on held-out text.");
   if (data.contains("importance"))
-    figure(out, "layers", "Importance of the teacher's layers; the red ones were dropped.");
+    figure(out, "layers",
+           data["importance"].at("kept_layers").size() <
+                   data["importance"].at("block_influence").size()
+               ? "Importance of the teacher's layers; the red ones were dropped."
+               : "Importance of the teacher's layers; all were kept.");
   out << "</div>";
   if (data.contains("stages")) stages(out, data);
   if (data.contains("card") && data["card"].contains("lineage")) {

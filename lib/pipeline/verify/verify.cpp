@@ -231,14 +231,17 @@ std::string readable_card(const Json& card) {
         << " tokens/s, " << real("read_gb_per_second") << " GB/s read, peak RSS "
         << core::human_bytes(card["peak_rss_bytes"].get<std::int64_t>()) << "\n  machine     "
         << card.value("cpu", "") << ", " << card.value("isa", "") << "\n";
+  const auto shown = [](const Json& value) {
+    return value.is_number() ? core::number(value.get<double>()) : value.dump();
+  };
   const auto& parity = card.at("parity");
   out << "  parity      leg A " << core::number(parity.at("leg_a_relative_error").get<double>())
       << " (tolerance " << core::number(parity.at("leg_a_tolerance").get<double>()) << "), leg B "
       << core::number(parity.at("leg_b_relative_error").get<double>()) << " (tolerance "
       << core::number(parity.at("leg_b_tolerance").get<double>()) << ")\n";
   for (const auto& g : card.at("gates"))
-    out << "  gate        " << g.at("gate").get<std::string>() << " " << g.at("limit").dump()
-        << ": " << g.at("value").dump()
+    out << "  gate        " << g.at("gate").get<std::string>() << " " << shown(g.at("limit"))
+        << ": " << shown(g.at("value"))
         << (g.at("passed").get<bool>() ? "  passed\n" : "  FAILED\n");
   const std::string gates = card.at("verdict").at("gates").get<std::string>();
   out << "  verdict     parity " << (card["verdict"].at("parity") == "passed" ? "passed" : "FAILED")

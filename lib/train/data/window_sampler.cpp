@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "core/rng.h"
 #include "data/corpus.h"
 
@@ -72,6 +73,10 @@ std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tok
   const std::int64_t n = std::min(tokens, available) / sequence;
   ESP_CHECK(n >= 1, input, corpus.path, ": calibration needs at least one window of ", sequence,
             " tokens within ", tokens, ", the text has ", available);
+  if (n < tokens / sequence)
+    core::note(corpus.path + ": " + std::to_string(n * sequence) + " of " + std::to_string(tokens) +
+               " tokens were read: the text has no more whole windows of " +
+               std::to_string(sequence));
   const WindowSampler sampler(available, sequence, seed);
   std::vector<std::int64_t> ids(static_cast<std::size_t>(n * sequence));
   for (std::int64_t i = 0; i < n; ++i)

@@ -12,6 +12,7 @@
 #include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "distill/logit_cache.h"
 #include "layerwise/walk.h"
@@ -58,6 +59,9 @@ class Writer {
     const std::int64_t all = sampler.windows_per_epoch(),
                        wanted =
                            options.tokens > 0 ? (options.tokens - 1) / options.sequence + 1 : all;
+    if (wanted > all)
+      core::note(input.text + ": " + std::to_string(all * options.sequence) + " of " +
+                 std::to_string(options.tokens) + " tokens are cached: the text has no more");
     for (std::int64_t w = 0; w < std::min(all, wanted); ++w)
       starts_.push_back(sampler.start_from_end(w));
     manifest_.stage = "cache";

@@ -48,7 +48,7 @@ std::string logit_file_name(std::size_t index) {
 LogitCache::LogitCache(const std::string& directory) : directory_(directory) {
   ESP_CHECK(checkpoint::has_manifest(directory), input, directory,
             ": there is no manifest.json, so this is not a finished cache of teacher logits; "
-            "complete it with `espalier cache --resume");
+            "complete it with `espalier cache --resume`");
   const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
   ESP_CHECK(manifest.stage == "cache", input, directory, "/manifest.json: stage \"", manifest.stage,
             "\", expected \"cache\"");

@@ -7,6 +7,8 @@
 #include "arch/arch.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
+#include "core/units.h"
 #include "distill/loss.h"
 #include "distill/options_json.h"
 #include "hash/sha256.h"
@@ -88,6 +90,17 @@ void check_cached(const LogitCache& cached, const std::string& path, const data:
               " with the same seed, or the whole text");
 }
 
+// Training goes on when the text ends: it reads the text again.
+void note_repetition(const data::Corpus& corpus, const TrainOptions& o, std::int64_t tokens) {
+  const data::WindowSampler sampler(static_cast<std::int64_t>(corpus.tokens.size()), o.sequence,
+                                    o.seed);
+  const std::int64_t windows = tokens / o.sequence, there = sampler.windows_per_epoch();
+  if (windows > there)
+    core::note(corpus.path + ": the training reads " + std::to_string(windows) +
+               " windows, and the text has " + std::to_string(there) + ": it is read " +
+               core::number(static_cast<double>(windows) / static_cast<double>(there)) + " times");
+}
+
 }  // namespace
 
 std::string matmul_precision(const std::string& precision) {
@@ -147,6 +160,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   if (corpus.bos) manifest.options[data::kWindowBos] = *corpus.bos;
   const std::string run = checkpoint::identity(manifest);
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation;
+  note_repetition(corpus, options, (options.tokens + per_step - 1) / per_step * per_step);
   return Setup{std::move(student),
                std::move(teacher),
                std::move(cached),

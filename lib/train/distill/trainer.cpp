@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/profile.h"
 #include "core/units.h"
 #include "distill/adamw.h"

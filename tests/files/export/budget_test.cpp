@@ -127,7 +127,7 @@ TEST_F(Budget, WholeFileIncludesTheHeader) {
   EXPECT_GT(result.file_bytes, options.target_bytes * 97 / 100);
   EXPECT_GT(result.file_bytes, data_bytes(plan) + 5000);  // the tokenizer
   options.target_bytes = 4000;
-  expect_too_small([&] { plan_for_budget(source, options, {}, {}); }, "no room beside its header");
+  expect_too_small([&] { plan_for_budget(source, options, {}, {}); }, "header and tokenizer");
 }
 
 TEST_F(Budget, TheSmallestIsReachedAndNothingBelowIt) {

@@ -72,7 +72,7 @@ TEST(Corpus, ItsWindowsBeginWithBosWhereTheModelAddsIt) {
   ASSERT_EQ(c.tokens.size(), 16u);
   EXPECT_EQ(c.tokens.front(), 3 + 'a') << "the stream itself has none";
   ASSERT_EQ(said.size(), 1u);
-  EXPECT_NE(said[0].find("16 tokens, BOS (<s>) over the first token of each window"),
+  EXPECT_NE(said[0].find("16 tokens; each window begins with the model's BOS token (<s>)"),
             std::string::npos)
       << said[0];
   std::vector<std::int64_t> window(4);
