@@ -22,7 +22,7 @@ namespace espalier::tool {
 namespace {
 
 struct Flags {
-  std::string model, out, criterion = "activation", text, held_out, plan, parameters,
+  std::string model, out, criterion = "activation", text, held_out, plan, scores, parameters,
                           compensate = "least_squares", dtype = "auto", shard = "5GB";
   std::optional<double> ridge;
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
@@ -56,12 +56,16 @@ checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Che
 
 // What one option makes of another, before any file is opened.
 void check_flags(const CLI::App& verb, const Flags& flags) {
-  ESP_CHECK(!flags.plan.empty() || !flags.text.empty(), usage,
-            "prune: --text FILE is needed to score (or give --plan plan.json)");
+  const bool decided = !flags.plan.empty() || !flags.scores.empty();
+  ESP_CHECK(decided || !flags.text.empty(), usage,
+            "prune: --text FILE is needed to score (or give --plan plan.json or --scores)");
   if (!flags.plan.empty())
     refuse_unused(verb, "beside --plan, which says what is kept",
                   {"--layers", "--hidden", "--ffn", "--kv-groups", "--q-per-kv", "--vocab",
-                   "--parameters", "--criterion"},
+                   "--parameters", "--criterion", "--scores"},
+                  "leave one of the two out");
+  if (!flags.scores.empty())
+    refuse_unused(verb, "beside --scores, which decide what is kept", {"--criterion"},
                   "leave one of the two out");
   ESP_CHECK(!flags.ridge || (flags.compensate == "least_squares" && !flags.text.empty()), usage,
             "prune: --ridge belongs to least squares, which needs --text and no --compensate none; "
@@ -69,7 +73,7 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
   if (flags.text.empty()) {
     refuse_unused(verb, "without --text",
                   {"--held-out", "--tokens", "--sequence", "--seed", "--resume"},
-                  "a plan alone is cut as it stands; give --text, or leave it out");
+                  "what a plan or scores decide is cut as it stands; give --text, or leave it out");
     ESP_CHECK(!given(verb, "--compensate") || flags.compensate == "none", usage,
               "prune: --compensate least_squares needs --text to fit to; give it, or leave "
               "--compensate out");
@@ -106,9 +110,11 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   if (!flags.parameters.empty())
     options.target.parameters = core::parse_count(flags.parameters, "--parameters");
   options.plan_path = flags.plan;
+  options.scores_path = flags.scores;
   options.criterion = flags.criterion;
-  options.compensation =
-      flags.compensate == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  options.compensation = flags.compensate == "none" || flags.text.empty()
+                             ? prune::Compensation::none
+                             : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
   const arch::ModelDims after = prune::check(options, source.arch(), source.dims());
   ESP_CHECK(
@@ -166,6 +172,8 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--plan", flags->plan,
                    "plan.json: what to keep, as another run wrote it; with --text the cut is "
                    "compensated");
+  verb->add_option("--scores", flags->scores,
+                   "safetensors file of 'espalier score' that decides what is kept");
   verb->add_option("--compensate", flags->compensate, "none or least_squares")
       ->check(CLI::IsMember({"none", "least_squares"}));
   verb->add_option(

@@ -41,7 +41,7 @@ if (data.kl_histogram) {
   draw('kl', {type: 'bar', data: {labels: h.counts.map((_, i) => h.edges[i].toExponential(0)), datasets: [{label: 'tokens', data: h.counts, backgroundColor: leaf}]},
     options: {plugins: {legend: {display: false}}, scales: {x: axis('KL(teacher || file) per token, nats'), y: axis('tokens')}}});
 }
-if (data.importance) {
+if (data.importance && data.importance.block_influence) {
   const kept = new Set(data.importance.kept_layers), v = data.importance.block_influence;
   draw('layers', {type: 'bar', data: {labels: v.map((_, i) => i), datasets: [{label: 'block influence', data: v, backgroundColor: v.map((_, i) => kept.has(i) ? leaf : bad)}]},
     options: {plugins: {legend: {display: false}}, scales: {x: axis('layer (red: dropped)'), y: axis('1 - cos(input, output)', {type: 'logarithmic'})}}});

@@ -194,7 +194,7 @@ std::string report_html(const Json& data) {
     figure(out, "loss", "Distillation: loss per token over training tokens.");
   if (data.contains("kl_histogram"))
     figure(out, "kl", "How far single predictions are from the teacher's, on held-out text.");
-  if (data.contains("importance"))
+  if (data.contains("importance") && data["importance"].contains("block_influence"))
     figure(out, "layers",
            data["importance"].at("kept_layers").size() <
                    data["importance"].at("block_influence").size()

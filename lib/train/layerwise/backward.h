@@ -7,9 +7,8 @@
 // visitor sees is that of one window's part of the loss. Their sum over the windows is the gradient
 // of the loss.
 //
-// Memory: that of a walk, two copies of one layer's weights, the graph of one window, and 4 *
-// tokens
-// * H bytes for each layer. Time: that of about four walks.
+// Memory: that of a walk, two copies of one layer's weights, the graph of one window, and a stream
+// (4 * tokens * H bytes) for each layer. Time: that of about four walks.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -61,12 +61,16 @@ class KeptScores : public layerwise::Visitor {
 Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
                    const Criterion& criterion, const std::set<Axis>& axes,
                    const core::Progress& progress, checkpoint::WorkFolder* work) {
-  Scores out{.criterion = std::string(criterion.name), .tokens = windows.numel(), .all = {}};
+  Scores out;
+  out.criterion = criterion.name;
+  out.tokens = windows.numel();
   const auto add = [&](const CriterionInput& input, Axis axis, int layer) {
     if (!axes.contains(axis) || !criterion.axes.contains(axis)) return;
     const torch::NoGradGuard no_grad;
     const std::string name = scores_name(axis, layer);
-    require_finite(name, out.all[name] = criterion.score(input, axis, layer));
+    std::vector<double>& scores = out.all[name] = criterion.score(input, axis, layer);
+    require_finite(name, scores);
+    for (double& v : scores) v = static_cast<float>(v);  // as in a file
   };
   Influence influence(windows.size(0));
   KeptScores kept(out);

@@ -10,10 +10,13 @@
 #include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "data/corpus.h"
+#include "layerwise/backward.h"
 #include "layerwise/saved.h"
 #include "plan/memory.h"
 #include "prune/criterion.h"
+#include "prune/influence.h"
 #include "prune/sequential.h"
 #include "surgery/surgery.h"
 
@@ -22,10 +25,13 @@ namespace {
 
 using arch::Axis;
 
+constexpr std::int64_t kFewWindows = 16;  // for block influence
+
 // What the report shows of the decision.
 std::string importance_json(const std::vector<double>& influence, const plan::PrunePlan& plan,
                             const arch::ModelDims& before, const arch::ModelDims& after) {
   nlohmann::ordered_json out;
+  // Known when layers were dropped, or when a pass went through the model.
   for (const double v : influence) out["block_influence"].push_back(std::stod(std::to_string(v)));
   out["kept_layers"] = plan.keep_layers;
   for (const arch::LayerDims& l : before.layers) out["ffn_before"].push_back(l.ffn);
@@ -33,10 +39,11 @@ std::string importance_json(const std::vector<double>& influence, const plan::Pr
   return out.dump(1) + "\n";
 }
 
-// [n, sequence]
+// [n, sequence]; none without a text.
 torch::Tensor load_windows(const checkpoint::Checkpoint& source, const std::string& text_path,
                            const std::string& held_out_path, const CalibrationOptions& options,
                            const core::Progress& progress) {
+  if (text_path.empty()) return torch::empty({0, options.sequence}, torch::kInt64);
   const text::Tokenizer tokenizer(source.tokenizer());
   const data::Corpus corpus = data::load_corpus(text_path, tokenizer, progress);
   if (!held_out_path.empty())
@@ -68,7 +75,8 @@ plan::PrunePlan choose(const Scores& scores, const arch::ModelDims& before,
                        const arch::ModelDims& after, const std::vector<arch::LayerDims>& sizes,
                        bool blocks) {
   plan::PrunePlan plan = plan::keep_all(before);
-  plan.keep_layers = keep_highest(scores.at("layers"), after.n_layers());
+  if (after.n_layers() != before.n_layers())
+    plan.keep_layers = keep_highest(scores.at("layers"), after.n_layers());
   if (after.hidden != before.hidden) plan.hidden = keep_highest(scores.at("hidden"), after.hidden);
   plan.layers.assign(plan.keep_layers.size(), {});
   const auto cut = [&](Axis axis, plan::Selection plan::LayerSelection::* selection) {
@@ -77,13 +85,32 @@ plan::PrunePlan choose(const Scores& scores, const arch::ModelDims& before,
     const KeptOfLayers kept = keep_highest_per_layer(scores, axis, wanted);
     for (std::size_t k = 0; k < plan.layers.size(); ++k) {
       const auto l = static_cast<std::size_t>(plan.keep_layers[k]);
-      if (wanted[l] != arch::size_of(axis, before, &before.layers[l]))
-        plan.layers[k].*selection = kept[l];
+      if (wanted[l] == arch::size_of(axis, before, &before.layers[l])) continue;
+      static_cast<void>(scores.at(scores_name(axis, static_cast<int>(l))));
+      plan.layers[k].*selection = kept[l];
     }
   };
   if (blocks) cut(Axis::ffn, &plan::LayerSelection::ffn);
   if (blocks) cut(Axis::kv_groups, &plan::LayerSelection::kv_groups);
   return plan;
+}
+
+// What a file decides, a plan or scores; nothing without one.
+std::optional<plan::PrunePlan> given_plan(const PruneOptions& options, const arch::Arch& arch,
+                                          const arch::ModelDims& before,
+                                          const arch::ModelDims& after) {
+  if (!options.plan_path.empty()) return read_plan(options, before);
+  if (options.scores_path.empty()) return std::nullopt;
+  try {
+    const Scores scores = read_scores(options.scores_path, before);
+    plan::PrunePlan plan = choose(scores, before, after,
+                                  plan::resolve_layers(options.target, arch, before, after), true);
+    plan.source_sha256 = scores.source_sha256;
+    return plan;
+  } catch (const core::Error& error) {
+    if (std::string(error.what()).find(options.scores_path) != std::string::npos) throw;
+    core::fail(error.kind(), options.scores_path, ": ", error.what());
+  }
 }
 
 }  // namespace
@@ -103,8 +130,12 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
               ": no criterion scores the vocabulary (", before.vocab,
               " here); give a plan that keeps the wanted tokens");
     const Criterion& criterion = criterion_by_name(options.criterion);
-    require_scored(criterion, Axis::hidden, before.hidden, after.hidden);
     const auto sizes = plan::resolve_layers(options.target, arch, before, after);
+    if (!options.scores_path.empty()) {
+      static_cast<void>(given_plan(options, arch, before, after));
+      return after;
+    }
+    require_scored(criterion, Axis::hidden, before.hidden, after.hidden);
     for (std::size_t l = 0; l < sizes.size(); ++l)
       for (const Axis axis : {Axis::ffn, Axis::kv_groups})
         require_scored(criterion, axis, arch::size_of(axis, before, &before.layers[l]),
@@ -119,11 +150,10 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const arch::ModelDims& before = source.dims();
   const arch::ModelDims after = check(options, source.arch(), before);
   const Criterion& criterion = criterion_by_name(options.criterion);
-  std::optional<plan::PrunePlan> given;
-  if (!options.plan_path.empty()) {
-    given = read_plan(options, before);
-    plan::require_source(*given, source.path(), source.sha256(), options.plan_path);
-  }
+  const std::optional<plan::PrunePlan> given = given_plan(options, source.arch(), before, after);
+  if (given)
+    plan::require_source(*given, source.path(), source.sha256(),
+                         options.plan_path.empty() ? options.scores_path : options.plan_path);
   const torch::Tensor windows =
       load_windows(source, options.text_path, options.held_out_path, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
@@ -147,14 +177,22 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                               layerwise::identity_of(identity, windows));
   layerwise::begin(work);
 
-  // Whole layers and the stream's indices are chosen before the pass. Their scores converge fast.
-  constexpr std::int64_t kFewWindows = 16;
-  const bool all = !given && criterion.scope == Scope::model;
-  std::set<Axis> axes;
-  if (!given && after.hidden != before.hidden) axes.insert(Axis::hidden);
-  if (all) axes.insert({Axis::ffn, Axis::kv_groups});
-  const Scores scores = score_model(dense, all ? windows : windows.slice(0, 0, kFewWindows),
-                                    criterion, axes, progress);
+  const bool drops = after.n_layers() != before.n_layers(), thins = after.hidden != before.hidden,
+             all = !given && criterion.scope == Scope::model;
+  Scores scores;
+  if (all) {
+    const std::string kept = work.file("scores.safetensors");
+    if (work.has("scores.safetensors")) {
+      scores = read_scores(kept, before);
+    } else {
+      scores = score_model(dense, windows, criterion, criterion.axes, progress);
+      work.save([&] { write_scores(scores, kept); });
+    }
+  } else if (!given && (drops || thins)) {
+    // These are chosen before the pass. Their scores converge fast.
+    scores = score_model(dense, windows.slice(0, 0, kFewWindows), criterion,
+                         thins ? std::set{Axis::hidden} : std::set<Axis>(), progress);
+  }
   plan::PrunePlan plan = given ? *given : choose(scores, before, after, sizes, all);
   const bool chosen = given || all;  // the plan says what every block keeps
   std::vector<arch::LayerDims> kept;
@@ -166,11 +204,13 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   }
 
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
+  Influence influence(kFewWindows);
   if (cut_width || options.compensation == Compensation::least_squares) {
     SequentialInput input{dense, windows,          criterion,   options.compensation,
                           ridge, plan.keep_layers, plan.hidden, kept};
     if (chosen) input.given = plan.layers;
     input.work = &work;
+    if (!scores.all.contains("layers")) input.watchers = {&influence};
     SequentialResult result = prune_sequentially(input, progress);
     plan.layers = std::move(result.layers);
     replaced = std::move(result.replaced);
@@ -188,16 +228,17 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
   core::write_text_file(
       directory + "/importance.json",
-      importance_json(scores.at("layers"), plan, before, plan::dims_after(plan, before)));
+      importance_json(scores.all.contains("layers") ? scores.at("layers") : influence.of_layers,
+                      plan, before, plan::dims_after(plan, before)));
   work.remove();
-  if (!given) out.notes = plan::smaller_layers(options.target, before);
+  if (options.plan_path.empty()) out.notes = plan::smaller_layers(options.target, before);
   out.plan = std::move(plan);
   return out;
 }
 
 std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                          const arch::ModelDims& dims) {
-  const bool planned = !options.plan_path.empty(),
+  const bool planned = !options.plan_path.empty() || !options.scores_path.empty(),
              pass = !planned || options.compensation == Compensation::least_squares;
   const std::int64_t of_pass = plan::layer_stage_memory(
       arch, dims, {.tokens = options.calibration.tokens, .streams = pass ? 5 : 1, .moments = pass});
@@ -207,8 +248,9 @@ std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
 
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
                           const arch::ModelDims& dims, std::int64_t tokens) {
-  return plan::layer_stage_memory(arch, dims, {.tokens = tokens}) +
-         bytes_of(criterion_by_name(criterion).needs, arch, dims);
+  const StatisticNames& needs = criterion_by_name(criterion).needs;
+  return plan::layer_stage_memory(arch, dims, {.tokens = tokens}) + bytes_of(needs, arch, dims) +
+         (any_backward(needs) ? layerwise::walk_back_bytes(dims, tokens) : 0);
 }
 
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
@@ -224,8 +266,11 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
                                        {"criterion", criterion.name}},
                                       windows));
   layerwise::begin(work);
-  const Scores scores = score_model(model::Transformer::open(source), windows, criterion,
-                                    criterion.axes, progress, &work);
+  if (options.resume && any_backward(criterion.needs))
+    core::note("--resume: criterion '" + criterion_name +
+               "' reads gradients, of which nothing is kept, so it starts over");
+  Scores scores = score_model(model::Transformer::open(source), windows, criterion, criterion.axes,
+                              progress, &work);
   write_scores(scores, out_path);
   work.remove();
   ScoreResult out{criterion_name, scores.tokens, {"layers"}};

@@ -23,6 +23,8 @@ struct PruneOptions {
   // Not empty: what this plan keeps, instead of what a target and scores would choose; `target` and
   // `criterion` have no say then. Compensation refits the plan's cut like any other.
   std::string plan_path;
+  // Not empty: the scores in this file decide (scores.h), instead of those of `criterion`.
+  std::string scores_path = {};
   std::string criterion = "activation";
   Compensation compensation = Compensation::least_squares;
   // Ridge of the least-squares fit, times the mean diagonal of the Gram matrix. Empty: chosen by
@@ -69,7 +71,7 @@ struct ScoreResult {
   std::vector<std::string> axes;
 };
 // `espalier score`: writes the file that scores.h describes. A killed run goes on with the same
-// bytes where `work` names a folder.
+// bytes where `work` names a folder. A criterion that reads gradients starts over.
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion, const std::string& out_path,
                   const CalibrationOptions& calibration, const core::Progress& progress,

@@ -39,12 +39,21 @@ bool Scores::has(Axis axis) const {
   });
 }
 
-void write_scores(const Scores& scores, const std::string& path) {
-  // Of the model, then layer by layer.
+namespace {
+
+// In the order of the file: of the model, then layer by layer.
+std::vector<std::string> names_in_order(std::size_t layers) {
   std::vector<std::string> names{"layers", "hidden"};
-  for (std::size_t l = 0; l < scores.at("layers").size(); ++l)
+  for (std::size_t l = 0; l < layers; ++l)
     for (const Axis axis : {Axis::ffn, Axis::kv_groups})
       names.push_back(scores_name(axis, static_cast<int>(l)));
+  return names;
+}
+
+}  // namespace
+
+void write_scores(const Scores& scores, const std::string& path) {
+  std::vector<std::string> names = names_in_order(scores.at("layers").size());
   std::erase_if(names, [&](const std::string& name) { return !scores.all.contains(name); });
   for (const std::string& name : names) require_finite(name, scores.at(name));
   format::SafetensorsWriter writer(path);
@@ -59,6 +68,36 @@ void write_scores(const Scores& scores, const std::string& path) {
     writer.write(std::as_bytes(std::span(values)));
   }
   writer.finish();
+}
+
+Scores read_scores(const std::string& path, const arch::ModelDims& dims) {
+  const auto set = format::SafetensorsSet::open_file(path);
+  std::map<std::string, std::int64_t> sizes{{"layers", dims.n_layers()}, {"hidden", dims.hidden}};
+  for (std::size_t l = 0; l < dims.layers.size(); ++l)
+    for (const Axis axis : {Axis::ffn, Axis::kv_groups})
+      sizes[scores_name(axis, static_cast<int>(l))] = arch::size_of(axis, dims, &dims.layers[l]);
+  Scores out;
+  for (const format::SafeTensor& tensor : set.tensors()) {
+    const auto known = sizes.find(tensor.name);
+    ESP_CHECK(known != sizes.end(), input, path, ": '", tensor.name,
+              "' names no axis that is scored, or no layer of this model");
+    ESP_CHECK(tensor.dtype == format::FormatId::f32 &&
+                  tensor.shape == std::vector<std::int64_t>{known->second},
+              input, path, ": '", tensor.name, "' is not ", known->second,
+              " F32 values, one for each index of this model; were the scores computed for it?");
+    std::vector<float> values(static_cast<std::size_t>(known->second));
+    set.read(tensor, 0, std::as_writable_bytes(std::span(values)));
+    std::vector<double>& scores = out.all[tensor.name];
+    scores.assign(values.begin(), values.end());
+    require_finite(path + ": " + tensor.name, scores);
+  }
+  const auto metadata = [&](const char* key) {
+    const auto found = set.metadata().find(key);
+    return found == set.metadata().end() ? std::string() : found->second;
+  };
+  out.criterion = metadata("criterion");
+  out.source_sha256 = metadata("source_sha256");
+  return out;
 }
 
 std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {

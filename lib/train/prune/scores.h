@@ -6,7 +6,7 @@
 //   hidden  [H]             where the criterion scores it
 //   layers  [L]             block influence
 //
-// All are F32. The metadata are "criterion" and "tokens".
+// All are F32. The metadata are "criterion", "tokens" and "source_sha256".
 #pragma once
 #include <cstdint>
 #include <map>
@@ -18,7 +18,7 @@
 namespace espalier::prune {
 
 struct Scores {
-  std::string criterion;
+  std::string criterion, source_sha256;  // empty: not known
   std::int64_t tokens = 0;
   std::map<std::string, std::vector<double>> all;  // by the names above
 
@@ -29,6 +29,8 @@ struct Scores {
 std::string scores_name(arch::Axis axis, int layer);  // "ffn.3"; layer -1: "hidden"
 
 void write_scores(const Scores& scores, const std::string& path);
+// Error(input) for scores that are not finite, or of other sizes than a model with `dims` has.
+Scores read_scores(const std::string& path, const arch::ModelDims& dims);
 
 // Error(input) for a score that is not finite.
 void require_finite(const std::string& name, const std::vector<double>& scores);

@@ -112,7 +112,9 @@ SequentialResult prune_sequentially(const SequentialInput& input, const core::Pr
                             .refit = input.compensation == Compensation::least_squares,
                             .ridge = input.ridge},
                            {&cut});
-  layerwise::Walk(input.dense, input.windows, {&follow},
+  std::vector<layerwise::Visitor*> visitors{&follow};
+  visitors.insert(visitors.end(), input.watchers.begin(), input.watchers.end());
+  layerwise::Walk(input.dense, input.windows, visitors,
                   {.stage = "prune", .progress = progress, .work = input.work})
       .run();
   return result_of(follow.layers(), input);

@@ -29,7 +29,8 @@ struct SequentialInput {
   // Not empty: what each kept layer keeps, instead of what `criterion` would choose. `sizes` are
   // those of the source then.
   std::vector<plan::LayerSelection> given = {};
-  checkpoint::WorkFolder* work = nullptr;  // of the walk
+  checkpoint::WorkFolder* work = nullptr;          // of the walk
+  std::vector<layerwise::Visitor*> watchers = {};  // of the same walk
 };
 struct SequentialResult {
   std::vector<plan::LayerSelection> layers;  // one per kept layer

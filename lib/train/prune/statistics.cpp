@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "layerwise/backward.h"
 #include "layerwise/walk.h"
 
 namespace espalier::prune {
@@ -50,6 +51,17 @@ std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis) {
   return out;
 }
 
+std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) {
+  std::map<int, std::int64_t> weights;
+  std::int64_t out = 0;
+  for (const arch::TensorRef& t : arch::tensors(arch, dims))
+    if (t.layer >= 0) out = std::max(out, weights[t.layer] += t.elements());
+  return out;
+}
+
+std::string sum_name(arch::Role role, const char* what) {
+  return std::string(arch::role_name(role)) + "." + what;
+}
 std::string sum_name(arch::Axis axis, const char* what) {
   return std::string(arch::axis_name(axis)) + "." + what;
 }
@@ -76,6 +88,16 @@ class Collector : public layerwise::Visitor {
   void see(model::Tap point, int layer, std::int64_t, const Tensor& value) override {
     for (const Statistic* s : wanted_)
       if (!s->backward && s->taps.contains(point)) s->add(sums, point, layer, value, {});
+  }
+  void see_gradient(model::Tap point, int layer, std::int64_t, const Tensor& value,
+                    const Tensor& gradient) override {
+    for (const Statistic* s : wanted_)
+      if (s->backward && s->taps.contains(point)) s->add(sums, point, layer, value, gradient);
+  }
+  void see_weight(arch::Role role, int layer, std::int64_t, const Tensor&,
+                  const Tensor& gradient) override {
+    for (const Statistic* s : wanted_)
+      if (s->add_weight != nullptr) s->add_weight(sums, role, layer, gradient);
   }
   void layer_end(model::Transformer& model, int layer, const layerwise::Stream&) override {
     if (!done_) return;
@@ -106,14 +128,17 @@ Sums collect(const model::Transformer& source, const Tensor& windows, const Stat
              std::vector<layerwise::Visitor*> forward, checkpoint::WorkFolder* work) {
   const std::int64_t bytes = bytes_of(wanted, source.arch(), source.dims());
   if (progress && bytes > 0)
-    progress({"statistics", 0, source.dims().n_layers(), "layers",
-              "sums take " + core::human_bytes(bytes)});
+    progress({"statistics", 0, 0, "", "the sums take " + core::human_bytes(bytes)});
   Collector collector(wanted, done);
-  torch::InferenceMode inference;
-  forward.push_back(&collector);
-  layerwise::Walk(source, windows, forward,
-                  {.stage = "statistics", .progress = progress, .work = work})
-      .run();
+  layerwise::WalkOptions options{.stage = "statistics", .progress = progress};
+  if (any_backward(wanted)) {
+    layerwise::walk_back(source, windows, {&collector}, options, std::move(forward));
+  } else {
+    const torch::InferenceMode inference;
+    options.work = work;
+    forward.push_back(&collector);
+    layerwise::Walk(source, windows, forward, options).run();
+  }
   return std::move(collector.sums);
 }
 

@@ -26,6 +26,7 @@ struct Sums {
   const torch::Tensor& at(const std::string& name, int layer) const;
 };
 std::string sum_name(arch::Axis axis, const char* what);  // "ffn.squares"
+std::string sum_name(arch::Role role, const char* what);  // "ffn_down.gradients"
 
 struct Statistic {
   std::string_view name;
@@ -53,11 +54,16 @@ std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
 // The largest width of the axis in any layer, in channels: ffn, or all heads for kv_groups.
 std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis);
 
+// The number of weights of the largest layer.
+std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims);
+
 // Called when the sums of a layer are complete, while its weights are in memory. The layer's sums
 // are freed afterwards. Layers come from first to last, or from last to first in a walk back.
 using LayerDone = std::function<void(const model::Transformer& model, const Sums& sums, int layer)>;
 
-// `forward` are further visitors of the walk from first to last.
+// Says what the sums take, and collects them in a walk; in a walk back where a statistic reads
+// gradients. `forward` are further visitors of the walk from first to last. `work` keeps a walk
+// that does not go back.
 Sums collect(const model::Transformer& model, const torch::Tensor& windows,
              const StatisticNames& wanted, const core::Progress& progress,
              const LayerDone& done = {}, std::vector<layerwise::Visitor*> forward = {},

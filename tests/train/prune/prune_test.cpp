@@ -51,6 +51,10 @@ struct Fixture {
   }();
 };
 
+Sums collected(const model::Transformer& model, const Fixture& f) {
+  return collect(model, f.windows, f.all, {});
+}
+
 TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 4u); }
 
 // A pruning pass gives a criterion of a layer all that it needs. Gradients need the whole model.
@@ -70,7 +74,7 @@ TEST(Criteria, RightLengthFiniteAndZeroedChannelLast) {
   f.model.weight(Role::ffn_up, 1).select(0, 17).zero_();
   f.model.weight(Role::attn_output, 2).slice(1, 0, 48).zero_();  // KV group 0
   f.model.weight(Role::attn_v, 2).slice(0, 0, 16).zero_();
-  const Sums statistics = collect(f.model, f.windows, f.all, {});
+  const Sums statistics = collected(f.model, f);
   torch::InferenceMode inference;
   for (const Criterion* c : all_criteria()) {
     const std::vector<double> ffn = c->score({f.model, statistics}, Axis::ffn, 1);
@@ -100,7 +104,7 @@ TEST(Criteria, ScoresThatAreNoNumbersRankNothing) {
 TEST(Criteria, PermutingChannelsPermutesScores) {
   Fixture f;
   torch::NoGradGuard no_grad;
-  const Sums before = collect(f.model, f.windows, f.all, {});
+  const Sums before = collected(f.model, f);
   const torch::Tensor order = torch::arange(96).flip(0);
   for (Role r : {Role::ffn_gate, Role::ffn_up})
     f.model.weight(r, 0).copy_(f.model.weight(r, 0).index_select(0, order).clone());
@@ -109,7 +113,7 @@ TEST(Criteria, PermutingChannelsPermutesScores) {
       model::Transformer::load(checkpoint::Checkpoint::open(f.directory), {});
   permuted.weight(Role::ffn_down, 0)
       .copy_(permuted.weight(Role::ffn_down, 0).index_select(1, order).clone());
-  const Sums after = collect(permuted, f.windows, f.all, {});
+  const Sums after = collected(permuted, f);
   torch::InferenceMode inference;
   for (const Criterion* c : all_criteria()) {
     const auto a = c->score({original, before}, Axis::ffn, 0),
@@ -365,6 +369,144 @@ TEST(Pruner, ABrokenStateIsRefusedAndAFullDiskOnlySaidSo) {
   EXPECT_NO_THROW(prune(source, f.dir.file("blocked"), options, {}));
   ASSERT_FALSE(core::notes().empty());
   EXPECT_NE(core::notes().back().find("resume"), std::string::npos) << core::notes().back();
+}
+
+std::string words_file(const Fixture& f) {
+  std::string text;
+  for (int i = 0; i < 900; ++i) text += "word" + std::to_string(i * 7919 % 997) + " ";
+  core::write_text_file(f.dir.file("words.txt"), text);
+  return f.dir.file("words.txt");
+}
+
+// Scores in a file choose what the criterion chooses; with a text the cut is compensated.
+TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  const CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
+  const std::string text = words_file(f), file = f.dir.file("scores.safetensors");
+  score(source, text, "obs", file, calibration, {});
+  PruneOptions options;
+  options.target = {.layers = 3, .ffn = 64, .kv_groups = 1};
+  options.text_path = text;
+  options.calibration = calibration;
+  options.criterion = "activation";
+  options.scores_path = file;
+  const plan::PrunePlan by_file = prune(source, f.dir.file("b"), options, {}).plan;
+  const Scores scores = read_scores(file, source.dims());
+  EXPECT_EQ(*by_file.layers[0].ffn,
+            keep_highest(
+                scores.at(scores_name(Axis::ffn, static_cast<int>(by_file.keep_layers[0]))), 64));
+
+  const auto refused = [&](const std::vector<std::string>& parts) {
+    try {
+      check(options, source.arch(), source.dims());
+      prune(source, f.dir.file("no"), options, {});
+      ADD_FAILURE() << parts[0];
+    } catch (const core::Error& e) {
+      for (const std::string& part : parts)
+        EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+    }
+  };
+  options.target.hidden = 32;  // obs does not score it
+  refused({"scores.safetensors", "hidden"});
+  options.target.hidden.reset();
+  arch::ModelDims dims = source.dims();
+  dims.layers[2].ffn = 95;
+  EXPECT_THROW(read_scores(file, dims), core::Error);
+}
+
+// An axis that a criterion does not score is refused before any text is read, for every axis.
+TEST(Pruner, AnAxisThatIsNotScoredIsRefused) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  int refusals = 0;
+  for (const Criterion* c : all_criteria())
+    for (const Axis axis : {Axis::hidden, Axis::ffn, Axis::kv_groups}) {
+      PruneOptions options;
+      options.criterion = c->name;
+      if (axis == Axis::hidden) options.target.hidden = 32;
+      if (axis == Axis::ffn) options.target.ffn = 64;
+      if (axis == Axis::kv_groups) options.target.kv_groups = 1;
+      if (c->axes.contains(axis)) {
+        EXPECT_NO_THROW(check(options, source.arch(), source.dims()));
+        continue;
+      }
+      ++refusals;
+      try {
+        check(options, source.arch(), source.dims());
+        ADD_FAILURE() << c->name;
+      } catch (const core::Error& e) {
+        EXPECT_EQ(e.kind(), core::ErrorKind::usage);
+        EXPECT_NE(std::string(e.what()).find("activation"), std::string::npos) << e.what();
+      }
+    }
+  EXPECT_EQ(refusals, 1);  // hidden by obs
+}
+
+// Killed behind any layer and started again: the same bytes.
+TEST(Pruner, ScoresGoOnWhereTheyWereKilled) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  const std::string text = words_file(f), whole = f.dir.file("whole"),
+                    broken = f.dir.file("broken");
+  const CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
+  struct Killed {};
+  for (const char* criterion : {"activation", "obs"}) {
+    score(source, text, criterion, whole, calibration, {});
+    checkpoint::WorkOptions work{.folder = broken + ".work", .share = 1};
+    EXPECT_THROW(score(
+                     source, text, criterion, broken, calibration,
+                     [](const core::ProgressEvent& e) {
+                       if (e.unit == "layers" && e.done == 2) throw Killed();
+                     },
+                     work),
+                 Killed);
+    EXPECT_TRUE(std::filesystem::exists(broken + ".work/walk.safetensors"));
+    work.resume = true;
+    std::vector<std::int64_t> walked;
+    score(
+        source, text, criterion, broken, calibration,
+        [&](const core::ProgressEvent& e) {
+          if (e.unit == "layers") walked.push_back(e.done);
+        },
+        work);
+    EXPECT_EQ(walked, (std::vector<std::int64_t>{3, 4})) << criterion;
+    EXPECT_EQ(core::read_text_file(broken), core::read_text_file(whole)) << criterion;
+    EXPECT_FALSE(std::filesystem::exists(broken + ".work"));
+  }
+}
+
+// The report's block influence comes from the pass, also when that was killed, and is the same as
+// when it decides which layers go.
+TEST(Pruner, BlockInfluenceNeedsNoPassOfItsOwn) {
+  Fixture f;
+  const auto source = checkpoint::Checkpoint::open(f.directory);
+  PruneOptions options;
+  options.target.ffn = 64;
+  options.text_path = words_file(f);
+  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  options.state_share = 1;
+  const auto influence = [&](const std::string& directory) {
+    const std::string json = core::read_text_file(directory + "/importance.json");
+    return json.substr(0, json.find("kept_layers"));
+  };
+  std::int64_t layers = 0;
+  struct Killed {};
+  EXPECT_THROW(prune(source, f.dir.file("pass"), options,
+                     [&](const core::ProgressEvent& e) {
+                       layers += e.unit == "layers";
+                       if (e.unit == "layers" && e.done == 2) throw Killed();
+                     }),
+               Killed);
+  options.resume = true;
+  prune(source, f.dir.file("pass"), options,
+        [&](const core::ProgressEvent& e) { layers += e.unit == "layers"; });
+  EXPECT_EQ(layers, 4);
+  options.resume = false;
+  options.target.layers = 3;
+  prune(source, f.dir.file("dropped"), options, {});
+  EXPECT_EQ(influence(f.dir.file("pass")), influence(f.dir.file("dropped")));
+  EXPECT_NE(influence(f.dir.file("pass")).find("block_influence"), std::string::npos);
 }
 
 TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {

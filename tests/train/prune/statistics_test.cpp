@@ -69,10 +69,15 @@ double gram_error(const Tensor& found, const Tensor& x) {
 
 const StatisticNames kAll{"channel_moments", "second_moments"};
 
+Sums collected(const Fixture& f, const Tensor& windows, const StatisticNames& names,
+               std::vector<layerwise::Visitor*> others = {}) {
+  return collect(f.model, windows, names, {}, {}, std::move(others));
+}
+
 TEST(Statistics, EqualThoseMadeByHand) {
   const Fixture f;
   Influence influence(kWindows), of_first(3);
-  const Sums found = collect(f.model, f.windows, kAll, {}, {}, {&influence, &of_first});
+  const Sums found = collected(f, f.windows, kAll, {&influence, &of_first});
   auto values = values_by_hand(f, f.windows);
   Tensor hidden_abs = torch::zeros({32}, torch::kFloat64), hidden_squares = hidden_abs.clone();
   for (int l = 0; l < 2; ++l) {
@@ -106,15 +111,15 @@ TEST(Statistics, EqualThoseMadeByHand) {
 
 TEST(Statistics, WindowsDoNotSeeOneAnother) {
   const Fixture f;
-  const Sums forwards = collect(f.model, f.windows, kAll, {}),
-             backwards = collect(f.model, f.windows.flip(0), kAll, {});
+  const Sums forwards = collected(f, f.windows, kAll),
+             backwards = collected(f, f.windows.flip(0), kAll);
   for (int l = 0; l < 2; ++l)
     EXPECT_LT(relative(backwards.at("ffn.squares", l), forwards.at("ffn.squares", l)), kTolerance);
 }
 
 TEST(Statistics, OnlyWhatIsWantedIsCollectedAndALayersSumsAreFreed) {
   const Fixture f;
-  const Sums found = collect(f.model, f.windows, {"second_moments"}, {});
+  const Sums found = collected(f, f.windows, {"second_moments"});
   EXPECT_EQ(found.all.size(), 4u);  // of both blocks in both layers
   EXPECT_THROW(static_cast<void>(found.at("ffn.abs", 0)), core::Error);
   std::vector<int> layers;
@@ -127,8 +132,8 @@ TEST(Statistics, OnlyWhatIsWantedIsCollectedAndALayersSumsAreFreed) {
   EXPECT_EQ(left.all.size(), 2u);  // of the stream
 }
 
-// What the memory estimate counts is what is held.
-TEST(Statistics, BytesAreThoseOfOneLayer) {
+// The memory estimate counts what is held of a layer and of the model.
+TEST(Statistics, BytesAreThoseThatAreHeld) {
   const Fixture f;
   for (const Statistic* s : all_statistics()) {
     std::int64_t held = 0;

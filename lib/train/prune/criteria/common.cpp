@@ -3,6 +3,7 @@
 #include "prune/criteria/common.h"
 
 #include <algorithm>
+#include <array>
 
 namespace espalier::prune {
 
@@ -32,6 +33,32 @@ torch::Tensor hidden_weight_squares(const CriterionInput& input) {
                .square()
                .sum(0, false, torch::kFloat64);
   return sum;
+}
+
+std::vector<double> over_coupled(const CriterionInput& input, arch::Axis axis, int layer,
+                                 const std::function<torch::Tensor(arch::Role)>& of_weights) {
+  const arch::ModelDims& dims = input.model.dims();
+  const arch::LayerDims* size = &dims.layers[static_cast<std::size_t>(layer)];
+  torch::Tensor sum = torch::zeros({arch::size_of(axis, dims, size)}, torch::kFloat64);
+  for (const arch::TensorSpec& spec : input.model.arch().layer) {
+    const bool rows = touches(spec.rows, axis);
+    if (!input.model.has(spec.role, layer) || (!rows && !touches(spec.cols, axis))) continue;
+    torch::Tensor values = of_weights(spec.role).to(torch::kFloat64);
+    if (values.dim() == 2) values = values.sum(rows ? 1 : 0);
+    std::int64_t begin = 0;
+    for (const arch::Run& run : rows ? spec.rows : spec.cols) {
+      if (run.a == arch::Axis::none) continue;
+      const std::array axes{run.a, run.b, run.c};
+      std::array<std::int64_t, 3> n{};
+      for (std::size_t i = 0; i < 3; ++i) n[i] = arch::size_of(axes[i], dims, size);
+      const torch::Tensor part =
+          values.narrow(0, begin, n[0] * n[1] * n[2]).view(torch::IntArrayRef(n));
+      begin += part.numel();
+      for (std::size_t i = 0; i < 3; ++i)
+        if (axes[i] == axis) sum += part.movedim(static_cast<std::int64_t>(i), 0).flatten(1).sum(1);
+    }
+  }
+  return {sum.const_data_ptr<double>(), sum.const_data_ptr<double>() + sum.numel()};
 }
 
 }  // namespace espalier::prune

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Code that the criteria share: the consumer weights of an axis, and sums per head group.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "prune/criterion.h"
@@ -16,5 +17,9 @@ std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int 
                               const torch::Tensor& per_channel);
 // Sums of squared embeddings over the vocabulary, for the hidden axis.
 torch::Tensor hidden_weight_squares(const CriterionInput& input);
+// Sums of `of_weights`, a value for each weight of a matrix or vector of the layer, over everything
+// that is coupled to an index of the axis: what goes with it when it is cut.
+std::vector<double> over_coupled(const CriterionInput& input, arch::Axis axis, int layer,
+                                 const std::function<torch::Tensor(arch::Role)>& of_weights);
 
 }  // namespace espalier::prune
