@@ -271,6 +271,7 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
                "' reads gradients, of which nothing is kept, so it starts over");
   Scores scores = score_model(model::Transformer::open(source), windows, criterion, criterion.axes,
                               progress, &work);
+  scores.source_sha256 = source.sha256();
   write_scores(scores, out_path);
   work.remove();
   ScoreResult out{criterion_name, scores.tokens, {"layers"}};

@@ -59,6 +59,7 @@ void write_scores(const Scores& scores, const std::string& path) {
   format::SafetensorsWriter writer(path);
   writer.set_metadata("criterion", scores.criterion);
   writer.set_metadata("tokens", std::to_string(scores.tokens));
+  writer.set_metadata("source_sha256", scores.source_sha256);
   for (const std::string& name : names)
     writer.add_tensor(name, format::FormatId::f32,
                       {static_cast<std::int64_t>(scores.at(name).size())});

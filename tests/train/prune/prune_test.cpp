@@ -410,6 +410,13 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   options.target.hidden = 32;  // obs does not score it
   refused({"scores.safetensors", "hidden"});
   options.target.hidden.reset();
+  core::write_text_file(f.directory + "/generation_config.json", "{}\n");
+  try {
+    prune(checkpoint::Checkpoint::open(f.directory), f.dir.file("no"), options, {});
+    ADD_FAILURE() << "another model";
+  } catch (const core::Error& e) {
+    EXPECT_NE(std::string(e.what()).find("another model"), std::string::npos) << e.what();
+  }
   arch::ModelDims dims = source.dims();
   dims.layers[2].ffn = 95;
   EXPECT_THROW(read_scores(file, dims), core::Error);
