@@ -121,7 +121,7 @@ class Options(unittest.TestCase):
 
     def test_what_no_criterion_scores(self):
         text = ("--text", self.text, *PRUNE)
-        for words, parts in ((("--hidden", 32, "--criterion", "obs"), ["hidden 32", "obs", "activation"]), (("--q-per-kv", 1), ["q_per_kv 1", "plan"]), (("--vocab", 300), ["vocab 300", "plan"])):
+        for words, parts in ((("--hidden", 32, "--criterion", "obs"), ["hidden 32", "obs", "activation"]), (("--hidden", 32, "--criterion", "taylor"), ["hidden 32", "taylor", "magnitude, activation, weighted_rms"]), (("--q-per-kv", 1), ["q_per_kv 1", "plan"]), (("--vocab", 300), ["vocab 300", "plan"])):
             # the text does not exist: it is not what is refused first
             self.refused(2, parts, "prune", self.model, "--out", self.path / "x", "--text", self.path / "absent.txt", *words)
         tool.run_json("prune", self.model, "--out", self.path / "whole", "--ffn", 64, "--q-per-kv", 2, "--vocab", 320, *text)  # as the source has them

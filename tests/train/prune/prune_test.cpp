@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "format/safetensors.h"
+#include "layerwise/backward.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
 #include "prune/sequential.h"
@@ -55,7 +56,7 @@ Sums collected(const model::Transformer& model, const Fixture& f) {
   return collect(model, f.windows, f.all, {});
 }
 
-TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 4u); }
+TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 5u); }
 
 // A pruning pass gives a criterion of a layer all that it needs. Gradients need the whole model.
 TEST(Criteria, NeedWhatTheirScopeCanGive) {
@@ -122,6 +123,37 @@ TEST(Criteria, PermutingChannelsPermutesScores) {
     for (double v : a) largest = std::max(largest, std::abs(v));
     for (std::size_t i = 0; i < a.size(); ++i)
       ASSERT_NEAR(a[i], b[95 - i], 1e-3 * largest) << c->name << " channel " << i;
+  }
+}
+
+// The first-order change is the slope of the loss as the group's weights are scaled.
+TEST(Criteria, TaylorIsTheSlopeOfTheLoss) {
+  Fixture f;
+  const Criterion& taylor = criterion_by_name("taylor");
+  const Sums sums = collected(f.model, f);
+  const auto loss = [&](Axis axis, std::int64_t index, double scale) {
+    model::Transformer scaled = f.model;
+    const arch::ModelDims& dims = f.model.dims();
+    for (const arch::TensorSpec& spec : f.model.arch().layer) {
+      if (!f.model.has(spec.role, 1)) continue;
+      torch::Tensor w = f.model.weight(spec.role, 1).clone();
+      const auto apply = [&](const arch::Extent& extent, std::int64_t dim) {
+        if (!touches(extent, axis)) return;
+        const std::vector<std::int64_t> one{index};
+        const auto at = arch::surviving(extent, axis, one, dims, &dims.layers[1]);
+        w.index_copy_(dim, torch::tensor(at), w.index_select(dim, torch::tensor(at)) * scale);
+      };
+      apply(spec.rows, 0);
+      if (!absent(spec.cols)) apply(spec.cols, 1);
+      scaled.set_weight(spec.role, 1, w);
+    }
+    return layerwise::walk_back(scaled, f.windows, {});
+  };
+  for (const auto& [axis, index] : {std::pair(Axis::kv_groups, 0), std::pair(Axis::ffn, 5)}) {
+    const double score = taylor.score({f.model, sums}, axis, 1).at(static_cast<std::size_t>(index));
+    const double slope = std::abs(loss(axis, index, 1.02) - loss(axis, index, 0.98)) / 0.04;
+    EXPECT_NEAR(score, slope, 0.02 * slope + 1e-4) << arch::axis_name(axis);
+    EXPECT_GT(score, 1e-3) << arch::axis_name(axis);
   }
 }
 
@@ -384,14 +416,20 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   const CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   const std::string text = words_file(f), file = f.dir.file("scores.safetensors");
-  score(source, text, "obs", file, calibration, {});
+  score(source, text, "taylor", file, calibration, {});
   PruneOptions options;
   options.target = {.layers = 3, .ffn = 64, .kv_groups = 1};
   options.text_path = text;
   options.calibration = calibration;
+  options.criterion = "taylor";
+  const plan::PrunePlan by_criterion = prune(source, f.dir.file("a"), options, {}).plan;
   options.criterion = "activation";
   options.scores_path = file;
   const plan::PrunePlan by_file = prune(source, f.dir.file("b"), options, {}).plan;
+  EXPECT_EQ(plan::to_json(by_file, source.arch(), source.dims()),
+            plan::to_json(by_criterion, source.arch(), source.dims()));
+  EXPECT_EQ(core::read_text_file(f.dir.file("a/model.safetensors")),
+            core::read_text_file(f.dir.file("b/model.safetensors")));
   const Scores scores = read_scores(file, source.dims());
   EXPECT_EQ(*by_file.layers[0].ffn,
             keep_highest(
@@ -407,7 +445,7 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
         EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
     }
   };
-  options.target.hidden = 32;  // obs does not score it
+  options.target.hidden = 32;  // taylor does not score it
   refused({"scores.safetensors", "hidden"});
   options.target.hidden.reset();
   core::write_text_file(f.directory + "/generation_config.json", "{}\n");
@@ -447,7 +485,7 @@ TEST(Pruner, AnAxisThatIsNotScoredIsRefused) {
         EXPECT_NE(std::string(e.what()).find("activation"), std::string::npos) << e.what();
       }
     }
-  EXPECT_EQ(refusals, 1);  // hidden by obs
+  EXPECT_EQ(refusals, 2);  // hidden by obs and taylor
 }
 
 // Killed behind any layer and started again: the same bytes.
