@@ -150,5 +150,18 @@ TEST(Statistics, BytesAreThoseThatAreHeld) {
   }
 }
 
+// Each window's part of the loss is half of the loss of that window alone.
+TEST(Statistics, SquaredGradientsAreThoseOfWindows) {
+  const Fixture f;
+  const Sums found = collected(f, f.windows.slice(0, 0, 2), {"gradients", "squared_gradients"});
+  const Tensor first =
+                   collected(f, f.windows.slice(0, 0, 1), {"gradients"}).at("ffn_up.gradients", 1) /
+                   2,
+               second = found.at("ffn_up.gradients", 1) - first;
+  const Tensor expected = first.square() + second.square();
+  EXPECT_LT((found.at("ffn_up.squared_gradients", 1) - expected).abs().max().item<double>(),
+            1e-4 * expected.max().item<double>());
+}
+
 }  // namespace
 }  // namespace espalier::prune
