@@ -56,7 +56,7 @@ Sums collected(const model::Transformer& model, const Fixture& f) {
   return collect(model, f.windows, f.all, {});
 }
 
-TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 5u); }
+TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 6u); }
 
 // A pruning pass gives a criterion of a layer all that it needs. Gradients need the whole model.
 TEST(Criteria, NeedWhatTheirScopeCanGive) {
@@ -485,7 +485,7 @@ TEST(Pruner, AnAxisThatIsNotScoredIsRefused) {
         EXPECT_NE(std::string(e.what()).find("activation"), std::string::npos) << e.what();
       }
     }
-  EXPECT_EQ(refusals, 2);  // hidden by obs and taylor
+  EXPECT_EQ(refusals, 3);  // hidden by obs, taylor and fisher
 }
 
 // Killed behind any layer and started again: the same bytes.
