@@ -163,6 +163,63 @@ class Options(unittest.TestCase):
         # A teacher that the weights leave out.
         self.refused(2, ["--teacher", "kl_weight 0"], "distill", "--teacher", self.model, "--student", self.model, "--text", self.text, "--out", self.path / "t", "--config", config)
 
+    def test_what_was_not_used_is_said(self):
+        p, gguf = self.path, self.path / "said.gguf"
+        tool.run_json("quantize", self.model, "--out", gguf, "--format", "q8_0")
+        self.assertEqual(tool.run_json("inspect", self.model)["notes"], [])
+        self.assertEqual(tool.run_json("eval", self.model, "--text", self.text, "--context", 64, "--windows", 1)["notes"], [])
+        for words in (("bench", gguf, "--prompt", 8, "--generate", 2, "--repeat", 1), ("tokenize", gguf, "--text", self.text)):
+            self.assertEqual(tool.run_json(*words, program=tool.espalier_run)["notes"], [])
+        short = p / "short.txt"
+        short.write_text(self.text.read_text()[:600])
+        notes = tool.run_json("calibrate", self.model, "--text", short, "--out", p / "short.gguf", "--tokens", "1M", "--sequence", 64)["notes"]
+        self.assertEqual(len(notes), 1)
+        self.assertRegex(notes[0], r"short\.txt: \d+ of 1000000 tokens were read: the text has no more whole windows of 64")
+        config = p / "said.yaml"
+        config.write_text("tokens: 4096\nbatch: 1\nsequence: 64\nlearning_rate: 1e-3\nprecision: float32\n")
+        notes = tool.run_json("distill", "--student", self.model, "--text", short, "--out", p / "said", "--config", config, "--threads", 1, "--resume")["notes"]
+        self.assertEqual(len(notes), 3, notes)
+        for note, part in zip(notes, ("learns from the text alone", "times", "there is no checkpoint to resume")):
+            self.assertIn(part, note)
+        notes = tool.run_json("cache", "--teacher", self.model, "--text", short, "--out", p / "cached", "--sequence", 64, "--tokens", "9M", "--resume")["notes"]
+        self.assertEqual(len(notes), 2, notes)
+        self.assertIn("of 9000000 tokens are cached", notes[0])
+        self.assertIn("no complete file to resume from", notes[1])
+
+    def test_one_line_that_names_the_fault(self):
+        p, out = self.path, self.path / "fault.gguf"
+        text = ("--text", self.text, *PRUNE)
+        self.refused(2, ["nothing would be cut"], "prune", self.model, "--out", p / "same", *text)
+        self.refused(2, ["nothing would be cut"], "prune", self.model, "--out", p / "same", "--parameters", "60M", *text)
+        recipe = p / "same.yaml"
+        recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n  - {name: cut, kind: prune}\n")
+        self.refused(2, ["cut: nothing would be cut"], "plan", recipe)
+        self.assertFalse((p / "same").exists())
+        tool.run_json("calibrate", self.model, "--text", self.text, "--out", p / "im.gguf", *PRUNE)
+        done = tool.run("quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq", "--imatrix", p / "im.gguf", "--quiet")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertRegex(done.stderr, r"no second moments \(calibrate with --gram\); and \d+ more matrices\n$")
+        self.refused(2, ["gptq", "--text FILE or --imatrix FILE"], "quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq")
+        tool.run_json("prune", self.model, "--out", p / "smaller", "--ffn", 64, *text)
+        self.refused(3, ["im.gguf", "of another model", "calibrate"], "quantize", p / "smaller", "--out", out, "--format", "q8_0", "--imatrix", p / "im.gguf")
+        for budget in (("--target-bpw", 1), ("--target-bytes", "2kB")):
+            self.refused(4, ["no choice of formats fits in", "the tensors alone need"], "quantize", self.model, "--out", out, *budget)
+        self.refused(2, ["q9_9"], "quantize", self.model, "--out", out, "--format", "q9_9")
+        self.assertNotIn("did you mean", tool.run("quantize", self.model, "--out", out, "--format", "q9_9").stderr)
+        self.assertFalse(out.exists())
+        bare = p / "bare.gguf"
+        tool.run_json("quantize", self.model, "--out", bare, "--format", "q8_0", "--no-tokenizer")
+        runtime = {"program": tool.espalier_run}
+        self.refused(3, ["--no-tokenizer", "token ids"], "generate", bare, "--prompt", "x", **runtime)
+        self.refused(2, ["--prompt 50000", "supports at most"], "bench", bare, "--prompt", 50000, **runtime)
+        other = p / "no-tensors"
+        shutil.copytree(self.model, other)
+        header = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+        (other / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        done = tool.run("inspect", other)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (3, 1), done.stderr)
+        self.assertIn("none of the", done.stderr)
+
     def test_versions(self):
         said = [tool.run("--version", program=program).stdout.split(" ", 1) for program in (tool.espalier, tool.espalier_run)]
         self.assertEqual([name for name, version in said], ["espalier", "espalier-run"])

@@ -68,6 +68,38 @@ class Usage(unittest.TestCase):
                         self.assertIn("--tokens", done.stderr)
                         self.assertIn(tokens, done.stderr)
 
+    def test_no_cuda(self):
+        for verb in (["prune", "x", "--out", "y", "--text", "t"], ["eval", "x", "--text", "t"], ["run", "r.yaml", "--out", "y"]):
+            done = tool.run(*verb, "--device", "cuda")
+            self.assertEqual(done.returncode, 4, done.stderr)
+            self.assertIn("training stages run on the CPU in this version; use --device cpu", done.stderr)
+
+    def test_a_file_to_use_that_is_not_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder).resolve() / "recipe.yaml"
+            path.write_text("name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: distill, from: teacher, use: configs/train/none.yaml}\n")
+            done = tool.run("plan", path)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            for part in ("recipe.yaml:5", f"looked in {path.parent}", str(tool.source), "whole path"):
+                self.assertIn(part, done.stderr)
+
+    def test_what_is_no_model(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "train.txt"
+            path.write_text("Some text.\n")
+            for words in (["inspect", path], ["import", path, "--out", path.parent / "o"]):
+                done = tool.run(*words)
+                self.assertEqual(done.returncode, 3, done.stderr)
+                for part in ("train.txt", "expected a Hugging Face directory", ".gguf", "config.json"):
+                    self.assertIn(part, done.stderr)
+                self.assertFalse((path.parent / "o").exists())
+
+    def test_distill_without_tokens(self):
+        done = tool.run("distill", "--student", "x", "--text", "t", "--out", "y")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("--tokens", done.stderr)
+        self.assertIn("--config", done.stderr)
+
     def test_help_shows_defaults(self):
         self.assertRegex(tool.run("prune", "--help").stdout, r"--criterion TEXT \[activation\]")
         self.assertRegex(tool.run("eval", "--help").stdout, r"--context .*\[512\]")

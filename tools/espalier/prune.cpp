@@ -132,7 +132,8 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                        "give fewer --tokens, or a --plan that was made elsewhere");
   options.resume = common.resume;
   options.threads = common.threads;
-  if (flags.resume && !std::filesystem::exists(flags.out + "/checkpoint"))
+  if (flags.resume && !std::filesystem::exists(flags.out + "/checkpoint") &&
+      !std::filesystem::exists(flags.out + "/manifest.json"))
     core::note(flags.out + ": there is no checkpoint to resume; the run starts from the beginning");
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);

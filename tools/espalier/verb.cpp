@@ -172,6 +172,8 @@ checkpoint::WorkOptions work_options(const Common& common, const std::string& ot
   const std::string& folder = common.work.empty() ? otherwise : common.work;
   ESP_CHECK(!common.resume || !folder.empty(), usage,
             "--resume: there is no folder to go on from; ", advice);
+  if (common.resume && !std::filesystem::exists(folder))
+    core::note(folder + ": there is nothing to resume; the run starts from the beginning");
   return {.folder = folder, .resume = common.resume, .threads = common.threads};
 }
 

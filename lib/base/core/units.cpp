@@ -120,8 +120,11 @@ std::string nearest_name(std::string_view name, const std::string* candidates, s
           row[j] = std::min(row[j], before_last[j - 2] + 1);
       }
     }
-    if (row.back() < best_distance) {
-      best_distance = row.back();
+    // A name that was cut short is as near as one slip.
+    const bool cut = name.size() > 4 && other.starts_with(name);
+    const std::size_t distance = cut ? std::min<std::size_t>(row.back(), 1) : row.back();
+    if (distance < best_distance) {
+      best_distance = distance;
       best = other;
     }
   }

@@ -111,5 +111,23 @@ TEST(RngTest, PureFunctionOfSeedStreamIndex) {
   EXPECT_LT(std::abs(sum / 10000), 0.05);
 }
 
+TEST(Units, TheNearestNameIsNear) {
+  const std::string formats[] = {"q4_0", "q4_k_m", "q8_0"}, keys[] = {"seed", "stages", "use"};
+  EXPECT_EQ(nearest_name("q9_9", formats, 3), "") << "half of it is another name";
+  EXPECT_EQ(nearest_name("q4_km", formats, 3), "q4_k_m");
+  EXPECT_EQ(nearest_name("sede", keys, 3), "seed") << "letters that changed places";
+  EXPECT_EQ(nearest_name("uses", keys, 3), "use");
+  EXPECT_EQ(nearest_name("stagse", keys, 3), "stages");
+  const std::string flags[] = {"--compensate", "--criterion"};
+  EXPECT_EQ(nearest_name("--crit", flags, 2), "--criterion") << "cut short";
+}
+
+TEST(Units, NumbersForPeopleHaveFiveDigits) {
+  EXPECT_EQ(number(43.8294031), "43.829");
+  EXPECT_EQ(number(62e6), "62000000");
+  EXPECT_EQ(number(16930.2), "16930");
+  EXPECT_EQ(number(5.59764869e-07), "5.5976e-07");
+}
+
 }  // namespace
 }  // namespace espalier::core
