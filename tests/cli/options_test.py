@@ -198,7 +198,7 @@ class Options(unittest.TestCase):
         tool.run_json("calibrate", self.model, "--text", self.text, "--out", p / "im.gguf", *PRUNE)
         done = tool.run("quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq", "--imatrix", p / "im.gguf", "--quiet")
         self.assertEqual(done.returncode, 3, done.stderr)
-        self.assertRegex(done.stderr, r"no second moments \(calibrate with --gram\); and \d+ more matrices\n$")
+        self.assertRegex(done.stderr, r"no second moments \(calibrate with --gram\); and \d+ more\n$")
         self.refused(2, ["gptq", "--text FILE or --imatrix FILE"], "quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq")
         tool.run_json("prune", self.model, "--out", p / "smaller", "--ffn", 64, *text)
         self.refused(3, ["im.gguf", "of another model", "calibrate"], "quantize", p / "smaller", "--out", out, "--format", "q8_0", "--imatrix", p / "im.gguf")

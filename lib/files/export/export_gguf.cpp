@@ -73,7 +73,7 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
   }
   ESP_CHECK(n_missing == 0, input, "the calibration statistics do not cover this model for ",
             quant::rounding_name(options.rounding), " rounding: ", first,
-            n_missing > 1 ? "; and " + std::to_string(n_missing - 1) + " more matrices" : "");
+            n_missing > 1 ? "; and " + std::to_string(n_missing - 1) + " more" : "");
 }
 
 // Reorders rows from the Hugging Face order to the GGUF order, in place. `rows` holds whole heads,
