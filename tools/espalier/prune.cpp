@@ -132,7 +132,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                        "give fewer --tokens, or a --plan that was made elsewhere");
   options.resume = common.resume;
   options.threads = common.threads;
-  if (flags.resume && !std::filesystem::exists(flags.out + "/checkpoint") &&
+  if (common.resume && !std::filesystem::exists(flags.out + "/checkpoint") &&
       !std::filesystem::exists(flags.out + "/manifest.json"))
     core::note(flags.out + ": there is no checkpoint to resume; the run starts from the beginning");
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());

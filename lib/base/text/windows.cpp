@@ -19,9 +19,13 @@ TokenStream token_stream(const Tokenizer& tokenizer, std::string_view text, Stre
 std::string describe_stream(const Tokenizer& tokenizer, std::size_t n_tokens) {
   const TokenizerSettings& settings = tokenizer.settings();
   const std::optional<std::int32_t> bos = window_bos(settings);
-  std::string count = std::to_string(n_tokens);
-  for (std::size_t i = count.size(); i > 3; i -= 3) count.insert(i - 3, ",");
-  std::string out = count + " tokens; ";
+  const std::string digits = std::to_string(n_tokens);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  out += " tokens; ";
   out += bos ? "each window begins with the model's BOS token (" + tokenizer.piece(*bos) + ")"
              : "windows begin without a BOS token, as this model uses none";
   if (settings.add_eos) out += "; EOS, which the model adds behind a text, is left out";
