@@ -5,9 +5,10 @@
 #include "export/budget.h"
 
 #include <algorithm>
-#include <limits>
+#include <optional>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "core/thread_pool.h"
 #include "core/units.h"
 #include "quant/range.h"
@@ -125,21 +126,36 @@ std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const a
   return out;
 }
 
+// Tensor data when every tensor takes the candidate whose size is `better` than the others'.
+template <typename Better>
+std::int64_t data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
+                        const BudgetOptions& budget, Better&& better) {
+  plan::check_overrides(arch, dims, budget.overrides);
+  std::int64_t n = 0;
+  for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
+    if (t.is_vector) {
+      n += padded_bytes(t, format::FormatId::f32);
+      continue;
+    }
+    std::optional<std::int64_t> best;
+    for (const format::FormatId id : candidates_for(t, budget))
+      if (const std::int64_t bytes = padded_bytes(t, id); !best || better(bytes, *best))
+        best = bytes;
+    n += *best;
+  }
+  return n;
+}
+
 }  // namespace
 
 std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
                                  const BudgetOptions& budget) {
-  plan::check_overrides(arch, dims, budget.overrides);
-  std::int64_t n = 0;
-  for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
-    std::int64_t least = t.is_vector ? padded_bytes(t, format::FormatId::f32)
-                                     : std::numeric_limits<std::int64_t>::max();
-    if (!t.is_vector)
-      for (const format::FormatId id : candidates_for(t, budget))
-        least = std::min(least, padded_bytes(t, id));
-    n += least;
-  }
-  return n;
+  return data_bytes(arch, dims, budget, [](std::int64_t a, std::int64_t b) { return a < b; });
+}
+
+std::int64_t largest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
+                                const BudgetOptions& budget) {
+  return data_bytes(arch, dims, budget, [](std::int64_t a, std::int64_t b) { return a > b; });
 }
 
 plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
@@ -196,6 +212,11 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
             core::human_bytes(smallest), " (", smallest, " bytes)",
             around > 0 ? ", header and tokenizer " + core::human_bytes(around) : "",
             "; prune further or allow smaller formats");
+  if (const std::int64_t most = largest_data_bytes(source.arch(), source.dims(), budget);
+      most < available)
+    core::note("the budget leaves " + core::human_bytes(available) +
+               " for the tensors, but the largest formats that may be chosen take " +
+               core::human_bytes(most) + "; name larger ones (--format, or candidates) to use it");
   plan::QuantPlan plan = plan::allocate(source.arch(), source.dims(), choices, available);
   plan.name = "mix";
   return plan;

@@ -36,6 +36,10 @@ struct BudgetOptions {
 // below it.
 std::int64_t smallest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
                                  const BudgetOptions& budget);
+// The most that candidates can take, likewise. What a budget has above it stays unused.
+std::int64_t largest_data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
+                                const BudgetOptions& budget);
+// Leaves a note when the budget is above what the candidates can take.
 // Error(unsupported) naming the smallest reachable size when the budget is too small.
 plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
                                 const ExportOptions& options, const core::Progress& progress);
