@@ -3,6 +3,7 @@
 // to an exit code.
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <sstream>
@@ -48,6 +49,9 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::cerr << "espalier-run: not enough memory for " << common.model << "\n";
     return static_cast<int>(core::ErrorKind::unsupported);
+  } catch (const std::filesystem::filesystem_error& e) {
+    std::cerr << "espalier-run: " << e.path1().string() << ": " << e.code().message() << "\n";
+    return static_cast<int>(core::ErrorKind::input);
   } catch (const std::exception& e) {
     std::cerr << "espalier-run: internal error: " << e.what() << "\n";
     return static_cast<int>(core::ErrorKind::internal);

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "runtime/perplexity.h"
 #include "verb.h"
@@ -22,6 +23,8 @@ void run(const Common& common, const Flags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
   ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context,
             ": expected at least 4 tokens in a window");
+  core::require_not_input(flags.logits, {common.model, flags.text});
+  if (!flags.logits.empty()) core::require_writable_file(flags.logits);
   const std::string content = core::read_text_file(flags.text);
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;

@@ -2,6 +2,7 @@
 // The common flags of all verbs, and opening of sessions.
 #include "verb.h"
 
+#include <filesystem>
 #include <iostream>
 
 #include "core/notes.h"
@@ -12,7 +13,15 @@ namespace espalier::tool {
 CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
                    const std::string& description, bool runs_model) {
   CLI::App* verb = app.add_subcommand(name, description);
-  verb->add_option("model", common.model, "FILE.gguf")->required();
+  verb->add_option("model", common.model, "FILE.gguf")
+      ->required()
+      ->check([](const std::string& path) -> std::string {
+        std::error_code unreadable;
+        if (!std::filesystem::is_directory(path, unreadable)) return "";
+        return path +
+               ": is a directory, but espalier-run reads a .gguf; make one with 'espalier "
+               "quantize'";
+      });
   verb->add_flag("--json", common.json, "print one JSON object on stdout");
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");
   verb->add_option("--threads", common.threads, "threads (0: all processors)")

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "distill/cache_logits.h"
 #include "plan/memory.h"
@@ -49,6 +50,8 @@ void add_cache(CLI::App& app, Common& common) {
   add_profile(*verb, common);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {
+    core::require_not_input(flags->input.out, {flags->input.teacher, flags->input.text});
+    core::require_writable_directory(flags->input.out);
     apply_device(common);
     distill::CacheOptions& options = flags->options;
     options.seed = common.seed;

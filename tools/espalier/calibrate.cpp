@@ -2,7 +2,10 @@
 // espalier calibrate MODEL --text FILE --out imatrix.gguf: collects activation statistics for
 // quantization.
 #include "calibrate/calibrate.h"
+
+#include "arch/positions.h"
 #include "command_line.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "plan/memory.h"
 #include "verb.h"
@@ -30,9 +33,12 @@ void add_calibrate(CLI::App& app, Common& common) {
   add_max_ram(*verb, common);
   add_profile(*verb, common);
   verb->callback([flags, &common] {
+    core::require_not_input(flags->out, {flags->model, flags->text});
+    core::require_writable_file(flags->out);
     apply_device(common);
     flags->options.seed = common.seed;
     const auto source = checkpoint::Checkpoint::open(flags->model);
+    arch::require_positions(source.dims(), flags->options.sequence, "--sequence", flags->model);
     plan::require_memory(
         plan::layer_stage_memory(
             source.arch(), source.dims(),

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/notes.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "distill/trainer.h"
 #include "plan/memory.h"
@@ -40,6 +41,10 @@ void add_distill(CLI::App& app, Common& common) {
   add_max_ram(*verb, common);
   add_profile(*verb, common);
   verb->callback([flags, &common, verb] {
+    core::require_not_input(flags->input.out,
+                            {flags->input.teacher, flags->input.cached, flags->input.student,
+                             flags->input.text, flags->input.held_out, flags->config});
+    core::require_writable_directory(flags->input.out);
     apply_device(common);
     distill::TrainOptions options;
     if (!flags->config.empty()) options = recipe::read_train_config(flags->config);

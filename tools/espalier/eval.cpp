@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier eval MODEL --text FILE: perplexity, and divergence from another model.
+#include <filesystem>
 #include <optional>
 #include <sstream>
 
+#include "core/error.h"
 #include "core/units.h"
 #include "layerwise/saved.h"
 #include "verb.h"
@@ -35,6 +37,10 @@ void add_eval(CLI::App& app, Common& common) {
   add_max_ram(*verb, common);
   add_work(*verb, common, "none, nothing is kept");
   verb->callback([flags, &common] {
+    std::error_code unreadable;
+    ESP_CHECK(flags->engine != "device" || !std::filesystem::is_directory(flags->model, unreadable),
+              usage, flags->model, ": is a directory, but --engine device reads a .gguf; make one",
+              " with 'espalier quantize', or use --engine training");
     apply_device(common);
     flags->options.protocol = runtime::protocol_by_name(flags->protocol);
     flags->options.engine =

@@ -2,6 +2,7 @@
 // espalier import MODEL --out DIR: converts any supported checkpoint to a Hugging Face directory.
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "plan/memory.h"
 #include "verb.h"
@@ -23,6 +24,8 @@ void add_import(CLI::App& app, Common& common) {
   add_common(*verb, common);
   add_max_ram(*verb, common);
   verb->callback([flags, &common] {
+    core::require_not_input(flags->out, {flags->model});
+    core::require_writable_directory(flags->out);
     const auto source = checkpoint::Checkpoint::open(flags->model);
     checkpoint::WriteOptions options;
     options.dtype = *format::format_by_name(flags->dtype);

@@ -55,6 +55,9 @@ int main(int argc, char** argv) {
   } catch (const core::Error& e) {
     std::cerr << "espalier: " << e.what() << "\n";
     return e.exit_code();
+  } catch (const std::filesystem::filesystem_error& e) {
+    std::cerr << "espalier: " << e.path1().string() << ": " << e.code().message() << "\n";
+    return static_cast<int>(core::ErrorKind::input);
   } catch (const std::exception& e) {
     std::cerr << "espalier: internal error: " << e.what() << "\n";
     return static_cast<int>(core::ErrorKind::internal);

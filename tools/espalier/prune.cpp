@@ -4,11 +4,13 @@
 #include <filesystem>
 #include <sstream>
 
+#include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "plan/memory.h"
 #include "plan/prune_plan.h"
@@ -82,6 +84,8 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
 
 void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   check_flags(verb, flags);
+  core::require_not_input(flags.out, {flags.model, flags.text, flags.held_out, flags.plan});
+  core::require_writable_directory(flags.out);
   if (common.device != "auto") apply_device(common);  // refuses one that is not there
   const auto source = checkpoint::Checkpoint::open(flags.model);
   const checkpoint::WriteOptions write = write_options(flags, source);
@@ -116,6 +120,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                              ? prune::Compensation::none
                              : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
+  arch::require_positions(source.dims(), flags.sequence, "--sequence", flags.model);
   const arch::ModelDims after = prune::check(options, source.arch(), source.dims());
   ESP_CHECK(
       !flags.plan.empty() ||

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier quantize MODEL --out FILE.gguf: quantizes and exports a model. --compat chooses nothing:
 // no file has a form that only one of the two readers takes.
+#include <algorithm>
 #include <optional>
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
 #include "core/error.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "export/budget.h"
 #include "export/export_gguf.h"
@@ -90,6 +92,7 @@ class CalibrationText {
     options_.tokens = flags.tokens;
     options_.seed = common.seed;
     options_.gram = true;
+    options_.sequence = std::min(options_.sequence, source.dims().positions);
   }
   quant::Imatrix statistics(const core::Progress& progress) const {
     return calibrate::collect_imatrix(source_, corpus_, options_, progress, part("imatrix"));
@@ -119,6 +122,8 @@ class CalibrationText {
 
 void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
   check_flags(verb, flags);
+  core::require_not_input(flags.out, {flags.model, flags.text, flags.imatrix});
+  core::require_writable_file(flags.out);
   const std::map<std::string, format::FormatId> overrides = parse_overrides(flags.overrides);
   auto source = checkpoint::Checkpoint::open(flags.model);
   source.fill_absent_blocks();

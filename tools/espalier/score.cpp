@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier score MODEL --text FILE --criterion NAME --out FILE: writes the importance of every
 // index of every axis.
+#include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
 #include "core/error.h"
+#include "core/output.h"
 #include "core/units.h"
 #include "plan/memory.h"
 #include "prune/pruner.h"
@@ -44,8 +46,11 @@ void add_score(CLI::App& app, Common& common) {
     }
     ESP_CHECK(!flags->model.empty() && !flags->text.empty() && !flags->out.empty(), usage,
               "score: give MODEL, --text and --out (or --list)");
+    core::require_not_input(flags->out, {flags->model, flags->text});
+    core::require_writable_file(flags->out);
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
+    arch::require_positions(source.dims(), flags->sequence, "--sequence", flags->model);
     plan::require_memory(
         prune::score_memory(flags->criterion, source.arch(), source.dims(), flags->tokens),
         common.max_ram_bytes(), "give fewer --tokens");

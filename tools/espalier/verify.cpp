@@ -4,6 +4,7 @@
 #include "verify/verify.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/output.h"
 #include "recipe/gates.h"
 #include "verb.h"
 
@@ -32,6 +33,10 @@ void add_verify(CLI::App& app, Common& common) {
   add_max_ram(*verb, common);
   add_work(*verb, common, "CARD.work beside the --card, else none, and nothing is kept");
   verb->callback([flags, &common] {
+    core::require_not_input(flags->card,
+                            {flags->file, flags->options.teacher, flags->options.student,
+                             flags->options.text_path, flags->gates});
+    if (!flags->card.empty()) core::require_writable_file(flags->card);
     apply_device(common);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;

@@ -8,6 +8,7 @@
 #include <deque>
 #include <optional>
 
+#include "arch/positions.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "hash/sha256.h"
@@ -30,6 +31,7 @@ std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std
   std::vector<std::string> others;  // models that by themselves would read other windows
   const auto check = [&](const std::string& path, const std::string& consequence) {
     const auto other = checkpoint::Checkpoint::open(path);
+    arch::require_positions(other.dims(), options.context, "--context", path);
     ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, path, " and ",
               models.front().path, " have different vocabularies", consequence);
     ESP_CHECK(first.dims().vocab == other.dims().vocab, input, path, " and ", models.front().path,

@@ -8,6 +8,7 @@
 #include <optional>
 #include <sstream>
 
+#include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
 #include "core/error.h"
@@ -94,6 +95,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   {
     const auto file = checkpoint::Checkpoint::open(gguf);
     ESP_CHECK(file.is_gguf(), usage, gguf, ": verify takes a .gguf");
+    arch::require_positions(file.dims(), options.context, "--context", gguf);
     const std::int64_t parameters = arch::parameters(file.arch(), file.dims());
     const std::int64_t teacher_parameters = parameters_of(options.teacher);
     std::int64_t matrix_bytes = 0;
