@@ -33,6 +33,15 @@ MESSAGES = [  # name, recipe text, exit code, what the message must contain
      "  - {name: v, kind: verify, of: q}\n  - {name: w, kind: verify, of: q}\n", 3, ["recipe.yaml:7", "device-card.json", "deliver"]),
     ("unknown loss", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: distill, from: teacher, tokens: 1k, loss: forwrd_kl}\n", 3, ["recipe.yaml:5", "loss", "forwrd_kl", "forward_kl"]),
     ("half a layer", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: a, kind: prune, layers: 6.5}\n", 3, ["recipe.yaml:5", "layers", "6.5", "whole number"]),
+    ("delivered elsewhere", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: q, kind: quantize, from: teacher, format: q8_0, deliver: ../x.gguf}\n", 3,
+     ["recipe.yaml:5", "deliver", "'../x.gguf'", "--out"]),
+    ("delivered in a folder", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: r, kind: report, deliver: a/b.html}\n", 3, ["recipe.yaml:5", "deliver", "'a/b.html'"]),
+    ("delivered above", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: r, kind: report, deliver: ..}\n", 3, ["recipe.yaml:5", "deliver", "'..'"]),
+    ("one text for both", "name: x\nteacher: T\ntext: {train: recipe.yaml, held_out: recipe.yaml}\nstages:\n  - {name: r, kind: report}\n", 3, ["recipe.yaml:3:28", "held_out", "training text"]),
+    ("negative windows", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: q, kind: quantize, from: teacher, format: q8_0}\n  - {name: v, kind: verify, of: q, windows: -8}\n", 3,
+     ["recipe.yaml:6", "windows", "from 0 on, not -8"]),
+    ("negative seed", "name: x\nseed: -3\nteacher: T\ntext: {train: A}\nstages: []\n", 3, ["recipe.yaml:2:1", "seed", "from 0 on, not -3"]),
+    ("uses", "name: x\nuses: defaults.yaml\nteacher: T\ntext: {train: A}\nstages:\n  - {name: r, kind: report}\n", 3, ["recipe.yaml:2:1", "did you mean 'use'", "use)"]),
     ("zero byte", "name: x\0y\n", 3, ["zero byte"]),
 ]
 

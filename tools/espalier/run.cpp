@@ -2,6 +2,7 @@
 // espalier run RECIPE --out DIR: runs the stages of a recipe and skips finished stages.
 #include <sstream>
 
+#include "core/error.h"
 #include "recipe/recipe.h"
 #include "verb.h"
 
@@ -35,8 +36,11 @@ void add_run(CLI::App& app, Common& common) {
       }
       text << "\n";
     }
-    if (result.contains("summary")) text << result["summary"].get<std::string>();
     print(common, result, text.str());
+    std::string failures;
+    for (const auto& line : result.at("failures")) failures += "\n  " + line.get<std::string>();
+    ESP_CHECK(failures.empty(), check_failed, flags->path, ": not passed:", failures,
+              "\nThe card and the report in ", flags->options.out, " say more.");
   });
 }
 

@@ -89,7 +89,10 @@ Json options_json(const Stage& stage, const Recipe& recipe, const RunOptions& op
   Json out = std::visit([](const auto& s) { return json_of(s); }, stage.what);
   out["kind"] = stage.kind();
   if (stage.kind() == "report") out["recipe"] = recipe.text;
-  if (stage.kind() == "verify") out["threads"] = options.threads;  // a card states speeds
+  if (const auto* v = std::get_if<VerifyStage>(&stage.what)) {
+    out["threads"] = options.threads;  // a card states speeds
+    out["file"] = delivered(*recipe.find(v->of));
+  }
   return out;
 }
 

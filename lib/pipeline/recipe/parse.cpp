@@ -29,6 +29,14 @@ format::FormatId format_of(YamlMap& map, const std::string& key, const std::stri
   return *format::format_by_name(one_of(map, key, name, names));
 }
 
+// What is delivered lies in --out itself, so that no recipe writes elsewhere.
+std::string delivered_name(YamlMap& map, const std::string& otherwise) {
+  const std::string name = map.text("deliver").value_or(otherwise);
+  if (name.find('/') != std::string::npos || name == "." || name == "..")
+    map.refuse("deliver", "'" + name + "': expected the name of a file in --out, without a folder");
+  return name;
+}
+
 PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   PruneStage s;
   s.from = map.text("from").value_or("teacher");
@@ -118,7 +126,7 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
   s.calibration.seed = recipe.seed;
   s.calibration.gram = s.rounding == quant::Rounding::gptq;
   s.no_tokenizer = map.boolean("no_tokenizer").value_or(false);
-  s.deliver = map.text("deliver").value_or("");
+  s.deliver = delivered_name(map, "");
   return s;
 }
 
@@ -130,7 +138,7 @@ VerifyStage parse_verify(YamlMap& map) {
   if (const auto v = map.count("context")) s.context = *v;
   if (const auto v = map.count("windows")) s.windows = *v;
   if (auto gates = map.map("gates")) s.gates = read_gates(*gates);
-  s.deliver = map.text("deliver").value_or(s.deliver);
+  s.deliver = delivered_name(map, s.deliver);
   return s;
 }
 
@@ -151,20 +159,12 @@ Stage parse_stage(YamlMap& map, const Recipe& recipe) {
   if (kind == "report") {
     ReportStage r;
     r.title = map.text("title").value_or(recipe.name);
-    r.deliver = map.text("deliver").value_or(r.deliver);
+    r.deliver = delivered_name(map, r.deliver);
     stage.what = r;
   }
   map.finish();
   stage.known_keys = map.known();
   return stage;
-}
-
-// The file in --out that a stage delivers. Empty: none.
-std::string delivered(const Stage& stage) {
-  if (const auto* q = std::get_if<QuantizeStage>(&stage.what)) return q->deliver;
-  if (const auto* v = std::get_if<VerifyStage>(&stage.what)) return v->deliver;
-  if (const auto* r = std::get_if<ReportStage>(&stage.what)) return r->deliver;
-  return "";
 }
 
 // Two stages that deliver one file would leave only the later one's.
@@ -204,6 +204,13 @@ void check_needs(const Stage& stage, const Recipe& recipe) {
 }
 
 }  // namespace
+
+std::string delivered(const Stage& stage) {
+  if (const auto* q = std::get_if<QuantizeStage>(&stage.what)) return q->deliver;
+  if (const auto* v = std::get_if<VerifyStage>(&stage.what)) return v->deliver;
+  if (const auto* r = std::get_if<ReportStage>(&stage.what)) return r->deliver;
+  return "";
+}
 
 std::string Stage::kind() const {
   static const char* const names[] = {"prune", "distill", "quantize", "verify", "report"};
@@ -248,6 +255,7 @@ Recipe parse_recipe(const std::string& path) {
   recipe.seed = static_cast<std::uint64_t>(map.count("seed").value_or(0));
   map.required_text("teacher");
   recipe.teacher = map.path_of("teacher");
+  recipe.teacher_place = map.where("teacher");
   recipe.teacher_shape = map.path_of("teacher_shape");
   auto text = map.map("text");
   if (!text)
@@ -256,6 +264,12 @@ Recipe parse_recipe(const std::string& path) {
   text->required_text("train");
   recipe.train_text = text->path_of("train");
   recipe.held_out_text = text->path_of("held_out");
+  recipe.train_place = text->where("train");
+  recipe.held_out_place = text->where("held_out");
+  if (core::same_file(recipe.train_text, recipe.held_out_text))
+    text->refuse("held_out",
+                 "is the training text, so that nothing could be measured on it; name another "
+                 "text, or leave it out");
   recipe.train_sha256 = text->text("train_sha256");
   recipe.held_out_sha256 = text->text("held_out_sha256");
   text->finish();

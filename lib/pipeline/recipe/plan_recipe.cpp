@@ -5,10 +5,13 @@
 #include <filesystem>
 
 #include "arch/gguf_dims.h"
+#include "arch/positions.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "export/budget.h"
+#include "hash/sha256.h"
 #include "plan/memory.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
@@ -29,15 +32,14 @@ class Planner {
  public:
   explicit Planner(const Recipe& recipe)
       : from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
-        teacher_(checkpoint::Checkpoint::open(from_shape_ ? recipe.teacher_shape : recipe.teacher,
-                                              /*need_tensors=*/!from_shape_)) {
+        teacher_(checkpoint::Checkpoint::open(
+            from_shape_ ? recipe.teacher_shape : required(recipe.teacher, recipe.teacher_place),
+            /*need_tensors=*/!from_shape_)) {
     shapes_["teacher"] = {&teacher_.arch(), teacher_.dims()};
     if (from_shape_) missing_.push_back(recipe.teacher);
-    for (const std::string& text : {recipe.train_text, recipe.held_out_text}) {
-      if (text.empty() || std::filesystem::is_regular_file(text)) continue;
-      ESP_CHECK(from_shape_, input, recipe.path, ": text ", text, " does not exist");
-      missing_.push_back(text);
-    }
+    require_text(recipe.train_text, recipe.train_place, "train");
+    require_text(recipe.held_out_text, recipe.held_out_place, "held_out");
+    require_other_text(recipe);
   }
   // Files that `run` will need and that are missing. Not empty only when the plan is made from the
   // teacher's shape alone.
@@ -53,8 +55,41 @@ class Planner {
     std::error_code ignored;
     return std::filesystem::exists(path, ignored);
   }
+  static std::string required(const std::string& teacher, const std::string& place) {
+    ESP_CHECK(exists(teacher), input, place, ": teacher: ", teacher, " does not exist");
+    return teacher;
+  }
+  void require_text(const std::string& path, const std::string& place, const char* key) {
+    std::error_code unreadable;
+    if (path.empty() || std::filesystem::is_regular_file(path, unreadable)) return;
+    const bool there = exists(path);
+    ESP_CHECK(from_shape_ && !there, input, place, ": ", key, ": ", path,
+              there ? " is not a regular file" : " does not exist");
+    missing_.push_back(path);
+  }
+  // A copy of the training text under another name is no held-out text either.
+  static void require_other_text(const Recipe& recipe) {
+    const std::string &train = recipe.train_text, &held_out = recipe.held_out_text;
+    std::error_code unreadable;
+    if (train.empty() || held_out.empty() || !exists(train) || !exists(held_out)) return;
+    const std::uintmax_t bytes = std::filesystem::file_size(train, unreadable);
+    if (unreadable || bytes != std::filesystem::file_size(held_out, unreadable)) return;
+    ESP_CHECK(hash::sha256_file(train) != hash::sha256_file(held_out), input, recipe.held_out_place,
+              ": held_out: ", held_out, " has the contents of the training text ", train,
+              "; name another text, or leave it out");
+  }
+  // A window may not be longer than the context of any model that reads it.
+  void require_window(const char* key, std::int64_t length,
+                      std::initializer_list<std::string> models) const {
+    for (const std::string& name : models)
+      if (!name.empty() && name != "none")
+        arch::require_positions(shapes_.at(name).dims, length, std::string(key) + ":",
+                                "'" + name + "'");
+  }
   void predict(const Stage& s, const PruneStage& what, Json& out) {
     const Shape& before = shapes_.at(what.from);
+    if (what.options.plan_path.empty() || what.options.compensation != prune::Compensation::none)
+      require_window("sequence", what.options.calibration.sequence, {what.from});
     Shape after = before;
     // Refuses what cannot be scored, and what transformers would not load.
     after.dims = prune::check(what.options, *before.arch, before.dims);
@@ -82,6 +117,7 @@ class Planner {
   void predict(const Stage& s, const DistillStage& what, Json& out) {
     const Shape& student = shapes_.at(what.from);
     const std::int64_t p = student.parameters();
+    require_window("sequence", what.options.sequence, {what.from, what.teacher});
     out["parameters"] = p;
     out["bytes"] = p * 4;
     out["peak_memory_bytes"] = distill::peak_memory(
@@ -113,7 +149,12 @@ class Planner {
       ESP_CHECK(smallest <= budget, unsupported, "no choice of formats fits in ",
                 core::human_bytes(budget), ": the tensors alone need ", core::human_bytes(smallest),
                 "; prune further or allow smaller formats");
-      out["bytes"] = budget;
+      const std::int64_t largest = exporter::largest_data_bytes(*shape.arch, written, options);
+      if (largest < budget)
+        core::note(s.place + ": stage '" + s.name + "': the budget of " +
+                   core::human_bytes(budget) + " is above the " + core::human_bytes(largest) +
+                   " of the largest formats that may be chosen");
+      out["bytes"] = std::min(budget, largest);
     } else {
       const plan::QuantPlan plan =
           plan::quant_plan(*shape.arch, written, what.format, what.overrides);
@@ -130,6 +171,8 @@ class Planner {
     shapes_[s.name] = shape;
   }
   void predict(const Stage&, const VerifyStage& what, Json& out) {
+    require_window("context", what.context, {"teacher", what.of, what.student});
+    for (const std::string& name : what.compare) require_window("context", what.context, {name});
     std::vector<verify::ModelSize> models;
     const auto add = [&](const std::string& name) {
       const Shape& shape = shapes_.at(name);

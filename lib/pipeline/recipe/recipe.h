@@ -18,6 +18,8 @@ struct RunOptions {
 // "kind", "parameters", "bytes", "peak_memory_bytes", "disk_bytes"}]}. Error(input) with
 // file:line:column for a wrong key, and the nearest known key for an unknown one.
 nlohmann::ordered_json plan_recipe(const std::string& path);
+// {"recipe", "output", "passed", "failures", "stages"}. A gate or parity that failed is a line of
+// "failures", with its value and limit, and no error.
 nlohmann::ordered_json run_recipe(const std::string& path, const RunOptions& options,
                                   const core::Progress& progress);
 

@@ -14,11 +14,16 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+bool exists(const std::string& path) {
+  std::error_code unreadable;
+  return fs::exists(path, unreadable);
+}
+
 // verify makes the KL histogram with logarithmic bins and stores it in the card. The loss curve
 // comes from metrics.jsonl.
 Json loss_curve(const std::string& path) {
   Json out = Json::array();
-  if (!fs::exists(path)) return out;
+  if (!exists(path)) return out;
   std::istringstream lines(core::read_text_file(path));
   for (std::string line; std::getline(lines, line);)
     if (!line.empty()) out.push_back(Json::parse(line));
@@ -40,7 +45,7 @@ std::string Runner::record_hash(const Stage& stage) const {
   hash::Sha256 sum;
   for (const std::string& file : shown_files(stage)) {
     const std::string path = directory_of(stage.name) + "/" + file;
-    sum.update(file + " " + (fs::exists(path) ? hash::sha256_file(path) : "absent") + "\n");
+    sum.update(file + " " + (exists(path) ? hash::sha256_file(path) : "absent") + "\n");
   }
   return sum.hex();
 }
@@ -61,7 +66,7 @@ Json Runner::report_data(const ReportStage& what) const {
     if (const auto* d = std::get_if<DistillStage>(&stage.what);
         d != nullptr && d->teacher != "none")
       data["loss"] = loss_curve(directory + "/model/metrics.jsonl");
-    if (stage.kind() == "prune" && fs::exists(directory + "/model/importance.json"))
+    if (stage.kind() == "prune" && exists(directory + "/model/importance.json"))
       data["importance"] = Json::parse(core::read_text_file(directory + "/model/importance.json"));
   }
   if (data.contains("card") && data["card"].contains("kl_histogram"))

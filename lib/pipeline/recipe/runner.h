@@ -20,6 +20,7 @@ class Runner {
  private:
   std::string directory_of(const std::string& stage) const;         // out/stages/<name>
   std::string model_of(const std::string& stage_or_teacher) const;  // directory or .gguf
+  void check_outputs() const;
   void check_texts();
   std::string hash_of(const StageInput& input);
   bool is_done(const Stage& stage, const checkpoint::Manifest& wanted) const;
@@ -44,7 +45,6 @@ class Runner {
   const core::Progress& progress_;
   // Of the teacher, the files by path, and what finished stages made.
   std::map<std::string, std::string> hashes_, file_hashes_;
-  std::vector<std::string> failed_checks_;
 };
 
 }  // namespace espalier::recipe

@@ -60,10 +60,14 @@ struct Stage {
   std::vector<std::string> needs() const;  // names of stages (or "teacher") that it reads
 };
 
+// The name of the file in --out that a stage delivers. Empty: none.
+std::string delivered(const Stage& stage);
+
 struct Recipe {
   std::string path, name, text;  // text: the contents of the file
   std::uint64_t seed = 0;
   std::string teacher, train_text, held_out_text;
+  std::string teacher_place, train_place, held_out_place;  // file:line:column
   // A config.json from which `plan` takes the sizes while the teacher is absent.
   std::string teacher_shape;
   // Hashes that the recipe states. Checked before anything runs.

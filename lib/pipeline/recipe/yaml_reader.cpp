@@ -82,10 +82,11 @@ struct YamlMap::State {
     if (const YAML::Node use = node["use"]) {
       ESP_CHECK(use.IsScalar(), input, place_of(file, use.Mark()), ": use: expected one file name");
       const std::string part = state->resolve(use.Scalar());
-      ESP_CHECK(std::filesystem::exists(part), input, place_of(file, use.Mark()),
+      std::error_code unreadable;
+      ESP_CHECK(std::filesystem::exists(part, unreadable), input, place_of(file, use.Mark()),
                 ": use: ", use.Scalar(), " does not exist; looked in ",
-                std::filesystem::absolute(file).parent_path().string(),
-                ", each folder above it, and ", std::filesystem::current_path().string(),
+                std::filesystem::absolute(file, unreadable).parent_path().string(),
+                ", each folder above it, and ", std::filesystem::current_path(unreadable).string(),
                 "; the files under configs/ are in Espalier's sources: give the whole path");
       auto defaults = make(parse(part), part, part, depth + 1);
       state->entries = std::move(defaults->entries);
@@ -100,8 +101,11 @@ struct YamlMap::State {
     namespace fs = std::filesystem;
     const fs::path given(name);
     if (given.is_absolute()) return name;
-    for (fs::path folder = fs::absolute(file).parent_path();; folder = folder.parent_path()) {
-      if (fs::exists(folder / given)) return (folder / given).lexically_normal().string();
+    std::error_code unreadable;
+    for (fs::path folder = fs::absolute(file, unreadable).parent_path();;
+         folder = folder.parent_path()) {
+      if (fs::exists(folder / given, unreadable))
+        return (folder / given).lexically_normal().string();
       if (folder == folder.parent_path()) break;
     }
     return name;
@@ -164,6 +168,8 @@ std::optional<bool> YamlMap::boolean(const std::string& key) {
 std::optional<std::int64_t> YamlMap::count(const std::string& key) {
   const auto value = text(key);
   if (!value) return std::nullopt;
+  ESP_CHECK(!value->starts_with('-'), input, where(key), ": ", key,
+            ": expected a number from 0 on, not ", *value);
   try {
     return core::parse_count(*value, key);
   } catch (const core::Error& e) {
@@ -215,7 +221,8 @@ std::string YamlMap::path_of(const std::string& key) {
   return name ? state_->resolve(*name) : "";
 }
 void YamlMap::finish() const {
-  const std::vector<std::string> names = known();
+  std::vector<std::string> names = known();
+  names.emplace_back("use");  // taken in every map
   for (const std::string& key : state_->order) {
     if (state_->asked.contains(key)) continue;
     const std::string nearest = core::nearest_name(key, names.data(), names.size());

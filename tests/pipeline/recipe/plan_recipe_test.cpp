@@ -23,10 +23,8 @@ class PlanRecipe : public testing::Test {
   }
   // Without writing the model anew.
   nlohmann::ordered_json plan_again(const std::string& stages) {
-    core::write_text_file(
-        dir.file("r.yaml"),
-        "name: r\nteacher: teacher\ntext: {train: text.txt, held_out: text.txt}\nstages:\n" +
-            stages);
+    core::write_text_file(dir.file("r.yaml"),
+                          "name: r\nteacher: teacher\ntext: {train: text.txt}\nstages:\n" + stages);
     return plan_recipe(dir.file("r.yaml"))["stages"];
   }
   support::TempDir dir;
@@ -88,7 +86,7 @@ TEST_F(PlanRecipe, LayersOfUnequalSizeAreCutButNotDropped) {
     core::write_text_file(dir.file("u.yaml"),
                           std::string("name: u\nteacher: nowhere\nteacher_shape: ") +
                               ESPALIER_SOURCE_DIR + "/configs/dims/openelm-270m.json\n" +
-                              "text: {train: text.txt, held_out: text.txt}\nstages:\n  - {name: "
+                              "text: {train: text.txt}\nstages:\n  - {name: "
                               "less, kind: prune, from: teacher, " +
                               cut + ", criterion: weighted_rms}\n");
     return plan_recipe(dir.file("u.yaml"))["stages"][0]["parameters"].get<std::int64_t>();
