@@ -84,7 +84,8 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
 
 void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   check_flags(verb, flags);
-  core::require_not_input(flags.out, {flags.model, flags.text, flags.held_out, flags.plan});
+  core::require_not_input(flags.out,
+                          {flags.model, flags.text, flags.held_out, flags.plan, flags.scores});
   core::require_writable_directory(flags.out);
   if (common.device != "auto") apply_device(common);  // refuses one that is not there
   const auto source = checkpoint::Checkpoint::open(flags.model);
@@ -120,7 +121,8 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                              ? prune::Compensation::none
                              : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
-  arch::require_positions(source.dims(), flags.sequence, "--sequence", flags.model);
+  if (!flags.text.empty())
+    arch::require_positions(source.dims(), flags.sequence, "--sequence", flags.model);
   const arch::ModelDims after = prune::check(options, source.arch(), source.dims());
   ESP_CHECK(
       !flags.plan.empty() ||
