@@ -179,12 +179,12 @@ class Options(unittest.TestCase):
         config.write_text("tokens: 4096\nbatch: 1\nsequence: 64\nlearning_rate: 1e-3\nprecision: float32\n")
         notes = tool.run_json("distill", "--student", self.model, "--text", short, "--out", p / "said", "--config", config, "--threads", 1, "--resume")["notes"]
         self.assertEqual(len(notes), 3, notes)
-        for note, part in zip(notes, ("learns from the text alone", "times", "there is no checkpoint to resume")):
+        for note, part in zip(notes, ("learns from the text alone", "there is nothing to resume", "times")):
             self.assertIn(part, note)
         notes = tool.run_json("cache", "--teacher", self.model, "--text", short, "--out", p / "cached", "--sequence", 64, "--tokens", "9M", "--resume")["notes"]
         self.assertEqual(len(notes), 2, notes)
-        self.assertIn("of 9000000 tokens are cached", notes[0])
-        self.assertIn("no complete file to resume from", notes[1])
+        self.assertIn("there is nothing to resume", notes[0])
+        self.assertIn("of 9000000 tokens are cached", notes[1])
 
     def test_one_line_that_names_the_fault(self):
         p, out = self.path, self.path / "fault.gguf"

@@ -62,6 +62,7 @@ void add_cache(CLI::App& app, Common& common) {
       options.file_tokens = core::parse_count(flags->file_tokens, "--file-tokens");
     flags->input.threads = common.threads;
     flags->input.resume = common.resume;
+    note_nothing_to_resume(common, flags->input.out);
     {
       const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
       // The layer itself, with the inner activations of one batch among its streams. States and

@@ -59,6 +59,7 @@ void add_distill(CLI::App& app, Common& common) {
                     "leave it out, or give kl_weight a value above 0 in --config");
     flags->input.threads = common.threads;
     flags->input.resume = common.resume;
+    note_nothing_to_resume(common, flags->input.out);
     if (common.max_ram_bytes() > 0) {
       const auto student = checkpoint::Checkpoint::open(flags->input.student);
       std::int64_t of_teacher = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier prune MODEL --out DIR: structured pruning. With --plan and without calibration text it
 // needs no LibTorch.
-#include <filesystem>
 #include <sstream>
 
 #include "arch/positions.h"
@@ -9,7 +8,6 @@
 #include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "core/notes.h"
 #include "core/output.h"
 #include "core/units.h"
 #include "plan/memory.h"
@@ -139,9 +137,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                        "give fewer --tokens, or a --plan that was made elsewhere");
   options.resume = common.resume;
   options.threads = common.threads;
-  if (common.resume && !std::filesystem::exists(flags.out + "/checkpoint") &&
-      !std::filesystem::exists(flags.out + "/manifest.json"))
-    core::note(flags.out + ": there is no checkpoint to resume; the run starts from the beginning");
+  note_nothing_to_resume(common, flags.out);
   const prune::PruneResult result = prune::prune(source, flags.out, options, common.progress());
   print_result(common, flags, result.parameters_before, result.parameters_after, result.notes);
 #else

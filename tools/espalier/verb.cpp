@@ -177,6 +177,12 @@ checkpoint::WorkOptions work_options(const Common& common, const std::string& ot
   return {.folder = folder, .resume = common.resume, .threads = common.threads};
 }
 
+void note_nothing_to_resume(const Common& common, const std::string& out) {
+  if (common.resume && !std::filesystem::exists(out + "/checkpoint") &&
+      !std::filesystem::exists(out + "/manifest.json"))
+    core::note(out + ": there is nothing to resume; the run starts from the beginning");
+}
+
 std::string remote_code_note(const std::string& directory) {
   std::error_code unreadable;
   if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";

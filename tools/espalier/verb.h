@@ -50,6 +50,8 @@ void add_work(CLI::App& app, Common& common, const std::string& otherwise);
 // without a folder; `advice` says how to name one.
 checkpoint::WorkOptions work_options(const Common& common, const std::string& otherwise,
                                      const std::string& advice);
+// Leaves a note when --resume finds neither an unfinished run nor a result in the directory `out`.
+void note_nothing_to_resume(const Common& common, const std::string& out);
 // A note that the directory just written needs trust_remote_code. Empty when the directory holds no
 // modeling file of ours.
 std::string remote_code_note(const std::string& directory);
