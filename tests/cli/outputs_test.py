@@ -108,7 +108,7 @@ class Outputs(unittest.TestCase):
             recipe = self.recipe(stage % name)
             self.refused(2, ["the output is an input", name], "run", recipe, "--out", self.path)
             recipe.unlink()
-        recipe = self.recipe("{name: cut, kind: prune, ffn: 64}", teacher="again/stages/cut/model")
+        recipe = self.recipe("{name: cut, kind: prune, ffn: 64, sequence: 64}", teacher="again/stages/cut/model")
         (self.path / "again/stages/cut").mkdir(parents=True)
         (self.path / "again/stages/cut/model").symlink_to(self.path / "s")
         recipe.write_text(recipe.read_text().replace("text.txt", "again/stages/cut/text.txt"))
