@@ -119,8 +119,6 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                              ? prune::Compensation::none
                              : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
-  if (!flags.text.empty())
-    arch::require_positions(source.dims(), flags.sequence, "--sequence", flags.model);
   const arch::ModelDims after = prune::check(options, source.arch(), source.dims());
   ESP_CHECK(
       !flags.plan.empty() ||
@@ -128,6 +126,8 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
       usage, "prune: nothing would be cut: the model has these sizes already; give smaller ",
       "--layers, --hidden, --ffn, --kv-groups or --parameters (`espalier inspect` prints the ",
       "sizes)");
+  if (!flags.text.empty())
+    arch::require_positions(source.dims(), flags.sequence, "--sequence", flags.model);
   options.write = write;
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
