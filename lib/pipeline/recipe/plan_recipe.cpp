@@ -88,8 +88,6 @@ class Planner {
   }
   void predict(const Stage& s, const PruneStage& what, Json& out) {
     const Shape& before = shapes_.at(what.from);
-    if (what.options.plan_path.empty() || what.options.compensation != prune::Compensation::none)
-      require_window("sequence", what.options.calibration.sequence, {what.from});
     Shape after = before;
     // Refuses what cannot be scored, and what transformers would not load.
     after.dims = prune::check(what.options, *before.arch, before.dims);
@@ -108,6 +106,8 @@ class Planner {
         !what.options.plan_path.empty() || after.parameters() < before.parameters(), usage, s.name,
         ": nothing would be cut: ", what.from,
         " has these sizes already; give smaller layers, hidden, ffn, kv_groups or parameters");
+    if (what.options.plan_path.empty() || what.options.compensation != prune::Compensation::none)
+      require_window("sequence", what.options.calibration.sequence, {what.from});
     out["parameters"] = after.parameters();
     out["bytes"] = after.parameters() * 4;
     out["peak_memory_bytes"] = prune::peak_memory(what.options, *before.arch, before.dims);
