@@ -194,7 +194,7 @@ class Outputs(unittest.TestCase):
     def test_a_directory_is_not_run_on_the_device(self):
         self.refused(2, ["--engine device", ".gguf"], "eval", "{m}", "--text", "{text}", "--engine", "device")
         done = tool.run("generate", self.names["m"], "--prompt", "x", program=tool.espalier_run)
-        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn("is a directory", done.stderr)
 
     def test_windows_are_not_negative(self):

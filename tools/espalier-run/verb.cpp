@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "core/error.h"
 #include "core/notes.h"
 #include "streams.h"
 
@@ -15,12 +16,11 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
   CLI::App* verb = app.add_subcommand(name, description);
   verb->add_option("model", common.model, "FILE.gguf")
       ->required()
-      ->check([](const std::string& path) -> std::string {
+      ->each([](const std::string& path) {
         std::error_code unreadable;
-        if (!std::filesystem::is_directory(path, unreadable)) return "";
-        return path +
-               ": is a directory, but espalier-run reads a .gguf; make one with 'espalier "
-               "quantize'";
+        ESP_CHECK(!std::filesystem::is_directory(path, unreadable), input, path,
+                  ": is a directory, but espalier-run reads a .gguf; make one with 'espalier "
+                  "quantize'");
       });
   verb->add_flag("--json", common.json, "print one JSON object on stdout");
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");

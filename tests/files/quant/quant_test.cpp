@@ -402,7 +402,7 @@ TEST(ImatrixFile, Refusals) {
   refused(m, "another model");
   m = tiny_imatrix();
   m.tensors[{arch::Role::ffn_up, 0}] = correlated(64, 1, 10);
-  refused(m, "expected 32");
+  refused(m, "has 32 columns");
   m = tiny_imatrix();
   m.tensors[{arch::Role::ffn_up, 0}].sum_squares[3] = -1;
   refused(m, "negative");

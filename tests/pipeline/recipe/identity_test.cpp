@@ -203,8 +203,9 @@ TEST(Identity, KeysBesideTheStages) {
   EXPECT_EQ(changed_by({}, {{"train_sha256", "ab"}}), Set{});
   EXPECT_EQ(changed_by({}, {{"held_out_sha256", "ab"}}), Set{});
   // Another path to the same text is the same text; another text is not.
-  EXPECT_EQ(changed_by({}, {{"train", "held.txt"}}), (Set{"prune", "distill", "quantize"}));
-  EXPECT_EQ(changed_by({}, {{"held_out", "train.txt"}}), (Set{"prune", "distill", "verify"}));
+  core::write_text_file(folder.dir.file("third.txt"), RecipeFolder::words("third"));
+  EXPECT_EQ(changed_by({}, {{"train", "third.txt"}}), (Set{"prune", "distill", "quantize"}));
+  EXPECT_EQ(changed_by({}, {{"held_out", "third.txt"}}), (Set{"prune", "distill", "verify"}));
   EXPECT_EQ(changed_by({}, {{"held_out", ""}}), (Set{"prune", "distill", "verify"}));
   fs::copy_file(folder.dir.file("train.txt"), folder.dir.file("copy.txt"));
   EXPECT_EQ(changed_by({}, {{"train", "copy.txt"}}), Set{});

@@ -16,8 +16,9 @@ namespace {
 class PlanRecipe : public testing::Test {
  protected:
   nlohmann::ordered_json plan(const std::string& stages) {
-    support::write_tiny_llama(dir.file("teacher"),
-                              {.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512});
+    support::write_tiny_llama(
+        dir.file("teacher"),
+        {.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512, .positions = 512});
     core::write_text_file(dir.file("text.txt"), "text\n");
     return plan_again(stages);
   }
