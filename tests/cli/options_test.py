@@ -13,7 +13,7 @@ import tool
 
 NOWHERE = ("nowhere", "--out", "out")
 PLAN, TEXT = ("--plan", "plan.json"), ("--text", "text.txt")
-SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--vocab", 300, "--parameters", "1k", "--criterion", "activation")
+SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--vocab", 300, "--parameters", "1k", "--criterion", "activation", "--scores", "S")
 OF_TEXT = ("--held-out", "held.txt", "--tokens", 65536, "--sequence", 512, "--seed", 0, "--resume")
 REFUSED = [  # words of the command line, which names files that do not exist; what the message must name
     (("prune", *NOWHERE, *PLAN, *SIZES), ["--plan", *SIZES[::2]]),
@@ -21,6 +21,8 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("prune", *NOWHERE, *PLAN, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
     (("prune", *NOWHERE, *PLAN, "--compensate", "least_squares"), ["--compensate least_squares", "--text"]),
     (("prune", *NOWHERE, "--ffn", 32), ["--text", "--plan"]),
+    (("prune", *NOWHERE, *TEXT, "--scores", "S", "--ffn", 32, "--criterion", "obs"), ["--scores", "--criterion"]),
+    (("prune", *NOWHERE, "--scores", "S", "--ffn", 32, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
     (("quantize", *NOWHERE), ["--format", "--target-bytes", "--target-bpw"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bytes", "1MB"), ["exactly one"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["exactly one"]),
@@ -69,7 +71,7 @@ class Options(unittest.TestCase):
         self.assertNotIn("internal", done.stderr)
 
     def test_refused_before_any_file_is_opened(self):
-        self.assertEqual(len(REFUSED), 17)
+        self.assertEqual(len(REFUSED), 19)
         for words, parts in REFUSED:
             with self.subTest(" ".join(map(str, words))):
                 self.refused(2, parts, *words)
