@@ -32,19 +32,6 @@ std::int64_t kept(const Selection& selection, std::int64_t size) {
   return selection ? static_cast<std::int64_t>(selection->size()) : size;
 }
 
-Selection compose(const Selection& first, const Selection& second) {
-  if (!second) return first;
-  if (!first) return second;
-  std::vector<std::int64_t> out;
-  for (const std::int64_t index : *second) {
-    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first->size()), input,
-              "the second plan keeps index ", index, " of the ", first->size(),
-              " that the first one leaves");
-    out.push_back((*first)[static_cast<std::size_t>(index)]);
-  }
-  return out;
-}
-
 }  // namespace
 
 PrunePlan keep_all(const arch::ModelDims& dims) {
@@ -93,25 +80,6 @@ arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before)
     if (after.layers.back().kv_groups == 0) after.layers.back().q_per_kv = 0;
   }
   return after;
-}
-
-PrunePlan combine(const PrunePlan& first, const PrunePlan& second) {
-  PrunePlan out;
-  out.source_sha256 = first.source_sha256;
-  for (std::size_t i = 0; i < second.keep_layers.size(); ++i) {
-    const std::int64_t index = second.keep_layers[i];
-    ESP_CHECK(index >= 0 && index < static_cast<std::int64_t>(first.keep_layers.size()), input,
-              "the second plan keeps layer ", index, " of the ", first.keep_layers.size(),
-              " that the first one leaves");
-    const LayerSelection& a = first.layers.at(static_cast<std::size_t>(index));
-    const LayerSelection& b = second.layers.at(i);
-    out.keep_layers.push_back(first.keep_layers[static_cast<std::size_t>(index)]);
-    out.layers.push_back({compose(a.kv_groups, b.kv_groups), compose(a.q_per_kv, b.q_per_kv),
-                          compose(a.ffn, b.ffn)});
-  }
-  out.hidden = compose(first.hidden, second.hidden);
-  out.vocab = compose(first.vocab, second.vocab);
-  return out;
 }
 
 }  // namespace espalier::plan

@@ -36,8 +36,6 @@ PrunePlan keep_all(const arch::ModelDims& dims);
 // selection.
 void validate(const PrunePlan& plan, const arch::ModelDims& before, const std::string& where);
 arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before);
-// Applies `second` to the result of `first`.
-PrunePlan combine(const PrunePlan& first, const PrunePlan& second);
 std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::ModelDims& before);
 PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& before,
                                const std::string& where);

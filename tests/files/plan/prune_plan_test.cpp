@@ -60,32 +60,6 @@ TEST(PrunePlan, KeepAllChangesNothing) {
   EXPECT_EQ(dims_after(plan, dims()), dims());
 }
 
-TEST(PrunePlan, OneAfterAnotherIsTheCombined) {
-  core::Rng rng(3);
-  for (int i = 0; i < 50; ++i) {
-    const arch::ModelDims before = dims();
-    const PrunePlan first = random_plan(rng, before);
-    validate(first, before, "first");
-    const arch::ModelDims between = dims_after(first, before);
-    const PrunePlan second = random_plan(rng, between);
-    validate(second, between, "second");
-    const PrunePlan both = combine(first, second);
-    validate(both, before, "both");
-    EXPECT_EQ(dims_after(both, before), dims_after(second, between));
-    expect_equal(combine(first, keep_all(between)), first);
-    expect_equal(combine(keep_all(before), first), first);
-  }
-}
-
-TEST(PrunePlan, CombineRefusesAPlanForAnotherModel) {
-  const PrunePlan half{
-      .keep_layers = {0, 2}, .layers = std::vector<LayerSelection>(2), .hidden = Indices{0, 1}};
-  EXPECT_THROW(combine(half, keep_all(dims())), core::Error);  // keeps layer 3 of 2
-  PrunePlan second = keep_all(dims_after(half, dims()));
-  second.hidden = Indices{2};
-  EXPECT_THROW(combine(half, second), core::Error);
-}
-
 TEST(PrunePlan, JsonRoundTripsAndIsReadable) {
   core::Rng rng(5);
   for (int i = 0; i < 50; ++i) {
