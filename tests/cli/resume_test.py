@@ -26,7 +26,7 @@ def contents(path):
 class Resume(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
+        cls.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None)  # a disk that is slow to sync would take most of the time
         cls.path = pathlib.Path(cls.folder.name)
         cls.teacher, cls.text = cls.path / "teacher.gguf", cls.path / "text.txt"
         layers, tiny_teacher.LAYERS = tiny_teacher.LAYERS, 8
