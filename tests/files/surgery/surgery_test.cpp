@@ -115,7 +115,7 @@ TEST(Surgery, EveryAxisCutsTheTensorsThatHaveIt) {
   }
 }
 
-TEST(Surgery, TwoPlansEqualTheCombined) {
+TEST(Surgery, TwoPlansEqualOneThatKeepsWhatBothKeep) {
   const TempDir dir;
   const TinyOptions options{.layers = 4, .kv_groups = 3};
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), options));
@@ -126,7 +126,11 @@ TEST(Surgery, TwoPlansEqualTheCombined) {
   const plan::PrunePlan second{.keep_layers = {0, 2}, .layers = {b, b}, .hidden = Indices{1, 4}};
   prune_checkpoint(source, first, dir.file("one"), {}, {}, {});
   prune_checkpoint(Checkpoint::open(dir.file("one")), second, dir.file("two"), {}, {}, {});
-  prune_checkpoint(source, plan::combine(first, second), dir.file("both"), {}, {}, {});
+  // Places in the first plan's lists, which the second plan names.
+  const plan::LayerSelection both{Indices{2}, Indices{0}, Indices{1, 5, 70}};
+  prune_checkpoint(source,
+                   {.keep_layers = {0, 3}, .layers = {both, both}, .hidden = Indices{5, 60}},
+                   dir.file("both"), {}, {}, {});
   expect_same(Checkpoint::open(dir.file("two")), Checkpoint::open(dir.file("both")));
 }
 
