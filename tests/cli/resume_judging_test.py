@@ -80,7 +80,9 @@ class ResumeJudging(unittest.TestCase):
 
     def test_recipe(self):
         recipe, out = self.path / "recipe.yaml", self.path / "out"
-        recipe.write_text(f"name: killed\nteacher: {self.teacher}\ntext: {{train: {self.text}, held_out: {self.text}}}\nstages:\n"
+        train = self.path / "train.txt"
+        train.write_text("another text")
+        recipe.write_text(f"name: killed\nteacher: {self.teacher}\ntext: {{train: {train}, held_out: {self.text}}}\nstages:\n"
                           "  - {name: file, kind: quantize, from: teacher, format: q4_0, rounding: nearest}\n"
                           "  - {name: card, kind: verify, of: file, context: 64}\n")
         process = subprocess.Popen([tool.espalier, "run", recipe, "--out", out, "--threads", "2", "--quiet"], stdout=subprocess.DEVNULL)

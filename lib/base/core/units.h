@@ -13,8 +13,9 @@ std::int64_t parse_count(std::string_view text, std::string_view what);
 std::int64_t parse_bytes(std::string_view text, std::string_view what);
 std::string human_bytes(std::int64_t bytes);  // "60.1 MB"
 std::string human_count(std::int64_t count);  // "94.7M"
-std::string number(double value);             // "%.9g", the format of all floats in output
-std::int64_t peak_rss_bytes();                // VmHWM of this process
+// Five digits, for people. Files for machines have all digits.
+std::string number(double value);
+std::int64_t peak_rss_bytes();  // VmHWM of this process
 // The candidate nearest to `name` by edit distance, for "did you mean". Empty when none is close.
 std::string nearest_name(std::string_view name, const std::string* candidates, std::size_t n);
 

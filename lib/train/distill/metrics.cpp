@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/units.h"
 
 namespace espalier::distill {
 
@@ -34,7 +34,12 @@ MetricsLog::~MetricsLog() {
 }
 
 void MetricsLog::write(const StepMetrics& m) {
-  using core::number;
+  // As many digits as a float has.
+  const auto number = [](double value) {
+    char out[40];
+    std::snprintf(out, sizeof out, "%.9g", value);
+    return std::string(out);
+  };
   const std::string line =
       "{\"step\":" + std::to_string(m.step) + ",\"tokens\":" + std::to_string(m.tokens) +
       ",\"loss\":" + number(m.loss) + ",\"kl\":" + number(m.kl) + ",\"ce\":" + number(m.ce) +
