@@ -116,8 +116,8 @@ class Memory(unittest.TestCase):
         corpus = self.path / "cached.txt"
         corpus.write_text("".join(f"{i} words for the teacher. " for i in range(400)))
         buffer = 64 << 20
-        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 4096, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
-        self.assertEqual(result["tokens"], 4096)
+        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 1024, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
+        self.assertEqual(result["tokens"], 1024)
 
     def test_eval_layer_by_layer(self):
         corpus = self.path / "judged.txt"

@@ -177,7 +177,7 @@ class Windows(unittest.TestCase):
                     done = tool.run(verb, *words)
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertEqual(done.stderr.count(says), 1, done.stderr)
-                    self.assertEqual(len(re.findall(r"\d+ tokens, ", done.stderr)), 1, done.stderr)
+                    self.assertEqual(len(re.findall(r"\d+ tokens; ", done.stderr)), 1, done.stderr)
             done = tool.run("perplexity", gguf_file[name], "--text", self.file, "--context", WINDOW, program=tool.espalier_run)
             self.assertEqual((done.returncode, done.stderr.count(says)), (0, 1), done.stderr)
         # A model that by itself would read other windows is said to read those of the first.
@@ -193,7 +193,7 @@ class Windows(unittest.TestCase):
             done = tool.run(verb, f32, "--text", self.file, "--context", WINDOW, program=program)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("EOS, which the model adds behind a text, is left out", done.stderr)
-            self.assertIn(f"{4 * WINDOW + 1} tokens, BOS", done.stderr)
+            self.assertIn(f"{4 * WINDOW + 1} tokens; each window begins with", done.stderr)
         self.assertAlmostEqual(self.distill(kl_weight=0, ce_weight=1, student=self.ended), self.cross_entropy(self.windows), delta=1e-4)
         prompt = self.text[:40]
         ids = Tokenizer.from_file(str(self.student / "tokenizer.json")).encode(prompt).ids

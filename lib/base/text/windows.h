@@ -47,7 +47,8 @@ void read_window(std::span<const std::int32_t> tokens, std::optional<std::int32_
   if (bos && !out.empty()) out.front() = *bos;
 }
 
-// For the log, once for a text: "12345 tokens, BOS (<s>) over the first token of each window".
+// For the log, once for a text: "12,345 tokens; each window begins with the model's BOS token
+// (<s>)".
 std::string describe_stream(const Tokenizer& tokenizer, std::size_t n_tokens);
 
 }  // namespace espalier::text
