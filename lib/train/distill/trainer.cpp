@@ -18,13 +18,13 @@
 #include "core/units.h"
 #include "distill/adamw.h"
 #include "distill/chunked_loss.h"
-#include "distill/memory.h"
 #include "distill/metrics.h"
 #include "distill/parameters.h"
 #include "distill/schedule.h"
 #include "distill/setup.h"
 #include "hash/sha256.h"
 #include "layerwise/saved.h"
+#include "model/allocation.h"
 
 namespace espalier::distill {
 namespace {
@@ -300,7 +300,7 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options,
       return result_of(setup, input.out, done->metrics.value("loss_first", 0.0),
                        done->metrics.value("loss_last", 0.0));
     layerwise::begin(work);
-    const AllocationReuse reuse;
+    const model::AllocationReuse reuse;
     Run run(options, setup, input.out, work);
     run.train(progress);
     run.trained().save(input.out, setup.student_source, {});

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/profile.h"
+#include "model/allocation.h"
 
 namespace espalier::layerwise {
 
@@ -129,6 +130,7 @@ void Walk::step() {
 }
 
 void Walk::run() {
+  const model::AllocationReuse reuse;  // every batch needs the same blocks
   while (!done()) step();
 }
 

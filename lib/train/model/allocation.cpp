@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Settings of glibc's allocator.
-#include "distill/memory.h"
+#include "model/allocation.h"
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -8,7 +8,7 @@
 #include <climits>
 #endif
 
-namespace espalier::distill {
+namespace espalier::model {
 
 #if defined(__GLIBC__)
 // M_MMAP_THRESHOLD alone is not enough: glibc refuses values above 32 MB, and logits are larger.
@@ -27,4 +27,4 @@ AllocationReuse::AllocationReuse() {}
 AllocationReuse::~AllocationReuse() {}
 #endif
 
-}  // namespace espalier::distill
+}  // namespace espalier::model
