@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
+#include "core/output.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -103,9 +104,7 @@ int WorkFolder::begin() {
 
 void WorkFolder::start() {
   if (started()) return;
-  std::error_code error;
-  fs::create_directories(folder(), error);
-  ESP_CHECK(!error, input, folder(), ": cannot create the directory: ", error.message());
+  core::make_directory(folder());
   core::write_text_file(file(kStarted),
                         Json{{"identity", identity_}, {"threads", threads()}}.dump() + "\n");
 }

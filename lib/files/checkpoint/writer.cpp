@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/half.h"
+#include "core/output.h"
 #include "format/finite.h"
 #include "format/safetensors.h"
 
@@ -155,12 +156,10 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
   // Refuses before anything is changed.
   const std::string config = make_hf_config(arch, dims, base_config, options.dtype, tokenizer);
 
+  core::make_directory(directory);
   std::error_code error;
-  fs::create_directories(directory, error);
-  ESP_CHECK(!error, input, directory, ": cannot create the directory: ", error.message());
   fs::remove_all(s.staging, error);  // the remains of a run that died
-  fs::create_directory(s.staging, error);
-  ESP_CHECK(!error, input, s.staging, ": cannot create the directory: ", error.message());
+  core::make_directory(s.staging);
 
   try {
     s.tensors = arch::tensors(arch, dims);

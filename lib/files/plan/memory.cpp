@@ -16,6 +16,8 @@ constexpr std::int64_t kProgram = std::int64_t{384} << 20;
 // Bytes read, values decoded, values encoded.
 constexpr std::int64_t kWindows = std::int64_t{384} << 20;
 
+}  // namespace
+
 std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) {
   // The first entry is the model scope.
   std::vector<std::int64_t> elements(dims.layers.size() + 1);
@@ -23,8 +25,6 @@ std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) 
     elements[static_cast<std::size_t>(t.layer + 1)] += t.elements();
   return *std::max_element(elements.begin() + 1, elements.end());
 }
-
-}  // namespace
 
 std::int64_t file_stage_memory(const arch::Arch& arch, const arch::ModelDims& dims) {
   std::int64_t turned = 0;  // matrices stored columns first are transposed as a whole

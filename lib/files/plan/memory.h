@@ -9,6 +9,9 @@
 
 namespace espalier::plan {
 
+// The number of weights of the largest layer.
+std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims);
+
 // For import, prune by a given plan, and quantize by nearest rounding. These work tensor by tensor,
 // on matrices in windows of rows.
 std::int64_t file_stage_memory(const arch::Arch& arch, const arch::ModelDims& dims);

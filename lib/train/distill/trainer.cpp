@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
+#include "core/output.h"
 #include "core/profile.h"
 #include "core/units.h"
 #include "distill/adamw.h"
@@ -289,9 +290,8 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options,
                     const core::Progress& progress) {
   try {
     Setup setup = prepare(input, options, progress);
+    core::make_directory(input.out);
     std::error_code error;
-    fs::create_directories(input.out, error);
-    ESP_CHECK(!error, input, input.out, ": cannot create the directory: ", error.message());
     checkpoint::WorkFolder work(
         {.folder = input.out + "/checkpoint", .resume = input.resume, .threads = input.threads},
         setup.run);

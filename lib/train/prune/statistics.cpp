@@ -51,14 +51,6 @@ std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis) {
   return out;
 }
 
-std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims) {
-  std::map<int, std::int64_t> weights;
-  std::int64_t out = 0;
-  for (const arch::TensorRef& t : arch::tensors(arch, dims))
-    if (t.layer >= 0) out = std::max(out, weights[t.layer] += t.elements());
-  return out;
-}
-
 std::string sum_name(arch::Role role, const char* what) {
   return std::string(arch::role_name(role)) + "." + what;
 }

@@ -54,9 +54,6 @@ std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
 // The largest width of the axis in any layer, in channels: ffn, or all heads for kv_groups.
 std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis);
 
-// The number of weights of the largest layer.
-std::int64_t largest_layer(const arch::Arch& arch, const arch::ModelDims& dims);
-
 // Called when the sums of a layer are complete, while its weights are in memory. The layer's sums
 // are freed afterwards. Layers come from first to last, or from last to first in a walk back.
 using LayerDone = std::function<void(const model::Transformer& model, const Sums& sums, int layer)>;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gradient of the loss (layerwise/backward.h) by every weight of a layer, float32.
+#include "plan/memory.h"
 #include "prune/statistics.h"
 
 namespace espalier::prune {
@@ -10,7 +11,7 @@ void add_weight(Sums& sums, arch::Role role, int layer, const torch::Tensor& gra
 }
 
 std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
-  return 4 * largest_layer(arch, dims);
+  return 4 * plan::largest_layer(arch, dims);
 }
 
 }  // namespace

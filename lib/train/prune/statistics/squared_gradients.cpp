@@ -3,6 +3,7 @@
 // the sum over windows of the squared gradient of the window's part of the loss
 // (layerwise/backward.h). Within a window, gradients of tokens add up before they are squared. Sums
 // are float32.
+#include "plan/memory.h"
 #include "prune/statistics.h"
 
 namespace espalier::prune {
@@ -13,7 +14,7 @@ void add_weight(Sums& sums, arch::Role role, int layer, const torch::Tensor& gra
 }
 
 std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
-  return 4 * largest_layer(arch, dims);
+  return 4 * plan::largest_layer(arch, dims);
 }
 
 }  // namespace
