@@ -27,7 +27,7 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bytes", "1MB"), ["exactly one"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["exactly one"]),
     (("quantize", *NOWHERE, "--target-bpw", 0), ["--target-bpw 0"]),
-    (("quantize", *NOWHERE, "--format", "q8_0", "--tokens", 16384, "--seed", 0, "--resume"), ["--tokens", "--seed", "--resume", "--text"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--tokens", 65536, "--sequence", 512, "--seed", 0, "--resume"), ["--tokens", "--sequence", "--seed", "--resume", "--text"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "nearest", "--imatrix", "i.gguf"), ["--imatrix", "nearest"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "imatrix", *TEXT), ["--text", "imatrix"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_00"), ["q8_00", "did you mean 'q8_0'"]),

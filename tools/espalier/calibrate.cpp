@@ -3,7 +3,6 @@
 // quantization.
 #include "calibrate/calibrate.h"
 
-#include "arch/positions.h"
 #include "command_line.h"
 #include "core/output.h"
 #include "core/units.h"
@@ -15,7 +14,8 @@ namespace espalier::tool {
 void add_calibrate(CLI::App& app, Common& common) {
   struct Flags {
     std::string model, text, out;
-    calibrate::CalibrateOptions options;
+    text::CalibrationOptions calibration;
+    bool gram = false;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* verb =
@@ -24,33 +24,31 @@ void add_calibrate(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "calibration text")->required();
   verb->add_option("--out", flags->out, "imatrix file to write, in llama.cpp's GGUF layout")
       ->required();
-  verb->add_option("--tokens", flags->options.tokens, "tokens to read")->transform(as_count());
-  verb->add_option("--sequence", flags->options.sequence, "window")->transform(as_count());
-  verb->add_flag("--gram", flags->options.gram,
+  add_calibration(*verb, flags->calibration, "");
+  verb->add_flag("--gram", flags->gram,
                  "also store second-moment matrices, which gptq rounding needs");
   add_resume(*verb, common);
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   add_profile(*verb, common);
-  verb->callback([flags, &common] {
+  verb->callback([flags, &common, verb] {
     core::require_not_input(flags->out, {flags->model, flags->text});
     core::require_writable_file(flags->out);
     apply_device(common);
-    flags->options.seed = common.seed;
     const auto source = checkpoint::Checkpoint::open(flags->model);
-    arch::require_positions(source.dims(), flags->options.sequence, "--sequence", flags->model);
+    const auto windows = calibration(*verb, common, flags->calibration, source);
     plan::require_memory(
-        plan::layer_stage_memory(
-            source.arch(), source.dims(),
-            {.tokens = flags->options.tokens, .streams = 1, .moments = flags->options.gram}),
+        plan::layer_stage_memory(source.arch(), source.dims(),
+                                 {.tokens = windows.tokens, .streams = 1, .moments = flags->gram}),
         common.max_ram_bytes(), "give fewer --tokens, or leave out --gram");
     const text::Tokenizer tokenizer(source.tokenizer());
     const core::Progress progress = common.progress();
     const data::Corpus corpus = data::load_corpus(flags->text, tokenizer, progress);
     const checkpoint::WorkOptions work = work_options(common, flags->out + ".work", "");
-    const quant::Imatrix imatrix =
-        calibrate::collect_imatrix(source, corpus, flags->options, progress, work);
-    quant::write_imatrix(imatrix, flags->out, flags->options.gram);
+    const quant::Imatrix imatrix = calibrate::collect_imatrix(
+        source, corpus, windows,
+        flags->gram ? calibrate::Moments::gram : calibrate::Moments::squares, progress, work);
+    quant::write_imatrix(imatrix, flags->out, flags->gram);
     checkpoint::WorkFolder::remove(work.folder);
     print(common,
           {{"tokens", imatrix.tokens},

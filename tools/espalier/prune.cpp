@@ -3,7 +3,6 @@
 // needs no LibTorch.
 #include <sstream>
 
-#include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
 #include "core/error.h"
@@ -26,7 +25,7 @@ struct Flags {
                           compensate = "least_squares", dtype = "auto", shard = "5GB";
   std::optional<double> ridge;
   std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
-  std::int64_t tokens = 65536, sequence = 512;
+  text::CalibrationOptions calibration;
 };
 
 void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after,
@@ -126,12 +125,10 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
       usage, "prune: nothing would be cut: the model has these sizes already; give smaller ",
       "--layers, --hidden, --ffn, --kv-groups or --parameters (`espalier inspect` prints the ",
       "sizes)");
-  if (!flags.text.empty())
-    arch::require_positions(source.dims(), flags.sequence, "--sequence", flags.model);
   options.write = write;
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
-  options.calibration = {.tokens = flags.tokens, .sequence = flags.sequence, .seed = common.seed};
+  options.calibration = calibration(verb, common, flags.calibration, source);
   plan::require_memory(prune::peak_memory(options, source.arch(), source.dims()),
                        common.max_ram_bytes(),
                        "give fewer --tokens, or a --plan that was made elsewhere");
@@ -158,8 +155,7 @@ void add_prune(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "calibration text");
   verb->add_option("--held-out", flags->held_out,
                    "text that must not occur in the calibration text");
-  verb->add_option("--tokens", flags->tokens, "calibration tokens")->transform(as_count());
-  verb->add_option("--sequence", flags->sequence, "calibration window")->transform(as_count());
+  add_calibration(*verb, flags->calibration, "of --text: ");
   verb->add_option("--layers", flags->layers, "layers to keep")->transform(as_count(0));
   verb->add_option("--hidden", flags->hidden, "hidden size to keep")->transform(as_count(0));
   verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer that has as much")

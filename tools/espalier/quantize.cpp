@@ -24,7 +24,7 @@ namespace {
 
 struct Flags {
   std::string model, out, mix, target_bytes, imatrix, rounding = "", compat = "llama.cpp", text;
-  std::int64_t tokens = 16384;
+  text::CalibrationOptions calibration;
   double target_bpw = 0;
   std::vector<std::string> overrides;  // role=format
   bool no_tokenizer = false;
@@ -60,8 +60,8 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
   ESP_CHECK(!given(verb, "--target-bpw") || flags.target_bpw > 0, usage, "quantize: --target-bpw ",
             flags.target_bpw, ": expected a number above 0");
   if (flags.text.empty())
-    refuse_unused(verb, "without --text, which it is about", {"--tokens", "--seed", "--resume"},
-                  "give --text, or leave it out");
+    refuse_unused(verb, "without --text, which it is about",
+                  {"--tokens", "--sequence", "--seed", "--resume"}, "give --text, or leave it out");
   ESP_CHECK(flags.text.empty() || flags.rounding.empty() || flags.rounding == "gptq", usage,
             "quantize: --text is for --rounding gptq; '", flags.rounding,
             "' takes --imatrix alone");
@@ -84,22 +84,20 @@ void require_rounding(const CLI::App& verb, const Flags& flags, const plan::Quan
 // layer.
 class CalibrationText {
  public:
-  CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source)
+  CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source,
+                  const text::CalibrationOptions& windows)
       : source_(source),
         corpus_(
             data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()), common.progress())),
-        work_(work_options(common, flags.out + ".work", "")) {
-    options_.tokens = flags.tokens;
-    options_.seed = common.seed;
-    options_.gram = true;
-    options_.sequence = std::min(options_.sequence, source.dims().positions);
-  }
+        work_(work_options(common, flags.out + ".work", "")),
+        windows_(windows) {}
   quant::Imatrix statistics(const core::Progress& progress) const {
-    return calibrate::collect_imatrix(source_, corpus_, options_, progress, part("imatrix"));
+    return calibrate::collect_imatrix(source_, corpus_, windows_, calibrate::Moments::gram,
+                                      progress, part("imatrix"));
   }
   void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
            exporter::ExportOptions& options) {
-    rounding_.emplace(source_, plan, imatrix, corpus_, options_, work_.threads, part("rounding"));
+    rounding_.emplace(source_, plan, imatrix, corpus_, windows_, work_.threads, part("rounding"));
     options.rounded = [this](arch::Role role, int layer) {
       return rounding_->rounded(role, layer);
     };
@@ -115,7 +113,7 @@ class CalibrationText {
   const checkpoint::Checkpoint& source_;
   data::Corpus corpus_;
   checkpoint::WorkOptions work_;
-  calibrate::CalibrateOptions options_;
+  text::CalibrationOptions windows_;
   std::optional<calibrate::SequentialRounding> rounding_;
 };
 #endif
@@ -137,7 +135,8 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
     plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, overrides);
     require_rounding(verb, flags, plan);
   }
-  const plan::LayerStage looking{.tokens = flags.tokens, .streams = 2, .moments = true};
+  const auto windows = calibration(verb, common, flags.calibration, source);
+  const plan::LayerStage looking{.tokens = windows.tokens, .streams = 2, .moments = true};
   plan::require_memory(
       flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims())
                          : plan::layer_stage_memory(source.arch(), source.dims(), looking),
@@ -157,7 +156,7 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
 #ifdef ESPALIER_WITH_TRAINING
   std::optional<CalibrationText> text;
   if (has_text) {
-    text.emplace(flags, common, source);
+    text.emplace(flags, common, source, windows);
     if (options.imatrix == nullptr) imatrix = text->statistics(common.progress());
     options.imatrix = &imatrix;
   }
@@ -227,7 +226,7 @@ void add_quantize(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text,
                    "calibration text: gptq then rounds layer by layer, each knowing what rounding "
                    "did to the ones before");
-  verb->add_option("--tokens", flags->tokens, "tokens of --text to read")->transform(as_count());
+  add_calibration(*verb, flags->calibration, "of --text: ");
   verb->add_option("--compat", flags->compat,
                    "who has to read the file: llama.cpp (stock) or espalier. Every file written is "
                    "for both: what stock llama.cpp would compute otherwise is refused")

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier score MODEL --text FILE --criterion NAME --out FILE: writes the importance of every
 // index of every axis.
-#include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
 #include "core/error.h"
@@ -16,7 +15,7 @@ namespace espalier::tool {
 void add_score(CLI::App& app, Common& common) {
   struct Flags {
     std::string model, text, criterion = "activation", out;
-    std::int64_t tokens = 65536, sequence = 512;
+    text::CalibrationOptions calibration;
     bool list = false;
   };
   auto flags = std::make_shared<Flags>();
@@ -26,14 +25,13 @@ void add_score(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "calibration text");
   verb->add_option("--criterion", flags->criterion, "criterion");
   verb->add_option("--out", flags->out, "safetensors file to write");
-  verb->add_option("--tokens", flags->tokens, "calibration tokens")->transform(as_count());
-  verb->add_option("--sequence", flags->sequence, "calibration window")->transform(as_count());
+  add_calibration(*verb, flags->calibration, "");
   verb->add_flag("--list", flags->list, "list the criteria");
   add_resume(*verb, common);
   add_common(*verb, common, true);
   add_profile(*verb, common);
   add_max_ram(*verb, common);
-  verb->callback([flags, &common] {
+  verb->callback([flags, &common, verb] {
     if (flags->list) {
       nlohmann::ordered_json names = nlohmann::ordered_json::array();
       std::string text;
@@ -50,14 +48,13 @@ void add_score(CLI::App& app, Common& common) {
     core::require_writable_file(flags->out);
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
-    arch::require_positions(source.dims(), flags->sequence, "--sequence", flags->model);
+    const auto windows = calibration(*verb, common, flags->calibration, source);
     plan::require_memory(
-        prune::score_memory(flags->criterion, source.arch(), source.dims(), flags->tokens),
+        prune::score_memory(flags->criterion, source.arch(), source.dims(), windows.tokens),
         common.max_ram_bytes(), "give fewer --tokens");
     const prune::ScoreResult result =
-        prune::score(source, flags->text, flags->criterion, flags->out,
-                     {.tokens = flags->tokens, .sequence = flags->sequence, .seed = common.seed},
-                     common.progress(), work_options(common, flags->out + ".work", ""));
+        prune::score(source, flags->text, flags->criterion, flags->out, windows, common.progress(),
+                     work_options(common, flags->out + ".work", ""));
     print(common,
           {{"criterion", result.criterion},
            {"tokens", result.tokens},

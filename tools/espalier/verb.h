@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/work_folder.h"
 #include "core/progress.h"
+#include "text/calibration.h"
 
 namespace espalier::tool {
 
@@ -50,6 +52,13 @@ void add_work(CLI::App& app, Common& common, const std::string& otherwise);
 // without a folder; `advice` says how to name one.
 checkpoint::WorkOptions work_options(const Common& common, const std::string& otherwise,
                                      const std::string& advice);
+// Adds --tokens and --sequence of calibration text; `what` begins their help.
+void add_calibration(CLI::App& app, text::CalibrationOptions& options, const std::string& what);
+// What to read, with the seed. A window that nobody gave fits into the model's context;
+// Error(usage) for one that was given and is longer.
+text::CalibrationOptions calibration(const CLI::App& verb, const Common& common,
+                                     const text::CalibrationOptions& options,
+                                     const checkpoint::Checkpoint& source);
 // Leaves a note when --resume finds neither an unfinished run nor a result in the directory `out`.
 void note_nothing_to_resume(const Common& common, const std::string& out);
 // A note that the directory just written needs trust_remote_code. Empty when the directory holds no

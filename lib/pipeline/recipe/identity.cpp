@@ -15,7 +15,7 @@ Json optional(const std::optional<T>& v) {
   return v ? Json(*v) : Json(nullptr);
 }
 
-Json json_of(const prune::CalibrationOptions& o) {
+Json json_of(const text::CalibrationOptions& o) {
   return {{"tokens", o.tokens}, {"sequence", o.sequence}, {"seed", o.seed}};
 }
 

@@ -124,7 +124,6 @@ QuantizeStage parse_quantize(YamlMap& map, const Recipe& recipe) {
     s.calibration.tokens = *v;
   }
   s.calibration.seed = recipe.seed;
-  s.calibration.gram = s.rounding == quant::Rounding::gptq;
   s.no_tokenizer = map.boolean("no_tokenizer").value_or(false);
   s.deliver = delivered_name(map, "");
   return s;

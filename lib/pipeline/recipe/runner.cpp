@@ -137,12 +137,15 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
     return checkpoint::WorkOptions{
         .folder = work + "/" + name, .resume = true, .threads = options_.threads};
   };
-  calibrate::CalibrateOptions calibration = what.calibration;
-  calibration.sequence = std::min(calibration.sequence, source.dims().positions);
+  const text::CalibrationOptions calibration = what.calibration.within(source.dims().positions);
   std::optional<data::Corpus> corpus;
   if (what.rounding != quant::Rounding::nearest) {
     corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()), progress_);
-    imatrix = calibrate::collect_imatrix(source, *corpus, calibration, progress_, part("imatrix"));
+    imatrix = calibrate::collect_imatrix(source, *corpus, calibration,
+                                         what.rounding == quant::Rounding::gptq
+                                             ? calibrate::Moments::gram
+                                             : calibrate::Moments::squares,
+                                         progress_, part("imatrix"));
     options.imatrix = &imatrix;
   }
   for (const auto& [name, hash] : manifest.inputs)

@@ -36,7 +36,7 @@ struct QuantizeStage {
   std::vector<std::string> candidates;
   std::map<std::string, format::FormatId> overrides;
   quant::Rounding rounding = quant::Rounding::gptq;
-  calibrate::CalibrateOptions calibration;
+  text::CalibrationOptions calibration;
   bool no_tokenizer = false;  // the GGUF gets none
   std::string deliver;        // the GGUF's file name in --out
 };

@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "calibrate/windows.h"
 #include "core/error.h"
 #include "layerwise/gram.h"
 #include "layerwise/walk.h"
+#include "layerwise/windows.h"
 
 namespace espalier::calibrate {
 namespace {
@@ -125,10 +125,12 @@ class Collector : public layerwise::Visitor {
 }  // namespace
 
 quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
-                               const CalibrateOptions& options, const core::Progress& progress,
+                               const text::CalibrationOptions& options, Moments moments,
+                               const core::Progress& progress,
                                const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
-  const Tensor windows = draw_windows(corpus, options, source.dims().vocab);
+  const bool gram = moments == Moments::gram;
+  const Tensor windows = layerwise::draw_windows(corpus, options, source.dims().vocab);
   quant::Imatrix out;
   out.tokens = windows.numel();
   out.sequence = options.sequence;
@@ -139,10 +141,10 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                     {"algorithm", checkpoint::algorithm_version("quantize")},
                                     {"source", source.sha256()},
                                     {"text", corpus.sha256},
-                                    {"gram", options.gram}},
+                                    {"gram", gram}},
                                    windows));
   layerwise::begin(folder);
-  Collector collector(out, source.arch(), options.gram);
+  Collector collector(out, source.arch(), gram);
   layerwise::Walk walk(model::Transformer::open(source), windows, {&collector},
                        {.stage = "calibrate", .progress = progress, .work = &folder});
   walk.run();

@@ -7,12 +7,12 @@
 #include <string>
 #include <utility>
 
-#include "calibrate/windows.h"
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "hash/sha256.h"
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
+#include "layerwise/windows.h"
 #include "quant/range.h"
 #include "quant/rounding.h"
 
@@ -171,11 +171,13 @@ struct SequentialRounding::State {
 
 SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source,
                                        const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
-                                       const data::Corpus& corpus, const CalibrateOptions& options,
-                                       int threads, const checkpoint::WorkOptions& work) {
+                                       const data::Corpus& corpus,
+                                       const text::CalibrationOptions& options, int threads,
+                                       const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
-  state_ = std::make_unique<State>(
-      source, plan, imatrix, draw_windows(corpus, options, source.dims().vocab), threads, work);
+  state_ = std::make_unique<State>(source, plan, imatrix,
+                                   layerwise::draw_windows(corpus, options, source.dims().vocab),
+                                   threads, work);
 }
 SequentialRounding::~SequentialRounding() = default;
 

@@ -24,7 +24,7 @@ class SequentialRounding {
   // folder; the caller removes that.
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const data::Corpus& corpus,
-                     const CalibrateOptions& options, int threads,
+                     const text::CalibrationOptions& options, int threads,
                      const checkpoint::WorkOptions& work = {});
   ~SequentialRounding();
   SequentialRounding(const SequentialRounding&) = delete;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "text/calibration.h"
 #include "text/tokenizer.h"
 #include "text/windows.h"
 
@@ -57,8 +58,8 @@ class WindowSampler {
 // tokens, as many as `tokens` and the text allow, drawn with the seed. BOS stands over the first
 // token of each, if the model adds it. Error(input) for a text shorter than a window, or tokenized
 // for another model (an id outside [0, vocab)).
-std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens,
-                                          std::int64_t sequence, std::uint64_t seed,
+std::vector<std::int64_t> calibration_ids(const Corpus& corpus,
+                                          const text::CalibrationOptions& options,
                                           std::int64_t vocab);
 
 // Held-out text that also occurs in training text. It counts runs of at least `n` consecutive

@@ -59,9 +59,10 @@ std::int64_t WindowSampler::start_from_end(std::int64_t window_index) const {
 
 std::int64_t WindowSampler::windows_per_epoch() const { return per_epoch_; }
 
-std::vector<std::int64_t> calibration_ids(const Corpus& corpus, std::int64_t tokens,
-                                          std::int64_t sequence, std::uint64_t seed,
+std::vector<std::int64_t> calibration_ids(const Corpus& corpus,
+                                          const text::CalibrationOptions& options,
                                           std::int64_t vocab) {
+  const auto [tokens, sequence, seed] = options;
   const auto available = static_cast<std::int64_t>(corpus.tokens.size());
   ESP_CHECK(sequence >= 1 && tokens >= 1, usage,
             "calibration: tokens and sequence must be positive");

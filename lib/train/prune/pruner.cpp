@@ -14,6 +14,7 @@
 #include "data/corpus.h"
 #include "layerwise/backward.h"
 #include "layerwise/saved.h"
+#include "layerwise/windows.h"
 #include "plan/memory.h"
 #include "prune/criterion.h"
 #include "prune/influence.h"
@@ -41,16 +42,15 @@ std::string importance_json(const std::vector<double>& influence, const plan::Pr
 
 // [n, sequence]; none without a text.
 torch::Tensor load_windows(const checkpoint::Checkpoint& source, const std::string& text_path,
-                           const std::string& held_out_path, const CalibrationOptions& options,
+                           const std::string& held_out_path,
+                           const text::CalibrationOptions& options,
                            const core::Progress& progress) {
   if (text_path.empty()) return torch::empty({0, options.sequence}, torch::kInt64);
   const text::Tokenizer tokenizer(source.tokenizer());
   const data::Corpus corpus = data::load_corpus(text_path, tokenizer, progress);
   if (!held_out_path.empty())
     data::require_disjoint(corpus, data::load_corpus(held_out_path, tokenizer), tokenizer);
-  return torch::tensor(data::calibration_ids(corpus, options.tokens, options.sequence, options.seed,
-                                             source.dims().vocab))
-      .view({-1, options.sequence});
+  return layerwise::draw_windows(corpus, options, source.dims().vocab);
 }
 
 plan::PrunePlan read_plan(const PruneOptions& options, const arch::ModelDims& before) {
@@ -255,7 +255,7 @@ std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
 
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion_name, const std::string& out_path,
-                  const CalibrationOptions& calibration, const core::Progress& progress,
+                  const text::CalibrationOptions& calibration, const core::Progress& progress,
                   const checkpoint::WorkOptions& options) {
   const Criterion& criterion = criterion_by_name(criterion_name);
   const torch::Tensor windows = load_windows(source, text_path, "", calibration, progress);

@@ -12,7 +12,7 @@
 #include "checkpoint/work_folder.h"
 #include "core/progress.h"
 #include "plan/prune_plan.h"
-#include "prune/calibration_options.h"
+#include "text/calibration.h"
 
 namespace espalier::prune {
 
@@ -32,7 +32,7 @@ struct PruneOptions {
   std::optional<double> ridge;
   std::string text_path;      // calibration text
   std::string held_out_path;  // not empty: refuse calibration text that overlaps it
-  CalibrationOptions calibration;
+  text::CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
   // Continue from <directory>/checkpoint. Start from the beginning when there is none.
   bool resume = false;
@@ -74,7 +74,7 @@ struct ScoreResult {
 // bytes where `work` names a folder. A criterion that reads gradients starts over.
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
                   const std::string& criterion, const std::string& out_path,
-                  const CalibrationOptions& calibration, const core::Progress& progress,
+                  const text::CalibrationOptions& calibration, const core::Progress& progress,
                   const checkpoint::WorkOptions& work = {});
 
 }  // namespace espalier::prune

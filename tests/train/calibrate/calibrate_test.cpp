@@ -95,9 +95,9 @@ double squares_error(const std::vector<double>& found, const torch::Tensor& expe
 
 TEST_F(Calibrate, SumsEqualThoseMadeByHand) {
   const checkpoint::Checkpoint source = open();
-  const CalibrateOptions options{
-      .tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3, .gram = true};
-  const quant::Imatrix found = collect_imatrix(source, corpus_, options, {});
+  const text::CalibrationOptions options{
+      .tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3};
+  const quant::Imatrix found = collect_imatrix(source, corpus_, options, Moments::gram, {});
   const auto inputs = inputs_by_hand(source, corpus_, 3);
   ASSERT_EQ(inputs.size(), 15u);  // 7 matrices in 2 layers, and the output
   ASSERT_EQ(found.tensors.size(), inputs.size());
@@ -121,8 +121,9 @@ TEST_F(Calibrate, SumsEqualThoseMadeByHand) {
 TEST_F(Calibrate, TheOutputReadsTheNormedHidden) {
   for (const bool tied : {true, false}) {
     const checkpoint::Checkpoint source = open(tied);
-    const quant::Imatrix found = collect_imatrix(
-        source, corpus_, {.tokens = kSequence, .sequence = kSequence, .seed = 3}, {});
+    const quant::Imatrix found =
+        collect_imatrix(source, corpus_, {.tokens = kSequence, .sequence = kSequence, .seed = 3},
+                        Moments::squares, {});
     const auto inputs = inputs_by_hand(source, corpus_, 3, 1);
     const Role reader = tied ? Role::token_embd : Role::output;
     ASSERT_NE(found.find(reader, -1), nullptr);
@@ -135,11 +136,13 @@ TEST_F(Calibrate, TheOutputReadsTheNormedHidden) {
 
 TEST_F(Calibrate, OtherWindowsGiveOtherSums) {
   const checkpoint::Checkpoint source = open();
-  const CalibrateOptions options{.tokens = 8 * kSequence, .sequence = kSequence, .seed = 3};
-  CalibrateOptions other = options;
+  const text::CalibrationOptions options{.tokens = 8 * kSequence, .sequence = kSequence, .seed = 3};
+  text::CalibrationOptions other = options;
   other.seed = 4;
-  const auto squares = [&](const CalibrateOptions& o) {
-    return collect_imatrix(source, corpus_, o, {}).find(Role::ffn_down, 1)->sum_squares;
+  const auto squares = [&](const text::CalibrationOptions& o) {
+    return collect_imatrix(source, corpus_, o, Moments::squares, {})
+        .find(Role::ffn_down, 1)
+        ->sum_squares;
   };
   EXPECT_EQ(squares(options), squares(options));
   EXPECT_NE(squares(options), squares(other));
@@ -147,15 +150,15 @@ TEST_F(Calibrate, OtherWindowsGiveOtherSums) {
 
 TEST_F(Calibrate, MatricesWithTheSameInputShareOneGram) {
   const quant::Imatrix found = collect_imatrix(
-      open(), corpus_, {.tokens = 4 * kSequence, .sequence = kSequence, .gram = true}, {});
+      open(), corpus_, {.tokens = 4 * kSequence, .sequence = kSequence}, Moments::gram, {});
   const auto gram = [&](Role role, int layer) { return found.find(role, layer)->gram.get(); };
   EXPECT_EQ(gram(Role::attn_q, 0), gram(Role::attn_k, 0));
   EXPECT_EQ(gram(Role::attn_q, 0), gram(Role::attn_v, 0));
   EXPECT_EQ(gram(Role::ffn_gate, 1), gram(Role::ffn_up, 1));
   EXPECT_NE(gram(Role::attn_q, 0), gram(Role::attn_q, 1));
   EXPECT_NE(gram(Role::attn_q, 0), gram(Role::ffn_up, 0));
-  const quant::Imatrix without =
-      collect_imatrix(open(), corpus_, {.tokens = 4 * kSequence, .sequence = kSequence}, {});
+  const quant::Imatrix without = collect_imatrix(
+      open(), corpus_, {.tokens = 4 * kSequence, .sequence = kSequence}, Moments::squares, {});
   for (const auto& [key, t] : without.tensors) {
     EXPECT_EQ(t.gram, nullptr);
     EXPECT_EQ(t.sum_squares, found.tensors.at(key).sum_squares);
@@ -166,8 +169,8 @@ TEST_F(Calibrate, MatricesWithTheSameInputShareOneGram) {
 TEST_F(Calibrate, CountsWholeWindowsOnly) {
   const checkpoint::Checkpoint source = open();
   const auto counted = [&](std::int64_t tokens, const data::Corpus& corpus) {
-    const quant::Imatrix found =
-        collect_imatrix(source, corpus, {.tokens = tokens, .sequence = kSequence}, {});
+    const quant::Imatrix found = collect_imatrix(
+        source, corpus, {.tokens = tokens, .sequence = kSequence}, Moments::squares, {});
     for (const auto& [key, t] : found.tensors)
       EXPECT_EQ(t.tokens, found.tokens) << arch::gguf_name(key.first, key.second);
     EXPECT_EQ(found.sequence, kSequence);
@@ -182,7 +185,7 @@ TEST_F(Calibrate, CountsWholeWindowsOnly) {
 TEST_F(Calibrate, TheFileHoldsWhatWasCollected) {
   const checkpoint::Checkpoint source = open();
   const quant::Imatrix written = collect_imatrix(
-      source, corpus_, {.tokens = 5 * kSequence, .sequence = kSequence, .gram = true}, {});
+      source, corpus_, {.tokens = 5 * kSequence, .sequence = kSequence}, Moments::gram, {});
   EXPECT_EQ(written.text_sha256, corpus_.sha256);
   EXPECT_EQ(written.dataset, corpus_.path);
   quant::write_imatrix(written, dir_.file("imatrix.gguf"), true);
@@ -205,7 +208,7 @@ TEST_F(Calibrate, TheFileHoldsWhatWasCollected) {
 
 TEST_F(Calibrate, ReportsEachLayer) {
   std::vector<std::int64_t> done;
-  collect_imatrix(open(), corpus_, {.tokens = kSequence, .sequence = kSequence},
+  collect_imatrix(open(), corpus_, {.tokens = kSequence, .sequence = kSequence}, Moments::squares,
                   [&](const core::ProgressEvent& event) {
                     EXPECT_EQ(event.total, 2);
                     done.push_back(event.done);
@@ -229,7 +232,8 @@ TEST_F(Calibrate, SumsThatAreNotFiniteAreNoStatistics) {
       });
       try {
         collect_imatrix(checkpoint::Checkpoint::open(path), corpus_,
-                        {.tokens = 512, .sequence = kSequence, .gram = gram}, {});
+                        {.tokens = 512, .sequence = kSequence},
+                        gram ? Moments::gram : Moments::squares, {});
         ADD_FAILURE() << tensor << ": statistics";
       } catch (const core::Error& e) {
         EXPECT_EQ(e.kind(), core::ErrorKind::input);
@@ -242,29 +246,29 @@ TEST_F(Calibrate, SumsThatAreNotFiniteAreNoStatistics) {
 
 TEST_F(Calibrate, Refusals) {
   const checkpoint::Checkpoint source = open();
-  const auto refusal = [&](const data::Corpus& corpus, const CalibrateOptions& options,
+  const auto refusal = [&](const data::Corpus& corpus, const text::CalibrationOptions& options,
                            core::ErrorKind kind) -> std::string {
     try {
-      collect_imatrix(source, corpus, options, {});
+      collect_imatrix(source, corpus, options, Moments::squares, {});
     } catch (const core::Error& error) {
       EXPECT_EQ(error.kind(), kind) << error.what();
       return error.what();
     }
     return "accepted";
   };
-  const CalibrateOptions right{.tokens = 4 * kSequence, .sequence = kSequence};
+  const text::CalibrationOptions right{.tokens = 4 * kSequence, .sequence = kSequence};
   EXPECT_EQ(refusal(corpus_, right, core::ErrorKind::input), "accepted");
-  const CalibrateOptions few{.tokens = kSequence - 1, .sequence = kSequence};
+  const text::CalibrationOptions few{.tokens = kSequence - 1, .sequence = kSequence};
   EXPECT_NE(refusal(random_corpus(kSequence - 1, 320), right, core::ErrorKind::input)
                 .find("some.txt: calibration needs at least one window of 64"),
             std::string::npos);
   EXPECT_NE(refusal(corpus_, few, core::ErrorKind::input).find("at least one window"),
             std::string::npos);
-  const CalibrateOptions wrong[] = {{.tokens = 0},
-                                    {.tokens = -1},
-                                    {.tokens = kSequence, .sequence = 0},
-                                    {.tokens = kSequence, .sequence = -5}};
-  for (const CalibrateOptions& options : wrong)
+  const text::CalibrationOptions wrong[] = {{.tokens = 0},
+                                            {.tokens = -1},
+                                            {.tokens = kSequence, .sequence = 0},
+                                            {.tokens = kSequence, .sequence = -5}};
+  for (const text::CalibrationOptions& options : wrong)
     EXPECT_NE(refusal(corpus_, options, core::ErrorKind::usage).find("must be positive"),
               std::string::npos);
   for (const std::int32_t id : {-1, 320}) {

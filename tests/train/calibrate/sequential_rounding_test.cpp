@@ -63,8 +63,8 @@ class Sequential : public testing::Test {
   checkpoint::Checkpoint source =
       checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("m"), sizes));
   data::Corpus corpus = random_corpus(20000, sizes.vocab);
-  CalibrateOptions options{.tokens = 16384, .sequence = kSequence, .seed = 3, .gram = true};
-  quant::Imatrix imatrix = collect_imatrix(source, corpus, options, {});
+  text::CalibrationOptions options{.tokens = 16384, .sequence = kSequence, .seed = 3};
+  quant::Imatrix imatrix = collect_imatrix(source, corpus, options, Moments::gram, {});
 };
 
 TEST_F(Sequential, WithoutRoundingTheWeightsStay) {
@@ -99,7 +99,7 @@ TEST_F(Sequential, OutputMatrixOfItsOwnAndTableWithoutStatistics) {
   sizes.tied = false;
   const auto untied =
       checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("untied"), sizes));
-  const quant::Imatrix statistics = collect_imatrix(untied, corpus, options, {});
+  const quant::Imatrix statistics = collect_imatrix(untied, corpus, options, Moments::gram, {});
   const plan::QuantPlan plan = plan::quant_plan(untied.arch(), untied.dims(), "q4_0", {});
   SequentialRounding rounding(untied, plan, statistics, corpus, options, 2);
   EXPECT_FALSE(rounding.rounded(Role::token_embd, -1).has_value());
@@ -147,7 +147,7 @@ TEST_F(Sequential, StatisticsGoOnWhereTheyWereKilled) {
   for (const std::int64_t last : {1, 3, 4}) {
     checkpoint::WorkOptions work{.folder = dir.file("y.work"), .share = 1};
     EXPECT_THROW(collect_imatrix(
-                     source, corpus, options,
+                     source, corpus, options, Moments::gram,
                      [&](const core::ProgressEvent& e) {
                        if (e.done == last) throw Killed();
                      },
@@ -156,8 +156,8 @@ TEST_F(Sequential, StatisticsGoOnWhereTheyWereKilled) {
     work.resume = true;
     std::vector<std::int64_t> done;
     const quant::Imatrix resumed = collect_imatrix(
-        source, corpus, options, [&](const core::ProgressEvent& e) { done.push_back(e.done); },
-        work);
+        source, corpus, options, Moments::gram,
+        [&](const core::ProgressEvent& e) { done.push_back(e.done); }, work);
     EXPECT_EQ(done.size(), static_cast<std::size_t>(4 - last));
     ASSERT_EQ(resumed.tensors.size(), imatrix.tensors.size());
     for (const auto& [key, expected] : imatrix.tensors) {

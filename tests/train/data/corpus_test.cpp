@@ -79,14 +79,14 @@ TEST(Corpus, ItsWindowsBeginWithBosWhereTheModelAddsIt) {
   c.read_window(8, window);
   EXPECT_EQ(window, (std::vector<std::int64_t>{1, 3 + 'j', 3 + 'k', 3 + 'l'}));
 
-  const std::vector<std::int64_t> drawn = calibration_ids(c, 16, 4, 7, 259);
+  const std::vector<std::int64_t> drawn = calibration_ids(c, {16, 4, 7}, 259);
   Corpus without = c;
   without.bos = std::nullopt;
-  const std::vector<std::int64_t> plain = calibration_ids(without, 16, 4, 7, 259);
+  const std::vector<std::int64_t> plain = calibration_ids(without, {16, 4, 7}, 259);
   ASSERT_EQ(drawn.size(), 16u);
   for (std::size_t i = 0; i < drawn.size(); ++i) EXPECT_EQ(drawn[i], i % 4 == 0 ? 1 : plain[i]);
-  EXPECT_THROW(calibration_ids(c, 16, 1, 7, 259), core::Error) << "windows of BOS alone";
-  EXPECT_EQ(calibration_ids(without, 16, 1, 7, 259).size(), 16u);
+  EXPECT_THROW(calibration_ids(c, {16, 1, 7}, 259), core::Error) << "windows of BOS alone";
+  EXPECT_EQ(calibration_ids(without, {16, 1, 7}, 259).size(), 16u);
   Corpus foreign = c;
   foreign.bos = 259;
   EXPECT_THROW(require_vocabulary(foreign, 259), core::Error);

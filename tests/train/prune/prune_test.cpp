@@ -414,7 +414,7 @@ std::string words_file(const Fixture& f) {
 TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
-  const CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
+  const text::CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   const std::string text = words_file(f), file = f.dir.file("scores.safetensors");
   score(source, text, "taylor", file, calibration, {});
   PruneOptions options;
@@ -494,7 +494,7 @@ TEST(Pruner, ScoresGoOnWhereTheyWereKilled) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   const std::string text = words_file(f), whole = f.dir.file("whole"),
                     broken = f.dir.file("broken");
-  const CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
+  const text::CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   struct Killed {};
   for (const char* criterion : {"activation", "obs"}) {
     score(source, text, criterion, whole, calibration, {});
@@ -571,7 +571,7 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
     for (const Criterion* c : all_criteria()) {
       // Activations of 1e24 are finite, their squares are not.
       if (value == 1e24f && !c->needs.contains("second_moments")) continue;
-      const CalibrationOptions calibration{.tokens = 512, .sequence = 64, .seed = 0};
+      const text::CalibrationOptions calibration{.tokens = 512, .sequence = 64, .seed = 0};
       const auto refused = [&](const std::function<void()>& run) {
         try {
           run();

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calibration windows of a text.
+// The calibration windows of a text, as a walk reads them.
 #pragma once
 #include <torch/types.h>
 
-#include <vector>
-
-#include "calibrate/calibrate.h"
 #include "data/corpus.h"
 
-namespace espalier::calibrate {
+namespace espalier::layerwise {
 
 // int64 [n, sequence]: whole windows drawn with the seed. Error for a text shorter than a window,
 // or tokenized for another model.
-torch::Tensor draw_windows(const data::Corpus& corpus, const CalibrateOptions& options,
+torch::Tensor draw_windows(const data::Corpus& corpus, const text::CalibrationOptions& options,
                            std::int64_t vocab);
 
-}  // namespace espalier::calibrate
+}  // namespace espalier::layerwise
