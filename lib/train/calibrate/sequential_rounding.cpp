@@ -22,8 +22,6 @@ namespace {
 using arch::Role;
 using torch::Tensor;
 
-constexpr double kRidge = 5e-2;  // times the mean diagonal of the second moments
-
 quant::TensorStatistics statistics_of(const layerwise::NormalEquations& sums) {
   return {layerwise::vector_of<double>(sums.gram.diagonal()),
           std::make_shared<const std::vector<float>>(
@@ -75,6 +73,7 @@ class Round : public layerwise::Edit {
     for (const Tensor& some : ids.split(batch)) parts.push_back(rounded.embed(some));
     return torch::cat(parts);
   }
+  bool all_matrices() const override { return true; }
   Tensor matrix(const layerwise::BlockEdit& edit, Role role, Tensor weights,
                 const layerwise::NormalEquations& inputs) override {
     return round(role, edit.source, weights, statistics_of(inputs));
@@ -143,11 +142,7 @@ struct SequentialRounding::State {
         const checkpoint::WorkOptions& options)
       : imatrix(statistics),
         round(plan, statistics, threads),
-        follow({.keep_layers = all_layers(source.dims()),
-                .refit_equal_streams = true,
-                .ridge = kRidge,
-                .reader_dtype = torch::kFloat64},
-               round),
+        follow({.keep_layers = all_layers(source.dims())}, round),
         work(options, identity(source, plan, statistics, windows)) {
     layerwise::begin(work);
     walk.emplace(model::Transformer::open(source), windows,

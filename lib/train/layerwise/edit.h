@@ -31,6 +31,9 @@ class Edit {
                                              const torch::Tensor& /*ids*/, std::int64_t /*batch*/) {
     return std::nullopt;
   }
+  // True for an edit whose matrix() is to see every matrix, also where the edited stream is still
+  // the exact one and a refit changes nothing.
+  virtual bool all_matrices() const { return false; }
   // True where the edit removes the whole block. The edited stream passes by.
   virtual bool removes(const BlockEdit& /*edit*/) const { return false; }
   // True where the edit cuts axes of the block. Then keep() is called.

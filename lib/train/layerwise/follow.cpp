@@ -29,6 +29,7 @@ Tensor Follow::on_hidden(const Tensor& t, int dim) const {
 
 void Follow::begin(model::Transformer& model, const Tensor& ids, const Stream& stream) {
   exact_ = &model;
+  ridge_ = options_.ridge.value_or(default_ridge(ids.numel()));
   edited_.batch = stream.batch;
   for (Edit* edit : edits_)
     if (!edited_.states.defined())
@@ -76,6 +77,13 @@ void Follow::load(const Saved& in) {
 bool Follow::removed(const model::Block& block) const {
   return std::any_of(edits_.begin(), edits_.end(),
                      [&](const Edit* e) { return e->removes(view(block)); });
+}
+
+// Equal streams are refitted for an edit that wants all matrices: what it is given stays the same.
+bool Follow::refits() const {
+  return options_.refit &&
+         (streams_differ() || std::any_of(edits_.begin(), edits_.end(),
+                                          [](const Edit* e) { return e->all_matrices(); }));
 }
 
 // The last block of the layer that stays.
@@ -162,14 +170,12 @@ Tensor Follow::edit(const model::Block& block, Role role, Tensor weights,
 
 void Follow::edit_readers(model::Transformer& model, const model::Block& block) {
   if (!inputs_.gram.defined()) return;
-  const Tensor map = inputs_.solve(on_hidden(torch::eye(model.dims().hidden), -1), options_.ridge)
-                         .to(options_.reader_dtype)
+  const Tensor map = inputs_.solve(on_hidden(torch::eye(model.dims().hidden), -1), ridge_)
+                         .to(torch::kFloat32)
                          .contiguous();
   for (const Role role : block.readers(model.arch())) {
-    layer_->set_weight(
-        role, 0,
-        edit(block, role, model.weight(role, source_).to(options_.reader_dtype).matmul(map),
-             inputs_));
+    layer_->set_weight(role, 0,
+                       edit(block, role, model.weight(role, source_).matmul(map), inputs_));
     model.unload(role, source_);
   }
   inputs_ = {};
@@ -227,7 +233,7 @@ NormalEquations Follow::consumer_equations(const model::Block& block, const Stre
 Tensor Follow::cut(const model::Block& block, const Tensor& consumer, bool refit,
                    NormalEquations& equations) {
   const Tensor fitted =
-      refit ? equations.solve(consumer, options_.ridge).to(torch::kFloat32).contiguous() : consumer;
+      refit ? equations.solve(consumer, ridge_).to(torch::kFloat32).contiguous() : consumer;
   Kept kept;
   for (Edit* e : edits_)
     if (e->cuts(view(block))) kept = e->keep(view(block), equations, fitted);
@@ -255,7 +261,7 @@ void Follow::finish_block(const model::Block& block, const Stream& exact, bool l
   products_.clear();
   if (cuts) consumer = cut(block, consumer, refit, equations);
   if (refit) {
-    consumer = edit(block, block.consumer, equations.solve(consumer, options_.ridge), equations);
+    consumer = edit(block, block.consumer, equations.solve(consumer, ridge_), equations);
     differ_ = true;
   }
   layer_->set_weight(block.consumer, 0, consumer);

@@ -14,7 +14,7 @@
 // position, whose RMS is a hundred times larger, would dominate. The last block of a layer before
 // dropped layers is fitted to the exact stream after them. So it takes over as much of their work
 // as it can. Where a norm follows a consumer, the consumer is fitted to its own exact products.
-// lambda is `ridge` times the mean diagonal of the Gram matrix.
+// lambda is the ridge times the mean diagonal of the Gram matrix.
 //
 // Memory: one layer of each model, both streams and one block's inner activations of all tokens:
 // 4 * tokens * (2 H + F) bytes.
@@ -33,9 +33,7 @@ struct FollowOptions {
   std::vector<std::int64_t> keep_layers;                 // ascending; the others are dropped
   std::optional<std::vector<std::int64_t>> hidden = {};  // indices of the stream that stay
   bool refit = true;
-  bool refit_equal_streams = false;  // refit also where the edited stream is still the exact one
-  double ridge = 0.05;
-  torch::ScalarType reader_dtype = torch::kFloat32;  // of the product W M
+  std::optional<double> ridge = {};  // default_ridge() of the text
 };
 
 // What became of one kept layer.
@@ -75,9 +73,7 @@ class Follow : public Visitor {
   bool removed(const model::Block& block) const;
   bool is_last(const model::Block& block) const;
   std::optional<torch::Tensor> positions(const arch::Extent& extent, const Kept& kept) const;
-  bool refits() const {
-    return options_.refit && (streams_differ() || options_.refit_equal_streams);
-  }
+  bool refits() const;
   torch::Tensor edit(const model::Block& block, arch::Role role, torch::Tensor weights,
                      const NormalEquations& inputs);
   void edit_readers(model::Transformer& model, const model::Block& block);
@@ -92,6 +88,7 @@ class Follow : public Visitor {
   Stream edited_;
   std::vector<EditedLayer> layers_;
   bool differ_ = false;
+  double ridge_ = 0;
 
   // Of the layer that is being edited.
   std::optional<model::Transformer> layer_;

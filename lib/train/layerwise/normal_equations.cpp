@@ -2,6 +2,9 @@
 // Sums and the solution by Cholesky factorization.
 #include "layerwise/normal_equations.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/error.h"
 #include "core/profile.h"
 #include "layerwise/gram.h"
@@ -9,6 +12,14 @@
 namespace espalier::layerwise {
 
 using torch::Tensor;
+
+double default_ridge(std::int64_t tokens) {
+  constexpr double kFewTokens = 24576, kManyTokens = 65536;
+  const double way = std::clamp(
+      std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0,
+      1.0);
+  return 0.2 * std::pow(0.25, way);
+}
 
 Tensor inverse_rms(const Tensor& x) {
   const Tensor squares = x.square().mean(-1, true);
@@ -50,7 +61,8 @@ Tensor NormalEquations::solve(const Tensor& prior, double ridge) const {
   const auto n = static_cast<double>(gram.size(0));
   core::count_operations(n * n * (n / 3 + 2 * static_cast<double>(prior.size(0))));
   const double lambda = ridge * gram.diagonal().mean().item<double>() + 1e-30;
-  const Tensor damped = gram + lambda * torch::eye(gram.size(0), gram.options());
+  const Tensor damped = gram.clone();
+  damped.diagonal().add_(lambda);
   return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(),
                                torch::linalg_cholesky(damped))
       .t();

@@ -157,7 +157,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const torch::Tensor windows =
       load_windows(source, options.text_path, options.held_out_path, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
-  const double ridge = options.ridge.value_or(default_ridge(windows.numel()));
+  const double ridge = options.ridge.value_or(layerwise::default_ridge(windows.numel()));
   const std::vector<arch::LayerDims> sizes =
       given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after);
   nlohmann::json identity = {{"algorithm", checkpoint::algorithm_version("prune")},

@@ -3,7 +3,6 @@
 #include "prune/sequential.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "core/profile.h"
@@ -95,14 +94,6 @@ SequentialResult result_of(const std::vector<layerwise::EditedLayer>& layers,
 }
 
 }  // namespace
-
-double default_ridge(std::int64_t tokens) {
-  constexpr double kFewTokens = 24576, kManyTokens = 65536;
-  const double way = std::clamp(
-      std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0,
-      1.0);
-  return 0.2 * std::pow(0.25, way);
-}
 
 SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress) {
   torch::InferenceMode inference;

@@ -37,10 +37,6 @@ struct SequentialResult {
   // (role, source layer) -> refitted weights in their new shape.
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
 };
-// A small ridge overfits the calibration text. Best value measured: 0.2 at 24,576 tokens (0.01 was
-// 4 % worse in perplexity), 0.05 at 65,536 tokens, where the choice matters less. The ridge is
-// interpolated log-log between the two and constant outside.
-double default_ridge(std::int64_t tokens);
 SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress);
 
 }  // namespace espalier::prune

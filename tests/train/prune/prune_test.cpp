@@ -203,11 +203,11 @@ TEST(Pruner, LeastSquaresFollowsTheTeacherBetter) {
 }
 
 TEST(Pruner, TheRidgeTiesTheRefittedWeightsToTheOriginals) {
-  EXPECT_EQ(default_ridge(1000), 0.2);
-  EXPECT_EQ(default_ridge(24576), 0.2);
-  EXPECT_NEAR(default_ridge(40132), 0.1, 1e-5);  // halfway by the logarithm
-  EXPECT_EQ(default_ridge(65536), 0.05);
-  EXPECT_EQ(default_ridge(1 << 20), 0.05);
+  EXPECT_EQ(layerwise::default_ridge(1000), 0.2);
+  EXPECT_EQ(layerwise::default_ridge(24576), 0.2);
+  EXPECT_NEAR(layerwise::default_ridge(40132), 0.1, 1e-5);  // halfway by the logarithm
+  EXPECT_EQ(layerwise::default_ridge(65536), 0.05);
+  EXPECT_EQ(layerwise::default_ridge(1 << 20), 0.05);
   Fixture f;
   const auto distance = [&](double ridge) {
     const SequentialInput input{f.model,
