@@ -91,9 +91,9 @@ class CalibrationText {
             data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()), common.progress())),
         work_(work_options(common, flags.out + ".work", "")),
         windows_(windows) {}
-  quant::Imatrix statistics(const core::Progress& progress) const {
-    return calibrate::collect_imatrix(source_, corpus_, windows_, calibrate::Moments::gram,
-                                      progress, part("imatrix"));
+  quant::Imatrix statistics(calibrate::Moments moments, const core::Progress& progress) const {
+    return calibrate::collect_imatrix(source_, corpus_, windows_, moments, progress,
+                                      part("imatrix"));
   }
   void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
            exporter::ExportOptions& options) {
@@ -157,7 +157,10 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
   std::optional<CalibrationText> text;
   if (has_text) {
     text.emplace(flags, common, source, windows);
-    if (options.imatrix == nullptr) imatrix = text->statistics(common.progress());
+    if (options.imatrix == nullptr)
+      imatrix = text->statistics(
+          given(verb, "--format") ? calibrate::Moments::output : calibrate::Moments::gram,
+          common.progress());
     options.imatrix = &imatrix;
   }
 #else

@@ -60,7 +60,8 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
   };
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     const format::FormatId format = plan.format_of(t.spec->role, t.layer);
-    if (t.is_vector || format::info(format).is_float() || source.is_filler(t.spec->role, t.layer))
+    if (t.is_vector || format::info(format).is_float() || source.is_filler(t.spec->role, t.layer) ||
+        (options.rounded && t.layer >= 0))  // rounded with statistics of its own
       continue;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options);
     if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;

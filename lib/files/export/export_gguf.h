@@ -26,7 +26,8 @@ struct ExportOptions {
   quant::Rounding rounding = quant::Rounding::nearest;
   const quant::Imatrix* imatrix = nullptr;
   // When set, it is asked first for the bytes of every matrix, in file order. It returns the matrix
-  // in the plan's format, with rows in the source's order.
+  // in the plan's format, with rows in the source's order. Matrices of layers then need no
+  // statistics here.
   std::function<std::optional<std::vector<std::byte>>(arch::Role, int layer)> rounded;
   // Additional general.* / espalier.* string metadata (hashes of the lineage).
   std::map<std::string, std::string> provenance;

@@ -121,6 +121,16 @@ void Runner::execute(const DistillStage& what, const std::string& directory,
                       {"peak_rss_bytes", r.peak_rss_bytes}};
 }
 
+namespace {
+
+// A budget weighs the formats of every matrix.
+calibrate::Moments moments_of(const QuantizeStage& what) {
+  if (what.rounding != quant::Rounding::gptq) return calibrate::Moments::squares;
+  return what.format.empty() ? calibrate::Moments::gram : calibrate::Moments::output;
+}
+
+}  // namespace
+
 void Runner::execute(const QuantizeStage& what, const std::string& directory,
                      checkpoint::Manifest& manifest) {
   const std::string model = model_of(what.from);
@@ -141,11 +151,8 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   std::optional<data::Corpus> corpus;
   if (what.rounding != quant::Rounding::nearest) {
     corpus = data::load_corpus(recipe_.train_text, text::Tokenizer(source.tokenizer()), progress_);
-    imatrix = calibrate::collect_imatrix(source, *corpus, calibration,
-                                         what.rounding == quant::Rounding::gptq
-                                             ? calibrate::Moments::gram
-                                             : calibrate::Moments::squares,
-                                         progress_, part("imatrix"));
+    imatrix = calibrate::collect_imatrix(source, *corpus, calibration, moments_of(what), progress_,
+                                         part("imatrix"));
     options.imatrix = &imatrix;
   }
   for (const auto& [name, hash] : manifest.inputs)

@@ -66,7 +66,9 @@ class InputSums {
 
 class Collector : public layerwise::Visitor {
  public:
-  Collector(quant::Imatrix& out, const arch::Arch& arch, bool gram) : out_(out), gram_(gram) {
+  Collector(quant::Imatrix& out, const arch::Arch& arch, Moments moments)
+      : out_(out), gram_(moments != Moments::squares) {
+    if (moments == Moments::output) return;
     for (const model::Block& block : model::all_blocks()) {
       readers_[block.input] = block.readers(arch);
       readers_[block.inner] = {block.consumer};
@@ -129,7 +131,6 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                const core::Progress& progress,
                                const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
-  const bool gram = moments == Moments::gram;
   const Tensor windows = layerwise::draw_windows(corpus, options, source.dims().vocab);
   quant::Imatrix out;
   out.tokens = windows.numel();
@@ -141,10 +142,10 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                     {"algorithm", checkpoint::algorithm_version("quantize")},
                                     {"source", source.sha256()},
                                     {"text", corpus.sha256},
-                                    {"gram", gram}},
+                                    {"moments", static_cast<int>(moments)}},
                                    windows));
   layerwise::begin(folder);
-  Collector collector(out, source.arch(), gram);
+  Collector collector(out, source.arch(), moments);
   layerwise::Walk walk(model::Transformer::open(source), windows, {&collector},
                        {.stage = "calibrate", .progress = progress, .work = &folder});
   walk.run();

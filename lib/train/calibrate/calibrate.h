@@ -15,6 +15,7 @@ namespace espalier::calibrate {
 enum class Moments : std::uint8_t {
   squares,  // of each input
   gram,     // and of each pair of inputs, which gptq rounding needs
+  output,   // the same of the output matrix alone: SequentialRounding adds up the layers' itself
 };
 // Streams the text through the model layer by layer. It reads whole windows of `sequence` tokens,
 // drawn with the seed. The output matrix (or tied embedding) gets the statistics of the final

@@ -19,8 +19,8 @@ namespace espalier::calibrate {
 
 class SequentialRounding {
  public:
-  // `imatrix` holds statistics with second moments. The output matrix (or tied token_embd) is
-  // rounded with its own statistics. A killed run goes on with the same bytes where `work` names a
+  // `imatrix` holds second moments of the output matrix (or tied token_embd), which is rounded with
+  // them. A killed run goes on with the same bytes where `work` names a
   // folder; the caller removes that.
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const data::Corpus& corpus,

@@ -99,7 +99,10 @@ TEST_F(Sequential, OutputMatrixOfItsOwnAndTableWithoutStatistics) {
   sizes.tied = false;
   const auto untied =
       checkpoint::Checkpoint::open(support::write_tiny_llama(dir.file("untied"), sizes));
-  const quant::Imatrix statistics = collect_imatrix(untied, corpus, options, Moments::gram, {});
+  const quant::Imatrix all = collect_imatrix(untied, corpus, options, Moments::gram, {}),
+                       statistics = collect_imatrix(untied, corpus, options, Moments::output, {});
+  ASSERT_EQ(statistics.tensors.size(), 1u);  // of the layers nothing is kept
+  EXPECT_EQ(*statistics.find(Role::output, -1)->gram, *all.find(Role::output, -1)->gram);
   const plan::QuantPlan plan = plan::quant_plan(untied.arch(), untied.dims(), "q4_0", {});
   SequentialRounding rounding(untied, plan, statistics, corpus, options, 2);
   EXPECT_FALSE(rounding.rounded(Role::token_embd, -1).has_value());
