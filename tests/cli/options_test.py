@@ -195,7 +195,7 @@ class Options(unittest.TestCase):
         self.refused(2, ["nothing would be cut"], "prune", self.model, "--out", p / "same", "--parameters", "60M", *text)
         recipe = p / "same.yaml"
         recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n  - {name: cut, kind: prune}\n")
-        self.refused(2, ["cut: nothing would be cut"], "plan", recipe)
+        self.refused(2, ["stage 'cut': nothing would be cut"], "plan", recipe)
         self.assertFalse((p / "same").exists())
         tool.run_json("calibrate", self.model, "--text", self.text, "--out", p / "im.gguf", *PRUNE)
         done = tool.run("quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq", "--imatrix", p / "im.gguf", "--quiet")

@@ -118,13 +118,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
                              ? prune::Compensation::none
                              : prune::Compensation::least_squares;
   options.ridge = flags.ridge;
-  const arch::ModelDims after = prune::check(options, source.arch(), source.dims());
-  ESP_CHECK(
-      !flags.plan.empty() ||
-          arch::parameters(source.arch(), after) < arch::parameters(source.arch(), source.dims()),
-      usage, "prune: nothing would be cut: the model has these sizes already; give smaller ",
-      "--layers, --hidden, --ffn, --kv-groups or --parameters (`espalier inspect` prints the ",
-      "sizes)");
+  static_cast<void>(prune::check(options, source.arch(), source.dims()));
   options.write = write;
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;

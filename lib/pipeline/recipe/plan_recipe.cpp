@@ -102,10 +102,6 @@ class Planner {
               unsupported, s.name, ": layers of ", what.from,
               " differ in size and their importance decides which go, so what is left cannot be "
               "predicted; give a plan");
-    ESP_CHECK(
-        !what.options.plan_path.empty() || after.parameters() < before.parameters(), usage, s.name,
-        ": nothing would be cut: ", what.from,
-        " has these sizes already; give smaller layers, hidden, ffn, kv_groups or parameters");
     if (what.options.plan_path.empty() || what.options.compensation != prune::Compensation::none)
       require_window("sequence", what.options.calibration.sequence, {what.from});
     out["parameters"] = after.parameters();

@@ -122,6 +122,9 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
     after = plan::dims_after(read_plan(options, before), before);
   } else {
     after = plan::resolve(options.target, arch, before);
+    ESP_CHECK(arch::parameters(arch, after) < arch::parameters(arch, before), usage,
+              "nothing would be cut: the model has these sizes already; give smaller layers, "
+              "hidden, ffn, kv_groups or parameters (`espalier inspect` prints the sizes)");
     for (std::size_t l = 0; options.target.q_per_kv && l < before.layers.size(); ++l)
       ESP_CHECK(before.layers[l].q_per_kv <= *options.target.q_per_kv, usage, "q_per_kv ",
                 *options.target.q_per_kv, ": no criterion scores the query heads of a KV group (",
