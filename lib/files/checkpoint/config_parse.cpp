@@ -21,9 +21,11 @@ using nlohmann::json;
 
 // Keys that do not influence the forward pass of a decoder.
 const std::set<std::string>& harmless_keys() {
-  static const std::set<std::string> keys = {"_attn_implementation_autoset",
+  static const std::set<std::string> keys = {"_attn_implementation",
+                                             "_attn_implementation_autoset",
                                              "_commit_hash",
                                              "_name_or_path",
+                                             "_num_labels",
                                              "architectures",
                                              "attention_dropout",
                                              "attn_implementation",
@@ -52,15 +54,19 @@ const std::set<std::string>& harmless_keys() {
                                              "label2id",
                                              "length_penalty",
                                              "max_length",
+                                             "max_sequence_length",
                                              "min_length",
+                                             "n_special",
                                              "no_repeat_ngram_size",
                                              "num_beam_groups",
                                              "num_beams",
                                              "num_return_sequences",
                                              "output_attentions",
                                              "output_hidden_states",
+                                             "output_past",
                                              "output_scores",
                                              "pad_token_id",
+                                             "predict_special_tokens",
                                              "prefix",
                                              "pretraining_tp",
                                              "problem_type",
@@ -223,9 +229,10 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   if (arch.absent_blocks)
     dims.output_bias = config.boolean("attention_output_bias", dims.output_bias);
   dims.mlp_bias = bias("mlp_bias", arch::Present::mlp_bias);
-  for (const char* key : {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder",
-                          "add_cross_attention", "cross_attention_hidden_size",
-                          "tie_encoder_decoder", "use_bidirectional_attention", "lm_head_bias"})
+  for (const char* key :
+       {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder", "add_cross_attention",
+        "cross_attention_hidden_size", "tie_encoder_decoder", "use_bidirectional_attention",
+        "lm_head_bias", "use_mrope"})
     config.only(key, false);
   for (const char* key : {"full_attn_mod", "interpolate_factor"}) config.only(key, 1);
   config.find("is_decoder");  // a causal language model is a decoder whatever this key says
