@@ -1,67 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Searches stored bytes for NaN and infinity, format by format.
+// Searches stored bytes for exponents of NaN and infinity.
 #include "format/finite.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "format/blocks/blocks.h"
-
 namespace espalier::format {
 namespace {
-
-// Where the binary16 scales of a block lie.
-struct Scales {
-  std::size_t d;
-  bool two;  // a second scale follows directly
-};
-template <typename Block>
-constexpr Scales scales_in() {
-  if constexpr (requires { Block::dmin; }) {
-    static_assert(offsetof(Block, dmin) == offsetof(Block, d) + 2);
-    return {offsetof(Block, d), true};
-  } else if constexpr (requires { Block::m; }) {
-    static_assert(offsetof(Block, m) == offsetof(Block, d) + 2);
-    return {offsetof(Block, d), true};
-  } else {
-    return {offsetof(Block, d), false};
-  }
-}
-Scales scales_of(FormatId id) {
-  switch (id) {
-    case FormatId::q4_0:
-      return scales_in<BlockQ4_0>();
-    case FormatId::q4_1:
-      return scales_in<BlockQ4_1>();
-    case FormatId::q5_0:
-      return scales_in<BlockQ5_0>();
-    case FormatId::q5_1:
-      return scales_in<BlockQ5_1>();
-    case FormatId::q8_0:
-      return scales_in<BlockQ8_0>();
-    case FormatId::q2_0:
-      return scales_in<BlockQ2_0>();
-    case FormatId::q2_k:
-      return scales_in<BlockQ2_K>();
-    case FormatId::q3_k:
-      return scales_in<BlockQ3_K>();
-    case FormatId::q4_k:
-      return scales_in<BlockQ4_K>();
-    case FormatId::q5_k:
-      return scales_in<BlockQ5_K>();
-    case FormatId::q6_k:
-      return scales_in<BlockQ6_K>();
-    case FormatId::iq4_nl:
-      return scales_in<BlockIQ4_NL>();
-    case FormatId::iq4_xs:
-      return scales_in<BlockIQ4_XS>();
-    case FormatId::f32:
-    case FormatId::f16:
-    case FormatId::bf16:
-      break;
-  }
-  return {0, false};
-}
 
 // An exponent of all ones means NaN or infinity. A piece is first searched for any such value and
 // then for its position, so that the usual case is one loop without branches.
@@ -100,7 +45,9 @@ std::int64_t first_scale_in(const std::byte* bytes, std::int64_t n, std::int64_t
 // Values side by side, a word of them at a time: without its sign, a value's distance to the
 // exponent of ones is 0 or more, and adding 0111...1 to it sets the top bit unless it is 0.
 template <typename Bits, Bits kExponent>
-std::int64_t first_value_in(const std::byte* bytes, std::int64_t n) {
+std::int64_t first_value_in(std::span<const std::byte> values) {
+  const std::byte* bytes = values.data();
+  const auto n = static_cast<std::int64_t>(values.size() / sizeof(Bits));
   constexpr std::int64_t kLanes = sizeof(std::uint64_t) / sizeof(Bits);
   constexpr std::uint64_t kOnes = ~std::uint64_t{0} / static_cast<Bits>(~Bits{0}),
                           kMask = kOnes * kExponent, kTop = kOnes << (8 * sizeof(Bits) - 1);
@@ -119,27 +66,26 @@ std::int64_t first_value_in(const std::byte* bytes, std::int64_t n) {
 
 }  // namespace
 
-std::int64_t first_not_finite(FormatId id, std::span<const std::byte> bytes) {
-  const QuantFormat& f = info(id);
-  const std::int64_t blocks = static_cast<std::int64_t>(bytes.size()) / f.block_bytes;
-  switch (id) {
-    case FormatId::f32:
-      return first_value_in<std::uint32_t, 0x7F800000u>(bytes.data(), blocks);
-    case FormatId::f16:
-      return first_value_in<std::uint16_t, 0x7C00>(bytes.data(), blocks);
-    case FormatId::bf16:
-      return first_value_in<std::uint16_t, 0x7F80>(bytes.data(), blocks);
-    default:
-      break;
-  }
-  const Scales scales = scales_of(id);
+std::int64_t first_f32_not_finite(std::span<const std::byte> bytes) {
+  return first_value_in<std::uint32_t, 0x7F800000u>(bytes);
+}
+std::int64_t first_f16_not_finite(std::span<const std::byte> bytes) {
+  return first_value_in<std::uint16_t, 0x7C00>(bytes);
+}
+std::int64_t first_bf16_not_finite(std::span<const std::byte> bytes) {
+  return first_value_in<std::uint16_t, 0x7F80>(bytes);
+}
+
+std::int64_t first_block_not_finite(std::span<const std::byte> bytes, std::size_t block_bytes,
+                                    std::size_t at, int n) {
+  const auto blocks = static_cast<std::int64_t>(bytes.size() / block_bytes);
   std::int64_t first = -1;
-  for (int s = 0; s < (scales.two ? 2 : 1); ++s) {
-    const std::int64_t at = first_scale_in(
-        bytes.data() + scales.d + 2 * static_cast<std::size_t>(s), blocks, f.block_bytes);
-    if (at >= 0 && (first < 0 || at < first)) first = at;
+  for (int i = 0; i < n; ++i) {
+    const std::int64_t found = first_scale_in(bytes.data() + at + 2 * static_cast<std::size_t>(i),
+                                              blocks, static_cast<std::int64_t>(block_bytes));
+    if (found >= 0 && (first < 0 || found < first)) first = found;
   }
-  return first < 0 ? -1 : first * f.block;
+  return first;
 }
 
 }  // namespace espalier::format

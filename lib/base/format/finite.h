@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds stored values that are not finite, and states the range of each float format. The values of
-// a block are finite exactly when its binary16 scales are, because levels are integers.
+// Finds stored values that are not finite. The values of a block with binary16 scales are finite
+// exactly when these are, because levels are integers.
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 
 #include "format/quant_format.h"
@@ -13,21 +12,21 @@ namespace espalier::format {
 
 // The index of the first value that is NaN or infinite. For block formats, the index of the first
 // value of that block. -1: all values are finite. `bytes` holds whole blocks.
-std::int64_t first_not_finite(FormatId id, std::span<const std::byte> bytes);
+inline std::int64_t first_not_finite(FormatId id, std::span<const std::byte> bytes) {
+  return info(id).first_not_finite(bytes);
+}
 
-// The largest magnitude of binary16 and bfloat16.
-inline constexpr float kLargestHalf = 65504.0f, kLargestBf16 = 0x1.FEp127f;
-// Binary16 stores smaller magnitudes with relative errors of an eighth or more, down to 0.
-inline constexpr float kLeastHalf = 0x1p-22f;
 // A matrix is refused when small magnitudes cost it more than this share of its sum of squares.
 // Small values beside large ones (unused rows of an embedding) are normal and cost nothing.
 inline constexpr double kLostShare = 0.01;
 
-// The largest magnitude of a float format.
-constexpr float largest_value(FormatId id) {
-  return id == FormatId::f16    ? kLargestHalf
-         : id == FormatId::bf16 ? kLargestBf16
-                                : std::numeric_limits<float>::max();
-}
+// For the rows of formats.
+// Values of 4 bytes whose exponent has 8 bits, or of 2 bytes whose exponent has 5 or 8.
+std::int64_t first_f32_not_finite(std::span<const std::byte> bytes);
+std::int64_t first_f16_not_finite(std::span<const std::byte> bytes);
+std::int64_t first_bf16_not_finite(std::span<const std::byte> bytes);
+// The first block with such a binary16 number. `n` of them lie side by side from byte `at` on.
+std::int64_t first_block_not_finite(std::span<const std::byte> bytes, std::size_t block_bytes,
+                                    std::size_t at, int n);
 
 }  // namespace espalier::format

@@ -217,11 +217,11 @@ void run(const std::string& path, std::string_view json, Sax& sax) {
 }
 
 FormatId dtype_format(const std::string& path, const std::string& name, const std::string& dtype) {
-  for (const FormatId id : {FormatId::f32, FormatId::f16, FormatId::bf16}) {
-    std::string upper(info(id).name);
+  for (const QuantFormat& f : all_formats()) {
+    std::string upper(f.name);
     std::transform(upper.begin(), upper.end(), upper.begin(),
                    [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-    if (dtype == upper) return id;
+    if (f.is_float() && dtype == upper) return f.id;
   }
   core::fail(ErrorKind::unsupported, path, ": tensor ", name, " has dtype ", dtype,
              "; F32, F16 and BF16 are supported");

@@ -14,10 +14,14 @@
 //     6 bits: as 4 bits, then 2 vectors,
 //             vector v bits 2(s%4)..2(s%4)+1 = bits 4-5 of step s, s/4 == v
 //     8 bits: 8 vectors, vector s = step s
+//
+// For every block, a group has d of each row, m of each row, the scale words, and the levels of 32
+// columns at a time. format::Parts holds these for one row, and the row of the format says how many
+// there are. Scale words hold 4 bytes of Parts::scales each, with one exception.
 //   Q2_0, for every 64 columns:             d f16[R], 2 x levels
 //   Q4_0 Q5_0 Q8_0 IQ4_NL, 32 columns:      d f16[R], levels (IQ4_NL: the index into kCodebook4)
 //   Q4_1 Q5_1, for every 32 columns:        d f16[R], m f16[R], levels
-//   Q4_K Q5_K, for every 256 columns:
+//   Q4_K Q5_K, for every 256 columns (paired scales, the exception):
 //     d f16[R], dmin f16[R], u32 w0[R] w1[R] w2[R], 8 x levels
 //     pair i = (scale 2i, scale 2i+1), pair 4+i = (min 2i, min 2i+1),
 //     the first of a pair in the low 16 bits of a word, the second in the high 16 bits

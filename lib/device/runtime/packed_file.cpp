@@ -71,8 +71,12 @@ std::string sample_hash(const core::FileReader& file, const ModelParts& parts) {
   return hash.hexadecimal();
 }
 
+// Rows of a group. All packed formats of a table have the same.
 std::int64_t rows_of(const kernels::KernelTable& table) {
-  return kernels::Matrix::group_rows(table, format::FormatId::q8_0);
+  std::int64_t rows = 1;
+  for (const format::QuantFormat& f : format::all_formats())
+    rows = std::max(rows, kernels::Matrix::group_rows(table, f.id));
+  return rows;
 }
 
 }  // namespace

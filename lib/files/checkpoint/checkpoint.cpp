@@ -228,8 +228,7 @@ format::FormatId Checkpoint::float_format() const {
     if (all && *all != tensor.format) return format::FormatId::f32;
     all = tensor.format;
   }
-  return all == format::FormatId::f16 || all == format::FormatId::bf16 ? *all
-                                                                       : format::FormatId::f32;
+  return all && format::info(*all).is_float() ? *all : format::FormatId::f32;
 }
 
 void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,

@@ -17,18 +17,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const char* dtype_name(format::FormatId dtype) {
-  switch (dtype) {
-    case format::FormatId::f32:
-      return "float32";
-    case format::FormatId::f16:
-      return "float16";
-    case format::FormatId::bf16:
-      return "bfloat16";
-    default:
-      core::fail(core::ErrorKind::internal, "a Hugging Face directory cannot hold ",
-                 format::info(dtype).name);
-  }
+// "float32", "float16" or "bfloat16".
+std::string dtype_name(format::FormatId dtype) {
+  const format::QuantFormat& f = format::info(dtype);
+  ESP_CHECK(f.is_float(), internal, "a Hugging Face directory cannot hold ", f.name);
+  std::string name(f.name);
+  return name.insert(name.find('f') + 1, "loat");
 }
 
 Json scaling_json(const arch::RopeScaling& s) {

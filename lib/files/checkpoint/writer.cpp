@@ -103,23 +103,25 @@ struct CheckpointWriter::State {
   // would lose them.
   void require_values(std::span<const float> rows) {
     const arch::TensorRef& t = tensors[current];
-    const std::string dtype_name(format::info(dtype).name);
-    const float largest = format::largest_value(dtype);
+    const format::QuantFormat& f = format::info(dtype);
+    const std::string dtype_name(f.name);
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (std::fabs(rows[i]) <= largest) continue;
+      if (std::fabs(rows[i]) <= f.largest) continue;
       const std::int64_t at = done + static_cast<std::int64_t>(i);
       core::fail(core::ErrorKind::input, directory, ": tensor ", name(current), "[", at / t.cols,
                  t.is_vector ? "" : ", " + std::to_string(at % t.cols), "] is ", rows[i],
                  std::isfinite(rows[i])
                      ? ", which does not fit " + dtype_name + "; use " +
-                           (dtype == format::FormatId::f16 ? "bf16 or f32" : "f32")
+                           (std::fabs(rows[i]) <= format::info(format::FormatId::bf16).largest
+                                ? "bf16 or f32"
+                                : "f32")
                      : "; expected finite numbers");
     }
-    if (dtype != format::FormatId::f16 || t.is_vector) return;
+    if (f.least == 0 || t.is_vector) return;
     for (const float v : rows) {
       const auto square = [](double x) { return x * x; };
       energy += square(static_cast<double>(v));
-      if (std::fabs(v) < format::kLeastHalf)
+      if (std::fabs(v) < f.least)
         lost += square(static_cast<double>(v - core::half_to_float(core::float_to_half(v))));
     }
     if (done + static_cast<std::int64_t>(rows.size()) < t.elements()) return;
@@ -145,10 +147,8 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
   s.directory = directory;
   s.staging = directory + "/.incomplete";
   s.dtype = options.dtype;
-  ESP_CHECK(options.dtype == format::FormatId::f32 || options.dtype == format::FormatId::f16 ||
-                options.dtype == format::FormatId::bf16,
-            usage, "--dtype ", format::info(options.dtype).name,
-            ": a Hugging Face directory holds f32, f16 or bf16");
+  ESP_CHECK(format::info(options.dtype).is_float(), usage, "--dtype ",
+            format::info(options.dtype).name, ": a Hugging Face directory holds f32, f16 or bf16");
   if (tokenizer != nullptr)
     ESP_CHECK(static_cast<std::int64_t>(tokenizer->tokens.size()) <= dims.vocab, input, directory,
               ": the tokenizer has ", tokenizer->tokens.size(), " tokens but the model only ",

@@ -20,15 +20,6 @@ namespace {
 constexpr std::int64_t kSampleRows = 96;
 constexpr std::int64_t kPieceValues = std::int64_t{1} << 22;  // 16 MB of floats at a time
 
-// Formats that are not among the default candidates, so that the results of existing recipes do not
-// change.
-constexpr format::FormatId kOnlyByName[] = {format::FormatId::q2_k, format::FormatId::q3_k,
-                                            format::FormatId::iq4_nl, format::FormatId::iq4_xs};
-bool by_default(const format::QuantFormat& f) {
-  return !f.is_float() &&
-         std::find(std::begin(kOnlyByName), std::end(kOnlyByName), f.id) == std::end(kOnlyByName);
-}
-
 bool fits(const format::QuantFormat& f, const arch::TensorRef& t) { return t.cols % f.block == 0; }
 
 std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
@@ -48,7 +39,7 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
       continue;
     }
     const bool wanted = budget.candidates.empty()
-                            ? by_default(f)
+                            ? f.in_budget && !f.is_float()
                             : std::find(budget.candidates.begin(), budget.candidates.end(), f.id) !=
                                   budget.candidates.end();
     if (wanted && fits(f, t)) out.push_back(f.id);

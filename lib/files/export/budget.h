@@ -29,7 +29,9 @@ struct BudgetOptions {
   // Role or role.layer -> fixed format. An override that no tensor has is refused
   // (plan::check_overrides).
   std::map<std::string, format::FormatId> overrides;
-  std::vector<format::FormatId> candidates;  // empty: all block formats that fit the tensor
+  // Empty: the block formats that fit the tensor, but those that are taken by name alone
+  // (QuantFormat::in_budget).
+  std::vector<format::FormatId> candidates;
   int threads = 0;
 };
 // The least bytes of tensor data, padding included, over all choices of formats. A budget cannot go

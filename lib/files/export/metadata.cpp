@@ -13,45 +13,6 @@ namespace {
 using format::FormatId;
 using format::GgufValue;
 
-std::uint32_t format_file_type(FormatId format) {
-  switch (format) {
-    case FormatId::f32:
-      return 0;
-    case FormatId::f16:
-      return 1;
-    case FormatId::q4_0:
-      return 2;
-    case FormatId::q4_1:
-      return 3;
-    case FormatId::q8_0:
-      return 7;
-    case FormatId::q5_0:
-      return 8;
-    case FormatId::q5_1:
-      return 9;
-    case FormatId::q2_k:
-      return 10;
-    case FormatId::q3_k:
-      return 11;
-    case FormatId::q4_k:
-      // The "small" mix: llama.cpp's list has no pure K formats but Q6_K.
-      return 14;
-    case FormatId::q5_k:
-      return 16;
-    case FormatId::q6_k:
-      return 18;
-    case FormatId::iq4_nl:
-      return 25;
-    case FormatId::iq4_xs:
-      return 30;
-    case FormatId::bf16:
-      return 32;
-    case FormatId::q2_0:
-      return 41;
-  }
-  return 0;
-}
-
 struct MixType {
   std::string_view name;
   std::uint32_t type;
@@ -76,7 +37,7 @@ std::uint32_t file_type(const checkpoint::Checkpoint& source, const plan::QuantP
       most = format;
       n = count;
     }
-  return format_file_type(most);
+  return format::info(most).file_type;
 }
 
 text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_t vocab) {

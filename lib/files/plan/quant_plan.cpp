@@ -143,8 +143,10 @@ void require_legal(const QuantPlan& plan, const std::vector<arch::TensorRef>& te
     if (below > 0) text << below << " and ";
     text << below + block;
   }
-  text << "\nPrune to a legal size, or give these tensors a format with smaller blocks (q4_0 q4_1 "
-          "q5_0 q5_1 q8_0: 32; f16: any length).";
+  text << "\nPrune to a legal size, or give these tensors a format with smaller blocks (";
+  for (const format::QuantFormat& f : format::all_formats())
+    if (f.block == 32) text << f.name << ' ';
+  text << "have 32; f16: any length).";
   core::fail(core::ErrorKind::unsupported, text.str());
 }
 

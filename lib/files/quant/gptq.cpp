@@ -152,13 +152,13 @@ GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& op
 }
 
 std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows,
-                                  std::int64_t cols, const Grid& grid, const GptqFactor& factor,
-                                  core::ThreadPool& pool) {
+                                  std::int64_t cols, const format::QuantFormat& format,
+                                  const GptqFactor& factor, core::ThreadPool& pool) {
   ESP_CHECK(factor.cols() == cols, input, "calibration statistics are of ", factor.cols(),
             " channels, the matrix has ", cols, " columns");
-  const std::int64_t blocks_per_row = cols / grid.block,
-                     block_bytes = format::info(grid.id).block_bytes;
-  std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(grid.id, rows, cols)));
+  const Grid& grid = *format.grid;
+  const std::int64_t blocks_per_row = cols / grid.block;
+  std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format.id, rows, cols)));
   pool.split(rows, kRowChunk, [&](std::int64_t share_begin, std::int64_t share_end) {
     for (std::int64_t begin = share_begin; begin < share_end; begin += kRowChunk) {
       const std::int64_t n = std::min(kRowChunk, share_end - begin);
@@ -168,8 +168,8 @@ std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t r
       sweep_rows(grid, factor, work, blocks);
       descend(grid, factor, original.data(), n, blocks);
       for (std::int64_t b = 0; b < n * blocks_per_row; ++b)
-        pack_block(grid, blocks[static_cast<std::size_t>(b)],
-                   out.data() + (begin * blocks_per_row + b) * block_bytes);
+        pack_block(format, blocks[static_cast<std::size_t>(b)],
+                   out.data() + (begin * blocks_per_row + b) * format.block_bytes);
     }
   });
   return out;

@@ -48,10 +48,10 @@ class GptqFactor {
   std::vector<float> h_, v_, blocks_, weight_;
 };
 
-// weights[rows * cols] -> bytes of the matrix on `grid`. The result does not depend on the number
-// of threads.
+// weights[rows * cols] -> bytes of the matrix in a block format. The result does not depend on the
+// number of threads.
 std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows,
-                                  std::int64_t cols, const Grid& grid, const GptqFactor& factor,
-                                  core::ThreadPool& pool);
+                                  std::int64_t cols, const format::QuantFormat& format,
+                                  const GptqFactor& factor, core::ThreadPool& pool);
 
 }  // namespace espalier::quant

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The grid of a block format: the scales that a sub-block may store, the levels that they give, and
-// the bytes of chosen levels.
+// Search over the grid of a block format: the scales that a sub-block may store, the levels that
+// they give, and the bytes of chosen levels. format/grid.h has what differs between formats.
 //
 // value = step * level + offset, where step and offset are exactly what the stored bits decode to.
 // So a method that rounds value by value (gptq.h) works on the numbers that the file will hold.
@@ -9,29 +9,19 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "format/blocks/codebook.h"
+#include "format/grid.h"
 #include "format/quant_format.h"
 
 namespace espalier::quant {
 
 constexpr int kMaxBlock = 256, kMaxSub = 64, kMaxSubBlocks = 16, kMaxCandidates = 9;
 
-struct Grid {
-  format::FormatId id;
-  int block;      // values that are packed together
-  int sub;        // values that share a scale: 16, 32 or 64
-  int low, high;  // range of levels
-  bool affine;    // has an offset
-  // K format: integer scales of sub-blocks, times one or two binary16 numbers of the block.
-  bool super;
-  int scale_low = 0, scale_high = 0;  // range of integer scales; mins have the same bounds
-  bool codebook = false;  // levels are the values of format::kCodebook4, not every integer
-};
-const Grid* grid_of(format::FormatId id);  // nullptr for float formats
+using format::Grid;
+inline const Grid* grid_of(format::FormatId id) { return format::info(id).grid; }
 
 // The scale of one sub-block as stored, and the step and offset that it decodes to.
 struct SubScale {
-  std::uint16_t d = 0, m = 0;  // formats without super-blocks: binary16 bits of scale and min
+  std::uint16_t d = 0, m = 0;  // formats without super-blocks: bits of scale and min
   int scale = 0, min = 0;      // K formats: integers
   float step = 0, offset = 0;
 };
@@ -51,7 +41,7 @@ int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, c
 // The stored scale nearest to a wanted step and offset.
 SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset);
 // Writes the bytes of one block. All levels and scales must be set.
-void pack_block(const Grid& grid, const GridBlock& block, std::byte* out);
+void pack_block(const format::QuantFormat& format, const GridBlock& block, std::byte* out);
 
 inline float grid_value(const SubScale& scale, int level) {
   return scale.step * static_cast<float>(level) + scale.offset;
@@ -67,7 +57,7 @@ inline int nearest_level(const Grid& grid, const SubScale& scale, float inverse,
   float v = (x - scale.offset) * inverse;
   v = v > low ? v : low;
   v = v < high ? v : high;
-  if (grid.codebook) return format::kCodebook4[format::codebook_index(v)];
+  if (grid.codebook != nullptr) return grid.codebook->level(grid.codebook->index(v));
   return static_cast<int>(v + 512.5f) - 512;  // truncation of a positive number; |level| <= 128
 }
 

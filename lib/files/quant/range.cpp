@@ -14,10 +14,12 @@ namespace espalier::quant {
 namespace {
 
 using format::FormatId;
-using format::kLargestHalf;
+using format::QuantFormat;
 
-// The largest |step * level| over all steps that a binary16 scale of 1 gives.
-float reach_of(const Grid& grid) {
+// The largest |step * level| over all steps that a stored scale of 1 gives. 1 for float formats.
+float reach_of(const QuantFormat& f) {
+  if (f.grid == nullptr) return 1.0f;
+  const Grid& grid = *f.grid;
   const int level = std::max(std::abs(grid.low), std::abs(grid.high)),
             scale = grid.super ? std::max(std::abs(grid.scale_low), std::abs(grid.scale_high)) : 1;
   return static_cast<float>(level * scale);
@@ -30,17 +32,18 @@ float largest_of(const float* x, std::int64_t n) {
 }
 
 // The first of the grid.sub values sharing a scale that no scale reaches. -1: all are reached.
-int first_beyond_in(const Grid& grid, const float* x) {
+int first_beyond_in(const QuantFormat& f, const float* x) {
+  const Grid& grid = *f.grid;
   const auto first = [&](const auto& is_beyond) {
     for (int i = 0; i < grid.sub; ++i)
       if (is_beyond(x[i])) return i;
     return -1;
   };
-  const float reach = kLargestHalf * reach_of(grid);
+  const float reach = f.largest * reach_of(f);
   if (!grid.affine) return first([&](float v) { return std::fabs(v) > reach; });
   // value = step * level + offset, with the offset at the least value. For K formats the offset is
   // at most 0.
-  const float offsets = kLargestHalf * static_cast<float>(grid.super ? grid.scale_high : 1);
+  const float offsets = f.largest * static_cast<float>(grid.super ? grid.scale_high : 1);
   float low = *std::min_element(x, x + grid.sub);
   if (grid.super) low = std::min(low, 0.0f);
   if (low < -offsets || low > offsets)
@@ -49,7 +52,7 @@ int first_beyond_in(const Grid& grid, const float* x) {
 }
 
 // Whether the format holds the block of `f.block` values that begins at x.
-bool holds(const format::QuantFormat& f, const float* x) {
+bool holds(const QuantFormat& f, const float* x) {
   return !first_beyond(std::span(x, static_cast<std::size_t>(f.block)), f.block, f.id);
 }
 
@@ -58,7 +61,7 @@ struct Loss {
 };
 // The sum of squares, and the part of it that rounding loses in blocks whose scale is too small for
 // binary16.
-Loss loss_of(const float* x, std::int64_t n, const format::QuantFormat& f, float least,
+Loss loss_of(const float* x, std::int64_t n, const QuantFormat& f, float least,
              std::vector<std::byte>& bytes, std::vector<float>& decoded) {
   Loss out;
   for (std::int64_t b = 0; b < n; b += f.block) {
@@ -86,16 +89,15 @@ Loss loss_of(const float* x, std::int64_t n, const format::QuantFormat& f, float
 
 std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
                                          FormatId format) {
-  const Grid* grid = grid_of(format);
-  const float largest = grid != nullptr ? kLargestHalf : format::largest_value(format);
+  const QuantFormat& f = format::info(format);
   const auto n = static_cast<std::int64_t>(weights.size());
-  const std::int64_t step = grid != nullptr ? grid->sub : 1;
+  const std::int64_t step = f.grid != nullptr ? f.grid->sub : 1;
   for (std::int64_t row = 0; row < n; row += cols) {
-    // Values that binary16 itself holds are within the scales of every format.
-    if (largest_of(weights.data() + row, cols) <= largest) continue;
+    // What a scale itself can be is within its reach.
+    if (largest_of(weights.data() + row, cols) <= f.largest) continue;
     for (std::int64_t i = row; i < row + cols; i += step) {
       const float* x = weights.data() + i;
-      const int at = grid != nullptr ? first_beyond_in(*grid, x) : std::fabs(*x) > largest ? 0 : -1;
+      const int at = f.grid != nullptr ? first_beyond_in(f, x) : std::fabs(*x) > f.largest ? 0 : -1;
       if (at >= 0) return i + at;
     }
   }
@@ -106,7 +108,7 @@ std::string beyond_text(std::span<const float> weights, std::int64_t at, std::in
                         std::int64_t first_row, FormatId format) {
   const std::int64_t row = at / cols, column = at % cols;
   std::string others;
-  for (const format::QuantFormat& f : format::all_formats())
+  for (const QuantFormat& f : format::all_formats())
     if (cols % f.block == 0 && holds(f, weights.data() + row * cols + column / f.block * f.block))
       others += (others.empty() ? "" : ", ") + std::string(f.name);
   std::ostringstream text;
@@ -135,10 +137,10 @@ void Magnitudes::add(std::span<const float> weights) {
 }
 
 bool Magnitudes::surely_held(FormatId format) const {
-  if (largest_ > kLargestHalf) return format == FormatId::f32;
-  const Grid* grid = grid_of(format);
-  if (grid == nullptr && format != FormatId::f16) return true;
-  const float least = format::kLeastHalf * (grid != nullptr ? reach_of(*grid) : 1.0f);
+  const QuantFormat& f = format::info(format);
+  if (largest_ > f.largest) return false;
+  if (f.least == 0) return true;
+  const float least = f.least * reach_of(f);
   // Squares may be too small for a float.
   if (largest_ > 0 && largest_ < least) return false;
   double below = 0;
@@ -152,11 +154,9 @@ void RangeCheck::add(std::span<const float> weights, core::ThreadPool& pool) {
   if (const auto at = first_beyond(weights, cols_, format_); at && beyond_.empty())
     beyond_ = beyond_text(weights, *at, cols_, rows_, format_);
   rows_ += rows;
-  const Grid* grid = grid_of(format_);
-  const bool small_scales = grid != nullptr || format_ == FormatId::f16;
-  if (!small_scales || !beyond_.empty()) return;
-  const format::QuantFormat& f = format::info(format_);
-  const float least = format::kLeastHalf * (grid != nullptr ? reach_of(*grid) : 1.0f);
+  const QuantFormat& f = format::info(format_);
+  if (f.least == 0 || !beyond_.empty()) return;
+  const float least = f.least * reach_of(f);
   std::vector<Loss> of_rows(static_cast<std::size_t>(rows));
   pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::byte> bytes;

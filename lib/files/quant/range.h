@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a format can store at all. The scales of block formats are binary16. They saturate beyond
-// 65504. Below 2^-22 they round by more than an eighth, down to 0.
+// What a format can store at all. Most scales of block formats are binary16. They saturate beyond
+// 65504. Below 2^-22 they round by more than an eighth, down to 0. (QuantFormat::largest and
+// least.)
 //
 // So a weight that no scale reaches would be cut to a fraction of its value, and a matrix of tiny
 // weights would become zeros. A matrix that loses in either way is refused, whatever the rounding.

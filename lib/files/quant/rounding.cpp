@@ -80,10 +80,9 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
   check_weights(weights, rows, cols, format);
   ESP_CHECK(rounding == Rounding::nearest || codec.is_float() || statistics != nullptr, usage,
             rounding_name(rounding), " rounding needs calibration statistics");
-  const Grid* grid = grid_of(format);
-  if (rounding == Rounding::gptq && grid != nullptr) {
+  if (rounding == Rounding::gptq && codec.grid != nullptr) {
     FactorCache local;
-    return gptq_round(weights, rows, cols, *grid,
+    return gptq_round(weights, rows, cols, codec,
                       *(cache != nullptr ? *cache : local).get(*statistics), pool);
   }
   std::vector<float> importance;

@@ -22,7 +22,7 @@ TEST(Finite, FloatFormats) {
     const std::int64_t n = 5000;  // more than one piece of the search
     std::vector<float> x(static_cast<std::size_t>(n));
     for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(i % 17 - 8) * 1000.0f;
-    x[7] = -largest_value(id);
+    x[7] = -info(id).largest;
     std::vector<std::byte> bytes(static_cast<std::size_t>(n * f.block_bytes));
     const auto found = [&] {
       f.encode(x.data(), nullptr, bytes.data(), n);
@@ -37,8 +37,8 @@ TEST(Finite, FloatFormats) {
     EXPECT_EQ(found(), 0) << f.name;
     EXPECT_EQ(first_not_finite(id, {}), -1);
     for (std::int64_t at = 0; at < 13; ++at)  // any place in a word, and in what no word holds
-      for (const float bad : {kNaN, -kNaN, kInfinity, -kInfinity, -largest_value(id)}) {
-        std::vector<float> few(13, -largest_value(id));
+      for (const float bad : {kNaN, -kNaN, kInfinity, -kInfinity, -info(id).largest}) {
+        std::vector<float> few(13, -info(id).largest);
         few[at] = bad;
         f.encode(few.data(), nullptr, bytes.data(), 13);
         EXPECT_EQ(first_not_finite(id, std::span(bytes).first(13 * f.block_bytes)),
@@ -57,8 +57,8 @@ TEST(Finite, TheLargestValuesAreStoredAndNoLarger) {
       info(id).decode(bytes, &back, 1);
       return back;
     };
-    EXPECT_EQ(stored(largest_value(id)), largest_value(id));
-    EXPECT_TRUE(std::isinf(stored(1.002f * largest_value(id)))) << info(id).name;
+    EXPECT_EQ(stored(info(id).largest), info(id).largest);
+    EXPECT_TRUE(std::isinf(stored(1.002f * info(id).largest))) << info(id).name;
   }
 }
 

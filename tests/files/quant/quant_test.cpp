@@ -120,7 +120,7 @@ TEST(Grid, PackedBytesDecodeToTheValuesOfTheSweep) {
         block.sub[s] = candidates[rng.below(static_cast<std::uint64_t>(n))];
         for (int i = 0; i < grid.sub; ++i) {
           const int level =
-              grid.codebook ? format::kCodebook4[rng.below(16)]
+              grid.codebook ? grid.codebook->level(static_cast<int>(rng.below(16)))
                             : grid.low + static_cast<int>(rng.below(
                                              static_cast<std::uint64_t>(grid.high - grid.low + 1)));
           block.level[s * grid.sub + i] = static_cast<std::int8_t>(level);
@@ -128,7 +128,7 @@ TEST(Grid, PackedBytesDecodeToTheValuesOfTheSweep) {
         }
       }
       std::vector<std::byte> bytes(static_cast<std::size_t>(format::info(f).block_bytes));
-      pack_block(grid, block, bytes.data());
+      pack_block(format::info(f), block, bytes.data());
       const std::vector<float> decoded = decode_matrix(bytes, 1, grid.block, f);
       for (int i = 0; i < grid.block; ++i)
         ASSERT_EQ(decoded[static_cast<std::size_t>(i)], expected[static_cast<std::size_t>(i)])

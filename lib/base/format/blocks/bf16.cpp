@@ -16,6 +16,15 @@ void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
 
 }  // namespace
 
-const QuantFormat k_bf16 = {FormatId::bf16, "bf16", 30, 1, 2, decode, encode};
+constinit const QuantFormat k_bf16 = {.id = FormatId::bf16,
+                                      .name = "bf16",
+                                      .gguf_type = 30,
+                                      .file_type = 32,
+                                      .block_bytes = 2,
+                                      .decode = decode,
+                                      .encode = encode,
+                                      .first_not_finite = first_bf16_not_finite,
+                                      .largest = 0x1.FEp127f,
+                                      .least = 0};
 
 }  // namespace espalier::format

@@ -3,7 +3,6 @@
 #include "format/blocks/codebook.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "format/blocks/codec.h"
@@ -15,19 +14,6 @@ namespace {
 constexpr int kRounds = 3, kAlternations = 4;
 constexpr int kLow = kCodebook4[0], kHigh = kCodebook4[15];
 
-// Two levels meet at a multiple of one half, so the nearest level is constant between multiples.
-// Entry h is the nearest level on [h, h + 1) / 2 + kLow.
-constexpr std::array<std::uint8_t, 2 * (kHigh - kLow) + 1> make_nearest() {
-  std::array<std::uint8_t, 2 * (kHigh - kLow) + 1> nearest{};
-  int index = 0;
-  for (int h = 0; h <= 2 * (kHigh - kLow); ++h) {
-    while (index < 15 && h + 2 * kLow >= kCodebook4[index] + kCodebook4[index + 1]) ++index;
-    nearest[static_cast<std::size_t>(h)] = static_cast<std::uint8_t>(index);
-  }
-  return nearest;
-}
-constexpr auto kNearest = make_nearest();
-
 struct Sums {
   double xq = 0, qq = 0;
   double gain() const { return qq > 0 ? xq * xq / qq : 0; }
@@ -36,14 +22,14 @@ struct Sums {
 Sums sums_of(const WeightedGroup<32>& group, float id) {
   float value[kBlock32];
   for (int i = 0; i < kBlock32; ++i)
-    value[i] = static_cast<float>(kCodebook4[codebook_index(group.x[i] * id)]);
+    value[i] = static_cast<float>(kCodebook4[kIq4.index(group.x[i] * id)]);
   return {lane_sum<kBlock32>([&](int i) { return group.wx[i] * value[i]; }),
           lane_sum<kBlock32>([&](int i) { return group.w[i] * value[i] * value[i]; })};
 }
 
 float choose(const float* x, const float* weight, float step, std::uint8_t* q) {
   const float id = inverse(step);
-  for (int i = 0; i < kBlock32; ++i) q[i] = codebook_index(x[i] * id);
+  for (int i = 0; i < kBlock32; ++i) q[i] = kIq4.index(x[i] * id);
   return lane_sum<kBlock32>([&](int i) {
     const float difference = step * static_cast<float>(kCodebook4[q[i]]) - x[i];
     return weight[i] * difference * difference;
@@ -66,11 +52,6 @@ float refine(const float* x, const float* weight, float d, std::int8_t* scale, s
 }
 
 }  // namespace
-
-std::uint8_t codebook_index(float v) {
-  return kNearest[static_cast<std::size_t>(
-      level(2.0f * (v - static_cast<float>(kLow)), 2 * (kHigh - kLow)))];
-}
 
 float fit_codebook(const WeightedGroup<32>& group) {
   const float top = extreme(group.x, kBlock32);
@@ -103,7 +84,7 @@ CodebookSuperBlock fit_codebook_super_block(const float* x, const float* weight)
   const float id = inverse(core::half_to_float(block.d));
   for (int g = 0; g < kAffineGroups; ++g)
     block.scale[g] = static_cast<std::int8_t>(level(fits[g] * id + 32.5f, 63) - 32);
-  for (std::uint8_t& q : block.q) q = codebook_index(0.0f);
+  for (std::uint8_t& q : block.q) q = kIq4.index(0.0f);
   CodebookSuperBlock best = block;
   float best_error = INFINITY;
   for (int round = 0; round < kRounds; ++round) {

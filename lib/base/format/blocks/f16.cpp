@@ -17,6 +17,13 @@ void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
 
 }  // namespace
 
-const QuantFormat k_f16 = {FormatId::f16, "f16", 1, 1, 2, decode, encode};
+constinit const QuantFormat k_f16 = {.id = FormatId::f16,
+                                     .name = "f16",
+                                     .gguf_type = 1,
+                                     .file_type = 1,
+                                     .block_bytes = 2,
+                                     .decode = decode,
+                                     .encode = encode,
+                                     .first_not_finite = first_f16_not_finite};
 
 }  // namespace espalier::format

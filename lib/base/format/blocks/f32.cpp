@@ -14,6 +14,15 @@ void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
 
 }  // namespace
 
-const QuantFormat k_f32 = {FormatId::f32, "f32", 0, 1, 4, decode, encode};
+constinit const QuantFormat k_f32 = {.id = FormatId::f32,
+                                     .name = "f32",
+                                     .gguf_type = 0,
+                                     .file_type = 0,
+                                     .block_bytes = 4,
+                                     .decode = decode,
+                                     .encode = encode,
+                                     .first_not_finite = first_f32_not_finite,
+                                     .largest = std::numeric_limits<float>::max(),
+                                     .least = 0};
 
 }  // namespace espalier::format

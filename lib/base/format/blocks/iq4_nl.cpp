@@ -9,38 +9,61 @@
 //
 // d is always searched for the least (weighted) squared error.
 #include "format/blocks/codebook.h"
-#include "format/blocks/codec.h"
+#include "format/grid.h"
 
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock32; ++b, out += kBlock32) {
-    const BlockIQ4_NL block = load_block<BlockIQ4_NL>(source, b);
-    const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kBlock32; ++i)
-      out[i] = d * static_cast<float>(kCodebook4[nibble(block.qs, i)]);
-  }
-}
+struct BlockIQ4_NL {
+  std::uint16_t d;
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockIQ4_NL) == 18);
 
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock32; ++b) {
-    const float* x = source + b * kBlock32;
-    float uniform[kBlock32];
-    const float* weight = usable_weights(
-        importance == nullptr ? nullptr : importance + b * kBlock32, kBlock32, uniform);
-    BlockIQ4_NL block{scale_bits(fit_codebook({x, weight})), {}};
-    const float id = inverse(core::half_to_float(block.d));
-    std::uint8_t q[kBlock32];
-    for (int i = 0; i < kBlock32; ++i) q[i] = codebook_index(x[i] * id);
-    pack_nibbles(q, block.qs);
-    store_block(block, out, b);
+struct Codec {
+  using Block = BlockIQ4_NL;
+  static constexpr int kValues = kBlock32;
+
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    unpack_nibbles(block.qs, out.q);
   }
-}
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .qs = {}};
+    pack_nibbles(parts.q, block.qs);
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d);
+    float value[16];
+    for (int k = 0; k < 16; ++k) value[k] = d * static_cast<float>(kCodebook4[k]);
+    for (int i = 0; i < kBlock32; ++i) out[i] = value[parts.q[i]];
+  }
+  static Block encode_block(const float* x, const float* importance) {
+    float uniform[kBlock32];
+    const float* weight = usable_weights(importance, kBlock32, uniform);
+    Parts parts;
+    parts.d = scale_bits(fit_codebook({x, weight}));
+    const float id = inverse(core::half_to_float(parts.d));
+    for (int i = 0; i < kBlock32; ++i) parts.q[i] = kIq4.index(x[i] * id);
+    return put_together(parts);
+  }
+};
+
+Affine fit(const float* x, const float* weight) { return {fit_codebook({x, weight}), 0.0f}; }
+constexpr Grid kGrid = {
+    .block = kBlock32, .sub = 32, .low = -127, .high = 113, .codebook = &kIq4, .fit = fit};
 
 }  // namespace
 
-const QuantFormat k_iq4_nl = {FormatId::iq4_nl,    "iq4_nl", 20,    kBlock32,
-                              sizeof(BlockIQ4_NL), decode,   encode};
+constinit const QuantFormat k_iq4_nl = block_format<Codec>({.id = FormatId::iq4_nl,
+                                                            .name = "iq4_nl",
+                                                            .gguf_type = 20,
+                                                            .file_type = 25,
+                                                            .in_budget = false,
+                                                            .level_bits = 4,
+                                                            .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -11,53 +11,92 @@
 //             its upper two bits are bits 2g and 2g+1 of scales_h
 //   qs: bytes 16g .. 16g+15 hold group g, laid out like the block of IQ4_NL
 #include "format/blocks/codebook.h"
-#include "format/blocks/codec.h"
 #include "format/blocks/super_block.h"
 
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b, out += kSuperBlock) {
-    const BlockIQ4_XS block = load_block<BlockIQ4_XS>(source, b);
-    const float d = core::half_to_float(block.d);
-    for (int g = 0; g < kAffineGroups; ++g) {
-      const int low = (block.scales_l[g / 2] >> (g % 2 * 4)) & 15,
-                high = (block.scales_h >> (2 * g)) & 3;
-      const float scale = d * static_cast<float>((low | high << 4) - 32);
-      for (int i = 0; i < kBlock32; ++i)
-        out[g * kBlock32 + i] =
-            scale * static_cast<float>(kCodebook4[nibble(block.qs + 16 * g, i)]);
-    }
+struct BlockIQ4_XS {
+  std::uint16_t d;
+  std::uint16_t scales_h;
+  std::uint8_t scales_l[kSuperBlock / 64];
+  std::uint8_t qs[kSuperBlock / 2];
+};
+static_assert(sizeof(BlockIQ4_XS) == 136);
+
+void store_scales(const std::int8_t* scale, const std::int8_t*, Parts& out) {
+  out.m = 0;
+  std::fill(out.scales, out.scales + 4, std::uint8_t{0});
+  for (int g = 0; g < kAffineGroups; ++g) {
+    const int stored = scale[g] + 32;
+    out.scales[g / 2] = u8(out.scales[g / 2] | (stored & 15) << (g % 2 * 4));
+    out.m = static_cast<std::uint16_t>(out.m | (stored >> 4) << (2 * g));
   }
 }
 
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
-    const float* x = source + b * kSuperBlock;
-    float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, kBlock32,
-                        weight);
-    const CodebookSuperBlock fit = fit_codebook_super_block(x, weight);
-    store_block(pack_iq4_xs(fit.d, fit.scale, fit.q), out, b);
+struct Codec {
+  using Block = BlockIQ4_XS;
+  static constexpr int kValues = kSuperBlock;
+
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    out.m = block.scales_h;
+    std::memcpy(out.scales, block.scales_l, sizeof block.scales_l);
+    for (int g = 0; g < kAffineGroups; ++g) unpack_nibbles(block.qs + 16 * g, out.q + 32 * g);
   }
-}
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .scales_h = parts.m, .scales_l = {}, .qs = {}};
+    std::memcpy(block.scales_l, parts.scales, sizeof block.scales_l);
+    for (int g = 0; g < kAffineGroups; ++g) pack_nibbles(parts.q + 32 * g, block.qs + 16 * g);
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d);
+    for (int g = 0; g < kAffineGroups; ++g) {
+      const int low = (parts.scales[g / 2] >> (g % 2 * 4)) & 15, high = (parts.m >> (2 * g)) & 3;
+      const float scale = d * static_cast<float>((low | high << 4) - 32);
+      float value[16];
+      for (int k = 0; k < 16; ++k) value[k] = scale * static_cast<float>(kCodebook4[k]);
+      for (int i = 32 * g; i < 32 * g + 32; ++i) out[i] = value[parts.q[i]];
+    }
+  }
+  static Parts fit(const float* x, const float* weight) {
+    const CodebookSuperBlock fit = fit_codebook_super_block(x, weight);
+    Parts parts;
+    parts.d = fit.d;
+    store_scales(fit.scale, nullptr, parts);
+    std::copy(fit.q, fit.q + kSuperBlock, parts.q);
+    return parts;
+  }
+  static Block encode_block(const float* x, const float* importance) {
+    return encode_super_block<Codec, kBlock32>(x, importance);
+  }
+};
+
+Affine fit(const float* x, const float* weight) { return {fit_codebook({x, weight}), 0.0f}; }
+constexpr Grid kGrid = {.block = kSuperBlock,
+                        .sub = 32,
+                        .low = -127,
+                        .high = 113,
+                        .super = true,
+                        .scale_low = -32,
+                        .scale_high = 31,
+                        .codebook = &kIq4,
+                        .fit = fit,
+                        .fit_super = fit_super<Codec>,
+                        .store_scales = store_scales};
 
 }  // namespace
 
-BlockIQ4_XS pack_iq4_xs(std::uint16_t d, const std::int8_t* scale, const std::uint8_t* q) {
-  BlockIQ4_XS block{d, 0, {}, {}};
-  for (int g = 0; g < kAffineGroups; ++g) {
-    const int stored = scale[g] + 32;
-    block.scales_l[g / 2] =
-        static_cast<std::uint8_t>(block.scales_l[g / 2] | (stored & 15) << (g % 2 * 4));
-    block.scales_h = static_cast<std::uint16_t>(block.scales_h | (stored >> 4) << (2 * g));
-    pack_nibbles(q + g * kBlock32, block.qs + 16 * g);
-  }
-  return block;
-}
-
-const QuantFormat k_iq4_xs = {FormatId::iq4_xs,    "iq4_xs", 23,    kSuperBlock,
-                              sizeof(BlockIQ4_XS), decode,   encode};
+constinit const QuantFormat k_iq4_xs = block_format<Codec>({.id = FormatId::iq4_xs,
+                                                            .name = "iq4_xs",
+                                                            .gguf_type = 23,
+                                                            .file_type = 30,
+                                                            .in_budget = false,
+                                                            .level_bits = 4,
+                                                            .scale_words = 1,
+                                                            .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -10,40 +10,66 @@
 // the range would leave most levels unused.
 #include "format/blocks/codec.h"
 #include "format/blocks/fit.h"
+#include "format/grid.h"
 
 namespace espalier::format {
 namespace {
 
+struct BlockQ2_0 {
+  std::uint16_t d;
+  std::uint8_t qs[kBlock64 / 4];
+};
+static_assert(sizeof(BlockQ2_0) == 18);
+
 constexpr int kLowest = -1, kHighest = 2;
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock64; ++b, out += kBlock64) {
-    const BlockQ2_0 block = load_block<BlockQ2_0>(source, b);
-    const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kBlock64; ++i)
-      out[i] = d * static_cast<float>(bit_pair(block.qs, i) + kLowest);
-  }
-}
+struct Codec {
+  using Block = BlockQ2_0;
+  static constexpr int kValues = kBlock64;
 
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock64; ++b) {
-    const float* x = source + b * kBlock64;
-    float uniform[kBlock64];
-    const float* weight = usable_weights(
-        importance == nullptr ? nullptr : importance + b * kBlock64, kBlock64, uniform);
-    BlockQ2_0 block{scale_bits(fit_scale_exactly(x, weight, kBlock64, kLowest, kHighest)), {}};
-    const float id = inverse(core::half_to_float(block.d));
-    std::uint8_t q[kBlock64];
-    for (int i = 0; i < kBlock64; ++i)
-      q[i] = static_cast<std::uint8_t>(level(x[i] * id + (0.5f - kLowest), kHighest - kLowest));
-    pack_bit_pairs(q, block.qs);
-    store_block(block, out, b);
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    for (int i = 0; i < kBlock64; ++i) out.q[i] = (block.qs[i / 4] >> (i % 4 * 2)) & 3;
   }
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .qs = {}};
+    for (int i = 0; i < kBlock64 / 4; ++i) {
+      const std::uint8_t* four = parts.q + 4 * i;
+      block.qs[i] =
+          u8((four[0] & 3) | (four[1] & 3) << 2 | (four[2] & 3) << 4 | (four[3] & 3) << 6);
+    }
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d);
+    for (int i = 0; i < kBlock64; ++i) out[i] = d * static_cast<float>(parts.q[i] + kLowest);
+  }
+  static Block encode_block(const float* x, const float* importance) {
+    float uniform[kBlock64];
+    const float* weight = usable_weights(importance, kBlock64, uniform);
+    Parts parts;
+    parts.d = scale_bits(fit_scale_exactly(x, weight, kBlock64, kLowest, kHighest));
+    const float id = inverse(core::half_to_float(parts.d));
+    for (int i = 0; i < kBlock64; ++i)
+      parts.q[i] = u8(level(x[i] * id + (0.5f - kLowest), kHighest - kLowest));
+    return put_together(parts);
+  }
+};
+
+Affine fit(const float* x, const float* weight) {
+  return {fit_scale_exactly(x, weight, kBlock64, kLowest, kHighest), 0.0f};
 }
+constexpr Grid kGrid = {.block = kBlock64, .sub = 64, .low = kLowest, .high = kHighest, .fit = fit};
 
 }  // namespace
 
-const QuantFormat k_q2_0 = {FormatId::q2_0,    "q2_0", 42,    kBlock64,
-                            sizeof(BlockQ2_0), decode, encode};
+constinit const QuantFormat k_q2_0 = block_format<Codec>({.id = FormatId::q2_0,
+                                                          .name = "q2_0",
+                                                          .gguf_type = 42,
+                                                          .file_type = 41,
+                                                          .level_bits = 2,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -8,45 +8,79 @@
 //
 //   scales: byte g = scale[g] in the low half, min[g] in the high half.
 //   qs: i = 128h + 32k + j (k = 0..3, j = 0..31) is bits 2k and 2k+1 of byte 32h + j.
-#include "format/blocks/codec.h"
 #include "format/blocks/super_block.h"
 
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b, out += kSuperBlock) {
-    const BlockQ2_K block = load_block<BlockQ2_K>(source, b);
-    const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
-    std::uint8_t q[kSuperBlock];
-    unpack_super_pairs(block.qs, q);
-    for (int i = 0; i < kSuperBlock; ++i) {
-      const int both = block.scales[i / 16];
-      const float scale = d * static_cast<float>(both & 15),
-                  min = dmin * static_cast<float>(both >> 4);
-      out[i] = scale * static_cast<float>(q[i]) - min;
-    }
-  }
+struct BlockQ2_K {
+  std::uint8_t scales[kSuperBlock / 16];
+  std::uint8_t qs[kSuperBlock / 4];
+  std::uint16_t d;
+  std::uint16_t dmin;
+};
+static_assert(sizeof(BlockQ2_K) == 84);
+
+void store_scales(const std::int8_t* scale, const std::int8_t* min, Parts& out) {
+  for (int g = 0; g < kScaledGroups; ++g) out.scales[g] = u8(scale[g] | min[g] << 4);
 }
 
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
-    const float* x = source + b * kSuperBlock;
-    float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16,
-                        weight);
-    const AffineSuperBlock fit = fit_affine_super_block16(x, weight, 3, 15);
-    BlockQ2_K block{{}, {}, fit.d, fit.dmin};
-    for (int g = 0; g < kScaledGroups; ++g)
-      block.scales[g] = static_cast<std::uint8_t>(fit.scale[g] | fit.min[g] << 4);
-    pack_super_pairs(fit.q, block.qs);
-    store_block(block, out, b);
+struct Codec {
+  using Block = BlockQ2_K;
+  static constexpr int kValues = kSuperBlock;
+
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    out.m = block.dmin;
+    std::memcpy(out.scales, block.scales, sizeof block.scales);
+    unpack_super_pairs(block.qs, out.q);
   }
-}
+  static Block put_together(const Parts& parts) {
+    Block block{.scales = {}, .qs = {}, .d = parts.d, .dmin = parts.m};
+    std::memcpy(block.scales, parts.scales, sizeof block.scales);
+    pack_super_pairs(parts.q, block.qs);
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d), dmin = core::half_to_float(parts.m);
+    for (int i = 0; i < kSuperBlock; ++i) {
+      const int both = parts.scales[i / 16];
+      const float scale = d * static_cast<float>(both & 15),
+                  min = dmin * static_cast<float>(both >> 4);
+      out[i] = scale * static_cast<float>(parts.q[i]) - min;
+    }
+  }
+  static Parts fit(const float* x, const float* weight) {
+    return parts_of(fit_affine_super_block16(x, weight, 3, 15), store_scales);
+  }
+  static Block encode_block(const float* x, const float* importance) {
+    return encode_super_block<Codec, 16>(x, importance);
+  }
+};
+
+constexpr Grid kGrid = {.block = kSuperBlock,
+                        .sub = 16,
+                        .low = 0,
+                        .high = 3,
+                        .affine = true,
+                        .super = true,
+                        .scale_low = 0,
+                        .scale_high = 15,
+                        .fit = fit_step_and_offset<16, 3, true>,
+                        .fit_super = fit_super<Codec>,
+                        .store_scales = store_scales};
 
 }  // namespace
 
-const QuantFormat k_q2_k = {FormatId::q2_k,    "q2_k", 10,    kSuperBlock,
-                            sizeof(BlockQ2_K), decode, encode};
+constinit const QuantFormat k_q2_k = block_format<Codec>({.id = FormatId::q2_k,
+                                                          .name = "q2_k",
+                                                          .gguf_type = 10,
+                                                          .file_type = 10,
+                                                          .in_budget = false,
+                                                          .level_bits = 2,
+                                                          .scale_words = 4,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

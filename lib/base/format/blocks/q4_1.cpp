@@ -13,21 +13,40 @@
 namespace espalier::format {
 namespace {
 
+struct BlockQ4_1 {
+  std::uint16_t d;
+  std::uint16_t m;
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockQ4_1) == 20);
+
 struct Codec {
   using Block = BlockQ4_1;
+  static constexpr int kValues = kBlock32;
 
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    out.m = block.m;
+    unpack_nibbles(block.qs, out.q);
+  }
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .m = parts.m, .qs = {}};
+    pack_nibbles(parts.q, block.qs);
+    return block;
+  }
   static void decode_block(const Block& block, float* out) {
-    const float d = core::half_to_float(block.d), m = core::half_to_float(block.m);
-    for (int i = 0; i < kBlock32; ++i) out[i] = d * static_cast<float>(nibble(block.qs, i)) + m;
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d), m = core::half_to_float(parts.m);
+    for (int i = 0; i < kBlock32; ++i) out[i] = d * static_cast<float>(parts.q[i]) + m;
   }
   static Block with_scale(const float* x, float d, float min) {
-    Block block{scale_bits(d), scale_bits(min), {}};
+    Parts parts;
+    parts.d = scale_bits(d);
+    parts.m = scale_bits(min);
     const float id = inverse(d);
-    std::uint8_t q[kBlock32];
-    for (int i = 0; i < kBlock32; ++i)
-      q[i] = static_cast<std::uint8_t>(level((x[i] - min) * id + 0.5f, 15));
-    pack_nibbles(q, block.qs);
-    return block;
+    for (int i = 0; i < kBlock32; ++i) parts.q[i] = u8(level((x[i] - min) * id + 0.5f, 15));
+    return put_together(parts);
   }
   static Block nearest(const float* x) {
     const auto [low, high] = std::minmax_element(x, x + kBlock32);
@@ -38,12 +57,25 @@ struct Codec {
     return with_scale(x, core::half_to_float(scale_bits(fit.scale)),
                       core::half_to_float(scale_bits(fit.min)));
   }
+  static Block encode_block(const float* x, const float* importance) {
+    return nearest_or_searched<Codec>(x, importance);
+  }
 };
+
+constexpr Grid kGrid = {.block = kBlock32,
+                        .sub = 32,
+                        .low = 0,
+                        .high = 15,
+                        .affine = true,
+                        .fit = fit_step_and_offset<32, 15, false>};
 
 }  // namespace
 
-const QuantFormat k_q4_1 = {
-    FormatId::q4_1,      "q4_1", 3, kBlock32, sizeof(BlockQ4_1), decode_blocks<Codec>,
-    encode_blocks<Codec>};
+constinit const QuantFormat k_q4_1 = block_format<Codec>({.id = FormatId::q4_1,
+                                                          .name = "q4_1",
+                                                          .gguf_type = 3,
+                                                          .file_type = 3,
+                                                          .level_bits = 4,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -12,49 +12,82 @@
 //     byte j     (j = 0..3):  s[j+4][hi] s[j]       (2 + 6 bits)
 //     byte j + 4           :  m[j+4][hi] m[j]       (2 + 6 bits)
 //     byte j + 8           :  m[j+4][lo] s[j+4][lo] (4 + 4 bits)
-#include "format/blocks/codec.h"
 #include "format/blocks/super_block.h"
 
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b, out += kSuperBlock) {
-    const BlockQ4_K block = load_block<BlockQ4_K>(source, b);
-    const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
-    std::uint8_t scale[kAffineGroups], min[kAffineGroups];
-    unpack_scales6(block.scales, scale, min);
+struct BlockQ4_K {
+  std::uint16_t d;
+  std::uint16_t dmin;
+  std::uint8_t scales[kScales6Bytes];
+  std::uint8_t qs[kSuperBlock / 2];
+};
+static_assert(sizeof(BlockQ4_K) == 144);
+
+void store_scales(const std::int8_t* scale, const std::int8_t* min, Parts& out) {
+  pack_scales6(scale, min, out.scales);
+}
+
+struct Codec {
+  using Block = BlockQ4_K;
+  static constexpr int kValues = kSuperBlock;
+
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    out.m = block.dmin;
+    std::memcpy(out.scales, block.scales, sizeof block.scales);
+    unpack_super_nibbles(block.qs, out.q);
+  }
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .dmin = parts.m, .scales = {}, .qs = {}};
+    std::memcpy(block.scales, parts.scales, sizeof block.scales);
+    pack_super_nibbles(parts.q, block.qs);
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d), dmin = core::half_to_float(parts.m);
+    std::int8_t scale[kAffineGroups], min[kAffineGroups];
+    unpack_scales6(parts.scales, scale, min);
     for (int g = 0; g < kAffineGroups; ++g) {
       const float group_scale = d * static_cast<float>(scale[g]),
                   group_min = dmin * static_cast<float>(min[g]);
-      for (int i = 0; i < 32; ++i) {
-        const int q = (block.qs[g / 2 * 32 + i] >> (g % 2 * 4)) & 15;
-        out[g * 32 + i] = group_scale * static_cast<float>(q) - group_min;
-      }
+      for (int i = 32 * g; i < 32 * g + 32; ++i)
+        out[i] = group_scale * static_cast<float>(parts.q[i]) - group_min;
     }
   }
-}
-
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
-    const float* x = source + b * kSuperBlock;
-    float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 32,
-                        weight);
-    const AffineSuperBlock fit = fit_affine_super_block(x, weight, 15);
-    BlockQ4_K block{fit.d, fit.dmin, {}, {}};
-    pack_scales6(fit.scale, fit.min, block.scales);
-    for (int p = 0; p < kAffineGroups / 2; ++p)
-      for (int i = 0; i < 32; ++i)
-        block.qs[p * 32 + i] =
-            static_cast<std::uint8_t>(fit.q[p * 64 + i] | fit.q[p * 64 + 32 + i] << 4);
-    store_block(block, out, b);
+  static Parts fit(const float* x, const float* weight) {
+    return parts_of(fit_affine_super_block(x, weight, 15), store_scales);
   }
-}
+  static Block encode_block(const float* x, const float* importance) {
+    return encode_super_block<Codec, 32>(x, importance);
+  }
+};
+
+constexpr Grid kGrid = {.block = kSuperBlock,
+                        .sub = 32,
+                        .low = 0,
+                        .high = 15,
+                        .affine = true,
+                        .super = true,
+                        .scale_low = 0,
+                        .scale_high = 63,
+                        .fit = fit_step_and_offset<32, 15, true>,
+                        .fit_super = fit_super<Codec>,
+                        .store_scales = store_scales};
 
 }  // namespace
 
-const QuantFormat k_q4_k = {FormatId::q4_k,    "q4_k", 12,    kSuperBlock,
-                            sizeof(BlockQ4_K), decode, encode};
+// The file type is that of the "small" mix: the list has no pure K formats but Q6_K.
+constinit const QuantFormat k_q4_k = block_format<Codec>({.id = FormatId::q4_k,
+                                                          .name = "q4_k",
+                                                          .gguf_type = 12,
+                                                          .file_type = 14,
+                                                          .level_bits = 4,
+                                                          .scale_words = 3,
+                                                          .paired_scales = true,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -13,22 +13,39 @@
 namespace espalier::format {
 namespace {
 
+struct BlockQ5_0 {
+  std::uint16_t d;
+  std::uint8_t qh[4];
+  std::uint8_t qs[kBlock32 / 2];
+};
+static_assert(sizeof(BlockQ5_0) == 22);
+
 struct Codec {
   using Block = BlockQ5_0;
+  static constexpr int kValues = kBlock32;
 
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    unpack_nibbles(block.qs, out.q);
+    add_fifth_bits(block.qh, out.q);
+  }
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .qh = {}, .qs = {}};
+    pack_nibbles(parts.q, block.qs);
+    pack_fifth_bits(parts.q, block.qh);
+    return block;
+  }
   static void decode_block(const Block& block, float* out) {
-    const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kBlock32; ++i)
-      out[i] = d * static_cast<float>((nibble(block.qs, i) | fifth_bit(block.qh, i) << 4) - 16);
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d);
+    for (int i = 0; i < kBlock32; ++i) out[i] = d * static_cast<float>(parts.q[i] - 16);
   }
   static Block with_scale(const float* x, float stored, float id) {
-    Block block{scale_bits(stored), {}, {}};
-    std::uint8_t q[kBlock32];
-    for (int i = 0; i < kBlock32; ++i)
-      q[i] = static_cast<std::uint8_t>(level(x[i] * id + 16.5f, 31));
-    pack_nibbles(q, block.qs);
-    pack_fifth_bits(q, block.qh);
-    return block;
+    Parts parts;
+    parts.d = scale_bits(stored);
+    for (int i = 0; i < kBlock32; ++i) parts.q[i] = u8(level(x[i] * id + 16.5f, 31));
+    return put_together(parts);
   }
   static Block nearest(const float* x) {
     const float d = extreme(x, kBlock32) / -16.0f;
@@ -38,12 +55,21 @@ struct Codec {
     const float d = core::half_to_float(scale_bits(fit_scale<kBlock32>({x, weight}, -16, 15)));
     return with_scale(x, d, inverse(d));
   }
+  static Block encode_block(const float* x, const float* importance) {
+    return nearest_or_searched<Codec>(x, importance);
+  }
 };
+
+constexpr Grid kGrid = {
+    .block = kBlock32, .sub = 32, .low = -16, .high = 15, .fit = fit_step<32, -16, 15>};
 
 }  // namespace
 
-const QuantFormat k_q5_0 = {
-    FormatId::q5_0,      "q5_0", 6, kBlock32, sizeof(BlockQ5_0), decode_blocks<Codec>,
-    encode_blocks<Codec>};
+constinit const QuantFormat k_q5_0 = block_format<Codec>({.id = FormatId::q5_0,
+                                                          .name = "q5_0",
+                                                          .gguf_type = 6,
+                                                          .file_type = 8,
+                                                          .level_bits = 5,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

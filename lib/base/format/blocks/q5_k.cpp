@@ -7,53 +7,87 @@
 //   x[i] = (d * scale[g]) * q[i] - (dmin * min[g]),  g = i / 32, q in 0..31, scale and min in 0..63
 //
 //   scales and qs (the lower four bits of q) as in Q4_K; bit g of qh[i % 32] is the fifth bit.
-#include "format/blocks/codec.h"
 #include "format/blocks/super_block.h"
 
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b, out += kSuperBlock) {
-    const BlockQ5_K block = load_block<BlockQ5_K>(source, b);
-    const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
-    std::uint8_t scale[kAffineGroups], min[kAffineGroups];
-    unpack_scales6(block.scales, scale, min);
+struct BlockQ5_K {
+  std::uint16_t d;
+  std::uint16_t dmin;
+  std::uint8_t scales[kScales6Bytes];
+  std::uint8_t qh[kSuperBlock / 8];
+  std::uint8_t qs[kSuperBlock / 2];
+};
+static_assert(sizeof(BlockQ5_K) == 176);
+
+void store_scales(const std::int8_t* scale, const std::int8_t* min, Parts& out) {
+  pack_scales6(scale, min, out.scales);
+}
+
+struct Codec {
+  using Block = BlockQ5_K;
+  static constexpr int kValues = kSuperBlock;
+
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    out.m = block.dmin;
+    std::memcpy(out.scales, block.scales, sizeof block.scales);
+    unpack_super_nibbles(block.qs, out.q);
+    for (int g = 0; g < kAffineGroups; ++g)
+      for (int l = 0; l < 32; ++l)
+        out.q[32 * g + l] = u8(out.q[32 * g + l] | ((block.qh[l] >> g) & 1) << 4);
+  }
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .dmin = parts.m, .scales = {}, .qh = {}, .qs = {}};
+    std::memcpy(block.scales, parts.scales, sizeof block.scales);
+    pack_super_nibbles(parts.q, block.qs);
+    for (int i = 0; i < kSuperBlock; ++i)
+      block.qh[i % 32] = u8(block.qh[i % 32] | (parts.q[i] >> 4) << (i / 32));
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d), dmin = core::half_to_float(parts.m);
+    std::int8_t scale[kAffineGroups], min[kAffineGroups];
+    unpack_scales6(parts.scales, scale, min);
     for (int g = 0; g < kAffineGroups; ++g) {
       const float group_scale = d * static_cast<float>(scale[g]),
                   group_min = dmin * static_cast<float>(min[g]);
-      for (int i = 0; i < 32; ++i) {
-        const int q = ((block.qs[g / 2 * 32 + i] >> (g % 2 * 4)) & 15) | ((block.qh[i] >> g) & 1)
-                                                                             << 4;
-        out[g * 32 + i] = group_scale * static_cast<float>(q) - group_min;
-      }
+      for (int i = 32 * g; i < 32 * g + 32; ++i)
+        out[i] = group_scale * static_cast<float>(parts.q[i]) - group_min;
     }
   }
-}
-
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
-    const float* x = source + b * kSuperBlock;
-    float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 32,
-                        weight);
-    const AffineSuperBlock fit = fit_affine_super_block(x, weight, 31);
-    BlockQ5_K block{fit.d, fit.dmin, {}, {}, {}};
-    pack_scales6(fit.scale, fit.min, block.scales);
-    for (int g = 0; g < kAffineGroups; ++g)
-      for (int i = 0; i < 32; ++i) {
-        const int q = fit.q[g * 32 + i];
-        std::uint8_t& low = block.qs[g / 2 * 32 + i];
-        low = static_cast<std::uint8_t>(low | (q & 15) << (g % 2 * 4));
-        block.qh[i] = static_cast<std::uint8_t>(block.qh[i] | (q >> 4) << g);
-      }
-    store_block(block, out, b);
+  static Parts fit(const float* x, const float* weight) {
+    return parts_of(fit_affine_super_block(x, weight, 31), store_scales);
   }
-}
+  static Block encode_block(const float* x, const float* importance) {
+    return encode_super_block<Codec, 32>(x, importance);
+  }
+};
+
+constexpr Grid kGrid = {.block = kSuperBlock,
+                        .sub = 32,
+                        .low = 0,
+                        .high = 31,
+                        .affine = true,
+                        .super = true,
+                        .scale_low = 0,
+                        .scale_high = 63,
+                        .fit = fit_step_and_offset<32, 31, true>,
+                        .fit_super = fit_super<Codec>,
+                        .store_scales = store_scales};
 
 }  // namespace
 
-const QuantFormat k_q5_k = {FormatId::q5_k,    "q5_k", 13,    kSuperBlock,
-                            sizeof(BlockQ5_K), decode, encode};
+constinit const QuantFormat k_q5_k = block_format<Codec>({.id = FormatId::q5_k,
+                                                          .name = "q5_k",
+                                                          .gguf_type = 13,
+                                                          .file_type = 16,
+                                                          .level_bits = 5,
+                                                          .scale_words = 3,
+                                                          .paired_scales = true,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -10,50 +10,86 @@
 //   and 32 bytes of qh:
 //     lower four bits: ql[64h + 32(k % 2) + j], low half for k < 2, high half for k >= 2
 //     upper two bits:  qh[32h + j], bits 2k and 2k+1
-#include "format/blocks/codec.h"
 #include "format/blocks/super_block.h"
 
 namespace espalier::format {
 namespace {
 
-void decode(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b, out += kSuperBlock) {
-    const BlockQ6_K block = load_block<BlockQ6_K>(source, b);
-    const float d = core::half_to_float(block.d);
-    for (int i = 0; i < kSuperBlock; ++i) {
-      const int h = i / 128, k = i % 128 / 32, j = i % 32;
-      const int low = (block.ql[64 * h + 32 * (k % 2) + j] >> (k / 2 * 4)) & 15;
-      const int high = (block.qh[32 * h + j] >> (2 * k)) & 3;
-      const float scale = d * static_cast<float>(block.scales[i / 16]);
-      out[i] = scale * static_cast<float>((low | high << 4) - 32);
-    }
-  }
+struct BlockQ6_K {
+  std::uint8_t ql[kSuperBlock / 2];
+  std::uint8_t qh[kSuperBlock / 4];
+  std::int8_t scales[kSuperBlock / 16];
+  std::uint16_t d;
+};
+static_assert(sizeof(BlockQ6_K) == 210);
+
+void store_scales(const std::int8_t* scale, const std::int8_t*, Parts& out) {
+  std::memcpy(out.scales, scale, kScaledGroups);
 }
 
-void encode(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kSuperBlock; ++b) {
-    const float* x = source + b * kSuperBlock;
-    float weight[kSuperBlock];
-    super_block_weights(x, importance == nullptr ? nullptr : importance + b * kSuperBlock, 16,
-                        weight);
-    const ScaledSuperBlock fit = fit_scaled_super_block(x, weight, kQ6_K);
-    BlockQ6_K block{{}, {}, {}, fit.d};
-    std::copy(fit.scale, fit.scale + kScaledGroups, block.scales);
-    for (int i = 0; i < kSuperBlock; ++i) {
-      const int h = i / 128, k = i % 128 / 32, j = i % 32;
-      const int q = fit.q[i] + 32;
-      std::uint8_t& low = block.ql[64 * h + 32 * (k % 2) + j];
-      std::uint8_t& high = block.qh[32 * h + j];
-      low = static_cast<std::uint8_t>(low | (q & 15) << (k / 2 * 4));
-      high = static_cast<std::uint8_t>(high | (q >> 4) << (2 * k));
+struct Codec {
+  using Block = BlockQ6_K;
+  static constexpr int kValues = kSuperBlock;
+
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    std::memcpy(out.scales, block.scales, sizeof block.scales);
+    for (int g = 0; g < kAffineGroups; ++g) {  // 32 values each
+      const std::uint8_t *low = block.ql + 64 * (g / 4) + 32 * (g % 2),
+                         *high = block.qh + 32 * (g / 4);
+      const int low_shift = g % 4 / 2 * 4, high_shift = g % 4 * 2;
+      for (int l = 0; l < 32; ++l)
+        out.q[32 * g + l] = u8(((low[l] >> low_shift) & 15) | ((high[l] >> high_shift) & 3) << 4);
     }
-    store_block(block, out, b);
   }
-}
+  static Block put_together(const Parts& parts) {
+    Block block{.ql = {}, .qh = {}, .scales = {}, .d = parts.d};
+    std::memcpy(block.scales, parts.scales, sizeof block.scales);
+    for (int i = 0; i < kSuperBlock; ++i) {
+      const int half = i / 128, l = i % 128;
+      std::uint8_t& low = block.ql[64 * half + l % 64];
+      std::uint8_t& high = block.qh[32 * half + l % 32];
+      low = u8(low | (parts.q[i] & 15) << (l / 64 * 4));
+      high = u8(high | (parts.q[i] >> 4) << (l / 32 * 2));
+    }
+    return block;
+  }
+  static void decode_block(const Block& block, float* out) {
+    Parts parts;
+    take_apart(block, parts);
+    const float d = core::half_to_float(parts.d);
+    for (int i = 0; i < kSuperBlock; ++i) {
+      const float scale = d * static_cast<float>(static_cast<std::int8_t>(parts.scales[i / 16]));
+      out[i] = scale * static_cast<float>(parts.q[i] - 32);
+    }
+  }
+  static Parts fit(const float* x, const float* weight) {
+    return parts_of(fit_scaled_super_block(x, weight, kQ6_K), kQ6_K, store_scales);
+  }
+  static Block encode_block(const float* x, const float* importance) {
+    return encode_super_block<Codec, 16>(x, importance);
+  }
+};
+
+constexpr Grid kGrid = {.block = kSuperBlock,
+                        .sub = 16,
+                        .low = -32,
+                        .high = 31,
+                        .super = true,
+                        .scale_low = -128,
+                        .scale_high = 127,
+                        .fit = fit_step<16, -32, 31>,
+                        .fit_super = fit_super<Codec>,
+                        .store_scales = store_scales};
 
 }  // namespace
 
-const QuantFormat k_q6_k = {FormatId::q6_k,    "q6_k", 14,    kSuperBlock,
-                            sizeof(BlockQ6_K), decode, encode};
+constinit const QuantFormat k_q6_k = block_format<Codec>({.id = FormatId::q6_k,
+                                                          .name = "q6_k",
+                                                          .gguf_type = 14,
+                                                          .file_type = 18,
+                                                          .level_bits = 6,
+                                                          .scale_words = 4,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

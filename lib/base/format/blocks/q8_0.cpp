@@ -10,9 +10,25 @@
 namespace espalier::format {
 namespace {
 
+struct BlockQ8_0 {
+  std::uint16_t d;
+  std::int8_t qs[kBlock32];
+};
+static_assert(sizeof(BlockQ8_0) == 34);
+
 struct Codec {
   using Block = BlockQ8_0;
+  static constexpr int kValues = kBlock32;
 
+  static void take_apart(const Block& block, Parts& __restrict out) {
+    out.d = block.d;
+    std::memcpy(out.q, block.qs, sizeof block.qs);
+  }
+  static Block put_together(const Parts& parts) {
+    Block block{.d = parts.d, .qs = {}};
+    std::memcpy(block.qs, parts.q, sizeof block.qs);
+    return block;
+  }
   static void decode_block(const Block& block, float* out) {
     const float d = core::half_to_float(block.d);
     for (int i = 0; i < kBlock32; ++i) out[i] = static_cast<float>(block.qs[i]) * d;
@@ -34,12 +50,26 @@ struct Codec {
     const float d = core::half_to_float(scale_bits(fit_scale<kBlock32>({x, weight}, -127, 127)));
     return with_scale(x, d, inverse(d));
   }
+  static Block encode_block(const float* x, const float* importance) {
+    return nearest_or_searched<Codec>(x, importance);
+  }
 };
+
+// -128 stays unused, as in other encoders. Kernels that take absolute values of int8 rely on it.
+constexpr Grid kGrid = {.block = kBlock32,
+                        .sub = 32,
+                        .low = -127,
+                        .high = 127,
+                        .signed_levels = true,
+                        .fit = fit_step<32, -127, 127>};
 
 }  // namespace
 
-const QuantFormat k_q8_0 = {
-    FormatId::q8_0,      "q8_0", 8, kBlock32, sizeof(BlockQ8_0), decode_blocks<Codec>,
-    encode_blocks<Codec>};
+constinit const QuantFormat k_q8_0 = block_format<Codec>({.id = FormatId::q8_0,
+                                                          .name = "q8_0",
+                                                          .gguf_type = 8,
+                                                          .file_type = 7,
+                                                          .level_bits = 8,
+                                                          .grid = &kGrid});
 
 }  // namespace espalier::format

@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The encoder of the 32-value formats. It rounds each block to nearest. With importance it also
-// searches a rounding, and stores the one of smaller weighted error.
+// The encoder of the 32-value formats with evenly spaced levels. It rounds a block to nearest. With
+// importance it also searches a rounding, and takes the one of smaller weighted error.
 //
-// A Codec has: Block, decode_block(block, out[32]), nearest(x[32]) -> Block, searched(x[32],
+// Besides what codec.h asks for, the Codec has nearest(x[32]) -> Block, and searched(x[32],
 // weight[32]) -> Block.
 #pragma once
-#include <cmath>
-
 #include "format/blocks/codec.h"
 #include "format/blocks/fit.h"
+#include "format/grid.h"
 
 namespace espalier::format {
-
-template <typename Codec>
-void decode_blocks(const std::byte* source, float* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock32; ++b)
-    Codec::decode_block(load_block<typename Codec::Block>(source, b), out + b * kBlock32);
-}
 
 template <typename Codec>
 double weighted_error(const typename Codec::Block& block, const float* x, const float* weight) {
@@ -31,19 +24,15 @@ double weighted_error(const typename Codec::Block& block, const float* x, const 
 }
 
 template <typename Codec>
-void encode_blocks(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / kBlock32; ++b) {
-    const float* x = source + b * kBlock32;
-    typename Codec::Block best = Codec::nearest(x);
-    if (importance != nullptr) {
-      float uniform[kBlock32];
-      const float* weight = usable_weights(importance + b * kBlock32, kBlock32, uniform);
-      const typename Codec::Block candidate = Codec::searched(x, weight);
-      if (weighted_error<Codec>(candidate, x, weight) < weighted_error<Codec>(best, x, weight))
-        best = candidate;
-    }
-    store_block(best, out, b);
-  }
+typename Codec::Block nearest_or_searched(const float* x, const float* importance) {
+  typename Codec::Block best = Codec::nearest(x);
+  if (importance == nullptr) return best;
+  float uniform[kBlock32];
+  const float* weight = usable_weights(importance, kBlock32, uniform);
+  const typename Codec::Block candidate = Codec::searched(x, weight);
+  return weighted_error<Codec>(candidate, x, weight) < weighted_error<Codec>(best, x, weight)
+             ? candidate
+             : best;
 }
 
 }  // namespace espalier::format

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scale search for super-blocks, and the packing of 6-bit scales and 2-bit levels.
+// Scale search for super-blocks, and the packing that several of their formats share.
 #include "format/blocks/super_block.h"
 
 #include <algorithm>
@@ -34,7 +34,7 @@ float choose_levels(const float* x, const float* weight, float scale, float min,
 // integers and q, and returns the error.
 template <int kGroup>
 float refine_affine_group(const float* x, const float* weight, int highest, int top_scale, float d,
-                          float dmin, std::uint8_t* scale, std::uint8_t* min, std::uint8_t* q) {
+                          float dmin, std::int8_t* scale, std::int8_t* min, std::uint8_t* q) {
   const int centre_scale = *scale, centre_min = *min;
   float best = INFINITY, levels[2][kGroup];
   int kept = 0;
@@ -46,8 +46,8 @@ float refine_affine_group(const float* x, const float* weight, int highest, int 
       if (!(error < best)) continue;
       best = error;
       kept = 1 - kept;
-      *scale = static_cast<std::uint8_t>(s);
-      *min = static_cast<std::uint8_t>(m);
+      *scale = static_cast<std::int8_t>(s);
+      *min = static_cast<std::int8_t>(m);
     }
   if (best < INFINITY)
     for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::uint8_t>(levels[kept][i]);
@@ -134,8 +134,8 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int high
     const float id = inverse(core::half_to_float(block.d)),
                 idmin = inverse(core::half_to_float(block.dmin));
     for (int g = 0; g < kGroups; ++g) {
-      block.scale[g] = static_cast<std::uint8_t>(rounded(fits[g].scale * id, 0, top));
-      block.min[g] = static_cast<std::uint8_t>(rounded(-fits[g].min * idmin, 0, top));
+      block.scale[g] = static_cast<std::int8_t>(rounded(fits[g].scale * id, 0, top));
+      block.min[g] = static_cast<std::int8_t>(rounded(-fits[g].min * idmin, 0, top));
     }
   }
   AffineSuperBlock best = block;
@@ -214,37 +214,20 @@ void super_block_weights(const float* x, const float* importance, int group, flo
   }
 }
 
-void pack_scales6(const std::uint8_t* scale, const std::uint8_t* min, std::uint8_t* packed) {
+void pack_scales6(const std::int8_t* scale, const std::int8_t* min, std::uint8_t* packed) {
   for (int j = 0; j < 4; ++j) {
-    packed[j] = static_cast<std::uint8_t>(scale[j] | (scale[j + 4] >> 4) << 6);
-    packed[j + 4] = static_cast<std::uint8_t>(min[j] | (min[j + 4] >> 4) << 6);
-    packed[j + 8] = static_cast<std::uint8_t>((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
+    packed[j] = u8(scale[j] | (scale[j + 4] >> 4) << 6);
+    packed[j + 4] = u8(min[j] | (min[j + 4] >> 4) << 6);
+    packed[j + 8] = u8((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
   }
 }
 
-void unpack_scales6(const std::uint8_t* packed, std::uint8_t* scale, std::uint8_t* min) {
+void unpack_scales6(const std::uint8_t* packed, std::int8_t* scale, std::int8_t* min) {
   for (int j = 0; j < 4; ++j) {
     scale[j] = packed[j] & 63;
     min[j] = packed[j + 4] & 63;
-    scale[j + 4] = static_cast<std::uint8_t>((packed[j + 8] & 15) | (packed[j] >> 6) << 4);
-    min[j + 4] = static_cast<std::uint8_t>((packed[j + 8] >> 4) | (packed[j + 4] >> 6) << 4);
-  }
-}
-
-void pack_scales3(const std::int8_t* scale, std::uint8_t* packed) {
-  std::fill(packed, packed + kScales6Bytes, std::uint8_t{0});
-  for (int g = 0; g < kScaledGroups; ++g) {
-    const int stored = scale[g] + 32;
-    packed[g % 8] = static_cast<std::uint8_t>(packed[g % 8] | (stored & 15) << (g / 8 * 4));
-    packed[8 + g % 4] = static_cast<std::uint8_t>(packed[8 + g % 4] | (stored >> 4) << (g / 4 * 2));
-  }
-}
-
-void unpack_scales3(const std::uint8_t* packed, std::int8_t* scale) {
-  for (int g = 0; g < kScaledGroups; ++g) {
-    const int low = (packed[g % 8] >> (g / 8 * 4)) & 15,
-              high = (packed[8 + g % 4] >> (g / 4 * 2)) & 3;
-    scale[g] = static_cast<std::int8_t>((low | high << 4) - 32);
+    scale[j + 4] = static_cast<std::int8_t>((packed[j + 8] & 15) | (packed[j] >> 6) << 4);
+    min[j + 4] = static_cast<std::int8_t>((packed[j + 8] >> 4) | (packed[j + 4] >> 6) << 4);
   }
 }
 
@@ -256,9 +239,23 @@ void pack_super_pairs(const std::uint8_t* q, std::uint8_t* qs) {
   }
 }
 
-void unpack_super_pairs(const std::uint8_t* qs, std::uint8_t* q) {
+void unpack_super_pairs(const std::uint8_t* __restrict qs, std::uint8_t* __restrict q) {
   for (int i = 0; i < kSuperBlock; ++i)
     q[i] = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
+}
+
+void pack_super_nibbles(const std::uint8_t* q, std::uint8_t* qs) {
+  for (int j = 0; j < kSuperBlock / 2; ++j) {
+    const std::uint8_t* pair = q + j / 32 * 64 + j % 32;
+    qs[j] = u8((pair[0] & 15) | (pair[32] & 15) << 4);
+  }
+}
+
+void unpack_super_nibbles(const std::uint8_t* __restrict qs, std::uint8_t* __restrict q) {
+  for (int c = 0; c < 4; ++c, qs += 32, q += 64) {
+    for (int l = 0; l < 32; ++l) q[l] = qs[l] & 15;
+    for (int l = 0; l < 32; ++l) q[32 + l] = u8(qs[l] >> 4);
+  }
 }
 
 }  // namespace espalier::format

@@ -10,18 +10,21 @@
 #pragma once
 #include <cstdint>
 
-#include "format/blocks/blocks.h"
+#include "format/blocks/codec.h"
+#include "format/grid.h"
 
 namespace espalier::format {
 
 constexpr int kAffineGroups = 8;   // of 32 values
 constexpr int kScaledGroups = 16;  // of 16 values
+// Bytes that hold 8 scales and 8 mins of 6 bits in Q4_K and Q5_K, or 16 scales of 6 bits in Q3_K.
+constexpr int kScales6Bytes = 12;
 
 // x = (d * scale) * q - (dmin * min)
 struct AffineSuperBlock {
   std::uint16_t d = 0, dmin = 0;
   // 0..top_scale. Groups of 32 use the first 8 entries.
-  std::uint8_t scale[kScaledGroups] = {}, min[kScaledGroups] = {};
+  std::int8_t scale[kScaledGroups] = {}, min[kScaledGroups] = {};
   std::uint8_t q[kSuperBlock] = {};  // 0..highest
 };
 // Groups of 32, top_scale 63.
@@ -42,20 +45,52 @@ struct ScaledRange {
 constexpr ScaledRange kQ6_K = {32, 128}, kQ3_K = {4, 32};
 ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight, ScaledRange range);
 
+// A fitted block as parts. store_scales is the format's own (Grid::store_scales).
+template <typename Store>
+Parts parts_of(const AffineSuperBlock& fit, const Store& store_scales) {
+  Parts parts;
+  parts.d = fit.d;
+  parts.m = fit.dmin;
+  store_scales(fit.scale, fit.min, parts);
+  std::copy(fit.q, fit.q + kSuperBlock, parts.q);
+  return parts;
+}
+template <typename Store>
+Parts parts_of(const ScaledSuperBlock& fit, ScaledRange range, const Store& store_scales) {
+  Parts parts;
+  parts.d = fit.d;
+  store_scales(fit.scale, nullptr, parts);
+  for (int i = 0; i < kSuperBlock; ++i) parts.q[i] = u8(fit.q[i] + range.low_level);
+  return parts;
+}
+
 // Weights of a super-block: `importance` where usable, otherwise rms + |x|. The rms is taken over
 // each group of `group` values. Errors of large weights move a layer's output more than errors of
 // small weights.
 void super_block_weights(const float* x, const float* importance, int group, float* weight);
 
+// The encoder of a K format with groups of kGroup values. Codec::fit(x, weight) gives all parts.
+template <typename Codec, int kGroup>
+typename Codec::Block encode_super_block(const float* x, const float* importance) {
+  float weight[kSuperBlock];
+  super_block_weights(x, importance, kGroup, weight);
+  return Codec::put_together(Codec::fit(x, weight));
+}
+// Grid::fit_super.
+template <typename Codec>
+void fit_super(const float* x, const float* weight, Parts& out) {
+  out = Codec::fit(x, weight);
+}
+
 // 8 scales and 8 mins of 6 bits in 12 bytes. q4_k.cpp draws the layout.
-void pack_scales6(const std::uint8_t* scale, const std::uint8_t* min, std::uint8_t* packed);
-void unpack_scales6(const std::uint8_t* packed, std::uint8_t* scale, std::uint8_t* min);
-// 16 scales of -32..31 in 12 bytes, and a whole block of levels 0..7. q3_k.cpp draws the layout.
-void pack_scales3(const std::int8_t* scale, std::uint8_t* packed);
-void unpack_scales3(const std::uint8_t* packed, std::int8_t* scale);
-BlockQ3_K pack_q3_k(std::uint16_t d, const std::int8_t* scale, const std::uint8_t* q);
+void pack_scales6(const std::int8_t* scale, const std::int8_t* min, std::uint8_t* packed);
+void unpack_scales6(const std::uint8_t* packed, std::int8_t* scale, std::int8_t* min);
 // The lower two bits of 256 levels in 64 bytes. q2_k.cpp draws the layout.
 void pack_super_pairs(const std::uint8_t* q, std::uint8_t* qs);
 void unpack_super_pairs(const std::uint8_t* qs, std::uint8_t* q);
+// The lower four bits of 256 levels in 128 bytes: 64 levels share 32 bytes, the first 32 in the low
+// halves. q4_k.cpp draws the layout.
+void pack_super_nibbles(const std::uint8_t* q, std::uint8_t* qs);
+void unpack_super_nibbles(const std::uint8_t* qs, std::uint8_t* q);
 
 }  // namespace espalier::format

@@ -18,9 +18,10 @@ template <>
 struct ChunkOf<true> {
   using Type = ChunkPer256;
 };
-template <int kBitsOf, int kScalesOf, int kPairsOf, bool kMinimumOf, int kOffsetOf = 0>
+template <typename LevelsOf, int kScalesOf, int kPairsOf, bool kMinimumOf, int kOffsetOf = 0>
 struct ShapeOf {
-  static constexpr int kBits = kBitsOf, kStored = stored_bits(kBitsOf), kScales = kScalesOf,
+  using Levels = LevelsOf;
+  static constexpr int kBits = Levels::kBits, kStored = Levels::kStored, kScales = kScalesOf,
                        kPairs = kPairsOf, kOffset = kOffsetOf;
   static constexpr bool kSuper = kScales > 0, kMinimum = kMinimumOf;
   using Chunk = typename ChunkOf<kSuper>::Type;
@@ -33,13 +34,13 @@ struct ShapeOf {
 
 // ---- Formats of blocks of 32 columns (Q2_0: kParts = 2 of them): w = d * (q - offset) + m. Q2_0,
 // Q4_0, Q5_0 have an offset (and Q8_0, IQ4_NL with unsigned levels).
-template <int kBitsOf, bool kStoredMinimum, int kOffsetOf, int kPartsOf = 1>
+template <typename Levels, bool kStoredMinimum, int kOffsetOf, int kPartsOf = 1>
 struct Block {
   static_assert((kOffsetOf & (kOffsetOf - 1)) == 0, "taken off by a shift");
-  using Shape = ShapeOf<kBitsOf, 0, 0, kStoredMinimum, kOffsetOf>;
+  using Shape = ShapeOf<Levels, 0, 0, kStoredMinimum, kOffsetOf>;
   static constexpr std::int64_t kLevelsAt = V::kLanes * (kStoredMinimum ? 4 : 2);
   static constexpr int kParts = kPartsOf, kColumns = 32 * kParts;
-  static constexpr std::int64_t kBytes = kLevelsAt + kParts * V::kBytes * stored_bits(kBitsOf);
+  static constexpr std::int64_t kBytes = kLevelsAt + kParts * V::kBytes * Shape::kStored;
 
   static V::F scale(const unsigned char* p) { return V::load_f16(p); }
   static V::F minimum(const unsigned char* p)
@@ -48,18 +49,19 @@ struct Block {
     return V::load_f16(p + 2 * V::kLanes);
   }
 };
-using Q2_0 = Block<2, false, 1, 2>;
-using Q4_0 = Block<4, false, 8>;
-using Q4_1 = Block<4, true, 0>;
-using Q5_0 = Block<5, false, 16>;
-using Q5_1 = Block<5, true, 0>;
-using Q8_0 = Block<8, false, Dot<8>::kOffset128 ? 128 : 0>;
-using IQ4_NL = Block<kCodebookLevels, false, Dot<8>::kOffset128 ? 128 : 0>;
+using Q2_0 = Block<PlainLevels<2>, false, 1, 2>;
+using Q4_0 = Block<PlainLevels<4>, false, 8>;
+using Q4_1 = Block<PlainLevels<4>, true, 0>;
+using Q5_0 = Block<PlainLevels<5>, false, 16>;
+using Q5_1 = Block<PlainLevels<5>, true, 0>;
+using Q8_0 = Block<PlainLevels<8>, false, Dot<8>::kOffset128 ? 128 : 0>;
+using Codebook = TableLevels<format::kCodebook4, 8>;
+using IQ4_NL = Block<Codebook, false, Dot<8>::kOffset128 ? 128 : 0>;
 
 // ---- Q4_K, Q5_K: w = d * scale * q - dmin * min, scales and mins for every 32 columns.
 template <int kBitsOf>
 struct SuperAffine {
-  using Shape = ShapeOf<kBitsOf, 8, 4, false>;
+  using Shape = ShapeOf<PlainLevels<kBitsOf>, 8, 4, false>;
   static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 16;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * kBitsOf;
@@ -95,7 +97,7 @@ inline void pairs_of_bytes(V::I word, V::I* pair) {
 
 // ---- Q2_K: w = d * scale * q - dmin * min, scales and mins for every 16 columns.
 struct Q2_K {
-  using Shape = ShapeOf<2, 16, 8, false>;
+  using Shape = ShapeOf<PlainLevels<2>, 16, 8, false>;
   static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 20;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;
@@ -114,7 +116,7 @@ struct Q2_K {
 
 // ---- Q3_K: w = d * (scale - 32) * (q - 4), scales for every 16 columns.
 struct Q3_K {
-  using Shape = ShapeOf<3, 16, 8, false>;
+  using Shape = ShapeOf<PlainLevels<3>, 16, 8, false>;
   static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 14;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;
@@ -142,7 +144,7 @@ struct Q3_K {
 
 // ---- IQ4_XS: w = d * (scale - 32) * level, scales for every 32 columns, signed levels.
 struct IQ4_XS {
-  using Shape = ShapeOf<kCodebookLevels, 8, 4, false>;
+  using Shape = ShapeOf<Codebook, 8, 4, false>;
   static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 8;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kStored;
@@ -175,7 +177,7 @@ struct IQ4_XS {
 
 // ---- Q6_K: w = d * scale * (q - 32), signed scales for every 16 columns.
 struct Q6_K {
-  using Shape = ShapeOf<6, 16, 8, false>;
+  using Shape = ShapeOf<PlainLevels<6>, 16, 8, false>;
   static constexpr int kColumns = 256;
   static constexpr std::int64_t kLevelsAt = V::kLanes * 18;
   static constexpr std::int64_t kBytes = kLevelsAt + 8 * V::kBytes * Shape::kBits;

@@ -37,9 +37,6 @@ struct Dot<8> {
     return V::mul32(sum, scale);
   }  // scale: one 32-bit number per lane
 };
-template <>
-struct Dot<kCodebookLevels> : Dot<8> {};
-
 // Adds four products per lane to 32 bits. These are the ISA's instructions for one exact int8 dot
 // product.
 inline V::I dot_int8(V::I sum, V::I u, V::I s) {

@@ -20,9 +20,6 @@ struct Dot {
   static V::I widen_scaled(V::I sum, V::I scale) { return V::mul32(sum, scale); }
 };
 
-template <>
-struct Dot<kCodebookLevels> : Dot<8> {};
-
 // Adds four products per lane to 32 bits. This is the ISA's instruction for one exact int8 dot
 // product.
 inline V::I dot_int8(V::I sum, V::I u, V::I s) { return dpbusd(sum, u, s); }

@@ -2,10 +2,6 @@
 // Interleaved levels of 32 columns (kernels/layout.h) to 8 vectors of bytes. Included inside an
 // unnamed namespace after V.
 
-// Stands for a number of bits: 4 bits that choose one of the 16 signed bytes of format::kCodebook4.
-constexpr int kCodebookLevels = 100;
-constexpr int stored_bits(int bits) { return bits == kCodebookLevels ? 4 : bits; }
-
 template <int kStep>
 inline V::I third_bit(V::I high) {  // bit kStep of each byte, moved to bit 2
   if constexpr (kStep < 2) high = V::left16<2 - kStep>(high);
@@ -28,13 +24,11 @@ inline V::I sixth_bits(V::I high) {  // the pair of bits of step kStep % 4, move
   return V::iand(high, V::iset8(0x30));
 }
 
-// The vector of step kStep from the levels at p.
+// The vector of step kStep from the levels of kBits at p.
 template <int kBits, int kStep>
-inline V::I levels_of_step(const unsigned char* p) {
+inline V::I stored_levels(const unsigned char* p) {
   if constexpr (kBits == 8) {
     return V::iload(p + kStep * V::kBytes);
-  } else if constexpr (kBits == kCodebookLevels) {
-    return V::lookup16(format::kCodebook4, levels_of_step<4, kStep>(p));
   } else if constexpr (kBits == 2 || kBits == 3) {
     V::I four = V::iload(p + kStep / 4 * V::kBytes);
     if constexpr (kStep % 4 > 0) four = V::right16<2 * (kStep % 4)>(four);
@@ -52,16 +46,37 @@ inline V::I levels_of_step(const unsigned char* p) {
   }
 }
 
-template <int kBits>
+// How a format keeps its levels. kStored: bits in memory. kBits: bits that Dot multiplies.
+//
+// Levels that are multiplied as they are stored.
+template <int kBitsOf>
+struct PlainLevels {
+  static constexpr int kStored = kBitsOf, kBits = kBitsOf;
+  template <int kStep>
+  static V::I step(const unsigned char* p) {
+    return stored_levels<kStored, kStep>(p);
+  }
+};
+// 4 bits that choose one of 16 bytes: signed for kBitsOf = 8, else 0 .. 2^kBitsOf - 1.
+template <const std::int8_t* kTable, int kBitsOf>
+struct TableLevels {
+  static constexpr int kStored = 4, kBits = kBitsOf;
+  template <int kStep>
+  static V::I step(const unsigned char* p) {
+    return V::lookup16(kTable, stored_levels<kStored, kStep>(p));
+  }
+};
+
+template <typename Levels>
 inline void unpack_levels(const unsigned char* p, V::I* w) {
-  w[0] = levels_of_step<kBits, 0>(p);
-  w[1] = levels_of_step<kBits, 1>(p);
-  w[2] = levels_of_step<kBits, 2>(p);
-  w[3] = levels_of_step<kBits, 3>(p);
-  w[4] = levels_of_step<kBits, 4>(p);
-  w[5] = levels_of_step<kBits, 5>(p);
-  w[6] = levels_of_step<kBits, 6>(p);
-  w[7] = levels_of_step<kBits, 7>(p);
+  w[0] = Levels::template step<0>(p);
+  w[1] = Levels::template step<1>(p);
+  w[2] = Levels::template step<2>(p);
+  w[3] = Levels::template step<3>(p);
+  w[4] = Levels::template step<4>(p);
+  w[5] = Levels::template step<5>(p);
+  w[6] = Levels::template step<6>(p);
+  w[7] = Levels::template step<7>(p);
 }
 
 // The 8 pairs of 6-bit values of Q4_K and Q5_K. Pairs 0-3 are scales, pairs 4-7 mins.

@@ -5,13 +5,13 @@
 
 // The products of 32 columns, one int32 per row: levels at p, activations x. `scale`: one or two
 // operands of widen_scaled, or null.
-template <int kBits, int kScales>
+template <typename Levels, int kScales>
 inline V::I dot32(const unsigned char* p, const std::int8_t* x, const V::I* scale) {
-  using D = Dot<kBits>;
+  using D = Dot<Levels::kBits>;
   constexpr int kGroup = kScales == 2 ? 4 : 8;  // steps that share a scale
   constexpr int kDepth = D::kDepth < kGroup ? D::kDepth : kGroup;
   V::I w[8];
-  unpack_levels<kBits>(p, w);
+  unpack_levels<Levels>(p, w);
   V::I total = V::izero();
 #pragma GCC unroll 8
   for (int s = 0; s < 8; s += kDepth) {
@@ -59,9 +59,9 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::C
       constexpr int kScalesPer32 = S::kScales / 8;
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j)
-        sum = V::add32(
-            sum, dot32<S::kBits, kScalesPer32>(p + Format::kLevelsAt + j * V::kBytes * S::kStored,
-                                               x->q + 32 * j, scale + j * kScalesPer32));
+        sum = V::add32(sum, dot32<typename S::Levels, kScalesPer32>(
+                                p + Format::kLevelsAt + j * V::kBytes * S::kStored, x->q + 32 * j,
+                                scale + j * kScalesPer32));
       const V::F x_scale = V::set1(x->scale);
       const V::F difference = V::sub(V::mul(d, V::to_float(sum)), V::mul(d2, V::to_float(offset)));
       y = V::fma(x_scale, difference, y);
@@ -74,7 +74,7 @@ inline V::F matvec_group(const unsigned char* p, const typename Format::Shape::C
         const V::F d = Format::scale(p);
 #pragma GCC unroll 2
         for (int part = 0; part < Format::kParts; ++part, ++j) {
-          const V::I product = dot32<S::kBits, 0>(
+          const V::I product = dot32<typename S::Levels, 0>(
               p + Format::kLevelsAt + part * V::kBytes * S::kStored, x->q + 32 * j, nullptr);
           y = V::fma(
               d, V::mul(V::set1(x->scale[j]), V::to_float(without_offset<S>(product, x->sum + j))),

@@ -17,7 +17,8 @@ struct Panel<Shape> {
     Format::scales(p, scale[g], pair[g], &d[g], &d2[g]);
     for (int j = 0; j < 8; ++j) {
       V::I w[8];
-      unpack_levels<Shape::kBits>(p + Format::kLevelsAt + j * V::kBytes * Shape::kStored, w);
+      unpack_levels<typename Shape::Levels>(p + Format::kLevelsAt + j * V::kBytes * Shape::kStored,
+                                            w);
       arrange_levels(w);
       for (int s = 0; s < 8; ++s)
         V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
@@ -38,7 +39,8 @@ struct Panel<Shape> {
         d[g][j] = Format::scale(p);
         if constexpr (Shape::kMinimum) m[g][j] = Format::minimum(p);
         V::I w[8];
-        unpack_levels<Shape::kBits>(p + Format::kLevelsAt + part * V::kBytes * Shape::kStored, w);
+        unpack_levels<typename Shape::Levels>(
+            p + Format::kLevelsAt + part * V::kBytes * Shape::kStored, w);
         arrange_levels(w);
         for (int s = 0; s < 8; ++s)
           V::istore(levels[g] + (8 * j + s) * V::kBytes, panel_levels<Shape>(w[s]));
