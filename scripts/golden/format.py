@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden values of the block formats: what the package `gguf` decodes and encodes, and what llama-quantize makes of the K formats.
 
-Writes tests/golden/format_blocks.json, or with --file format_blocks_more.json that file (without `input`):
+Writes tests/golden/format_blocks.json, or with --file another of FILES (without `input`):
   input      F32 values, 11 super-blocks of 256, among them odd ones (zeros, constants, ramps, outliers, largest value negative)
   formats    for each format
     encoded  gguf.quants.quantize(input), where the package encodes that format
-    peer     the bytes llama-quantize --pure writes for the input (K and IQ formats), and its relative RMS error
+    peer     the bytes llama-quantize --pure writes for the input (K and IQ formats), or the package (mxfp4), and their relative RMS error
     blocks   random bytes with finite scales; decoded = gguf.quants.dequantize(blocks)
 The package does not know q2_0: its peer bytes are of llama-quantize --pure too, and what its bytes decode to is what llama-quantize makes
 of them when it converts the file to F32.
 All binary data in hexadecimal, little-endian.
 
-Command: python scripts/golden/format.py --llama-quantize PATH [--file NAME]    (versions are stored in the file)
+Command: python scripts/golden/format.py --llama-quantize PATH [--file NAME]    (versions are stored in the file; mxfp4 needs no PATH)
 """
 import argparse, importlib.metadata, json, pathlib, struct, subprocess, tempfile
 import gguf
@@ -21,7 +21,8 @@ from gguf import GGMLQuantizationType as Type
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
 FILES = {"format_blocks.json": "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k q2_0".split(),
-         "format_blocks_more.json": "q2_k q3_k iq4_nl iq4_xs".split()}  # the input is that of the first
+         "format_blocks_more.json": "q2_k q3_k iq4_nl iq4_xs".split(),  # the input is that of the first
+         "format_blocks_mxfp4.json": ["mxfp4"]}
 SCALES = {  # byte offsets of binary16 scales in a block, made finite in the random blocks
     "q8_0": [0], "q4_0": [0], "q5_0": [0], "q4_1": [0, 2], "q5_1": [0, 2], "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208], "q2_0": [0], "q2_k": [80, 82],
     "q3_k": [108], "iq4_nl": [0], "iq4_xs": [0]}
@@ -102,6 +103,10 @@ def random_blocks(rng, name, count, size):
         values = (rng.standard_normal(count) * 10.0 ** rng.uniform(-6, 4, count)).astype(np.float32)
         return gguf.quants.quantize(values, getattr(Type, name.upper())).view(np.uint8).reshape(-1)
     blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
+    if name == "mxfp4":
+        blocks[:, 0] = rng.integers(90, 160, count)
+        blocks[:6, 0] = 0, 1, 2, 3, 252, 253  # subnormal scales, the largest one without infinity, and the next
+        return blocks.reshape(-1)
     for offset in SCALES[name]:
         exponents = rng.uniform(-7, 3, count)
         scales = (rng.choice([-1.0, 1.0], count) * 10.0 ** exponents).astype(np.float16)  # some subnormal
@@ -111,16 +116,20 @@ def random_blocks(rng, name, count, size):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--llama-quantize", required=True)
+    parser.add_argument("--llama-quantize")
     parser.add_argument("--file", choices=FILES, default="format_blocks.json")
     arguments = parser.parse_args()
     program, out = arguments.llama_quantize, OUT / arguments.file
+    if not program and FILES[out.name] != ["mxfp4"]:
+        parser.error("--llama-quantize is missing")
     rng = np.random.default_rng(20240607)
     x = make_input(rng)
-    golden = {"command": "python scripts/golden/format.py --llama-quantize PATH" + (f" --file {out.name}" if out.name != "format_blocks.json" else ""),
-              "versions": {"gguf": importlib.metadata.version("gguf"), "numpy": np.__version__,
-                           "llama-quantize": "llama-cpp-python 0.3.36"},
+    golden = {"command": "python scripts/golden/format.py" + (" --llama-quantize PATH" if program else "") +
+                         (f" --file {out.name}" if out.name != "format_blocks.json" else ""),
+              "versions": {"gguf": importlib.metadata.version("gguf"), "numpy": np.__version__},
               "formats": {}}
+    if program:
+        golden["versions"]["llama-quantize"] = "llama-cpp-python 0.3.36"
     if out.name == "format_blocks.json":
         golden["input"] = x.tobytes().hex()
     with tempfile.TemporaryDirectory() as directory:
@@ -133,8 +142,8 @@ def main():
                 block, size = gguf.GGML_QUANT_SIZES[kind]
                 decode = lambda blocks: gguf.quants.dequantize(blocks.reshape(-1, size) if block > 1 else blocks, kind)
             entry = {}
-            if name.endswith("_k") or name == "q2_0" or name.startswith("iq"):
-                peer = llama_quantize(program, x, name, directory)
+            if name.endswith("_k") or name in ("q2_0", "mxfp4") or name.startswith("iq"):
+                peer = gguf.quants.quantize(x, kind).reshape(-1) if name == "mxfp4" else llama_quantize(program, x, name, directory)
                 decoded = decode(peer).reshape(x.shape)
                 error = float(np.sqrt(np.mean((decoded.astype(np.float64) - x) ** 2)) / np.sqrt(np.mean(x.astype(np.float64) ** 2)))
                 entry["peer"] = {"bytes": peer.tobytes().hex(), "relative_rmse": float("%.9g" % error),

@@ -75,6 +75,13 @@ class LlamaCpp(unittest.TestCase):
         self.assertEqual(done["formats"]["q2_0"]["tensors"], 6)
         self.check(file, 0.005)
 
+    def test_mxfp4(self):
+        # activations are rounded in blocks of 32 by both, so that they agree as for q4_0
+        file = self.dir / "mxfp4.gguf"
+        done = tool.run_json("quantize", tool.teacher, "--out", file, "--format", "mxfp4", "--tensor", "token_embd=q8_0")
+        self.assertGreater(done["formats"]["mxfp4"]["tensors"], 100)
+        self.check(file, 0.005)
+
     def test_greedy_text(self):
         file = self.dir / "greedy.gguf"
         tool.run_json("quantize", tool.teacher, "--out", file, "--format", "f32")

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// tests/golden/format_blocks.json and format_blocks_more.json (scripts/golden/format.py), parsed
-// once and joined.
+// tests/golden/format_blocks*.json (scripts/golden/format.py), parsed once and joined.
 #pragma once
 #include <cstddef>
 #include <cstring>
@@ -19,7 +18,8 @@ inline const nlohmann::json& golden_blocks() {
           core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/tests/golden/") + name));
     };
     nlohmann::json all = read("format_blocks.json");
-    all["formats"].update(read("format_blocks_more.json")["formats"]);
+    for (const char* more : {"format_blocks_more.json", "format_blocks_mxfp4.json"})
+      all["formats"].update(read(more)["formats"]);
     return all;
   }();
   return golden;

@@ -58,7 +58,7 @@ TEST(Reference, EveryFormatIsDecodeThenDot) {
     }
     ++formats;
   }
-  EXPECT_EQ(formats, 16);
+  EXPECT_EQ(formats, 17);
 }
 
 TEST(Reference, WrongByteCountIsRefused) {

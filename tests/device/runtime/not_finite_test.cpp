@@ -72,13 +72,14 @@ TEST(NotFinite, WeightsOfEveryFormat) {
     const std::uint64_t row = static_cast<std::uint64_t>(format::matrix_bytes(f.id, 1, 256));
     const bool single = f.id == FormatId::f32;
     expect_found(damaged(dir, f.id, true, "blk.0.ffn_up.weight", 77 * row + scale,
-                         single                   ? 0x7FC00000u
-                         : f.id == FormatId::bf16 ? 0x7FC0u
-                                                  : 0x7E00u,
+                         single                    ? 0x7FC00000u
+                         : f.id == FormatId::bf16  ? 0x7FC0u
+                         : f.id == FormatId::mxfp4 ? 0x00FFu
+                                                   : 0x7E00u,
                          single ? 4 : 2),
                  "blk.0.ffn_up.weight[77, 0] is ");
   }
-  EXPECT_EQ(formats, 16);
+  EXPECT_EQ(formats, 17);
 }
 
 TEST(NotFinite, EveryTensorOfAFile) {

@@ -84,7 +84,7 @@ TEST_F(Budget, BelowFourBitsMixesQ2_0WithLargerFormats) {
 
 TEST_F(Budget, FormatsThatMustBeNamedAreChosenOnlyThen) {
   const std::vector<FormatId> by_name = {FormatId::q2_k, FormatId::q3_k, FormatId::iq4_nl,
-                                         FormatId::iq4_xs};
+                                         FormatId::iq4_xs, FormatId::mxfp4};
   const auto among = [&](FormatId f) {
     return std::find(by_name.begin(), by_name.end(), f) != by_name.end();
   };

@@ -51,7 +51,9 @@ std::set<std::string> refusing(float value) {
     for (const Rounding rounding : kRoundings) try {
         const auto bytes = round_matrix(w, kRows, kCols, f.id, rounding, &statistics, pool);
         const float back = decode_matrix(bytes, kRows, kCols, f.id)[2 * kCols + 37];
-        EXPECT_NEAR(back, value, 0.05f * std::fabs(value)) << f.name << rounding_name(rounding);
+        // Levels of FP4 lie a third apart.
+        const float tolerance = f.id == FormatId::mxfp4 ? 0.2f : 0.05f;
+        EXPECT_NEAR(back, value, tolerance * std::fabs(value)) << f.name << rounding_name(rounding);
       } catch (const core::Error& e) {
         ++refused;
         EXPECT_EQ(e.kind(), core::ErrorKind::input);
@@ -73,8 +75,8 @@ TEST(Range, AWeightIsHeldOrRefused) {
   EXPECT_EQ(refusing(1e6f), (Names{"f16", "q2_0", "q4_0", "q4_1"}));
   EXPECT_EQ(refusing(-1e6f), (Names{"f16", "q2_0", "q2_k", "q4_0", "q4_1", "q5_1"}));
   EXPECT_EQ(refusing(3e7f).count("q4_k"), 0u);
-  EXPECT_EQ(refusing(1e30f).size(), 14u);  // all but bf16 and f32
-  EXPECT_EQ(refusing(3.4e38f).size(), 15u);
+  EXPECT_EQ(refusing(1e30f).size(), 14u);  // all but mxfp4, bf16 and f32
+  EXPECT_EQ(refusing(3.4e38f).size(), 16u);
 }
 
 TEST(Range, TheRefusalNamesFormatsThatHold) {
@@ -87,13 +89,13 @@ TEST(Range, TheRefusalNamesFormatsThatHold) {
   range.add(w, pool);
   EXPECT_EQ(range.refusal(),
             "weight [4, 5] is 1e+06, beyond what q4_0 can store; formats that can: f32, q5_0, "
-            "q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, bf16");
+            "q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, bf16, mxfp4");
 }
 
 TEST(Range, TinyWeights) {
   core::ThreadPool pool(2);
   for (const format::QuantFormat& f : format::all_formats()) {
-    const bool wide = f.id == FormatId::f32 || f.id == FormatId::bf16;
+    const bool wide = f.id == FormatId::f32 || f.id == FormatId::bf16 || f.id == FormatId::mxfp4;
     const auto refused = [&](std::initializer_list<double> scales) {
       RangeCheck range(kCols, f.id);
       Magnitudes magnitudes;

@@ -58,6 +58,25 @@ using Q8_0 = Block<PlainLevels<8>, false, Dot<8>::kOffset128 ? 128 : 0>;
 using Codebook = TableLevels<format::kCodebook4, 8>;
 using IQ4_NL = Block<Codebook, false, Dot<8>::kOffset128 ? 128 : 0>;
 
+// ---- MXFP4: w = 2^(e - 128) * level, e for every 32 columns. The table adds 16 to the levels of
+// format/blocks/mxfp4.cpp, so that they are unsigned numbers of 5 bits.
+constexpr std::int8_t kFp4Levels16[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                          16, 15, 14, 13, 12, 10, 8,  4};
+struct MXFP4 {
+  using Shape = ShapeOf<TableLevels<kFp4Levels16, 5>, 0, 0, false, 16>;
+  static constexpr std::int64_t kLevelsAt = V::kLanes;
+  static constexpr int kParts = 1, kColumns = 32;
+  static constexpr std::int64_t kBytes = kLevelsAt + V::kBytes * Shape::kStored;
+
+  // In two factors, because the exponent of one would be below the range of scale2.
+  static V::F scale(const unsigned char* p) {
+    const V::I e = V::iand(V::load_int8(p), V::iset32(255)), half = V::right32<1>(e);
+    const V::I bias = V::iset32(64);
+    return V::scale2(V::scale2(V::set1(1.0f), V::sub32(half, bias)),
+                     V::sub32(V::sub32(e, half), bias));
+  }
+};
+
 // ---- Q4_K, Q5_K: w = d * scale * q - dmin * min, scales and mins for every 32 columns.
 template <int kBitsOf>
 struct SuperAffine {
@@ -220,4 +239,5 @@ void each_quantized(KernelTable& table, F f) {
   f.template operator()<Q6_K>(table.linear[k_q6_k]);
   f.template operator()<IQ4_NL>(table.linear[k_iq4_nl]);
   f.template operator()<IQ4_XS>(table.linear[k_iq4_xs]);
+  f.template operator()<MXFP4>(table.linear[k_mxfp4]);
 }
