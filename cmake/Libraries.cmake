@@ -117,6 +117,8 @@ function(espalier_add_libraries)
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-Os>)
     elseif(folder MATCHES "^(text|runtime|capi)$")  # the loops that count are in kernels and format
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O2>)
+    elseif(folder MATCHES "^(layerwise|calibrate|report|recipe)$")  # they call what takes time
+      target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O1>)
     endif()
     target_include_directories(esp_${folder} ${scope} ${CMAKE_SOURCE_DIR}/lib/${tower})
     target_link_libraries(esp_${folder} ${scope} ${links})
