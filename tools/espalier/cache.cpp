@@ -65,13 +65,11 @@ void add_cache(CLI::App& app, Common& common) {
     note_nothing_to_resume(common, flags->input.out);
     {
       const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
-      // The layer itself, with the inner activations of one batch among its streams. States and
-      // kept logits are the buffer.
-      plan::require_memory(
-          plan::layer_stage_memory(source.arch(), source.dims(),
-                                   {.tokens = 2048, .streams = 1, .moments = false}) +
-              options.buffer_bytes,
-          common.max_ram_bytes(), "give a smaller --buffer");
+      plan::batch_within(common.max_ram_bytes(), options.sequence, "give a smaller --buffer",
+                         [&](std::int64_t batch) {
+                           options.batch_tokens = batch;
+                           return distill::cache_memory(source.arch(), source.dims(), options);
+                         });
     }
     const distill::CacheResult r = distill::cache_logits(flags->input, options, common.progress());
     std::ostringstream text;

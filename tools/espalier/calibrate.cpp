@@ -36,18 +36,20 @@ void add_calibrate(CLI::App& app, Common& common) {
     core::require_writable_file(flags->out);
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
-    const auto windows = calibration(*verb, common, flags->calibration, source);
-    plan::require_memory(
-        plan::layer_stage_memory(source.arch(), source.dims(),
-                                 {.tokens = windows.tokens, .streams = 1, .moments = flags->gram}),
-        common.max_ram_bytes(), "give fewer --tokens, or leave out --gram");
+    auto windows = calibration(*verb, common, flags->calibration, source);
+    const auto moments = flags->gram ? calibrate::Moments::gram : calibrate::Moments::squares;
+    plan::batch_within(common.max_ram_bytes(), windows.sequence,
+                       "give fewer --tokens, or leave out --gram", [&](std::int64_t batch) {
+                         windows.batch_tokens = batch;
+                         return calibrate::imatrix_memory(source.arch(), source.dims(), windows,
+                                                          moments);
+                       });
     const text::Tokenizer tokenizer(source.tokenizer());
     const core::Progress progress = common.progress();
     const data::Corpus corpus = data::load_corpus(flags->text, tokenizer, progress);
     const checkpoint::WorkOptions work = work_options(common, flags->out + ".work", "");
-    const quant::Imatrix imatrix = calibrate::collect_imatrix(
-        source, corpus, windows,
-        flags->gram ? calibrate::Moments::gram : calibrate::Moments::squares, progress, work);
+    const quant::Imatrix imatrix =
+        calibrate::collect_imatrix(source, corpus, windows, moments, progress, work);
     quant::write_imatrix(imatrix, flags->out, flags->gram);
     checkpoint::WorkFolder::remove(work.folder);
     print(common,

@@ -123,9 +123,12 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   options.text_path = flags.text;
   options.held_out_path = flags.held_out;
   options.calibration = calibration(verb, common, flags.calibration, source);
-  plan::require_memory(prune::peak_memory(options, source.arch(), source.dims()),
-                       common.max_ram_bytes(),
-                       "give fewer --tokens, or a --plan that was made elsewhere");
+  plan::batch_within(common.max_ram_bytes(), options.calibration.sequence,
+                     "give fewer --tokens, or a --plan that was made elsewhere",
+                     [&](std::int64_t batch) {
+                       options.calibration.batch_tokens = batch;
+                       return prune::peak_memory(options, source.arch(), source.dims());
+                     });
   options.resume = common.resume;
   options.threads = common.threads;
   note_nothing_to_resume(common, flags.out);

@@ -135,14 +135,22 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
     plan = plan::quant_plan(source.arch(), source.dims(), flags.mix, overrides);
     require_rounding(verb, flags, plan);
   }
-  const auto windows = calibration(verb, common, flags.calibration, source);
-  const plan::LayerStage looking{.tokens = windows.tokens, .streams = 2, .moments = true};
-  plan::require_memory(
-      flags.text.empty() ? plan::file_stage_memory(source.arch(), source.dims())
-                         : plan::layer_stage_memory(source.arch(), source.dims(), looking),
-      common.max_ram_bytes(),
-      flags.text.empty() ? "no quantization needs less"
-                         : "give fewer --tokens, or an --imatrix instead of --text");
+  if (flags.text.empty())
+    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
+                         common.max_ram_bytes(), "no quantization needs less");
+#ifdef ESPALIER_WITH_TRAINING
+  text::CalibrationOptions windows = calibration(verb, common, flags.calibration, source);
+  // A budget weighs the formats of every matrix.
+  const auto moments =
+      given(verb, "--format") ? calibrate::Moments::output : calibrate::Moments::gram;
+  if (!flags.text.empty())
+    plan::batch_within(
+        common.max_ram_bytes(), windows.sequence,
+        "give fewer --tokens, or an --imatrix instead of --text", [&](std::int64_t batch) {
+          windows.batch_tokens = batch;
+          return calibrate::rounding_memory(source.arch(), source.dims(), windows, moments);
+        });
+#endif
   quant::Imatrix imatrix;
   if (!flags.imatrix.empty()) {
     imatrix = quant::read_imatrix(flags.imatrix, source.arch(), source.dims());
@@ -157,10 +165,7 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
   std::optional<CalibrationText> text;
   if (has_text) {
     text.emplace(flags, common, source, windows);
-    if (options.imatrix == nullptr)
-      imatrix = text->statistics(
-          given(verb, "--format") ? calibrate::Moments::output : calibrate::Moments::gram,
-          common.progress());
+    if (options.imatrix == nullptr) imatrix = text->statistics(moments, common.progress());
     options.imatrix = &imatrix;
   }
 #else

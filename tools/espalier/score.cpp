@@ -48,10 +48,12 @@ void add_score(CLI::App& app, Common& common) {
     core::require_writable_file(flags->out);
     apply_device(common);
     const auto source = checkpoint::Checkpoint::open(flags->model);
-    const auto windows = calibration(*verb, common, flags->calibration, source);
-    plan::require_memory(
-        prune::score_memory(flags->criterion, source.arch(), source.dims(), windows.tokens),
-        common.max_ram_bytes(), "give fewer --tokens");
+    auto windows = calibration(*verb, common, flags->calibration, source);
+    plan::batch_within(
+        common.max_ram_bytes(), windows.sequence, "give fewer --tokens", [&](std::int64_t batch) {
+          windows.batch_tokens = batch;
+          return prune::score_memory(flags->criterion, source.arch(), source.dims(), windows);
+        });
     const prune::ScoreResult result =
         prune::score(source, flags->text, flags->criterion, flags->out, windows, common.progress(),
                      work_options(common, flags->out + ".work", ""));

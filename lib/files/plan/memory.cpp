@@ -11,8 +11,8 @@
 namespace espalier::plan {
 namespace {
 
-// Code, LibTorch and its libraries, tokenizer, headers.
-constexpr std::int64_t kProgram = std::int64_t{384} << 20;
+// Code, LibTorch and its libraries, headers; and of a tokenizer, for each of its tokens.
+constexpr std::int64_t kProgram = std::int64_t{134} * 1000 * 1000, kToken = 600;
 // Bytes read, values decoded, values encoded.
 constexpr std::int64_t kWindows = std::int64_t{384} << 20;
 
@@ -30,22 +30,75 @@ std::int64_t file_stage_memory(const arch::Arch& arch, const arch::ModelDims& di
   std::int64_t turned = 0;  // matrices stored columns first are transposed as a whole
   for (const arch::TensorRef& t : arch::tensors(arch, dims))
     if (t.spec->to_gguf == arch::Transform::transpose) turned = std::max(turned, t.elements());
-  return kProgram + kWindows + 2 * turned * 4;
+  return kProgram + kToken * dims.vocab + kWindows + 2 * turned * 4;
 }
+
+namespace {
+
+// Widths of what the matrices of one layer read and give.
+struct Widths {
+  std::int64_t heads = 0, kv = 0, ffn = 0;
+  explicit Widths(const arch::ModelDims& dims, const arch::LayerDims& l)
+      : heads(l.kv_groups * l.q_per_kv * dims.head_dim),
+        kv(l.kv_groups * dims.head_dim),
+        ffn(l.ffn) {}
+  std::int64_t inner() const { return std::max(heads, ffn); }
+};
+
+std::int64_t square(std::int64_t n) { return n * n; }
+
+// Values that one token has while it goes through the layer.
+std::int64_t forward_values(const Widths& w, std::int64_t hidden) {
+  return 3 * hidden + std::max(3 * (w.heads + w.kv), 4 * w.ffn);
+}
+// Values while a sum takes them up: squares and their float64, and gaps between blocks of memory.
+std::int64_t summed_values(const Widths& w) { return 8 * w.inner(); }
+
+// Both sides of the normal equations in float64, damped, factorized, and the solution.
+std::int64_t least_squares_bytes(const Widths& w, std::int64_t hidden) {
+  return 8 * (6 * square(w.inner()) + 4 * w.inner() * hidden);
+}
+
+// Second moments of a layer in float64, and those that are being added.
+std::int64_t moments_bytes(const Widths& w, std::int64_t hidden) {
+  return 8 * (2 * square(hidden) + square(w.heads) + square(w.ffn)) + 12 * square(w.inner());
+}
+
+}  // namespace
 
 std::int64_t layer_stage_memory(const arch::Arch& arch, const arch::ModelDims& dims,
                                 const LayerStage& stage) {
-  std::int64_t inner = 0, widest = dims.hidden;
+  const std::int64_t H = dims.hidden;
+  std::int64_t of_token = 0, kept = 0, squares = 0;
   for (const arch::LayerDims& l : dims.layers) {
-    const std::int64_t heads = l.kv_groups * l.q_per_kv * dims.head_dim;
-    inner = std::max(inner, std::max(heads, l.ffn));
-    widest = std::max({widest, heads, l.ffn});
+    const Widths w(dims, l);
+    of_token = std::max(of_token, forward_values(w, H) + (stage.sums ? summed_values(w) : 0));
+    kept = std::max(kept, w.inner());
+    if (stage.follows) squares = std::max(squares, least_squares_bytes(w, H));
+    if (stage.gram) squares = std::max(squares, moments_bytes(w, H));
   }
-  const std::int64_t streams = stage.tokens * dims.hidden * 4 * (stage.streams + 2),
-                     activations = stage.tokens * inner * 4;
-  const std::int64_t moments = stage.moments ? 4 * widest * widest * 8 : 0;
-  return kProgram + kWindows + largest_layer(arch, dims) * 4 * 2 + streams +
-         (stage.streams > 1 ? activations : 0) + moments;
+  const std::int64_t models = stage.follows ? 2 : 1;
+  return kProgram + kToken * dims.vocab + models * 4 * largest_layer(arch, dims) +
+         4 * stage.tokens * ((models + stage.streams) * H + (stage.follows ? kept : 0)) +
+         4 * std::min(stage.batch_tokens, stage.tokens) * of_token + squares + stage.more;
+}
+
+std::int64_t gram_bytes(const arch::ModelDims& dims) {
+  std::int64_t n = 0;
+  for (const arch::LayerDims& l : dims.layers) {
+    const Widths w(dims, l);
+    n += 2 * square(dims.hidden) + square(w.heads) + square(w.ffn);
+  }
+  return 4 * n;
+}
+
+std::int64_t batch_within(std::int64_t limit, std::int64_t sequence, const char* advice,
+                          const std::function<std::int64_t(std::int64_t)>& need) {
+  ESP_CHECK(sequence >= 1, usage, "sequence ", sequence, ": expected a number above 0");
+  std::int64_t batch = std::max<std::int64_t>(1, text::kBatchTokens / sequence) * sequence;
+  while (limit > 0 && batch > sequence && need(batch) > limit) batch -= sequence;
+  require_memory(need(batch), limit, advice);
+  return batch;
 }
 
 void require_memory(std::int64_t need, std::int64_t limit, const char* advice) {

@@ -157,12 +157,14 @@ class Planner {
       out["bytes"] = plan::tensor_data_bytes(*shape.arch, written, plan);
     }
     bytes_[s.name] = out["bytes"].get<std::int64_t>();
-    const bool looks = what.rounding != quant::Rounding::nearest;
+    const calibrate::Moments moments = moments_of(what);
+    const auto looking = [&](const auto& memory) {
+      return memory(*shape.arch, shape.dims, what.calibration, moments);
+    };
     out["peak_memory_bytes"] =
-        looks ? plan::layer_stage_memory(
-                    *shape.arch, shape.dims,
-                    {.tokens = what.calibration.tokens, .streams = 2, .moments = true})
-              : plan::file_stage_memory(*shape.arch, shape.dims);
+        what.rounding == quant::Rounding::nearest ? plan::file_stage_memory(*shape.arch, shape.dims)
+        : what.rounding == quant::Rounding::gptq  ? looking(calibrate::rounding_memory)
+                                                  : looking(calibrate::imatrix_memory);
     out["disk_bytes"] = out["bytes"];
     shapes_[s.name] = shape;
   }

@@ -121,16 +121,6 @@ void Runner::execute(const DistillStage& what, const std::string& directory,
                       {"peak_rss_bytes", r.peak_rss_bytes}};
 }
 
-namespace {
-
-// A budget weighs the formats of every matrix.
-calibrate::Moments moments_of(const QuantizeStage& what) {
-  if (what.rounding != quant::Rounding::gptq) return calibrate::Moments::squares;
-  return what.format.empty() ? calibrate::Moments::gram : calibrate::Moments::output;
-}
-
-}  // namespace
-
 void Runner::execute(const QuantizeStage& what, const std::string& directory,
                      checkpoint::Manifest& manifest) {
   const std::string model = model_of(what.from);

@@ -40,6 +40,11 @@ struct QuantizeStage {
   bool no_tokenizer = false;  // the GGUF gets none
   std::string deliver;        // the GGUF's file name in --out
 };
+// What the statistics of its text hold. A budget weighs the formats of every matrix.
+inline calibrate::Moments moments_of(const QuantizeStage& stage) {
+  if (stage.rounding != quant::Rounding::gptq) return calibrate::Moments::squares;
+  return stage.format.empty() ? calibrate::Moments::gram : calibrate::Moments::output;
+}
 struct VerifyStage {
   std::string of, student;  // a quantize stage, and the stage it was made from (float student)
   std::vector<std::string> compare;  // stages that the card shows as baselines

@@ -49,8 +49,7 @@ std::int64_t fixed_bytes(std::span<const ModelSize> models, std::int64_t context
       continue;
     }
     walking = std::max(
-        walking, plan::layer_stage_memory(*m.arch, m.dims,
-                                          {.tokens = context, .streams = 1, .moments = false}) +
+        walking, plan::layer_stage_memory(*m.arch, m.dims, {.tokens = context, .sums = false}) +
                      activation_bytes(m.dims, context));
     resident += keeps_output(m.dims, budget) ? output_bytes(m.dims) : kOutputBlock;
   }

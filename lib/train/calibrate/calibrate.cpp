@@ -2,6 +2,7 @@
 // The importance matrix as a visitor of the walk: memory holds the sums of one layer only.
 #include "calibrate/calibrate.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "layerwise/gram.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
+#include "plan/memory.h"
 
 namespace espalier::calibrate {
 namespace {
@@ -126,6 +128,33 @@ class Collector : public layerwise::Visitor {
 
 }  // namespace
 
+std::int64_t imatrix_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                            const text::CalibrationOptions& options, Moments moments) {
+  const bool gram = moments == Moments::gram;
+  return plan::layer_stage_memory(arch, dims,
+                                  {.tokens = options.tokens,
+                                   .batch_tokens = options.batch_tokens,
+                                   .gram = gram,
+                                   .more = gram ? plan::gram_bytes(dims) : 0});
+}
+
+std::int64_t rounding_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                             const text::CalibrationOptions& options, Moments moments) {
+  const std::int64_t following =
+      plan::layer_stage_memory(arch, dims,
+                               {.tokens = options.tokens,
+                                .batch_tokens = options.batch_tokens,
+                                .sums = false,
+                                .follows = true,
+                                .more = moments == Moments::gram ? plan::gram_bytes(dims) : 0});
+  // The embedding as it is stored, rounded and decoded again, beside both streams.
+  const std::int64_t embedding =
+      12 * dims.vocab * dims.hidden +
+      plan::layer_stage_memory(arch, dims,
+                               {.tokens = options.tokens, .batch_tokens = 0, .streams = 1});
+  return std::max({following, embedding, imatrix_memory(arch, dims, options, moments)});
+}
+
 quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
                                const text::CalibrationOptions& options, Moments moments,
                                const core::Progress& progress,
@@ -142,12 +171,16 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                     {"algorithm", checkpoint::algorithm_version("quantize")},
                                     {"source", source.sha256()},
                                     {"text", corpus.sha256},
+                                    {"batch", options.batch_tokens},
                                     {"moments", static_cast<int>(moments)}},
                                    windows));
   layerwise::begin(folder);
   Collector collector(out, source.arch(), moments);
   layerwise::Walk walk(model::Transformer::open(source), windows, {&collector},
-                       {.stage = "calibrate", .progress = progress, .work = &folder});
+                       {.stage = "calibrate",
+                        .progress = progress,
+                        .batch_tokens = options.batch_tokens,
+                        .work = &folder});
   walk.run();
   collector.finish(walk.model(), walk.stream());
   return out;

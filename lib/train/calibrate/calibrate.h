@@ -17,6 +17,12 @@ enum class Moments : std::uint8_t {
   gram,     // and of each pair of inputs, which gptq rounding needs
   output,   // the same of the output matrix alone: SequentialRounding adds up the layers' itself
 };
+// Predicted peak memory of collect_imatrix(), and of rounding with SequentialRounding after it.
+std::int64_t imatrix_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                            const text::CalibrationOptions& options, Moments moments);
+std::int64_t rounding_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                             const text::CalibrationOptions& options, Moments moments);
+
 // Streams the text through the model layer by layer. It reads whole windows of `sequence` tokens,
 // drawn with the seed. The output matrix (or tied embedding) gets the statistics of the final
 // normed hidden state. A killed run goes on with the same bits where `work` names a folder; the

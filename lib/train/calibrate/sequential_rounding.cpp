@@ -113,7 +113,8 @@ class FollowRounded : public layerwise::Follow {
 };
 
 std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
-                     const quant::Imatrix& imatrix, const Tensor& windows) {
+                     const quant::Imatrix& imatrix, const Tensor& windows,
+                     std::int64_t batch_tokens) {
   hash::Sha256 statistics;  // of the matrices outside the layers; the others are not read
   for (const auto& [key, found] : imatrix.tensors)
     if (key.second < 0) {
@@ -124,6 +125,7 @@ std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan
                                  {"algorithm", checkpoint::algorithm_version("quantize")},
                                  {"source", source.sha256()},
                                  {"plan", plan::to_json(plan)},
+                                 {"batch", batch_tokens},
                                  {"statistics", statistics.hex()}},
                                 windows);
 }
@@ -138,15 +140,16 @@ struct SequentialRounding::State {
   std::optional<layerwise::Walk> walk;
 
   State(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
-        const quant::Imatrix& statistics, const Tensor& windows, int threads,
-        const checkpoint::WorkOptions& options)
+        const quant::Imatrix& statistics, const Tensor& windows, std::int64_t batch_tokens,
+        int threads, const checkpoint::WorkOptions& options)
       : imatrix(statistics),
         round(plan, statistics, threads),
         follow({.keep_layers = all_layers(source.dims())}, round),
-        work(options, identity(source, plan, statistics, windows)) {
+        work(options, identity(source, plan, statistics, windows, batch_tokens)) {
     layerwise::begin(work);
     walk.emplace(model::Transformer::open(source), windows,
-                 std::vector<layerwise::Visitor*>{&follow}, layerwise::WalkOptions{.work = &work});
+                 std::vector<layerwise::Visitor*>{&follow},
+                 layerwise::WalkOptions{.batch_tokens = batch_tokens, .work = &work});
   }
 
   // Bytes that no file keeps yet wait in memory.
@@ -172,7 +175,7 @@ SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source,
   const torch::InferenceMode inference;
   state_ = std::make_unique<State>(source, plan, imatrix,
                                    layerwise::draw_windows(corpus, options, source.dims().vocab),
-                                   threads, work);
+                                   options.batch_tokens, threads, work);
 }
 SequentialRounding::~SequentialRounding() = default;
 

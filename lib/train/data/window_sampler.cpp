@@ -62,7 +62,7 @@ std::int64_t WindowSampler::windows_per_epoch() const { return per_epoch_; }
 std::vector<std::int64_t> calibration_ids(const Corpus& corpus,
                                           const text::CalibrationOptions& options,
                                           std::int64_t vocab) {
-  const auto [tokens, sequence, seed] = options;
+  const std::int64_t tokens = options.tokens, sequence = options.sequence;
   const auto available = static_cast<std::int64_t>(corpus.tokens.size());
   ESP_CHECK(sequence >= 1 && tokens >= 1, usage,
             "calibration: tokens and sequence must be positive");
@@ -78,7 +78,7 @@ std::vector<std::int64_t> calibration_ids(const Corpus& corpus,
     core::note(corpus.path + ": " + std::to_string(n * sequence) + " of " + std::to_string(tokens) +
                " tokens were read: the text has no more whole windows of " +
                std::to_string(sequence));
-  const WindowSampler sampler(available, sequence, seed);
+  const WindowSampler sampler(available, sequence, options.seed);
   std::vector<std::int64_t> ids(static_cast<std::size_t>(n * sequence));
   for (std::int64_t i = 0; i < n; ++i)
     corpus.read_window(sampler.start(i),

@@ -16,6 +16,7 @@
 #include "core/units.h"
 #include "distill/logit_cache.h"
 #include "layerwise/walk.h"
+#include "plan/memory.h"
 
 namespace espalier::distill {
 namespace {
@@ -24,10 +25,9 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using torch::Tensor;
 using Clock = std::chrono::steady_clock;
-constexpr std::int64_t kBatchTokens = 2048;  // tokens of one forward through a layer
 
 std::int64_t batch_windows(const CacheOptions& o) {
-  return std::max<std::int64_t>(1, kBatchTokens / o.sequence);
+  return std::max<std::int64_t>(1, o.batch_tokens / o.sequence);
 }
 
 void check(const CacheInput& input, const CacheOptions& o, const checkpoint::Checkpoint& teacher) {
@@ -76,6 +76,8 @@ class Writer {
                              {"value_bytes", options.value_bytes},
                              {"file_tokens", options.file_tokens},
                              {"seed", options.seed}};
+    if (options.batch_tokens != text::kBatchTokens)
+      manifest_.options["batch_tokens"] = options.batch_tokens;
     if (corpus_.bos) manifest_.options[data::kWindowBos] = *corpus_.bos;
     manifest_.algorithm = checkpoint::algorithm_version("cache");
     run_ = checkpoint::identity(manifest_);
@@ -211,7 +213,7 @@ class Writer {
                                 report(done_in_file + tokens * e.done / (n_layers + 1), e.done,
                                        n_layers);
                               },
-                          .batch_tokens = kBatchTokens});
+                          .batch_tokens = options_.batch_tokens});
     walk.run();
     const layerwise::Stream& stream = walk.stream();
     for (std::int64_t b = 0; b < stream.batches(); ++b) {
@@ -255,6 +257,17 @@ std::int64_t cache_chunk_tokens(const arch::ModelDims& dims, const CacheOptions&
   // and sorted.
   const std::int64_t per_token = 4 * dims.hidden + 3 * 8 * o.top_k;
   return std::max<std::int64_t>(1, o.buffer_bytes / (per_token * batch)) * batch;
+}
+
+std::int64_t cache_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                          const CacheOptions& o) {
+  std::int64_t tokens = cache_chunk_tokens(dims, o);
+  if (o.tokens > 0) tokens = std::min(tokens, o.tokens);
+  return plan::layer_stage_memory(arch, dims,
+                                  {.tokens = tokens,
+                                   .batch_tokens = o.batch_tokens,
+                                   .sums = false,
+                                   .more = 3 * 8 * o.top_k * tokens});
 }
 
 CacheResult cache_logits(const CacheInput& input, const CacheOptions& options,

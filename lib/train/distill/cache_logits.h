@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "core/progress.h"
+#include "text/calibration.h"
 
 namespace espalier::distill {
 
@@ -25,6 +26,7 @@ struct CacheOptions {
   int value_bytes = 2;     // bytes of a log-probability: 2 (F16) or 4 (F32)
   std::int64_t buffer_bytes = std::int64_t{512} << 20;
   std::int64_t file_tokens = 131072;  // tokens of one file; a killed run loses at most these
+  std::int64_t batch_tokens = text::kBatchTokens;  // that go through a layer at a time
 };
 struct CacheInput {
   std::string teacher, text, out;
@@ -44,5 +46,7 @@ CacheResult cache_logits(const CacheInput& input, const CacheOptions& options,
 
 // The number of tokens whose hidden states are kept at a time.
 std::int64_t cache_chunk_tokens(const arch::ModelDims& dims, const CacheOptions& options);
+std::int64_t cache_memory(const arch::Arch& arch, const arch::ModelDims& dims,
+                          const CacheOptions& options);
 
 }  // namespace espalier::distill

@@ -20,17 +20,15 @@
 
 #include "core/progress.h"
 #include "layerwise/visitor.h"
+#include "text/calibration.h"
 
 namespace espalier::layerwise {
-
-// Enough tokens for matrix products at full speed.
-inline constexpr std::int64_t kBatchTokens = 4096;
 
 struct WalkOptions {
   std::string stage = {};  // what progress messages call the work
   core::Progress progress = {};
-  std::int64_t batch_tokens = kBatchTokens;  // of one forward: whole windows, at least one
-  checkpoint::WorkFolder* work = nullptr;    // begun; null: nothing is kept
+  std::int64_t batch_tokens = text::kBatchTokens;  // of one forward: whole windows, at least one
+  checkpoint::WorkFolder* work = nullptr;          // begun; null: nothing is kept
 };
 
 class Walk {

@@ -60,7 +60,7 @@ class KeptScores : public layerwise::Visitor {
 
 Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
                    const Criterion& criterion, const std::set<Axis>& axes,
-                   const core::Progress& progress, checkpoint::WorkFolder* work) {
+                   const layerwise::WalkOptions& options) {
   Scores out;
   out.criterion = criterion.name;
   out.tokens = windows.numel();
@@ -74,14 +74,14 @@ Scores score_model(const model::Transformer& dense, const torch::Tensor& windows
   };
   Influence influence(windows.size(0));
   KeptScores kept(out);
-  const Sums sums = collect(
-      dense, windows, axes.empty() ? StatisticNames() : criterion.needs, progress,
-      [&](const model::Transformer& model, const Sums& of_layer, int l) {
-        const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
-        for (const Axis axis : {Axis::ffn, Axis::kv_groups})
-          if (arch::size_of(axis, dense.dims(), &size) > 0) add({model, of_layer}, axis, l);
-      },
-      {&influence, &kept}, work);
+  const Sums sums =
+      collect(dense, windows, axes.empty() ? StatisticNames() : criterion.needs, options,
+              [&](const model::Transformer& model, const Sums& of_layer, int l) {
+                const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
+                for (const Axis axis : {Axis::ffn, Axis::kv_groups})
+                  if (arch::size_of(axis, dense.dims(), &size) > 0) add({model, of_layer}, axis, l);
+              },
+              {&influence, &kept});
   add({dense, sums}, Axis::hidden, -1);
   require_finite("layers", out.all["layers"] = influence.of_layers);
   return out;

@@ -36,6 +36,6 @@ const Criterion& criterion_by_name(std::string_view name);  // Error(usage) list
 // Block influence, and the scores of `axes` as far as the criterion and the layers have them.
 Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
                    const Criterion& criterion, const std::set<arch::Axis>& axes,
-                   const core::Progress& progress, checkpoint::WorkFolder* work = nullptr);
+                   const layerwise::WalkOptions& options);
 
 }  // namespace espalier::prune

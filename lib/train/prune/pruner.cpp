@@ -169,6 +169,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                              {"criterion", criterion.name},
                              {"ridge", ridge},
                              {"compensation", static_cast<int>(options.compensation)},
+                             {"batch", options.calibration.batch_tokens},
                              {"layers", after.n_layers()},
                              {"hidden", after.hidden}};
   for (const arch::LayerDims& l : sizes)
@@ -179,6 +180,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                                .share = options.state_share},
                               layerwise::identity_of(identity, windows));
   layerwise::begin(work);
+  const layerwise::WalkOptions walk{.progress = progress,
+                                    .batch_tokens = options.calibration.batch_tokens};
 
   const bool drops = after.n_layers() != before.n_layers(), thins = after.hidden != before.hidden,
              all = !given && criterion.scope == Scope::model;
@@ -188,13 +191,13 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     if (work.has("scores.safetensors")) {
       scores = read_scores(kept, before);
     } else {
-      scores = score_model(dense, windows, criterion, criterion.axes, progress);
+      scores = score_model(dense, windows, criterion, criterion.axes, walk);
       work.save([&] { write_scores(scores, kept); });
     }
   } else if (!given && (drops || thins)) {
     // These are chosen before the pass. Their scores converge fast.
     scores = score_model(dense, windows.slice(0, 0, kFewWindows), criterion,
-                         thins ? std::set{Axis::hidden} : std::set<Axis>(), progress);
+                         thins ? std::set{Axis::hidden} : std::set<Axis>(), walk);
   }
   plan::PrunePlan plan = given ? *given : choose(scores, before, after, sizes, all);
   const bool chosen = given || all;  // the plan says what every block keeps
@@ -212,9 +215,10 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     SequentialInput input{dense, windows,          criterion,   options.compensation,
                           ridge, plan.keep_layers, plan.hidden, kept};
     if (chosen) input.given = plan.layers;
-    input.work = &work;
+    input.walk = walk;
+    input.walk.work = &work;
     if (!scores.all.contains("layers")) input.watchers = {&influence};
-    SequentialResult result = prune_sequentially(input, progress);
+    SequentialResult result = prune_sequentially(input);
     plan.layers = std::move(result.layers);
     replaced = std::move(result.replaced);
   }
@@ -243,17 +247,36 @@ std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                          const arch::ModelDims& dims) {
   const bool planned = !options.plan_path.empty() || !options.scores_path.empty(),
              pass = !planned || options.compensation == Compensation::least_squares;
-  const std::int64_t of_pass = plan::layer_stage_memory(
-      arch, dims, {.tokens = options.calibration.tokens, .streams = pass ? 5 : 1, .moments = pass});
+  // Refitted layers wait in memory until they are written.
+  const arch::ModelDims after = check(options, arch, dims);
+  std::int64_t refitted = 0;
+  if (pass && options.compensation == Compensation::least_squares)
+    for (const arch::TensorRef& t : arch::tensors(arch, after))
+      if (t.layer >= 0) refitted += 4 * t.elements();
+  const StatisticNames needs =
+      planned ? StatisticNames() : criterion_by_name(options.criterion).needs;
+  const std::int64_t of_pass =
+      plan::layer_stage_memory(arch, dims,
+                               {.tokens = options.calibration.tokens,
+                                .batch_tokens = options.calibration.batch_tokens,
+                                .follows = pass,
+                                .streams = 1,
+                                .more = refitted + bytes_of(needs, arch, dims)});
   if (planned || criterion_by_name(options.criterion).scope == Scope::layer) return of_pass;
-  return std::max(of_pass, score_memory(options.criterion, arch, dims, options.calibration.tokens));
+  return std::max(of_pass, score_memory(options.criterion, arch, dims, options.calibration));
 }
 
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
-                          const arch::ModelDims& dims, std::int64_t tokens) {
+                          const arch::ModelDims& dims,
+                          const text::CalibrationOptions& calibration) {
   const StatisticNames& needs = criterion_by_name(criterion).needs;
-  return plan::layer_stage_memory(arch, dims, {.tokens = tokens}) + bytes_of(needs, arch, dims) +
-         (any_backward(needs) ? layerwise::walk_back_bytes(dims, tokens) : 0);
+  const std::int64_t back =
+      any_backward(needs) ? layerwise::walk_back_bytes(dims, calibration.tokens) : 0;
+  return plan::layer_stage_memory(arch, dims,
+                                  {.tokens = calibration.tokens,
+                                   .batch_tokens = calibration.batch_tokens,
+                                   .streams = 2,  // of block influence
+                                   .more = bytes_of(needs, arch, dims) + back});
 }
 
 ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
@@ -266,14 +289,16 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
       options, layerwise::identity_of({{"verb", "score"},
                                        {"algorithm", checkpoint::algorithm_version("prune")},
                                        {"source", source.sha256()},
+                                       {"batch", calibration.batch_tokens},
                                        {"criterion", criterion.name}},
                                       windows));
   layerwise::begin(work);
   if (options.resume && any_backward(criterion.needs))
     core::note("--resume: criterion '" + criterion_name +
                "' reads gradients, of which nothing is kept, so it starts over");
-  Scores scores = score_model(model::Transformer::open(source), windows, criterion, criterion.axes,
-                              progress, &work);
+  Scores scores =
+      score_model(model::Transformer::open(source), windows, criterion, criterion.axes,
+                  {.progress = progress, .batch_tokens = calibration.batch_tokens, .work = &work});
   scores.source_sha256 = source.sha256();
   write_scores(scores, out_path);
   work.remove();

@@ -60,7 +60,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
 std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                          const arch::ModelDims& dims);
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
-                          const arch::ModelDims& dims, std::int64_t tokens);
+                          const arch::ModelDims& dims, const text::CalibrationOptions& calibration);
 
 // (name, source) of every criterion, in the order of criteria.inc.
 std::vector<std::pair<std::string, std::string>> criterion_names();

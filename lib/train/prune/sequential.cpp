@@ -7,7 +7,6 @@
 
 #include "core/profile.h"
 #include "layerwise/follow.h"
-#include "layerwise/walk.h"
 
 namespace espalier::prune {
 namespace {
@@ -95,7 +94,7 @@ SequentialResult result_of(const std::vector<layerwise::EditedLayer>& layers,
 
 }  // namespace
 
-SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress) {
+SequentialResult prune_sequentially(const SequentialInput& input) {
   torch::InferenceMode inference;
   Cut cut(input);
   layerwise::Follow follow({.keep_layers = input.keep_layers,
@@ -105,9 +104,9 @@ SequentialResult prune_sequentially(const SequentialInput& input, const core::Pr
                            {&cut});
   std::vector<layerwise::Visitor*> visitors{&follow};
   visitors.insert(visitors.end(), input.watchers.begin(), input.watchers.end());
-  layerwise::Walk(input.dense, input.windows, visitors,
-                  {.stage = "prune", .progress = progress, .work = input.work})
-      .run();
+  layerwise::WalkOptions walk = input.walk;
+  walk.stage = "prune";
+  layerwise::Walk(input.dense, input.windows, visitors, std::move(walk)).run();
   return result_of(follow.layers(), input);
 }
 

@@ -7,8 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/work_folder.h"
-#include "core/progress.h"
+#include "layerwise/walk.h"
 #include "plan/prune_plan.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
@@ -29,7 +28,7 @@ struct SequentialInput {
   // Not empty: what each kept layer keeps, instead of what `criterion` would choose. `sizes` are
   // those of the source then.
   std::vector<plan::LayerSelection> given = {};
-  checkpoint::WorkFolder* work = nullptr;          // of the walk
+  layerwise::WalkOptions walk = {};
   std::vector<layerwise::Visitor*> watchers = {};  // of the same walk
 };
 struct SequentialResult {
@@ -37,6 +36,6 @@ struct SequentialResult {
   // (role, source layer) -> refitted weights in their new shape.
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
 };
-SequentialResult prune_sequentially(const SequentialInput& input, const core::Progress& progress);
+SequentialResult prune_sequentially(const SequentialInput& input);
 
 }  // namespace espalier::prune

@@ -7,7 +7,6 @@
 #include "core/error.h"
 #include "core/units.h"
 #include "layerwise/backward.h"
-#include "layerwise/walk.h"
 
 namespace espalier::prune {
 
@@ -116,18 +115,18 @@ class Collector : public layerwise::Visitor {
 }  // namespace
 
 Sums collect(const model::Transformer& source, const Tensor& windows, const StatisticNames& wanted,
-             const core::Progress& progress, const LayerDone& done,
-             std::vector<layerwise::Visitor*> forward, checkpoint::WorkFolder* work) {
+             layerwise::WalkOptions options, const LayerDone& done,
+             std::vector<layerwise::Visitor*> forward) {
   const std::int64_t bytes = bytes_of(wanted, source.arch(), source.dims());
-  if (progress && bytes > 0)
-    progress({"statistics", 0, 0, "", "the sums take " + core::human_bytes(bytes)});
+  if (options.progress && bytes > 0)
+    options.progress({"statistics", 0, 0, "", "the sums take " + core::human_bytes(bytes)});
   Collector collector(wanted, done);
-  layerwise::WalkOptions options{.stage = "statistics", .progress = progress};
+  options.stage = "statistics";
   if (any_backward(wanted)) {
+    options.work = nullptr;
     layerwise::walk_back(source, windows, {&collector}, options, std::move(forward));
   } else {
     const torch::InferenceMode inference;
-    options.work = work;
     forward.push_back(&collector);
     layerwise::Walk(source, windows, forward, options).run();
   }

@@ -12,9 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/progress.h"
 #include "layerwise/normal_equations.h"
-#include "layerwise/visitor.h"
+#include "layerwise/walk.h"
 
 namespace espalier::prune {
 
@@ -59,11 +58,10 @@ std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis);
 using LayerDone = std::function<void(const model::Transformer& model, const Sums& sums, int layer)>;
 
 // Says what the sums take, and collects them in a walk; in a walk back where a statistic reads
-// gradients. `forward` are further visitors of the walk from first to last. `work` keeps a walk
-// that does not go back.
+// gradients. `forward` are further visitors of the walk from first to last. A walk back is not
+// kept in options.work.
 Sums collect(const model::Transformer& model, const torch::Tensor& windows,
-             const StatisticNames& wanted, const core::Progress& progress,
-             const LayerDone& done = {}, std::vector<layerwise::Visitor*> forward = {},
-             checkpoint::WorkFolder* work = nullptr);
+             const StatisticNames& wanted, layerwise::WalkOptions options,
+             const LayerDone& done = {}, std::vector<layerwise::Visitor*> forward = {});
 
 }  // namespace espalier::prune

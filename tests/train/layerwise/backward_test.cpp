@@ -84,7 +84,7 @@ TEST_P(GoldenGradients, EqualTransformersInFloat64) {
     watcher.on_disk = on_disk;
     const double found =
         walk_back(on_disk ? model::Transformer::open(source) : model::Transformer::load(source, {}),
-                  ids_of(golden), {&watcher}, {.batch_tokens = on_disk ? 1 : kBatchTokens});
+                  ids_of(golden), {&watcher}, {.batch_tokens = on_disk ? 1 : text::kBatchTokens});
     EXPECT_NEAR(found, loss.at("loss").get<double>(), 1e-5);
     std::size_t compared = 0;
     for (const auto& [key, gradient] : expected.weights()) {

@@ -218,7 +218,7 @@ TEST(Pruner, TheRidgeTiesTheRefittedWeightsToTheOriginals) {
                                 {0, 1, 2, 3},
                                 std::nullopt,
                                 std::vector<arch::LayerDims>(4, {2, 3, 64})};
-    const SequentialResult result = prune_sequentially(input, {});
+    const SequentialResult result = prune_sequentially(input);
     const torch::Tensor kept = torch::tensor(*result.layers[0].ffn),
                         original = f.model.weight(Role::ffn_down, 0).index_select(1, kept);
     return ((result.replaced.at({Role::ffn_down, 0}) - original).norm() / original.norm())
@@ -242,7 +242,7 @@ TEST(Pruner, AChannelThatNothingConsumesCanGo) {
                               {0, 1, 2, 3},
                               std::nullopt,
                               std::vector<arch::LayerDims>(4, {2, 3, 93})};
-  const SequentialResult result = prune_sequentially(input, {});
+  const SequentialResult result = prune_sequentially(input);
   ASSERT_EQ(result.layers.size(), 4u);
   EXPECT_TRUE(result.replaced.empty());
   for (const plan::LayerSelection& l : result.layers) {
