@@ -25,10 +25,6 @@ struct BlockQ4_K {
 };
 static_assert(sizeof(BlockQ4_K) == 144);
 
-void store_scales(const std::int8_t* scale, const std::int8_t* min, Parts& out) {
-  pack_scales6(scale, min, out.scales);
-}
-
 struct Codec {
   using Block = BlockQ4_K;
   static constexpr int kValues = kSuperBlock;
@@ -48,18 +44,10 @@ struct Codec {
   static void decode_block(const Block& block, float* out) {
     Parts parts;
     take_apart(block, parts);
-    const float d = core::half_to_float(parts.d), dmin = core::half_to_float(parts.m);
-    std::int8_t scale[kAffineGroups], min[kAffineGroups];
-    unpack_scales6(parts.scales, scale, min);
-    for (int g = 0; g < kAffineGroups; ++g) {
-      const float group_scale = d * static_cast<float>(scale[g]),
-                  group_min = dmin * static_cast<float>(min[g]);
-      for (int i = 32 * g; i < 32 * g + 32; ++i)
-        out[i] = group_scale * static_cast<float>(parts.q[i]) - group_min;
-    }
+    decode_scales6(parts, out);
   }
   static Parts fit(const float* x, const float* weight) {
-    return parts_of(fit_affine_super_block(x, weight, 15), store_scales);
+    return parts_of(fit_affine_super_block(x, weight, 15), store_scales6);
   }
   static Block encode_block(const float* x, const float* importance) {
     return encode_super_block<Codec, 32>(x, importance);
@@ -76,7 +64,7 @@ constexpr Grid kGrid = {.block = kSuperBlock,
                         .scale_high = 63,
                         .fit = fit_step_and_offset<32, 15, true>,
                         .fit_super = fit_super<Codec>,
-                        .store_scales = store_scales};
+                        .store_scales = store_scales6};
 
 }  // namespace
 
