@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "arch/arch.h"
+#include "arch/factors.h"
 
 namespace espalier::support {
 
@@ -30,6 +30,8 @@ inline arch::ModelDims whole(const arch::Arch& a) {
   d.local_rope_theta = a.defaults.local_rope_theta;
   d.attention_softcap = a.defaults.attention_softcap;
   d.logit_softcap = a.defaults.logit_softcap;
+  for (const arch::Factor& factor : arch::kFactors)
+    if (factor.stated_by(a)) d.*factor.value = 0.25;
   return d;
 }
 

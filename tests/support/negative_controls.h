@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "arch/factors.h"
 #include "model/transformer.h"
 #include "support/golden_models.h"
 
@@ -48,6 +49,12 @@ inline std::vector<std::pair<std::string, model::Transformer>> negative_controls
     other = dims;
     other.rope_linear = 1;
     out.emplace_back("rope_scaling", with(other));
+  }
+  for (const arch::Factor& factor : arch::kFactors) {
+    if (!factor.stated_by(source.arch())) continue;
+    other = dims;
+    other.*factor.value = arch::ModelDims{}.*factor.value;
+    out.emplace_back(source.arch().keys.*factor.config, with(other));
   }
   return out;
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models that are wrong in one thing, which every judge has to see: another base of the rotary embedding (positions in another order where they
-are learned), the rows of one q in another order, one MLP that adds nothing, linear scaling of positions left out where there is some."""
+are learned), the rows of one q in another order, one MLP that adds nothing, linear scaling of positions or a factor left out where there is one."""
 import copy
 
 import torch
@@ -31,9 +31,12 @@ def rows_of_q(model):
     return attention.q_proj.weight
 
 
-def with_rope(model, parameters):
+FACTORS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
+
+
+def with_config(model, key, value):
     config = copy.deepcopy(model.config)
-    config.rope_parameters = parameters
+    setattr(config, key, value)
     other = type(model)(config).float().eval()
     other.load_state_dict(model.state_dict())
     return other
@@ -53,8 +56,12 @@ def wrong_models(model):
             table = out["positions"].transformer.wpe.weight
             table.copy_(table.flip(0))
             return out
-    out["rope_base"] = with_rope(model, scaled_bases(model.config.rope_parameters))
+    out["rope_base"] = with_config(model, "rope_parameters", scaled_bases(model.config.rope_parameters))
     plain = unscaled(model.config.rope_parameters)
     if plain is not None:
-        out["rope_scaling"] = with_rope(model, plain)
+        out["rope_scaling"] = with_config(model, "rope_parameters", plain)
+    for key in FACTORS:
+        if hasattr(model.config, key):
+            usual = model.model.layers[0].self_attn.head_dim ** -0.5 if key == "attention_multiplier" else 1.0
+            out[key] = with_config(model, key, usual)
     return out

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <sstream>
 
+#include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
 #include "core/units.h"
 #include "verb.h"
@@ -63,6 +64,9 @@ void add_inspect(CLI::App& app, Common& common) {
         {"file_bytes", bare ? 0 : source.file_bytes()},
         {"kv_bytes_per_token", arch::kv_bytes_per_token(d)},
         {"tokenizer", nullptr}};
+    for (const arch::Factor& factor : arch::kFactors)
+      if (factor.stated_by(source.arch()))
+        out["factors"][source.arch().keys.*factor.config] = factor.of(d);
     if (source.has_tokenizer())
       out["tokenizer"] = {{"kind", text::name_of(source.tokenizer().kind)},
                           {"pre", source.tokenizer().pre},
@@ -79,6 +83,11 @@ void add_inspect(CLI::App& app, Common& common) {
          << "  kv_groups " << join(groups) << "  q_per_kv " << join(q) << "  head_dim "
          << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "") << "  context "
          << d.positions << "  KV cache " << arch::kv_bytes_per_token(d) << " bytes a token (f16)\n";
+    if (out.contains("factors")) {
+      for (const auto& [key, value] : out["factors"].items())
+        text << "  " << key << " " << value.get<double>();
+      text << "\n";
+    }
     if (!bare)
       text << "  files " << core::human_bytes(static_cast<std::int64_t>(source.file_bytes()))
            << "\n";

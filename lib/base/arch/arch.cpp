@@ -139,7 +139,8 @@ bool in_absent_block(Role role, const LayerDims& layer) {
 const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims) {
   const Arch* deci = arch_by_name("deci");
   const bool plain =
-      arch.norm == deci->norm && arch.activation == deci->activation && !arch.scaled_embedding &&
+      arch.norm == deci->norm && arch.activation == deci->activation &&
+      embedding_factor(arch, dims) == 1 && dims.residual_factor == 1 && dims.logit_divisor == 1 &&
       !learned_positions(arch) && dims.rotated() == dims.head_dim && !dims.long_rope.used() &&
       dims.attention_softcap == 0 && dims.logit_softcap == 0 &&
       std::fabs(attention_scale(dims) * std::sqrt(static_cast<double>(dims.head_dim)) - 1) < 1e-9;
@@ -185,6 +186,10 @@ bool learned_positions(const Arch& arch) { return find_spec(arch, Role::pos_embd
 double attention_scale(const ModelDims& dims) {
   return dims.attention_scale > 0 ? dims.attention_scale
                                   : 1 / std::sqrt(static_cast<double>(dims.head_dim));
+}
+double embedding_factor(const Arch& arch, const ModelDims& dims) {
+  return arch.scaled_embedding ? std::sqrt(static_cast<double>(dims.hidden))
+                               : dims.embedding_factor;
 }
 
 std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {

@@ -48,6 +48,9 @@ struct ConfigKeys {
                    heads = "num_attention_heads";
   std::string_view groups = "num_key_value_heads", head_dim = "head_dim",
                    positions = "max_position_embeddings", norm_eps = "rms_norm_eps";
+  // Of factors that the family's files state (factors.h).
+  std::string_view embedding_factor = {}, attention_factor = {}, residual_factor = {},
+                   logit_divisor = {};
 };
 
 // Which layers use a window. Layer l is local when (l + 1) % period != 0, unless config.json lists
@@ -84,6 +87,12 @@ struct Arch {
   bool scaled_embedding;  // embeddings are multiplied by sqrt(hidden)
   // Stock readers of GGUF assume hidden = heads x head_dim.
   bool heads_fill_hidden = false;
+  // Stock readers of GGUF read biases beyond those of q, k and v.
+  bool gguf_biases = false;
+  // Stock readers of GGUF divide frequencies by rope_freqs.weight.
+  bool gguf_rope_freqs = false;
+  // In GGUF, rope.scaling.finetuned = false means a model without rotary positions.
+  bool gguf_rope_switch = false;
   // config.json may hold the divisors of LongRoPE.
   bool long_rope = false;
   // config.json has sizes for every layer. Directories carry a modeling file, because transformers
@@ -166,6 +175,8 @@ bool has_gate(const Arch& arch);
 // Whether a table of positions is added to the embeddings instead of a rotation.
 bool learned_positions(const Arch& arch);
 double attention_scale(const ModelDims& dims);
+// By which embeddings are multiplied: what the model states, or sqrt(hidden).
+double embedding_factor(const Arch& arch, const ModelDims& dims);
 // Every present tensor of the model in file order: model scope first, then layer by layer.
 std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims);
 const TensorSpec* find_spec(const Arch& arch, Role role);  // nullptr: this architecture has none

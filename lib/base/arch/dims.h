@@ -58,6 +58,9 @@ struct ModelDims {
   std::int64_t window = 0;
   double local_rope_theta = 0;                      // rotary base of local layers; 0: rope_theta
   double attention_scale = 0;                       // factor on q . k; 0: 1 / sqrt(head_dim)
+  double embedding_factor = 1;                      // on embeddings, before the first layer
+  double residual_factor = 1;                       // on what a block adds to the stream
+  double logit_divisor = 1;                         // of logits, before their soft-cap
   double attention_softcap = 0, logit_softcap = 0;  // c in c tanh(x / c); 0: none
 
   std::int64_t rotated() const { return rotary_dim > 0 ? rotary_dim : head_dim; }

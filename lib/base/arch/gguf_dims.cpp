@@ -11,6 +11,7 @@
 #include <system_error>
 #include <vector>
 
+#include "arch/factors.h"
 #include "arch/gguf_windows.h"
 #include "core/error.h"
 
@@ -47,7 +48,6 @@ constexpr std::string_view kKnown[] = {
     "rope.scaling.type",
     "rope.scaling.factor",
     "rope.scaling.original_context_length",
-    "rope.scaling.finetuned",
     "rope.scale_linear",
     "tensor_data_layout",
 };
@@ -58,6 +58,7 @@ constexpr std::string_view kLocalBase = "rope.freq_base_swa",
                            kAttentionCap = "attn_logit_softcapping",
                            kLogitCap = "final_logit_softcapping";
 constexpr std::string_view kWindow = "attention.sliding_window",
+                           kFinetuned = "rope.scaling.finetuned",
                            kLongRopeFactor = "rope.scaling.attn_factor",
                            kLongRopeContext = "rope.scaling.original_context_length";
 
@@ -75,6 +76,9 @@ std::string_view norm_eps_suffix(const Arch& arch) {
 bool knows(const Arch& arch, std::string_view suffix) {
   if (suffix == norm_eps_suffix(arch)) return true;
   if (suffix == kLongRopeFactor) return arch.long_rope;
+  if (suffix == kFinetuned) return !arch.gguf_rope_switch;
+  for (const Factor& factor : kFactors)
+    if (suffix == factor.gguf) return factor.stated_by(arch);
   if (suffix == kWindow && states_window(arch)) return true;
   if (std::find(std::begin(kKnown), std::end(kKnown), suffix) != std::end(kKnown)) return true;
   if (suffix == kLocalBase) return arch.defaults.local_rope_theta > 0;
@@ -95,6 +99,7 @@ constexpr Neutral kNeutral[] = {
     {"attention.causal", 1},         {"use_parallel_residual", 0},  {"attention.clamp_kqv", 0},
     {"logit_scale", 1},              {"embedding_scale", 1},        {"residual_scale", 1},
     {"attn_logit_softcapping", 0},   {"final_logit_softcapping", 0}, {"rope.scaling.attn_factor", 1},
+    {kFinetuned, 1},
 };
 // clang-format on
 
@@ -331,6 +336,12 @@ void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch,
   if (arch.defaults.logit_softcap > 0) d.logit_softcap = cap(kLogitCap, 0);
   ESP_CHECK(d.attention_softcap >= 0 && d.logit_softcap >= 0, input, header.path(),
             ": a soft-cap is negative");
+  for (const Factor& factor : kFactors) {
+    if (!factor.stated_by(arch) || header.find(read.key(factor.gguf)) == nullptr) continue;
+    d.*factor.value = shortest(header.real(read.key(factor.gguf)));
+    ESP_CHECK(d.*factor.value > 0 && d.*factor.value < 1e30, input, header.path(), ": key '",
+              read.key(factor.gguf), "' is ", d.*factor.value, ", expected a positive number");
+  }
   const auto layers = static_cast<std::size_t>(d.n_layers());
   for (std::size_t l = 0; l < layers; ++l)
     d.layers[l].rope = rope_by_default(arch, static_cast<std::int64_t>(l));
@@ -382,6 +393,8 @@ void write_traits(const Arch& arch, const ModelDims& dims, const std::string& pr
   };
   if (arch.defaults.attention_softcap > 0) real(kAttentionCap, dims.attention_softcap);
   if (arch.defaults.logit_softcap > 0) real(kLogitCap, dims.logit_softcap);
+  for (const Factor& factor : kFactors)
+    if (factor.stated_by(arch)) real(factor.gguf, factor.of(dims));
   if (arch.defaults.local_rope_theta > 0) real(kLocalBase, dims.local_rope_theta);
   if (states_window(arch)) writer.set(prefix + std::string(kWindow), u32(dims.window));
   if (dims.long_rope.used()) {

@@ -28,8 +28,8 @@ struct GgufModel {
 // that we do not compute.
 GgufModel read_gguf_model(const format::GgufHeader& header);
 
-// The factor that stock readers put on attention scores in a file of these sizes. GGUF has no key
-// for it.
+// The factor that stock readers put on attention scores in a file of these sizes. Most families
+// have no key for it in GGUF.
 double gguf_attention_scale(const Arch& arch, const ModelDims& dims);
 // The family whose table describes a GGUF of this model: `arch` itself, or another that computes
 // the same. (mistral is written as llama, and so is a qwen2 whose heads x head_dim is not hidden.)

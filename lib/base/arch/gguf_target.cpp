@@ -20,6 +20,7 @@ constexpr std::int64_t kFiller = 256;
 }  // namespace
 
 double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
+  if (!arch.keys.attention_factor.empty()) return attention_scale(dims);
   const bool large = (arch.gguf == "gemma2" && dims.n_layers() == kGemma2Layers) ||
                      (arch.gguf == "gemma3" && dims.n_layers() == kGemma3Layers);
   const LayerDims& first = dims.layers.front();
@@ -80,14 +81,11 @@ const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
     const LayerDims& l = dims.layers.front();
     if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
   }
-  if (arch.gguf != "llama" && arch.gguf != "deci") {
-    if ((dims.output_bias || dims.mlp_bias) && arch.gguf != "nemotron")
-      misread("stock readers of '" + std::string(arch.gguf) +
-              "' read only the biases of q, k and v");
-    if (dims.rope_scaling.factor != 1)
-      misread("stock readers of '" + std::string(arch.gguf) +
-              "' do not read rope_freqs.weight, so the llama3 scaling would be lost");
-  }
+  if ((dims.output_bias || dims.mlp_bias) && !arch.gguf_biases)
+    misread("stock readers of '" + std::string(arch.gguf) + "' read only the biases of q, k and v");
+  if (dims.rope_scaling.factor != 1 && !arch.gguf_rope_freqs)
+    misread("stock readers of '" + std::string(arch.gguf) +
+            "' do not read rope_freqs.weight, so the llama3 scaling would be lost");
   if (arch.gguf == "nemotron" && dims.tied)
     misread("stock readers need an output matrix, but this model uses the embedding as output");
   if ((arch.gguf == "gemma2" || arch.gguf == "openelm") && !dims.tied)

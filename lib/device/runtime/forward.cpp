@@ -6,8 +6,8 @@
 //                   x += ffn_down(act(gate) * up)(ffn_norm(x)), without a gate: ffn_down(act(up))
 //   logits = output(output_norm(x))
 //
-// Where the model has them: biases, norms over heads and over the output of a block, soft-caps,
-// windows.
+// Where the model has them: biases, norms over heads and over the output of a block, a factor on
+// what a block adds, soft-caps, windows.
 //
 // Legend: T tokens of this run, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim. All
 // buffers are row-major with one row per token. Threads split rows of weights (in linear()),
@@ -373,14 +373,18 @@ void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::i
     each_token(from, to, [&](std::int64_t t) { steps_.add(bias.data(), width, y + t * width); });
 }
 
-// x += post_norm(branch + bias)
+// branch = factor * post_norm(branch + bias), x += branch
 void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H,
                          std::int64_t from, std::int64_t to) {
   const std::int64_t H = weights_.dims.hidden;
+  const float factor = static_cast<float>(weights_.dims.residual_factor);
   add_bias(bias_H, from, to, branch_TH_.data());
   if (!post_norm_H.empty()) norm(branch_TH_.data(), post_norm_H, {}, from, to, branch_TH_.data());
   each_token(from, to, [&](std::int64_t t) {
-    steps_.add(branch_TH_.data() + t * H, H, x_TH_.data() + t * H);
+    float* branch = branch_TH_.data() + t * H;
+    if (factor != 1)
+      for (std::int64_t i = 0; i < H; ++i) branch[i] *= factor;
+    steps_.add(branch, H, x_TH_.data() + t * H);
   });
 }
 

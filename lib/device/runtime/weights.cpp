@@ -289,6 +289,10 @@ Weights read_indexed(const Index& index,
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
   w.output_norm_H = load.vector(Role::output_norm, -1);
   w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
+  // Dividing the final norm's gain, once, divides the logits.
+  const float divisor = static_cast<float>(w.dims.logit_divisor);
+  for (std::vector<float>* values : {&w.output_norm_H, &w.output_norm_bias_H})
+    for (float& v : *values) v /= divisor;
   w.positions_PH =
       load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
   for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
@@ -321,8 +325,8 @@ void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) con
   if (!positions_PH.empty())
     for (std::int64_t i = 0; i < dims.hidden; ++i)
       out_H[i] += positions_PH[static_cast<std::size_t>(position * dims.hidden + i)];
-  if (!arch->scaled_embedding) return;
-  const float scale = std::sqrt(static_cast<float>(dims.hidden));
+  const float scale = static_cast<float>(arch::embedding_factor(*arch, dims));
+  if (scale == 1) return;
   for (std::int64_t i = 0; i < dims.hidden; ++i) out_H[i] *= scale;
 }
 

@@ -48,9 +48,9 @@ struct Weights {
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;
   std::vector<LayerWeights> layers{};
-  std::vector<float> output_norm_H{}, output_norm_bias_H{};
-  std::vector<float> positions_PH{};          // learned; empty for rotary positions
-  kernels::Matrix output{};                   // [V, H]; token_embd when tied
+  std::vector<float> output_norm_H{}, output_norm_bias_H{};  // over the divisor of logits
+  std::vector<float> positions_PH{};                         // learned; empty for rotary positions
+  kernels::Matrix output{};                                  // [V, H]; token_embd when tied
   format::GgufTensor token_embd{};            // its rows are decoded from the file unless tied
   std::vector<double> inverse_frequencies{};  // [R/2] radians per position
   std::vector<double> local_inverse_frequencies{};  // the same for layers with a window

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/config_layers.h"
 #include "checkpoint/config_reader.h"
@@ -252,6 +253,9 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
     dims.attention_softcap = cap("attn_logit_softcapping", arch.defaults.attention_softcap);
     dims.logit_softcap = cap("final_logit_softcapping", arch.defaults.logit_softcap);
   }
+  for (const arch::Factor& factor : arch::kFactors)
+    if (factor.stated_by(arch))
+      dims.*factor.value = config.positive(std::string(arch.keys.*factor.config), 1.0);
 }
 
 arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch::Arch& arch) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/config_layers.h"
 #include "checkpoint/modeling.h"
@@ -59,6 +60,8 @@ void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dim
     config["attn_logit_softcapping"] = cap(dims.attention_softcap);
     config["final_logit_softcapping"] = cap(dims.logit_softcap);
   }
+  for (const arch::Factor& factor : arch::kFactors)
+    if (factor.stated_by(arch)) config[std::string(arch.keys.*factor.config)] = factor.of(dims);
   std::vector<std::string> types;
   std::vector<int> with_rope;
   bool any_local = false;
@@ -214,10 +217,13 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
     ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
   }
   const arch::LayerDims& layer = dims.layers.front();
-  if (arch.name != family.name)
+  if (arch.name != family.name) {
     for (const char* key :
          {"attention_bias", "mlp_bias", "pretraining_tp", "is_llama_config", "rope_interleaved"})
       config.erase(key);
+    for (const arch::Factor& factor : arch::kFactors)
+      if (factor.stated_by(family)) config.erase(std::string(family.keys.*factor.config));
+  }
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;

@@ -38,7 +38,7 @@ void WalkedModel::read(const torch::Tensor& ids, layerwise::WalkOptions options)
   const layerwise::Stream& stream = walk.stream();
   for (std::int64_t b = 0; b < stream.batches(); ++b) {
     const torch::Tensor x = stream.at(b);
-    x.copy_(model_.norm(arch::Role::output_norm, -1, x));
+    x.copy_(model_.final_norm(x));
   }
   states_ = stream.states;
 }

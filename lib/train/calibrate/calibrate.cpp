@@ -89,8 +89,7 @@ class Collector : public layerwise::Visitor {
   // The output matrix or the tied embedding reads the final normed stream.
   void finish(const model::Transformer& model, const layerwise::Stream& stream) {
     InputSums sums(gram_);
-    for (std::int64_t b = 0; b < stream.batches(); ++b)
-      sums.add(model.norm(Role::output_norm, -1, stream.at(b)));
+    for (std::int64_t b = 0; b < stream.batches(); ++b) sums.add(model.final_norm(stream.at(b)));
     out_.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1),
                          sums.result("output_norm"));
   }

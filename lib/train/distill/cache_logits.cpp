@@ -218,7 +218,7 @@ class Writer {
     const layerwise::Stream& stream = walk.stream();
     for (std::int64_t b = 0; b < stream.batches(); ++b) {
       const Tensor x = stream.at(b);
-      x.copy_(teacher_->norm(arch::Role::output_norm, -1, x));
+      x.copy_(teacher_->final_norm(x));
     }
     SparseLogits out =
         top_logits(*teacher_, stream.states.view({tokens, -1}), options_.top_k,

@@ -47,7 +47,7 @@ double output_gradient(const model::Transformer& model, const Tensor& ids, const
       const Tensor rows = model.rows(dims.tied ? Role::token_embd : Role::output, -1, row,
                                      std::min(kRows, dims.vocab - row));
       for (std::int64_t b = 0; b < stream.batches(); ++b) {
-        Tensor logits = model.norm(Role::output_norm, -1, stream.at(b).narrow(1, 0, T))
+        Tensor logits = model.final_norm(stream.at(b).narrow(1, 0, T))
                             .reshape({-1, dims.hidden})
                             .matmul(rows.t());
         if (dims.logit_softcap > 0)
@@ -78,8 +78,8 @@ double output_gradient(const model::Transformer& model, const Tensor& ids, const
   for (std::int64_t b = 0; b < stream.batches(); ++b) {
     const torch::AutoGradMode graph(true);
     const Tensor x = stream.at(b).clone().requires_grad_(true);
-    const auto d = torch::autograd::grad({model.norm(Role::output_norm, -1, x)}, {x},
-                                         {Stream{gradient, stream.batch}.at(b)});
+    const auto d =
+        torch::autograd::grad({model.final_norm(x)}, {x}, {Stream{gradient, stream.batch}.at(b)});
     stream.at(b).copy_(d[0]);
   }
   return loss;

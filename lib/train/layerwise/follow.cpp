@@ -219,7 +219,7 @@ NormalEquations Follow::consumer_equations(const model::Block& block, const Stre
     const Tensor weight = inverse_rms(target), a = activations_[i] * weight;
     Tensor aim = target;
     if (products_.empty()) {
-      aim = target - edited_.at(b);
+      aim = (target - edited_.at(b)) / layer_->dims().residual_factor;
       if (layer_->has(block.consumer_bias, 0)) aim = aim - layer_->weight(block.consumer_bias, 0);
     }
     out.add(a, aim * weight);

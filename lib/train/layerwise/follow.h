@@ -14,7 +14,8 @@
 // position, whose RMS is a hundred times larger, would dominate. The last block of a layer before
 // dropped layers is fitted to the exact stream after them. So it takes over as much of their work
 // as it can. Where a norm follows a consumer, the consumer is fitted to its own exact products.
-// lambda is the ridge times the mean diagonal of the Gram matrix.
+// Where what a block adds has a factor, d - u is divided by it. lambda is the ridge times the mean
+// diagonal of the Gram matrix.
 //
 // Memory: one layer of each model, both streams and one block's inner activations of all tokens:
 // 4 * tokens * (2 H + F) bytes.

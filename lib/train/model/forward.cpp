@@ -86,7 +86,8 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
               " tokens is too long: the model has ", dims_.positions, " learned positions");
     rows = rows + weight(Role::pos_embd, -1).narrow(0, 0, ids_BT.size(1));
   }
-  return arch_->scaled_embedding ? rows * std::sqrt(static_cast<double>(dims_.hidden)) : rows;
+  const double factor = arch::embedding_factor(*arch_, dims_);
+  return factor == 1 ? rows : rows * factor;
 }
 
 // softmax(scale q k^T, with the layer's soft-cap and window) v.
@@ -131,6 +132,11 @@ Tensor Transformer::checked(const char* block, int index, const Tensor& out) con
   return out;
 }
 
+Tensor Transformer::addend(int index, Role post_norm, const Tensor& product) const {
+  const Tensor out = has(post_norm, index) ? norm(post_norm, index, product) : product;
+  return dims_.residual_factor == 1 ? out : out * dims_.residual_factor;
+}
+
 Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups,
@@ -167,9 +173,9 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
 }
 
 Tensor Transformer::attention_output(int index, const Tensor& mix) const {
-  const Tensor out = linear(Role::attn_output, Role::attn_output_bias, index, mix);
   return checked("attention", index,
-                 has(Role::attn_post_norm, index) ? norm(Role::attn_post_norm, index, out) : out);
+                 addend(index, Role::attn_post_norm,
+                        linear(Role::attn_output, Role::attn_output_bias, index, mix)));
 }
 
 Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
@@ -209,9 +215,9 @@ Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
 }
 
 Tensor Transformer::ffn_output(int index, const Tensor& activation) const {
-  const Tensor out = linear(Role::ffn_down, Role::ffn_down_bias, index, activation);
   return checked("the FFN", index,
-                 has(Role::ffn_post_norm, index) ? norm(Role::ffn_post_norm, index, out) : out);
+                 addend(index, Role::ffn_post_norm,
+                        linear(Role::ffn_down, Role::ffn_down_bias, index, activation)));
 }
 
 Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
@@ -232,10 +238,17 @@ Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
   return x;
 }
 
+// Dividing here rather than the logits is less work, and every loss and cache of logits begins
+// here.
+Tensor Transformer::final_norm(const Tensor& x) const {
+  const Tensor normed = norm(Role::output_norm, -1, x);
+  return dims_.logit_divisor == 1 ? normed : normed / dims_.logit_divisor;
+}
+
 Tensor Transformer::hidden(const Tensor& ids_BT) const {
   Tensor x = embed(ids_BT);
   for (int l = 0; l < static_cast<int>(dims_.layers.size()); ++l) x = layer(l, x);
-  x = norm(Role::output_norm, -1, x);
+  x = final_norm(x);
   tap(Tap::output_norm, -1, x);
   return x;
 }

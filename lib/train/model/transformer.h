@@ -18,7 +18,7 @@
 namespace espalier::model {
 
 // Where a forward pass can be watched. attn_out and ffn_out are what a block adds to the stream:
-// after the bias and after the block's own norm, where a family has them.
+// after the bias, the block's own norm and the residual factor, where a family has them.
 enum class Tap : std::uint8_t {
   layer_in,     // the residual stream before the layer
   attn_in,      // after attn_norm: what q, k and v read
@@ -28,7 +28,7 @@ enum class Tap : std::uint8_t {
   ffn_act,      // what ffn_down reads: act(gate) * up, or act(up)
   ffn_out,      // what the FFN block adds to the stream
   layer_out,    // the residual stream after the layer
-  output_norm,  // after the final norm; its layer is -1
+  output_norm,  // what the output matrix reads; its layer is -1
 };
 
 struct TransformerOptions {
@@ -92,6 +92,8 @@ class Transformer {
   torch::Tensor ffn_output(int index, const torch::Tensor& activation) const;
   // Over the last dimension, with the gain of that role.
   torch::Tensor norm(arch::Role role, int layer, const torch::Tensor& x) const;
+  // -> BTH, what the output matrix reads: the normed stream, divided by the divisor of logits.
+  torch::Tensor final_norm(const torch::Tensor& x_BTH) const;
   torch::Tensor hidden(const torch::Tensor& ids_BT) const;  // -> BTH after the final norm
   arch::Role output_role() const;                           // token_embd when tied
   torch::Tensor output_weight() const;                      // [V, H]
@@ -109,6 +111,8 @@ class Transformer {
   void read(const arch::TensorRef& ref);
   torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
   void tap(Tap point, int layer, const torch::Tensor& value) const;
+  // What a block adds to the stream, from the product of its consumer.
+  torch::Tensor addend(int index, arch::Role post_norm, const torch::Tensor& product) const;
   // Returns `out`. Error(input) in inference unless all of it is finite.
   torch::Tensor checked(const char* block, int index, const torch::Tensor& out) const;
   // W x + b. Without a bias where the model has none.

@@ -107,7 +107,7 @@ TEST_P(GoldenLogits, ALayerAtATimeIsTheSame) {
     model.unload_layer(l);
     EXPECT_FALSE(model.has(Role::ffn_down, l));
   }
-  EXPECT_TRUE(torch::equal(model.norm(Role::output_norm, -1, x), whole.hidden(g.ids)));
+  EXPECT_TRUE(torch::equal(model.final_norm(x), whole.hidden(g.ids)));
   EXPECT_TRUE(
       torch::equal(model.rows(Role::token_embd, -1, 3, 5), whole.rows(Role::token_embd, -1, 3, 5)));
   support::Triples::passed(source.arch().name, GetParam(), "a layer at a time");

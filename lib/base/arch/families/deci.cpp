@@ -23,6 +23,8 @@ constexpr Arch k_deci{
     .window_period = kNoWindow,
     .no_rope_period = 0,
     .scaled_embedding = false,
+    .gguf_biases = true,
+    .gguf_rope_freqs = true,
     .unequal_layers = true,
     .absent_blocks = true,
     .other_model_type = "deci",

@@ -19,6 +19,8 @@ constexpr Arch k_llama{.name = "llama",
                        .window_period = kNoWindow,
                        .no_rope_period = 0,
                        .scaled_embedding = false,
+                       .gguf_biases = true,
+                       .gguf_rope_freqs = true,
                        .model = kDecoderModel,
                        .layer = kLlamaLayer};
 static_assert(sound(k_llama));

@@ -53,6 +53,7 @@ constexpr Arch k_nemotron{.name = "nemotron",
                           .no_rope_period = 0,
                           .scaled_embedding = false,
                           .heads_fill_hidden = true,
+                          .gguf_biases = true,
                           .keys = {.norm_eps = "norm_eps"},
                           .model = kModel,
                           .layer = kLayer};
