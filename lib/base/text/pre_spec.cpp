@@ -33,7 +33,8 @@ struct Alias {
 };
 constexpr std::array kAliases = {Alias{"phi-2", "gpt-2"},        Alias{"llama3", "llama-bpe"},
                                  Alias{"llama-v3", "llama-bpe"}, Alias{"dbrx", "smaug-bpe"},
-                                 Alias{"megrez", "qwen2"},       Alias{"llama4", "gpt-4o"}};
+                                 Alias{"megrez", "qwen2"},       Alias{"llama4", "gpt-4o"},
+                                 Alias{"refact", "smollm"}};
 
 }  // namespace
 

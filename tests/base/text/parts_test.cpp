@@ -253,6 +253,7 @@ TEST(PreTokenizer, KnowsItsNames) {
   EXPECT_EQ(find_pre_spec("nonsense"), nullptr);
   EXPECT_EQ(find_pre_spec("default"), nullptr);
   EXPECT_EQ(find_pre_spec("llama3"), find_pre_spec("llama-bpe"));
+  EXPECT_EQ(find_pre_spec("refact"), find_pre_spec("smollm"));  // Granite 3
   for (const PreSpec& spec : pre_specs()) {
     if (spec.hf_pattern.empty()) continue;
     EXPECT_EQ(find_pre_spec_by_pattern(spec.hf_pattern, spec.ignore_merges), &spec) << spec.name;
