@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests/golden"
 
-for name in ("untied", "qwen2_a", "gemma2_a", "phi3_a"):
+for name in ("untied", "qwen2_a", "gemma2_a", "phi3_a", "granite_b"):
     source, out = ROOT / f"model_{name}", ROOT / f"gradients_{name}"
     model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float64, attn_implementation="eager").eval()
     ids = torch.tensor(json.loads((source / "golden.json").read_text())["ids"])

@@ -63,6 +63,10 @@ MODELS = {
     "smollm3_c": ("SmolLM3", dict(C, num_hidden_layers=4, head_dim=None, hidden_size=48, tie_word_embeddings=False)),
     "qwen2_c": ("Qwen2", dict(C, hidden_size=48, tie_word_embeddings=False)),
     "qwen3_c": ("Qwen3", dict(C, tie_word_embeddings=False)),
+    "granite_a": ("Granite", dict(A, tie_word_embeddings=True, embedding_multiplier=3.0, attention_multiplier=0.9, residual_multiplier=0.4, logits_scaling=1.25)),
+    "granite_b": ("Granite", dict(B, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, embedding_multiplier=0.6, attention_multiplier=0.1,
+                                  residual_multiplier=1.7, logits_scaling=0.625,
+                                  rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32))),
 }
 
 

@@ -24,7 +24,7 @@ from wrong_models import wrong_models
 
 LLAMA = tool.llama_cpp
 CONTEXT = 64
-TRIPLES = 779  # of a checkpoint 6 checks and 3 for each thing that is wrong in a model of the same; of what pruning leaves 4, or 6 with Q8_0
+TRIPLES = 861  # of a checkpoint 6 checks and 3 for each thing that is wrong in a model of the same; of what pruning leaves 4, or 6 with Q8_0
 OWN = ("deci", "nemotron-nas", "openelm")  # not in transformers: tests/support/unequal_reference.py
 A = dict(hidden_size=128, num_attention_heads=8, num_key_value_heads=2, head_dim=32, intermediate_size=192, num_hidden_layers=3, max_position_embeddings=256,
          bos_token_id=0, eos_token_id=0, pad_token_id=None)
@@ -32,6 +32,7 @@ SEVEN = dict(A, hidden_size=224, num_attention_heads=7, num_key_value_heads=1, i
 GPT2 = dict(n_embd=128, n_head=8, n_layer=3, n_inner=192, n_positions=256, bos_token_id=0, eos_token_id=0)
 LONG = dict(type="longrope", short_factor=[1.0, 1.0, 1.1, 1.1, 1.2, 1.2, 1.3, 1.4], long_factor=[1.0, 1.1, 1.5, 2.5, 4.0, 6.0, 9.0, 12.0])
 SHORT = {key: value if key == "type" else value[:6] for key, value in LONG.items()}
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
 PHI3 = dict(A, head_dim=16, original_max_position_embeddings=32, rope_scaling=LONG)  # shorter than the text: the long divisors
 # name: (transformers' prefix, settings, axes that pruning may cut)
 WIDTHS = [["--ffn", 96], ["--layers", 2]]
@@ -46,6 +47,9 @@ MODELS = {
     "mistral_wide_heads": ("Mistral", dict(SEVEN, sliding_window=None, head_dim=64, tie_word_embeddings=True), [*WIDTHS, ["--hidden", 160]]),
     "smollm3": ("SmolLM3", dict(A, num_hidden_layers=4, hidden_size=256, tie_word_embeddings=True), [["--ffn", 96], ["--kv-groups", 1], ["--hidden", 192]]),
     "smollm3_seven": ("SmolLM3", dict(SEVEN, num_hidden_layers=4, head_dim=32, tie_word_embeddings=False), [["--ffn", 96]]),
+    "granite": ("Granite", dict(A, tie_word_embeddings=True, embedding_multiplier=3.0, attention_multiplier=0.4, residual_multiplier=0.4, logits_scaling=1.25), ALL),
+    "granite_seven": ("Granite", dict(SEVEN, head_dim=64, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, embedding_multiplier=0.3, attention_multiplier=0.06,
+                                      residual_multiplier=2.5, logits_scaling=0.625, rope_scaling=LLAMA3), [*WIDTHS, ["--hidden", 160]]),
     "qwen2": ("Qwen2", dict(A, head_dim=16, tie_word_embeddings=True), ALL),
     "qwen2_wide_heads": ("Qwen2", dict(SEVEN, head_dim=64, tie_word_embeddings=False), [*WIDTHS, ["--hidden", 160]]),
     "qwen3": ("Qwen3", dict(A, tie_word_embeddings=True), ALL),
@@ -300,7 +304,7 @@ class Families(unittest.TestCase):
         file.unlink()
 
     def test_every_family(self):
-        self.assertEqual(len(MODELS), 24)
+        self.assertEqual(len(MODELS), 26)
         families = [family for family, _, _ in MODELS.values()]
         self.assertTrue(all(families.count(family) >= 2 for family in families), families)
         for name, (family, _, axes) in MODELS.items():

@@ -22,7 +22,7 @@ VERSIONS = ("oldest", "newest")
 GOLDEN = tool.source / "tests/golden"
 # One or two of each family: with linear, Llama 3's and long scaling, another base, a share of each head turned, windows. Without Gemma 2, whose bounds on
 # scores transformers 4 leaves out unless asked for "eager".
-PLAIN = ("llama_linear", "untied", "mistral_window", "smollm3_a", "qwen2_b", "qwen3_b", "gemma3_c", "phi3_b", "nemotron_b", "gpt2_a")
+PLAIN = ("llama_linear", "untied", "mistral_window", "smollm3_a", "granite_b", "qwen2_b", "qwen3_b", "gemma3_c", "phi3_b", "nemotron_b", "gpt2_a")
 OWN = ("deci_a", "deci_b", "deci_c", "openelm_a")
 # (checkpoint, plan of what is kept): layers of unequal size, with transformers' keys and scaling of their source
 UNEQUAL = {"linear_deci": ("llama_linear", {"keep_layers": [0, 1], "layers": [{"ffn": [0, 1, 2, 3, 5, 8, 13, 21]}, {"kv_groups": []}]}),

@@ -2,8 +2,10 @@
 #include "support/tiny_model.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/rng.h"
 
 namespace espalier::support {
@@ -155,6 +157,18 @@ std::string write_tiny_llama_gguf(const std::string& path, const TinyOptions& op
   if (!factors.empty()) writer.write(std::as_bytes(std::span<const float>(factors)));
   writer.finish();
   return path;
+}
+
+std::string with_factors(const std::string& directory) {
+  const std::string path = directory + "/config.json";
+  auto config = nlohmann::ordered_json::parse(core::read_text_file(path));
+  config["model_type"] = "granite";
+  config["embedding_multiplier"] = 3.0;
+  config["attention_multiplier"] = 0.3;
+  config["residual_multiplier"] = 0.4;
+  config["logits_scaling"] = 0.8;
+  core::write_text_file(path, config.dump());
+  return directory;
 }
 
 }  // namespace espalier::support

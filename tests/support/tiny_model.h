@@ -38,5 +38,7 @@ std::vector<float> tiny_weights(const TinyOptions& options, arch::Role role, int
 // Return their first argument.
 std::string write_tiny_llama(const std::string& directory, const TinyOptions& options = {});
 std::string write_tiny_llama_gguf(const std::string& path, const TinyOptions& options = {});
+// Makes a directory of the first a Granite's: the same tensors, with four factors.
+std::string with_factors(const std::string& directory);
 
 }  // namespace espalier::support

@@ -60,6 +60,66 @@ TEST(GgufDims, RoundTrip) {
   EXPECT_TRUE(scaled.rope_factors);
 }
 
+TEST(GgufDims, Factors) {
+  support::TempDir dir;
+  using format::GgufValue;
+  const Arch& granite = *arch_by_name("granite");
+  ModelDims d = some_dims();
+  d.embedding_factor = 12;
+  d.attention_scale = 0.015625;
+  d.residual_factor = 0.22;
+  d.logit_divisor = 8;
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, granite).dims, d);
+  const auto header = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
+  EXPECT_FLOAT_EQ(static_cast<float>(header.real("granite.embedding_scale")), 12);
+  EXPECT_FLOAT_EQ(static_cast<float>(header.real("granite.attention.scale")), 0.015625);
+  EXPECT_FLOAT_EQ(static_cast<float>(header.real("granite.residual_scale")), 0.22f);
+  EXPECT_FLOAT_EQ(static_cast<float>(header.real("granite.logit_scale")), 8);
+  // The scale is always stated, because transformers takes an absent one for 1.
+  EXPECT_EQ(
+      through_file(dir, some_dims(), {"output.weight"}, nullptr, granite).dims.attention_scale,
+      0.125);
+  // Of a file that states none, all are neutral.
+  format::GgufWriter writer(dir.file("none.gguf"));
+  for (const auto& [name, value] : header.metadata())
+    if (name.find("scale") == std::string::npos) writer.set(name, value);
+  writer.add_tensor("output.weight", {1}, format::FormatId::f32);
+  writer.begin();
+  writer.write(std::vector<std::byte>(4));
+  writer.finish();
+  EXPECT_EQ(read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("none.gguf")))).dims,
+            some_dims());
+  for (const float bad : {0.0f, -2.0f, std::nanf("")})
+    for (const char* key :
+         {"embedding_scale", "attention.scale", "residual_scale", "logit_scale"}) {
+      format::GgufWriter other(dir.file("bad.gguf"));
+      write_gguf_model(granite, d, other);
+      other.set(std::string("granite.") + key, GgufValue::f32(bad));
+      other.begin();
+      other.finish();
+      EXPECT_THROW(
+          read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("bad.gguf")))),
+          core::Error)
+          << key << " " << bad;
+    }
+  // In granite, rope.scaling.finetuned switches the rotation. In llama it says nothing.
+  const auto read_with = [&](const Arch& arch, const char* key, const GgufValue& value) {
+    format::GgufWriter other(dir.file("key.gguf"));
+    write_gguf_model(arch, some_dims(), other);
+    other.set(std::string(arch.gguf) + key, value);
+    other.begin();
+    other.finish();
+    return read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("key.gguf"))));
+  };
+  EXPECT_THROW(read_with(granite, ".rope.scaling.finetuned", GgufValue::boolean(false)),
+               core::Error);
+  EXPECT_NO_THROW(read_with(granite, ".rope.scaling.finetuned", GgufValue::boolean(true)));
+  EXPECT_NO_THROW(read_with(llama(), ".rope.scaling.finetuned", GgufValue::boolean(false)));
+  EXPECT_THROW(read_with(llama(), ".residual_scale", GgufValue::f32(0.5f)), core::Error);
+  EXPECT_THROW(read_with(llama(), ".attention.scale", GgufValue::f32(0.5f)), core::Error);
+  EXPECT_NO_THROW(read_with(llama(), ".residual_scale", GgufValue::f32(1)));
+}
+
 TEST(GgufDims, LinearScaling) {
   support::TempDir dir;
   using format::GgufValue;

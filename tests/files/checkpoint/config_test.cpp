@@ -56,6 +56,49 @@ TEST(Config, DefaultsAreThoseOfTransformers) {
   EXPECT_FALSE(dims.tied);
 }
 
+TEST(Config, Factors) {
+  const arch::Arch& granite = *arch::arch_by_name("granite");
+  Json json = good();
+  json["model_type"] = "granite";
+  EXPECT_EQ(parse(json).embedding_factor, 1);
+  EXPECT_EQ(parse(json).attention_scale, 1);  // transformers' default, not 1 / sqrt(head_dim)
+  EXPECT_EQ(parse(json).residual_factor, 1);
+  EXPECT_EQ(parse(json).logit_divisor, 1);
+  json["embedding_multiplier"] = 12;
+  json["attention_multiplier"] = 0.015625;
+  json["residual_multiplier"] = 0.22;
+  json["logits_scaling"] = 8.0;
+  const arch::ModelDims dims = parse(json);
+  EXPECT_EQ(dims.embedding_factor, 12);
+  EXPECT_EQ(dims.attention_scale, 0.015625);
+  EXPECT_EQ(dims.residual_factor, 0.22);
+  EXPECT_EQ(dims.logit_divisor, 8);
+  for (const std::string& base : {std::string(), json.dump()}) {
+    const std::string written = make_hf_config(granite, dims, base, format::FormatId::f32, nullptr);
+    EXPECT_EQ(parse_hf_config(written, "written").dims, dims) << written;
+    EXPECT_EQ(Json::parse(written)["architectures"][0], "GraniteForCausalLM");
+  }
+  // Layers of unequal size leave as another family, which has no factors.
+  arch::ModelDims unequal = dims;
+  unequal.layers[1].ffn = 64;
+  EXPECT_FALSE(has_hf_form(granite, unequal));
+  unequal.embedding_factor = unequal.residual_factor = unequal.logit_divisor = 1;
+  unequal.attention_scale = 0.125;
+  const Json plain =
+      Json::parse(make_hf_config(granite, unequal, json.dump(), format::FormatId::f32, nullptr));
+  EXPECT_EQ(plain["model_type"], "nemotron-nas");
+  for (const char* key :
+       {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"}) {
+    EXPECT_FALSE(plain.contains(key)) << key;
+    Json bad = json;
+    bad[key] = 0;
+    EXPECT_THROW(parse(bad), core::Error) << key;
+    bad = good();
+    bad[key] = 1.5;
+    EXPECT_THROW(parse(bad), core::Error) << key;
+  }
+}
+
 TEST(Config, BothStylesOfRopeAgree) {
   Json four = good(), five = good();
   const Json scaling = {{"factor", 32.0},

@@ -76,9 +76,11 @@ class Cache : public testing::Test {
   TrainOptions train_;
 };
 
+// Of a teacher whose logits have a divisor.
 TEST_F(Cache, HoldsTheTeachersDistributions) {
   options_.top_k = 320;
   options_.value_bytes = 4;
+  support::with_factors(input_.teacher);
   const CacheResult result = cache_logits(input_, options_, {});
   const auto source = checkpoint::Checkpoint::open(input_.teacher);
   const data::Corpus corpus = data::load_corpus(input_.text, text::Tokenizer(source.tokenizer()));

@@ -111,7 +111,7 @@ TEST_P(GoldenGradients, EqualTransformersInFloat64) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Models, GoldenGradients,
-                         testing::Values("untied", "qwen2_a", "gemma2_a", "phi3_a"),
+                         testing::Values("untied", "qwen2_a", "gemma2_a", "phi3_a", "granite_b"),
                          [](const auto& test) { return std::string(test.param); });
 
 // A vocabulary of several blocks of rows with a soft-cap, layers that lack a block, and a loss

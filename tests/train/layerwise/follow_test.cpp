@@ -19,12 +19,17 @@ using arch::Axis;
 using arch::Role;
 using torch::Tensor;
 
+std::string written(const support::TempDir& dir, bool factors) {
+  const std::string path =
+      support::write_tiny_llama(dir.file("model"), {.hidden = 48, .layers = 4, .ffn = 96});
+  return factors ? support::with_factors(path) : path;
+}
+
 struct Fixture {
+  bool factors = false;
   support::TempDir dir;
   model::Transformer model =
-      model::Transformer::load(checkpoint::Checkpoint::open(support::write_tiny_llama(
-                                   dir.file("model"), {.hidden = 48, .layers = 4, .ffn = 96})),
-                               {});
+      model::Transformer::load(checkpoint::Checkpoint::open(written(dir, factors)), {});
   Tensor ids = [] {
     torch::manual_seed(5);
     return torch::randint(300, {16, 64}, torch::kInt64);
@@ -96,6 +101,19 @@ TEST(Follow, RefittingFollowsBetter) {
   EXPECT_EQ(layers[1].refitted.size(), 7u);
   EXPECT_EQ(layers[1].refitted.at(Role::ffn_gate).size(0), 64);
   EXPECT_EQ(layers[1].refitted.at(Role::ffn_down).size(1), 64);
+}
+
+// Where what a block adds has a factor, the consumer is fitted to what it gives before.
+TEST(Follow, RefittingFollowsBetterWithFactors) {
+  const torch::InferenceMode inference;
+  Fixture f{.factors = true};
+  ASSERT_EQ(f.model.dims().residual_factor, 0.4);
+  CutFfn cut(64);
+  const FollowOptions options{.keep_layers = {0, 1, 2, 3}};
+  const double plain = distance(f, {.keep_layers = {0, 1, 2, 3}, .refit = false}, {&cut}),
+               dropped = distance(f, {.keep_layers = {0, 1, 3}, .refit = false}, {});
+  EXPECT_LT(distance(f, options, {&cut}), 0.8 * plain);
+  EXPECT_LT(distance(f, {.keep_layers = {0, 1, 3}}, {}), 0.9 * dropped);
 }
 
 TEST(Follow, ALayerTakesOverWhatDroppedOnesDid) {

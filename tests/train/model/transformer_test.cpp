@@ -50,10 +50,10 @@ arch::ModelDims small_dims() {
 }
 const arch::Arch& llama() { return *arch::arch_by_gguf_name("llama"); }
 
-// Logits, what is saved and loaded, a layer at a time; three controls, or four where positions are
-// scaled linearly.
-[[maybe_unused]] const auto* const kTriples =
-    testing::AddGlobalTestEnvironment(new support::Triples("training side", 3 * 34 + 3 * 34 + 2));
+// Logits, what is saved and loaded, a layer at a time; three controls, four where positions are
+// scaled linearly, or seven where there are factors.
+[[maybe_unused]] const auto* const kTriples = testing::AddGlobalTestEnvironment(
+    new support::Triples("training side", 3 * 36 + 3 * 36 + 2 + 2 * 4));
 
 class GoldenLogits : public testing::TestWithParam<const char*> {};
 
