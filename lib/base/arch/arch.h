@@ -53,6 +53,12 @@ struct ConfigKeys {
                    logit_divisor = {};
 };
 
+// A key of config.json that few families have. It must be there with this value, in JSON, because
+// others are not computed. Without a value: the key says nothing about a model of the family.
+struct ConfigValue {
+  std::string_view key, value = {};
+};
+
 // Which layers use a window. Layer l is local when (l + 1) % period != 0, unless config.json lists
 // layer_types.
 constexpr int kNoWindow = 0;    // the family has no windows
@@ -102,6 +108,13 @@ struct Arch {
   // config.json model_type of an older style.
   std::string_view other_model_type = {};
   ConfigKeys keys = {};
+  std::span<const ConfigValue> config = {};
+  // What layer_types of config.json calls a layer of attention, beside full_attention. The key must
+  // be there, because without it the layers are of another kind.
+  std::string_view attention_type = {};
+  // The family that its directories are written as, with the same roles in the same order. Empty:
+  // this one.
+  std::string_view written_as = {};
   // A prefix of Hugging Face names that some files leave out.
   std::string_view optional_prefix = {};
   std::span<const TensorSpec> model;  // tensors that occur once

@@ -105,20 +105,23 @@ const std::set<std::string>& harmless_keys() {
 void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& arch,
                    arch::ModelDims& dims) {
   const json* types = config.find("layer_types");
-  const auto is_type = [](const json& type, const char* name) {
+  const auto is_type = [](const json& type, std::string_view name) {
     return type.is_string() && type.get<std::string>() == name;
   };
   if (arch.window_period == arch::kNoWindow) {
     config.refuse("sliding_window", "sliding-window attention is not supported in this family");
     config.only("use_sliding_window", false);
-    bool full = true;
+    bool full = arch.attention_type.empty();
     if (types != nullptr) {
       full = types->is_array();
       if (full)
-        for (const json& type : *types) full = full && is_type(type, "full_attention");
+        for (const json& type : *types)
+          full = full && (is_type(type, "full_attention") ||
+                          (!arch.attention_type.empty() && is_type(type, arch.attention_type)));
     }
     if (!full)
-      problems.unsupported("key \"layer_types\" is ", ConfigReader::shown(*types),
+      problems.unsupported("key \"layer_types\" is ",
+                           types == nullptr ? "missing" : ConfigReader::shown(*types),
                            "; only \"full_attention\" is supported in every layer");
     return;
   }
@@ -252,6 +255,14 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
     if (scalar != static_cast<double>(dims.head_dim)) dims.attention_scale = 1 / std::sqrt(scalar);
     dims.attention_softcap = cap("attn_logit_softcapping", arch.defaults.attention_softcap);
     dims.logit_softcap = cap("final_logit_softcapping", arch.defaults.logit_softcap);
+  }
+  for (const arch::ConfigValue& one : arch.config) {
+    const std::string key(one.key);
+    const json* found = config.find(key);
+    if (one.value.empty() || (found != nullptr && *found == json::parse(one.value))) continue;
+    problems.unsupported("key \"", key, "\" is ",
+                         found == nullptr ? "missing" : ConfigReader::shown(*found), "; only ",
+                         one.value, " is supported");
   }
   for (const arch::Factor& factor : arch::kFactors)
     if (factor.stated_by(arch))

@@ -134,6 +134,7 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
 const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& dims) {
   ESP_CHECK(!dims.layers.empty(), unsupported,
             "a model without layers cannot be written as a Hugging Face directory");
+  if (!arch.written_as.empty()) return hf_family_for(*arch::arch_by_name(arch.written_as), dims);
   if (arch.unequal_layers) {
     ESP_CHECK(
         arch.absent_blocks || !dims.absent_blocks(), unsupported,
@@ -223,6 +224,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
       config.erase(key);
     for (const arch::Factor& factor : arch::kFactors)
       if (factor.stated_by(family)) config.erase(std::string(family.keys.*factor.config));
+    for (const arch::ConfigValue& one : family.config) config.erase(std::string(one.key));
+    if (!family.attention_type.empty()) config.erase("layer_types");
+    if (arch.keys.ffn != family.keys.ffn) config.erase(std::string(family.keys.ffn));
   }
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);

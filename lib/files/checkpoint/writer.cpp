@@ -162,7 +162,8 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
   core::make_directory(s.staging);
 
   try {
-    s.tensors = arch::tensors(arch, dims);
+    s.tensors =
+        arch::tensors(arch.written_as.empty() ? arch : *arch::arch_by_name(arch.written_as), dims);
     s.weights = std::make_unique<format::SafetensorsWriter>(s.staging, options.max_shard_bytes);
     s.weights->set_metadata("format", "pt");
     for (std::size_t i = 0; i < s.tensors.size(); ++i) {

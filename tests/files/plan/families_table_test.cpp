@@ -46,6 +46,7 @@ std::string family(const Arch& a) {
 
 // "in, out" is what the golden checkpoints prove.
 std::string hugging_face(const Arch& a) {
+  if (!a.written_as.empty()) return "in; out as `" + std::string(a.written_as) + "`";
   return std::string("in, out") +
          (checkpoint::needs_remote_code(a, support::whole(a)) ? ", with `trust_remote_code`" : "");
 }
