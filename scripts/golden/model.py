@@ -27,6 +27,7 @@ C = dict(A, hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_d
 DECI = dict(architectures=["DeciLMForCausalLM"], hidden_act="silu", max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0)
 OPENELM = dict(model_type="openelm", architectures=["OpenELMForCausalLM"], activation_fn_name="swish", ffn_with_glu=True, normalization_layer_name="rms_norm",
                normalize_qk_projections=True, max_context_length=128, rope_max_length=256, rope_freq_constant=10000)
+DENSE = dict(num_local_experts=0, num_experts_per_tok=0, position_embedding_type="rope", mamba_n_heads=4)
 GEMMA_LAYERS = dict(num_hidden_layers=7, sliding_window=7)
 MODELS = {
     "tied": ("Llama", dict(A, hidden_size=36, num_attention_heads=6, num_key_value_heads=2, intermediate_size=52, vocab_size=97, tie_word_embeddings=True,
@@ -67,6 +68,10 @@ MODELS = {
     "granite_b": ("Granite", dict(B, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, embedding_multiplier=0.6, attention_multiplier=0.1,
                                   residual_multiplier=1.7, logits_scaling=0.625,
                                   rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32))),
+    "granite4_a": ("GraniteMoeHybrid", dict(DENSE, **A, shared_intermediate_size=44, layer_types=["attention"] * 3, tie_word_embeddings=True,
+                                                    embedding_multiplier=2.0, attention_multiplier=0.8, residual_multiplier=0.5, logits_scaling=1.25)),
+    "granite4_b": ("GraniteMoeHybrid", dict(DENSE, **B, shared_intermediate_size=36, layer_types=["full_attention"] * 2, tie_word_embeddings=False,
+                                                    attention_bias=True, embedding_multiplier=0.5, attention_multiplier=0.12, residual_multiplier=1.5, logits_scaling=0.75)),
 }
 
 

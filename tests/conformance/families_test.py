@@ -24,7 +24,7 @@ from wrong_models import wrong_models
 
 LLAMA = tool.llama_cpp
 CONTEXT = 64
-TRIPLES = 861  # of a checkpoint 6 checks and 3 for each thing that is wrong in a model of the same; of what pruning leaves 4, or 6 with Q8_0
+TRIPLES = 939  # of a checkpoint 6 checks and 3 for each thing that is wrong in a model of the same; of what pruning leaves 4, or 6 with Q8_0
 OWN = ("deci", "nemotron-nas", "openelm")  # not in transformers: tests/support/unequal_reference.py
 A = dict(hidden_size=128, num_attention_heads=8, num_key_value_heads=2, head_dim=32, intermediate_size=192, num_hidden_layers=3, max_position_embeddings=256,
          bos_token_id=0, eos_token_id=0, pad_token_id=None)
@@ -33,6 +33,7 @@ GPT2 = dict(n_embd=128, n_head=8, n_layer=3, n_inner=192, n_positions=256, bos_t
 LONG = dict(type="longrope", short_factor=[1.0, 1.0, 1.1, 1.1, 1.2, 1.2, 1.3, 1.4], long_factor=[1.0, 1.1, 1.5, 2.5, 4.0, 6.0, 9.0, 12.0])
 SHORT = {key: value if key == "type" else value[:6] for key, value in LONG.items()}
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+DENSE = dict(num_local_experts=0, num_experts_per_tok=0, position_embedding_type="rope", mamba_n_heads=4)
 PHI3 = dict(A, head_dim=16, original_max_position_embeddings=32, rope_scaling=LONG)  # shorter than the text: the long divisors
 # name: (transformers' prefix, settings, axes that pruning may cut)
 WIDTHS = [["--ffn", 96], ["--layers", 2]]
@@ -50,6 +51,11 @@ MODELS = {
     "granite": ("Granite", dict(A, tie_word_embeddings=True, embedding_multiplier=3.0, attention_multiplier=0.4, residual_multiplier=0.4, logits_scaling=1.25), ALL),
     "granite_seven": ("Granite", dict(SEVEN, head_dim=64, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, embedding_multiplier=0.3, attention_multiplier=0.06,
                                       residual_multiplier=2.5, logits_scaling=0.625, rope_scaling=LLAMA3), [*WIDTHS, ["--hidden", 160]]),
+    "granitemoehybrid": ("GraniteMoeHybrid", dict(A, **DENSE, shared_intermediate_size=192, layer_types=["attention"] * 3, tie_word_embeddings=True, embedding_multiplier=3.0,
+                                                  attention_multiplier=0.4, residual_multiplier=0.4, logits_scaling=1.25), ALL),
+    "granitemoehybrid_seven": ("GraniteMoeHybrid", dict(SEVEN, **DENSE, head_dim=64, shared_intermediate_size=160, layer_types=["attention"] * 3, tie_word_embeddings=False,
+                                                        attention_bias=True, embedding_multiplier=0.3, attention_multiplier=0.06, residual_multiplier=2.5, logits_scaling=0.625),
+                               [["--ffn", 96], ["--hidden", 160]]),
     "qwen2": ("Qwen2", dict(A, head_dim=16, tie_word_embeddings=True), ALL),
     "qwen2_wide_heads": ("Qwen2", dict(SEVEN, head_dim=64, tie_word_embeddings=False), [*WIDTHS, ["--hidden", 160]]),
     "qwen3": ("Qwen3", dict(A, tie_word_embeddings=True), ALL),
@@ -304,7 +310,7 @@ class Families(unittest.TestCase):
         file.unlink()
 
     def test_every_family(self):
-        self.assertEqual(len(MODELS), 26)
+        self.assertEqual(len(MODELS), 28)
         families = [family for family, _, _ in MODELS.values()]
         self.assertTrue(all(families.count(family) >= 2 for family in families), families)
         for name, (family, _, axes) in MODELS.items():

@@ -16,7 +16,8 @@ inline constexpr const char* kGoldenModels[] = {
     "gemma2_b",   "gemma3_a",   "gemma3_b",     "phi3_a",         "phi3_b",       "phi3_window",
     "nemotron_a", "nemotron_b", "gpt2_a",       "gpt2_b",         "deci_a",       "deci_b",
     "deci_c",     "openelm_a",  "openelm_b",    "gemma3_c",       "llama_linear", "mistral_c",
-    "smollm3_c",  "qwen2_c",    "qwen3_c",      "openelm_c",      "granite_a",    "granite_b"};
+    "smollm3_c",  "qwen2_c",    "qwen3_c",      "openelm_c",      "granite_a",    "granite_b",
+    "granite4_a", "granite4_b"};
 
 struct GoldenModel {
   std::string directory;

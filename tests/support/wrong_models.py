@@ -31,6 +31,13 @@ def rows_of_q(model):
     return attention.q_proj.weight
 
 
+def down_of_last(model):
+    if model.config.model_type == "gpt2":
+        return model.transformer.h[-1].mlp.c_proj
+    last = model.model.layers[-1]
+    return last.shared_mlp.output_linear if hasattr(last, "shared_mlp") else last.mlp.down_proj
+
+
 FACTORS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 
 
@@ -49,7 +56,7 @@ def wrong_models(model):
     with torch.no_grad():
         q = rows_of_q(shuffled)
         q.copy_(q.flip(0))
-        (silent.transformer.h[-1].mlp.c_proj if gpt2 else silent.model.layers[-1].mlp.down_proj).weight.zero_()
+        down_of_last(silent).weight.zero_()
         out = {"q_rows": shuffled, "zero_mlp": silent}
         if gpt2:
             out["positions"] = copy.deepcopy(model)

@@ -99,6 +99,50 @@ TEST(Config, Factors) {
   }
 }
 
+// A hybrid without Mamba layers and experts is a Granite under other names.
+TEST(Config, DenseHybridsAreGranites) {
+  const arch::Arch& hybrid = *arch::arch_by_name("granitemoehybrid");
+  Json json = Json::parse(R"({
+    "architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid", "attention_bias": false, "hidden_act": "silu",
+    "hidden_size": 2560, "intermediate_size": 8192, "shared_intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 40,
+    "num_key_value_heads": 8, "layer_types": ["attention", "attention"], "position_embedding_type": "rope", "num_local_experts": 0,
+    "num_experts_per_tok": 0, "output_router_logits": false, "router_aux_loss_coef": 0.01, "mamba_chunk_size": 256, "mamba_conv_bias": true,
+    "mamba_d_conv": 4, "mamba_d_head": 40, "mamba_d_state": 256, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 128,
+    "mamba_proj_bias": false, "normalization_function": "rmsnorm", "attention_multiplier": 0.015625, "embedding_multiplier": 12,
+    "residual_multiplier": 0.22, "logits_scaling": 10, "rms_norm_eps": 1e-05, "rope_theta": 10000000, "rope_scaling": null,
+    "max_position_embeddings": 131072, "tie_word_embeddings": true, "vocab_size": 100352})");
+  const arch::ModelDims dims = parse(json);
+  EXPECT_EQ(dims.layers[0], (arch::LayerDims{8, 5, 4096}));
+  EXPECT_EQ(dims.logit_divisor, 10);
+  const std::string written =
+      make_hf_config(hybrid, dims, json.dump(), format::FormatId::f32, nullptr);
+  const ParsedConfig granite = parse_hf_config(written, "written");
+  EXPECT_EQ(granite.arch->name, "granite");
+  EXPECT_EQ(granite.dims, dims);
+  const Json plain = Json::parse(written);
+  for (const auto& [key, value] : plain.items())
+    EXPECT_TRUE(!key.starts_with("mamba_") && key.find("expert") == std::string::npos &&
+                key != "shared_intermediate_size" && key != "layer_types")
+        << key;
+  for (const char* key : {"layer_types", "num_local_experts", "position_embedding_type"}) {
+    Json absent = json;  // Mamba layers, 8 experts, no positions
+    absent.erase(key);
+    EXPECT_THROW(parse(absent), core::Error) << key;
+  }
+  for (const auto& [key, value] :
+       std::map<std::string, Json>{{"layer_types", {"attention", "mamba"}},
+                                   {"num_local_experts", 8},
+                                   {"position_embedding_type", "nope"},
+                                   {"mlp_bias", true}}) {
+    Json other = json;
+    other[key] = value;
+    EXPECT_THROW(parse(other), core::Error) << key;
+  }
+  Json other = good();
+  other["num_local_experts"] = 0;
+  EXPECT_THROW(parse(other), core::Error);
+}
+
 TEST(Config, BothStylesOfRopeAgree) {
   Json four = good(), five = good();
   const Json scaling = {{"factor", 32.0},

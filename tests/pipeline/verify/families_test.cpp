@@ -49,9 +49,9 @@ double deviation(const std::vector<float>& x) {
 }
 
 // Logits, three controls (four where positions are scaled linearly, seven where there are factors)
-// and the way there and back of the 30 that have a GGUF; of the others the refusal and a copy.
+// and the way there and back of the 32 that have a GGUF; of the others the refusal and a copy.
 [[maybe_unused]] const auto* const kTriples =
-    testing::AddGlobalTestEnvironment(new support::Triples("device", 30 * 5 + 2 + 2 * 4 + 6 * 2));
+    testing::AddGlobalTestEnvironment(new support::Triples("device", 32 * 5 + 2 + 4 * 4 + 6 * 2));
 
 // The largest difference of a logit of the file's from `expected`, of sequences one after the
 // other.

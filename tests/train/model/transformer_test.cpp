@@ -53,7 +53,7 @@ const arch::Arch& llama() { return *arch::arch_by_gguf_name("llama"); }
 // Logits, what is saved and loaded, a layer at a time; three controls, four where positions are
 // scaled linearly, or seven where there are factors.
 [[maybe_unused]] const auto* const kTriples = testing::AddGlobalTestEnvironment(
-    new support::Triples("training side", 3 * 36 + 3 * 36 + 2 + 2 * 4));
+    new support::Triples("training side", 3 * 38 + 3 * 38 + 2 + 4 * 4));
 
 class GoldenLogits : public testing::TestWithParam<const char*> {};
 
