@@ -60,6 +60,8 @@ class Pages(unittest.TestCase):
         folder = tool.source / "lib/pipeline/recipe"
         source = (folder / "parse.cpp").read_text() + (folder / "train_config.cpp").read_text()
         asked = set(re.findall(r"(?:\b(?:map|text)(?:\.|->)\w+\(|\btake\(map, )\"(\w+)\"", source))
+        self.assertIn("axis_name(axis)", source)  # the sizes of a layer are asked for axis by axis
+        asked |= {"kv_groups", "q_per_kv", "ffn"}
         self.assertGreaterEqual(len(asked), 50)
         self.assertEqual(asked - described - {"kind", "name", "text", "q_per_kv", "vocab"}, set())
         self.assertEqual(described - asked, set())

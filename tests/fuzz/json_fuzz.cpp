@@ -15,6 +15,7 @@
 #include "fuzz/refusal.h"
 #include "plan/prune_plan.h"
 #include "plan/quant_plan.h"
+#include "support/layer_sizes.h"
 
 namespace {
 
@@ -28,7 +29,7 @@ arch::ModelDims small_dims() {
   dims.hidden = 64;
   dims.head_dim = 16;
   dims.positions = 128;
-  dims.layers.assign(3, {3, 2, 96});
+  dims.layers.assign(3, support::layer_sizes(3, 2, 96));
   dims.tied = true;
   return dims;
 }

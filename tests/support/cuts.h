@@ -6,7 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "arch/arch.h"
 #include "arch/factors.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::support {
 
@@ -18,7 +20,7 @@ inline arch::ModelDims whole(const arch::Arch& a) {
   d.head_dim = 64;
   d.positions = 512;
   const bool no_groups = a.keys.groups.empty();
-  d.layers.assign(8, {.kv_groups = no_groups ? 4 : 2, .q_per_kv = no_groups ? 1 : 2, .ffn = 512});
+  d.layers.assign(8, layer_sizes(no_groups ? 4 : 2, no_groups ? 1 : 2, 512));
   for (std::size_t l = 0; l < d.layers.size(); ++l) {
     const auto index = static_cast<std::int64_t>(l);
     d.layers[l].rope = arch::rope_by_default(a, index);
@@ -40,7 +42,7 @@ struct Cut {
   std::function<void(arch::ModelDims&)> apply;
 };
 inline void groups(arch::ModelDims& d, std::int64_t divisor) {
-  for (arch::LayerDims& l : d.layers) l.kv_groups /= divisor;
+  for (arch::LayerDims& l : d.layers) l[arch::Axis::kv_groups] /= divisor;
 }
 inline const std::vector<Cut>& cuts() {
   static const std::vector<Cut> all{
@@ -48,14 +50,14 @@ inline const std::vector<Cut>& cuts() {
       {"vocab", [](arch::ModelDims& d) { d.vocab = 400; }},
       {"ffn",
        [](arch::ModelDims& d) {
-         for (arch::LayerDims& l : d.layers) l.ffn = 256;
+         for (arch::LayerDims& l : d.layers) l[arch::Axis::ffn] = 256;
        }},
       {"hidden", [](arch::ModelDims& d) { d.hidden = 192; }},
       {"hidden, no multiple of the heads", [](arch::ModelDims& d) { d.hidden = 202; }},
       {"kv_groups", [](arch::ModelDims& d) { groups(d, 2); }},
       {"q_per_kv",
        [](arch::ModelDims& d) {
-         for (arch::LayerDims& l : d.layers) l.q_per_kv = 1;
+         for (arch::LayerDims& l : d.layers) l[arch::Axis::q_per_kv] = 1;
        }},
       {"hidden and kv_groups in proportion",
        [](arch::ModelDims& d) {
@@ -64,10 +66,12 @@ inline const std::vector<Cut>& cuts() {
        }},
       {"layers, the last one", [](arch::ModelDims& d) { d.layers.pop_back(); }},
       {"layers, the third", [](arch::ModelDims& d) { d.layers.erase(d.layers.begin() + 2); }},
-      {"ffn of one layer", [](arch::ModelDims& d) { d.layers[1].ffn = 256; }},
-      {"one whole FFN", [](arch::ModelDims& d) { d.layers[1].ffn = 0; }},
+      {"ffn of one layer", [](arch::ModelDims& d) { d.layers[1][arch::Axis::ffn] = 256; }},
+      {"one whole FFN", [](arch::ModelDims& d) { d.layers[1][arch::Axis::ffn] = 0; }},
       {"one whole attention",
-       [](arch::ModelDims& d) { d.layers[1].kv_groups = d.layers[1].q_per_kv = 0; }},
+       [](arch::ModelDims& d) {
+         d.layers[1][arch::Axis::kv_groups] = d.layers[1][arch::Axis::q_per_kv] = 0;
+       }},
   };
   return all;
 }

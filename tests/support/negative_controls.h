@@ -24,12 +24,16 @@ inline std::vector<std::pair<std::string, model::Transformer>> negative_controls
     return out;
   };
   std::size_t first = 0, last = dims.layers.size() - 1;  // with attention, with an FFN
-  while (dims.layers[first].kv_groups == 0) ++first;
-  while (dims.layers[last].ffn == 0) --last;
+  while (dims.layers[first][arch::Axis::kv_groups] == 0) ++first;
+  while (dims.layers[last][arch::Axis::ffn] == 0) --last;
   model::Transformer shuffled = with(dims), silent = with(dims);
   torch::Tensor q =
-      shuffled.weight(arch::attention_inputs(source.arch()).front(), static_cast<int>(first))
-          .narrow(0, 0, dims.layers[first].kv_groups * dims.layers[first].q_per_kv * dims.head_dim);
+      shuffled
+          .weight(arch::find_block(source.arch(), arch::BlockKind::attention)->readers.front(),
+                  static_cast<int>(first))
+          .narrow(0, 0,
+                  dims.layers[first][arch::Axis::kv_groups] *
+                      dims.layers[first][arch::Axis::q_per_kv] * dims.head_dim);
   q.copy_(q.flip(0));
   silent.weight(Role::ffn_down, static_cast<int>(last)).zero_();
   std::vector<std::pair<std::string, model::Transformer>> out;

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/rng.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::support {
 namespace {
@@ -49,7 +50,8 @@ arch::ModelDims tiny_dims(const TinyOptions& o) {
   dims.hidden = o.hidden;
   dims.head_dim = o.head_dim;
   dims.positions = o.positions;
-  dims.layers.assign(static_cast<std::size_t>(o.layers), {o.kv_groups, o.q_per_kv, o.ffn});
+  dims.layers.assign(static_cast<std::size_t>(o.layers),
+                     layer_sizes(o.kv_groups, o.q_per_kv, o.ffn));
   dims.tied = o.tied;
   dims.rope_theta = o.rope_theta;
   dims.rope_scaling = o.rope_scaling;

@@ -41,29 +41,25 @@ void add_inspect(CLI::App& app, Common& common) {
         flags->model.size() > 5 && flags->model.substr(flags->model.size() - 5) == ".json";
     const auto source = checkpoint::Checkpoint::open(flags->model, !bare);
     const arch::ModelDims& d = source.dims();
-    std::vector<std::int64_t> ffn, groups, q;
-    for (const arch::LayerDims& l : d.layers) {
-      ffn.push_back(l.ffn);
-      groups.push_back(l.kv_groups);
-      q.push_back(l.q_per_kv);
-    }
+    arch::PerAxis<std::vector<std::int64_t>> sizes;
+    for (const arch::Axis axis : arch::kLayerAxes)
+      for (const arch::LayerDims& l : d.layers) sizes[axis].push_back(l[axis]);
     nlohmann::ordered_json out{
         {"architecture", source.arch().name},
         {"parameters", arch::parameters(source.arch(), d)},
         {"non_embedding_parameters", arch::non_embedding_parameters(source.arch(), d)},
         {"layers", d.n_layers()},
-        {"hidden", d.hidden},
-        {"ffn", ffn},
-        {"kv_groups", groups},
-        {"q_per_kv", q},
-        {"head_dim", d.head_dim},
-        {"vocab", d.vocab},
-        {"positions", d.positions},
-        {"tied", d.tied},
-        {"rope_theta", d.rope_theta},
-        {"file_bytes", bare ? 0 : source.file_bytes()},
-        {"kv_bytes_per_token", arch::kv_bytes_per_token(d)},
-        {"tokenizer", nullptr}};
+        {"hidden", d.hidden}};
+    for (const arch::Axis axis : arch::kLayerAxes)
+      out[std::string(arch::axis_name(axis))] = sizes[axis];
+    out.update(nlohmann::ordered_json{{"head_dim", d.head_dim},
+                                      {"vocab", d.vocab},
+                                      {"positions", d.positions},
+                                      {"tied", d.tied},
+                                      {"rope_theta", d.rope_theta},
+                                      {"file_bytes", bare ? 0 : source.file_bytes()},
+                                      {"kv_bytes_per_token", arch::kv_bytes_per_token(d)},
+                                      {"tokenizer", nullptr}});
     for (const arch::Factor& factor : arch::kFactors)
       if (factor.stated_by(source.arch()))
         out["factors"][source.arch().keys.*factor.config] = factor.of(d);
@@ -79,10 +75,12 @@ void add_inspect(CLI::App& app, Common& common) {
          << core::human_count(out["parameters"].get<std::int64_t>()) << " parameters ("
          << core::human_count(out["non_embedding_parameters"].get<std::int64_t>())
          << " without embeddings)\n"
-         << "  layers " << d.n_layers() << "  hidden " << d.hidden << "  ffn " << join(ffn)
-         << "  kv_groups " << join(groups) << "  q_per_kv " << join(q) << "  head_dim "
-         << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "") << "  context "
-         << d.positions << "  KV cache " << arch::kv_bytes_per_token(d) << " bytes a token (f16)\n";
+         << "  layers " << d.n_layers() << "  hidden " << d.hidden;
+    for (const arch::Axis axis : arch::kLayerAxes)
+      text << "  " << arch::axis_name(axis) << " " << join(sizes[axis]);
+    text << "  head_dim " << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "")
+         << "  context " << d.positions << "  KV cache " << arch::kv_bytes_per_token(d)
+         << " bytes a token (f16)\n";
     if (out.contains("factors")) {
       for (const auto& [key, value] : out["factors"].items())
         text << "  " << key << " " << value.get<double>();

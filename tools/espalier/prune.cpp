@@ -24,7 +24,8 @@ struct Flags {
   std::string model, out, criterion = "activation", text, held_out, plan, scores, parameters,
                           compensate = "least_squares", dtype = "auto", shard = "5GB";
   std::optional<double> ridge;
-  std::optional<std::int64_t> layers, hidden, ffn, kv_groups, q_per_kv, vocab;
+  std::optional<std::int64_t> layers, hidden, vocab;
+  arch::PerAxis<std::optional<std::int64_t>> sizes;
   text::CalibrationOptions calibration;
 };
 
@@ -104,11 +105,9 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
   prune::PruneOptions options;
   options.target = {.layers = flags.layers,
                     .hidden = flags.hidden,
-                    .ffn = flags.ffn,
-                    .kv_groups = flags.kv_groups,
-                    .q_per_kv = flags.q_per_kv,
                     .vocab = flags.vocab,
-                    .parameters = std::nullopt};
+                    .parameters = std::nullopt,
+                    .sizes = flags.sizes};
   if (!flags.parameters.empty())
     options.target.parameters = core::parse_count(flags.parameters, "--parameters");
   options.plan_path = flags.plan;
@@ -155,13 +154,9 @@ void add_prune(CLI::App& app, Common& common) {
   add_calibration(*verb, flags->calibration, "of --text: ");
   verb->add_option("--layers", flags->layers, "layers to keep")->transform(as_count(0));
   verb->add_option("--hidden", flags->hidden, "hidden size to keep")->transform(as_count(0));
-  verb->add_option("--ffn", flags->ffn, "ffn size to keep in every layer that has as much")
-      ->transform(as_count(0));
-  verb->add_option("--kv-groups", flags->kv_groups, "KV groups to keep, with their query heads")
-      ->transform(as_count(0));
-  verb->add_option("--q-per-kv", flags->q_per_kv,
-                   "query heads per KV group to keep (fewer: only by --plan)")
-      ->transform(as_count(0));
+  for (const arch::Axis axis : arch::kLayerAxes)
+    verb->add_option(plan::size_flag(axis), flags->sizes[axis], std::string(plan::size_help(axis)))
+        ->transform(as_count(0));
   verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep (fewer: only by --plan)")
       ->transform(as_count(0));
   verb->add_option("--parameters", flags->parameters,

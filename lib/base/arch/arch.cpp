@@ -24,26 +24,21 @@ const Arch* const kArchs[] = {
 };
 
 constexpr std::string_view kGgufNames[] = {
-#define ESP_ROLE(name, gguf) gguf,
-    ESP_ROLES(ESP_ROLE)
-#undef ESP_ROLE
+#define ESP_NAME(role, gguf) gguf,
+    ESP_ROLES(ESP_NAME, ESP_NAME)
+#undef ESP_NAME
 };
 constexpr std::string_view kRoleNames[] = {
 #define ESP_ROLE(name, gguf) #name,
-    ESP_ROLES(ESP_ROLE)
+#define ESP_BIAS(weight, gguf) #weight "_bias",
+    ESP_ROLES(ESP_ROLE, ESP_BIAS)
 #undef ESP_ROLE
+#undef ESP_BIAS
 };
 
 TensorRef make_ref(const TensorSpec& spec, const ModelDims& dims, int layer) {
   const LayerDims* l = layer >= 0 ? &dims.layers[static_cast<std::size_t>(layer)] : nullptr;
   return {&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l), absent(spec.cols)};
-}
-
-std::vector<Role> roles_present(const Arch& arch, std::initializer_list<Role> roles) {
-  std::vector<Role> out;
-  for (const Role role : roles)
-    if (find_spec(arch, role) != nullptr) out.push_back(role);
-  return out;
 }
 
 }  // namespace
@@ -70,20 +65,17 @@ std::string_view axis_name(Axis axis) {
   return "";
 }
 
-std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
-bool is_bias(Role role) { return role_name(role).ends_with("_bias"); }
-Role norm_bias(Role gain) {
-  switch (gain) {
-    case Role::attn_norm:
-      return Role::attn_norm_bias;
-    case Role::ffn_norm:
-      return Role::ffn_norm_bias;
-    case Role::output_norm:
-      return Role::output_norm_bias;
-    default:
-      core::fail(core::ErrorKind::internal, "no bias belongs to ", role_name(gain));
+std::string_view block_name(BlockKind kind) {
+  switch (kind) {
+    case BlockKind::attention:
+      return "attention";
+    case BlockKind::ffn:
+      return "FFN";
   }
+  return "";
 }
+
+std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
 std::optional<Role> role_by_name(std::string_view name) {
   for (int i = 0; i < kRoles; ++i)
     if (kRoleNames[i] == name) return static_cast<Role>(i);
@@ -131,10 +123,40 @@ bool present(const TensorSpec& spec, const ModelDims& dims) {
   }
   return true;
 }
-bool in_absent_block(Role role, const LayerDims& layer) {
-  const std::string_view name = role_name(role);
-  return (layer.kv_groups * layer.q_per_kv == 0 && name.starts_with("attn_")) ||
-         (layer.ffn == 0 && name.starts_with("ffn_"));
+bool in_absent_block(const Arch& arch, Role role, const LayerDims& layer) {
+  bool absent = false;
+  for (const Block& block : arch.blocks) {
+    if (block.find(role) == nullptr) continue;
+    if (block.in(layer)) return false;
+    absent = true;
+  }
+  return absent;
+}
+bool lacks_blocks(const Arch& arch, const ModelDims& dims) {
+  for (const LayerDims& layer : dims.layers)
+    for (const Block& block : arch.blocks)
+      if (!block.in(layer)) return true;
+  return false;
+}
+const Block* find_block(const Arch& arch, BlockKind kind) {
+  for (const Block& block : arch.blocks)
+    if (block.kind == kind) return &block;
+  return nullptr;
+}
+const Block& block_of(const Arch& arch, Axis axis) {
+  for (const Block& block : arch.blocks)
+    if (block.axes.contains(axis)) return block;
+  core::fail(core::ErrorKind::internal, "no block of ", arch.name, " has the axis ",
+             axis_name(axis));
+}
+std::vector<const TensorSpec*> layer_tensors(const Arch& arch, const ModelDims& dims,
+                                             const LayerDims& layer) {
+  std::vector<const TensorSpec*> out;
+  for (const Block& block : arch.blocks)
+    if (block.in(layer))
+      for (const TensorSpec& spec : block.tensors)
+        if (present(spec, dims)) out.push_back(&spec);
+  return out;
 }
 const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims) {
   const Arch* deci = arch_by_name("deci");
@@ -144,15 +166,18 @@ const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims) {
       !learned_positions(arch) && dims.rotated() == dims.head_dim && !dims.long_rope.used() &&
       dims.attention_softcap == 0 && dims.logit_softcap == 0 &&
       std::fabs(attention_scale(dims) * std::sqrt(static_cast<double>(dims.head_dim)) - 1) < 1e-9;
-  const auto alike = [&](const TensorSpec& spec) {
-    const TensorSpec* other = find_spec(*deci, spec.role);
-    return other != nullptr && other->hf == spec.hf;
+  const auto alike = [&](std::span<const TensorSpec> specs) {
+    return std::all_of(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
+      const TensorSpec* other = find_spec(*deci, spec.role);
+      return other != nullptr && other->hf == spec.hf;
+    });
   };
   const auto usual = [&](const LayerDims& l) {
     return l.rope && (!l.local || dims.window >= dims.positions);
   };
-  return plain && std::all_of(arch.model.begin(), arch.model.end(), alike) &&
-                 std::all_of(arch.layer.begin(), arch.layer.end(), alike) &&
+  return plain && alike(arch.model) &&
+                 std::all_of(arch.blocks.begin(), arch.blocks.end(),
+                             [&](const Block& block) { return alike(block.tensors); }) &&
                  std::all_of(dims.layers.begin(), dims.layers.end(), usual)
              ? deci
              : nullptr;
@@ -160,7 +185,9 @@ const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims) {
 bool has_optional(const Arch& arch, Present present) {
   const auto depends = [&](const TensorSpec& spec) { return spec.present == present; };
   return std::any_of(arch.model.begin(), arch.model.end(), depends) ||
-         std::any_of(arch.layer.begin(), arch.layer.end(), depends);
+         std::any_of(arch.blocks.begin(), arch.blocks.end(), [&](const Block& block) {
+           return std::any_of(block.tensors.begin(), block.tensors.end(), depends);
+         });
 }
 bool local_by_default(const Arch& arch, std::int64_t layer) {
   return arch.window_period != kNoWindow && (layer + 1) % arch.window_period != 0;
@@ -170,17 +197,9 @@ bool rope_by_default(const Arch& arch, std::int64_t layer) {
          (arch.no_rope_period == 0 || (layer + 1) % arch.no_rope_period != 0);
 }
 bool interleaved_in_gguf(const Arch& arch) {
-  return find_spec(arch, attention_inputs(arch).front())->to_gguf == Transform::rope_permute;
-}
-std::vector<Role> attention_inputs(const Arch& arch) {
-  return roles_present(arch, {Role::attn_q, Role::attn_k, Role::attn_v, Role::attn_qkv});
-}
-std::vector<Role> ffn_inputs(const Arch& arch) {
-  return roles_present(arch, {Role::ffn_gate, Role::ffn_up, Role::ffn_gate_up});
-}
-bool has_gate(const Arch& arch) {
-  return find_spec(arch, Role::ffn_gate) != nullptr ||
-         find_spec(arch, Role::ffn_gate_up) != nullptr;
+  const Block* attention = find_block(arch, BlockKind::attention);
+  return attention != nullptr &&
+         attention->find(attention->readers.front())->to_gguf == Transform::rope_permute;
 }
 bool learned_positions(const Arch& arch) { return find_spec(arch, Role::pos_embd) != nullptr; }
 double attention_scale(const ModelDims& dims) {
@@ -197,17 +216,16 @@ std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims) {
   for (const TensorSpec& spec : arch.model)
     if (present(spec, dims)) out.push_back(make_ref(spec, dims, -1));
   for (int l = 0; l < static_cast<int>(dims.layers.size()); ++l)
-    for (const TensorSpec& spec : arch.layer)
-      if (present(spec, dims) &&
-          !in_absent_block(spec.role, dims.layers[static_cast<std::size_t>(l)]))
-        out.push_back(make_ref(spec, dims, l));
+    for (const TensorSpec* spec :
+         layer_tensors(arch, dims, dims.layers[static_cast<std::size_t>(l)]))
+      out.push_back(make_ref(*spec, dims, l));
   return out;
 }
 const TensorSpec* find_spec(const Arch& arch, Role role) {
   for (const TensorSpec& spec : arch.model)
     if (spec.role == role) return &spec;
-  for (const TensorSpec& spec : arch.layer)
-    if (spec.role == role) return &spec;
+  for (const Block& block : arch.blocks)
+    if (const TensorSpec* spec = block.find(role)) return spec;
   return nullptr;
 }
 TensorRef tensor_ref(const Arch& arch, const ModelDims& dims, Role role, int layer) {
@@ -229,7 +247,8 @@ std::int64_t non_embedding_parameters(const Arch& arch, const ModelDims& dims) {
 }
 std::int64_t kv_bytes_per_token(const ModelDims& dims, std::int64_t bytes_per_value) {
   std::int64_t n = 0;
-  for (const LayerDims& l : dims.layers) n += 2 * l.kv_groups * dims.head_dim * bytes_per_value;
+  for (const LayerDims& l : dims.layers)
+    n += 2 * l[Axis::kv_groups] * dims.head_dim * bytes_per_value;
   return n;
 }
 

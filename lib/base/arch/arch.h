@@ -9,31 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "arch/block.h"
 #include "arch/dims.h"
-#include "arch/role.h"
+#include "arch/tensor_spec.h"
 #include "format/quant_format.h"
 
 namespace espalier::arch {
-
-// How a tensor changes from the Hugging Face layout to GGUF.
-// - rope_permute: the rows of each head move from the half-split order of transformers (i, i + D/2)
-//   to the interleaved order of the ggml `llama` architecture (2i, 2i + 1).
-// - plus_one: the Hugging Face layout stores the gain minus one (Gemma, Nemotron).
-// - transpose: Hugging Face files alone store the matrix columns first (GPT-2's Conv1D). Rows and
-//   columns of the table, and of every tensor in memory, are those of GGUF.
-enum class Transform : std::uint8_t { none, rope_permute, plus_one, transpose };
-// When a tensor is present: always, unless ModelDims::tied, or when ModelDims has such biases.
-enum class Present : std::uint8_t { always, untied, attention_bias, output_bias, mlp_bias };
-
-struct TensorSpec {
-  Role role;
-  // Hugging Face name, "{L}" = layer index. Consecutive entries of one name are stacked rows of one
-  // tensor.
-  std::string_view hf;
-  Extent rows, cols{};  // a vector has no cols
-  Transform to_gguf = Transform::none;
-  Present present = Present::always;
-};
 
 // rms_plus_one: the gain is the weight of the Hugging Face layout + 1. layer: subtracts the mean
 // and adds a bias.
@@ -118,35 +99,40 @@ struct Arch {
   // A prefix of Hugging Face names that some files leave out.
   std::string_view optional_prefix = {};
   std::span<const TensorSpec> model;  // tensors that occur once
-  std::span<const TensorSpec> layer;  // tensors of every layer
+  std::span<const Block> blocks;      // of every layer, in the order in which it applies them
 };
 
-constexpr bool is_layer_spec(const TensorSpec& spec) {
-  return spec.hf.find("{L}") != std::string_view::npos;
+constexpr bool has_bias(Norm norm) { return norm == Norm::layer || norm == Norm::layer_plus_one; }
+constexpr bool has_gate(Activation activation) {
+  return activation == Activation::swiglu || activation == Activation::geglu;
 }
 
-// Roles are unique, and layer tensors are named per layer. Every per-layer axis that appears is
-// produced by the rows of some tensor and consumed by the columns of another.
+// Every block is sound, and there is one of a kind. Roles of the model scope are unique. Where two
+// blocks name the same role they describe the same tensor; no layer has both. A norm of the stream
+// has a bias where the family's norms have one; norms behind blocks have none.
 constexpr bool sound(const Arch& a) {
-  for (std::size_t i = 0; i < a.layer.size(); ++i) {
-    if (!is_layer_spec(a.layer[i])) return false;
-    for (std::size_t j = 0; j < i; ++j)
-      if (a.layer[i].role == a.layer[j].role) return false;
-  }
-  for (std::size_t i = 0; i < a.model.size(); ++i) {
-    if (is_layer_spec(a.model[i])) return false;
-    for (std::size_t j = 0; j < i; ++j)
-      if (a.model[i].role == a.model[j].role) return false;
-  }
-  for (Axis x : {Axis::kv_groups, Axis::q_per_kv, Axis::ffn}) {
-    bool rows = false, cols = false;
-    for (const TensorSpec& t : a.layer) {
-      rows |= touches(t.rows, x);
-      cols |= touches(t.cols, x);
+  for (const TensorSpec& t : a.model) {
+    if (is_layer_spec(t)) return false;
+    for (const TensorSpec& other : a.model)
+      if (&other != &t && other.role == t.role) return false;
+    if (t.role == Role::output_norm && has_bias(a.norm)) {
+      bool found = false;
+      for (const TensorSpec& other : a.model) found |= weight_of(other.role) == t.role;
+      if (!found) return false;
     }
-    if (rows != cols) return false;
   }
-  return true;
+  for (const Block& b : a.blocks) {
+    if (!sound(b)) return false;
+    if (has_bias(a.norm) && (b.norm_behind || b.find(*bias_of(b.norm)) == nullptr)) return false;
+    for (const Block& other : a.blocks) {
+      if (&other == &b) continue;
+      if (other.kind == b.kind) return false;
+      for (const TensorSpec& t : b.tensors)
+        if (const TensorSpec* same = other.find(t.role); same != nullptr && *same != t)
+          return false;
+    }
+  }
+  return !a.blocks.empty();
 }
 
 // One tensor of a concrete model.
@@ -167,9 +153,16 @@ const Arch* arch_by_gguf_name(std::string_view name);
 const Arch* arch_by_hf_model_type(std::string_view type);  // nullptr: unknown
 
 bool present(const TensorSpec& spec, const ModelDims& dims);
-// Whether the role belongs to an attention or FFN block that the layer lacks. The norm before the
-// block belongs to it.
-bool in_absent_block(Role role, const LayerDims& layer);
+// Whether the role belongs only to blocks that the layer lacks.
+bool in_absent_block(const Arch& arch, Role role, const LayerDims& layer);
+// Whether some layer lacks a block.
+bool lacks_blocks(const Arch& arch, const ModelDims& dims);
+const Block* find_block(const Arch& arch, BlockKind kind);  // nullptr: the family has none
+// The block along whose units `axis` cuts. Error(internal) when there is none.
+const Block& block_of(const Arch& arch, Axis axis);
+// The tensors of one layer, in file order.
+std::vector<const TensorSpec*> layer_tensors(const Arch& arch, const ModelDims& dims,
+                                             const LayerDims& layer);
 // The family `deci`, when it computes what `arch` computes with these sizes, else nullptr. Layers
 // of `deci` may differ in size and lack blocks.
 const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims);
@@ -180,11 +173,6 @@ bool rope_by_default(const Arch& arch, std::int64_t layer);
 // True when the pairs of the rotary embedding lie side by side in q and k of GGUF files. Otherwise
 // they lie half a head apart, as in the Hugging Face layout.
 bool interleaved_in_gguf(const Arch& arch);
-// The matrices that read the normed residual stream: of attention (q, k, v, or all in one), and of
-// the FFN (gate and up, one of them, or both in one).
-std::vector<Role> attention_inputs(const Arch& arch);
-std::vector<Role> ffn_inputs(const Arch& arch);
-bool has_gate(const Arch& arch);
 // Whether a table of positions is added to the embeddings instead of a rotation.
 bool learned_positions(const Arch& arch);
 double attention_scale(const ModelDims& dims);

@@ -2,8 +2,11 @@
 // The named dimensions along which a checkpoint can be cut, and tensor extents as products of them.
 #pragma once
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
+#include <utility>
 
 namespace espalier::arch {
 
@@ -19,15 +22,38 @@ enum class Axis : std::uint8_t {
 };
 std::string_view axis_name(Axis axis);
 
-// kv_groups, q_per_kv and ffn have their own size and selection in every layer. The other axes have
-// one for the whole model.
-constexpr bool per_layer(Axis axis) {
-  return axis == Axis::kv_groups || axis == Axis::q_per_kv || axis == Axis::ffn;
-}
+// The axes that have their own size and selection in every layer. The others have one for the whole
+// model.
+inline constexpr std::array kLayerAxes = {Axis::ffn, Axis::kv_groups, Axis::q_per_kv};
+// Those of them whose indices can be scored: the first axis of each kind of block.
+inline constexpr std::array kScoredAxes = {Axis::ffn, Axis::kv_groups};
+
+// A value for each of kLayerAxes.
+template <typename T>
+class PerAxis {
+ public:
+  constexpr PerAxis() = default;
+  // The others have the value of T().
+  constexpr PerAxis(std::initializer_list<std::pair<Axis, T>> values) {
+    for (const auto& [axis, value] : values) (*this)[axis] = value;
+  }
+  constexpr T& operator[](Axis axis) { return values_[place(axis)]; }
+  constexpr const T& operator[](Axis axis) const { return values_[place(axis)]; }
+  constexpr bool operator==(const PerAxis&) const = default;
+
+ private:
+  static constexpr std::size_t place(Axis axis) {
+    std::size_t i = 0;
+    while (kLayerAxes[i] != axis) ++i;
+    return i;
+  }
+  std::array<T, kLayerAxes.size()> values_{};
+};
 
 // A run of rows (or columns): the row-major product of up to three axes, slowest first.
 struct Run {
   Axis a = Axis::none, b = Axis::none, c = Axis::none;
+  constexpr bool operator==(const Run&) const = default;
 };
 // One tensor dimension: the concatenation of up to three runs (fused QKV has three). An empty
 // extent is an absent dimension.

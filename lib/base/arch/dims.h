@@ -11,11 +11,13 @@
 namespace espalier::arch {
 
 struct LayerDims {
-  std::int64_t kv_groups = 0, q_per_kv = 0, ffn = 0;  // 0: the block is absent
-  bool local = false;  // attention sees only ModelDims::window positions
-  bool rope = true;    // false: attention without rotary positions
-  bool same_sizes(const LayerDims& o) const {
-    return kv_groups == o.kv_groups && q_per_kv == o.q_per_kv && ffn == o.ffn;
+  PerAxis<std::int64_t> sizes = {};  // 0: the layer lacks the block
+  bool local = false;                // attention sees only ModelDims::window positions
+  bool rope = true;                  // false: attention without rotary positions
+  constexpr std::int64_t& operator[](Axis axis) { return sizes[axis]; }
+  constexpr std::int64_t operator[](Axis axis) const { return sizes[axis]; }
+  constexpr std::int64_t heads() const {  // of the queries
+    return sizes[Axis::kv_groups] * sizes[Axis::q_per_kv];
   }
   bool operator==(const LayerDims&) const = default;
 };
@@ -68,14 +70,8 @@ struct ModelDims {
   // All layers have the same sizes.
   bool uniform() const {
     for (const LayerDims& l : layers)
-      if (!l.same_sizes(layers.front())) return false;
+      if (l.sizes != layers.front().sizes) return false;
     return true;
-  }
-  // Some layer has no attention or no FFN.
-  bool absent_blocks() const {
-    for (const LayerDims& l : layers)
-      if (l.kv_groups * l.q_per_kv == 0 || l.ffn == 0) return true;
-    return false;
   }
   bool operator==(const ModelDims&) const = default;
 };
@@ -93,11 +89,9 @@ constexpr std::int64_t size_of(Axis axis, const ModelDims& d, const LayerDims* l
     case Axis::head_dim:
       return d.head_dim;
     case Axis::kv_groups:
-      return layer->kv_groups;
     case Axis::q_per_kv:
-      return layer->q_per_kv;
     case Axis::ffn:
-      return layer->ffn;
+      return (*layer)[axis];
   }
   return 0;
 }

@@ -243,9 +243,9 @@ std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read,
     ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0),
               input, header.path(), ": layer ", l, " has ", heads[l], " heads and ", groups[l],
               " key-value heads, expected a multiple");
-    out.push_back({.kv_groups = groups[l],
-                   .q_per_kv = groups[l] == 0 ? 0 : heads[l] / groups[l],
-                   .ffn = ffn[l]});
+    out.push_back({.sizes = {{Axis::kv_groups, groups[l]},
+                             {Axis::q_per_kv, groups[l] == 0 ? 0 : heads[l] / groups[l]},
+                             {Axis::ffn, ffn[l]}}});
   }
   return out;
 }
@@ -257,7 +257,7 @@ std::int64_t read_head_dim(const GgufHeader& header, const Reader& read, const M
   } else {
     std::int64_t heads = 0;
     for (const LayerDims& l : dims.layers)
-      if (heads == 0) heads = l.kv_groups * l.q_per_kv;
+      if (heads == 0) heads = l.heads();
     ESP_CHECK(heads > 0 && dims.hidden % heads == 0, input, header.path(), ": no key '",
               read.key("attention.key_length"), "' and ", dims.hidden,
               " hidden values cannot be split into ", heads, " heads");
@@ -375,6 +375,18 @@ void read_traits(const GgufHeader& header, const Reader& read, const Arch& arch,
     d.attention_scale = scale;
 }
 
+// Whether the file has the tensors whose presence depends on `present`. Looks at the last of them
+// in the first layer that has their block.
+bool has_tensors(const GgufHeader& header, const Arch& arch, const ModelDims& dims,
+                 Present present) {
+  for (const Block& block : arch.blocks)
+    for (auto spec = block.tensors.rbegin(); spec != block.tensors.rend(); ++spec)
+      for (std::size_t l = 0; spec->present == present && l < dims.layers.size(); ++l)
+        if (block.in(dims.layers[l]))
+          return header.tensor(gguf_name(spec->role, static_cast<int>(l))) != nullptr;
+  return false;
+}
+
 GgufValue u32(std::int64_t v) { return GgufValue::u32(static_cast<std::uint32_t>(v)); }
 
 GgufValue scalar_or_array(const ModelDims& dims, std::int64_t (*get)(const LayerDims&)) {
@@ -444,16 +456,9 @@ GgufModel read_gguf_model(const GgufHeader& header) {
                       .original_positions = header.integer(kRopePositions)};
   }
   d.tied = header.tensor(gguf_name(Role::output, -1)) == nullptr;
-  // Looks at the first layer that has the block.
-  const auto has = [&](Role role) {
-    for (std::int64_t l = 0; l < d.n_layers(); ++l)
-      if (!in_absent_block(role, d.layers[static_cast<std::size_t>(l)]))
-        return header.tensor(gguf_name(role, static_cast<int>(l))) != nullptr;
-    return false;
-  };
-  d.attention_bias = has_optional(*out.arch, Present::attention_bias) && has(Role::attn_q_bias);
-  d.output_bias = has_optional(*out.arch, Present::output_bias) && has(Role::attn_output_bias);
-  d.mlp_bias = has_optional(*out.arch, Present::mlp_bias) && has(Role::ffn_down_bias);
+  d.attention_bias = has_tensors(header, *out.arch, d, Present::attention_bias);
+  d.output_bias = has_tensors(header, *out.arch, d, Present::output_bias);
+  d.mlp_bias = has_tensors(header, *out.arch, d, Present::mlp_bias);
   read_rotation(header, read, *out.arch, out);
   read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
@@ -475,11 +480,11 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
   writer.set(prefix + "context_length", u32(dims.positions));
   writer.set(prefix + "embedding_length", u32(dims.hidden));
   writer.set(prefix + "feed_forward_length",
-             scalar_or_array(dims, [](const LayerDims& l) { return l.ffn; }));
+             scalar_or_array(dims, [](const LayerDims& l) { return l[Axis::ffn]; }));
   writer.set(prefix + "attention.head_count",
-             scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups * l.q_per_kv; }));
+             scalar_or_array(dims, [](const LayerDims& l) { return l.heads(); }));
   writer.set(prefix + "attention.head_count_kv",
-             scalar_or_array(dims, [](const LayerDims& l) { return l.kv_groups; }));
+             scalar_or_array(dims, [](const LayerDims& l) { return l[Axis::kv_groups]; }));
   writer.set(prefix + "attention.key_length", u32(dims.head_dim));
   writer.set(prefix + "attention.value_length", u32(dims.head_dim));
   writer.set(prefix + std::string(norm_eps_suffix(arch)),

@@ -24,15 +24,14 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims) {
   const bool large = (arch.gguf == "gemma2" && dims.n_layers() == kGemma2Layers) ||
                      (arch.gguf == "gemma3" && dims.n_layers() == kGemma3Layers);
   const LayerDims& first = dims.layers.front();
-  return 1 / std::sqrt(static_cast<double>(large ? dims.hidden / (first.kv_groups * first.q_per_kv)
-                                                 : dims.head_dim));
+  return 1 / std::sqrt(static_cast<double>(large ? dims.hidden / (first.heads()) : dims.head_dim));
 }
 
 const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
   const auto misread = [&](const std::string& what) {
     core::fail(core::ErrorKind::unsupported, arch.name, " as GGUF: ", what);
   };
-  if (!arch.unequal_layers && (!dims.uniform() || dims.absent_blocks())) {
+  if (!arch.unequal_layers && (!dims.uniform() || lacks_blocks(arch, dims))) {
     const Arch* deci = as_unequal_layers(arch, dims);
     if (deci == nullptr)
       misread("layers have unequal sizes: stock readers of '" + std::string(arch.gguf) +
@@ -51,13 +50,13 @@ const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
   }
   for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
     const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
-    if (!arch.absent_blocks && (layer.kv_groups * layer.q_per_kv == 0 || layer.ffn == 0))
-      misread("layer " + std::to_string(l) + " has no " + (layer.ffn == 0 ? "FFN" : "attention") +
-              ", but stock readers need both in every layer");
-    if (arch.heads_fill_hidden && layer.kv_groups * layer.q_per_kv * dims.head_dim != dims.hidden)
-      misread("layer " + std::to_string(l) + " has " +
-              std::to_string(layer.kv_groups * layer.q_per_kv) + " heads of " +
-              std::to_string(dims.head_dim) + " values and hidden is " +
+    for (const Block& block : arch.blocks)
+      if (!arch.absent_blocks && !block.in(layer))
+        misread("layer " + std::to_string(l) + " has no " + std::string(block_name(block.kind)) +
+                ", but stock readers need both in every layer");
+    if (arch.heads_fill_hidden && layer.heads() * dims.head_dim != dims.hidden)
+      misread("layer " + std::to_string(l) + " has " + std::to_string(layer.heads()) +
+              " heads of " + std::to_string(dims.head_dim) + " values and hidden is " +
               std::to_string(dims.hidden) +
               ", but stock readers assume hidden = heads x head_dim; cut kv_groups and hidden in "
               "proportion");
@@ -79,7 +78,7 @@ const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
   // too, assume nothing.
   if (arch.gguf == "qwen2") {
     const LayerDims& l = dims.layers.front();
-    if (l.kv_groups * l.q_per_kv * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
+    if (l.heads() * dims.head_dim != dims.hidden) return *arch_by_gguf_name("llama");
   }
   if ((dims.output_bias || dims.mlp_bias) && !arch.gguf_biases)
     misread("stock readers of '" + std::string(arch.gguf) + "' read only the biases of q, k and v");
@@ -97,12 +96,13 @@ ModelDims gguf_dims_for(const Arch& target, const ModelDims& dims) {
   ModelDims out = dims;
   if (target.gguf != "deci") return out;
   LayerDims& first = out.layers.front();
-  if (first.kv_groups * first.q_per_kv == 0) {
-    first.kv_groups = 1;
-    first.q_per_kv = kFiller / std::gcd(kFiller, dims.head_dim);
+  if (first.heads() == 0) {
+    first[Axis::kv_groups] = 1;
+    first[Axis::q_per_kv] = kFiller / std::gcd(kFiller, dims.head_dim);
   }
   for (LayerDims& l : out.layers)
-    if (l.ffn == 0 && (l.kv_groups > 0 || &l == &out.layers.back())) l.ffn = kFiller;
+    if (l[Axis::ffn] == 0 && (l[Axis::kv_groups] > 0 || &l == &out.layers.back()))
+      l[Axis::ffn] = kFiller;
   return out;
 }
 

@@ -3,6 +3,8 @@
 // `ffn_up.weight` names two roles: ffn_up, or ffn_gate_up in families that fuse gate and up. No
 // family has both.
 #pragma once
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,8 +13,9 @@
 namespace espalier::arch {
 
 // clang-format off
-// ESP_ROLE(name, GGUF name)
-#define ESP_ROLES(ESP_ROLE)                                \
+// ESP_ROLE(name, GGUF name); ESP_BIAS(weight, GGUF name): the bias of a matrix, or of the gain of a
+// LayerNorm, is the role <weight>_bias
+#define ESP_ROLES(ESP_ROLE, ESP_BIAS)                      \
   ESP_ROLE(token_embd,   "token_embd.weight")              \
   ESP_ROLE(output_norm,  "output_norm.weight")             \
   ESP_ROLE(output,       "output.weight")                  \
@@ -31,36 +34,59 @@ namespace espalier::arch {
   ESP_ROLE(ffn_up,       "blk.{L}.ffn_up.weight")          \
   ESP_ROLE(ffn_gate_up,  "blk.{L}.ffn_up.weight")          \
   ESP_ROLE(ffn_down,     "blk.{L}.ffn_down.weight")        \
-  ESP_ROLE(attn_q_bias,      "blk.{L}.attn_q.bias")        \
-  ESP_ROLE(attn_k_bias,      "blk.{L}.attn_k.bias")        \
-  ESP_ROLE(attn_v_bias,      "blk.{L}.attn_v.bias")        \
-  ESP_ROLE(attn_qkv_bias,    "blk.{L}.attn_qkv.bias")      \
-  ESP_ROLE(attn_output_bias, "blk.{L}.attn_output.bias")   \
-  ESP_ROLE(ffn_gate_bias,    "blk.{L}.ffn_gate.bias")      \
-  ESP_ROLE(ffn_up_bias,      "blk.{L}.ffn_up.bias")        \
-  ESP_ROLE(ffn_down_bias,    "blk.{L}.ffn_down.bias")      \
+  ESP_BIAS(attn_q,       "blk.{L}.attn_q.bias")             \
+  ESP_BIAS(attn_k,       "blk.{L}.attn_k.bias")             \
+  ESP_BIAS(attn_v,       "blk.{L}.attn_v.bias")             \
+  ESP_BIAS(attn_qkv,     "blk.{L}.attn_qkv.bias")           \
+  ESP_BIAS(attn_output,  "blk.{L}.attn_output.bias")        \
+  ESP_BIAS(ffn_gate,     "blk.{L}.ffn_gate.bias")           \
+  ESP_BIAS(ffn_up,       "blk.{L}.ffn_up.bias")             \
+  ESP_BIAS(ffn_down,     "blk.{L}.ffn_down.bias")           \
   ESP_ROLE(attn_q_norm,      "blk.{L}.attn_q_norm.weight") \
   ESP_ROLE(attn_k_norm,      "blk.{L}.attn_k_norm.weight") \
   ESP_ROLE(attn_post_norm,   "blk.{L}.post_attention_norm.weight") \
   ESP_ROLE(ffn_post_norm,    "blk.{L}.post_ffw_norm.weight") \
-  ESP_ROLE(output_norm_bias, "output_norm.bias")           \
-  ESP_ROLE(attn_norm_bias,   "blk.{L}.attn_norm.bias")     \
-  ESP_ROLE(ffn_norm_bias,    "blk.{L}.ffn_norm.bias")
+  ESP_BIAS(output_norm,  "output_norm.bias")                \
+  ESP_BIAS(attn_norm,    "blk.{L}.attn_norm.bias")          \
+  ESP_BIAS(ffn_norm,     "blk.{L}.ffn_norm.bias")
 // clang-format on
 
 enum class Role : std::uint8_t {
 #define ESP_ROLE(name, gguf) name,
-  ESP_ROLES(ESP_ROLE)
+#define ESP_BIAS(weight, gguf) weight##_bias,
+  ESP_ROLES(ESP_ROLE, ESP_BIAS)
 #undef ESP_ROLE
+#undef ESP_BIAS
       count_
 };
 inline constexpr int kRoles = static_cast<int>(Role::count_);
 
 std::string_view role_name(Role role);  // "attn_q"
-// False for other vectors, which are gains of norms.
-bool is_bias(Role role);
-// The bias that belongs to a LayerNorm's gain. Error(internal) when `gain` has none.
-Role norm_bias(Role gain);
+// The matrix or gain that a bias belongs to. Nothing for other roles.
+constexpr std::optional<Role> weight_of(Role bias) {
+  switch (bias) {
+#define ESP_ROLE(name, gguf)
+#define ESP_BIAS(weight, gguf) \
+  case Role::weight##_bias:    \
+    return Role::weight;
+    ESP_ROLES(ESP_ROLE, ESP_BIAS)
+#undef ESP_ROLE
+#undef ESP_BIAS
+    default:
+      return std::nullopt;
+  }
+}
+// The inverse. Nothing for roles that no family gives a bias.
+inline constexpr auto kBiases = [] {
+  std::array<std::optional<Role>, kRoles> out{};
+  for (int i = 0; i < kRoles; ++i)
+    if (const auto weight = weight_of(static_cast<Role>(i)))
+      out[static_cast<std::size_t>(*weight)] = static_cast<Role>(i);
+  return out;
+}();
+constexpr std::optional<Role> bias_of(Role weight) {
+  return kBiases[static_cast<std::size_t>(weight)];
+}
 std::optional<Role> role_by_name(std::string_view name);
 std::string gguf_name(Role role, int layer);  // layer is ignored by model-scope roles
 // Replaces "{L}" in a pattern.

@@ -2,8 +2,9 @@
 // The forward pass.
 //
 //   x = embedding
-//   for each layer: x += attn_output(attention(attn_norm(x)))
-//                   x += ffn_down(act(gate) * up)(ffn_norm(x)), without a gate: ffn_down(act(up))
+//   for each block of each layer:
+//     attention:  x += attn_output(attention(attn_norm(x)))
+//     FFN:        x += ffn_down(act(gate) * up)(ffn_norm(x)), without a gate: ffn_down(act(up))
 //   logits = output(output_norm(x))
 //
 // Where the model has them: biases, norms over heads and over the output of a block, a factor on
@@ -36,13 +37,20 @@ std::int64_t widest(const arch::ModelDims& dims, std::int64_t (*size)(const arch
   return n;
 }
 std::int64_t max_heads(const arch::ModelDims& d) {
-  return widest(d, [](const arch::LayerDims& l) { return l.kv_groups * l.q_per_kv; });
+  return widest(d, [](const arch::LayerDims& l) { return l.heads(); });
 }
 std::int64_t max_groups(const arch::ModelDims& d) {
-  return widest(d, [](const arch::LayerDims& l) { return l.kv_groups; });
+  return widest(d, [](const arch::LayerDims& l) { return l[arch::Axis::kv_groups]; });
 }
 std::int64_t max_ffn(const arch::ModelDims& d) {
-  return widest(d, [](const arch::LayerDims& l) { return l.ffn; });
+  return widest(d, [](const arch::LayerDims& l) { return l[arch::Axis::ffn]; });
+}
+// The first block behind which no token reads another.
+std::size_t behind_attention(const std::vector<BlockWeights>& blocks) {
+  std::size_t behind = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i)
+    if (std::holds_alternative<AttentionReaders>(blocks[i].readers)) behind = i + 1;
+  return behind;
 }
 std::int64_t tokens_at_a_time(const arch::ModelDims& d, std::int64_t context) {
   const std::int64_t floats = 3 * d.hidden + 2 * max_heads(d) * d.head_dim +
@@ -129,12 +137,20 @@ void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_neede
   embed(step);
   rotations(step);
   for (int layer = 0; layer <= last; ++layer) {
-    // Only the needed tokens of the last layer are read. The other tokens are done once their keys
-    // and values are stored.
-    const std::int64_t from = layer == last && tap == nullptr ? first_needed : 0;
+    const std::vector<BlockWeights>& blocks =
+        weights_.layers[static_cast<std::size_t>(layer)].blocks;
+    const std::size_t alone = behind_attention(blocks);
     step.report("layer_in", layer, x_TH_.data(), step.n, H);
-    attention(step, layer, from);
-    feed_forward(step, layer, from);
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      // Only the needed tokens of the last layer are read. The other tokens are done once their
+      // last keys and values are stored.
+      const bool partly = layer == last && tap == nullptr && i + 1 >= alone;
+      const std::int64_t from = partly ? first_needed : 0;
+      if (std::holds_alternative<AttentionReaders>(blocks[i].readers))
+        attention(step, layer, blocks[i], from);
+      else
+        feed_forward(step, layer, blocks[i], from);
+    }
     step.report("layer_out", layer, x_TH_.data(), step.n, H);
   }
   cache_.advance(step.n);
@@ -187,30 +203,31 @@ void Forward::rotations(const Step& step) {
   if (weights_.dims.local_rope_theta > 0) fill(local_rotation_, weights_.local_inverse_frequencies);
 }
 
-void Forward::attention(const Step& step, int layer, std::int64_t from) {
-  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+void Forward::attention(const Step& step, int layer, const BlockWeights& w, std::int64_t from) {
+  const AttentionReaders& read = std::get<AttentionReaders>(w.readers);
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
-  if (dims.kv_groups == 0) return;
   const std::int64_t H = weights_.dims.hidden, D = weights_.dims.head_dim,
                      R = weights_.dims.rotated();
-  const std::int64_t K = dims.kv_groups, N = K * dims.q_per_kv;
+  const std::int64_t K = dims[arch::Axis::kv_groups], N = K * dims[arch::Axis::q_per_kv];
   const std::int64_t n = step.n;
 
-  norm(x_TH_.data(), w.attn_norm_H, w.attn_norm_bias_H, 0, n, normed_TH_.data());
+  norm(x_TH_.data(), w.norm_H, w.norm_bias_H, 0, n, normed_TH_.data());
   step.report("attn_in", layer, normed_TH_.data(), n, H);
 
   activations_.set(normed_TH_.data(), n, H);
   if (from == 0) {
-    linear({{&w.q, q_TND_.data()}, {&w.k, k_TKD_.data()}, {&w.v, v_TKD_.data()}});
+    linear({{&read.q.matrix, q_TND_.data()},
+            {&read.k.matrix, k_TKD_.data()},
+            {&read.v.matrix, v_TKD_.data()}});
   } else {
-    linear({{&w.k, k_TKD_.data()}, {&w.v, v_TKD_.data()}});
+    linear({{&read.k.matrix, k_TKD_.data()}, {&read.v.matrix, v_TKD_.data()}});
     if (from < n) activations_.set(normed_TH_.data() + from * H, n - from, H);
-    if (from < n) linear({{&w.q, q_TND_.data() + from * N * D}});
+    if (from < n) linear({{&read.q.matrix, q_TND_.data() + from * N * D}});
   }
 
-  add_bias(w.k_bias, 0, n, k_TKD_.data());
-  add_bias(w.v_bias, 0, n, v_TKD_.data());
-  add_bias(w.q_bias, from, n, q_TND_.data());
+  add_bias(read.k.bias, 0, n, k_TKD_.data());
+  add_bias(read.v.bias, 0, n, v_TKD_.data());
+  add_bias(read.q.bias, from, n, q_TND_.data());
 
   const Rotation& turn =
       dims.local && weights_.dims.local_rope_theta > 0 ? local_rotation_ : global_rotation_;
@@ -224,20 +241,20 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
     };
     for (std::int64_t g = 0; g < K; ++g) {
       float* k = k_TKD_.data() + (t * K + g) * D;
-      place(k, w.k_norm_D);
+      place(k, read.k_norm_D);
       cache_.store(layer, g, step.position + t, k, v_TKD_.data() + (t * K + g) * D, steps_);
     }
     if (t < from) return;
     for (std::int64_t head = 0; head < N; ++head)
-      place(q_TND_.data() + (t * N + head) * D, w.q_norm_D);
+      place(q_TND_.data() + (t * N + head) * D, read.q_norm_D);
   });
   if (from == n) return;
   attend(step, layer, from);
   step.report("attn_mix", layer, mix_TND_.data(), n, N * D);
 
   activations_.set(mix_TND_.data() + from * N * D, n - from, N * D);
-  linear({{&w.attn_out, branch_TH_.data() + from * H}});
-  add_branch(w.attn_out_bias, w.attn_post_norm_H, from, n);
+  linear({{&w.consumer.matrix, branch_TH_.data() + from * H}});
+  add_branch(w, from, n);
   step.report("attn_out", layer, branch_TH_.data(), n, H);
 }
 
@@ -245,31 +262,31 @@ void Forward::attention(const Step& step, int layer, std::int64_t from) {
 // is one head and a block of queries. For a single token, an item is all heads of one group.
 void Forward::attend(const Step& step, int layer, std::int64_t from) {
   const arch::LayerDims& dims = weights_.dims.layers[static_cast<std::size_t>(layer)];
-  const std::int64_t D = weights_.dims.head_dim, N = dims.kv_groups * dims.q_per_kv;
+  const std::int64_t D = weights_.dims.head_dim, N = dims.heads();
   const std::int64_t n = step.n - from;
   const float scale = static_cast<float>(arch::attention_scale(weights_.dims)),
               cap = static_cast<float>(weights_.dims.attention_softcap);
   const std::int64_t window =
       dims.local ? weights_.dims.window : std::numeric_limits<std::int64_t>::max();
-  const bool whole_groups = n == 1 && dims.q_per_kv <= kQueryBlock;
-  const std::int64_t lanes = whole_groups ? dims.kv_groups : N;
+  const bool whole_groups = n == 1 && dims[arch::Axis::q_per_kv] <= kQueryBlock;
+  const std::int64_t lanes = whole_groups ? dims[arch::Axis::kv_groups] : N;
   const std::int64_t blocks = (n + kQueryBlock - 1) / kQueryBlock;
 
   const auto item = [&](std::int64_t index, int worker) {
     const std::int64_t lane = index % lanes;
     const std::int64_t block = blocks - 1 - index / lanes;  // the longest block first
     const std::int64_t first = from + block * kQueryBlock;
-    const std::int64_t head = whole_groups ? lane * dims.q_per_kv : lane;
+    const std::int64_t head = whole_groups ? lane * dims[arch::Axis::q_per_kv] : lane;
     const std::int64_t n_queries =
-        whole_groups ? dims.q_per_kv : std::min(kQueryBlock, step.n - first);
+        whole_groups ? dims[arch::Axis::q_per_kv] : std::min(kQueryBlock, step.n - first);
     std::int64_t visible[kQueryBlock];
     for (std::int64_t j = 0; j < n_queries; ++j)
       visible[j] = step.position + first + (whole_groups ? 0 : j) + 1;
     const std::int64_t stride = whole_groups ? D : N * D;
     const auto run = [&](std::int64_t begin, std::int64_t first_seen, std::int64_t count) {
       const std::int64_t at = (first * N + head) * D + begin * stride;
-      cache_.attend(layer, head / dims.q_per_kv, first_seen, q_TND_.data() + at, stride,
-                    visible + begin, count, scale, cap,
+      cache_.attend(layer, head / dims[arch::Axis::q_per_kv], first_seen, q_TND_.data() + at,
+                    stride, visible + begin, count, scale, cap,
                     scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + at,
                     stride, steps_);
     };
@@ -301,24 +318,24 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
   });
 }
 
-void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
-  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+void Forward::feed_forward(const Step& step, int layer, const BlockWeights& w, std::int64_t from) {
+  const FfnReaders& read = std::get<FfnReaders>(w.readers);
   const std::int64_t H = weights_.dims.hidden,
-                     F = weights_.dims.layers[static_cast<std::size_t>(layer)].ffn;
+                     F = weights_.dims.layers[static_cast<std::size_t>(layer)][arch::Axis::ffn];
   const std::int64_t n = step.n;
-  if (F == 0 || from == n) return;
+  if (from == n) return;
 
-  norm(x_TH_.data(), w.ffn_norm_H, w.ffn_norm_bias_H, from, n, normed_TH_.data());
+  norm(x_TH_.data(), w.norm_H, w.norm_bias_H, from, n, normed_TH_.data());
   step.report("ffn_in", layer, normed_TH_.data(), n, H);
 
   float *gate = gate_TF_.data() + from * F, *up = up_TF_.data() + from * F;
   activations_.set(normed_TH_.data() + from * H, n - from, H);
-  if (arch::has_gate(*weights_.arch))
-    linear({{&w.gate, gate}, {&w.up, up}});
+  if (arch::has_gate(weights_.arch->activation))
+    linear({{&read.gate.matrix, gate}, {&read.up.matrix, up}});
   else
-    linear({{&w.up, up}});
-  add_bias(w.gate_bias, from, n, gate_TF_.data());
-  add_bias(w.up_bias, from, n, up_TF_.data());
+    linear({{&read.up.matrix, up}});
+  add_bias(read.gate.bias, from, n, gate_TF_.data());
+  add_bias(read.up.bias, from, n, up_TF_.data());
   // The result replaces the factor `up`.
   const auto activate = [&](std::int64_t begin, std::int64_t end) {
     switch (weights_.arch->activation) {
@@ -341,8 +358,8 @@ void Forward::feed_forward(const Step& step, int layer, std::int64_t from) {
   step.report("ffn_act", layer, up_TF_.data(), n, F);
 
   activations_.set(up, n - from, F);
-  linear({{&w.down, branch_TH_.data() + from * H}});
-  add_branch(w.down_bias, w.ffn_post_norm_H, from, n);
+  linear({{&w.consumer.matrix, branch_TH_.data() + from * H}});
+  add_branch(w, from, n);
   step.report("ffn_out", layer, branch_TH_.data(), n, H);
 }
 
@@ -373,13 +390,13 @@ void Forward::add_bias(const std::vector<float>& bias, std::int64_t from, std::i
     each_token(from, to, [&](std::int64_t t) { steps_.add(bias.data(), width, y + t * width); });
 }
 
-// branch = factor * post_norm(branch + bias), x += branch
-void Forward::add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H,
-                         std::int64_t from, std::int64_t to) {
+// branch = factor * norm_behind(branch + bias), x += branch
+void Forward::add_branch(const BlockWeights& w, std::int64_t from, std::int64_t to) {
   const std::int64_t H = weights_.dims.hidden;
   const float factor = static_cast<float>(weights_.dims.residual_factor);
-  add_bias(bias_H, from, to, branch_TH_.data());
-  if (!post_norm_H.empty()) norm(branch_TH_.data(), post_norm_H, {}, from, to, branch_TH_.data());
+  add_bias(w.consumer.bias, from, to, branch_TH_.data());
+  if (!w.norm_behind_H.empty())
+    norm(branch_TH_.data(), w.norm_behind_H, {}, from, to, branch_TH_.data());
   each_token(from, to, [&](std::int64_t t) {
     float* branch = branch_TH_.data() + t * H;
     if (factor != 1)

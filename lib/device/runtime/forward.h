@@ -37,9 +37,9 @@ class Forward {
   struct Step;  // what the steps of one run() share
   void embed(const Step& step);
   void rotations(const Step& step);
-  void attention(const Step& step, int layer, std::int64_t from);
+  void attention(const Step& step, int layer, const BlockWeights& w, std::int64_t from);
   void attend(const Step& step, int layer, std::int64_t from);
-  void feed_forward(const Step& step, int layer, std::int64_t from);
+  void feed_forward(const Step& step, int layer, const BlockWeights& w, std::int64_t from);
   void norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H,
             std::int64_t from, std::int64_t to, float* out_TH);
   struct Product {
@@ -48,8 +48,7 @@ class Forward {
   };
   void linear(std::initializer_list<Product> products);  // at most three
   void add_bias(const std::vector<float>& bias, std::int64_t from, std::int64_t to, float* y);
-  void add_branch(const std::vector<float>& bias_H, const std::vector<float>& post_norm_H,
-                  std::int64_t from, std::int64_t to);
+  void add_branch(const BlockWeights& w, std::int64_t from, std::int64_t to);
   template <typename F>
   void each_token(std::int64_t from, std::int64_t to, F&& f);
 

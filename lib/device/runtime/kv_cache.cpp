@@ -33,12 +33,12 @@ KvCache::KvCache(const arch::ModelDims& dims, std::int64_t context, SessionOptio
   format_ = f.kernel;
   row_bytes_ = head_dim_ / f.block * f.block_bytes;
   for (const arch::LayerDims& l : dims.layers) {
-    const std::int64_t bytes = l.kv_groups * context * row_bytes_;
+    const std::int64_t bytes = l[arch::Axis::kv_groups] * context * row_bytes_;
     layers_.push_back({.k = Buffer<unsigned char>(bytes),
                        .v = Buffer<unsigned char>(bytes),
-                       .groups = l.kv_groups,
+                       .groups = l[arch::Axis::kv_groups],
                        .window = l.local ? dims.window : 0});
-    rows_per_token_ += 2 * l.kv_groups;
+    rows_per_token_ += 2 * l[arch::Axis::kv_groups];
   }
 }
 

@@ -155,8 +155,7 @@ std::int64_t Session::predicted_peak_bytes() const {
 std::int64_t Session::layer_macs_per_token() const {
   std::int64_t sum = 0;
   for (const LayerWeights& l : state_->weights.layers)
-    for (const kernels::Matrix* m : {&l.q, &l.k, &l.v, &l.attn_out, &l.gate, &l.up, &l.down})
-      sum += m->rows() * m->cols();
+    for (const BlockWeights& block : l.blocks) sum += block.macs();
   return sum;
 }
 Session::Peaks Session::measure_peaks() {

@@ -131,12 +131,10 @@ class Loader {
 
   kernels::Matrix matrix(Role role, int layer) {
     const format::GgufTensor* tensor = find(role, layer);
-    // Only for a block that the layer lacks, as check_tensors() made sure.
-    return tensor != nullptr ? rows(role, layer, 0, tensor->rows()) : kernels::Matrix{};
+    return rows(role, layer, 0, tensor->rows());
   }
   kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
     const format::GgufTensor* tensor = find(role, layer);
-    if (tensor == nullptr || n == 0) return {};
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
     const auto source = readable_past_the_end(bytes(*tensor).subspan(
         static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
@@ -168,13 +166,7 @@ class Loader {
   std::int64_t bytes_per_token = 0;
 
  private:
-  // Two roles share a name. Only one of them belongs to the family.
-  const format::GgufTensor* find(Role role, int layer) const {
-    return arch::find_spec(*weights_.arch, role) != nullptr || !shared(role)
-               ? index_.find(role, layer)
-               : nullptr;
-  }
-  static bool shared(Role role) { return role == Role::ffn_up || role == Role::ffn_gate_up; }
+  const format::GgufTensor* find(Role role, int layer) const { return index_.find(role, layer); }
   std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
     return weights_.file.bytes().subspan(tensor.offset, tensor.bytes);
   }
@@ -213,46 +205,72 @@ std::vector<double> inverse_frequencies(const arch::GgufModel& model,
   return out;
 }
 
-// One layer. q, k and v, like gate and up, are separate tensors or rows of one tensor.
-LayerWeights load_layer(Loader& load, const Weights& w, int l) {
-  const arch::LayerDims& dims = w.dims.layers[static_cast<std::size_t>(l)];
-  LayerWeights out{.attn_norm_H = load.vector(Role::attn_norm, l),
-                   .ffn_norm_H = load.vector(Role::ffn_norm, l),
-                   .attn_norm_bias_H = load.vector(Role::attn_norm_bias, l),
-                   .ffn_norm_bias_H = load.vector(Role::ffn_norm_bias, l),
-                   .attn_post_norm_H = load.vector(Role::attn_post_norm, l),
-                   .ffn_post_norm_H = load.vector(Role::ffn_post_norm, l),
-                   .q_norm_D = load.vector(Role::attn_q_norm, l),
-                   .k_norm_D = load.vector(Role::attn_k_norm, l),
-                   .q_bias = load.vector(Role::attn_q_bias, l),
-                   .k_bias = load.vector(Role::attn_k_bias, l),
-                   .v_bias = load.vector(Role::attn_v_bias, l),
-                   .attn_out_bias = load.vector(Role::attn_output_bias, l),
-                   .gate_bias = load.vector(Role::ffn_gate_bias, l),
-                   .up_bias = load.vector(Role::ffn_up_bias, l),
-                   .down_bias = load.vector(Role::ffn_down_bias, l),
-                   .q = load.matrix(Role::attn_q, l),
-                   .k = load.matrix(Role::attn_k, l),
-                   .v = load.matrix(Role::attn_v, l),
-                   .attn_out = load.matrix(Role::attn_output, l),
-                   .gate = load.matrix(Role::ffn_gate, l),
-                   .up = load.matrix(Role::ffn_up, l),
-                   .down = load.matrix(Role::ffn_down, l)};
-  if (arch::find_spec(*w.arch, Role::attn_qkv) != nullptr) {
-    const std::int64_t K = dims.kv_groups * w.dims.head_dim, Q = K * dims.q_per_kv;
-    out.q = load.rows(Role::attn_qkv, l, 0, Q);
-    out.k = load.rows(Role::attn_qkv, l, Q, K);
-    out.v = load.rows(Role::attn_qkv, l, Q + K, K);
-    if (const std::vector<float> bias = load.vector(Role::attn_qkv_bias, l); !bias.empty()) {
-      out.q_bias.assign(bias.begin(), bias.begin() + Q);
-      out.k_bias.assign(bias.begin() + Q, bias.begin() + Q + K);
-      out.v_bias.assign(bias.begin() + Q + K, bias.end());
+// A matrix with its bias.
+Affine load_affine(Loader& load, Role role, int layer) {
+  const auto bias = arch::bias_of(role);
+  return {load.matrix(role, layer), bias ? load.vector(*bias, layer) : std::vector<float>()};
+}
+
+// The readers of a block, which have so many rows. They are separate tensors, or rows of one.
+std::vector<Affine> load_readers(Loader& load, const arch::Block& block, int layer,
+                                 std::initializer_list<std::int64_t> rows) {
+  std::vector<Affine> out;
+  if (block.readers.size() > 1 || rows.size() == 1) {
+    for (const Role role : block.readers) out.push_back(load_affine(load, role, layer));
+    return out;
+  }
+  const Role role = block.readers.front();
+  const auto bias_role = arch::bias_of(role);
+  const std::vector<float> bias = bias_role ? load.vector(*bias_role, layer) : std::vector<float>();
+  std::int64_t first = 0;
+  for (const std::int64_t n : rows) {
+    Affine& part = out.emplace_back(Affine{load.rows(role, layer, first, n), {}});
+    if (!bias.empty()) part.bias.assign(bias.begin() + first, bias.begin() + first + n);
+    first += n;
+  }
+  return out;
+}
+
+BlockWeights load_block(Loader& load, const Weights& w, const arch::Block& block, int layer) {
+  const arch::LayerDims& dims = w.dims.layers[static_cast<std::size_t>(layer)];
+  BlockWeights out;
+  out.norm_H = load.vector(block.norm, layer);
+  if (const auto bias = arch::bias_of(block.norm)) out.norm_bias_H = load.vector(*bias, layer);
+  switch (block.kind) {
+    case arch::BlockKind::attention: {
+      const std::int64_t N = dims.heads() * w.dims.head_dim,
+                         K = dims[arch::Axis::kv_groups] * w.dims.head_dim;
+      std::vector<Affine> read = load_readers(load, block, layer, {N, K, K});
+      out.readers = AttentionReaders{.q = std::move(read[0]),
+                                     .k = std::move(read[1]),
+                                     .v = std::move(read[2]),
+                                     .q_norm_D = load.vector(Role::attn_q_norm, layer),
+                                     .k_norm_D = load.vector(Role::attn_k_norm, layer)};
+      break;
+    }
+    case arch::BlockKind::ffn: {
+      const std::int64_t F = dims[arch::Axis::ffn];
+      FfnReaders readers;
+      if (arch::has_gate(w.arch->activation)) {
+        std::vector<Affine> read = load_readers(load, block, layer, {F, F});
+        readers = {.gate = std::move(read[0]), .up = std::move(read[1])};
+      } else {
+        readers.up = load_affine(load, block.readers.front(), layer);
+      }
+      out.readers = std::move(readers);
+      break;
     }
   }
-  if (arch::find_spec(*w.arch, Role::ffn_gate_up) != nullptr) {
-    out.gate = load.rows(Role::ffn_gate_up, l, 0, dims.ffn);
-    out.up = load.rows(Role::ffn_gate_up, l, dims.ffn, dims.ffn);
-  }
+  out.consumer = load_affine(load, block.consumer, layer);
+  if (block.norm_behind) out.norm_behind_H = load.vector(*block.norm_behind, layer);
+  return out;
+}
+
+LayerWeights load_layer(Loader& load, const Weights& w, int layer) {
+  LayerWeights out;
+  for (const arch::Block& block : w.arch->blocks)
+    if (block.in(w.dims.layers[static_cast<std::size_t>(layer)]))
+      out.blocks.push_back(load_block(load, w, block, layer));
   return out;
 }
 
@@ -303,6 +321,14 @@ Weights read_indexed(const Index& index,
 }
 
 }  // namespace
+
+std::int64_t BlockWeights::macs() const {
+  const auto of = [](const Affine& map) { return map.matrix.rows() * map.matrix.cols(); };
+  if (const auto* attention = std::get_if<AttentionReaders>(&readers))
+    return of(attention->q) + of(attention->k) + of(attention->v) + of(consumer);
+  const auto& ffn = std::get<FfnReaders>(readers);
+  return of(ffn.gate) + of(ffn.up) + of(consumer);
+}
 
 void Weights::check_unchanged() const {
   const bool model = core::written_since(file.path(), file.stamp());

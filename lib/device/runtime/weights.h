@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "arch/arch.h"
@@ -27,17 +28,28 @@ namespace espalier::runtime {
 // Legend: T tokens, H hidden, F ffn, V vocab, N q-heads, K kv-groups, D head_dim, R rotated values
 // of a head, P positions. Rows of q and k are in GGUF's order of the rotary pairs. Vectors that the
 // model lacks are empty.
+struct Affine {
+  kernels::Matrix matrix;
+  std::vector<float> bias;  // as long as the matrix has rows
+};
+struct AttentionReaders {
+  Affine q;                               // [N*D, H]
+  Affine k, v;                            // [K*D, H]
+  std::vector<float> q_norm_D, k_norm_D;  // norms over each head
+};
+struct FfnReaders {
+  Affine gate, up;  // [F, H]; without a gate: only up
+};
+struct BlockWeights {
+  std::vector<float> norm_H, norm_bias_H;
+  std::variant<AttentionReaders, FfnReaders> readers;
+  Affine consumer;                   // [H, N*D] or [H, F]
+  std::vector<float> norm_behind_H;  // of what the consumer gives
+
+  std::int64_t macs() const;  // of one token
+};
 struct LayerWeights {
-  std::vector<float> attn_norm_H, ffn_norm_H, attn_norm_bias_H, ffn_norm_bias_H;
-  std::vector<float> attn_post_norm_H, ffn_post_norm_H;  // norms of the output of a block
-  std::vector<float> q_norm_D, k_norm_D;                 // norms over each head
-  // As long as their matrix has rows.
-  std::vector<float> q_bias, k_bias, v_bias, attn_out_bias, gate_bias, up_bias, down_bias;
-  kernels::Matrix q;         // [N*D, H]
-  kernels::Matrix k, v;      // [K*D, H]
-  kernels::Matrix attn_out;  // [H, N*D]
-  kernels::Matrix gate, up;  // [F, H]; without a gate: only up
-  kernels::Matrix down;      // [H, F]
+  std::vector<BlockWeights> blocks;  // those that the layer has, in order
 };
 
 struct Weights {

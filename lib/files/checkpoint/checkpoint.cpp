@@ -176,10 +176,10 @@ void Checkpoint::fill_absent_blocks() {
   const arch::ModelDims whole = arch::gguf_dims_for(target, source.dims);
   for (const arch::TensorRef& ref : arch::tensors(*source.arch, whole)) {
     if (ref.layer < 0 ||
-        !arch::in_absent_block(ref.spec->role,
+        !arch::in_absent_block(*source.arch, ref.spec->role,
                                source.dims.layers[static_cast<std::size_t>(ref.layer)]))
       continue;
-    const bool gain = ref.is_vector && !arch::is_bias(ref.spec->role);
+    const bool gain = ref.is_vector && !arch::weight_of(ref.spec->role);
     source.tensors[{ref.spec->role, ref.layer}] = {.rows = ref.rows,
                                                    .cols = ref.cols,
                                                    .is_vector = ref.is_vector,

@@ -40,19 +40,19 @@ void parse_attention(const json& object, const std::string& name, Problems& prob
   const std::int64_t shared = there ? block.size("n_heads_in_group", kMaxWidth) : 0;
   if (!there) block.refuse("n_heads_in_group", "the block is a no_op");
   block.refuse_unknown({});
-  layer.kv_groups = layer.q_per_kv = 0;
+  layer[arch::Axis::kv_groups] = layer[arch::Axis::q_per_kv] = 0;
   if (shared == 0) return;
   if (own % shared != 0)
     return problems.input("key \"", name, ".n_heads_in_group\" is ", shared,
                           ", which does not divide ", own, " heads");
-  layer.kv_groups = own / shared;
-  layer.q_per_kv = shared;
+  layer[arch::Axis::kv_groups] = own / shared;
+  layer[arch::Axis::q_per_kv] = shared;
 }
 
 void parse_ffn(const json& object, const std::string& name, Problems& problems,
                arch::LayerDims& layer, std::int64_t hidden) {
   ConfigReader block(object, problems, name + ".");
-  layer.ffn = 0;
+  layer[arch::Axis::ffn] = 0;
   block.only("gated", true);
   block.only("hidden_act", "silu");
   if (parse_block(block)) {
@@ -63,7 +63,7 @@ void parse_ffn(const json& object, const std::string& name, Problems& problems,
       problems.input("key \"", name, ".ffn_mult\" is ", multiplier, ", too much for ", hidden,
                      " hidden values");
     else
-      layer.ffn = width > 0 ? width : published_width(multiplier, hidden);
+      layer[arch::Axis::ffn] = width > 0 ? width : published_width(multiplier, hidden);
   } else {
     for (const char* key : {"ffn_mult", "intermediate_size"})
       block.refuse(key, "the block is a no_op");
@@ -93,8 +93,8 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
           heads % n.get<std::int64_t>() != 0)
         return problems.input("key \"num_key_value_heads_per_layer\": entry ", l, " is ",
                               ConfigReader::shown(n), ", expected a divisor of ", heads, " heads");
-      dims.layers[l].kv_groups = n.get<std::int64_t>();
-      dims.layers[l].q_per_kv = heads / n.get<std::int64_t>();
+      dims.layers[l][arch::Axis::kv_groups] = n.get<std::int64_t>();
+      dims.layers[l][arch::Axis::q_per_kv] = heads / n.get<std::int64_t>();
     }
   }
   if (blocks == nullptr || !lists_layers("block_configs", *blocks)) return;
@@ -110,7 +110,7 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
     block.refuse_unknown({"attention", "ffn"});
     parse_attention(entry["attention"], name + ".attention", problems, dims.layers[l], heads);
     parse_ffn(entry["ffn"], name + ".ffn", problems, dims.layers[l], dims.hidden);
-    const std::int64_t own = dims.layers[l].kv_groups * dims.layers[l].q_per_kv;
+    const std::int64_t own = dims.layers[l].heads();
     if (own * dims.head_dim > kMaxWidth)
       problems.input("key \"", name, ".attention.num_attention_heads\" (", own,
                      ") times \"head_dim\" (", dims.head_dim, ") exceed ", kMaxWidth);
@@ -120,21 +120,23 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
 void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
   using Json = nlohmann::ordered_json;
   std::int64_t heads = 1;
-  for (const arch::LayerDims& l : dims.layers) heads = std::max(heads, l.kv_groups * l.q_per_kv);
+  for (const arch::LayerDims& l : dims.layers) heads = std::max(heads, l.heads());
   Json blocks = Json::array();
   for (const arch::LayerDims& l : dims.layers) {
-    const std::int64_t own = l.kv_groups * l.q_per_kv;
-    Json attention{{"n_heads_in_group", own > 0 ? Json(l.q_per_kv) : Json(nullptr)},
+    const std::int64_t own = l.heads();
+    Json attention{{"n_heads_in_group", own > 0 ? Json(l[arch::Axis::q_per_kv]) : Json(nullptr)},
                    {"no_op", own == 0},
                    {"replace_with_linear", false}};
     if (own > 0 && own != heads) attention["num_attention_heads"] = own;
-    Json ffn{{"ffn_mult", l.ffn > 0 ? Json(3 * static_cast<double>(l.ffn) /
-                                           (2 * static_cast<double>(dims.hidden)))
-                                    : Json(nullptr)},
-             {"no_op", l.ffn == 0},
-             {"replace_with_linear", false}};
-    if (l.ffn > 0 && published_width(ffn["ffn_mult"].get<double>(), dims.hidden) != l.ffn)
-      ffn["intermediate_size"] = l.ffn;
+    Json ffn{
+        {"ffn_mult", l[arch::Axis::ffn] > 0 ? Json(3 * static_cast<double>(l[arch::Axis::ffn]) /
+                                                   (2 * static_cast<double>(dims.hidden)))
+                                            : Json(nullptr)},
+        {"no_op", l[arch::Axis::ffn] == 0},
+        {"replace_with_linear", false}};
+    if (l[arch::Axis::ffn] > 0 &&
+        published_width(ffn["ffn_mult"].get<double>(), dims.hidden) != l[arch::Axis::ffn])
+      ffn["intermediate_size"] = l[arch::Axis::ffn];
     blocks.push_back({{"attention", attention}, {"ffn", ffn}});
   }
   config.erase("num_key_value_heads_per_layer");

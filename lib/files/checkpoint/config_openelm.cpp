@@ -85,7 +85,9 @@ arch::ModelDims parse_openelm(ConfigReader& config, Problems& problems, const ar
     const std::int64_t ffn = published_width(multipliers[l], dims.hidden, divisor);
     if (n * dims.head_dim > kMaxWidth || ffn > kMaxWidth)
       problems.input("layer ", l, ": heads or FFN exceed ", kMaxWidth, " values");
-    dims.layers.push_back({.kv_groups = k, .q_per_kv = n / k, .ffn = ffn});
+    dims.layers.push_back(
+        {.sizes = {
+             {arch::Axis::kv_groups, k}, {arch::Axis::q_per_kv, n / k}, {arch::Axis::ffn, ffn}}});
   }
   return dims;
 }
@@ -102,12 +104,13 @@ void set_openelm(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
       divisor.is_number_integer() && before.is_array() && before.size() == dims.layers.size();
   for (std::size_t l = 0; l < dims.layers.size(); ++l) {
     const arch::LayerDims& layer = dims.layers[l];
-    heads.push_back(layer.kv_groups * layer.q_per_kv);
-    groups.push_back(layer.kv_groups);
-    multipliers.push_back(static_cast<double>(layer.ffn) / static_cast<double>(dims.hidden));
+    heads.push_back(layer.heads());
+    groups.push_back(layer[arch::Axis::kv_groups]);
+    multipliers.push_back(static_cast<double>(layer[arch::Axis::ffn]) /
+                          static_cast<double>(dims.hidden));
     kept = kept && before[l].is_number() &&
            published_width(before[l].get<double>(), dims.hidden, divisor.get<std::int64_t>()) ==
-               layer.ffn;
+               layer[arch::Axis::ffn];
   }
   if (!kept) {
     config["ffn_multipliers"] = multipliers;

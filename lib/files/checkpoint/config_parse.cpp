@@ -310,7 +310,9 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   dims.tied = config.boolean("tie_word_embeddings", arch.defaults.tied);
   if (problems.empty())
     dims.layers.assign(static_cast<std::size_t>(layers),
-                       arch::LayerDims{groups, heads / groups, ffn});
+                       arch::LayerDims{{{arch::Axis::kv_groups, groups},
+                                        {arch::Axis::q_per_kv, heads / groups},
+                                        {arch::Axis::ffn, ffn}}});
   if (arch.absent_blocks && problems.empty()) parse_deci_layers(config, problems, dims, heads);
   return dims;
 }

@@ -137,7 +137,7 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
   if (!arch.written_as.empty()) return hf_family_for(*arch::arch_by_name(arch.written_as), dims);
   if (arch.unequal_layers) {
     ESP_CHECK(
-        arch.absent_blocks || !dims.absent_blocks(), unsupported,
+        arch.absent_blocks || !arch::lacks_blocks(arch, dims), unsupported,
         "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
         arch.hf_model_type);
     ESP_CHECK(arch.absent_blocks || (dims.rope_scaling.factor == 1 && dims.rope_linear == 1),
@@ -145,16 +145,16 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
               " with scaled positions has no Hugging Face form");
     return arch;
   }
-  const bool unequal = !dims.uniform() || dims.absent_blocks();
+  const bool lacks = arch::lacks_blocks(arch, dims), unequal = lacks || !dims.uniform();
   if (const arch::Arch* deci = unequal ? arch::as_unequal_layers(arch, dims) : nullptr)
     return *deci;
   ESP_CHECK(dims.uniform(), unsupported,
             "layers of unequal size cannot be written as a Hugging Face directory: the ",
             arch.hf_model_type,
             " architecture has one size for all layers; choose equal sizes in every layer");
-  const std::int64_t heads = dims.layers.front().kv_groups * dims.layers.front().q_per_kv;
+  const std::int64_t heads = dims.layers.front().heads();
   ESP_CHECK(
-      heads > 0 && dims.layers.front().ffn > 0, unsupported,
+      !lacks, unsupported,
       "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
       arch.hf_model_type);
   // A file of architecture llama need not be a LlamaForCausalLM. With biases of q, k and v alone it
@@ -178,8 +178,8 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
             "proportion");
   ESP_CHECK(!arch.long_rope || dims.rope_linear == 1, unsupported, "a ", arch.hf_model_type,
             " with linearly scaled positions has no Hugging Face form");
-  ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front().q_per_kv == 1, unsupported,
-            arch.hf_model_type, " has no groups of heads");
+  ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front()[arch::Axis::q_per_kv] == 1,
+            unsupported, arch.hf_model_type, " has no groups of heads");
   if (dims.hidden % heads == 0) return arch;
   // transformers refuses such configs of these families, although head_dim is stated. mistral
   // without windows computes the same as llama.
@@ -235,10 +235,10 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
     if (!key.empty()) config[std::string(key)] = value;
   };
   set(arch.keys.hidden, dims.hidden);
-  set(arch.keys.ffn, layer.ffn);
+  set(arch.keys.ffn, layer[arch::Axis::ffn]);
   set(arch.keys.layers, dims.n_layers());
-  set(arch.keys.heads, layer.kv_groups * layer.q_per_kv);
-  set(arch.keys.groups, layer.kv_groups);
+  set(arch.keys.heads, layer.heads());
+  set(arch.keys.groups, layer[arch::Axis::kv_groups]);
   set(arch.keys.head_dim, dims.head_dim);
   set(arch.keys.positions, dims.positions);
   const bool openelm = is_openelm(arch);

@@ -35,34 +35,48 @@ std::int64_t file_stage_memory(const arch::Arch& arch, const arch::ModelDims& di
 
 namespace {
 
-// Widths of what the matrices of one layer read and give.
-struct Widths {
-  std::int64_t heads = 0, kv = 0, ffn = 0;
-  explicit Widths(const arch::ModelDims& dims, const arch::LayerDims& l)
-      : heads(l.kv_groups * l.q_per_kv * dims.head_dim),
-        kv(l.kv_groups * dims.head_dim),
-        ffn(l.ffn) {}
-  std::int64_t inner() const { return std::max(heads, ffn); }
-};
-
 std::int64_t square(std::int64_t n) { return n * n; }
 
+// Of one layer, over its blocks.
+struct Widths {
+  std::int64_t forward = 0;  // values of one token between the block's norm and its consumer
+  std::int64_t inner = 0;    // what a consumer reads
+  std::int64_t moments = 0;  // second moments of what readers and consumers read
+
+  Widths(const arch::Arch& arch, const arch::ModelDims& dims, const arch::LayerDims& l) {
+    for (const arch::Block& block : arch.blocks) {
+      const std::int64_t n = arch::length(block.find(block.consumer)->cols, dims, &l);
+      forward = std::max(forward, forward_values(block.kind, n, dims, l));
+      inner = std::max(inner, n);
+      moments += square(dims.hidden) + square(n);
+    }
+  }
+
+ private:
+  static std::int64_t forward_values(arch::BlockKind kind, std::int64_t inner,
+                                     const arch::ModelDims& dims, const arch::LayerDims& l) {
+    switch (kind) {
+      case arch::BlockKind::attention:
+        return 3 * (inner + l[arch::Axis::kv_groups] * dims.head_dim);
+      case arch::BlockKind::ffn:
+        return 4 * inner;
+    }
+    return 0;
+  }
+};
+
 // Values that one token has while it goes through the layer.
-std::int64_t forward_values(const Widths& w, std::int64_t hidden) {
-  return 3 * hidden + std::max(3 * (w.heads + w.kv), 4 * w.ffn);
-}
+std::int64_t forward_values(const Widths& w, std::int64_t hidden) { return 3 * hidden + w.forward; }
 // Values while a sum takes them up: squares and their float64, and gaps between blocks of memory.
-std::int64_t summed_values(const Widths& w) { return 8 * w.inner(); }
+std::int64_t summed_values(const Widths& w) { return 8 * w.inner; }
 
 // Both sides of the normal equations in float64, damped, factorized, and the solution.
 std::int64_t least_squares_bytes(const Widths& w, std::int64_t hidden) {
-  return 8 * (6 * square(w.inner()) + 4 * w.inner() * hidden);
+  return 8 * (6 * square(w.inner) + 4 * w.inner * hidden);
 }
 
 // Second moments of a layer in float64, and those that are being added.
-std::int64_t moments_bytes(const Widths& w, std::int64_t hidden) {
-  return 8 * (2 * square(hidden) + square(w.heads) + square(w.ffn)) + 12 * square(w.inner());
-}
+std::int64_t moments_bytes(const Widths& w) { return 8 * w.moments + 12 * square(w.inner); }
 
 }  // namespace
 
@@ -71,11 +85,11 @@ std::int64_t layer_stage_memory(const arch::Arch& arch, const arch::ModelDims& d
   const std::int64_t H = dims.hidden;
   std::int64_t of_token = 0, kept = 0, squares = 0;
   for (const arch::LayerDims& l : dims.layers) {
-    const Widths w(dims, l);
+    const Widths w(arch, dims, l);
     of_token = std::max(of_token, forward_values(w, H) + (stage.sums ? summed_values(w) : 0));
-    kept = std::max(kept, w.inner());
+    kept = std::max(kept, w.inner);
     if (stage.follows) squares = std::max(squares, least_squares_bytes(w, H));
-    if (stage.gram) squares = std::max(squares, moments_bytes(w, H));
+    if (stage.gram) squares = std::max(squares, moments_bytes(w));
   }
   const std::int64_t models = stage.follows ? 2 : 1;
   return kProgram + kToken * dims.vocab + models * 4 * largest_layer(arch, dims) +
@@ -83,12 +97,9 @@ std::int64_t layer_stage_memory(const arch::Arch& arch, const arch::ModelDims& d
          4 * std::min(stage.batch_tokens, stage.tokens) * of_token + squares + stage.more;
 }
 
-std::int64_t gram_bytes(const arch::ModelDims& dims) {
+std::int64_t gram_bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   std::int64_t n = 0;
-  for (const arch::LayerDims& l : dims.layers) {
-    const Widths w(dims, l);
-    n += 2 * square(dims.hidden) + square(w.heads) + square(w.ffn);
-  }
+  for (const arch::LayerDims& l : dims.layers) n += Widths(arch, dims, l).moments;
   return 4 * n;
 }
 

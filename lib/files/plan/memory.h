@@ -35,7 +35,7 @@ struct LayerStage {
 std::int64_t layer_stage_memory(const arch::Arch& arch, const arch::ModelDims& dims,
                                 const LayerStage& stage);
 // Second moments of all layers, as an importance matrix keeps them: 4 bytes each.
-std::int64_t gram_bytes(const arch::ModelDims& dims);
+std::int64_t gram_bytes(const arch::Arch& arch, const arch::ModelDims& dims);
 // The tokens of one forward: as many windows of `sequence` as keep `need(tokens)` below `limit` (0:
 // no limit), at least one, at most text::kBatchTokens. Error(unsupported) where one is too much.
 std::int64_t batch_within(std::int64_t limit, std::int64_t sequence, const char* advice,

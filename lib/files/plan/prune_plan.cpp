@@ -12,11 +12,9 @@ namespace espalier::plan {
 namespace {
 
 void check_selection(const Selection& selection, std::int64_t size, const std::string& where,
-                     const std::string& axis) {
+                     const std::string& axis, bool may_be_empty = false) {
   if (!selection) return;
-  const bool whole_block =
-      axis.ends_with("kv_groups") || axis.ends_with("ffn");  // a layer may lack attention or FFN
-  ESP_CHECK(!selection->empty() || size == 0 || whole_block, input, where, ": ", axis,
+  ESP_CHECK(!selection->empty() || size == 0 || may_be_empty, input, where, ": ", axis,
             ": nothing is kept");
   std::int64_t previous = -1;
   for (const std::int64_t index : *selection) {
@@ -49,9 +47,13 @@ void validate(const PrunePlan& plan, const arch::ModelDims& before, const std::s
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     const arch::LayerDims& layer = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
     const std::string axis = "layer " + std::to_string(plan.keep_layers[i]) + ": ";
-    check_selection(plan.layers[i].kv_groups, layer.kv_groups, where, axis + "kv_groups");
-    check_selection(plan.layers[i].q_per_kv, layer.q_per_kv, where, axis + "q_per_kv");
-    check_selection(plan.layers[i].ffn, layer.ffn, where, axis + "ffn");
+    for (const arch::Axis a : arch::kLayerAxes) {
+      // Without any index of a block's first axis, the layer lacks the block.
+      const bool whole_block = std::find(arch::kScoredAxes.begin(), arch::kScoredAxes.end(), a) !=
+                               arch::kScoredAxes.end();
+      check_selection(plan.layers[i][a], layer[a], where, axis + std::string(axis_name(a)),
+                      whole_block);
+    }
   }
   check_selection(plan.hidden, before.hidden, where, "hidden");
   check_selection(plan.vocab, before.vocab, where, "vocab");
@@ -72,12 +74,9 @@ arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before)
   for (std::size_t i = 0; i < plan.keep_layers.size(); ++i) {
     const arch::LayerDims& layer = before.layers.at(static_cast<std::size_t>(plan.keep_layers[i]));
     const LayerSelection& selection = plan.layers.at(i);
-    after.layers.push_back({.kv_groups = kept(selection.kv_groups, layer.kv_groups),
-                            .q_per_kv = kept(selection.q_per_kv, layer.q_per_kv),
-                            .ffn = kept(selection.ffn, layer.ffn),
-                            .local = layer.local,
-                            .rope = layer.rope});
-    if (after.layers.back().kv_groups == 0) after.layers.back().q_per_kv = 0;
+    arch::LayerDims& out = after.layers.emplace_back(layer);
+    for (const arch::Axis axis : arch::kLayerAxes) out[axis] = kept(selection[axis], layer[axis]);
+    if (out[arch::Axis::kv_groups] == 0) out[arch::Axis::q_per_kv] = 0;
   }
   return after;
 }

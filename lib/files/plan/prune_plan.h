@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "arch/arch.h"
@@ -20,9 +21,7 @@ namespace espalier::plan {
 // Sorted kept indices of one axis. nullopt: all.
 using Selection = std::optional<std::vector<std::int64_t>>;
 
-struct LayerSelection {
-  Selection kv_groups = {}, q_per_kv = {}, ffn = {};
-};
+using LayerSelection = arch::PerAxis<Selection>;
 
 struct PrunePlan {
   std::vector<std::int64_t> keep_layers = {};  // indices of source layers, sorted
@@ -47,10 +46,13 @@ void require_source(const PrunePlan& plan, const std::string& source, const std:
 // Target sizes as the command line gives them. Absent: unchanged. `parameters` is an upper limit,
 // met by a smaller ffn and then by fewer layers, aligned to granules.
 struct PruneTarget {
-  std::optional<std::int64_t> layers = {}, hidden = {}, ffn = {}, kv_groups = {}, q_per_kv = {},
-                              vocab = {}, parameters = {};
+  std::optional<std::int64_t> layers = {}, hidden = {}, vocab = {}, parameters = {};
+  arch::PerAxis<std::optional<std::int64_t>> sizes = {};
   std::int64_t ffn_granule = 32, hidden_granule = 32;
 };
+// Of the command line: "--kv-groups", and what it says about itself.
+std::string size_flag(arch::Axis axis);
+std::string_view size_help(arch::Axis axis);
 // The sizes that meet the target. Every layer gets the requested size, or keeps its own where that
 // is smaller (0 where the block is absent). The result has the right number of layers but not yet
 // their identity: scores choose which layers stay.

@@ -97,17 +97,17 @@ class Parser {
     }
     return out;
   }
-  Selection selection(const Json& object, const char* name, std::int64_t size,
+  Selection selection(const Json& object, std::string_view name, std::int64_t size,
                       const std::string& prefix) const {
     const auto it = object.find(name);
     if (it == object.end() || *it == "all") return std::nullopt;
-    return indices(*it, size, prefix + name);
+    return indices(*it, size, prefix + std::string(name));
   }
-  void only_keys(const Json& object, std::initializer_list<const char*> known,
+  void only_keys(const Json& object, const std::vector<std::string_view>& known,
                  const std::string& prefix) const {
     for (const auto& [key, value] : object.items()) {
       bool found = false;
-      for (const char* k : known) found = found || key == k;
+      for (const std::string_view k : known) found = found || key == k;
       ESP_CHECK(found, input, where_, ": unknown key \"", prefix, key, "\"");
     }
   }
@@ -127,9 +127,8 @@ std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::M
   json["layers"] = Json::array();
   for (const LayerSelection& layer : plan.layers) {
     Json entry;
-    entry["ffn"] = selection_json(layer.ffn);
-    entry["kv_groups"] = selection_json(layer.kv_groups);
-    entry["q_per_kv"] = selection_json(layer.q_per_kv);
+    for (const arch::Axis axis : arch::kLayerAxes)
+      entry[std::string(arch::axis_name(axis))] = selection_json(layer[axis]);
     json["layers"].push_back(entry);
   }
   json["hidden"] = selection_json(plan.hidden);
@@ -166,11 +165,13 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const std::string prefix = "layers[" + std::to_string(i) + "].";
       ESP_CHECK(layers[i].is_object(), input, where, ": layers[", i, "] is not an object");
-      parser.only_keys(layers[i], {"ffn", "kv_groups", "q_per_kv"}, prefix);
+      std::vector<std::string_view> known;
+      for (const arch::Axis axis : arch::kLayerAxes) known.push_back(arch::axis_name(axis));
+      parser.only_keys(layers[i], known, prefix);
       const arch::LayerDims& sizes = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
-      plan.layers.push_back({parser.selection(layers[i], "kv_groups", sizes.kv_groups, prefix),
-                             parser.selection(layers[i], "q_per_kv", sizes.q_per_kv, prefix),
-                             parser.selection(layers[i], "ffn", sizes.ffn, prefix)});
+      LayerSelection& selection = plan.layers.emplace_back();
+      for (const arch::Axis axis : arch::kLayerAxes)
+        selection[axis] = parser.selection(layers[i], arch::axis_name(axis), sizes[axis], prefix);
     }
   }
   plan.hidden = parser.selection(json, "hidden", before.hidden, "");

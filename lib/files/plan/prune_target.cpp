@@ -17,6 +17,8 @@
 #include "plan/prune_plan.h"
 
 namespace espalier::plan {
+
+using arch::Axis;
 namespace {
 
 std::string list_of(std::initializer_list<std::int64_t> values) {
@@ -36,14 +38,17 @@ void check_size(const char* flag, std::int64_t size, std::int64_t source, std::i
              ", so rows would not be whole quantization blocks; use ", list_of({below, above}));
 }
 
-using Size = std::int64_t arch::LayerDims::*;
-std::int64_t largest(const arch::ModelDims& dims, Size size) {
+std::int64_t largest(const arch::ModelDims& dims, Axis axis) {
   std::int64_t out = 0;
-  for (const arch::LayerDims& layer : dims.layers) out = std::max(out, layer.*size);
+  for (const arch::LayerDims& layer : dims.layers) out = std::max(out, layer[axis]);
   return out;
 }
-void at_most(arch::ModelDims& dims, Size size, std::int64_t most) {
-  for (arch::LayerDims& layer : dims.layers) layer.*size = std::min(layer.*size, most);
+void at_most(arch::ModelDims& dims, Axis axis, std::int64_t most) {
+  for (arch::LayerDims& layer : dims.layers) layer[axis] = std::min(layer[axis], most);
+}
+// In which rows would not be whole blocks otherwise. A group of heads is at least as long.
+std::int64_t granule_of(const PruneTarget& target, Axis axis) {
+  return axis == Axis::ffn ? target.ffn_granule : 1;
 }
 
 // The largest legal ffn in [lowest, highest] with which `dims` has at most `limit` parameters. 0:
@@ -51,7 +56,7 @@ void at_most(arch::ModelDims& dims, Size size, std::int64_t most) {
 std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int64_t lowest,
                          std::int64_t highest, std::int64_t granule, std::int64_t limit) {
   for (std::int64_t ffn = highest; ffn >= lowest && ffn > 0; ffn = (ffn - 1) / granule * granule) {
-    at_most(dims, &arch::LayerDims::ffn, ffn);
+    at_most(dims, Axis::ffn, ffn);
     if (arch::parameters(arch, dims) <= limit) return ffn;
   }
   return 0;
@@ -60,30 +65,50 @@ std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int6
 void meet_parameters(const PruneTarget& target, const arch::Arch& arch, arch::ModelDims& dims) {
   const std::int64_t limit = *target.parameters;
   if (arch::parameters(arch, dims) <= limit) return;
-  const std::int64_t full = largest(dims, &arch::LayerDims::ffn), granule = target.ffn_granule;
+  const std::int64_t full = largest(dims, Axis::ffn), granule = target.ffn_granule;
   // At least half, rounded up to the granule. A source narrower than one granule keeps its size.
   const std::int64_t lowest =
-      target.ffn ? full : std::min(full, (full / 2 + granule - 1) / granule * granule);
+      target.sizes[Axis::ffn] ? full : std::min(full, (full / 2 + granule - 1) / granule * granule);
   const bool equal = dims.uniform();
   const std::size_t fewest = target.layers || !equal ? dims.layers.size() : 1;
   while (true) {
     if (const std::int64_t ffn = largest_ffn(arch, dims, lowest, full, granule, limit); ffn > 0) {
-      at_most(dims, &arch::LayerDims::ffn, ffn);
+      at_most(dims, Axis::ffn, ffn);
       return;
     }
     if (dims.layers.size() <= fewest) break;
     dims.layers.pop_back();
   }
-  at_most(dims, &arch::LayerDims::ffn, lowest);
+  at_most(dims, Axis::ffn, lowest);
   const bool layers = !target.layers && equal;
   core::fail(core::ErrorKind::unsupported, "--parameters ", limit, ": cannot be reached by ",
-             target.ffn ? "" : "ffn (at least half of the source's)",
-             target.ffn || !layers ? "" : " and ", layers ? "layers" : "", "; the smallest is ",
-             arch::parameters(arch, dims), "; give --hidden, --kv-groups or --ffn as well",
+             target.sizes[Axis::ffn] ? "" : "ffn (at least half of the source's)",
+             target.sizes[Axis::ffn] || !layers ? "" : " and ", layers ? "layers" : "",
+             "; the smallest is ", arch::parameters(arch, dims),
+             "; give --hidden, --kv-groups or --ffn as well",
              equal ? "" : ", or a --plan: layers of unequal size are not chosen from");
 }
 
 }  // namespace
+
+std::string size_flag(Axis axis) {
+  std::string name = "--" + std::string(arch::axis_name(axis));
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+std::string_view size_help(Axis axis) {
+  switch (axis) {
+    case Axis::ffn:
+      return "ffn size to keep in every layer that has as much";
+    case Axis::kv_groups:
+      return "KV groups to keep, with their query heads";
+    case Axis::q_per_kv:
+      return "query heads per KV group to keep (fewer: only by --plan)";
+    default:
+      return "";
+  }
+}
 
 arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
                         const arch::ModelDims& before) {
@@ -108,15 +133,12 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
     check_size("--vocab", *target.vocab, before.vocab, 1);
     after.vocab = *target.vocab;
   }
-  const auto cut = [&](const char* flag, const std::optional<std::int64_t>& size, Size of,
-                       std::int64_t granule) {
-    if (!size) return;
-    check_size(flag, *size, largest(before, of), granule);
-    at_most(after, of, *size);
-  };
-  cut("--ffn", target.ffn, &arch::LayerDims::ffn, target.ffn_granule);
-  cut("--kv-groups", target.kv_groups, &arch::LayerDims::kv_groups, 1);
-  cut("--q-per-kv", target.q_per_kv, &arch::LayerDims::q_per_kv, 1);
+  for (const Axis axis : arch::kLayerAxes) {
+    const std::optional<std::int64_t>& size = target.sizes[axis];
+    if (!size) continue;
+    check_size(size_flag(axis).c_str(), *size, largest(before, axis), granule_of(target, axis));
+    at_most(after, axis, *size);
+  }
   if (target.parameters) {
     ESP_CHECK(*target.parameters >= 1, usage, "--parameters ", *target.parameters,
               ": expected at least 1");
@@ -133,25 +155,22 @@ std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arc
   sizes.layers.reset();
   sizes.parameters.reset();
   // The ffn that the limit on parameters chose.
-  if (before.uniform()) sizes.ffn = after.layers.front().ffn;
+  if (before.uniform()) sizes.sizes[Axis::ffn] = after.layers.front()[Axis::ffn];
   return resolve(sizes, arch, before).layers;
 }
 
 std::vector<std::string> smaller_layers(const PruneTarget& target, const arch::ModelDims& before) {
   std::vector<std::string> out;
-  const auto look = [&](const char* axis, const std::optional<std::int64_t>& size, Size of) {
-    if (!size) return;
+  for (const Axis axis : arch::kLayerAxes) {
+    const std::optional<std::int64_t>& size = target.sizes[axis];
     std::string layers;
-    for (std::size_t l = 0; l < before.layers.size(); ++l)
-      if (before.layers[l].*of < *size && before.layers[l].*of > 0)
+    for (std::size_t l = 0; size && l < before.layers.size(); ++l)
+      if (before.layers[l][axis] < *size && before.layers[l][axis] > 0)
         layers += (layers.empty() ? "" : ", ") + std::to_string(l);
     if (!layers.empty())
-      out.push_back(std::string(axis) + " " + std::to_string(*size) + ": layers " + layers +
-                    " have less and keep all of it");
-  };
-  look("ffn", target.ffn, &arch::LayerDims::ffn);
-  look("kv_groups", target.kv_groups, &arch::LayerDims::kv_groups);
-  look("q_per_kv", target.q_per_kv, &arch::LayerDims::q_per_kv);
+      out.push_back(std::string(arch::axis_name(axis)) + " " + std::to_string(*size) + ": layers " +
+                    layers + " have less and keep all of it");
+  }
   return out;
 }
 

@@ -49,11 +49,8 @@ std::vector<std::int64_t> kept_positions(const arch::Extent& extent, const plan:
   };
   cut(Axis::vocab, plan.vocab);
   cut(Axis::hidden, plan.hidden);
-  if (layer != nullptr) {
-    cut(Axis::kv_groups, layer->kv_groups);
-    cut(Axis::q_per_kv, layer->q_per_kv);
-    cut(Axis::ffn, layer->ffn);
-  }
+  if (layer != nullptr)
+    for (const Axis axis : arch::kLayerAxes) cut(axis, (*layer)[axis]);
   return kept;
 }
 

@@ -21,21 +21,21 @@ Json json_of(const text::CalibrationOptions& o) {
 
 Json json_of(const PruneStage& s) {
   const plan::PruneTarget& t = s.options.target;
-  return {{"from", s.from},
-          {"plan", !s.options.plan_path.empty()},
-          {"layers", optional(t.layers)},
-          {"hidden", optional(t.hidden)},
-          {"ffn", optional(t.ffn)},
-          {"kv_groups", optional(t.kv_groups)},
-          {"q_per_kv", optional(t.q_per_kv)},
-          {"vocab", optional(t.vocab)},
-          {"parameters", optional(t.parameters)},
-          {"ffn_granule", t.ffn_granule},
-          {"hidden_granule", t.hidden_granule},
-          {"criterion", s.options.criterion},
-          {"least_squares", s.options.compensation == prune::Compensation::least_squares},
-          {"ridge", optional(s.options.ridge)},
-          {"calibration", json_of(s.options.calibration)}};
+  Json out{{"from", s.from},
+           {"plan", !s.options.plan_path.empty()},
+           {"layers", optional(t.layers)},
+           {"hidden", optional(t.hidden)}};
+  for (const arch::Axis axis : arch::kLayerAxes)
+    out[std::string(arch::axis_name(axis))] = optional(t.sizes[axis]);
+  out.update(Json{{"vocab", optional(t.vocab)},
+                  {"parameters", optional(t.parameters)},
+                  {"ffn_granule", t.ffn_granule},
+                  {"hidden_granule", t.hidden_granule},
+                  {"criterion", s.options.criterion},
+                  {"least_squares", s.options.compensation == prune::Compensation::least_squares},
+                  {"ridge", optional(s.options.ridge)},
+                  {"calibration", json_of(s.options.calibration)}});
+  return out;
 }
 Json json_of(const DistillStage& s) {
   Json out{{"from", s.from}, {"teacher", s.teacher}};

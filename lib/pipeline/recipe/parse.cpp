@@ -43,9 +43,8 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   plan::PruneTarget& t = s.options.target;
   t.layers = map.count("layers");
   t.hidden = map.count("hidden");
-  t.ffn = map.count("ffn");
-  t.kv_groups = map.count("kv_groups");
-  t.q_per_kv = map.count("q_per_kv");
+  for (const arch::Axis axis : arch::kLayerAxes)
+    t.sizes[axis] = map.count(std::string(arch::axis_name(axis)));
   t.vocab = map.count("vocab");
   t.parameters = map.count("parameters");
   if (const auto v = map.count("ffn_granule")) t.ffn_granule = *v;
@@ -55,11 +54,13 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   if (has_plan) {
     // A plan says what is kept; compensation on top is asked for by name.
     s.options.compensation = prune::Compensation::none;
-    for (const char* key : {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab",
-                            "parameters", "ffn_granule", "hidden_granule", "criterion"})
+    std::vector<std::string> keys{"layers", "hidden"};
+    for (const arch::Axis axis : arch::kLayerAxes) keys.emplace_back(arch::axis_name(axis));
+    keys.insert(keys.end(), {"vocab", "parameters", "ffn_granule", "hidden_granule", "criterion"});
+    for (const std::string& key : keys)
       if (map.has(key))
-        map.refuse(key, "'plan' says what is kept already; leave out one of 'plan' and '" +
-                            std::string(key) + "'");
+        map.refuse(key,
+                   "'plan' says what is kept already; leave out one of 'plan' and '" + key + "'");
   }
   std::vector<std::string> criteria;
   for (const auto& [name, source] : prune::criterion_names()) criteria.push_back(name);

@@ -27,13 +27,13 @@ std::int64_t window_bytes(std::span<const ModelSize> models, std::int64_t contex
 std::int64_t activation_bytes(const arch::ModelDims& dims, std::int64_t context) {
   std::int64_t widest = 0;
   for (const arch::LayerDims& l : dims.layers) {
-    const std::int64_t q_heads = l.kv_groups * l.q_per_kv,
-                       attention = 3 * (q_heads + 2 * l.kv_groups) * dims.head_dim,
+    const std::int64_t q_heads = l.heads(),
+                       attention = 3 * (q_heads + 2 * l[arch::Axis::kv_groups]) * dims.head_dim,
                        // explicit scores, where attention is not the plain one
         scores = dims.attention_softcap > 0 || (l.local && dims.window < context)
                      ? 4 * q_heads * context
                      : 0;
-    widest = std::max({widest, attention + scores, 3 * l.ffn});
+    widest = std::max({widest, attention + scores, 3 * l[arch::Axis::ffn]});
   }
   return 4 * context * widest;
 }

@@ -71,9 +71,10 @@ class Collector : public layerwise::Visitor {
   Collector(quant::Imatrix& out, const arch::Arch& arch, Moments moments)
       : out_(out), gram_(moments != Moments::squares) {
     if (moments == Moments::output) return;
-    for (const model::Block& block : model::all_blocks()) {
-      readers_[block.input] = block.readers(arch);
-      readers_[block.inner] = {block.consumer};
+    for (const arch::Block& block : arch.blocks) {
+      const model::BlockTaps taps = model::taps(block.kind);
+      readers_[taps.input].assign(block.readers.begin(), block.readers.end());
+      readers_[taps.inner] = {block.consumer};
     }
   }
 
@@ -134,18 +135,18 @@ std::int64_t imatrix_memory(const arch::Arch& arch, const arch::ModelDims& dims,
                                   {.tokens = options.tokens,
                                    .batch_tokens = options.batch_tokens,
                                    .gram = gram,
-                                   .more = gram ? plan::gram_bytes(dims) : 0});
+                                   .more = gram ? plan::gram_bytes(arch, dims) : 0});
 }
 
 std::int64_t rounding_memory(const arch::Arch& arch, const arch::ModelDims& dims,
                              const text::CalibrationOptions& options, Moments moments) {
-  const std::int64_t following =
-      plan::layer_stage_memory(arch, dims,
-                               {.tokens = options.tokens,
-                                .batch_tokens = options.batch_tokens,
-                                .sums = false,
-                                .follows = true,
-                                .more = moments == Moments::gram ? plan::gram_bytes(dims) : 0});
+  const std::int64_t following = plan::layer_stage_memory(
+      arch, dims,
+      {.tokens = options.tokens,
+       .batch_tokens = options.batch_tokens,
+       .sums = false,
+       .follows = true,
+       .more = moments == Moments::gram ? plan::gram_bytes(arch, dims) : 0});
   // The embedding as it is stored, rounded and decoded again, beside both streams.
   const std::int64_t embedding =
       12 * dims.vocab * dims.hidden +

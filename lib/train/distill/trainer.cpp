@@ -280,8 +280,8 @@ std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& student,
                          std::int64_t teacher_parameters, const TrainOptions& options) {
   std::int64_t per_token = 0;
   for (const arch::LayerDims& l : student.layers)
-    per_token +=
-        8 * student.hidden + 4 * l.ffn + 3 * l.kv_groups * (l.q_per_kv + 2) * student.head_dim;
+    per_token += 8 * student.hidden + 4 * l[arch::Axis::ffn] +
+                 3 * l[arch::Axis::kv_groups] * (l[arch::Axis::q_per_kv] + 2) * student.head_dim;
   return arch::parameters(arch, student) * 16 + teacher_parameters * 4 +
          windows_at_once(options) * options.sequence * per_token * 4 + (std::int64_t{512} << 20);
 }

@@ -85,16 +85,20 @@ double output_gradient(const model::Transformer& model, const Tensor& ids, const
   return loss;
 }
 
+std::vector<const arch::TensorSpec*> tensors_of(const model::Transformer& model, int layer) {
+  return arch::layer_tensors(model.arch(), model.dims(),
+                             model.dims().layers[static_cast<std::size_t>(layer)]);
+}
+
 // `gradient` [1, T, H] of what the layer leaves in the stream becomes that of `before`, what it
 // reads.
 void back_through(model::Transformer& model, int layer, std::int64_t window, const Tensor& before,
                   const Tensor& gradient, const std::vector<Visitor*>& visitors) {
   std::vector<Tensor> inputs{before.clone().requires_grad_(true)};
   std::vector<Role> roles;
-  for (const arch::TensorSpec& spec : model.arch().layer) {
-    if (!model.has(spec.role, layer)) continue;
-    roles.push_back(spec.role);
-    inputs.push_back(model.weight(spec.role, layer));
+  for (const arch::TensorSpec* spec : tensors_of(model, layer)) {
+    roles.push_back(spec->role);
+    inputs.push_back(model.weight(spec->role, layer));
   }
   model.set_tap([&](model::Tap point, int l, const Tensor& value) {
     const torch::NoGradGuard no_graph;
@@ -146,10 +150,9 @@ double walk_back(const model::Transformer& source, const Tensor& ids,
   const std::int64_t n = model.dims().n_layers();
   for (int layer = static_cast<int>(n) - 1; layer >= 0; --layer) {
     model.load_layer(layer);
-    for (const arch::TensorSpec& spec : model.arch().layer)
-      if (model.has(spec.role, layer))
-        model.set_weight(spec.role, layer,
-                         model.weight(spec.role, layer).detach().requires_grad_(true));
+    for (const arch::TensorSpec* spec : tensors_of(model, layer))
+      model.set_weight(spec->role, layer,
+                       model.weight(spec->role, layer).detach().requires_grad_(true));
     for (Visitor* v : visitors) v->layer_begin(model, layer);
     const Stream before{keeper.kept.back(), 1};
     for (std::int64_t w = 0; w < stream.batches(); ++w)

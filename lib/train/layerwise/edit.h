@@ -17,7 +17,7 @@ namespace espalier::layerwise {
 struct BlockEdit {
   const model::Transformer& layer;  // this layer alone, its index 0, as edited so far
   int source;                       // the layer's index in the exact model
-  const model::Block& block;
+  const arch::Block& block;
 };
 
 // The ascending indices that stay of each axis. An axis without an entry stays whole.

@@ -74,7 +74,7 @@ void Follow::load(const Saved& in) {
   edited_.states = in.tensors.at("edited");
 }
 
-bool Follow::removed(const model::Block& block) const {
+bool Follow::removed(const arch::Block& block) const {
   return std::any_of(edits_.begin(), edits_.end(),
                      [&](const Edit* e) { return e->removes(view(block)); });
 }
@@ -87,9 +87,9 @@ bool Follow::refits() const {
 }
 
 // The last block of the layer that stays.
-bool Follow::is_last(const model::Block& block) const {
-  const model::Block* last = nullptr;
-  for (const model::Block& b : model::all_blocks())
+bool Follow::is_last(const arch::Block& block) const {
+  const arch::Block* last = nullptr;
+  for (const arch::Block& b : layer_->arch().blocks)
     if (b.in(layer_->dims().layers[0]) && !removed(b)) last = &b;
   return &block == last;
 }
@@ -125,16 +125,16 @@ model::Transformer Follow::one_layer_model(const model::Transformer& model, int 
   if (options_.hidden) dims.hidden = static_cast<std::int64_t>(options_.hidden->size());
   dims.layers = {full};
   model::Transformer out = model::Transformer::empty(model.arch(), dims);
-  for (const arch::TensorSpec& spec : model.arch().layer) {
-    if (!arch::present(spec, d) || arch::in_absent_block(spec.role, full)) continue;
-    Tensor w = model.weight(spec.role, source);
+  for (const arch::TensorSpec* spec : arch::layer_tensors(model.arch(), d, full)) {
+    Tensor w = model.weight(spec->role, source);
     const auto kept = [&](const auto& axes) {
       return as_index(arch::surviving(axes, Axis::hidden, *options_.hidden, d, &full));
     };
-    if (options_.hidden && touches(spec.rows, Axis::hidden)) w = w.index_select(0, kept(spec.rows));
-    if (options_.hidden && !absent(spec.cols) && touches(spec.cols, Axis::hidden))
-      w = w.index_select(1, kept(spec.cols));
-    out.set_weight(spec.role, 0, w);
+    if (options_.hidden && touches(spec->rows, Axis::hidden))
+      w = w.index_select(0, kept(spec->rows));
+    if (options_.hidden && touches(spec->cols, Axis::hidden))
+      w = w.index_select(1, kept(spec->cols));
+    out.set_weight(spec->role, 0, w);
   }
   return out;
 }
@@ -151,16 +151,15 @@ void Follow::layer_begin(model::Transformer& model, int layer) {
 
 void Follow::see(model::Tap point, int layer, std::int64_t batch, const Tensor& value) {
   if (!layer_ || layer != source_) return;
-  for (const model::Block& block : model::all_blocks()) {
-    if ((point != block.input && point != block.inner) || removed(block)) continue;
-    if (point == block.input && refits())
-      inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch)), value);
-    if (point == block.inner && exact_->has(block.post_norm, layer))
-      products_.push_back(on_hidden(value.matmul(exact_->weight(block.consumer, layer).t()), -1));
-  }
+  const auto input = model::input_at(exact_->arch(), point);
+  if (!input || removed(*input->block)) return;
+  const arch::Block& block = *input->block;
+  if (!input->inner && refits()) inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch)), value);
+  if (input->inner && block.norm_behind)
+    products_.push_back(on_hidden(value.matmul(exact_->weight(block.consumer, layer).t()), -1));
 }
 
-Tensor Follow::edit(const model::Block& block, Role role, Tensor weights,
+Tensor Follow::edit(const arch::Block& block, Role role, Tensor weights,
                     const NormalEquations& inputs) {
   for (Edit* e : edits_) weights = e->matrix(view(block), role, std::move(weights), inputs);
   weights = weights.to(torch::kFloat32).contiguous();
@@ -168,12 +167,12 @@ Tensor Follow::edit(const model::Block& block, Role role, Tensor weights,
   return weights;
 }
 
-void Follow::edit_readers(model::Transformer& model, const model::Block& block) {
+void Follow::edit_readers(model::Transformer& model, const arch::Block& block) {
   if (!inputs_.gram.defined()) return;
   const Tensor map = inputs_.solve(on_hidden(torch::eye(model.dims().hidden), -1), ridge_)
                          .to(torch::kFloat32)
                          .contiguous();
-  for (const Role role : block.readers(model.arch())) {
+  for (const Role role : block.readers) {
     layer_->set_weight(role, 0,
                        edit(block, role, model.weight(role, source_).matmul(map), inputs_));
     model.unload(role, source_);
@@ -181,7 +180,7 @@ void Follow::edit_readers(model::Transformer& model, const model::Block& block) 
   inputs_ = {};
 }
 
-void Follow::block_end(model::Transformer& model, int layer, const model::Block& block,
+void Follow::block_end(model::Transformer& model, int layer, const arch::Block& block,
                        const Stream& stream) {
   if (!layer_ || layer != source_) return;
   if (removed(block)) {
@@ -193,7 +192,7 @@ void Follow::block_end(model::Transformer& model, int layer, const model::Block&
   {
     const core::Section section("forward");
     for (std::int64_t b = 0; b < edited_.batches(); ++b)
-      activations_[static_cast<std::size_t>(b)] = ((*layer_).*block.activation)(0, edited_.at(b));
+      activations_[static_cast<std::size_t>(b)] = layer_->activation(block, 0, edited_.at(b));
   }
   if (is_last(block) && next_ > layer + 1) {
     open_ = &block;
@@ -210,7 +209,7 @@ void Follow::layer_end(model::Transformer&, int layer, const Stream& stream) {
   layer_.reset();
 }
 
-NormalEquations Follow::consumer_equations(const model::Block& block, const Stream& exact,
+NormalEquations Follow::consumer_equations(const arch::Block& block, const Stream& exact,
                                            bool with_abs) const {
   NormalEquations out;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
@@ -220,7 +219,8 @@ NormalEquations Follow::consumer_equations(const model::Block& block, const Stre
     Tensor aim = target;
     if (products_.empty()) {
       aim = (target - edited_.at(b)) / layer_->dims().residual_factor;
-      if (layer_->has(block.consumer_bias, 0)) aim = aim - layer_->weight(block.consumer_bias, 0);
+      if (const auto bias = arch::bias_of(block.consumer); bias && layer_->has(*bias, 0))
+        aim = aim - layer_->weight(*bias, 0);
     }
     out.add(a, aim * weight);
     if (with_abs) out.add_abs(a);
@@ -230,14 +230,14 @@ NormalEquations Follow::consumer_equations(const model::Block& block, const Stre
 
 // Cuts the consumer, the activations and the refitted readers. Returns the consumer's columns that
 // stay, and restricts `equations` to them.
-Tensor Follow::cut(const model::Block& block, const Tensor& consumer, bool refit,
+Tensor Follow::cut(const arch::Block& block, const Tensor& consumer, bool refit,
                    NormalEquations& equations) {
   const Tensor fitted =
       refit ? equations.solve(consumer, ridge_).to(torch::kFloat32).contiguous() : consumer;
   Kept kept;
   for (Edit* e : edits_)
     if (e->cuts(view(block))) kept = e->keep(view(block), equations, fitted);
-  for (const Role role : block.readers(exact_->arch())) {
+  for (const Role role : block.readers) {
     const auto found = result_.refitted.find(role);
     if (found == result_.refitted.end()) continue;
     if (const auto rows = positions(arch::find_spec(exact_->arch(), role)->rows, kept))
@@ -251,7 +251,7 @@ Tensor Follow::cut(const model::Block& block, const Tensor& consumer, bool refit
   return consumer.index_select(1, *columns);
 }
 
-void Follow::finish_block(const model::Block& block, const Stream& exact, bool later) {
+void Follow::finish_block(const arch::Block& block, const Stream& exact, bool later) {
   const bool cuts = std::any_of(edits_.begin(), edits_.end(),
                                 [&](const Edit* e) { return e->cuts(view(block)); });
   const bool refit = options_.refit && (cuts || later || refits());
@@ -268,7 +268,7 @@ void Follow::finish_block(const model::Block& block, const Stream& exact, bool l
   const core::Section section("forward");
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
     Tensor& a = activations_[static_cast<std::size_t>(b)];
-    edited_.at(b).add_(((*layer_).*block.output)(0, a));
+    edited_.at(b).add_(layer_->output(block, 0, a));
     a.reset();
   }
 }

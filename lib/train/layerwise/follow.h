@@ -51,7 +51,7 @@ class Follow : public Visitor {
   void begin(model::Transformer& model, const torch::Tensor& ids, const Stream& stream) override;
   void layer_begin(model::Transformer& model, int layer) override;
   void see(model::Tap point, int layer, std::int64_t batch, const torch::Tensor& value) override;
-  void block_end(model::Transformer& model, int layer, const model::Block& block,
+  void block_end(model::Transformer& model, int layer, const arch::Block& block,
                  const Stream& stream) override;
   void layer_end(model::Transformer& model, int layer, const Stream& stream) override;
   // True between kept layers: there the streams and layers() are all that the rest depends on.
@@ -70,18 +70,18 @@ class Follow : public Visitor {
   int end_of(std::size_t k) const;
   torch::Tensor on_hidden(const torch::Tensor& t, int dim) const;
   model::Transformer one_layer_model(const model::Transformer& model, int source) const;
-  BlockEdit view(const model::Block& block) const { return {*layer_, source_, block}; }
-  bool removed(const model::Block& block) const;
-  bool is_last(const model::Block& block) const;
+  BlockEdit view(const arch::Block& block) const { return {*layer_, source_, block}; }
+  bool removed(const arch::Block& block) const;
+  bool is_last(const arch::Block& block) const;
   std::optional<torch::Tensor> positions(const arch::Extent& extent, const Kept& kept) const;
   bool refits() const;
-  torch::Tensor edit(const model::Block& block, arch::Role role, torch::Tensor weights,
+  torch::Tensor edit(const arch::Block& block, arch::Role role, torch::Tensor weights,
                      const NormalEquations& inputs);
-  void edit_readers(model::Transformer& model, const model::Block& block);
-  void finish_block(const model::Block& block, const Stream& exact, bool later);
-  torch::Tensor cut(const model::Block& block, const torch::Tensor& consumer, bool refit,
+  void edit_readers(model::Transformer& model, const arch::Block& block);
+  void finish_block(const arch::Block& block, const Stream& exact, bool later);
+  torch::Tensor cut(const arch::Block& block, const torch::Tensor& consumer, bool refit,
                     NormalEquations& equations);
-  NormalEquations consumer_equations(const model::Block& block, const Stream& exact,
+  NormalEquations consumer_equations(const arch::Block& block, const Stream& exact,
                                      bool with_abs) const;
 
   FollowOptions options_;
@@ -94,8 +94,8 @@ class Follow : public Visitor {
   // Of the layer that is being edited.
   std::optional<model::Transformer> layer_;
   model::Transformer* exact_ = nullptr;
-  int source_ = 0, next_ = 0;           // the layer, and the kept layer after it
-  const model::Block* open_ = nullptr;  // its consumer waits for the stream before layer next_
+  int source_ = 0, next_ = 0;          // the layer, and the kept layer after it
+  const arch::Block* open_ = nullptr;  // its consumer waits for the stream before layer next_
   EditedLayer result_;
   NormalEquations inputs_;                  // of the block's readers
   std::vector<torch::Tensor> products_;     // per batch, of a consumer that a norm follows

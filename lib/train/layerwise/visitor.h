@@ -44,8 +44,8 @@ class Visitor {
   virtual void see_weight(arch::Role /*role*/, int /*layer*/, std::int64_t /*window*/,
                           const torch::Tensor& /*weight*/, const torch::Tensor& /*gradient*/) {}
   // With by_block(): all batches have gone through the block.
-  virtual void block_end(model::Transformer& /*model*/, int /*layer*/,
-                         const model::Block& /*block*/, const Stream& /*stream*/) {}
+  virtual void block_end(model::Transformer& /*model*/, int /*layer*/, const arch::Block& /*block*/,
+                         const Stream& /*stream*/) {}
   // All batches have gone through the layer, whose weights are still in memory.
   virtual void layer_end(model::Transformer& /*model*/, int /*layer*/, const Stream& /*stream*/) {}
 

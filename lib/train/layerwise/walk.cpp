@@ -90,14 +90,14 @@ void Walk::save() {
   });
 }
 
-void Walk::through(int layer, const model::Block* block) {
+void Walk::through(int layer, const arch::Block* block) {
   const core::Section section("forward");
   for (batch_ = 0; batch_ < stream_.batches(); ++batch_) {
     const Tensor x = stream_.at(batch_);
     if (block == nullptr) {
       x.copy_(model_.layer(layer, x));
     } else {
-      x.add_((model_.*block->output)(layer, (model_.*block->activation)(layer, x)));
+      x.add_(model_.output(*block, layer, model_.activation(*block, layer, x)));
     }
   }
 }
@@ -112,7 +112,7 @@ void Walk::step() {
   });
   for (Visitor* v : visitors_) v->layer_begin(model_, layer);
   if (by_block) {
-    for (const model::Block& block : model::all_blocks()) {
+    for (const arch::Block& block : model_.arch().blocks) {
       if (!block.in(model_.dims().layers[static_cast<std::size_t>(layer)])) continue;
       through(layer, &block);
       for (Visitor* v : visitors_) v->block_end(model_, layer, block, stream_);

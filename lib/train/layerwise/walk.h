@@ -51,7 +51,7 @@ class Walk {
   Stream& stream() { return stream_; }
 
  private:
-  void through(int layer, const model::Block* block);
+  void through(int layer, const arch::Block* block);
   std::string layer_file(int layer) const;
   void save();
   void load();

@@ -1,33 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blocks of a layer. Each reads the residual stream through a norm and adds to it: "readers"
-// are the matrices that read the normed stream, the "consumer" is the matrix that writes back.
+// Where the blocks of a layer can be watched.
 #pragma once
-#include <span>
-#include <vector>
+#include <optional>
 
 #include "model/transformer.h"
 
 namespace espalier::model {
 
-struct Block {
-  arch::Role norm;           // before the readers
-  arch::Role consumer;       // attn_output or ffn_down
-  arch::Role consumer_bias;  // not every family has one
-  arch::Role post_norm;      // of what the consumer gives; not every family has one
-  arch::Axis axis;           // what the consumer's columns are cut along
-  Tap input, inner;          // what the readers read; what the consumer reads
-  std::vector<arch::Role> (*readers)(const arch::Arch& arch);
-  // From the stream [.., H] to what the consumer reads [.., width].
-  torch::Tensor (Transformer::*activation)(int layer, const torch::Tensor& x) const;
-  // From that to what is added to the stream [.., H].
-  torch::Tensor (Transformer::*output)(int layer, const torch::Tensor& activation) const;
-
-  bool in(const arch::LayerDims& layer) const {
-    return axis == arch::Axis::ffn ? layer.ffn > 0 : layer.kv_groups * layer.q_per_kv > 0;
-  }
+struct BlockTaps {
+  // What the readers read, what the consumer reads, and what the block adds to the stream.
+  Tap input, inner, out;
 };
+constexpr BlockTaps taps(arch::BlockKind kind) {
+  switch (kind) {
+    case arch::BlockKind::attention:
+      return {Tap::attn_in, Tap::attn_mix, Tap::attn_out};
+    case arch::BlockKind::ffn:
+      return {Tap::ffn_in, Tap::ffn_act, Tap::ffn_out};
+  }
+  return {};
+}
 
-// Every kind of block, in the order in which a layer applies them. A layer may lack some.
-std::span<const Block> all_blocks();
+// The block whose readers or consumer read what a tap shows.
+struct BlockInput {
+  const arch::Block* block;
+  bool inner;  // the consumer does
+};
+inline std::optional<BlockInput> input_at(const arch::Arch& arch, Tap point) {
+  for (const arch::Block& block : arch.blocks) {
+    if (point == taps(block.kind).input) return BlockInput{&block, false};
+    if (point == taps(block.kind).inner) return BlockInput{&block, true};
+  }
+  return std::nullopt;
+}
 
 }  // namespace espalier::model

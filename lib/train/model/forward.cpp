@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "model/attention.h"
+#include "model/block.h"
 #include "model/functions.h"
 #include "model/transformer.h"
 
@@ -46,26 +47,24 @@ Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
     case arch::Norm::rms_plus_one:
       return rms_norm(x, stored + 1.0, dims_.norm_eps);
     case arch::Norm::layer:
-      return torch::layer_norm(x, {x.size(-1)}, stored, weight(arch::norm_bias(role), layer),
+      return torch::layer_norm(x, {x.size(-1)}, stored, weight(arch::bias_of(role).value(), layer),
                                dims_.norm_eps);
     case arch::Norm::layer_plus_one:
-      return torch::layer_norm(x, {x.size(-1)}, stored + 1.0, weight(arch::norm_bias(role), layer),
-                               dims_.norm_eps);
+      return torch::layer_norm(x, {x.size(-1)}, stored + 1.0,
+                               weight(arch::bias_of(role).value(), layer), dims_.norm_eps);
   }
   return x;
 }
 
-std::vector<Tensor> Transformer::linears(const std::vector<Affine>& maps, int layer,
+std::vector<Tensor> Transformer::linears(std::span<const Role> roles, int layer,
                                          const Tensor& x) const {
   std::vector<Tensor> matrices;
-  for (const Affine& map : maps) matrices.push_back(weight(map.matrix, layer));
+  for (const Role role : roles) matrices.push_back(weight(role, layer));
   std::vector<Tensor> out = model::linears(x, matrices, options_.matmul_dtype);
-  for (std::size_t i = 0; i < maps.size(); ++i)
-    if (has(maps[i].bias, layer)) out[i] = out[i] + weight(maps[i].bias, layer);
+  for (std::size_t i = 0; i < roles.size(); ++i)
+    if (const auto bias = arch::bias_of(roles[i]); bias && has(*bias, layer))
+      out[i] = out[i] + weight(*bias, layer);
   return out;
-}
-Tensor Transformer::linear(Role matrix, Role bias, int layer, const Tensor& x) const {
-  return linears({{matrix, bias}}, layer, x)[0];
 }
 
 Tensor Transformer::embeddings(const Tensor& ids_BT) const {
@@ -122,41 +121,20 @@ Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD
   return torch::matmul(shares, heads_first(v_BTKD)).transpose(1, 2);
 }
 
-// Weights are finite (Checkpoint checks them), so a value that is not was computed. Training checks
-// its loss itself and names the step.
-Tensor Transformer::checked(const char* block, int index, const Tensor& out) const {
-  ESP_CHECK(!c10::InferenceMode::is_enabled() || torch::isfinite(out).all().item<bool>(), input,
-            "layer ", index, ": what ", block,
-            " computes is not finite, although the weights are: activations of this text exceed "
-            "the range of float32, so that there is no result");
-  return out;
-}
-
-Tensor Transformer::addend(int index, Role post_norm, const Tensor& product) const {
-  const Tensor out = has(post_norm, index) ? norm(post_norm, index, product) : product;
-  return dims_.residual_factor == 1 ? out : out * dims_.residual_factor;
-}
-
-Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
+Tensor Transformer::attention_mix(const arch::Block& block, int index, const Tensor& h) const {
   const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
-  const std::int64_t B = x_BTH.size(0), T = x_BTH.size(1), D = dims_.head_dim, K = size.kv_groups,
-                     N = K * size.q_per_kv;
-  const Tensor h = norm(Role::attn_norm, index, x_BTH);
-  tap(Tap::attn_in, index, h);
+  const std::int64_t B = h.size(0), T = h.size(1), D = dims_.head_dim,
+                     K = size[arch::Axis::kv_groups], N = K * size[arch::Axis::q_per_kv];
+  const std::vector<Tensor> read = linears(block.readers, index, h);
   Tensor q_BTND, k_BTKD, v_BTKD;
-  if (has(Role::attn_qkv, index)) {
-    const Tensor qkv = linear(Role::attn_qkv, Role::attn_qkv_bias, index, h);
-    q_BTND = qkv.narrow(-1, 0, N * D).unflatten(-1, {N, D});
-    k_BTKD = qkv.narrow(-1, N * D, K * D).unflatten(-1, {K, D});
-    v_BTKD = qkv.narrow(-1, (N + K) * D, K * D).unflatten(-1, {K, D});
+  if (read.size() == 1) {
+    q_BTND = read[0].narrow(-1, 0, N * D).unflatten(-1, {N, D});
+    k_BTKD = read[0].narrow(-1, N * D, K * D).unflatten(-1, {K, D});
+    v_BTKD = read[0].narrow(-1, (N + K) * D, K * D).unflatten(-1, {K, D});
   } else {
-    const auto qkv = linears({{Role::attn_q, Role::attn_q_bias},
-                              {Role::attn_k, Role::attn_k_bias},
-                              {Role::attn_v, Role::attn_v_bias}},
-                             index, h);
-    q_BTND = qkv[0].view({B, T, N, D});
-    k_BTKD = qkv[1].view({B, T, K, D});
-    v_BTKD = qkv[2].view({B, T, K, D});
+    q_BTND = read[0].view({B, T, N, D});
+    k_BTKD = read[1].view({B, T, K, D});
+    v_BTKD = read[2].view({B, T, K, D});
   }
   if (has(Role::attn_q_norm, index)) {
     q_BTND = norm(Role::attn_q_norm, index, q_BTND);
@@ -167,71 +145,67 @@ Tensor Transformer::attention_mix(int index, const Tensor& x_BTH) const {
     q_BTND = rotate(q_BTND, cosine, sine);
     k_BTKD = rotate(k_BTKD, cosine, sine);
   }
-  const Tensor mix = attend(index, q_BTND, k_BTKD, v_BTKD).reshape({B, T, N * D});
-  tap(Tap::attn_mix, index, mix);
-  return mix;
+  return attend(index, q_BTND, k_BTKD, v_BTKD).reshape({B, T, N * D});
 }
 
-Tensor Transformer::attention_output(int index, const Tensor& mix) const {
-  return checked("attention", index,
-                 addend(index, Role::attn_post_norm,
-                        linear(Role::attn_output, Role::attn_output_bias, index, mix)));
-}
-
-Tensor Transformer::ffn_activation(int index, const Tensor& x_BTH) const {
-  const Tensor h = norm(Role::ffn_norm, index, x_BTH);
-  tap(Tap::ffn_in, index, h);
-  Tensor gate, up;  // without a gate: only up
-  if (has(Role::ffn_gate_up, index)) {
-    const Tensor both = model::linear(h, weight(Role::ffn_gate_up, index), options_.matmul_dtype);
-    const std::int64_t F = both.size(-1) / 2;
-    gate = both.narrow(-1, 0, F);
-    up = both.narrow(-1, F, F);
-  } else if (has(Role::ffn_gate, index)) {
-    const auto both = linears(
-        {{Role::ffn_gate, Role::ffn_gate_bias}, {Role::ffn_up, Role::ffn_up_bias}}, index, h);
-    gate = both[0];
-    up = both[1];
-  } else {
-    up = linear(Role::ffn_up, Role::ffn_up_bias, index, h);
+Tensor Transformer::ffn_activation(const arch::Block& block, int index, const Tensor& h) const {
+  const std::vector<Tensor> read = linears(block.readers, index, h);
+  Tensor gate, up = read.back();  // without a gate: only up
+  if (arch::has_gate(arch_->activation)) {
+    const std::int64_t F = dims_.layers.at(static_cast<std::size_t>(index))[arch::Axis::ffn];
+    gate = read.size() == 1 ? read[0].narrow(-1, 0, F) : read[0];
+    if (read.size() == 1) up = read[0].narrow(-1, F, F);
   }
-  Tensor act;
   switch (arch_->activation) {
     case arch::Activation::swiglu:
-      act = swiglu(gate, up);
-      break;
+      return swiglu(gate, up);
     case arch::Activation::geglu:
-      act = torch::gelu(gate, "tanh") * up;
-      break;
+      return torch::gelu(gate, "tanh") * up;
     case arch::Activation::relu_squared:
-      act = torch::relu(up).square();
-      break;
+      return torch::relu(up).square();
     case arch::Activation::gelu:
-      act = torch::gelu(up, "tanh");
-      break;
+      return torch::gelu(up, "tanh");
   }
-  tap(Tap::ffn_act, index, act);
-  return act;
+  return up;
 }
 
-Tensor Transformer::ffn_output(int index, const Tensor& activation) const {
-  return checked("the FFN", index,
-                 addend(index, Role::ffn_post_norm,
-                        linear(Role::ffn_down, Role::ffn_down_bias, index, activation)));
+Tensor Transformer::activation(const arch::Block& block, int index, const Tensor& x_BTH) const {
+  const Tensor h = norm(block.norm, index, x_BTH);
+  tap(taps(block.kind).input, index, h);
+  Tensor out;
+  switch (block.kind) {
+    case arch::BlockKind::attention:
+      out = attention_mix(block, index, h);
+      break;
+    case arch::BlockKind::ffn:
+      out = ffn_activation(block, index, h);
+      break;
+  }
+  tap(taps(block.kind).inner, index, out);
+  return out;
+}
+
+// Weights are finite (Checkpoint checks them), so a value that is not was computed. Training checks
+// its loss itself and names the step.
+Tensor Transformer::output(const arch::Block& block, int index, const Tensor& activation) const {
+  Tensor out = linears({&block.consumer, 1}, index, activation)[0];
+  if (block.norm_behind) out = norm(*block.norm_behind, index, out);
+  if (dims_.residual_factor != 1) out = out * dims_.residual_factor;
+  ESP_CHECK(!c10::InferenceMode::is_enabled() || torch::isfinite(out).all().item<bool>(), input,
+            "layer ", index, ": what ", block.kind == arch::BlockKind::attention ? "" : "the ",
+            arch::block_name(block.kind),
+            " computes is not finite, although the weights are: activations of this text exceed "
+            "the range of float32, so that there is no result");
+  return out;
 }
 
 Tensor Transformer::layer(int index, const Tensor& x_BTH) const {
-  const arch::LayerDims& size = dims_.layers.at(static_cast<std::size_t>(index));
   Tensor x = x_BTH;
   tap(Tap::layer_in, index, x);
-  if (size.kv_groups * size.q_per_kv > 0) {
-    const Tensor out = attention_output(index, attention_mix(index, x));
-    tap(Tap::attn_out, index, out);
-    x = x + out;
-  }
-  if (size.ffn > 0) {
-    const Tensor out = ffn_output(index, ffn_activation(index, x));
-    tap(Tap::ffn_out, index, out);
+  for (const arch::Block& block : arch_->blocks) {
+    if (!block.in(dims_.layers.at(static_cast<std::size_t>(index)))) continue;
+    const Tensor out = output(block, index, activation(block, index, x));
+    tap(taps(block.kind).out, index, out);
     x = x + out;
   }
   tap(Tap::layer_out, index, x);

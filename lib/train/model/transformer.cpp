@@ -106,7 +106,7 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
     const double spread = ref.is_vector ? 0.1 : 1.2 / std::sqrt(static_cast<double>(ref.cols));
     const double mean = ref.is_vector &&
                                 (arch.norm == arch::Norm::rms || arch.norm == arch::Norm::layer) &&
-                                !arch::is_bias(ref.spec->role)
+                                !arch::weight_of(ref.spec->role)
                             ? 1.0
                             : 0.0;
     for (std::int64_t i = 0; i < value.numel(); ++i)

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,14 +83,10 @@ class Transformer {
 
   torch::Tensor embed(const torch::Tensor& ids_BT) const;            // -> BTH
   torch::Tensor layer(int index, const torch::Tensor& x_BTH) const;  // one whole layer, -> BTH
-  // -> BT(N D), the input of attn_output.
-  torch::Tensor attention_mix(int index, const torch::Tensor& x_BTH) const;
-  // -> BTH, what the attention block adds to the stream.
-  torch::Tensor attention_output(int index, const torch::Tensor& mix) const;
-  // -> BTF, the input of ffn_down.
-  torch::Tensor ffn_activation(int index, const torch::Tensor& x_BTH) const;
-  // -> BTH, what the FFN block adds to the stream.
-  torch::Tensor ffn_output(int index, const torch::Tensor& activation) const;
+  // What the block's consumer reads: BT(N D) of attention, BTF of an FFN.
+  torch::Tensor activation(const arch::Block& block, int layer, const torch::Tensor& x_BTH) const;
+  // -> BTH, what the block adds to the stream.
+  torch::Tensor output(const arch::Block& block, int layer, const torch::Tensor& activation) const;
   // Over the last dimension, with the gain of that role.
   torch::Tensor norm(arch::Role role, int layer, const torch::Tensor& x) const;
   // -> BTH, what the output matrix reads: the normed stream, divided by the divisor of logits.
@@ -111,17 +108,11 @@ class Transformer {
   void read(const arch::TensorRef& ref);
   torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
   void tap(Tap point, int layer, const torch::Tensor& value) const;
-  // What a block adds to the stream, from the product of its consumer.
-  torch::Tensor addend(int index, arch::Role post_norm, const torch::Tensor& product) const;
-  // Returns `out`. Error(input) in inference unless all of it is finite.
-  torch::Tensor checked(const char* block, int index, const torch::Tensor& out) const;
-  // W x + b. Without a bias where the model has none.
-  struct Affine {
-    arch::Role matrix, bias;
-  };
-  std::vector<torch::Tensor> linears(const std::vector<Affine>& maps, int layer,
+  torch::Tensor attention_mix(const arch::Block& block, int layer, const torch::Tensor& h) const;
+  torch::Tensor ffn_activation(const arch::Block& block, int layer, const torch::Tensor& h) const;
+  // W x + b of each matrix. Without a bias where the model has none.
+  std::vector<torch::Tensor> linears(std::span<const arch::Role> matrices, int layer,
                                      const torch::Tensor& x) const;
-  torch::Tensor linear(arch::Role matrix, arch::Role bias, int layer, const torch::Tensor& x) const;
   // cos and sin: [positions, R/2].
   std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;
   torch::Tensor attend(int layer, const torch::Tensor& q_BTND, const torch::Tensor& k_BTKD,

@@ -78,8 +78,8 @@ Scores score_model(const model::Transformer& dense, const torch::Tensor& windows
       collect(dense, windows, axes.empty() ? StatisticNames() : criterion.needs, options,
               [&](const model::Transformer& model, const Sums& of_layer, int l) {
                 const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
-                for (const Axis axis : {Axis::ffn, Axis::kv_groups})
-                  if (arch::size_of(axis, dense.dims(), &size) > 0) add({model, of_layer}, axis, l);
+                for (const Axis axis : arch::kScoredAxes)
+                  if (size[axis] > 0) add({model, of_layer}, axis, l);
               },
               {&influence, &kept});
   add({dense, sums}, Axis::hidden, -1);

@@ -35,8 +35,8 @@ std::string importance_json(const std::vector<double>& influence, const plan::Pr
   // Known when layers were dropped, or when a pass went through the model.
   for (const double v : influence) out["block_influence"].push_back(std::stod(std::to_string(v)));
   out["kept_layers"] = plan.keep_layers;
-  for (const arch::LayerDims& l : before.layers) out["ffn_before"].push_back(l.ffn);
-  for (const arch::LayerDims& l : after.layers) out["ffn_after"].push_back(l.ffn);
+  for (const arch::LayerDims& l : before.layers) out["ffn_before"].push_back(l[Axis::ffn]);
+  for (const arch::LayerDims& l : after.layers) out["ffn_after"].push_back(l[Axis::ffn]);
   return out.dump(1) + "\n";
 }
 
@@ -79,19 +79,19 @@ plan::PrunePlan choose(const Scores& scores, const arch::ModelDims& before,
     plan.keep_layers = keep_highest(scores.at("layers"), after.n_layers());
   if (after.hidden != before.hidden) plan.hidden = keep_highest(scores.at("hidden"), after.hidden);
   plan.layers.assign(plan.keep_layers.size(), {});
-  const auto cut = [&](Axis axis, plan::Selection plan::LayerSelection::* selection) {
+  const auto cut = [&](Axis axis) {
     std::vector<std::int64_t> wanted;
-    for (const arch::LayerDims& l : sizes) wanted.push_back(arch::size_of(axis, before, &l));
+    for (const arch::LayerDims& l : sizes) wanted.push_back(l[axis]);
     const KeptOfLayers kept = keep_highest_per_layer(scores, axis, wanted);
     for (std::size_t k = 0; k < plan.layers.size(); ++k) {
       const auto l = static_cast<std::size_t>(plan.keep_layers[k]);
-      if (wanted[l] == arch::size_of(axis, before, &before.layers[l])) continue;
+      if (wanted[l] == before.layers[l][axis]) continue;
       static_cast<void>(scores.at(scores_name(axis, static_cast<int>(l))));
-      plan.layers[k].*selection = kept[l];
+      plan.layers[k][axis] = kept[l];
     }
   };
-  if (blocks) cut(Axis::ffn, &plan::LayerSelection::ffn);
-  if (blocks) cut(Axis::kv_groups, &plan::LayerSelection::kv_groups);
+  for (const Axis axis : arch::kScoredAxes)
+    if (blocks) cut(axis);
   return plan;
 }
 
@@ -125,10 +125,12 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
     ESP_CHECK(arch::parameters(arch, after) < arch::parameters(arch, before), usage,
               "nothing would be cut: the model has these sizes already; give smaller layers, "
               "hidden, ffn, kv_groups or parameters (`espalier inspect` prints the sizes)");
-    for (std::size_t l = 0; options.target.q_per_kv && l < before.layers.size(); ++l)
-      ESP_CHECK(before.layers[l].q_per_kv <= *options.target.q_per_kv, usage, "q_per_kv ",
-                *options.target.q_per_kv, ": no criterion scores the query heads of a KV group (",
-                before.layers[l].q_per_kv, " here); give a plan that keeps the wanted heads");
+    const auto& query_heads = options.target.sizes[Axis::q_per_kv];
+    for (std::size_t l = 0; query_heads && l < before.layers.size(); ++l)
+      ESP_CHECK(before.layers[l][Axis::q_per_kv] <= *query_heads, usage, "q_per_kv ", *query_heads,
+                ": no criterion scores the query heads of a KV group (",
+                before.layers[l][Axis::q_per_kv],
+                " here); give a plan that keeps the wanted heads");
     ESP_CHECK(after.vocab == before.vocab, usage, "vocab ", after.vocab,
               ": no criterion scores the vocabulary (", before.vocab,
               " here); give a plan that keeps the wanted tokens");
@@ -140,9 +142,8 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
     }
     require_scored(criterion, Axis::hidden, before.hidden, after.hidden);
     for (std::size_t l = 0; l < sizes.size(); ++l)
-      for (const Axis axis : {Axis::ffn, Axis::kv_groups})
-        require_scored(criterion, axis, arch::size_of(axis, before, &before.layers[l]),
-                       arch::size_of(axis, before, &sizes[l]));
+      for (const Axis axis : arch::kScoredAxes)
+        require_scored(criterion, axis, before.layers[l][axis], sizes[l][axis]);
   }
   static_cast<void>(checkpoint::hf_family_for(arch, after));
   return after;
@@ -173,7 +174,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                              {"layers", after.n_layers()},
                              {"hidden", after.hidden}};
   for (const arch::LayerDims& l : sizes)
-    identity["sizes"].push_back({l.kv_groups, l.q_per_kv, l.ffn});
+    identity["sizes"].push_back({l[Axis::kv_groups], l[Axis::q_per_kv], l[Axis::ffn]});
   checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
                                .resume = options.resume,
                                .threads = options.threads,
@@ -206,7 +207,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   for (const std::int64_t l : plan.keep_layers) {
     const auto i = static_cast<std::size_t>(l);
     kept.push_back(chosen ? before.layers[i] : sizes[i]);
-    cut_width = cut_width || !kept.back().same_sizes(before.layers[i]);
+    cut_width = cut_width || kept.back().sizes != before.layers[i].sizes;
   }
 
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
@@ -303,8 +304,9 @@ ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_
   write_scores(scores, out_path);
   work.remove();
   ScoreResult out{criterion_name, scores.tokens, {"layers"}};
-  for (const Axis axis : {Axis::ffn, Axis::kv_groups, Axis::hidden})
+  for (const Axis axis : arch::kScoredAxes)
     if (scores.has(axis)) out.axes.emplace_back(arch::axis_name(axis));
+  if (scores.has(Axis::hidden)) out.axes.emplace_back(arch::axis_name(Axis::hidden));
   return out;
 }
 

@@ -45,7 +45,7 @@ namespace {
 std::vector<std::string> names_in_order(std::size_t layers) {
   std::vector<std::string> names{"layers", "hidden"};
   for (std::size_t l = 0; l < layers; ++l)
-    for (const Axis axis : {Axis::ffn, Axis::kv_groups})
+    for (const Axis axis : arch::kScoredAxes)
       names.push_back(scores_name(axis, static_cast<int>(l)));
   return names;
 }
@@ -75,8 +75,8 @@ Scores read_scores(const std::string& path, const arch::ModelDims& dims) {
   const auto set = format::SafetensorsSet::open_file(path);
   std::map<std::string, std::int64_t> sizes{{"layers", dims.n_layers()}, {"hidden", dims.hidden}};
   for (std::size_t l = 0; l < dims.layers.size(); ++l)
-    for (const Axis axis : {Axis::ffn, Axis::kv_groups})
-      sizes[scores_name(axis, static_cast<int>(l))] = arch::size_of(axis, dims, &dims.layers[l]);
+    for (const Axis axis : arch::kScoredAxes)
+      sizes[scores_name(axis, static_cast<int>(l))] = dims.layers[l][axis];
   Scores out;
   for (const format::SafeTensor& tensor : set.tensors()) {
     const auto known = sizes.find(tensor.name);

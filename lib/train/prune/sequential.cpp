@@ -20,12 +20,12 @@ class Cut : public layerwise::Edit {
 
   bool removes(const layerwise::BlockEdit& edit) const override {
     if (in_.given.empty()) return false;
-    const plan::LayerSelection& given = in_.given.at(place(edit));
-    const plan::Selection& kept = edit.block.axis == Axis::ffn ? given.ffn : given.kv_groups;
-    return kept && kept->empty();
+    const layerwise::Kept kept = given(edit);
+    return std::any_of(kept.begin(), kept.end(),
+                       [](const auto& axis) { return axis.second.empty(); });
   }
   bool cuts(const layerwise::BlockEdit& edit) const override {
-    return in_.given.empty() ? wanted(edit) < size_of(edit.block.axis, edit.layer.dims().layers[0])
+    return in_.given.empty() ? wanted(edit) < edit.layer.dims().layers[0][edit.block.axis()]
                              : !given(edit).empty();
   }
 
@@ -36,7 +36,7 @@ class Cut : public layerwise::Edit {
                        const torch::Tensor& fitted) override {
     if (!in_.given.empty()) return given(edit);
     const core::Section section("score");
-    const Axis axis = edit.block.axis;
+    const Axis axis = edit.block.axis();
     Sums sums;
     for (const std::string_view name : in_.criterion.needs)
       statistic_by_name(name).of_block(sums, edit.block, 0, equations);
@@ -46,9 +46,6 @@ class Cut : public layerwise::Edit {
   }
 
  private:
-  static std::int64_t size_of(Axis axis, const arch::LayerDims& l) {
-    return axis == Axis::ffn ? l.ffn : l.kv_groups;
-  }
   // The layer's place among the kept layers.
   std::size_t place(const layerwise::BlockEdit& edit) const {
     return static_cast<std::size_t>(
@@ -56,20 +53,12 @@ class Cut : public layerwise::Edit {
         in_.keep_layers.begin());
   }
   std::int64_t wanted(const layerwise::BlockEdit& edit) const {
-    return size_of(edit.block.axis, in_.sizes.at(place(edit)));
+    return in_.sizes.at(place(edit))[edit.block.axis()];
   }
   layerwise::Kept given(const layerwise::BlockEdit& edit) const {
     layerwise::Kept out;
-    const plan::LayerSelection& kept = in_.given.at(place(edit));
-    const auto take = [&](Axis axis, const plan::Selection& selection) {
-      if (selection) out[axis] = *selection;
-    };
-    if (edit.block.axis == Axis::ffn) {
-      take(Axis::ffn, kept.ffn);
-    } else {
-      take(Axis::kv_groups, kept.kv_groups);
-      take(Axis::q_per_kv, kept.q_per_kv);
-    }
+    for (const Axis axis : edit.block.axes)
+      if (const plan::Selection& kept = in_.given.at(place(edit))[axis]) out[axis] = *kept;
     return out;
   }
   const SequentialInput& in_;
@@ -79,13 +68,14 @@ SequentialResult result_of(const std::vector<layerwise::EditedLayer>& layers,
                            const SequentialInput& input) {
   SequentialResult out;
   out.layers = input.given;
+  out.layers.resize(input.keep_layers.size());
   for (std::size_t k = 0; k < layers.size(); ++k) {
     const auto kept = [&](Axis axis) {
       const auto found = layers[k].kept.find(axis);
       return found == layers[k].kept.end() ? plan::Selection() : plan::Selection(found->second);
     };
     if (input.given.empty())
-      out.layers.push_back({.kv_groups = kept(Axis::kv_groups), .ffn = kept(Axis::ffn)});
+      for (const Axis axis : arch::kLayerAxes) out.layers.at(k)[axis] = kept(axis);
     for (const auto& [role, weights] : layers[k].refitted)
       out.replaced[{role, static_cast<int>(input.keep_layers[k])}] = weights;
   }

@@ -43,10 +43,10 @@ std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
   return sum;
 }
 
-std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis) {
+std::int64_t widest(const arch::ModelDims& dims, const arch::Block& block) {
   std::int64_t out = 0;
   for (const arch::LayerDims& l : dims.layers)
-    out = std::max(out, axis == arch::Axis::ffn ? l.ffn : l.kv_groups * l.q_per_kv * dims.head_dim);
+    out = std::max(out, arch::length(block.find(block.consumer)->cols, dims, &l));
   return out;
 }
 
@@ -76,14 +76,15 @@ class Collector : public layerwise::Visitor {
   Collector(const StatisticNames& wanted, const LayerDone& done) : done_(done) {
     for (const std::string_view name : wanted) wanted_.push_back(&statistic_by_name(name));
   }
+  void begin(model::Transformer& model, const Tensor&, const layerwise::Stream&) override {
+    arch_ = &model.arch();
+  }
   void see(model::Tap point, int layer, std::int64_t, const Tensor& value) override {
-    for (const Statistic* s : wanted_)
-      if (!s->backward && s->taps.contains(point)) s->add(sums, point, layer, value, {});
+    add(false, point, layer, value, {});
   }
   void see_gradient(model::Tap point, int layer, std::int64_t, const Tensor& value,
                     const Tensor& gradient) override {
-    for (const Statistic* s : wanted_)
-      if (s->backward && s->taps.contains(point)) s->add(sums, point, layer, value, gradient);
+    add(true, point, layer, value, gradient);
   }
   void see_weight(arch::Role role, int layer, std::int64_t, const Tensor&,
                   const Tensor& gradient) override {
@@ -108,6 +109,16 @@ class Collector : public layerwise::Visitor {
   Sums sums;
 
  private:
+  void add(bool backward, model::Tap point, int layer, const Tensor& value,
+           const Tensor& gradient) {
+    const auto input = model::input_at(*arch_, point);
+    if (!input) return;
+    for (const Statistic* s : wanted_)
+      if (s->backward == backward && (input->inner ? s->inner : s->inputs))
+        s->add(sums, *input, layer, value, gradient);
+  }
+
+  const arch::Arch* arch_ = nullptr;
   std::vector<const Statistic*> wanted_;
   const LayerDone& done_;
 };

@@ -29,19 +29,20 @@ std::string sum_name(arch::Role role, const char* what);  // "ffn_down.gradients
 
 struct Statistic {
   std::string_view name;
-  std::set<model::Tap> taps;  // whose values it adds
-  bool backward = false;      // it reads gradients, so the walk goes back as well
+  // It adds what the readers of a block read, or what the consumer reads.
+  bool inputs = false, inner = false;
+  bool backward = false;  // it reads gradients, so the walk goes back as well
   // What it holds at a time.
   std::int64_t (*bytes)(const arch::Arch& arch, const arch::ModelDims& dims) = nullptr;
-  // Adds a value of `taps`; with `backward` also its gradient, which is undefined otherwise.
-  void (*add)(Sums& sums, model::Tap point, int layer, const torch::Tensor& value,
+  // Adds such a value; with `backward` also its gradient, which is undefined otherwise.
+  void (*add)(Sums& sums, const model::BlockInput& input, int layer, const torch::Tensor& value,
               const torch::Tensor& gradient) = nullptr;
   // With `backward`: adds the gradient of one weight, from one window.
   void (*add_weight)(Sums& sums, arch::Role role, int layer,
                      const torch::Tensor& gradient) = nullptr;
   // The same sums of one block, from what a pruning pass adds up for its refit. null: such a pass
   // cannot give them.
-  void (*of_block)(Sums& sums, const model::Block& block, int layer,
+  void (*of_block)(Sums& sums, const arch::Block& block, int layer,
                    const layerwise::NormalEquations& equations) = nullptr;
 };
 using StatisticNames = std::set<std::string_view>;
@@ -50,8 +51,8 @@ const Statistic& statistic_by_name(std::string_view name);
 bool any_backward(const StatisticNames& wanted);
 std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
                       const arch::ModelDims& dims);
-// The largest width of the axis in any layer, in channels: ffn, or all heads for kv_groups.
-std::int64_t widest(const arch::ModelDims& dims, arch::Axis axis);
+// The largest number of channels that the block's consumer reads in any layer.
+std::int64_t widest(const arch::ModelDims& dims, const arch::Block& block);
 
 // Called when the sums of a layer are complete, while its weights are in memory. The layer's sums
 // are freed afterwards. Layers come from first to last, or from last to first in a walk back.

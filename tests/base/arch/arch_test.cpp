@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::arch {
 namespace {
@@ -22,7 +23,7 @@ ModelDims smol() {
   d.hidden = 576;
   d.head_dim = 64;
   d.positions = 8192;
-  d.layers.assign(30, {3, 3, 1536});
+  d.layers.assign(30, support::layer_sizes(3, 3, 1536));
   d.tied = true;
   return d;
 }
@@ -51,8 +52,12 @@ TEST(Arch, RolesAndNamesAreOneToOneInEveryFamily) {
   EXPECT_EQ(gguf_name(Role::ffn_gate_up, 7), gguf_name(Role::ffn_up, 7));
   for (const Arch* a : all_archs()) {
     std::set<std::string> own;
-    for (const TensorSpec& spec : a->layer) own.insert(gguf_name(spec.role, 7));
-    EXPECT_EQ(own.size(), a->layer.size()) << a->name;
+    std::size_t tensors = 0;
+    for (const Block& block : a->blocks) {
+      for (const TensorSpec& spec : block.tensors) own.insert(gguf_name(spec.role, 7));
+      tensors += block.tensors.size();
+    }
+    EXPECT_EQ(own.size(), tensors) << a->name;
   }
   EXPECT_EQ(role_by_name("attn"), std::nullopt);
   EXPECT_EQ(gguf_name(Role::ffn_down, 12), "blk.12.ffn_down.weight");
@@ -75,7 +80,7 @@ TEST(Arch, CountsThoseOfSmolLM2) {
 TEST(Arch, ShapesFollowTheLayer) {
   const Arch& a = *arch_by_gguf_name("llama");
   ModelDims d = smol();
-  d.layers[2] = {2, 4, 96};
+  d.layers[2] = support::layer_sizes(2, 4, 96);
   const TensorRef q = tensor_ref(a, d, Role::attn_q, 2), o = tensor_ref(a, d, Role::attn_output, 2),
                   k = tensor_ref(a, d, Role::attn_k, 2);
   EXPECT_EQ(q.rows, 8 * 64);
@@ -96,10 +101,10 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
   d.vocab = 11;
   d.hidden = 7;
   d.head_dim = 4;
-  d.layers.assign(1, {3, 2, 5});
+  d.layers.assign(1, support::layer_sizes(3, 2, 5));
   const LayerDims* layer = &d.layers[0];
   int checked = 0;
-  for (const auto& specs : {a.model, a.layer})
+  for (const auto& specs : {a.model, a.blocks[0].tensors, a.blocks[1].tensors})
     for (const TensorSpec& spec : specs)
       for (const Extent& extent : {spec.rows, spec.cols})
         for (const Axis axis :
@@ -130,21 +135,149 @@ TEST(Arch, SurvivingPositionsOfEveryAxis) {
 }
 
 TEST(Arch, ReadersOfTheStream) {
+  const auto readers = [](const char* family, BlockKind kind) {
+    const Block& block = *find_block(*arch_by_name(family), kind);
+    return std::vector<Role>(block.readers.begin(), block.readers.end());
+  };
   using Roles = std::vector<Role>;
-  EXPECT_EQ(attention_inputs(*arch_by_name("llama")),
+  EXPECT_EQ(readers("llama", BlockKind::attention),
             (Roles{Role::attn_q, Role::attn_k, Role::attn_v}));
-  EXPECT_EQ(ffn_inputs(*arch_by_name("llama")), (Roles{Role::ffn_gate, Role::ffn_up}));
-  EXPECT_EQ(attention_inputs(*arch_by_name("phi3")), Roles{Role::attn_qkv});
-  EXPECT_EQ(ffn_inputs(*arch_by_name("phi3")), Roles{Role::ffn_gate_up});
-  EXPECT_EQ(ffn_inputs(*arch_by_name("gpt2")), Roles{Role::ffn_up});
-  EXPECT_TRUE(has_gate(*arch_by_name("phi3")));
-  EXPECT_FALSE(has_gate(*arch_by_name("nemotron")));
-  EXPECT_EQ(norm_bias(Role::ffn_norm), Role::ffn_norm_bias);
-  EXPECT_THROW(norm_bias(Role::attn_q_norm), core::Error);
-  for (const Arch* a : all_archs())
-    EXPECT_EQ(has_gate(*a),
-              a->activation == Activation::swiglu || a->activation == Activation::geglu)
+  EXPECT_EQ(readers("llama", BlockKind::ffn), (Roles{Role::ffn_gate, Role::ffn_up}));
+  EXPECT_EQ(readers("phi3", BlockKind::attention), Roles{Role::attn_qkv});
+  EXPECT_EQ(readers("phi3", BlockKind::ffn), Roles{Role::ffn_gate_up});
+  EXPECT_EQ(readers("gpt2", BlockKind::ffn), Roles{Role::ffn_up});
+  for (const Arch* a : all_archs()) {
+    EXPECT_EQ(&block_of(*a, Axis::q_per_kv), find_block(*a, BlockKind::attention)) << a->name;
+    EXPECT_EQ(&block_of(*a, Axis::ffn), find_block(*a, BlockKind::ffn)) << a->name;
+    EXPECT_THROW(block_of(*a, Axis::hidden), core::Error) << a->name;
+    EXPECT_EQ(has_gate(a->activation),
+              readers(a->name.data(), BlockKind::ffn) != Roles{Role::ffn_up})
         << a->name;
+  }
+}
+
+TEST(Arch, BiasesBelongToWeights) {
+  EXPECT_EQ(bias_of(Role::ffn_norm), Role::ffn_norm_bias);
+  EXPECT_EQ(bias_of(Role::attn_q_norm), std::nullopt);
+  EXPECT_EQ(weight_of(Role::attn_qkv_bias), Role::attn_qkv);
+  EXPECT_EQ(weight_of(Role::attn_qkv), std::nullopt);
+  int biases = 0;
+  for (int i = 0; i < kRoles; ++i) {
+    const auto role = static_cast<Role>(i);
+    const std::optional<Role> weight = weight_of(role);
+    EXPECT_EQ(weight.has_value(), gguf_name(role, 0).ends_with(".bias")) << role_name(role);
+    if (!weight) continue;
+    ++biases;
+    EXPECT_EQ(bias_of(*weight), role);
+    EXPECT_EQ(role_name(role), std::string(role_name(*weight)) + "_bias");
+  }
+  EXPECT_EQ(biases, 11);
+}
+
+// A made-up family whose layers are attention or an FFN, after one norm, as in hybrids.
+constexpr Extent kHidden{{{Axis::hidden}}}, kFfnWidth{{{Axis::ffn}}},
+    kHeads{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim}}},
+    kGroups{{{Axis::kv_groups, Axis::head_dim}}};
+constexpr TensorSpec kNorm{Role::attn_norm, "layers.{L}.norm", kHidden};
+constexpr TensorSpec kMixer[] = {kNorm,
+                                 {Role::attn_q, "layers.{L}.q", kHeads, kHidden},
+                                 {Role::attn_k, "layers.{L}.k", kGroups, kHidden},
+                                 {Role::attn_v, "layers.{L}.v", kGroups, kHidden},
+                                 {Role::attn_q_bias, "layers.{L}.q.bias", kHeads},
+                                 {Role::attn_output, "layers.{L}.o", kHidden, kHeads}};
+constexpr TensorSpec kMlp[] = {kNorm,
+                               {Role::ffn_up, "layers.{L}.up", kFfnWidth, kHidden},
+                               {Role::ffn_down, "layers.{L}.down", kHidden, kFfnWidth}};
+constexpr Block kMixerBlock{.kind = BlockKind::attention,
+                            .norm = Role::attn_norm,
+                            .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
+                            .consumer = Role::attn_output,
+                            .axes = {Axis::kv_groups, Axis::q_per_kv},
+                            .tensors = kMixer};
+constexpr Block kMlpBlock{.kind = BlockKind::ffn,
+                          .norm = Role::attn_norm,
+                          .readers = {Role::ffn_up},
+                          .consumer = Role::ffn_down,
+                          .axes = {Axis::ffn},
+                          .tensors = kMlp};
+constexpr Block kHybridBlocks[] = {kMixerBlock, kMlpBlock};
+constexpr TensorSpec kEmbedding[] = {{Role::token_embd, "embed", {{{Axis::vocab}}}, kHidden}};
+constexpr Arch kHybrid{.name = "hybrid",
+                       .gguf = "hybrid",
+                       .hf_model_type = "hybrid",
+                       .hf_architecture = "Hybrid",
+                       .norm = Norm::rms,
+                       .activation = Activation::relu_squared,
+                       .defaults = {},
+                       .window_period = kNoWindow,
+                       .no_rope_period = 0,
+                       .scaled_embedding = false,
+                       .model = kEmbedding,
+                       .blocks = kHybridBlocks};
+static_assert(sound(kHybrid));
+
+TEST(Arch, LayersDifferInKind) {
+  ModelDims d = smol();
+  d.layers = support::layer_list({{3, 3, 0}, {0, 0, 96}});
+  std::vector<std::pair<Role, int>> found;
+  for (const TensorRef& t : tensors(kHybrid, d)) found.emplace_back(t.spec->role, t.layer);
+  const std::vector<std::pair<Role, int>> expected{
+      {Role::token_embd, -1}, {Role::attn_norm, 0},   {Role::attn_q, 0},      {Role::attn_k, 0},
+      {Role::attn_v, 0},      {Role::attn_q_bias, 0}, {Role::attn_output, 0}, {Role::attn_norm, 1},
+      {Role::ffn_up, 1},      {Role::ffn_down, 1}};
+  EXPECT_EQ(found, expected);
+  EXPECT_FALSE(in_absent_block(kHybrid, Role::attn_norm, d.layers[1]));
+  EXPECT_TRUE(in_absent_block(kHybrid, Role::attn_q, d.layers[1]));
+  EXPECT_FALSE(in_absent_block(kHybrid, Role::token_embd, d.layers[1]));
+  EXPECT_TRUE(lacks_blocks(kHybrid, d));
+  d.layers.assign(1, support::layer_sizes(3, 3, 96));
+  EXPECT_FALSE(lacks_blocks(kHybrid, d));
+}
+
+TEST(Arch, UnsoundBlocksAreFound) {
+  const auto changed = [](const Block& block, auto&& change) {
+    Block out = block;
+    change(out);
+    return out;
+  };
+  const auto without = [](std::span<const TensorSpec> tensors, Role role) {
+    std::vector<TensorSpec> out;
+    for (const TensorSpec& t : tensors)
+      if (t.role != role) out.push_back(t);
+    return out;
+  };
+  ASSERT_TRUE(sound(kMixerBlock));
+  EXPECT_FALSE(sound(changed(kMixerBlock, [](Block& b) { b.norm = Role::ffn_norm; })));
+  EXPECT_FALSE(sound(changed(kMixerBlock, [](Block& b) { b.norm = Role::attn_q_bias; })));
+  EXPECT_FALSE(sound(changed(kMixerBlock, [](Block& b) { b.norm_behind = Role::attn_post_norm; })));
+  EXPECT_FALSE(sound(changed(kMixerBlock, [](Block& b) { b.consumer = Role::attn_q; })));
+  // A matrix that reads the stream is no reader, and a reader does not.
+  EXPECT_FALSE(sound(changed(kMixerBlock, [](Block& b) { b.readers = {Role::attn_q}; })));
+  EXPECT_FALSE(sound(changed(kMlpBlock, [](Block& b) { b.readers = {Role::ffn_down}; })));
+  // An axis of a tensor is not the block's, and an axis of the block is in no tensor.
+  EXPECT_FALSE(sound(changed(kMixerBlock, [](Block& b) { b.axes = {Axis::kv_groups}; })));
+  EXPECT_FALSE(sound(changed(kMlpBlock, [](Block& b) { b.axes = {Axis::ffn, Axis::kv_groups}; })));
+  EXPECT_FALSE(
+      sound(changed(kMixerBlock, [](Block& b) { b.axes = {Axis::q_per_kv, Axis::kv_groups}; })));
+  const std::vector<TensorSpec> no_q = without(kMixer, Role::attn_q);  // but its bias
+  EXPECT_FALSE(sound(changed(kMixerBlock, [&](Block& b) {
+    b.tensors = no_q;
+    b.readers = {Role::attn_k, Role::attn_v};
+  })));
+  const auto family = [](std::span<const Block> blocks, Norm norm) {
+    Arch out = kHybrid;
+    out.blocks = blocks;
+    out.norm = norm;
+    return out;
+  };
+  const Block twice[] = {kMlpBlock, kMlpBlock};
+  EXPECT_FALSE(sound(family(twice, Norm::rms)));
+  EXPECT_FALSE(sound(family(kHybridBlocks, Norm::layer)));  // its norms have no bias
+  std::vector<TensorSpec> other_norm(std::begin(kMlp), std::end(kMlp));
+  other_norm[0].hf = "layers.{L}.another";
+  const Block shared[] = {kMixerBlock,
+                          changed(kMlpBlock, [&](Block& b) { b.tensors = other_norm; })};
+  EXPECT_FALSE(sound(family(shared, Norm::rms)));
 }
 
 TEST(Arch, RowOrdersAreInverse) {

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "support/layer_sizes.h"
 #include "support/temp_dir.h"
 
 namespace espalier::arch {
@@ -35,7 +36,7 @@ ModelDims some_dims() {
   d.hidden = 576;
   d.head_dim = 64;
   d.positions = 8192;
-  d.layers.assign(3, {3, 3, 1536});
+  d.layers.assign(3, support::layer_sizes(3, 3, 1536));
   d.norm_eps = 1e-5;
   d.rope_theta = 100000;
   return d;
@@ -48,8 +49,8 @@ TEST(GgufDims, RoundTrip) {
   EXPECT_EQ(through_file(dir, d, {"output.weight"}).arch, &llama());
   d.tied = true;
   EXPECT_EQ(through_file(dir, d, {"token_embd.weight"}).dims, d);
-  d.layers[1] = {2, 3, 1024};
-  d.layers[2] = {3, 1, 512};
+  d.layers[1] = support::layer_sizes(2, 3, 1024);
+  d.layers[2] = support::layer_sizes(3, 1, 512);
   d.norm_eps = 3e-6;
   d.rope_theta = 1234567;
   EXPECT_EQ(through_file(dir, d, {}).dims, d);
@@ -179,7 +180,7 @@ TEST(GgufDims, LinearScaling) {
                               w.set("llama.rope.scaling.type", GgufValue::string("longrope"));
                             }),
                core::Error);
-  for (LayerDims& l : d.layers) l.q_per_kv = 1;
+  for (LayerDims& l : d.layers) l[Axis::q_per_kv] = 1;
   EXPECT_THROW(
       through_file(
           dir, d, {"output.weight"},
@@ -219,7 +220,7 @@ TEST(GgufDims, LayerNormsAndLearnedPositionsHaveTheirOwnKeys) {
   ModelDims d = some_dims();
   d.rope_theta = 10000;
   for (LayerDims& l : d.layers) {
-    l.q_per_kv = 1;
+    l[Axis::q_per_kv] = 1;
     l.rope = false;
   }
   EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, *arch_by_name("gpt2")).dims, d);
@@ -269,7 +270,7 @@ TEST(GgufDims, UnequalLayers) {
   const LayerDims whole = d.layers.front();
   for (const char* family : {"llama", "mistral", "qwen2"})
     EXPECT_NE(gguf_family_for(*arch_by_name(family), d).gguf, "deci") << family;
-  d.layers[1].ffn = 96;
+  d.layers[1][Axis::ffn] = 96;
   for (const char* family : {"llama", "mistral", "qwen2", "deci"})
     EXPECT_EQ(gguf_family_for(*arch_by_name(family), d).gguf, "deci") << family;
   for (const char* family : {"qwen3", "gemma2", "gemma3", "phi3", "nemotron", "gpt2"})
@@ -280,13 +281,13 @@ TEST(GgufDims, UnequalLayers) {
   odd.layers[0].rope = false;
   EXPECT_THROW(gguf_family_for(*arch_by_name("llama"), odd), core::Error);
 
-  d.layers = {{0, 0, 96}, {0, 0, 0}, {3, 3, 0}, {2, 1, 64}, {0, 0, 0}};
+  d.layers = support::layer_list({{0, 0, 96}, {0, 0, 0}, {3, 3, 0}, {2, 1, 64}, {0, 0, 0}});
   d.head_dim = 48;
   EXPECT_EQ(gguf_dims_for(deci, d).layers,
-            (std::vector<LayerDims>{{1, 16, 96}, {0, 0, 0}, {3, 3, 256}, {2, 1, 64}, {0, 0, 256}}));
+            support::layer_list({{1, 16, 96}, {0, 0, 0}, {3, 3, 256}, {2, 1, 64}, {0, 0, 256}}));
   d.tied = true;
   EXPECT_THROW(gguf_family_for(openelm, d), core::Error);
-  d.layers = {whole, {1, 4, 96}};
+  d.layers = {whole, support::layer_sizes(1, 4, 96)};
   EXPECT_EQ(&gguf_family_for(openelm, d), &openelm);
   d.tied = false;
   EXPECT_THROW(gguf_family_for(openelm, d), core::Error);
@@ -297,13 +298,13 @@ TEST(GgufDims, DeciFilesThatReadersMistake) {
   support::TempDir dir;
   ModelDims d = some_dims();
   const Arch& deci = *arch_by_name("deci");
-  d.layers = {{3, 3, 1536}, {0, 0, 0}, {0, 0, 96}};
+  d.layers = support::layer_list({{3, 3, 1536}, {0, 0, 0}, {0, 0, 96}});
   EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, deci).dims, d);
   const auto linear = [](format::GgufWriter& w) {
     w.set("deci.attention.head_count", format::GgufValue::i32s({9, 9, 0}));
   };
   EXPECT_THROW(through_file(dir, d, {"output.weight"}, linear, deci), core::Error);
-  d.layers[1] = {3, 3, 0};
+  d.layers[1] = support::layer_sizes(3, 3, 0);
   EXPECT_THROW(through_file(dir, d, {"output.weight"}, nullptr, deci), core::Error);
 }
 
@@ -314,7 +315,7 @@ TEST(GgufDims, OneNumberWhenLayersAgree) {
   const auto same = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
   EXPECT_EQ(same.integer("llama.feed_forward_length"), 1536);
   EXPECT_EQ(same.integer("llama.attention.head_count"), 9);
-  d.layers[0].ffn = 1024;
+  d.layers[0][Axis::ffn] = 1024;
   through_file(dir, d, {});
   const auto mixed = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
   EXPECT_EQ(mixed.array("llama.feed_forward_length").numbers,
@@ -340,7 +341,7 @@ TEST(GgufDims, Defaults) {
   const GgufModel m =
       read_gguf_model(format::GgufHeader::read(core::FileReader(dir.file("d.gguf"))));
   EXPECT_EQ(m.dims.head_dim, 8);
-  EXPECT_EQ(m.dims.layers, (std::vector<LayerDims>(2, {8, 1, 172})));
+  EXPECT_EQ(m.dims.layers, support::layer_list({{8, 1, 172}, {8, 1, 172}}));
   EXPECT_EQ(m.dims.vocab, 3);
   EXPECT_EQ(m.dims.rope_theta, 10000);
   EXPECT_EQ(m.dims.norm_eps, 1e-5);

@@ -18,7 +18,7 @@ arch::ModelDims two_layers() {
   dims.head_dim = kHeadDim;
   dims.window = kWindow;
   dims.layers.resize(2);
-  for (arch::LayerDims& l : dims.layers) l.kv_groups = 3;
+  for (arch::LayerDims& l : dims.layers) l[arch::Axis::kv_groups] = 3;
   dims.layers[0].local = true;
   return dims;
 }

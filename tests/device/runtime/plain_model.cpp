@@ -95,7 +95,7 @@ Vector attend(const Vector& q, const std::vector<Vector>& keys, const std::vecto
               const arch::LayerDims& layer, std::size_t D) {
   Vector out(q.size(), 0.0);
   for (std::size_t head = 0; head < q.size() / D; ++head) {
-    const std::size_t group = head / static_cast<std::size_t>(layer.q_per_kv);
+    const std::size_t group = head / static_cast<std::size_t>(layer[arch::Axis::q_per_kv]);
     Vector p;
     double sum = 0;
     for (const Vector& k : keys) {
@@ -123,7 +123,7 @@ PlainModel random_model(const PlainSizes& sizes, std::uint64_t seed) {
   model.dims.hidden = sizes.hidden;
   model.dims.head_dim = sizes.head_dim;
   model.dims.positions = sizes.positions;
-  model.dims.layers = sizes.layers;
+  model.dims.layers = layer_list(sizes.layers);
   model.dims.tied = sizes.tied;
   model.dims.rope_theta = sizes.rope_theta;
   std::uint64_t stream = 0;
@@ -176,7 +176,7 @@ std::vector<double> plain_logits(const PlainModel& model, const std::vector<std:
     Vector x(row, row + static_cast<std::ptrdiff_t>(H));
     for (std::size_t l = 0; l < d.layers.size(); ++l) {
       const int layer = static_cast<int>(l);
-      if (d.layers[l].kv_groups > 0) {
+      if (d.layers[l][arch::Axis::kv_groups] > 0) {
         const Vector in = rms_norm(x, model.tensor(Role::attn_norm, layer), d.norm_eps);
         Vector q = multiply(model.tensor(Role::attn_q, layer), in),
                k = multiply(model.tensor(Role::attn_k, layer), in);
@@ -187,7 +187,7 @@ std::vector<double> plain_logits(const PlainModel& model, const std::vector<std:
         add(x, multiply(model.tensor(Role::attn_output, layer),
                         attend(q, keys[l], values[l], d.layers[l], D)));
       }
-      if (d.layers[l].ffn > 0) {
+      if (d.layers[l][arch::Axis::ffn] > 0) {
         const Vector in = rms_norm(x, model.tensor(Role::ffn_norm, layer), d.norm_eps);
         Vector gate = multiply(model.tensor(Role::ffn_gate, layer), in);
         const Vector up = multiply(model.tensor(Role::ffn_up, layer), in);

@@ -11,6 +11,7 @@
 
 #include "arch/arch.h"
 #include "format/quant_format.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::support {
 
@@ -28,7 +29,7 @@ struct PlainModel {
 
 struct PlainSizes {
   std::int64_t vocab = 131, hidden = 72, head_dim = 12, positions = 1024;
-  std::vector<arch::LayerDims> layers = {{3, 2, 100}, {3, 2, 100}};  // kv_groups, q_per_kv, ffn
+  std::vector<LayerSizes> layers = {{3, 2, 100}, {3, 2, 100}};
   bool tied = true;
   double rope_theta = 10000;
 };

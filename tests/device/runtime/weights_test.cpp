@@ -36,7 +36,7 @@ std::string write_file(const support::TempDir& dir, const Edit& edit) {
   dims.hidden = 32;
   dims.head_dim = 16;
   dims.positions = 64;
-  dims.layers = {{1, 2, 48}};
+  dims.layers = support::layer_list({{1, 2, 48}});
   dims.tied = true;
   const arch::Arch& llama = *arch::arch_by_gguf_name("llama");
   format::GgufWriter writer(dir.file("m.gguf"));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/checkpoint.h"
+#include "support/layer_sizes.h"
 #include "support/shared_files.h"
 #include "support/temp_dir.h"
 
@@ -14,7 +15,7 @@ TEST(CheckpointShared, Stories260K) {
   ESP_NEED_FILE(path);
   const Checkpoint gguf = Checkpoint::open(path);
   EXPECT_EQ(arch::parameters(gguf.arch(), gguf.dims()), 260032);
-  EXPECT_EQ(gguf.dims().layers.at(4), (arch::LayerDims{4, 2, 172}));
+  EXPECT_EQ(gguf.dims().layers.at(4), support::layer_sizes(4, 2, 172));
   EXPECT_EQ(gguf.tokenizer().kind, text::TokenizerKind::spm);
 
   const support::TempDir dir;

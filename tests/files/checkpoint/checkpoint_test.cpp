@@ -422,7 +422,7 @@ TEST(Checkpoint, RecoversRopeScalingFromItsFactors) {
 TEST(Checkpoint, GgufOfUnequalLayersOpens) {
   const TempDir dir;
   arch::ModelDims dims = support::tiny_dims({});
-  dims.layers[1].ffn = 32;
+  dims.layers[1][arch::Axis::ffn] = 32;
   const Checkpoint checkpoint = Checkpoint::open(write_edited(dir.file("x.gguf"), dims, unchanged));
   EXPECT_EQ(checkpoint.dims(), dims);
   import_checkpoint(checkpoint, dir.file("out"), {}, {});
@@ -434,7 +434,7 @@ TEST(Checkpoint, GgufOfUnequalLayersOpens) {
     EXPECT_EQ(written.read(t.spec->role, t.layer), checkpoint.read(t.spec->role, t.layer))
         << arch::gguf_name(t.spec->role, t.layer);
   // A model with one size for all takes its place, and the modeling file goes.
-  dims.layers[1].ffn = dims.layers[0].ffn;
+  dims.layers[1][arch::Axis::ffn] = dims.layers[0][arch::Axis::ffn];
   import_checkpoint(Checkpoint::open(write_edited(dir.file("y.gguf"), dims, unchanged)),
                     dir.file("out"), {}, {});
   EXPECT_FALSE(fs::exists(dir.file("out") + "/modeling_espalier.py"));

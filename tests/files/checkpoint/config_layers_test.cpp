@@ -8,6 +8,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -40,7 +41,7 @@ Json openelm() {
 TEST(ConfigLayers, NemotronNas) {
   const arch::ModelDims dims = parse(nemotron()).dims;
   EXPECT_EQ(dims.layers,
-            (std::vector<arch::LayerDims>{{8, 8, 7168}, {0, 0, 28672}, {4, 16, 0}, {1, 64, 2816}}));
+            support::layer_list({{8, 8, 7168}, {0, 0, 28672}, {4, 16, 0}, {1, 64, 2816}}));
   EXPECT_EQ(dims.head_dim, 128);
   EXPECT_EQ(arch::kv_bytes_per_token(dims), 2 * 2 * 128 * (8 + 4 + 1));
 }
@@ -53,12 +54,12 @@ TEST(ConfigLayers, OlderDeci) {
   json["num_key_value_heads_per_layer"] = {4, 4, 2, 1};
   const ParsedConfig parsed = parse(json);
   EXPECT_EQ(parsed.arch->name, "deci");
-  EXPECT_EQ(parsed.dims.layers[2], (arch::LayerDims{2, 32, 14336}));
+  EXPECT_EQ(parsed.dims.layers[2], support::layer_sizes(2, 32, 14336));
 }
 
 TEST(ConfigLayers, OpenElm) {
   const arch::ModelDims dims = parse(openelm()).dims;
-  EXPECT_EQ(dims.layers, (std::vector<arch::LayerDims>{{3, 4, 768}, {4, 4, 1024}, {5, 4, 5120}}));
+  EXPECT_EQ(dims.layers, support::layer_list({{3, 4, 768}, {4, 4, 1024}, {5, 4, 5120}}));
   EXPECT_TRUE(dims.tied);
   EXPECT_EQ(dims.norm_eps, 1e-6);
 }
@@ -67,9 +68,9 @@ TEST(ConfigLayers, WrittenAndReadIsTheSame) {
   for (Json json : {nemotron(), openelm()}) {
     const ParsedConfig parsed = parse(json);
     arch::ModelDims dims = parsed.dims;
-    dims.layers[0].ffn = 777;  // no multiplier of the published kind gives it
-    dims.layers[2].kv_groups = 2;
-    dims.layers[2].q_per_kv = 3;
+    dims.layers[0][arch::Axis::ffn] = 777;  // no multiplier of the published kind gives it
+    dims.layers[2][arch::Axis::kv_groups] = 2;
+    dims.layers[2][arch::Axis::q_per_kv] = 3;
     for (const arch::ModelDims& d : {parsed.dims, dims})
       for (const std::string& base : {json.dump(), std::string()}) {
         const std::string text =

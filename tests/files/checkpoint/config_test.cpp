@@ -9,6 +9,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "support/layer_sizes.h"
 #include "support/tiny_model.h"
 
 namespace espalier::checkpoint {
@@ -35,7 +36,7 @@ TEST(Config, ReadsSizesAndTraits) {
   EXPECT_EQ(dims.head_dim, 64);
   EXPECT_EQ(dims.positions, 8192);
   ASSERT_EQ(dims.n_layers(), 30);
-  EXPECT_EQ(dims.layers[29], (arch::LayerDims{3, 3, 1536}));
+  EXPECT_EQ(dims.layers[29], support::layer_sizes(3, 3, 1536));
   EXPECT_TRUE(dims.tied);
   EXPECT_EQ(dims.norm_eps, 1e-5);
   EXPECT_EQ(dims.rope_theta, 100000);
@@ -48,8 +49,8 @@ TEST(Config, DefaultsAreThoseOfTransformers) {
                           "tie_word_embeddings", "max_position_embeddings"})
     json.erase(key);
   const arch::ModelDims dims = parse(json);
-  EXPECT_EQ(dims.layers[0].kv_groups, 9);
-  EXPECT_EQ(dims.layers[0].q_per_kv, 1);
+  EXPECT_EQ(dims.layers[0][arch::Axis::kv_groups], 9);
+  EXPECT_EQ(dims.layers[0][arch::Axis::q_per_kv], 1);
   EXPECT_EQ(dims.norm_eps, 1e-6);
   EXPECT_EQ(dims.rope_theta, 10000);
   EXPECT_EQ(dims.positions, 2048);
@@ -80,7 +81,7 @@ TEST(Config, Factors) {
   }
   // Layers of unequal size leave as another family, which has no factors.
   arch::ModelDims unequal = dims;
-  unequal.layers[1].ffn = 64;
+  unequal.layers[1][arch::Axis::ffn] = 64;
   EXPECT_FALSE(has_hf_form(granite, unequal));
   unequal.embedding_factor = unequal.residual_factor = unequal.logit_divisor = 1;
   unequal.attention_scale = 0.125;
@@ -112,7 +113,7 @@ TEST(Config, DenseHybridsAreGranites) {
     "residual_multiplier": 0.22, "logits_scaling": 10, "rms_norm_eps": 1e-05, "rope_theta": 10000000, "rope_scaling": null,
     "max_position_embeddings": 131072, "tie_word_embeddings": true, "vocab_size": 100352})");
   const arch::ModelDims dims = parse(json);
-  EXPECT_EQ(dims.layers[0], (arch::LayerDims{8, 5, 4096}));
+  EXPECT_EQ(dims.layers[0], support::layer_sizes(8, 5, 4096));
   EXPECT_EQ(dims.logit_divisor, 10);
   const std::string written =
       make_hf_config(hybrid, dims, json.dump(), format::FormatId::f32, nullptr);
@@ -322,7 +323,7 @@ TEST(Config, Gpt2HasKeysOfItsOwn) {
   EXPECT_EQ(dims.positions, 64);
   EXPECT_TRUE(dims.tied);
   ASSERT_EQ(dims.n_layers(), 3);
-  EXPECT_TRUE(dims.layers[0].same_sizes({5, 1, 160}));
+  EXPECT_EQ(dims.layers[0].sizes, support::layer_sizes(5, 1, 160).sizes);
   EXPECT_FALSE(dims.layers[0].rope);
   const arch::Arch& gpt2 = *arch::arch_by_name("gpt2");
   for (const std::string& base : {json.dump(), std::string()})
@@ -503,7 +504,7 @@ TEST(Config, WritesWhatItReads) {
 
 TEST(Config, RefusesToWriteUnequalLayersOfOtherKindsThanLlama) {
   arch::ModelDims dims = support::tiny_dims({});
-  dims.layers[1].ffn = 32;
+  dims.layers[1][arch::Axis::ffn] = 32;
   EXPECT_NO_THROW(make_hf_config(support::llama(), dims, "", format::FormatId::f32, nullptr));
   EXPECT_THROW(
       make_hf_config(*arch::arch_by_name("qwen3"), dims, "", format::FormatId::f32, nullptr),

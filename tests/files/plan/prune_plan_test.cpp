@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "support/layer_sizes.h"
 #include "support/tiny_model.h"
 
 namespace espalier::plan {
@@ -33,9 +34,9 @@ PrunePlan random_plan(core::Rng& rng, const arch::ModelDims& before) {
       random_selection(rng, before.n_layers()).value_or(keep_all(before).keep_layers);
   for (const std::int64_t l : plan.keep_layers) {
     const arch::LayerDims& layer = before.layers[static_cast<std::size_t>(l)];
-    plan.layers.push_back({random_selection(rng, layer.kv_groups),
-                           random_selection(rng, layer.q_per_kv),
-                           random_selection(rng, layer.ffn)});
+    LayerSelection& kept = plan.layers.emplace_back();
+    for (const arch::Axis axis : {arch::Axis::kv_groups, arch::Axis::q_per_kv, arch::Axis::ffn})
+      kept[axis] = random_selection(rng, layer[axis]);
   }
   plan.hidden = random_selection(rng, before.hidden);
   plan.vocab = random_selection(rng, before.vocab);
@@ -48,9 +49,7 @@ void expect_equal(const PrunePlan& a, const PrunePlan& b) {
   EXPECT_EQ(a.source_sha256, b.source_sha256);
   ASSERT_EQ(a.layers.size(), b.layers.size());
   for (std::size_t i = 0; i < a.layers.size(); ++i) {
-    EXPECT_EQ(a.layers[i].kv_groups, b.layers[i].kv_groups);
-    EXPECT_EQ(a.layers[i].q_per_kv, b.layers[i].q_per_kv);
-    EXPECT_EQ(a.layers[i].ffn, b.layers[i].ffn);
+    EXPECT_EQ(a.layers[i], b.layers[i]);
   }
 }
 
@@ -71,7 +70,7 @@ TEST(PrunePlan, JsonRoundTripsAndIsReadable) {
               arch::parameters(support::llama(), dims_after(plan, dims())));
   }
   PrunePlan plan = keep_all(dims());
-  plan.layers[1].ffn = Indices{0, 1, 2, 3, 7, 8, 10};
+  plan.layers[1][arch::Axis::ffn] = Indices{0, 1, 2, 3, 7, 8, 10};
   const std::string text = to_json(plan, support::llama(), dims());
   EXPECT_NE(text.find("\"ffn\": [\"0-3\", 7, 8, 10]"), std::string::npos) << text;
   EXPECT_NE(text.find("\"keep_layers\": [\"0-3\"]"), std::string::npos) << text;
@@ -140,23 +139,26 @@ arch::ModelDims smol() {
   d.vocab = 49152;
   d.hidden = 576;
   d.head_dim = 64;
-  d.layers.assign(30, {3, 3, 1536});
+  d.layers.assign(30, support::layer_sizes(3, 3, 1536));
   d.tied = true;
   return d;
 }
 
 TEST(PruneTarget, SizesAsGiven) {
-  const arch::ModelDims after = resolve({.layers = 25, .ffn = 1024}, support::llama(), smol());
+  const arch::ModelDims after =
+      resolve({.layers = 25, .sizes = {{arch::Axis::ffn, 1024}}}, support::llama(), smol());
   EXPECT_EQ(after.n_layers(), 25);
-  EXPECT_EQ(after.layers[0], (arch::LayerDims{3, 3, 1024}));
+  EXPECT_EQ(after.layers[0], support::layer_sizes(3, 3, 1024));
   // Embedding, final norm, and a layer: two norms, q and output, k and v, three FFN matrices.
   EXPECT_EQ(arch::parameters(support::llama(), after),
             49152 * 576 + 576 + 25 * (2 * 576 + 2 * 576 * 576 + 2 * 192 * 576 + 3 * 1024 * 576));
   EXPECT_EQ(resolve({}, support::llama(), smol()), smol());
-  EXPECT_EQ(resolve({.hidden = 512, .kv_groups = 2, .q_per_kv = 1, .vocab = 40001},
+  EXPECT_EQ(resolve({.hidden = 512,
+                     .vocab = 40001,
+                     .sizes = {{arch::Axis::kv_groups, 2}, {arch::Axis::q_per_kv, 1}}},
                     support::llama(), smol())
                 .layers[7],
-            (arch::LayerDims{2, 1, 1536}));
+            support::layer_sizes(2, 1, 1536));
 }
 
 TEST(PruneTarget, ParametersAreMetByFfnThenLayers) {
@@ -166,28 +168,30 @@ TEST(PruneTarget, ParametersAreMetByFfnThenLayers) {
   for (std::int64_t limit = 50'000'000; limit <= 140'000'000; limit += 4'999'999) {
     const arch::ModelDims after = resolve({.parameters = limit}, support::llama(), smol());
     EXPECT_LE(parameters(after), limit);
-    EXPECT_EQ(after.layers[0].ffn % 32, 0);
-    EXPECT_GE(after.layers[0].ffn, 768);
+    EXPECT_EQ(after.layers[0][arch::Axis::ffn] % 32, 0);
+    EXPECT_GE(after.layers[0][arch::Axis::ffn], 768);
     EXPECT_TRUE(after.uniform());
     // Neither one granule nor one layer more would fit.
-    if (after.layers[0].ffn < 1536) {
+    if (after.layers[0][arch::Axis::ffn] < 1536) {
       arch::ModelDims wider = after;
-      for (arch::LayerDims& layer : wider.layers) layer.ffn += 32;
+      for (arch::LayerDims& layer : wider.layers) layer[arch::Axis::ffn] += 32;
       EXPECT_GT(parameters(wider), limit);
     }
     if (after.n_layers() < 30) {
       arch::ModelDims deeper = after;
       deeper.layers.push_back(deeper.layers[0]);
-      for (arch::LayerDims& layer : deeper.layers) layer.ffn = 768;
+      for (arch::LayerDims& layer : deeper.layers) layer[arch::Axis::ffn] = 768;
       EXPECT_GT(parameters(deeper), limit);
     }
   }
   EXPECT_EQ(resolve({.parameters = 134'515'008}, support::llama(), smol()), smol());
-  EXPECT_EQ(resolve({.ffn = 1024, .parameters = 94'700'000}, support::llama(), smol()).n_layers(),
+  EXPECT_EQ(resolve({.parameters = 94'700'000, .sizes = {{arch::Axis::ffn, 1024}}},
+                    support::llama(), smol())
+                .n_layers(),
             25);
-  EXPECT_EQ(
-      resolve({.layers = 25, .parameters = 94'700'000}, support::llama(), smol()).layers[0].ffn,
-      1024);
+  EXPECT_EQ(resolve({.layers = 25, .parameters = 94'700'000}, support::llama(), smol())
+                .layers[0][arch::Axis::ffn],
+            1024);
 }
 
 TEST(PruneTarget, RefusesWithAHint) {
@@ -200,25 +204,30 @@ TEST(PruneTarget, RefusesWithAHint) {
     }
     return "accepted";
   };
-  EXPECT_NE(refusal({.ffn = 1000}, core::ErrorKind::unsupported).find("use 992 or 1024"),
+  EXPECT_NE(refusal({.sizes = {{arch::Axis::ffn, 1000}}}, core::ErrorKind::unsupported)
+                .find("use 992 or 1024"),
             std::string::npos);
-  EXPECT_NE(refusal({.ffn = 20}, core::ErrorKind::unsupported).find("use 32"), std::string::npos);
+  EXPECT_NE(
+      refusal({.sizes = {{arch::Axis::ffn, 20}}}, core::ErrorKind::unsupported).find("use 32"),
+      std::string::npos);
   EXPECT_NE(refusal({.hidden = 500}, core::ErrorKind::unsupported).find("use 480 or 512"),
             std::string::npos);
-  EXPECT_NE(refusal({.ffn = 2048}, core::ErrorKind::usage).find("only 1536"), std::string::npos);
+  EXPECT_NE(refusal({.sizes = {{arch::Axis::ffn, 2048}}}, core::ErrorKind::usage).find("only 1536"),
+            std::string::npos);
   EXPECT_NE(refusal({.layers = 31}, core::ErrorKind::usage).find("only 30"), std::string::npos);
   EXPECT_NE(refusal({.layers = 0}, core::ErrorKind::usage).find("at least 1"), std::string::npos);
-  EXPECT_NE(refusal({.kv_groups = 4}, core::ErrorKind::usage).find("--kv-groups 4"),
+  EXPECT_NE(refusal({.sizes = {{arch::Axis::kv_groups, 4}}}, core::ErrorKind::usage)
+                .find("--kv-groups 4"),
             std::string::npos);
   EXPECT_NE(
       refusal({.parameters = 20'000'000}, core::ErrorKind::unsupported).find("the smallest is"),
       std::string::npos);
-  EXPECT_NE(
-      refusal({.layers = 30, .ffn = 1536, .parameters = 100'000'000}, core::ErrorKind::unsupported)
-          .find("the smallest is"),
-      std::string::npos);
+  EXPECT_NE(refusal({.layers = 30, .parameters = 100'000'000, .sizes = {{arch::Axis::ffn, 1536}}},
+                    core::ErrorKind::unsupported)
+                .find("the smallest is"),
+            std::string::npos);
   arch::ModelDims unequal = smol();
-  unequal.layers[3].ffn = 512;
+  unequal.layers[3][arch::Axis::ffn] = 512;
   EXPECT_THROW(resolve({.layers = 3, .parameters = 100'000'000}, support::llama(), unequal),
                core::Error);
   EXPECT_THROW(resolve({.parameters = 60'000'000}, support::llama(), unequal),
@@ -227,27 +236,35 @@ TEST(PruneTarget, RefusesWithAHint) {
 
 TEST(PruneTarget, LayersThatHaveLessKeepIt) {
   arch::ModelDims unequal = smol();
-  unequal.layers[3].ffn = 512;
+  unequal.layers[3][arch::Axis::ffn] = 512;
   unequal.layers[7] = {};
-  unequal.layers[9].kv_groups = 1;
-  const arch::ModelDims after = resolve({.ffn = 1024, .kv_groups = 2}, support::llama(), unequal);
-  EXPECT_EQ(after.layers[0], (arch::LayerDims{2, 3, 1024}));
-  EXPECT_EQ(after.layers[3], (arch::LayerDims{2, 3, 512}));
+  unequal.layers[9][arch::Axis::kv_groups] = 1;
+  const arch::ModelDims after = resolve(
+      {.sizes = {{arch::Axis::ffn, 1024}, {arch::Axis::kv_groups, 2}}}, support::llama(), unequal);
+  EXPECT_EQ(after.layers[0], support::layer_sizes(2, 3, 1024));
+  EXPECT_EQ(after.layers[3], support::layer_sizes(2, 3, 512));
   EXPECT_EQ(after.layers[7], arch::LayerDims{});
-  EXPECT_EQ(after.layers[9], (arch::LayerDims{1, 3, 1024}));
-  EXPECT_EQ(smaller_layers({.ffn = 1024, .kv_groups = 2}, unequal),
-            (std::vector<std::string>{"ffn 1024: layers 3 have less and keep all of it",
-                                      "kv_groups 2: layers 9 have less and keep all of it"}));
-  EXPECT_TRUE(smaller_layers({.ffn = 1024, .kv_groups = 2}, smol()).empty());
-  const arch::ModelDims fewer = resolve({.layers = 5, .ffn = 1024}, support::llama(), unequal);
+  EXPECT_EQ(after.layers[9], support::layer_sizes(1, 3, 1024));
+  EXPECT_EQ(
+      smaller_layers({.sizes = {{arch::Axis::ffn, 1024}, {arch::Axis::kv_groups, 2}}}, unequal),
+      (std::vector<std::string>{"ffn 1024: layers 3 have less and keep all of it",
+                                "kv_groups 2: layers 9 have less and keep all of it"}));
+  EXPECT_TRUE(
+      smaller_layers({.sizes = {{arch::Axis::ffn, 1024}, {arch::Axis::kv_groups, 2}}}, smol())
+          .empty());
+  const arch::ModelDims fewer =
+      resolve({.layers = 5, .sizes = {{arch::Axis::ffn, 1024}}}, support::llama(), unequal);
   EXPECT_EQ(fewer.n_layers(), 5);
-  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer).size(),
+  EXPECT_EQ(resolve_layers({.layers = 5, .sizes = {{arch::Axis::ffn, 1024}}}, support::llama(),
+                           unequal, fewer)
+                .size(),
             30u);
-  EXPECT_EQ(resolve_layers({.layers = 5, .ffn = 1024}, support::llama(), unequal, fewer)[29].ffn,
+  EXPECT_EQ(resolve_layers({.layers = 5, .sizes = {{arch::Axis::ffn, 1024}}}, support::llama(),
+                           unequal, fewer)[29][arch::Axis::ffn],
             1024);
   const arch::ModelDims limited = resolve({.parameters = 110'000'000}, support::llama(), unequal);
   EXPECT_LE(arch::parameters(support::llama(), limited), 110'000'000);
-  EXPECT_EQ(limited.layers[3].ffn, 512);
+  EXPECT_EQ(limited.layers[3][arch::Axis::ffn], 512);
   const arch::ModelDims chosen = resolve({.parameters = 60'000'000}, support::llama(), smol());
   EXPECT_EQ(resolve_layers({.parameters = 60'000'000}, support::llama(), smol(), chosen),
             std::vector<arch::LayerDims>(30, chosen.layers.front()));

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::plan {
 namespace {
@@ -27,8 +28,7 @@ arch::ModelDims dims(std::int64_t hidden, std::int64_t ffn, std::int64_t layers,
   d.head_dim = 64;
   d.positions = 128;
   d.tied = tied;
-  d.layers.assign(static_cast<std::size_t>(layers),
-                  {.kv_groups = 2, .q_per_kv = hidden / 128, .ffn = ffn});
+  d.layers.assign(static_cast<std::size_t>(layers), support::layer_sizes(2, hidden / 128, ffn));
   return d;
 }
 

@@ -14,6 +14,7 @@
 #include "quant/grid.h"
 #include "quant/imatrix.h"
 #include "quant/rounding.h"
+#include "support/layer_sizes.h"
 #include "support/temp_dir.h"
 
 namespace espalier::quant {
@@ -339,7 +340,7 @@ arch::ModelDims tiny_dims() {
   d.head_dim = 8;
   d.positions = 64;
   d.tied = true;
-  d.layers.assign(2, {.kv_groups = 2, .q_per_kv = 2, .ffn = 64});
+  d.layers.assign(2, support::layer_sizes(2, 2, 64));
   return d;
 }
 Imatrix tiny_imatrix() {

@@ -74,8 +74,10 @@ TEST(Surgery, EveryAxisCutsTheTensorsThatHaveIt) {
                                   support::write_tiny_llama_gguf(dir.file("tiny.gguf"), options)}) {
     const Checkpoint source = Checkpoint::open(path);
     const Indices hidden = {0, 3, 4, 5, 31, 63}, ffn = {1, 2, 90}, groups = {0, 2}, queries = {1};
+    const plan::LayerSelection kept{
+        {arch::Axis::kv_groups, groups}, {arch::Axis::q_per_kv, queries}, {arch::Axis::ffn, ffn}};
     plan::PrunePlan plan{.keep_layers = {0, 2},
-                         .layers = {{groups, queries, ffn}, {groups, queries, ffn}},
+                         .layers = {kept, kept},
                          .hidden = hidden,
                          .source_sha256 = source.sha256()};
     const std::int64_t written = prune_checkpoint(source, plan, dir.file("out"), {}, {}, {});
@@ -119,15 +121,19 @@ TEST(Surgery, TwoPlansEqualOneThatKeepsWhatBothKeep) {
   const TempDir dir;
   const TinyOptions options{.layers = 4, .kv_groups = 3};
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf"), options));
-  const plan::LayerSelection a{Indices{0, 2}, std::nullopt, Indices{1, 2, 5, 70, 80, 95}},
-      b{Indices{1}, Indices{0}, Indices{0, 2, 3}};
+  const auto kept = [](plan::Selection groups, plan::Selection queries, plan::Selection ffn) {
+    return plan::LayerSelection{
+        {arch::Axis::kv_groups, groups}, {arch::Axis::q_per_kv, queries}, {arch::Axis::ffn, ffn}};
+  };
+  const plan::LayerSelection a = kept(Indices{0, 2}, std::nullopt, Indices{1, 2, 5, 70, 80, 95}),
+                             b = kept(Indices{1}, Indices{0}, Indices{0, 2, 3});
   const plan::PrunePlan first{
       .keep_layers = {0, 1, 3}, .layers = {a, a, a}, .hidden = Indices{0, 5, 6, 7, 60}};
   const plan::PrunePlan second{.keep_layers = {0, 2}, .layers = {b, b}, .hidden = Indices{1, 4}};
   prune_checkpoint(source, first, dir.file("one"), {}, {}, {});
   prune_checkpoint(Checkpoint::open(dir.file("one")), second, dir.file("two"), {}, {}, {});
   // Places in the first plan's lists, which the second plan names.
-  const plan::LayerSelection both{Indices{2}, Indices{0}, Indices{1, 5, 70}};
+  const plan::LayerSelection both = kept(Indices{2}, Indices{0}, Indices{1, 5, 70});
   prune_checkpoint(source,
                    {.keep_layers = {0, 3}, .layers = {both, both}, .hidden = Indices{5, 60}},
                    dir.file("both"), {}, {}, {});
@@ -186,7 +192,7 @@ TEST(Surgery, ChannelsThatNobodyReadsCutWithoutChange) {
   prune_checkpoint(source, plan::keep_all(source.dims()), dir.file("zeroed"), {}, zero_columns, {});
   const Checkpoint zeroed = Checkpoint::open(dir.file("zeroed"));
   plan::PrunePlan plan = plan::keep_all(source.dims());
-  for (plan::LayerSelection& layer : plan.layers) layer.ffn = kept;
+  for (plan::LayerSelection& layer : plan.layers) layer[arch::Axis::ffn] = kept;
   prune_checkpoint(zeroed, plan, dir.file("cut"), {}, {}, {});
   const Checkpoint cut = Checkpoint::open(dir.file("cut"));
   core::Rng rng(1);
@@ -218,7 +224,7 @@ TEST(Surgery, KeptLayersAreRenumberedAndUnchanged) {
 TEST(Surgery, ReplacementsAreWrittenAndChecked) {
   const TempDir dir;
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("hf")));
-  plan::PrunePlan plan{.keep_layers = {1}, .layers = {{std::nullopt, std::nullopt, iota(32)}}};
+  plan::PrunePlan plan{.keep_layers = {1}, .layers = {{{arch::Axis::ffn, iota(32)}}}};
   const Values down(64 * 32, 0.5f);
   std::vector<int> asked;
   prune_checkpoint(source, plan, dir.file("out"), {},
@@ -242,15 +248,15 @@ TEST(Surgery, LayersMayBecomeUnequal) {
   const Checkpoint source =
       Checkpoint::open(support::write_tiny_llama(dir.file("hf"), {.layers = 3}));
   plan::PrunePlan plan = plan::keep_all(source.dims());
-  plan.layers[0].ffn = iota(32);
-  plan.layers[1].ffn = Indices{};
-  plan.layers[2].kv_groups = Indices{};
+  plan.layers[0][arch::Axis::ffn] = iota(32);
+  plan.layers[1][arch::Axis::ffn] = Indices{};
+  plan.layers[2][arch::Axis::kv_groups] = Indices{};
   prune_checkpoint(source, plan, dir.file("out"), {}, {}, {});
   const Checkpoint out = Checkpoint::open(dir.file("out"));
   EXPECT_EQ(out.arch().name, "deci");
   EXPECT_EQ(out.dims(), plan::dims_after(plan, source.dims()));
-  EXPECT_EQ(out.dims().layers[1].ffn, 0);
-  EXPECT_EQ(out.dims().layers[2].q_per_kv, 0);
+  EXPECT_EQ(out.dims().layers[1][arch::Axis::ffn], 0);
+  EXPECT_EQ(out.dims().layers[2][arch::Axis::q_per_kv], 0);
   const std::vector<arch::TensorRef> tensors = arch::tensors(out.arch(), out.dims());
   EXPECT_EQ(tensors.size(), arch::tensors(source.arch(), source.dims()).size() - 4 - 5);
   for (const arch::TensorRef& t : tensors) {
@@ -271,7 +277,7 @@ TEST(Surgery, RefusesPlansOfOtherModels) {
   plan.source_sha256 = std::string(64, '0');
   EXPECT_THROW(prune_checkpoint(source, plan, dir.file("out"), {}, {}, {}), core::Error);
   plan.source_sha256.clear();
-  plan.layers[0].ffn = Indices{96};
+  plan.layers[0][arch::Axis::ffn] = Indices{96};
   EXPECT_THROW(prune_checkpoint(source, plan, dir.file("out"), {}, {}, {}), core::Error);
   EXPECT_THROW(prune_checkpoint(source, plan::keep_all(source.dims()), dir.file("hf"), {}, {}, {}),
                core::Error);

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "support/golden_models.h"
+#include "support/layer_sizes.h"
 
 namespace espalier::layerwise {
 namespace {
@@ -120,7 +121,7 @@ TEST(WalkBack, EqualsAutogradOverTheWholeModel) {
   arch::ModelDims dims;
   dims.vocab = 9000, dims.hidden = 24, dims.head_dim = 6, dims.positions = 64, dims.tied = true;
   dims.logit_softcap = 2;
-  dims.layers = {{2, 3, 20}, {1, 2, 0}, {0, 0, 28}, {1, 4, 33}};
+  dims.layers = support::layer_list({{2, 3, 20}, {1, 2, 0}, {0, 0, 28}, {1, 4, 33}});
   const auto model = model::Transformer::random(*arch::arch_by_gguf_name("llama"), dims, {}, 3);
   torch::manual_seed(5);
   const Tensor ids = torch::randint(9000, {3, 11}, torch::kInt64);

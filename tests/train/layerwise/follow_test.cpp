@@ -27,7 +27,7 @@ std::string written(const support::TempDir& dir, bool factors) {
 
 struct Fixture {
   bool factors = false;
-  support::TempDir dir;
+  support::TempDir dir = {};
   model::Transformer model =
       model::Transformer::load(checkpoint::Checkpoint::open(written(dir, factors)), {});
   Tensor ids = [] {
@@ -43,7 +43,7 @@ struct CutFfn : Edit {
   std::int64_t wanted;
   explicit CutFfn(std::int64_t n) : wanted(n) {}
   bool cuts(const BlockEdit& edit) const override {
-    return edit.block.axis == Axis::ffn && wanted < edit.layer.dims().layers[0].ffn;
+    return edit.block.axis() == Axis::ffn && wanted < edit.layer.dims().layers[0][Axis::ffn];
   }
   Kept keep(const BlockEdit&, const NormalEquations& equations, const Tensor&) override {
     const Tensor best = std::get<1>(equations.gram.diagonal().topk(wanted)).contiguous();
@@ -129,7 +129,7 @@ TEST(Follow, ABlockMayGo) {
   Fixture f;
   struct RemoveAttention : Edit {
     bool removes(const BlockEdit& edit) const override {
-      return edit.source == 1 && edit.block.axis == Axis::kv_groups;
+      return edit.source == 1 && edit.block.axis() == Axis::kv_groups;
     }
   } remove;
   std::vector<EditedLayer> layers;
@@ -167,7 +167,7 @@ TEST(Follow, CuttingAndRoundingInOnePassIsAtLeastAsGood) {
   distance(f, options, {&cut}, &layers);
   Fixture pruned;
   arch::ModelDims dims = f.model.dims();
-  for (arch::LayerDims& l : dims.layers) l.ffn = 64;
+  for (arch::LayerDims& l : dims.layers) l[Axis::ffn] = 64;
   pruned.model = model::Transformer::empty(f.model.arch(), dims);
   for (const auto& [key, weight] : f.model.weights())
     pruned.model.set_weight(key.first, key.second, weight);

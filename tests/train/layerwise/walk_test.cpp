@@ -48,7 +48,7 @@ struct Watcher : Visitor {
     EXPECT_EQ(value.size(1), 20);
     ++seen[{point, layer, batch}];
   }
-  void block_end(model::Transformer&, int, const model::Block&, const Stream&) override {
+  void block_end(model::Transformer&, int, const arch::Block&, const Stream&) override {
     ++blocks_ended;
   }
   void layer_end(model::Transformer& model, int layer, const Stream&) override {

@@ -11,6 +11,7 @@
 #include "core/error.h"
 
 #include "support/golden_models.h"
+#include "support/layer_sizes.h"
 #include "support/negative_controls.h"
 #include "support/temp_dir.h"
 #include "support/triples.h"
@@ -42,10 +43,11 @@ double distance(const Tensor& a, const Tensor& b) { return (a - b).abs().max().i
 arch::ModelDims small_dims() {
   arch::ModelDims d;
   d.vocab = 50, d.hidden = 24, d.head_dim = 6, d.positions = 64, d.tied = true;
-  d.layers = {{2, 3, 20},
-              {1, 2, 0},
-              {0, 0, 28},
-              {1, 4, 33}};  // an absent FFN, an absent attention, unequal sizes
+  d.layers =
+      support::layer_list({{2, 3, 20},
+                           {1, 2, 0},
+                           {0, 0, 28},
+                           {1, 4, 33}});  // an absent FFN, an absent attention, unequal sizes
   return d;
 }
 const arch::Arch& llama() { return *arch::arch_by_gguf_name("llama"); }

@@ -19,6 +19,7 @@
 #include "prune/pruner.h"
 #include "prune/sequential.h"
 #include "support/edit_tensors.h"
+#include "support/layer_sizes.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 #include "surgery/surgery.h"
@@ -134,7 +135,7 @@ TEST(Criteria, TaylorIsTheSlopeOfTheLoss) {
   const auto loss = [&](Axis axis, std::int64_t index, double scale) {
     model::Transformer scaled = f.model;
     const arch::ModelDims& dims = f.model.dims();
-    for (const arch::TensorSpec& spec : f.model.arch().layer) {
+    for (const arch::TensorSpec& spec : arch::block_of(f.model.arch(), axis).tensors) {
       if (!f.model.has(spec.role, 1)) continue;
       torch::Tensor w = f.model.weight(spec.role, 1).clone();
       const auto apply = [&](const arch::Extent& extent, std::int64_t dim) {
@@ -167,8 +168,8 @@ double stream_error(const Fixture& f, Compensation compensation, const char* cri
     return text;
   }());
   PruneOptions options;
-  options.target.ffn = 64;
-  options.target.kv_groups = 1;
+  options.target.sizes[arch::Axis::ffn] = 64;
+  options.target.sizes[arch::Axis::kv_groups] = 1;
   options.target.layers = 3;
   options.criterion = criterion;
   options.compensation = compensation;
@@ -177,8 +178,8 @@ double stream_error(const Fixture& f, Compensation compensation, const char* cri
   const PruneResult result = prune(source, out, options, {});
   const auto pruned = checkpoint::Checkpoint::open(out);
   EXPECT_EQ(pruned.dims().layers.size(), 3u);
-  EXPECT_EQ(pruned.dims().layers[0].ffn, 64);
-  EXPECT_EQ(pruned.dims().layers[0].kv_groups, 1);
+  EXPECT_EQ(pruned.dims().layers[0][arch::Axis::ffn], 64);
+  EXPECT_EQ(pruned.dims().layers[0][arch::Axis::kv_groups], 1);
   EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
   const model::Transformer student = model::Transformer::load(pruned, {});
   const text::Tokenizer tokenizer(source.tokenizer());
@@ -217,9 +218,9 @@ TEST(Pruner, TheRidgeTiesTheRefittedWeightsToTheOriginals) {
                                 ridge,
                                 {0, 1, 2, 3},
                                 std::nullopt,
-                                std::vector<arch::LayerDims>(4, {2, 3, 64})};
+                                std::vector<arch::LayerDims>(4, support::layer_sizes(2, 3, 64))};
     const SequentialResult result = prune_sequentially(input);
-    const torch::Tensor kept = torch::tensor(*result.layers[0].ffn),
+    const torch::Tensor kept = torch::tensor(*result.layers[0][arch::Axis::ffn]),
                         original = f.model.weight(Role::ffn_down, 0).index_select(1, kept);
     return ((result.replaced.at({Role::ffn_down, 0}) - original).norm() / original.norm())
         .item<double>();
@@ -241,14 +242,14 @@ TEST(Pruner, AChannelThatNothingConsumesCanGo) {
                               0.2,
                               {0, 1, 2, 3},
                               std::nullopt,
-                              std::vector<arch::LayerDims>(4, {2, 3, 93})};
+                              std::vector<arch::LayerDims>(4, support::layer_sizes(2, 3, 93))};
   const SequentialResult result = prune_sequentially(input);
   ASSERT_EQ(result.layers.size(), 4u);
   EXPECT_TRUE(result.replaced.empty());
   for (const plan::LayerSelection& l : result.layers) {
-    ASSERT_TRUE(l.ffn.has_value());
+    ASSERT_TRUE(l[arch::Axis::ffn].has_value());
     for (std::int64_t c : {3, 50, 95})
-      EXPECT_FALSE(std::binary_search(l.ffn->begin(), l.ffn->end(), c));
+      EXPECT_FALSE(std::binary_search(l[arch::Axis::ffn]->begin(), l[arch::Axis::ffn]->end(), c));
   }
 }
 
@@ -264,10 +265,10 @@ TEST(Pruner, UnequalSources) {
   {
     const auto uniform = checkpoint::Checkpoint::open(f.directory);
     plan::PrunePlan plan = plan::keep_all(uniform.dims());
-    plan.layers = {{.ffn = some(80)},
-                   {.ffn = some(32)},
-                   {.kv_groups = some(1), .ffn = some(0)},
-                   {.kv_groups = some(0)}};
+    plan.layers = {{{arch::Axis::ffn, some(80)}},
+                   {{arch::Axis::ffn, some(32)}},
+                   {{arch::Axis::kv_groups, some(1)}, {arch::Axis::ffn, some(0)}},
+                   {{arch::Axis::kv_groups, some(0)}}};
     surgery::prune_checkpoint(uniform, plan, f.dir.file("unequal"), {}, {}, {});
   }
   const auto source = checkpoint::Checkpoint::open(f.dir.file("unequal"));
@@ -280,7 +281,7 @@ TEST(Pruner, UnequalSources) {
   const torch::Tensor windows =
       torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
   PruneOptions options;
-  options.target = {.ffn = 64, .kv_groups = 1};
+  options.target = {.sizes = {{arch::Axis::ffn, 64}, {arch::Axis::kv_groups, 1}}};
   options.text_path = f.dir.file("text.txt");
   options.calibration = {.tokens = 4096, .sequence = 64, .seed = 0};
   const auto divergence = [&](const char* criterion, Compensation compensation) {
@@ -291,7 +292,7 @@ TEST(Pruner, UnequalSources) {
     const PruneResult result = prune(source, out, options, {});
     const auto pruned = checkpoint::Checkpoint::open(out);
     EXPECT_EQ(pruned.dims().layers,
-              (std::vector<arch::LayerDims>{{1, 3, 64}, {1, 3, 32}, {1, 3, 0}, {0, 0, 64}}))
+              support::layer_list({{1, 3, 64}, {1, 3, 32}, {1, 3, 0}, {0, 0, 64}}))
         << criterion;
     EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
     EXPECT_EQ(result.notes,
@@ -337,8 +338,8 @@ TEST(Pruner, GoesOnWhereItWasKilled) {
   struct Killed {};
   for (const Compensation compensation : {Compensation::least_squares, Compensation::none}) {
     PruneOptions options;
-    options.target.ffn = 64;
-    options.target.kv_groups = 1;
+    options.target.sizes[arch::Axis::ffn] = 64;
+    options.target.sizes[arch::Axis::kv_groups] = 1;
     options.target.layers = 3;
     options.target.hidden = 32;
     options.compensation = compensation;
@@ -380,7 +381,7 @@ TEST(Pruner, ABrokenStateIsRefusedAndAFullDiskOnlySaidSo) {
     return text;
   }());
   PruneOptions options;
-  options.target.ffn = 64;
+  options.target.sizes[arch::Axis::ffn] = 64;
   options.text_path = f.dir.file("text.txt");
   options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
   options.state_share = 1;
@@ -418,7 +419,7 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   const std::string text = words_file(f), file = f.dir.file("scores.safetensors");
   score(source, text, "taylor", file, calibration, {});
   PruneOptions options;
-  options.target = {.layers = 3, .ffn = 64, .kv_groups = 1};
+  options.target = {.layers = 3, .sizes = {{arch::Axis::ffn, 64}, {arch::Axis::kv_groups, 1}}};
   options.text_path = text;
   options.calibration = calibration;
   options.criterion = "taylor";
@@ -431,7 +432,7 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   EXPECT_EQ(core::read_text_file(f.dir.file("a/model.safetensors")),
             core::read_text_file(f.dir.file("b/model.safetensors")));
   const Scores scores = read_scores(file, source.dims());
-  EXPECT_EQ(*by_file.layers[0].ffn,
+  EXPECT_EQ(*by_file.layers[0][arch::Axis::ffn],
             keep_highest(
                 scores.at(scores_name(Axis::ffn, static_cast<int>(by_file.keep_layers[0]))), 64));
 
@@ -456,7 +457,7 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
     EXPECT_NE(std::string(e.what()).find("another model"), std::string::npos) << e.what();
   }
   arch::ModelDims dims = source.dims();
-  dims.layers[2].ffn = 95;
+  dims.layers[2][arch::Axis::ffn] = 95;
   EXPECT_THROW(read_scores(file, dims), core::Error);
 }
 
@@ -470,8 +471,8 @@ TEST(Pruner, AnAxisThatIsNotScoredIsRefused) {
       PruneOptions options;
       options.criterion = c->name;
       if (axis == Axis::hidden) options.target.hidden = 32;
-      if (axis == Axis::ffn) options.target.ffn = 64;
-      if (axis == Axis::kv_groups) options.target.kv_groups = 1;
+      if (axis == Axis::ffn) options.target.sizes[arch::Axis::ffn] = 64;
+      if (axis == Axis::kv_groups) options.target.sizes[arch::Axis::kv_groups] = 1;
       if (c->axes.contains(axis)) {
         EXPECT_NO_THROW(check(options, source.arch(), source.dims()));
         continue;
@@ -527,7 +528,7 @@ TEST(Pruner, BlockInfluenceNeedsNoPassOfItsOwn) {
   Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
   PruneOptions options;
-  options.target.ffn = 64;
+  options.target.sizes[arch::Axis::ffn] = 64;
   options.text_path = words_file(f);
   options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
   options.state_share = 1;
@@ -586,7 +587,7 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
       });
       refused([&] {
         PruneOptions options;
-        options.target.ffn = 64;
+        options.target.sizes[arch::Axis::ffn] = 64;
         options.criterion = std::string(c->name);
         options.text_path = f.dir.file("text.txt");
         options.calibration = calibration;
@@ -601,10 +602,10 @@ TEST(Pruner, RefusesWhatItCannotDo) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   core::write_text_file(f.dir.file("short.txt"), "a b c");
   PruneOptions options;
-  options.target.ffn = 64;
+  options.target.sizes[arch::Axis::ffn] = 64;
   options.text_path = f.dir.file("short.txt");
   EXPECT_THROW(prune(source, f.dir.file("x"), options, {}), core::Error);
-  options.target.ffn = 65;  // not a granule
+  options.target.sizes[arch::Axis::ffn] = 65;  // not a granule
   EXPECT_THROW(prune(source, f.dir.file("x"), options, {}), core::Error);
   EXPECT_THROW(criterion_by_name("activatoin"), core::Error);
 }

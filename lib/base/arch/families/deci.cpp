@@ -5,7 +5,7 @@
 //
 // Source of names: DeciLMForCausalLM, which is not in transformers; GGUF: general.architecture
 // "deci".
-#include "arch/families/llama_layer.h"
+#include "arch/families/llama_blocks.h"
 
 namespace espalier::arch {
 
@@ -29,7 +29,7 @@ constexpr Arch k_deci{
     .absent_blocks = true,
     .other_model_type = "deci",
     .model = kDecoderModel,
-    .layer = kLlamaLayer};
+    .blocks = kLlamaBlocks};
 static_assert(sound(k_deci));
 
 }  // namespace espalier::arch

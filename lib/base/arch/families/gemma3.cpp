@@ -17,7 +17,7 @@ constexpr TensorSpec kModel[] = {
     {Role::output_norm, "model.norm.weight",         H, kVector, plus_one},
     {Role::output,      "lm_head.weight",            V, H, none, untied},
 };
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,      "model.layers.{L}.input_layernorm.weight",            H, kVector, plus_one},
     {Role::attn_q,         "model.layers.{L}.self_attn.q_proj.weight",           Q, H},
     {Role::attn_k,         "model.layers.{L}.self_attn.k_proj.weight",           K, H},
@@ -26,6 +26,8 @@ constexpr TensorSpec kLayer[] = {
     {Role::attn_k_norm,    "model.layers.{L}.self_attn.k_norm.weight",           D, kVector, plus_one},
     {Role::attn_output,    "model.layers.{L}.self_attn.o_proj.weight",           H, Q},
     {Role::attn_post_norm, "model.layers.{L}.post_attention_layernorm.weight",   H, kVector, plus_one},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,       "model.layers.{L}.pre_feedforward_layernorm.weight",  H, kVector, plus_one},
     {Role::ffn_gate,       "model.layers.{L}.mlp.gate_proj.weight",              F, H},
     {Role::ffn_up,         "model.layers.{L}.mlp.up_proj.weight",                F, H},
@@ -33,6 +35,23 @@ constexpr TensorSpec kLayer[] = {
     {Role::ffn_post_norm,  "model.layers.{L}.post_feedforward_layernorm.weight", H, kVector, plus_one},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
+     .consumer = Role::attn_output,
+     .norm_behind = Role::attn_post_norm,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_gate, Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .norm_behind = Role::ffn_post_norm,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -54,7 +73,7 @@ constexpr Arch k_gemma3{.name = "gemma3",
                         .no_rope_period = 0,
                         .scaled_embedding = true,
                         .model = kModel,
-                        .layer = kLayer};
+                        .blocks = kBlocks};
 static_assert(sound(k_gemma3));
 
 }  // namespace espalier::arch

@@ -19,13 +19,15 @@ constexpr TensorSpec kModel[] = {
     {Role::output_norm_bias, "transformer.ln_f.bias",   H},
     {Role::output,           "lm_head.weight",          V, H, none, untied},
 };
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,        "transformer.h.{L}.ln_1.weight",        H},
     {Role::attn_norm_bias,   "transformer.h.{L}.ln_1.bias",          H},
     {Role::attn_qkv,         "transformer.h.{L}.attn.c_attn.weight", QKV, H, transpose},
     {Role::attn_qkv_bias,    "transformer.h.{L}.attn.c_attn.bias",   QKV},
     {Role::attn_output,      "transformer.h.{L}.attn.c_proj.weight", H, Q, transpose},
     {Role::attn_output_bias, "transformer.h.{L}.attn.c_proj.bias",   H},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,         "transformer.h.{L}.ln_2.weight",        H},
     {Role::ffn_norm_bias,    "transformer.h.{L}.ln_2.bias",          H},
     {Role::ffn_up,           "transformer.h.{L}.mlp.c_fc.weight",    F, H, transpose},
@@ -34,6 +36,21 @@ constexpr TensorSpec kLayer[] = {
     {Role::ffn_down_bias,    "transformer.h.{L}.mlp.c_proj.bias",    H},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_qkv},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -60,7 +77,7 @@ constexpr Arch k_gpt2{.name = "gpt2",
                                .norm_eps = "layer_norm_epsilon"},
                       .optional_prefix = "transformer.",
                       .model = kModel,
-                      .layer = kLayer};
+                      .blocks = kBlocks};
 static_assert(sound(k_gpt2));
 
 }  // namespace espalier::arch

@@ -3,7 +3,7 @@
 // adds to the stream are multiplied, and logits are divided.
 //
 // Source of names: Hugging Face GraniteForCausalLM; GGUF: general.architecture "granite".
-#include "arch/families/llama_layer.h"
+#include "arch/families/llama_blocks.h"
 
 namespace espalier::arch {
 
@@ -27,7 +27,7 @@ constexpr Arch k_granite{.name = "granite",
                                   .residual_factor = "residual_multiplier",
                                   .logit_divisor = "logits_scaling"},
                          .model = kDecoderModel,
-                         .layer = kLlamaLayer};
+                         .blocks = kLlamaBlocks};
 static_assert(sound(k_granite));
 
 }  // namespace espalier::arch

@@ -13,7 +13,7 @@ using enum Transform;
 using enum Present;
 
 // clang-format off
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",           H},
     {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",          Q, H, rope_permute},
     {Role::attn_k,           "model.layers.{L}.self_attn.k_proj.weight",          K, H, rope_permute},
@@ -23,6 +23,8 @@ constexpr TensorSpec kLayer[] = {
     {Role::attn_v_bias,      "model.layers.{L}.self_attn.v_proj.bias",            K, kVector, none, attention_bias},
     {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",          H, Q},
     {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",            H, kVector, none, output_bias},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight",  H},
     {Role::ffn_gate,         "model.layers.{L}.shared_mlp.input_linear.weight",   F, H},
     {Role::ffn_up,           "model.layers.{L}.shared_mlp.input_linear.weight",   F, H},
@@ -38,6 +40,21 @@ constexpr ConfigValue kConfig[] = {
     {"normalization_function"}, {"init_method"},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_gate, Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -62,7 +79,7 @@ constexpr Arch k_granitemoehybrid{.name = "granitemoehybrid",
                                   .attention_type = "attention",
                                   .written_as = "granite",
                                   .model = kDecoderModel,
-                                  .layer = kLayer};
+                                  .blocks = kBlocks};
 static_assert(sound(k_granitemoehybrid));
 
 }  // namespace espalier::arch

@@ -3,7 +3,7 @@
 // embedding, grouped-query attention.
 //
 // Source of names: Hugging Face LlamaForCausalLM; GGUF: general.architecture "llama".
-#include "arch/families/llama_layer.h"
+#include "arch/families/llama_blocks.h"
 
 namespace espalier::arch {
 
@@ -22,7 +22,7 @@ constexpr Arch k_llama{.name = "llama",
                        .gguf_biases = true,
                        .gguf_rope_freqs = true,
                        .model = kDecoderModel,
-                       .layer = kLlamaLayer};
+                       .blocks = kLlamaBlocks};
 static_assert(sound(k_llama));
 
 }  // namespace espalier::arch

@@ -13,18 +13,35 @@ using enum Transform;
 using enum Present;
 
 // clang-format off
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,   "model.layers.{L}.input_layernorm.weight",          H},
     {Role::attn_q,      "model.layers.{L}.self_attn.q_proj.weight",         Q, H, rope_permute},
     {Role::attn_k,      "model.layers.{L}.self_attn.k_proj.weight",         K, H, rope_permute},
     {Role::attn_v,      "model.layers.{L}.self_attn.v_proj.weight",         K, H},
     {Role::attn_output, "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,    "model.layers.{L}.post_attention_layernorm.weight", H},
     {Role::ffn_gate,    "model.layers.{L}.mlp.gate_proj.weight",            F, H},
     {Role::ffn_up,      "model.layers.{L}.mlp.up_proj.weight",              F, H},
     {Role::ffn_down,    "model.layers.{L}.mlp.down_proj.weight",            H, F},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_gate, Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -41,7 +58,7 @@ constexpr Arch k_mistral{.name = "mistral",
                          .no_rope_period = 0,
                          .scaled_embedding = false,
                          .model = kDecoderModel,
-                         .layer = kLayer};
+                         .blocks = kBlocks};
 static_assert(sound(k_mistral));
 
 }  // namespace espalier::arch

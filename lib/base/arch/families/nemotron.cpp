@@ -18,7 +18,7 @@ constexpr TensorSpec kModel[] = {
     {Role::output_norm_bias, "model.norm.bias",           H},
     {Role::output,           "lm_head.weight",            V, H, none, untied},
 };
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",          H, kVector, plus_one},
     {Role::attn_norm_bias,   "model.layers.{L}.input_layernorm.bias",            H},
     {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",         Q, H},
@@ -29,6 +29,8 @@ constexpr TensorSpec kLayer[] = {
     {Role::attn_v_bias,      "model.layers.{L}.self_attn.v_proj.bias",           K, kVector, none, attention_bias},
     {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
     {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",           H, kVector, none, output_bias},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight", H, kVector, plus_one},
     {Role::ffn_norm_bias,    "model.layers.{L}.post_attention_layernorm.bias",   H},
     {Role::ffn_up,           "model.layers.{L}.mlp.up_proj.weight",              F, H},
@@ -37,6 +39,21 @@ constexpr TensorSpec kLayer[] = {
     {Role::ffn_down_bias,    "model.layers.{L}.mlp.down_proj.bias",              H, kVector, none, mlp_bias},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -56,7 +73,7 @@ constexpr Arch k_nemotron{.name = "nemotron",
                           .gguf_biases = true,
                           .keys = {.norm_eps = "norm_eps"},
                           .model = kModel,
-                          .layer = kLayer};
+                          .blocks = kBlocks};
 static_assert(sound(k_nemotron));
 
 }  // namespace espalier::arch

@@ -15,18 +15,35 @@ constexpr TensorSpec kModel[] = {
     {Role::output_norm, "transformer.norm.weight",             H},
     {Role::output,      "lm_head.weight",                      V, H, Transform::none, Present::untied},
 };
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,   "transformer.layers.{L}.attn_norm.weight",     H},
     {Role::attn_qkv,    "transformer.layers.{L}.attn.qkv_proj.weight", QKV, H},
     {Role::attn_q_norm, "transformer.layers.{L}.attn.q_norm.weight",   D},
     {Role::attn_k_norm, "transformer.layers.{L}.attn.k_norm.weight",   D},
     {Role::attn_output, "transformer.layers.{L}.attn.out_proj.weight", H, Q},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,    "transformer.layers.{L}.ffn_norm.weight",      H},
     {Role::ffn_gate,    "transformer.layers.{L}.ffn.proj_1.weight",    F, H},
     {Role::ffn_up,      "transformer.layers.{L}.ffn.proj_1.weight",    F, H},
     {Role::ffn_down,    "transformer.layers.{L}.ffn.proj_2.weight",    H, F},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_qkv},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_gate, Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -50,7 +67,7 @@ constexpr Arch k_openelm{.name = "openelm",
                                   .groups = "num_kv_heads",
                                   .positions = "max_context_length"},
                          .model = kModel,
-                         .layer = kLayer};
+                         .blocks = kBlocks};
 static_assert(sound(k_openelm));
 
 }  // namespace espalier::arch

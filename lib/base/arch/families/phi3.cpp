@@ -13,15 +13,32 @@ using enum Transform;
 using enum Present;
 
 // clang-format off
-constexpr TensorSpec kLayer[] = {
+constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,   "model.layers.{L}.input_layernorm.weight",          H},
     {Role::attn_qkv,    "model.layers.{L}.self_attn.qkv_proj.weight",       QKV, H},
     {Role::attn_output, "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
+};
+constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,    "model.layers.{L}.post_attention_layernorm.weight", H},
     {Role::ffn_gate_up, "model.layers.{L}.mlp.gate_up_proj.weight",         GateUp, H},
     {Role::ffn_down,    "model.layers.{L}.mlp.down_proj.weight",            H, F},
 };
 // clang-format on
+
+constexpr Block kBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_qkv},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_gate_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kFfn},
+};
 
 }  // namespace
 
@@ -40,7 +57,7 @@ constexpr Arch k_phi3{.name = "phi3",
                       .heads_fill_hidden = true,
                       .long_rope = true,
                       .model = kDecoderModel,
-                      .layer = kLayer};
+                      .blocks = kBlocks};
 static_assert(sound(k_phi3));
 
 }  // namespace espalier::arch

@@ -8,17 +8,15 @@
 namespace espalier::prune {
 
 const torch::Tensor& consumer(const CriterionInput& input, arch::Axis axis, int layer) {
-  return input.model.weight(
-      axis == arch::Axis::ffn ? arch::Role::ffn_down : arch::Role::attn_output, layer);
+  return input.model.weight(arch::block_of(input.model.arch(), axis).consumer, layer);
 }
 
 std::vector<double> per_index(const CriterionInput& input, arch::Axis axis, int layer,
                               const torch::Tensor& per_channel) {
   torch::Tensor values = per_channel.to(torch::kFloat64);
-  if (axis == arch::Axis::kv_groups) {
-    const std::int64_t groups =
-        input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
-    values = values.view({groups, -1}).sum(1);
+  if (layer >= 0) {
+    const std::int64_t n = input.model.dims().layers[static_cast<std::size_t>(layer)][axis];
+    values = values.view({n, -1}).sum(1);
   }
   values = values.contiguous();
   return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
@@ -40,7 +38,7 @@ std::vector<double> over_coupled(const CriterionInput& input, arch::Axis axis, i
   const arch::ModelDims& dims = input.model.dims();
   const arch::LayerDims* size = &dims.layers[static_cast<std::size_t>(layer)];
   torch::Tensor sum = torch::zeros({arch::size_of(axis, dims, size)}, torch::kFloat64);
-  for (const arch::TensorSpec& spec : input.model.arch().layer) {
+  for (const arch::TensorSpec& spec : arch::block_of(input.model.arch(), axis).tensors) {
     const bool rows = touches(spec.rows, axis);
     if (!input.model.has(spec.role, layer) || (!rows && !touches(spec.cols, axis))) continue;
     torch::Tensor values = of_weights(spec.role).to(torch::kFloat64);

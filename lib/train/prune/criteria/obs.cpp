@@ -24,10 +24,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   const torch::Tensor& gram = input.sums.at(sum_name(axis, "gram"), layer);
   torch::Tensor w = consumer(input, axis, layer).to(torch::kFloat64).clone();
   const std::int64_t width = w.size(1);
-  const std::int64_t units =
-      axis == arch::Axis::ffn
-          ? width
-          : input.model.dims().layers[static_cast<std::size_t>(layer)].kv_groups;
+  const std::int64_t units = input.model.dims().layers[static_cast<std::size_t>(layer)][axis];
   const std::int64_t unit = width / units;  // channels that are removed together
   const torch::Tensor damped =
       gram + torch::eye(width, gram.options()) *

@@ -18,6 +18,6 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
 
 extern const Statistic k_gradients;
 const Statistic k_gradients{
-    .name = "gradients", .taps = {}, .backward = true, .bytes = bytes, .add_weight = add_weight};
+    .name = "gradients", .backward = true, .bytes = bytes, .add_weight = add_weight};
 
 }  // namespace espalier::prune

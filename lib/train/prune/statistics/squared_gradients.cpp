@@ -20,10 +20,7 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
 }  // namespace
 
 extern const Statistic k_squared_gradients;
-const Statistic k_squared_gradients{.name = "squared_gradients",
-                                    .taps = {},
-                                    .backward = true,
-                                    .bytes = bytes,
-                                    .add_weight = add_weight};
+const Statistic k_squared_gradients{
+    .name = "squared_gradients", .backward = true, .bytes = bytes, .add_weight = add_weight};
 
 }  // namespace espalier::prune

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer of Llama with all the biases that it may have. The family `deci`, whose layers differ in
-// size, has the same blocks and shares this table.
+// Llama's blocks with all the biases that they may have. The family `deci`, whose layers differ in
+// size, shares them.
 #pragma once
 #include "arch/families/extents.h"
 
 namespace espalier::arch {
 
 // clang-format off
-inline constexpr TensorSpec kLlamaLayer[] = {
+inline constexpr TensorSpec kLlamaAttention[] = {
     {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",          H},
     {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",         Q, H, Transform::rope_permute},
     {Role::attn_k,           "model.layers.{L}.self_attn.k_proj.weight",         K, H, Transform::rope_permute},
@@ -17,6 +17,8 @@ inline constexpr TensorSpec kLlamaLayer[] = {
     {Role::attn_v_bias,      "model.layers.{L}.self_attn.v_proj.bias",           K, kVector, Transform::none, Present::attention_bias},
     {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
     {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",           H, kVector, Transform::none, Present::output_bias},
+};
+inline constexpr TensorSpec kLlamaFfn[] = {
     {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight", H},
     {Role::ffn_gate,         "model.layers.{L}.mlp.gate_proj.weight",            F, H},
     {Role::ffn_up,           "model.layers.{L}.mlp.up_proj.weight",              F, H},
@@ -26,5 +28,20 @@ inline constexpr TensorSpec kLlamaLayer[] = {
     {Role::ffn_down_bias,    "model.layers.{L}.mlp.down_proj.bias",              H, kVector, Transform::none, Present::mlp_bias},
 };
 // clang-format on
+
+inline constexpr Block kLlamaBlocks[] = {
+    {.kind = BlockKind::attention,
+     .norm = Role::attn_norm,
+     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
+     .consumer = Role::attn_output,
+     .axes = {Axis::kv_groups, Axis::q_per_kv},
+     .tensors = kLlamaAttention},
+    {.kind = BlockKind::ffn,
+     .norm = Role::ffn_norm,
+     .readers = {Role::ffn_gate, Role::ffn_up},
+     .consumer = Role::ffn_down,
+     .axes = {Axis::ffn},
+     .tensors = kLlamaFfn},
+};
 
 }  // namespace espalier::arch

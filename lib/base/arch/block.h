@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// A block is a row of a family's table. It reads the residual stream x through a norm and adds to
+// it:
+//
+//   x += norm_behind(consumer(kind(readers(norm(x)))))
+//
+// A layer applies the family's blocks in the order of the table, except those that it lacks. So
+// kinds may differ from layer to layer. A role belongs to the blocks whose tensors name it.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "arch/dims.h"
+#include "arch/tensor_spec.h"
+
+namespace espalier::arch {
+
+// What a block computes between its readers and its consumer. A family has at most one block of a
+// kind.
+enum class BlockKind : std::uint8_t { attention, ffn };
+std::string_view block_name(BlockKind kind);  // for people: "attention", "FFN"
+
+// At most four entries of a table.
+template <typename T>
+class Few {
+ public:
+  constexpr Few(std::initializer_list<T> items) : size_(items.size()) {
+    std::size_t i = 0;
+    for (const T& item : items) items_[i++] = item;
+  }
+  constexpr const T* begin() const { return items_.data(); }
+  constexpr const T* end() const { return items_.data() + size_; }
+  constexpr std::size_t size() const { return size_; }
+  constexpr const T& front() const { return items_[0]; }
+  constexpr bool contains(const T& item) const {
+    for (const T& i : *this)
+      if (i == item) return true;
+    return false;
+  }
+
+ private:
+  std::array<T, 4> items_{};
+  std::size_t size_;
+};
+
+struct Block {
+  BlockKind kind;
+  Role norm;                             // of the stream, before the readers
+  Few<Role> readers;                     // matrices that read the normed stream
+  Role consumer;                         // the matrix that writes back
+  std::optional<Role> norm_behind = {};  // of what the consumer gives
+  // What the block is cut along, the scored axis first. A layer where one of them is 0 lacks the
+  // block.
+  Few<Axis> axes;
+  std::span<const TensorSpec> tensors;  // all of the block, in file order
+
+  constexpr Axis axis() const { return axes.front(); }
+  constexpr const TensorSpec* find(Role role) const {
+    for (const TensorSpec& spec : tensors)
+      if (spec.role == role) return &spec;
+    return nullptr;
+  }
+  constexpr bool in(const LayerDims& layer) const {
+    for (const Axis axis : axes)
+      if (layer[axis] == 0) return false;
+    return true;
+  }
+};
+
+// The norms are vectors over the stream. The readers are exactly the matrices that read the stream,
+// and the consumer writes to it. Every axis of the block is produced by the rows of a reader and
+// consumed by the columns of the consumer, and the first can be scored. A bias belongs to a tensor
+// of the block, and is as long.
+constexpr bool sound(const Block& b) {
+  const Extent stream{{{Axis::hidden}}};
+  const auto is_norm = [&](Role role) {
+    const TensorSpec* t = b.find(role);
+    return t != nullptr && t->is_vector() && t->rows == stream;
+  };
+  const TensorSpec* consumer = b.find(b.consumer);
+  if (!is_norm(b.norm) || (b.norm_behind && !is_norm(*b.norm_behind))) return false;
+  if (consumer == nullptr || consumer->is_vector() || consumer->rows != stream) return false;
+  for (const Role role : b.readers)
+    if (b.find(role) == nullptr) return false;
+  for (const TensorSpec& t : b.tensors) {
+    if (!is_layer_spec(t)) return false;
+    for (const TensorSpec& other : b.tensors)
+      if (&other != &t && other.role == t.role) return false;
+    if (b.readers.contains(t.role) != (t.cols == stream)) return false;
+    for (const Axis axis : kLayerAxes)
+      if ((touches(t.rows, axis) || touches(t.cols, axis)) && !b.axes.contains(axis)) return false;
+    if (const std::optional<Role> of = weight_of(t.role)) {
+      const TensorSpec* weight = b.find(*of);
+      if (weight == nullptr || !t.is_vector() || weight->rows != t.rows) return false;
+    }
+  }
+  bool scored = false;
+  for (const Axis axis : kScoredAxes) scored |= axis == b.axis();
+  if (!scored) return false;
+  for (const Axis axis : b.axes) {
+    bool produced = false;
+    for (const Role role : b.readers) produced |= touches(b.find(role)->rows, axis);
+    if (!produced || !touches(consumer->cols, axis)) return false;
+  }
+  return true;
+}
+
+}  // namespace espalier::arch
