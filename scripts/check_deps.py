@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Compares every #include "room/..." under lib/ with the arrows in lib/DEPENDS, the arrows with the order of towers, and third-party headers with
-the rooms that may use them."""
+the rooms that may use them. A family of models is named only in folders called families: no other code may ask for one. (lib/base/text names tokenizers,
+some of which are called like families.)"""
 import pathlib
 import re
 import sys
@@ -28,6 +29,8 @@ def closure(folder, seen=None):
 
 packages = {"torch": r"<(torch|ATen|c10)/", "yaml": r"<yaml-cpp/", "openssl": r"<openssl/", "json": r"<nlohmann/", "eigen": r"<(Eigen|unsupported)/", "pcre2": r"<pcre2",
             "utf8proc": r"<utf8proc", "xxhash": r"<xxhash"}
+families = {name for name in re.findall(r"^ESP_ARCH\((\w+)\)", (root / "base/arch/families.inc").read_text(), re.M)}
+names_family = re.compile(r'"(' + "|".join(sorted(families)) + r')"')
 problems, files = [], 0
 for number, tower in enumerate(below):
     problems += [f"lib/DEPENDS: tower {tower} may not use {other}, which stands above it" for other in below[tower] if other not in list(below)[:number + 1]]
@@ -44,6 +47,9 @@ for path in sorted(root.rglob("*")):
         continue
     reach = set().union(*(third[f] for f in closure(folder)))
     for number, line in enumerate(path.read_text().splitlines(), 1):
+        named = names_family.search(line.split("//")[0])
+        if named and "families" not in path.parts and folder != "text":
+            problems.append(f"{path.relative_to(root.parent)}:{number}: names the family {named[1]}; what differs belongs into its table")
         include = re.match(r'\s*#\s*include\s+(["<])([^">]+)[">]', line)
         if not include:
             continue
@@ -53,7 +59,7 @@ for path in sorted(root.rglob("*")):
         for package, pattern in packages.items():
             if re.search(pattern, line) and package not in reach:
                 problems.append(f"{place}: {folder} may not use {package} (lib/DEPENDS)")
-if len(below) != 5 or len(allowed) < 15 or files < 20:
+if len(below) != 5 or len(allowed) < 15 or files < 20 or len(families) < 10:
     problems.append(f"only {len(below)} towers, {len(allowed)} rooms and {files} files were looked at")
 print("\n".join(problems) or f"{files} files keep to lib/DEPENDS")
 sys.exit(bool(problems))

@@ -159,28 +159,29 @@ std::vector<const TensorSpec*> layer_tensors(const Arch& arch, const ModelDims& 
   return out;
 }
 const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims) {
-  const Arch* deci = arch_by_name("deci");
   const bool plain =
-      arch.norm == deci->norm && arch.activation == deci->activation &&
       embedding_factor(arch, dims) == 1 && dims.residual_factor == 1 && dims.logit_divisor == 1 &&
       !learned_positions(arch) && dims.rotated() == dims.head_dim && !dims.long_rope.used() &&
       dims.attention_softcap == 0 && dims.logit_softcap == 0 &&
       std::fabs(attention_scale(dims) * std::sqrt(static_cast<double>(dims.head_dim)) - 1) < 1e-9;
-  const auto alike = [&](std::span<const TensorSpec> specs) {
-    return std::all_of(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
-      const TensorSpec* other = find_spec(*deci, spec.role);
-      return other != nullptr && other->hf == spec.hf;
-    });
-  };
   const auto usual = [&](const LayerDims& l) {
     return l.rope && (!l.local || dims.window >= dims.positions);
   };
-  return plain && alike(arch.model) &&
-                 std::all_of(arch.blocks.begin(), arch.blocks.end(),
-                             [&](const Block& block) { return alike(block.tensors); }) &&
-                 std::all_of(dims.layers.begin(), dims.layers.end(), usual)
-             ? deci
-             : nullptr;
+  if (!plain || !std::all_of(dims.layers.begin(), dims.layers.end(), usual)) return nullptr;
+  for (const Arch* other : all_archs()) {
+    const auto alike = [&](std::span<const TensorSpec> specs) {
+      return std::all_of(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
+        const TensorSpec* same = find_spec(*other, spec.role);
+        return same != nullptr && same->hf == spec.hf;
+      });
+    };
+    if (other->unequal_layers && (other->absent_blocks || !lacks_blocks(arch, dims)) &&
+        arch.norm == other->norm && arch.activation == other->activation && alike(arch.model) &&
+        std::all_of(arch.blocks.begin(), arch.blocks.end(),
+                    [&](const Block& block) { return alike(block.tensors); }))
+      return other;
+  }
+  return nullptr;
 }
 bool has_optional(const Arch& arch, Present present) {
   const auto depends = [&](const TensorSpec& spec) { return spec.present == present; };

@@ -23,15 +23,29 @@ enum class Norm : std::uint8_t { rms, rms_plus_one, layer, layer_plus_one };
 // gate. gelu is the tanh form.
 enum class Activation : std::uint8_t { swiglu, geglu, relu_squared, gelu };
 
-// The names of the sizes in config.json. Empty: the family has no such key.
+// A key of config.json that must have one value, because only that is computed.
+struct FixedKey {
+  std::string_view key;
+  bool value;
+};
+// The names of keys in config.json. Empty: the family has no such key.
 struct ConfigKeys {
   std::string_view hidden = "hidden_size", ffn = "intermediate_size", layers = "num_hidden_layers",
                    heads = "num_attention_heads";
   std::string_view groups = "num_key_value_heads", head_dim = "head_dim",
                    positions = "max_position_embeddings", norm_eps = "rms_norm_eps";
+  std::string_view other_positions = {};  // of old versions; `positions` decides
+  std::string_view tied = "tie_word_embeddings", rope_scaling = "rope_scaling";
+  // The activation, and what the family calls it. Some files have the other key.
+  std::string_view activation = "hidden_act", activation_name = "silu", other_activation = {};
+  // The biases of attn_output, where they need not come with those of q, k and v.
+  std::string_view output_bias = {};
+  std::string_view attention_softcap = {}, logit_softcap = {};
+  std::string_view query_scalar = {};  // s in the attention scale 1 / sqrt(s)
   // Of factors that the family's files state (factors.h).
   std::string_view embedding_factor = {}, attention_factor = {}, residual_factor = {},
                    logit_divisor = {};
+  std::span<const FixedKey> fixed = {};
 };
 
 // A key of config.json that few families have. It must be there with this value, in JSON, because
@@ -47,15 +61,24 @@ constexpr int kOnlyListed = 1;  // only the layers that config.json lists
 constexpr int kEveryLayer = 1 << 30;
 // The values of keys that config.json leaves out.
 struct Defaults {
-  std::int64_t head_dim = 0;  // 0: hidden / heads
+  std::int64_t head_dim = 0;        // 0: hidden / heads
+  std::int64_t ffn_per_hidden = 0;  // 0: config.json must state the width of the FFN
   std::int64_t positions = 2048, window = 0;
   double rope_theta = 10000, local_rope_theta = 0;
   double norm_eps = 1e-6;
   double attention_softcap = 0, logit_softcap = 0;
+  double query_scalar = 0;
   // Share of a head that is rotated by position. 0: the whole head, and the family has no such key.
   double partial_rotary = 0;
   bool tied = false;
 };
+
+// Tensors of rotary models that old versions of transformers saved and that it computes now.
+inline constexpr std::string_view kOldRotaryTensors[] = {
+    "model.rotary_emb.inv_freq", "model.layers.{L}.self_attn.rotary_emb.inv_freq"};
+
+// The output matrix in GGUF files of a family, as stock readers expect it.
+enum class GgufOutput : std::uint8_t { any, own, embedding };
 
 struct Arch {
   std::string_view name;  // of the family
@@ -74,12 +97,29 @@ struct Arch {
   bool scaled_embedding;  // embeddings are multiplied by sqrt(hidden)
   // Stock readers of GGUF assume hidden = heads x head_dim.
   bool heads_fill_hidden = false;
+  // The architecture that computes the same without this assumption. Models that break it are
+  // written as that.
+  std::string_view gguf_other_heads = {};
   // Stock readers of GGUF read biases beyond those of q, k and v.
   bool gguf_biases = false;
   // Stock readers of GGUF divide frequencies by rope_freqs.weight.
   bool gguf_rope_freqs = false;
   // In GGUF, rope.scaling.finetuned = false means a model without rotary positions.
   bool gguf_rope_switch = false;
+  GgufOutput gguf_output = GgufOutput::any;
+  // At this number of layers, stock readers use 1 / sqrt(hidden / heads) as the attention scale.
+  std::int64_t gguf_hidden_scale_layers = 0;
+  // Error(unsupported) for sizes of a layer that stock readers would compute otherwise.
+  void (*check_gguf_layer)(const std::string& place, std::int64_t heads, std::int64_t groups,
+                           std::int64_t ffn) = nullptr;
+  // Gives absent blocks a few channels (of zeros) where stock readers need them.
+  void (*fill_for_readers)(ModelDims& dims) = nullptr;
+  // transformers refuses a hidden that is no multiple of the heads.
+  bool heads_divide_hidden = false;
+  // Families that compute the same, for models that transformers refuses under this name.
+  std::span<const std::string_view> stand_ins = {};
+  // Where config.json ties the output matrix, the family's code ignores a stored one.
+  bool ignores_own_output = false;
   // config.json may hold the divisors of LongRoPE.
   bool long_rope = false;
   // config.json has sizes for every layer. Directories carry a modeling file, because transformers
@@ -98,6 +138,8 @@ struct Arch {
   std::string_view written_as = {};
   // A prefix of Hugging Face names that some files leave out.
   std::string_view optional_prefix = {};
+  // Tensors of some files that transformers does not load either.
+  std::span<const std::string_view> ignored = kOldRotaryTensors;
   std::span<const TensorSpec> model;  // tensors that occur once
   std::span<const Block> blocks;      // of every layer, in the order in which it applies them
 };
@@ -163,8 +205,8 @@ const Block& block_of(const Arch& arch, Axis axis);
 // The tensors of one layer, in file order.
 std::vector<const TensorSpec*> layer_tensors(const Arch& arch, const ModelDims& dims,
                                              const LayerDims& layer);
-// The family `deci`, when it computes what `arch` computes with these sizes, else nullptr. Layers
-// of `deci` may differ in size and lack blocks.
+// A family whose layers may differ in size (and lack blocks, where some do), when it computes what
+// `arch` computes with these sizes. nullptr: there is none.
 const Arch* as_unequal_layers(const Arch& arch, const ModelDims& dims);
 // Whether the presence of some tensor of the family depends on `present`.
 bool has_optional(const Arch& arch, Present present);

@@ -232,14 +232,9 @@ std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read,
   const auto ffn = read.per_layer("feed_forward_length", n_layers);
   std::vector<LayerDims> out;
   for (std::size_t l = 0; l < heads.size(); ++l) {
-    ESP_CHECK(arch.gguf != "deci" || groups[l] > 0 || heads[l] == 0, unsupported, header.path(),
-              ": layer ", l, " has ", heads[l],
-              " heads and no key-value heads: attention that is replaced by a linear map is not "
-              "supported");
-    ESP_CHECK(arch.gguf != "deci" || ffn[l] > 0 || heads[l] == 0, unsupported, header.path(),
-              ": layer ", l,
-              " has attention but no FFN: stock readers ignore its attention; write the FFN with a "
-              "few channels of zeros");
+    if (arch.check_gguf_layer != nullptr)
+      arch.check_gguf_layer(header.path() + ": layer " + std::to_string(l), heads[l], groups[l],
+                            ffn[l]);
     ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0),
               input, header.path(), ": layer ", l, " has ", heads[l], " heads and ", groups[l],
               " key-value heads, expected a multiple");

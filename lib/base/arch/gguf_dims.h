@@ -36,10 +36,8 @@ double gguf_attention_scale(const Arch& arch, const ModelDims& dims);
 // Error(unsupported) when stock readers would compute something else.
 const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims);
 
-// The sizes that a GGUF of architecture `target` is written with. Stock readers of `deci` take the
-// size of heads from layer 0. They also forget the attention of a layer without FFN, and when it is
-// the last layer, which tokens are asked for. So absent blocks that would break them are written
-// with a few channels of zeros.
+// The sizes that a GGUF of architecture `target` is written with. Absent blocks that stock readers
+// need are written with a few channels of zeros.
 ModelDims gguf_dims_for(const Arch& target, const ModelDims& dims);
 
 // Sets general.architecture and the "<arch>.*" keys. `arch` is the result of gguf_family_for(). A

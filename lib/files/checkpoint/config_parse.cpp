@@ -9,9 +9,9 @@
 
 #include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/config_layers.h"
 #include "checkpoint/config_reader.h"
 #include "checkpoint/config_rope.h"
+#include "checkpoint/family_config.h"
 #include "core/error.h"
 #include "format/json_input.h"
 
@@ -203,25 +203,12 @@ void parse_own_code(ConfigReader& config, const arch::Arch& arch) {
 
 void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& arch,
                   arch::ModelDims& dims) {
-  switch (arch.activation) {
-    case arch::Activation::swiglu:
-      config.only("hidden_act", "silu");
-      break;
-    case arch::Activation::relu_squared:
-      config.only("hidden_act", "relu2");
-      break;
-    case arch::Activation::gelu:
-      config.only("activation_function", "gelu_new");
-      config.only("scale_attn_weights", true);
-      config.only("scale_attn_by_inverse_layer_idx", false);
-      // A key of old versions; n_positions decides.
-      config.size("n_ctx", kMaxPositions, dims.positions);
-      break;
-    case arch::Activation::geglu:
-      config.only("hidden_act", "gelu_pytorch_tanh");
-      config.only("hidden_activation", "gelu_pytorch_tanh");
-      break;
-  }
+  const arch::ConfigKeys& keys = arch.keys;
+  for (const std::string_view key : {keys.activation, keys.other_activation})
+    if (!key.empty()) config.only(std::string(key), std::string(keys.activation_name));
+  for (const arch::FixedKey& fixed : keys.fixed) config.only(std::string(fixed.key), fixed.value);
+  if (!keys.other_positions.empty())
+    config.size(std::string(keys.other_positions), kMaxPositions, dims.positions);
   const auto bias = [&](const char* key, arch::Present present) {
     if (arch::has_optional(arch, present)) return config.boolean(key, false);
     config.only(key, false);
@@ -229,9 +216,8 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   };
   dims.attention_bias = bias("attention_bias", arch::Present::attention_bias);
   dims.output_bias = dims.attention_bias && arch::has_optional(arch, arch::Present::output_bias);
-  // A key of ours: biases of q, k and v without others.
-  if (arch.absent_blocks)
-    dims.output_bias = config.boolean("attention_output_bias", dims.output_bias);
+  if (!keys.output_bias.empty())
+    dims.output_bias = config.boolean(std::string(keys.output_bias), dims.output_bias);
   dims.mlp_bias = bias("mlp_bias", arch::Present::mlp_bias);
   for (const char* key :
        {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder", "add_cross_attention",
@@ -246,15 +232,16 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   config.only("pruned_heads", json::object());
   parse_windows(config, problems, arch, dims);
   parse_layers_without_rope(config, problems, arch, dims);
-  const auto cap = [&](const char* key, double absent) {
+  const auto cap = [&](std::string_view name, double absent) {
+    const std::string key(name);
+    if (key.empty()) return 0.0;
     if (config.find(key) != nullptr) return config.positive(key, std::nullopt);
     return config.present(key) ? 0.0 : absent;
   };
-  if (arch.scaled_embedding) {  // Gemma
-    const double scalar = config.positive("query_pre_attn_scalar", 256.0);
+  if (!keys.query_scalar.empty()) {
+    const double scalar =
+        config.positive(std::string(keys.query_scalar), arch.defaults.query_scalar);
     if (scalar != static_cast<double>(dims.head_dim)) dims.attention_scale = 1 / std::sqrt(scalar);
-    dims.attention_softcap = cap("attn_logit_softcapping", arch.defaults.attention_softcap);
-    dims.logit_softcap = cap("final_logit_softcapping", arch.defaults.logit_softcap);
   }
   for (const arch::ConfigValue& one : arch.config) {
     const std::string key(one.key);
@@ -267,6 +254,8 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   for (const arch::Factor& factor : arch::kFactors)
     if (factor.stated_by(arch))
       dims.*factor.value = config.positive(std::string(arch.keys.*factor.config), 1.0);
+  dims.attention_softcap = cap(keys.attention_softcap, arch.defaults.attention_softcap);
+  dims.logit_softcap = cap(keys.logit_softcap, arch.defaults.logit_softcap);
 }
 
 arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch::Arch& arch) {
@@ -275,13 +264,11 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   const std::string hidden_key(arch.keys.hidden), heads_key(arch.keys.heads),
       groups_key(arch.keys.groups), head_dim_key(arch.keys.head_dim);
   dims.hidden = config.size(hidden_key, kMaxWidth);
-  // GPT-2: four times hidden where the key is absent.
-  const bool usual_ffn = arch.activation == arch::Activation::gelu;
-  const bool in_blocks = arch.unequal_layers && config.find("block_configs") != nullptr;
-  const std::int64_t ffn = config.size(std::string(arch.keys.ffn), kMaxWidth,
-                                       usual_ffn   ? std::optional(4 * dims.hidden)
-                                       : in_blocks ? std::optional(std::int64_t{1})
-                                                   : std::nullopt);
+  const FamilyConfig* own = family_config(arch);
+  std::optional<std::int64_t> no_ffn;  // the width of the FFN without its key
+  if (arch.defaults.ffn_per_hidden > 0) no_ffn = arch.defaults.ffn_per_hidden * dims.hidden;
+  if (own != nullptr && config.find(std::string(own->layers_key)) != nullptr) no_ffn = 1;
+  const std::int64_t ffn = config.size(std::string(arch.keys.ffn), kMaxWidth, no_ffn);
   const std::int64_t layers = config.size(std::string(arch.keys.layers), kMaxLayers);
   const std::int64_t heads = config.size(heads_key, kMaxWidth);
   const std::int64_t groups =
@@ -307,13 +294,13 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   dims.positions =
       config.size(std::string(arch.keys.positions), kMaxPositions, arch.defaults.positions);
   dims.norm_eps = config.positive(std::string(arch.keys.norm_eps), arch.defaults.norm_eps);
-  dims.tied = config.boolean("tie_word_embeddings", arch.defaults.tied);
+  dims.tied = config.boolean(std::string(arch.keys.tied), arch.defaults.tied);
   if (problems.empty())
     dims.layers.assign(static_cast<std::size_t>(layers),
                        arch::LayerDims{{{arch::Axis::kv_groups, groups},
                                         {arch::Axis::q_per_kv, heads / groups},
                                         {arch::Axis::ffn, ffn}}});
-  if (arch.absent_blocks && problems.empty()) parse_deci_layers(config, problems, dims, heads);
+  if (own != nullptr && problems.empty()) own->read_layers(config, problems, dims, heads);
   return dims;
 }
 
@@ -339,10 +326,13 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
     core::fail(core::ErrorKind::unsupported, path, ": model_type ", ConfigReader::shown(*type),
                " is not supported; supported: ", known);
   }
-  const bool openelm = is_openelm(*parsed.arch);
-  parsed.dims = openelm ? parse_openelm(config, problems, *parsed.arch)
-                        : parse_sizes(config, problems, *parsed.arch);
-  if (!openelm) parse_rope(config, problems, *parsed.arch, parsed.dims);
+  const FamilyConfig* own = family_config(*parsed.arch);
+  if (own != nullptr && own->read != nullptr) {
+    parsed.dims = own->read(config, problems, *parsed.arch);
+  } else {
+    parsed.dims = parse_sizes(config, problems, *parsed.arch);
+    parse_rope(config, problems, *parsed.arch, parsed.dims);
+  }
   check_traits(config, problems, *parsed.arch, parsed.dims);
   config.refuse_unknown(harmless_keys());
   problems.raise();

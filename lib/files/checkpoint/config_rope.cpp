@@ -130,7 +130,7 @@ void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch
   else if (config.find("partial_rotary_factor") != nullptr)
     keys.partial = config.positive("partial_rotary_factor", std::nullopt);
   const std::optional<double> outer_partial = keys.partial;
-  if (const json* scaling = config.find("rope_scaling"))
+  if (const json* scaling = config.find(std::string(arch.keys.rope_scaling)))
     parse_rope_object(*scaling, "rope_scaling", problems, arch, dims, keys);
   const bool has_local = arch.defaults.local_rope_theta > 0;
   if (has_local)
@@ -157,7 +157,7 @@ void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch
     const arch::RopeScaling scaling = dims.rope_scaling;
     const arch::LongRope long_rope = dims.long_rope;
     const double linear = dims.rope_linear;
-    const bool had_scaling = config.find("rope_scaling") != nullptr;
+    const bool had_scaling = config.find(std::string(arch.keys.rope_scaling)) != nullptr;
     parse_rope_object(*parameters, "rope_parameters", problems, arch, dims, keys);
     if (outer && keys.theta != outer)
       problems.input(

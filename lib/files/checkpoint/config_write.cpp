@@ -3,12 +3,13 @@
 // sizes are kept in their order. Rotary embedding is always written in the key style of
 // transformers 4, which transformers 5 reads too. An existing config with the keys of transformers
 // 5 gets both: transformers 4 would ignore those and compute something else.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/config_layers.h"
+#include "checkpoint/family_config.h"
 #include "checkpoint/modeling.h"
 #include "core/error.h"
 #include "format/json_input.h"
@@ -36,32 +37,22 @@ Json scaling_json(const arch::RopeScaling& s) {
 
 // Writes what a family has beyond sizes. Keys that a family does not know are not written.
 void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
-  switch (arch.activation) {
-    case arch::Activation::swiglu:
-      config["hidden_act"] = "silu";
-      break;
-    case arch::Activation::relu_squared:
-      config["hidden_act"] = "relu2";
-      break;
-    case arch::Activation::gelu:
-      config["activation_function"] = "gelu_new";
-      break;
-    case arch::Activation::geglu:
-      config["hidden_activation"] = "gelu_pytorch_tanh";
-      break;
-  }
+  const arch::ConfigKeys& keys = arch.keys;
+  config[std::string(keys.activation)] = keys.activation_name;
   if (arch::has_optional(arch, arch::Present::attention_bias))
     config["attention_bias"] = dims.attention_bias;
   if (arch::has_optional(arch, arch::Present::mlp_bias)) config["mlp_bias"] = dims.mlp_bias;
-  if (arch.scaled_embedding) {
+  if (!keys.query_scalar.empty()) {
     const double scale = arch::attention_scale(dims);
-    config["query_pre_attn_scalar"] = std::llround(1 / (scale * scale));
-    const auto cap = [](double c) { return c > 0 ? Json(c) : Json(nullptr); };
-    config["attn_logit_softcapping"] = cap(dims.attention_softcap);
-    config["final_logit_softcapping"] = cap(dims.logit_softcap);
+    config[std::string(keys.query_scalar)] = std::llround(1 / (scale * scale));
   }
   for (const arch::Factor& factor : arch::kFactors)
     if (factor.stated_by(arch)) config[std::string(arch.keys.*factor.config)] = factor.of(dims);
+  const auto set_cap = [&](std::string_view key, double c) {
+    if (!key.empty()) config[std::string(key)] = c > 0 ? Json(c) : Json(nullptr);
+  };
+  set_cap(keys.attention_softcap, dims.attention_softcap);
+  set_cap(keys.logit_softcap, dims.logit_softcap);
   std::vector<std::string> types;
   std::vector<int> with_rope;
   bool any_local = false;
@@ -126,7 +117,22 @@ void set_rope(Json& config, const arch::Arch& arch, const arch::ModelDims& dims)
   config["rope_theta"] = dims.rope_theta;
   if (dims.local_rope_theta > 0) config["rope_local_base_freq"] = dims.local_rope_theta;
   if (partial) config["partial_rotary_factor"] = share;
-  config["rope_scaling"] = scaling;
+  config[std::string(arch.keys.rope_scaling)] = scaling;
+}
+
+// The first stand-in whose tensors are those of the model, by Hugging Face name. nullptr: none.
+const arch::Arch* stand_in(const arch::Arch& arch, const arch::ModelDims& dims) {
+  const auto names = [&](const arch::Arch& of) {
+    std::vector<std::string_view> out;
+    for (const arch::TensorRef& t : arch::tensors(of, dims)) out.push_back(t.spec->hf);
+    std::sort(out.begin(), out.end());
+    return out;
+  };
+  for (const std::string_view name : arch.stand_ins) {
+    const arch::Arch* other = arch::arch_by_name(name);
+    if (names(*other) == names(arch)) return other;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -140,14 +146,14 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
         arch.absent_blocks || !arch::lacks_blocks(arch, dims), unsupported,
         "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
         arch.hf_model_type);
-    ESP_CHECK(arch.absent_blocks || (dims.rope_scaling.factor == 1 && dims.rope_linear == 1),
-              unsupported, "a ", arch.hf_model_type,
-              " with scaled positions has no Hugging Face form");
+    ESP_CHECK(
+        !arch.keys.rope_scaling.empty() || (dims.rope_scaling.factor == 1 && dims.rope_linear == 1),
+        unsupported, "a ", arch.hf_model_type, " with scaled positions has no Hugging Face form");
     return arch;
   }
   const bool lacks = arch::lacks_blocks(arch, dims), unequal = lacks || !dims.uniform();
-  if (const arch::Arch* deci = unequal ? arch::as_unequal_layers(arch, dims) : nullptr)
-    return *deci;
+  if (const arch::Arch* other = unequal ? arch::as_unequal_layers(arch, dims) : nullptr)
+    return *other;
   ESP_CHECK(dims.uniform(), unsupported,
             "layers of unequal size cannot be written as a Hugging Face directory: the ",
             arch.hf_model_type,
@@ -157,17 +163,14 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
       !lacks, unsupported,
       "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
       arch.hf_model_type);
-  // A file of architecture llama need not be a LlamaForCausalLM. With biases of q, k and v alone it
-  // is a qwen2.
-  if (arch.name == "llama" && dims.attention_bias != dims.output_bias) {
-    ESP_CHECK(dims.attention_bias && !dims.mlp_bias, unsupported,
-              "a llama with some of the biases has no Hugging Face form");
-    return *arch::arch_by_name("qwen2");
+  // A GGUF file need not be a model that transformers calls so.
+  const arch::Arch* other = stand_in(arch, dims);
+  if (arch::has_optional(arch, arch::Present::output_bias) &&
+      dims.attention_bias != dims.output_bias) {
+    ESP_CHECK(other != nullptr, unsupported, "a ", arch.hf_model_type,
+              " with some of the attention's biases has no Hugging Face form");
+    return *other;
   }
-  ESP_CHECK(!arch::has_optional(arch, arch::Present::output_bias) ||
-                dims.attention_bias == dims.output_bias,
-            unsupported, "a ", arch.hf_model_type,
-            " with some of the attention's biases has no Hugging Face form");
   const bool divides = heads * dims.head_dim == dims.hidden;
   ESP_CHECK(divides || !arch.keys.head_dim.empty(), unsupported, "hidden ", dims.hidden, " is not ",
             heads, " heads of ", dims.head_dim, " values, and ", arch.hf_model_type,
@@ -180,15 +183,11 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
             " with linearly scaled positions has no Hugging Face form");
   ESP_CHECK(!arch.keys.groups.empty() || dims.layers.front()[arch::Axis::q_per_kv] == 1,
             unsupported, arch.hf_model_type, " has no groups of heads");
-  if (dims.hidden % heads == 0) return arch;
-  // transformers refuses such configs of these families, although head_dim is stated. mistral
-  // without windows computes the same as llama.
-  if (arch.name == "llama" && !dims.attention_bias && !dims.mlp_bias)
-    return *arch::arch_by_name("mistral");
-  ESP_CHECK(arch.name != "llama" && !arch.scaled_embedding, unsupported, "hidden ", dims.hidden,
-            " is not a multiple of ", heads, " heads: transformers refuses such a ",
-            arch.hf_model_type, "; choose a multiple");
-  return arch;
+  if (!arch.heads_divide_hidden || dims.hidden % heads == 0) return arch;
+  // transformers refuses such configs, although head_dim is stated.
+  ESP_CHECK(other != nullptr, unsupported, "hidden ", dims.hidden, " is not a multiple of ", heads,
+            " heads: transformers refuses such a ", arch.hf_model_type, "; choose a multiple");
+  return *other;
 }
 
 bool has_hf_form(const arch::Arch& arch, const arch::ModelDims& dims) {
@@ -210,8 +209,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   const arch::Arch& arch = hf_family_for(family, family_dims);
   arch::ModelDims dims = family_dims;
   const arch::TensorSpec* bias = arch::find_spec(family, arch::Role::attn_q_bias);
-  if (arch.absent_blocks && bias != nullptr && arch::present(*bias, dims))
-    dims.attention_bias = true;  // qwen2 has these biases without a key
+  if (arch::has_optional(arch, arch::Present::attention_bias) && bias != nullptr &&
+      arch::present(*bias, dims))
+    dims.attention_bias = true;  // some families have these biases without a key
   Json config = Json::object();
   if (!base.empty()) {
     config = format::parse_json<Json>(base, "base config.json");
@@ -241,9 +241,10 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   set(arch.keys.groups, layer[arch::Axis::kv_groups]);
   set(arch.keys.head_dim, dims.head_dim);
   set(arch.keys.positions, dims.positions);
-  const bool openelm = is_openelm(arch);
-  if (openelm)
-    set_openelm(config, dims);
+  const FamilyConfig* own = family_config(arch);
+  const bool all = own != nullptr && own->write != nullptr;
+  if (all)
+    own->write(config, dims);
   else
     set_traits(config, arch, dims);
   set(arch.keys.norm_eps, dims.norm_eps);
@@ -257,11 +258,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
         {"AutoConfig", file + "." + model.substr(0, model.find("For")) + "Config"},
         {"AutoModelForCausalLM", file + "." + model}};
   }
-  if (arch.absent_blocks) {
-    set_deci_layers(config, dims);
-    if (dims.output_bias != dims.attention_bias) config["attention_output_bias"] = dims.output_bias;
-  }
-  if (!openelm) set_rope(config, arch, dims);
+  if (own != nullptr && own->write_layers != nullptr) own->write_layers(config, dims);
+  if (dims.output_bias != dims.attention_bias) set(arch.keys.output_bias, dims.output_bias);
+  if (!all) set_rope(config, arch, dims);
   config["tie_word_embeddings"] = dims.tied;
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
   if (tokenizer != nullptr) {

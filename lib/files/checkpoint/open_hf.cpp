@@ -6,7 +6,6 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/config_layers.h"
 #include "checkpoint/own_output.h"
 #include "checkpoint/problems.h"
 #include "checkpoint/source.h"
@@ -24,36 +23,22 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-// "<prefix>{L}<suffix>" of a layer that the model has.
-bool is_layer_tensor(std::string_view name, std::string_view prefix, std::string_view suffix,
-                     std::int64_t layers) {
-  for (std::int64_t l = 0; l < layers; ++l)
-    if (name == std::string(prefix).append(std::to_string(l)).append(suffix)) return true;
-  return false;
-}
-
-// Tensors of released checkpoints that transformers does not load either. Old versions saved
-// frequencies and masks, which transformers computes from the config. Some tools save a copy of the
-// embedding although it is tied (untie_own_output has compared the values).
+// Tensors of released checkpoints that transformers does not load either. Some tools save a copy of
+// the embedding although it is tied (untie_own_output has compared the values).
 bool ignorable(std::string_view name, const arch::Arch& arch, const arch::ModelDims& dims) {
-  const std::int64_t layers = dims.n_layers();
-  const auto of_layer = [&](std::string_view prefix, std::string_view suffix) {
-    return is_layer_tensor(name, prefix, suffix, layers);
-  };
-  if (!arch::learned_positions(arch) &&
-      (name == "model.rotary_emb.inv_freq" ||
-       of_layer("model.layers.", ".self_attn.rotary_emb.inv_freq")))
-    return true;
-  if (arch::learned_positions(arch))
-    for (const char* prefix : {"transformer.h.", "h."})
-      if (of_layer(prefix, ".attn.bias") || of_layer(prefix, ".attn.masked_bias")) return true;
+  for (const std::string_view pattern : arch.ignored)
+    for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
+      const std::string full = arch::with_layer(pattern, static_cast<int>(l));
+      const std::size_t optional = arch.optional_prefix.size();
+      if (name == full || name == std::string_view(full).substr(optional)) return true;
+    }
   const arch::TensorSpec* output = arch::find_spec(arch, arch::Role::output);
   return output != nullptr && dims.tied && name == output->hf;
 }
 
 // An output matrix that is stored although the config ties it to the embedding. Like transformers,
-// this ties the two only if their values are equal. OpenELM is the exception: the code of its
-// published models always computes with the embedding.
+// this ties the two only if their values are equal. The code of some families always computes with
+// the embedding.
 void untie_own_output(Source& source, const format::SafeTensor* embedding) {
   const arch::TensorSpec* spec = arch::find_spec(*source.arch, arch::Role::output);
   const format::SafeTensor* output =
@@ -61,10 +46,10 @@ void untie_own_output(Source& source, const format::SafeTensor* embedding) {
   if (output == nullptr || embedding == nullptr ||
       same_values(*source.safetensors, *embedding, *output))
     return;
-  if (is_openelm(*source.arch)) {
+  if (source.arch->ignores_own_output) {
     core::note(source.path + ": tensor " + output->name +
-               " is not used: config.json says that the output matrix is the embedding "
-               "(share_input_output_layers), and OpenELM's own code computes so");
+               " is not used: config.json says that the output matrix is the embedding (" +
+               std::string(source.arch->keys.tied) + "), and the family's own code computes so");
     return;
   }
   source.dims.tied = false;

@@ -72,16 +72,21 @@ TensorCut make_cut(const checkpoint::Checkpoint& source, const plan::PrunePlan& 
 
 // Some families multiply embeddings by sqrt(hidden). Fewer channels make that factor smaller, so
 // the embedding is scaled up. Where the embedding is also the output matrix, the gain of the final
-// norm (stored minus one) undoes the scaling.
+// norm undoes the scaling.
 void keep_embedding_scale(const checkpoint::Checkpoint& source, const arch::ModelDims& after,
                           arch::Role role, std::vector<float>& values) {
   if (!source.arch().scaled_embedding || after.hidden == source.dims().hidden) return;
   const float factor =
       std::sqrt(static_cast<float>(source.dims().hidden) / static_cast<float>(after.hidden));
+  // The stored gain is less by it.
+  const float less =
+      arch::find_spec(source.arch(), arch::Role::output_norm)->to_gguf == arch::Transform::plus_one
+          ? 1.0f
+          : 0.0f;
   if (role == arch::Role::token_embd)
     for (float& v : values) v *= factor;
   if (role == arch::Role::output_norm && after.tied)
-    for (float& v : values) v = (1.0f + v) / factor - 1.0f;
+    for (float& v : values) v = (less + v) / factor - less;
 }
 
 // Calls write(rows) with consecutive pieces of the cut tensor.

@@ -4,6 +4,7 @@
 //
 // Source of names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
 #include "arch/families/extents.h"
+#include "arch/families/gemma_keys.h"
 
 namespace espalier::arch {
 namespace {
@@ -65,10 +66,15 @@ constexpr Arch k_gemma2{.name = "gemma2",
                                      .window = 4096,
                                      .attention_softcap = 50,
                                      .logit_softcap = 30,
+                                     .query_scalar = 256,
                                      .tied = true},
                         .window_period = 2,
                         .no_rope_period = 0,
                         .scaled_embedding = true,
+                        .gguf_output = GgufOutput::embedding,
+                        .gguf_hidden_scale_layers = 46,  // the 27B model
+                        .heads_divide_hidden = true,
+                        .keys = kGemmaKeys,
                         .model = kModel,
                         .blocks = kBlocks};
 static_assert(sound(k_gemma2));

@@ -4,6 +4,7 @@
 //
 // Source of names: Hugging Face Gemma3ForCausalLM; GGUF: general.architecture "gemma3".
 #include "arch/families/extents.h"
+#include "arch/families/gemma_keys.h"
 
 namespace espalier::arch {
 namespace {
@@ -68,10 +69,14 @@ constexpr Arch k_gemma3{.name = "gemma3",
                                      .window = 4096,
                                      .rope_theta = 1000000,
                                      .local_rope_theta = 10000,
+                                     .query_scalar = 256,
                                      .tied = true},
                         .window_period = 6,
                         .no_rope_period = 0,
                         .scaled_embedding = true,
+                        .gguf_hidden_scale_layers = 62,  // the 27B model
+                        .heads_divide_hidden = true,
+                        .keys = kGemmaKeys,
                         .model = kModel,
                         .blocks = kBlocks};
 static_assert(sound(k_gemma3));

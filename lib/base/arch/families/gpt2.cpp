@@ -52,32 +52,44 @@ constexpr Block kBlocks[] = {
      .tensors = kFfn},
 };
 
+// Masks, which old versions of transformers saved.
+constexpr std::string_view kIgnored[] = {"transformer.h.{L}.attn.bias",
+                                         "transformer.h.{L}.attn.masked_bias"};
+constexpr FixedKey kFixed[] = {{"scale_attn_weights", true},
+                               {"scale_attn_by_inverse_layer_idx", false}};
+
 }  // namespace
 
 extern const Arch k_gpt2;
-constexpr Arch k_gpt2{.name = "gpt2",
-                      .models = "124M to 1.5B",
-                      .gguf = "gpt2",
-                      .hf_model_type = "gpt2",
-                      .hf_architecture = "GPT2LMHeadModel",
-                      .norm = Norm::layer,
-                      .activation = Activation::gelu,
-                      .defaults = {.positions = 1024, .norm_eps = 1e-5, .tied = true},
-                      .window_period = kNoWindow,
-                      .no_rope_period = 0,
-                      .scaled_embedding = false,
-                      .heads_fill_hidden = true,
-                      .keys = {.hidden = "n_embd",
-                               .ffn = "n_inner",
-                               .layers = "n_layer",
-                               .heads = "n_head",
-                               .groups = {},
-                               .head_dim = {},
-                               .positions = "n_positions",
-                               .norm_eps = "layer_norm_epsilon"},
-                      .optional_prefix = "transformer.",
-                      .model = kModel,
-                      .blocks = kBlocks};
+constexpr Arch k_gpt2{
+    .name = "gpt2",
+    .models = "124M to 1.5B",
+    .gguf = "gpt2",
+    .hf_model_type = "gpt2",
+    .hf_architecture = "GPT2LMHeadModel",
+    .norm = Norm::layer,
+    .activation = Activation::gelu,
+    .defaults = {.ffn_per_hidden = 4, .positions = 1024, .norm_eps = 1e-5, .tied = true},
+    .window_period = kNoWindow,
+    .no_rope_period = 0,
+    .scaled_embedding = false,
+    .heads_fill_hidden = true,
+    .keys = {.hidden = "n_embd",
+             .ffn = "n_inner",
+             .layers = "n_layer",
+             .heads = "n_head",
+             .groups = {},
+             .head_dim = {},
+             .positions = "n_positions",
+             .norm_eps = "layer_norm_epsilon",
+             .other_positions = "n_ctx",
+             .activation = "activation_function",
+             .activation_name = "gelu_new",
+             .fixed = kFixed},
+    .optional_prefix = "transformer.",
+    .ignored = kIgnored,
+    .model = kModel,
+    .blocks = kBlocks};
 static_assert(sound(k_gpt2));
 
 }  // namespace espalier::arch

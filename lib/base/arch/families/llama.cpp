@@ -7,6 +7,12 @@
 
 namespace espalier::arch {
 
+namespace {
+
+constexpr std::string_view kStandIns[] = {"qwen2", "mistral"};
+
+}  // namespace
+
 extern const Arch k_llama;
 constexpr Arch k_llama{.name = "llama",
                        .models = "Llama 1 to 3.2, SmolLM2, TinyLlama",
@@ -21,6 +27,8 @@ constexpr Arch k_llama{.name = "llama",
                        .scaled_embedding = false,
                        .gguf_biases = true,
                        .gguf_rope_freqs = true,
+                       .heads_divide_hidden = true,
+                       .stand_ins = kStandIns,
                        .model = kDecoderModel,
                        .blocks = kLlamaBlocks};
 static_assert(sound(k_llama));

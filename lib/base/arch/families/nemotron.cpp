@@ -71,7 +71,8 @@ constexpr Arch k_nemotron{.name = "nemotron",
                           .scaled_embedding = false,
                           .heads_fill_hidden = true,
                           .gguf_biases = true,
-                          .keys = {.norm_eps = "norm_eps"},
+                          .gguf_output = GgufOutput::own,
+                          .keys = {.norm_eps = "norm_eps", .activation_name = "relu2"},
                           .model = kModel,
                           .blocks = kBlocks};
 static_assert(sound(k_nemotron));

@@ -58,6 +58,7 @@ constexpr Arch k_qwen2{.name = "qwen2",
                        .window_period = kOnlyListed,
                        .no_rope_period = 0,
                        .scaled_embedding = false,
+                       .gguf_other_heads = "llama",
                        .model = kDecoderModel,
                        .blocks = kBlocks};
 static_assert(sound(k_qwen2));

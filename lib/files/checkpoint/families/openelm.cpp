@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "checkpoint/config_layers.h"
+#include "checkpoint/family_config.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -47,9 +47,7 @@ std::vector<double> listed(ConfigReader& config, Problems& problems, const char*
   return out;
 }
 
-}  // namespace
-
-arch::ModelDims parse_openelm(ConfigReader& config, Problems& problems, const arch::Arch& arch) {
+arch::ModelDims read(ConfigReader& config, Problems& problems, const arch::Arch& arch) {
   arch::ModelDims dims;
   dims.vocab = config.size("vocab_size", kMaxVocab);
   dims.hidden = config.size("model_dim", kMaxWidth);
@@ -92,7 +90,7 @@ arch::ModelDims parse_openelm(ConfigReader& config, Problems& problems, const ar
   return dims;
 }
 
-void set_openelm(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
+void write(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
   using Json = nlohmann::ordered_json;
   Json heads = Json::array(), groups = Json::array(), multipliers = Json::array();
   const Json& divisor =
@@ -125,5 +123,10 @@ void set_openelm(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
   config["normalization_layer_name"] = "rms_norm";
   config["normalize_qk_projections"] = true;
 }
+
+}  // namespace
+
+extern const FamilyConfig k_config_openelm;
+const FamilyConfig k_config_openelm{.family = "openelm", .read = read, .write = write};
 
 }  // namespace espalier::checkpoint

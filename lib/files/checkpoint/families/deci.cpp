@@ -6,9 +6,9 @@
 //
 // Two keys of ours extend a block where these do not suffice. "num_attention_heads" is a number of
 // query heads that differs from the model's. "intermediate_size" is the width itself.
-#include "checkpoint/config_layers.h"
-
 #include <algorithm>
+
+#include "checkpoint/family_config.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -71,10 +71,8 @@ void parse_ffn(const json& object, const std::string& name, Problems& problems,
   block.refuse_unknown({});
 }
 
-}  // namespace
-
-void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims,
-                       std::int64_t heads) {
+void read_layers(ConfigReader& config, Problems& problems, arch::ModelDims& dims,
+                 std::int64_t heads) {
   const json* groups = config.find("num_key_value_heads_per_layer");
   const json* blocks = config.find("block_configs");
   const auto lists_layers = [&](const char* key, const json& list) {
@@ -117,7 +115,7 @@ void parse_deci_layers(ConfigReader& config, Problems& problems, arch::ModelDims
   }
 }
 
-void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
+void write_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims) {
   using Json = nlohmann::ordered_json;
   std::int64_t heads = 1;
   for (const arch::LayerDims& l : dims.layers) heads = std::max(heads, l.heads());
@@ -145,5 +143,13 @@ void set_deci_layers(nlohmann::ordered_json& config, const arch::ModelDims& dims
   config["intermediate_size"] = nullptr;
   config["block_configs"] = blocks;
 }
+
+}  // namespace
+
+extern const FamilyConfig k_config_deci;
+const FamilyConfig k_config_deci{.family = "deci",
+                                 .read_layers = read_layers,
+                                 .write_layers = write_layers,
+                                 .layers_key = "block_configs"};
 
 }  // namespace espalier::checkpoint
