@@ -4,7 +4,9 @@
 
 add_library(esp_flags INTERFACE)
 target_compile_options(esp_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Werror=switch
-  $<$<BOOL:${ESPALIER_WERROR}>:-Werror>)
+  $<$<BOOL:${ESPALIER_WERROR}>:-Werror>
+  # In a file that another includes, GCC takes a member of an unnamed type for a mistake.
+  $<$<BOOL:${CMAKE_UNITY_BUILD}>:-Wno-subobject-linkage>)
 # Where fused multiply-adds are part of the baseline, GCC would form them from any product and sum, and what encoders, decoders and the
 # reference compute would differ from x86-64. The instruction sets ask for them again (lib/device/kernels/CMakeLists.txt).
 if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
@@ -39,6 +41,18 @@ function(espalier_use_json target)
   if(ESPALIER_CCACHE)
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
+endfunction()
+
+# With CMAKE_UNITY_BUILD, which the presets "release" and "asan" set, the sources of a room are compiled together, several at a time: headers are parsed
+# once, and a clean build takes half as long. Rows of a table (files in folders of a room) use the same names on purpose and stay
+# alone; so do kernels, whose code must not depend on their neighbours.
+function(espalier_join_sources target room)  # sources follow
+  if(room MATCHES "/kernels$")
+    set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
+  endif()
+  set(rows ${ARGN})
+  list(FILTER rows INCLUDE REGEX "^${room}/[^/]+/")
+  set_source_files_properties(${rows} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 function(espalier_add_libraries)
@@ -100,6 +114,7 @@ function(espalier_add_libraries)
     list(FILTER sources EXCLUDE REGEX "/kernels/isa/")  # each has flags of its own: lib/device/kernels/CMakeLists.txt
     if(sources)
       add_library(esp_${folder} STATIC ${sources})
+      espalier_join_sources(esp_${folder} ${CMAKE_SOURCE_DIR}/lib/${tower}/${folder} ${sources})
       set(scope PUBLIC)
       if(torch)
         espalier_use_torch(esp_${folder})

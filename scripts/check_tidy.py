@@ -29,11 +29,14 @@ LEFT_OUT = "lib/device/kernels/isa/"
 def commands(database):
     """Path in the repository -> compiler flags that clang understands."""
     out = {}
-    for entry in json.loads(database.read_text()):
-        path = pathlib.Path(entry["file"]).resolve()
+    entries = [(pathlib.Path(e["file"]).resolve(), e["command"]) for e in json.loads(database.read_text())]
+    # Files that are compiled together are looked at one by one, so that each includes what it uses.
+    joined = [(pathlib.Path(name).resolve(), command) for unit, command in entries if unit.parent.name == "Unity"
+              for name in re.findall(r'^#include "(/[^"]+)"', unit.read_text(), re.MULTILINE)]
+    for path, command in entries + joined:
         if not path.is_relative_to(root) or path.is_relative_to(database.parent):
             continue
-        words = shlex.split(entry["command"])
+        words = shlex.split(command)
         words = words[next(i for i, w in enumerate(words) if re.search(r"(c\+\+|g\+\+|clang\+\+)(-\d+)?$", w)) + 1:]
         flags, skip = [], False
         for i, word in enumerate(words):

@@ -19,8 +19,8 @@
 namespace espalier::tool {
 namespace {
 
-struct Flags : WriterFlags {
-  Flags() {
+struct ChatFlags : WriterFlags {
+  ChatFlags() {
     generate.tokens = 512;
     sampler.temperature = 0.7;
     sampler.top_p = 0.9;
@@ -28,7 +28,7 @@ struct Flags : WriterFlags {
   std::string system;
 };
 
-void run(const Common& common, const Flags& flags) {
+void run(const Common& common, const ChatFlags& flags) {
   Writer writer(common, flags);
   const text::ChatTemplate conversation(writer.tokenizer(), common.model);
   runtime::GenerateOptions options = flags.generate;
@@ -74,7 +74,7 @@ void run(const Common& common, const Flags& flags) {
 void add_chat(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "chat",
                             "talk with the model in its own chat template, one message per line");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ChatFlags>();
   verb->add_option("--system", flags->system, "the system message");
   add_writer_options(*verb, common, *flags);
   verb->callback([&common, flags] { run(common, *flags); });

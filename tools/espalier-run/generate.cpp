@@ -15,7 +15,7 @@
 namespace espalier::tool {
 namespace {
 
-struct Flags : WriterFlags {
+struct GenerateFlags : WriterFlags {
   std::string prompt, prompt_file, prompts;
 };
 
@@ -39,7 +39,7 @@ Json numbers(const std::vector<std::int32_t>& prompt, const runtime::Generated& 
           {"ids", out.tokens}};
 }
 
-void one(const Common& common, const Flags& flags) {
+void one(const Common& common, const GenerateFlags& flags) {
   Writer writer(common, flags);
   const std::string text =
       flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
@@ -84,7 +84,7 @@ std::vector<std::string> read_prompts(const std::string& path) {
 }
 
 // Runs the prompts in order, each as if it were alone: with the same seed and an empty context.
-void batch(const Common& common, const Flags& flags) {
+void batch(const Common& common, const GenerateFlags& flags) {
   Writer writer(common, flags);
   std::vector<std::vector<std::int32_t>> prompts;
   for (const std::string& text : read_prompts(flags.prompts)) {
@@ -129,7 +129,7 @@ void batch(const Common& common, const Flags& flags) {
 
 void add_generate(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "generate", "continue a text");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<GenerateFlags>();
   CLI::Option* prompt = verb->add_option("--prompt", flags->prompt, "text to continue");
   CLI::Option* file =
       verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")

@@ -14,12 +14,12 @@
 namespace espalier::tool {
 namespace {
 
-struct Flags {
+struct PerplexityFlags {
   std::string text, protocol = "windows", logits;
   std::int64_t context = 512, windows = 0;
 };
 
-void run(const Common& common, const Flags& flags) {
+void run(const Common& common, const PerplexityFlags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
   ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context,
             ": expected at least 4 tokens in a window");
@@ -70,7 +70,7 @@ void run(const Common& common, const Flags& flags) {
 
 void add_perplexity(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "perplexity", "perplexity of a text");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PerplexityFlags>();
   verb->add_option("--text", flags->text, "FILE with a text in UTF-8")->required();
   verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
   verb->add_option("--protocol", flags->protocol,

@@ -14,7 +14,7 @@
 namespace espalier::tool {
 namespace {
 
-struct Flags {
+struct TokenizeFlags {
   std::vector<std::string> texts;
   std::string messages;
   bool special = false, no_bos = false;
@@ -37,7 +37,7 @@ std::vector<text::ChatMessage> read_messages(const std::string& path) {
   return out;
 }
 
-void run(const Common& common, const Flags& flags) {
+void run(const Common& common, const TokenizeFlags& flags) {
   ESP_CHECK(flags.texts.empty() != flags.messages.empty(), usage,
             "expected exactly one of --text and --messages");
   const text::Tokenizer tokenizer(
@@ -72,7 +72,7 @@ void run(const Common& common, const Flags& flags) {
 void add_tokenize(CLI::App& app, Common& common) {
   CLI::App* verb =
       add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TokenizeFlags>();
   verb->add_option("--text", flags->texts,
                    "FILE with a text in UTF-8; several files are tokenized separately");
   CLI::Option* messages = verb->add_option(

@@ -20,7 +20,7 @@
 namespace espalier::tool {
 namespace {
 
-struct Flags {
+struct PruneFlags {
   std::string model, out, criterion = "activation", text, held_out, plan, scores, parameters,
                           compensate = "least_squares", dtype = "auto", shard = "5GB";
   std::optional<double> ridge;
@@ -29,8 +29,8 @@ struct Flags {
   text::CalibrationOptions calibration;
 };
 
-void print_result(const Common& common, const Flags& flags, std::int64_t before, std::int64_t after,
-                  const std::vector<std::string>& notes = {}) {
+void print_result(const Common& common, const PruneFlags& flags, std::int64_t before,
+                  std::int64_t after, const std::vector<std::string>& notes = {}) {
   std::ostringstream text;
   text << flags.out << ": " << core::human_count(before) << " -> " << core::human_count(after)
        << " parameters\n"
@@ -47,7 +47,8 @@ void print_result(const Common& common, const Flags& flags, std::int64_t before,
 }
 
 // auto: the format of all matrices of the source when that is one float format, else f32.
-checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Checkpoint& source) {
+checkpoint::WriteOptions write_options(const PruneFlags& flags,
+                                       const checkpoint::Checkpoint& source) {
   checkpoint::WriteOptions out;
   out.dtype = flags.dtype == "auto" ? source.float_format() : *format::format_by_name(flags.dtype);
   out.max_shard_bytes = static_cast<std::uint64_t>(core::parse_bytes(flags.shard, "--shard-bytes"));
@@ -55,7 +56,7 @@ checkpoint::WriteOptions write_options(const Flags& flags, const checkpoint::Che
 }
 
 // What one option makes of another, before any file is opened.
-void check_flags(const CLI::App& verb, const Flags& flags) {
+void check_flags(const CLI::App& verb, const PruneFlags& flags) {
   const bool decided = !flags.plan.empty() || !flags.scores.empty();
   ESP_CHECK(decided || !flags.text.empty(), usage,
             "prune: --text FILE is needed to score (or give --plan plan.json or --scores)");
@@ -80,7 +81,7 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
   }
 }
 
-void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
+void prune(const CLI::App& verb, const PruneFlags& flags, const Common& common) {
   check_flags(verb, flags);
   core::require_not_input(flags.out,
                           {flags.model, flags.text, flags.held_out, flags.plan, flags.scores});
@@ -142,7 +143,7 @@ void prune(const CLI::App& verb, const Flags& flags, const Common& common) {
 }  // namespace
 
 void add_prune(CLI::App& app, Common& common) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PruneFlags>();
   CLI::App* verb = app.add_subcommand("prune", "structured pruning to a smaller model directory");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "directory to write")->required();

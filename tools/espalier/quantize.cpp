@@ -22,7 +22,7 @@
 namespace espalier::tool {
 namespace {
 
-struct Flags {
+struct QuantizeFlags {
   std::string model, out, mix, target_bytes, imatrix, rounding = "", compat = "llama.cpp", text;
   text::CalibrationOptions calibration;
   double target_bpw = 0;
@@ -52,7 +52,7 @@ std::map<std::string, format::FormatId> parse_overrides(const std::vector<std::s
 }
 
 // What one option makes of another, before any file is opened.
-void check_flags(const CLI::App& verb, const Flags& flags) {
+void check_flags(const CLI::App& verb, const QuantizeFlags& flags) {
   const int ways =
       given(verb, "--format") + given(verb, "--target-bytes") + given(verb, "--target-bpw");
   ESP_CHECK(ways == 1, usage,
@@ -71,7 +71,8 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
 }
 
 // A plan of float formats rounds nothing by blocks: what is only for that would go unused.
-void require_rounding(const CLI::App& verb, const Flags& flags, const plan::QuantPlan& plan) {
+void require_rounding(const CLI::App& verb, const QuantizeFlags& flags,
+                      const plan::QuantPlan& plan) {
   for (const plan::TensorFormat& t : plan.tensors)
     if (!format::info(t.format).is_float()) return;
   const std::string cause = "beside --format " + flags.mix + ", which rounds no blocks";
@@ -84,8 +85,8 @@ void require_rounding(const CLI::App& verb, const Flags& flags, const plan::Quan
 // layer.
 class CalibrationText {
  public:
-  CalibrationText(const Flags& flags, const Common& common, const checkpoint::Checkpoint& source,
-                  const text::CalibrationOptions& windows)
+  CalibrationText(const QuantizeFlags& flags, const Common& common,
+                  const checkpoint::Checkpoint& source, const text::CalibrationOptions& windows)
       : source_(source),
         corpus_(
             data::load_corpus(flags.text, text::Tokenizer(source.tokenizer()), common.progress())),
@@ -118,7 +119,7 @@ class CalibrationText {
 };
 #endif
 
-void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
+void quantize(const CLI::App& verb, const QuantizeFlags& flags, const Common& common) {
   check_flags(verb, flags);
   core::require_not_input(flags.out, {flags.model, flags.text, flags.imatrix});
   core::require_writable_file(flags.out);
@@ -217,7 +218,7 @@ void quantize(const CLI::App& verb, const Flags& flags, const Common& common) {
 }  // namespace
 
 void add_quantize(CLI::App& app, Common& common) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<QuantizeFlags>();
   CLI::App* verb = app.add_subcommand("quantize", "quantize and export a GGUF");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "GGUF to write")->required();

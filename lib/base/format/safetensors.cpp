@@ -15,7 +15,7 @@
 namespace espalier::format {
 namespace {
 
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
+constexpr std::uint64_t kMaxJsonBytes = 100'000'000;  // the limit of the reference implementation
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
 constexpr std::size_t kMaxShards = 10'000;
 
@@ -37,8 +37,8 @@ void SafetensorsSet::add_shard(const std::string& path) {
   file->read(0, std::as_writable_bytes(std::span(&length, 1)));
   ESP_CHECK(length <= file->size() - 8, input, path, ": truncated: the header claims ", length,
             " bytes, ", file->size() - 8, " follow");
-  ESP_CHECK(length <= kMaxHeaderBytes, input, path, ": the header claims ", length,
-            " bytes, but at most ", kMaxHeaderBytes, " are accepted");
+  ESP_CHECK(length <= kMaxJsonBytes, input, path, ": the header claims ", length,
+            " bytes, but at most ", kMaxJsonBytes, " are accepted");
   std::string json(static_cast<std::size_t>(length), '\0');
   file->read(8, std::as_writable_bytes(std::span(json.data(), json.size())));
   SafetensorsHeader header = parse_safetensors_header(path, json, file->size() - 8 - length);

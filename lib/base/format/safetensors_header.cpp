@@ -16,13 +16,12 @@ namespace espalier::format {
 namespace {
 
 using core::ErrorKind;
-using Json = nlohmann::json;
 
-constexpr std::size_t kMaxDims = 8;
+constexpr std::size_t kMaxEntries = 8;
 
 // The common part of both parsers. Every event that a derived class does not handle is refused by
 // name.
-class StrictSax : public nlohmann::json_sax<Json> {
+class StrictSax : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit StrictSax(const std::string& path) : path_(path) {}
 
@@ -119,8 +118,8 @@ class HeaderSax final : public StrictSax {
   }
   bool number_unsigned(number_unsigned_t v) override {
     if (numbers_ == nullptr) refuse("a number");
-    ESP_CHECK(numbers_->size() < kMaxDims, unsupported, path_, ": ", place(), " has more than ",
-              kMaxDims, " entries");
+    ESP_CHECK(numbers_->size() < kMaxEntries, unsupported, path_, ": ", place(), " has more than ",
+              kMaxEntries, " entries");
     numbers_->push_back(v);
     return true;
   }
@@ -210,8 +209,8 @@ class IndexSax final : public StrictSax {
 template <typename Sax>
 void run(const std::string& path, std::string_view json, Sax& sax) {
   try {
-    Json::sax_parse(json.begin(), json.end(), &sax);
-  } catch (const Json::exception& e) {
+    nlohmann::json::sax_parse(json.begin(), json.end(), &sax);
+  } catch (const nlohmann::json::exception& e) {
     core::fail(ErrorKind::input, path, ": the JSON is broken: ", e.what());
   }
 }

@@ -37,10 +37,6 @@ constexpr std::array kClasses = {
              {"unk_token", "eos_token", "pad_token"}},
 };
 
-Json parse_if_present(const std::string& text, const std::string& path) {
-  return text.empty() ? Json::object() : format::parse_json<Json>(text, path);
-}
-
 const BpeClass& class_of(const JsonPlace& config, const JsonPlace& model) {
   for (const JsonPlace* place : {&config, &model}) {
     if (!place->has("tokenizer_class")) continue;
@@ -84,12 +80,12 @@ std::vector<std::string> read_merges(const std::string& text, const std::string&
 }
 
 // A token that a key names: added as a special one, with the flags of its entry.
-struct Named {
+struct NamedToken {
   std::string content, where;
   bool lstrip = false, rstrip = false;
 };
 
-void collect(const JsonPlace& value, std::vector<Named>& out) {
+void collect(const JsonPlace& value, std::vector<NamedToken>& out) {
   const Json& json = value.value();
   if (json.is_string()) {
     if (!value.text().empty()) out.push_back({.content = value.text(), .where = value.where()});
@@ -105,8 +101,8 @@ void collect(const JsonPlace& value, std::vector<Named>& out) {
   }
 }
 
-std::vector<Named> named_tokens(const JsonPlace& config, const JsonPlace& map) {
-  std::vector<Named> out;
+std::vector<NamedToken> named_tokens(const JsonPlace& config, const JsonPlace& map) {
+  std::vector<NamedToken> out;
   for (const JsonPlace* place : {&config, &map})
     for (const auto& [key, value] : place->object().items()) {
       const bool list = key == "additional_special_tokens" || key == "extra_special_tokens";
@@ -117,7 +113,7 @@ std::vector<Named> named_tokens(const JsonPlace& config, const JsonPlace& map) {
 }
 
 // Ordinary tokens of vocab.json become added ones where the small files say so.
-void add_tokens(const HfFiles& files, const std::vector<Named>& named,
+void add_tokens(const HfFiles& files, const std::vector<NamedToken>& named,
                 const std::map<std::int64_t, AddedToken>& added, TokenTable& table,
                 TokenizerData& data) {
   const auto mark = [&](std::size_t index, TokenType type, const AddedRule& flags) {
@@ -136,7 +132,7 @@ void add_tokens(const HfFiles& files, const std::vector<Named>& named,
   }
   table.fill_gaps();
   const TokenIds ids = index_tokens(data, files.directory + "/vocab.json");
-  for (const Named& token : named) {
+  for (const NamedToken& token : named) {
     const std::int32_t id = ids.find(token.content);
     ESP_CHECK(id >= 0, input, token.where, " is ", shown(token.content),
               ", which neither vocab.json nor an added token has");
@@ -179,7 +175,7 @@ TokenizerData parse_hf_bpe(const HfFiles& files) {
     data.types[table.add(JsonPlace(id, path + ": " + shown(token)).integer(), token, path)] =
         TokenType::normal;
   }
-  std::vector<Named> named = named_tokens(config, map);
+  std::vector<NamedToken> named = named_tokens(config, map);
   HfDefaults defaults;
   for (const char* key : known.named) {
     const bool silent = !config.value().contains(key) && !map.value().contains(key);

@@ -68,10 +68,6 @@ const char* vocabulary_file(HfVocabulary vocabulary) {
   return "";
 }
 
-Json parse_if_present(const std::string& text, const std::string& path) {
-  return text.empty() ? Json::object() : format::parse_json<Json>(text, path);
-}
-
 }  // namespace
 
 void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& defaults,

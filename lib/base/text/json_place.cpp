@@ -3,6 +3,7 @@
 #include "text/json_place.h"
 
 #include "core/error.h"
+#include "format/json_input.h"
 
 namespace espalier::text {
 
@@ -67,6 +68,10 @@ bool JsonPlace::flag(const char* key, bool absent) const {
 
 std::string JsonPlace::text_or(const char* key, const std::string& absent) const {
   return has(key) ? at(key).text() : absent;
+}
+
+Json parse_if_present(const std::string& text, const std::string& path) {
+  return text.empty() ? Json::object() : format::parse_json<Json>(text, path);
 }
 
 }  // namespace espalier::text

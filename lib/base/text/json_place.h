@@ -38,4 +38,7 @@ class JsonPlace {
   std::string where_;
 };
 
+// The JSON of a file that may be absent: an empty text is an empty object.
+Json parse_if_present(const std::string& text, const std::string& path);
+
 }  // namespace espalier::text

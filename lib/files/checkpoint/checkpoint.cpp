@@ -266,8 +266,10 @@ std::string Checkpoint::sha256() const {
     hash::Sha256 sum;
     for (const std::string& file : source.hashed_files) {
       const std::filesystem::path path(file);
-      if (path.parent_path().filename() == kTemplateFolder)
-        sum.update(std::string(kTemplateFolder) + "/");
+      if (path.parent_path().filename() == kTemplateFolder) {
+        sum.update(kTemplateFolder);
+        sum.update("/");
+      }
       sum.update(path.filename().string());
       sum.update(" ");
       sum.update(hash::sha256_file(file));

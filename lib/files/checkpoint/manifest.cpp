@@ -27,11 +27,11 @@ constexpr Algorithm kAlgorithms[] = {{"prune", 1},    {"distill", 1}, {"cache", 
 
 std::string manifest_path(const std::string& directory) { return directory + "/manifest.json"; }
 
-std::map<std::string, std::string> hashes(const Json& json, const char* key,
+std::map<std::string, std::string> hashes(const Json& manifest, const char* key,
                                           const std::string& path) {
   std::map<std::string, std::string> out;
-  const auto it = json.find(key);
-  ESP_CHECK(it != json.end() && it->is_object(), input, path, ": key \"", key,
+  const auto it = manifest.find(key);
+  ESP_CHECK(it != manifest.end() && it->is_object(), input, path, ": key \"", key,
             "\" is missing or not an object");
   for (const auto& [name, hash] : it->items()) {
     ESP_CHECK(hash.is_string(), input, path, ": key \"", key, ".", name, "\" is not a string");
@@ -40,9 +40,9 @@ std::map<std::string, std::string> hashes(const Json& json, const char* key,
   return out;
 }
 
-std::string text_of(const Json& json, const char* key, const std::string& path) {
-  const auto it = json.find(key);
-  ESP_CHECK(it != json.end() && it->is_string(), input, path, ": key \"", key,
+std::string text_of(const Json& manifest, const char* key, const std::string& path) {
+  const auto it = manifest.find(key);
+  ESP_CHECK(it != manifest.end() && it->is_string(), input, path, ": key \"", key,
             "\" is missing or not a string");
   return it->get<std::string>();
 }

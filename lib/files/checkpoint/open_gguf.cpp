@@ -16,12 +16,6 @@
 namespace espalier::checkpoint {
 namespace {
 
-std::string shape_text(const std::vector<std::int64_t>& ne) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < ne.size(); ++i) text += (i ? ", " : "") + std::to_string(ne[i]);
-  return text + "]";
-}
-
 void locate_tensors(Source& source, const format::GgufHeader& header, bool long_factors,
                     Problems& problems) {
   std::set<std::string, std::less<>> expected{arch::gguf_name(arch::Role::rope_freqs, -1)};

@@ -17,12 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
-
 // Tensors of released checkpoints that transformers does not load either. Some tools save a copy of
 // the embedding although it is tied (untie_own_output has compared the values).
 bool ignorable(std::string_view name, const arch::Arch& arch, const arch::ModelDims& dims) {

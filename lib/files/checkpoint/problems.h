@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Collects everything that is wrong with one input, so that the user sees all problems at once.
 #pragma once
+#include <cstdint>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -8,6 +9,13 @@
 #include "core/error.h"
 
 namespace espalier::checkpoint {
+
+// "[2, 3]"
+inline std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
 
 class Problems {
  public:

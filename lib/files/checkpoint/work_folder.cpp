@@ -15,7 +15,6 @@ namespace espalier::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
 constexpr const char* kOtherRun =
     ": was made with other options or inputs; choose another directory, or omit --resume to start "
@@ -37,9 +36,9 @@ std::optional<Started> read_started(const std::string& folder) {
   const std::string path = folder + "/" + kStarted;
   if (folder.empty() || !fs::exists(path)) return std::nullopt;
   try {
-    const Json json = Json::parse(core::read_text_file(path, 1 << 20));
+    const nlohmann::json json = nlohmann::json::parse(core::read_text_file(path, 1 << 20));
     return Started{json.at("identity").get<std::string>(), json.at("threads").get<int>()};
-  } catch (const Json::exception& error) {
+  } catch (const nlohmann::json::exception& error) {
     fail_broken(folder, error);
   }
 }
@@ -105,8 +104,9 @@ int WorkFolder::begin() {
 void WorkFolder::start() {
   if (started()) return;
   core::make_directory(folder());
-  core::write_text_file(file(kStarted),
-                        Json{{"identity", identity_}, {"threads", threads()}}.dump() + "\n");
+  core::write_text_file(
+      file(kStarted),
+      nlohmann::json{{"identity", identity_}, {"threads", threads()}}.dump() + "\n");
 }
 
 bool WorkFolder::has(const std::string& name) const {

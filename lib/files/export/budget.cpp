@@ -18,7 +18,7 @@ namespace espalier::exporter {
 namespace {
 
 constexpr std::int64_t kSampleRows = 96;
-constexpr std::int64_t kPieceValues = std::int64_t{1} << 22;  // 16 MB of floats at a time
+constexpr std::int64_t kPieceRead = std::int64_t{1} << 22;  // 16 MB of floats at a time
 
 bool fits(const format::QuantFormat& f, const arch::TensorRef& t) { return t.cols % f.block == 0; }
 
@@ -91,7 +91,7 @@ std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const a
                                    const std::vector<format::FormatId>& candidates,
                                    core::ThreadPool& pool) {
   const auto for_pieces = [&](const auto& use) {
-    const std::int64_t piece = std::max<std::int64_t>(1, kPieceValues / t.cols);
+    const std::int64_t piece = std::max<std::int64_t>(1, kPieceRead / t.cols);
     std::vector<float> rows;
     for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
       const std::int64_t n = std::min(piece, t.rows - begin);
