@@ -6,16 +6,15 @@ axis loads in transformers, which finds our perplexity, and in llama.cpp again. 
 import json
 import math
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
 
-import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+import llama_logits
 import tool
 
 sys.path.insert(0, str(tool.source / "tests/support"))
@@ -244,25 +243,6 @@ class Families(unittest.TestCase):
         self.assertGreaterEqual(len(out), 3)
         return out
 
-    def llama_log_probabilities(self, file):
-        """Tokens [windows, context] and the log-probabilities of the second half of each window's positions but the last, as llama-perplexity saves them (16 bits
-        each over at most 16 nats, so within 2e-4 nats): a short run's exit outruns the thread that prints its estimate."""
-        saved = file.with_suffix(".logits")
-        done = subprocess.run([str(LLAMA / "llama-perplexity"), "-m", str(file), "-f", str(self.text), "-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT), "-t", "2",
-                               "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", "0", "--no-warmup", "--kl-divergence-base", str(saved)],
-                              capture_output=True, text=True, errors="replace", timeout=300)
-        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
-        data = saved.read_bytes()
-        saved.unlink()
-        self.assertEqual(data[:8], b"_logits_")
-        n_ctx, vocab, chunks = np.frombuffer(data, np.int32, 3, 8)
-        self.assertEqual(n_ctx, CONTEXT)
-        tokens = np.frombuffer(data, np.int32, n_ctx * chunks, 20).reshape(chunks, n_ctx)
-        first, width = n_ctx // 2, 2 * ((vocab + 1) // 2) + 4  # the second half of each window is scored
-        rows = np.frombuffer(data, np.uint16, offset=20 + 4 * n_ctx * chunks).reshape(chunks, n_ctx - 1 - first, width)
-        scale, least = rows[..., :2].copy().view(np.float32), rows[..., 2:4].copy().view(np.float32)
-        return torch.tensor(tokens.astype(np.int64)), torch.tensor(rows[..., 4:4 + vocab].astype(np.float64) * scale + least)
-
     def reference(self, directory, tokens):
         """Distributions of transformers in float32, or of the reference where transformers has no such family."""
         if json.loads((directory / "config.json").read_text())["model_type"] in OWN:
@@ -282,30 +262,23 @@ class Families(unittest.TestCase):
         no wrong model comes as near."""
         file = directory.parent / f"{directory.name}.{fmt}.gguf"
         tool.run_json("quantize", directory, "--out", file, "--format", fmt)
-        tokens, log_probabilities = self.llama_log_probabilities(file)
-        rows = file.with_suffix(".rows")
-        result = tool.run_json("perplexity", file, "--text", self.text, "--context", CONTEXT, "--protocol", "llama.cpp", "--kv", "f32", "--logits", rows, program=tool.espalier_run)
-        judged = {"ours": torch.log_softmax(torch.from_file(str(rows), size=log_probabilities.numel()).view(log_probabilities.shape).double(), -1)}
+        tokens, log_probabilities = llama_logits.of_llama_cpp(file, self.text, CONTEXT)
+        ours, perplexity = llama_logits.of_ours(file, self.text, CONTEXT, log_probabilities.shape)
+        judged = {"ours": ours}
         if fmt == "f32":
             judged["reference"] = self.reference(directory, tokens)
-        read = torch.log_softmax(log_probabilities, -1)
-
-        def divergence(expected):
-            return (expected.exp() * (expected - read)).sum(-1).mean().item()
-
         for name, expected in judged.items():
-            far = divergence(expected)
+            far = llama_logits.divergence(expected, log_probabilities)
             print(f"{directory.name} {fmt}: mean KL of llama.cpp from {name} {far:.2e}", flush=True)
             self.assertLess(far, most, str(file))
             self.passed(directory, f"{fmt} of llama.cpp and {name}")
         for name, model in (wrong or {}).items():
-            far = divergence(self.distributions(model, tokens))
+            far = llama_logits.divergence(self.distributions(model, tokens), log_probabilities)
             print(f"{directory.name} {fmt}: mean KL of llama.cpp from wrong {name} {far:.2e}", flush=True)
             self.assertGreater(far, most, f"{file}: {name}")
             self.passed(directory, f"{fmt} of llama.cpp, wrong {name}")
-        rows.unlink()
         theirs = math.exp(-log_probabilities.gather(-1, tokens[:, CONTEXT // 2 + 1:, None]).mean().item())
-        self.assertLess(abs(result["perplexity"] / theirs - 1), tolerance, (str(file), result["perplexity"], theirs))
+        self.assertLess(abs(perplexity / theirs - 1), tolerance, (str(file), perplexity, theirs))
         self.passed(directory, f"{fmt} perplexity")
         file.unlink()
 
