@@ -162,11 +162,12 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
     ESP_CHECK(layers.is_array() && layers.size() == plan.keep_layers.size(), input, where,
               ": layers must have one entry for each of the ", plan.keep_layers.size(),
               " kept layers");
+    std::vector<std::string_view> known;
+    known.reserve(arch::kLayerAxes.size());
+    for (const arch::Axis axis : arch::kLayerAxes) known.push_back(arch::axis_name(axis));
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const std::string prefix = "layers[" + std::to_string(i) + "].";
       ESP_CHECK(layers[i].is_object(), input, where, ": layers[", i, "] is not an object");
-      std::vector<std::string_view> known;
-      for (const arch::Axis axis : arch::kLayerAxes) known.push_back(arch::axis_name(axis));
       parser.only_keys(layers[i], known, prefix);
       const arch::LayerDims& sizes = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
       LayerSelection& selection = plan.layers.emplace_back();
