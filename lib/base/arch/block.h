@@ -65,6 +65,13 @@ struct Block {
       if (spec.role == role) return &spec;
     return nullptr;
   }
+  // Sanitizers make GCC refuse to compare the address of an inline table with nullptr in a constant
+  // expression, so this looks for the role itself.
+  constexpr bool has(Role role) const {
+    for (const TensorSpec& spec : tensors)
+      if (spec.role == role) return true;
+    return false;
+  }
   constexpr bool in(const LayerDims& layer) const {
     for (const Axis axis : axes)
       if (layer[axis] == 0) return false;
@@ -79,14 +86,14 @@ struct Block {
 constexpr bool sound(const Block& b) {
   const Extent stream{{{Axis::hidden}}};
   const auto is_norm = [&](Role role) {
-    const TensorSpec* t = b.find(role);
-    return t != nullptr && t->is_vector() && t->rows == stream;
+    return b.has(role) && b.find(role)->is_vector() && b.find(role)->rows == stream;
   };
-  const TensorSpec* consumer = b.find(b.consumer);
   if (!is_norm(b.norm) || (b.norm_behind && !is_norm(*b.norm_behind))) return false;
-  if (consumer == nullptr || consumer->is_vector() || consumer->rows != stream) return false;
+  if (!b.has(b.consumer)) return false;
+  const TensorSpec* consumer = b.find(b.consumer);
+  if (consumer->is_vector() || consumer->rows != stream) return false;
   for (const Role role : b.readers)
-    if (b.find(role) == nullptr) return false;
+    if (!b.has(role)) return false;
   for (const TensorSpec& t : b.tensors) {
     if (!is_layer_spec(t)) return false;
     for (const TensorSpec& other : b.tensors)
@@ -95,8 +102,7 @@ constexpr bool sound(const Block& b) {
     for (const Axis axis : kLayerAxes)
       if ((touches(t.rows, axis) || touches(t.cols, axis)) && !b.axes.contains(axis)) return false;
     if (const std::optional<Role> of = weight_of(t.role)) {
-      const TensorSpec* weight = b.find(*of);
-      if (weight == nullptr || !t.is_vector() || weight->rows != t.rows) return false;
+      if (!b.has(*of) || !t.is_vector() || b.find(*of)->rows != t.rows) return false;
     }
   }
   bool scored = false;
