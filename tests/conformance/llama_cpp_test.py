@@ -51,7 +51,7 @@ class LlamaCpp(unittest.TestCase):
 
     def check(self, file, tolerance):
         """Where nothing but the order of sums differs."""
-        out = llama("llama-perplexity", "-m", file, "-f", self.text, "-c", 256, "-b", 256, "-ub", 256, "-t", 2, "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", 0, "--no-warmup")
+        out = llama("llama-perplexity", *llama_logits.words(file, self.text, 256))
         theirs = float(re.search(r"Final estimate: PPL = ([0-9.]+)", out)[1])
         ours = tool.run_json("perplexity", file, "--text", self.text, "--context", 256, "--protocol", "llama.cpp", program=tool.espalier_run)["perplexity"]
         self.assertLess(abs(ours / theirs - 1), tolerance, (str(file), ours, theirs))

@@ -8,12 +8,16 @@ import torch
 import tool
 
 
+def words(file, text, context):
+    """llama-perplexity's words for one window at a time, all in float32 that need not be rounded."""
+    return list(map(str, ("-m", file, "-f", text, "-c", context, "-b", context, "-ub", context, "-t", 2, "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", 0, "--no-warmup")))
+
+
 def of_llama_cpp(file, text, context):
     """Tokens [windows, context] and the log-probabilities of the second half of each window's positions but the last, as llama-perplexity saves them (16 bits
     each over at most 16 nats, so within 2e-4 nats): a short run's exit outruns the thread that prints its estimate."""
     saved = file.with_suffix(".logits")
-    done = subprocess.run([str(tool.llama_cpp / "llama-perplexity"), "-m", str(file), "-f", str(text), "-c", str(context), "-b", str(context), "-ub", str(context), "-t", "2",
-                           "-ctk", "f32", "-ctv", "f32", "-fa", "off", "-ngl", "0", "--no-warmup", "--kl-divergence-base", str(saved)],
+    done = subprocess.run([str(tool.llama_cpp / "llama-perplexity"), *words(file, text, context), "--kl-divergence-base", str(saved)],
                           capture_output=True, text=True, errors="replace", timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     data = saved.read_bytes()

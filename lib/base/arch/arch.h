@@ -23,11 +23,6 @@ enum class Norm : std::uint8_t { rms, rms_plus_one, layer, layer_plus_one };
 // gate. gelu is the tanh form.
 enum class Activation : std::uint8_t { swiglu, geglu, relu_squared, gelu };
 
-// A key of config.json that must have one value, because only that is computed.
-struct FixedKey {
-  std::string_view key;
-  bool value;
-};
 // The names of keys in config.json. Empty: the family has no such key.
 struct ConfigKeys {
   std::string_view hidden = "hidden_size", ffn = "intermediate_size", layers = "num_hidden_layers",
@@ -45,13 +40,13 @@ struct ConfigKeys {
   // Of factors that the family's files state (factors.h).
   std::string_view embedding_factor = {}, attention_factor = {}, residual_factor = {},
                    logit_divisor = {};
-  std::span<const FixedKey> fixed = {};
 };
 
-// A key of config.json that few families have. It must be there with this value, in JSON, because
-// others are not computed. Without a value: the key says nothing about a model of the family.
+// A key of config.json that few families have. Only this value, in JSON, is computed. Without a
+// value: the key says nothing about a model of the family.
 struct ConfigValue {
   std::string_view key, value = {};
+  bool required = false;  // an absent key means another value
 };
 
 // Which layers use a window. Layer l is local when (l + 1) % period != 0, unless config.json lists

@@ -130,11 +130,11 @@ class Loader {
       : path_(path), index_(index), weights_(weights), make_(make) {}
 
   kernels::Matrix matrix(Role role, int layer) {
-    const format::GgufTensor* tensor = find(role, layer);
+    const format::GgufTensor* tensor = index_.find(role, layer);
     return rows(role, layer, 0, tensor->rows());
   }
   kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
-    const format::GgufTensor* tensor = find(role, layer);
+    const format::GgufTensor* tensor = index_.find(role, layer);
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
     const auto source = readable_past_the_end(bytes(*tensor).subspan(
         static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
@@ -146,13 +146,13 @@ class Loader {
   }
   std::vector<float> vector(Role role, int layer) {
     std::vector<float> out = values(role, layer);
-    const format::GgufTensor* tensor = find(role, layer);
+    const format::GgufTensor* tensor = index_.find(role, layer);
     if (tensor != nullptr) bytes_per_token += static_cast<std::int64_t>(tensor->bytes);
     return out;
   }
   // All values of a tensor. Empty when the model lacks it, as check_tensors() made sure.
   std::vector<float> values(Role role, int layer) {
-    const format::GgufTensor* tensor = find(role, layer);
+    const format::GgufTensor* tensor = index_.find(role, layer);
     if (tensor == nullptr) return {};
     std::vector<float> out(static_cast<std::size_t>(tensor->cols() * tensor->rows()));
     format::info(tensor->format)
@@ -166,7 +166,6 @@ class Loader {
   std::int64_t bytes_per_token = 0;
 
  private:
-  const format::GgufTensor* find(Role role, int layer) const { return index_.find(role, layer); }
   std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
     return weights_.file.bytes().subspan(tensor.offset, tensor.bytes);
   }
@@ -205,23 +204,25 @@ std::vector<double> inverse_frequencies(const arch::GgufModel& model,
   return out;
 }
 
-// A matrix with its bias.
+// Empty where the model has none.
+std::vector<float> load_bias(Loader& load, Role weight, int layer) {
+  const auto bias = arch::bias_of(weight);
+  return bias ? load.vector(*bias, layer) : std::vector<float>();
+}
 Affine load_affine(Loader& load, Role role, int layer) {
-  const auto bias = arch::bias_of(role);
-  return {load.matrix(role, layer), bias ? load.vector(*bias, layer) : std::vector<float>()};
+  return {load.matrix(role, layer), load_bias(load, role, layer)};
 }
 
 // The readers of a block, which have so many rows. They are separate tensors, or rows of one.
 std::vector<Affine> load_readers(Loader& load, const arch::Block& block, int layer,
                                  std::initializer_list<std::int64_t> rows) {
   std::vector<Affine> out;
-  if (block.readers.size() > 1 || rows.size() == 1) {
+  if (block.readers.size() > 1) {
     for (const Role role : block.readers) out.push_back(load_affine(load, role, layer));
     return out;
   }
   const Role role = block.readers.front();
-  const auto bias_role = arch::bias_of(role);
-  const std::vector<float> bias = bias_role ? load.vector(*bias_role, layer) : std::vector<float>();
+  const std::vector<float> bias = load_bias(load, role, layer);
   std::int64_t first = 0;
   for (const std::int64_t n : rows) {
     Affine& part = out.emplace_back(Affine{load.rows(role, layer, first, n), {}});
@@ -235,7 +236,7 @@ BlockWeights load_block(Loader& load, const Weights& w, const arch::Block& block
   const arch::LayerDims& dims = w.dims.layers[static_cast<std::size_t>(layer)];
   BlockWeights out;
   out.norm_H = load.vector(block.norm, layer);
-  if (const auto bias = arch::bias_of(block.norm)) out.norm_bias_H = load.vector(*bias, layer);
+  out.norm_bias_H = load_bias(load, block.norm, layer);
   switch (block.kind) {
     case arch::BlockKind::attention: {
       const std::int64_t N = dims.heads() * w.dims.head_dim,

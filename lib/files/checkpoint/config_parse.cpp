@@ -206,7 +206,6 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   const arch::ConfigKeys& keys = arch.keys;
   for (const std::string_view key : {keys.activation, keys.other_activation})
     if (!key.empty()) config.only(std::string(key), std::string(keys.activation_name));
-  for (const arch::FixedKey& fixed : keys.fixed) config.only(std::string(fixed.key), fixed.value);
   if (!keys.other_positions.empty())
     config.size(std::string(keys.other_positions), kMaxPositions, dims.positions);
   const auto bias = [&](const char* key, arch::Present present) {
@@ -245,11 +244,10 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   }
   for (const arch::ConfigValue& one : arch.config) {
     const std::string key(one.key);
-    const json* found = config.find(key);
-    if (one.value.empty() || (found != nullptr && *found == json::parse(one.value))) continue;
-    problems.unsupported("key \"", key, "\" is ",
-                         found == nullptr ? "missing" : ConfigReader::shown(*found), "; only ",
-                         one.value, " is supported");
+    if (config.find(key) == nullptr && one.required)
+      problems.unsupported("key \"", key, "\" is missing; only ", one.value, " is supported");
+    else if (!one.value.empty())
+      config.only(key, json::parse(one.value));
   }
   for (const arch::Factor& factor : arch::kFactors)
     if (factor.stated_by(arch))

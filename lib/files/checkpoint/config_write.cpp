@@ -164,9 +164,9 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
       "layers without attention or without FFN cannot be written as a Hugging Face directory of ",
       arch.hf_model_type);
   // A GGUF file need not be a model that transformers calls so.
-  const arch::Arch* other = stand_in(arch, dims);
   if (arch::has_optional(arch, arch::Present::output_bias) &&
       dims.attention_bias != dims.output_bias) {
+    const arch::Arch* other = stand_in(arch, dims);
     ESP_CHECK(other != nullptr, unsupported, "a ", arch.hf_model_type,
               " with some of the attention's biases has no Hugging Face form");
     return *other;
@@ -185,6 +185,7 @@ const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& d
             unsupported, arch.hf_model_type, " has no groups of heads");
   if (!arch.heads_divide_hidden || dims.hidden % heads == 0) return arch;
   // transformers refuses such configs, although head_dim is stated.
+  const arch::Arch* other = stand_in(arch, dims);
   ESP_CHECK(other != nullptr, unsupported, "hidden ", dims.hidden, " is not a multiple of ", heads,
             " heads: transformers refuses such a ", arch.hf_model_type, "; choose a multiple");
   return *other;

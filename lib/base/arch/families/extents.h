@@ -25,6 +25,13 @@ inline constexpr TensorSpec kDecoderModel[] = {
     {Role::output_norm, "model.norm.weight",         H},
     {Role::output,      "lm_head.weight",            V, H, Transform::none, Present::untied},
 };
+// The FFN of those whose FFN has no biases.
+inline constexpr TensorSpec kDecoderFfn[] = {
+    {Role::ffn_norm, "model.layers.{L}.post_attention_layernorm.weight", H},
+    {Role::ffn_gate, "model.layers.{L}.mlp.gate_proj.weight",            F, H},
+    {Role::ffn_up,   "model.layers.{L}.mlp.up_proj.weight",              F, H},
+    {Role::ffn_down, "model.layers.{L}.mlp.down_proj.weight",            H, F},
+};
 // clang-format on
 
 }  // namespace espalier::arch

@@ -3,21 +3,14 @@
 // sqrt(hidden). Every other layer uses a window. Attention scores and logits are soft-capped.
 //
 // Source of names: Hugging Face Gemma2ForCausalLM; GGUF: general.architecture "gemma2".
-#include "arch/families/extents.h"
-#include "arch/families/gemma_keys.h"
+#include "arch/families/gemma_shared.h"
 
 namespace espalier::arch {
 namespace {
 
 using enum Transform;
-using enum Present;
 
 // clang-format off
-constexpr TensorSpec kModel[] = {
-    {Role::token_embd,  "model.embed_tokens.weight", V, H},
-    {Role::output_norm, "model.norm.weight",         H, kVector, plus_one},
-    {Role::output,      "lm_head.weight",            V, H, none, untied},
-};
 constexpr TensorSpec kAttention[] = {
     {Role::attn_norm,      "model.layers.{L}.input_layernorm.weight",            H, kVector, plus_one},
     {Role::attn_q,         "model.layers.{L}.self_attn.q_proj.weight",           Q, H},
@@ -26,30 +19,11 @@ constexpr TensorSpec kAttention[] = {
     {Role::attn_output,    "model.layers.{L}.self_attn.o_proj.weight",           H, Q},
     {Role::attn_post_norm, "model.layers.{L}.post_attention_layernorm.weight",   H, kVector, plus_one},
 };
-constexpr TensorSpec kFfn[] = {
-    {Role::ffn_norm,       "model.layers.{L}.pre_feedforward_layernorm.weight",  H, kVector, plus_one},
-    {Role::ffn_gate,       "model.layers.{L}.mlp.gate_proj.weight",              F, H},
-    {Role::ffn_up,         "model.layers.{L}.mlp.up_proj.weight",                F, H},
-    {Role::ffn_down,       "model.layers.{L}.mlp.down_proj.weight",              H, F},
-    {Role::ffn_post_norm,  "model.layers.{L}.post_feedforward_layernorm.weight", H, kVector, plus_one},
-};
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
-     .consumer = Role::attn_output,
-     .norm_behind = Role::attn_post_norm,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_gate, Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .norm_behind = Role::ffn_post_norm,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kAttention, {Role::attn_q, Role::attn_k, Role::attn_v}, Role::attn_post_norm),
+    ffn_block(kGemmaFfn, {Role::ffn_gate, Role::ffn_up}, Role::ffn_post_norm),
 };
 
 }  // namespace
@@ -75,7 +49,7 @@ constexpr Arch k_gemma2{.name = "gemma2",
                         .gguf_hidden_scale_layers = 46,  // the 27B model
                         .heads_divide_hidden = true,
                         .keys = kGemmaKeys,
-                        .model = kModel,
+                        .model = kGemmaModel,
                         .blocks = kBlocks};
 static_assert(sound(k_gemma2));
 

@@ -3,7 +3,7 @@
 // in one matrix, GELU without a gate. Matrices are stored columns first.
 //
 // Source of names: Hugging Face GPT2LMHeadModel; GGUF: general.architecture "gpt2".
-#include "arch/families/extents.h"
+#include "arch/families/block_rows.h"
 
 namespace espalier::arch {
 namespace {
@@ -38,25 +38,15 @@ constexpr TensorSpec kFfn[] = {
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_qkv},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kAttention, {Role::attn_qkv}),
+    ffn_block(kFfn, {Role::ffn_up}),
 };
 
 // Masks, which old versions of transformers saved.
 constexpr std::string_view kIgnored[] = {"transformer.h.{L}.attn.bias",
                                          "transformer.h.{L}.attn.masked_bias"};
-constexpr FixedKey kFixed[] = {{"scale_attn_weights", true},
-                               {"scale_attn_by_inverse_layer_idx", false}};
+constexpr ConfigValue kConfig[] = {{"scale_attn_weights", "true"},
+                                   {"scale_attn_by_inverse_layer_idx", "false"}};
 
 }  // namespace
 
@@ -84,8 +74,8 @@ constexpr Arch k_gpt2{
              .norm_eps = "layer_norm_epsilon",
              .other_positions = "n_ctx",
              .activation = "activation_function",
-             .activation_name = "gelu_new",
-             .fixed = kFixed},
+             .activation_name = "gelu_new"},
+    .config = kConfig,
     .optional_prefix = "transformer.",
     .ignored = kIgnored,
     .model = kModel,

@@ -4,26 +4,12 @@
 // granite, which computes the same. Mamba layers, experts and layers without positions are refused.
 //
 // Source of names: Hugging Face GraniteMoeHybridForCausalLM; GGUF: general.architecture "granite".
-#include "arch/families/extents.h"
+#include "arch/families/llama_blocks.h"
 
 namespace espalier::arch {
 namespace {
 
-using enum Transform;
-using enum Present;
-
 // clang-format off
-constexpr TensorSpec kAttention[] = {
-    {Role::attn_norm,        "model.layers.{L}.input_layernorm.weight",           H},
-    {Role::attn_q,           "model.layers.{L}.self_attn.q_proj.weight",          Q, H, rope_permute},
-    {Role::attn_k,           "model.layers.{L}.self_attn.k_proj.weight",          K, H, rope_permute},
-    {Role::attn_v,           "model.layers.{L}.self_attn.v_proj.weight",          K, H},
-    {Role::attn_q_bias,      "model.layers.{L}.self_attn.q_proj.bias",            Q, kVector, rope_permute, attention_bias},
-    {Role::attn_k_bias,      "model.layers.{L}.self_attn.k_proj.bias",            K, kVector, rope_permute, attention_bias},
-    {Role::attn_v_bias,      "model.layers.{L}.self_attn.v_proj.bias",            K, kVector, none, attention_bias},
-    {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",          H, Q},
-    {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",            H, kVector, none, output_bias},
-};
 constexpr TensorSpec kFfn[] = {
     {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight",  H},
     {Role::ffn_gate,         "model.layers.{L}.shared_mlp.input_linear.weight",   F, H},
@@ -31,8 +17,8 @@ constexpr TensorSpec kFfn[] = {
     {Role::ffn_down,         "model.layers.{L}.shared_mlp.output_linear.weight",  H, F},
 };
 constexpr ConfigValue kConfig[] = {
-    {"num_local_experts", "0"},
-    {"position_embedding_type", "\"rope\""},
+    {"num_local_experts", "0", true},
+    {"position_embedding_type", "\"rope\"", true},
     // Of experts, their router, Mamba layers and training.
     {"intermediate_size"}, {"num_experts_per_tok"}, {"output_router_logits"}, {"router_aux_loss_coef"},
     {"mamba_chunk_size"}, {"mamba_conv_bias"}, {"mamba_d_conv"}, {"mamba_d_head"}, {"mamba_d_state"},
@@ -42,18 +28,8 @@ constexpr ConfigValue kConfig[] = {
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_gate, Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kLlamaAttention),
+    ffn_block(kFfn),
 };
 
 }  // namespace

@@ -2,7 +2,7 @@
 // Llama's blocks with all the biases that they may have. The family `deci`, whose layers differ in
 // size, shares them.
 #pragma once
-#include "arch/families/extents.h"
+#include "arch/families/block_rows.h"
 
 namespace espalier::arch {
 
@@ -30,18 +30,8 @@ inline constexpr TensorSpec kLlamaFfn[] = {
 // clang-format on
 
 inline constexpr Block kLlamaBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kLlamaAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_gate, Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kLlamaFfn},
+    attention_block(kLlamaAttention),
+    ffn_block(kLlamaFfn),
 };
 
 }  // namespace espalier::arch

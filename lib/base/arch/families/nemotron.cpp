@@ -3,7 +3,7 @@
 // minus one, squared ReLU without a gate. Half of a head is rotated by position.
 //
 // Source of names: Hugging Face NemotronForCausalLM; GGUF: general.architecture "nemotron".
-#include "arch/families/extents.h"
+#include "arch/families/block_rows.h"
 
 namespace espalier::arch {
 namespace {
@@ -41,18 +41,8 @@ constexpr TensorSpec kFfn[] = {
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kAttention),
+    ffn_block(kFfn, {Role::ffn_up}),
 };
 
 }  // namespace

@@ -4,7 +4,7 @@
 //
 // Source of names: OpenELMForCausalLM, which is not in transformers and fuses gate and up in one
 // matrix; GGUF: general.architecture "openelm", which stores them apart.
-#include "arch/families/extents.h"
+#include "arch/families/block_rows.h"
 
 namespace espalier::arch {
 namespace {
@@ -31,18 +31,8 @@ constexpr TensorSpec kFfn[] = {
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_qkv},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_gate, Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kAttention, {Role::attn_qkv}),
+    ffn_block(kFfn),
 };
 
 }  // namespace

@@ -4,13 +4,10 @@
 //
 // Source of names: Hugging Face Phi3ForCausalLM; GGUF: general.architecture "phi3", whose readers
 // compute no windows.
-#include "arch/families/extents.h"
+#include "arch/families/block_rows.h"
 
 namespace espalier::arch {
 namespace {
-
-using enum Transform;
-using enum Present;
 
 // clang-format off
 constexpr TensorSpec kAttention[] = {
@@ -26,18 +23,8 @@ constexpr TensorSpec kFfn[] = {
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_qkv},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_gate_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kAttention, {Role::attn_qkv}),
+    ffn_block(kFfn, {Role::ffn_gate_up}),
 };
 
 }  // namespace

@@ -3,7 +3,7 @@
 // explicit head_dim.
 //
 // Source of names: Hugging Face Qwen3ForCausalLM; GGUF: general.architecture "qwen3".
-#include "arch/families/extents.h"
+#include "arch/families/block_rows.h"
 
 namespace espalier::arch {
 namespace {
@@ -25,27 +25,11 @@ constexpr TensorSpec kAttention[] = {
     {Role::attn_output,      "model.layers.{L}.self_attn.o_proj.weight",         H, Q},
     {Role::attn_output_bias, "model.layers.{L}.self_attn.o_proj.bias",           H, kVector, none, output_bias},
 };
-constexpr TensorSpec kFfn[] = {
-    {Role::ffn_norm,         "model.layers.{L}.post_attention_layernorm.weight", H},
-    {Role::ffn_gate,         "model.layers.{L}.mlp.gate_proj.weight",            F, H},
-    {Role::ffn_up,           "model.layers.{L}.mlp.up_proj.weight",              F, H},
-    {Role::ffn_down,         "model.layers.{L}.mlp.down_proj.weight",            H, F},
-};
 // clang-format on
 
 constexpr Block kBlocks[] = {
-    {.kind = BlockKind::attention,
-     .norm = Role::attn_norm,
-     .readers = {Role::attn_q, Role::attn_k, Role::attn_v},
-     .consumer = Role::attn_output,
-     .axes = {Axis::kv_groups, Axis::q_per_kv},
-     .tensors = kAttention},
-    {.kind = BlockKind::ffn,
-     .norm = Role::ffn_norm,
-     .readers = {Role::ffn_gate, Role::ffn_up},
-     .consumer = Role::ffn_down,
-     .axes = {Axis::ffn},
-     .tensors = kFfn},
+    attention_block(kAttention),
+    ffn_block(kDecoderFfn),
 };
 
 }  // namespace
