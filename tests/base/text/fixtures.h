@@ -11,7 +11,6 @@
 #include "core/file.h"
 #include "format/gguf.h"
 #include "support/temp_dir.h"
-#include "text/cpu_time.h"
 #include "text/tokenizer.h"
 
 namespace espalier::text {

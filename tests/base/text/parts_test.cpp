@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <ctime>
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "support/growth.h"
 #include "text/byte_alphabet.h"
-#include "text/cpu_time.h"
 #include "text/merge_table.h"
 #include "text/pretokenizer.h"
 #include "text/special_trie.h"
@@ -65,11 +64,11 @@ TEST(Utf8, NormalizesToComposedForm) {
 }
 
 TEST(Utf8, LongRunsOfMarksTakeLittleTime) {
-  std::string text = "a";
-  for (int i = 0; i < 100000; ++i) text += i % 2 == 0 ? "\xCC\x81" : "\xCC\xA3";
-  const std::clock_t start = std::clock();
-  EXPECT_FALSE(to_nfc(text).empty());
-  EXPECT_LT(cpu_seconds_since(start), 2.0);
+  const auto marks = [](int pairs) {
+    return "a" + support::repeated("\xCC\x81\xCC\xA3", 4 * pairs);
+  };
+  const auto compose = [](const std::string& text) { EXPECT_FALSE(to_nfc(text).empty()); };
+  EXPECT_LT(support::growth(compose, marks(6250), marks(50000)), support::kLinear);
 }
 
 TEST(Utf8, MeasuresSpaceAtBothEnds) {
@@ -175,13 +174,14 @@ TEST(Merging, EqualsTheDefinitionOnRandomWords) {
 
 TEST(Merging, OneLongWordIsNotQuadratic) {
   const MergeTable table({{0, 0, 0, 1}, {1, 1, 1, 2}, {2, 2, 2, 3}});
-  std::vector<Symbol> word(200000);
-  for (std::uint32_t i = 0; i < word.size(); ++i) word[i] = {0, i};
   Merger merger;
-  const std::clock_t start = std::clock();
-  merger.apply(table, word);
-  EXPECT_EQ(word.size(), 25000u);
-  EXPECT_LT(cpu_seconds_since(start), 3.0);
+  const auto merge = [&](std::uint32_t n) {
+    std::vector<Symbol> word(n);
+    for (std::uint32_t i = 0; i < n; ++i) word[i] = {0, i};
+    merger.apply(table, word);
+    EXPECT_EQ(word.size(), n / 8);
+  };
+  EXPECT_LT(support::growth(merge, 25000u, 200000u), support::kLinear);
 }
 
 TEST(SpecialTrie, LongestAtTheLeftmostPlace) {
@@ -263,20 +263,21 @@ TEST(PreTokenizer, KnowsItsNames) {
 }
 
 TEST(PreTokenizer, HostileTextTakesLittleTime) {
-  const std::size_t n = 60000;
-  std::string mixed;
-  for (std::size_t i = 0; i < n / 3; ++i) mixed += i % 2 == 0 ? " \t'" : "\xC2\xA0'";
+  struct Text {
+    const char *unit, *end;
+  };
   for (const PreSpec& spec : pre_specs()) {
-    for (const std::string& text :
-         {std::string(n, ' ') + "x", std::string(n, '\n') + " x", std::string(n, '\''),
-          std::string(n, 'a'), std::string(n, '7'), mixed}) {
-      const PreTokenizer pre(spec);
-      const std::clock_t start = std::clock();
-      std::size_t bytes = 0;
-      pre.split(text, [&bytes](std::string_view word) { bytes += word.size(); });
-      EXPECT_EQ(bytes, text.size());
-      EXPECT_LT(cpu_seconds_since(start), 5.0)
-          << spec.name << " on '" << text.substr(0, 6) << "'...";
+    const PreTokenizer pre(spec);
+    for (const Text& text : {Text{" ", "x"}, Text{"\n", " x"}, Text{"'", ""}, Text{"a", ""},
+                             Text{"7", ""}, Text{" \t'\xC2\xA0'", ""}}) {
+      const auto split = [&](std::size_t length) {
+        const std::string whole = support::repeated(text.unit, length) + text.end;
+        std::size_t bytes = 0;
+        pre.split(whole, [&bytes](std::string_view word) { bytes += word.size(); });
+        EXPECT_EQ(bytes, whole.size());
+      };
+      EXPECT_LT(support::growth(split, std::size_t{7500}, std::size_t{60000}), support::kLinear)
+          << spec.name << " on '" << text.unit << "'...";
     }
   }
 }
