@@ -12,8 +12,15 @@ How sentences are counted
   No sentence may have more than MOST words. The mean of each group (documents, headers) may be at most MEAN; only sentences that end with
   '.', '!', '?' or ':' count in it, so that short notes do not hide long sentences.
 
+What the pages of docs/extending say of the sources
+  A file or folder in backticks is one of the repository, or the end of its path: `fill-inl.h`, `reference/steps.cpp`, `isa/`. NAME and '*'
+  stand for anything. Each line of a snippet marked cpp or cmake stands in one of the sources, up to blanks; "..." stands for what is left out.
+  Names such as ESP_CRITERION and espalier_add_isa( stand in a source too, and a commit that is quoted by its subject in git's history. Without
+  history (a shallow clone) that is skipped aloud, or a fault with ESPALIER_NO_SKIP=1.
+
 --list N prints the N longest sentences of each group."""
 import argparse
+import os
 import pathlib
 import re
 import subprocess
@@ -22,6 +29,8 @@ import tempfile
 
 MOST, MEAN = 40, 18
 README_LINES, README_COLUMNS = 150, 100
+SOURCES = ("cmake", "include", "lib", "tests", "tools")
+SOURCE_FILE = r"(?:[\w*-]+\.(?:cpp|h|inc|py|sh|cmake)|CMakeLists\.txt)"
 ABBREVIATIONS = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|etc|vs|cf|al|no|fig|approx|resp)\.$", re.IGNORECASE)
 ITEM = re.compile(r"(?:[-*+]|\d+[.)])\s+")
 SENTENCE_END = re.compile(r"[.!?][\"')\]*_]*(?=\s|$)")
@@ -200,6 +209,56 @@ def path_faults(root, path, text, top):
                     yield f"{path}:{number}: `{one}` is not in the repository"
 
 
+def name_faults(path, text, tracked, top):
+    """Inline code that looks like a source file or a folder must be the end of a path of the repository; NAME and '*' stand for anything.
+    Whole paths are left to path_faults."""
+    places = [f"/{p}" for p in tracked] + [f"/{parent}/" for p in tracked for parent in p.parents]
+    for number, line in enumerate(without_code(text), 1):
+        for _, name in re.findall(r"(`+)(.+?)\1", line):
+            if not re.fullmatch(rf"(?:[\w.*-]+/)*(?:{SOURCE_FILE}|(?<=/))", name) or name.split("/")[0] in top:
+                continue
+            pattern = re.compile(rf".*/{re.escape(name).replace('NAME', '[^/]+').replace(chr(92) + '*', '[^/]*')}")
+            if not any(map(pattern.fullmatch, places)):
+                yield f"{path}:{number}: `{name}` is not in the repository"
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+def snippet_faults(path, text, sources):
+    """What the page shows of the sources stands there. `sources` are their texts, each on one line."""
+    language, lines, names = None, [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        fence = re.match(r"\s*(?:`{3,}|~{3,})(\w*)", line)
+        if fence:
+            language = None if language is not None else fence.group(1)
+        elif language in ("cpp", "cmake"):
+            lines += [(number, piece) for piece in map(one_line, line.split("..."))]
+        names += [(number, name) for name in re.findall(r"\bESP_[A-Z]\w*|\bespalier_\w+(?=\()", line)]
+    for number, piece in lines:
+        if not any(piece in source for source in sources):
+            yield f"{path}:{number}: no source has '{piece}'"
+    for number, name in names:
+        if not any(re.search(rf"\b{name}\b", source) for source in sources):
+            yield f"{path}:{number}: no source has the name '{name}'"
+
+
+def commit_faults(path, text, subjects):
+    """A commit's subject stands in quotes behind the word commit, in the same sentence; so do further ones."""
+    for quoted in re.findall(r'\b[Cc]ommits?\b[^".]*((?:"[^"]+"(?:,? and |, )?)+)', one_line(" ".join(without_code(text)))):
+        for subject in re.findall(r'"([^"]+)"', quoted):
+            if subject not in subjects:
+                yield f"{path}: no commit is called '{subject}'"
+
+
+def commit_subjects(root):
+    """Of all commits that led here; None where the history is cut off."""
+    def git(*words):
+        return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout
+    return None if git("rev-parse", "--is-shallow-repository").strip() == "true" else set(git("log", "--format=%s").splitlines())
+
+
 def layout_faults(path, text):
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
@@ -217,8 +276,9 @@ def layout_faults(path, text):
                 yield f"{path}:{number}: {len(line)} columns, at most {README_COLUMNS}"
 
 
-def check(root, tracked, longest=0):
-    """All faults of the repository at root, whose files are `tracked`. Prints the longest sentences when asked to."""
+def check(root, tracked, subjects, longest=0):
+    """All faults of the repository at root, whose files are `tracked` and whose commits have these subjects (None: unknown). Prints the longest
+    sentences when asked to."""
     documents = [p for p in tracked if str(p) in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md") or (p.parts[0] == "docs" and p.suffix == ".md")]
     headers = [p for p in tracked if p.parts[0] in ("include", "lib") and p.suffix == ".h"]
     top = {p.parts[0] for p in tracked if len(p.parts) > 1}
@@ -236,18 +296,27 @@ def check(root, tracked, longest=0):
         faults += [f"{place}: a sentence of {n} words, at most {MOST}: {s[:100]}..." for n, place, s in found if n > MOST]
         if mean > MEAN:
             faults.append(f"{name}: {mean:.1f} words a sentence in the mean, at most {MEAN}")
+    sources = [one_line((root / p).read_text()) for p in tracked if (p.parts[0] in SOURCES or len(p.parts) == 1) and re.fullmatch(SOURCE_FILE, p.name)]
     for path in documents:
         text = (root / path).read_text()
+        if path.parts[:2] == ("docs", "extending"):
+            faults += [*name_faults(path, text, tracked, top), *snippet_faults(path, text, sources)]
+            faults += commit_faults(path, text, subjects) if subjects is not None else []
         faults += [*link_faults(root, path, text), *layout_faults(path, text)]
         if path.name != "CHANGELOG.md":  # it names what was removed
             faults += path_faults(root, path, text, top)
+    if subjects is None:
+        skipped = "the history is cut off, so commits that the pages quote are not looked up (git fetch --unshallow)"
+        print(f"documents: {skipped}")
+        faults += [f"docs/extending: {skipped}, and ESPALIER_NO_SKIP is set"] if "ESPALIER_NO_SKIP" in os.environ else []
     return faults
 
 
 def self_test():
     """The checks find what is planted, and nothing in a sound document."""
     sound = "# A title\n\nSee [the title](#a-title) and `lib/a.h`. Not `lib/<room>.h`.\n\n- An item, e.g. this one.\n- Another.\n\n| a | b |\n|---|---|\n\n```\n[x](nowhere) and\n" + "word\n" * 50 + "```\n"
-    header = "// SPDX-License-Identifier: Apache-2.0\n// One. Two words.\n//   drawn " + "word " * 50 + "\nint a;  // a note\n"
+    header = "// SPDX-License-Identifier: Apache-2.0\n// One. Two words.\n//   drawn " + "word " * 50 + "\nESP_A(espalier_a(1, int a;  // a note\n"
+    page = "# A page\n\nIts commit is \"Add\n  one\". Commits such as \"Add one\" and \"Add two\". See `a.h`, `NAME.h`, `*.h`, `lib/`, ESP_A and `espalier_a(x)`.\n\n```cpp\nESP_A(espalier_a(1,\n  ...\nint   a; ... // a note\n```\n\n```sh\nno source\n```\n"
     planted = [
         ("README.md", sound + "\n" + "word " * 41 + "end.\n", "42 words"),
         ("README.md", sound + "\nSee [this](docs/none.md).\n", "leads nowhere"),
@@ -259,18 +328,29 @@ def self_test():
         ("README.md", sound + "\n" + "x" * 101 + "\n", "101 columns"),
         ("README.md", sound + ("\nThis sentence goes on and on with " + "word " * 18 + "end.\n") * 20, "in the mean"),
         ("lib/a.h", header + "\n// " + "word " * 41 + "\n// end.\n", "42 words"),
+        ("docs/extending/a.md", page + "\nSee `b.h`.\n", "`b.h` is not in the repository"),
+        ("docs/extending/a.md", page + "\nSee `b/a.h`.\n", "`b/a.h` is not in the repository"),
+        ("docs/extending/a.md", page + "\nSee `b/`.\n", "`b/` is not in the repository"),
+        ("docs/extending/a.md", page + "\nSee `b/NAME.h`.\n", "`b/NAME.h` is not in the repository"),
+        ("docs/extending/a.md", page + "\n```cpp\nESP_A(espalier_a(2,\n```\n", "no source has 'ESP_A(espalier_a(2,'"),
+        ("docs/extending/a.md", page + "\n```cmake\nESP_A( ... 3\n```\n", "no source has '3'"),
+        ("docs/extending/a.md", page + "\n```sh\nespalier_b(\n```\n", "no source has the name 'espalier_b'"),
+        ("docs/extending/a.md", page + "\nSee ESP_AB.\n", "no source has the name 'ESP_AB'"),
+        ("docs/extending/a.md", page + "\nIts commit is \"Add\n  three\".\n", "no commit is called 'Add three'"),
+        ("docs/extending/a.md", page + "\nThe commits were \"Add one\" and \"Add four\".\n", "no commit is called 'Add four'"),
     ]
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         (root / "lib").mkdir()
-        files = {"README.md": sound, "lib/a.h": header}
+        (root / "docs/extending").mkdir(parents=True)
+        files = {"README.md": sound, "lib/a.h": header, "docs/extending/a.md": page}
         for name, text, wanted in [("README.md", sound, None), *planted]:
             for file, content in {**files, name: text}.items():
                 (root / file).write_text(content)
             silent = sys.stdout
             sys.stdout = open("/dev/null", "w")
             try:
-                found = check(root, [pathlib.PurePath(f) for f in files])
+                found = check(root, [pathlib.PurePath(f) for f in files], {"Add one", "Add two"})
             finally:
                 sys.stdout.close()
                 sys.stdout = silent
@@ -286,7 +366,7 @@ def main():
     self_test()
     root = pathlib.Path(__file__).resolve().parent.parent
     listed = subprocess.run(["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True, check=True).stdout.split("\0")
-    faults = check(root, [p for p in sorted(map(pathlib.PurePath, filter(None, listed))) if (root / p).is_file()], longest)
+    faults = check(root, [p for p in sorted(map(pathlib.PurePath, filter(None, listed))) if (root / p).is_file()], commit_subjects(root), longest)
     print("\n".join(faults) if faults else "the documents are in order")
     sys.exit(bool(faults))
 
