@@ -6,7 +6,7 @@ import unittest
 
 import tool
 
-PAGES = [tool.source / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted((tool.source / "docs").glob("*.md"))
+PAGES = [tool.source / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted((tool.source / "docs").rglob("*.md"))
 TEXT = {page: page.read_text() for page in PAGES}
 README = TEXT[tool.source / "README.md"]
 
@@ -43,8 +43,17 @@ class Pages(unittest.TestCase):
                 self.assertIn(anchor, anchors(target.read_text()), f"{page}: {link}")
 
     def test_index_names_every_page(self):
-        linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", TEXT[tool.source / "docs/README.md"]))
-        self.assertEqual(linked, {page.name for page in (tool.source / "docs").glob("*.md")} - {"README.md"})
+        for folder in (tool.source / "docs", tool.source / "docs/extending"):
+            linked = set(re.findall(r"\]\((\w[\w-]*\.md)(?:#[\w-]+)?\)", TEXT[folder / "README.md"]))
+            self.assertEqual(linked, {page.name for page in folder.glob("*.md")} - {"README.md"})
+
+    def test_every_criterion_is_described(self):
+        known = re.findall(r"^ESP_CRITERION\((\w+)\)$", (tool.source / "lib/train/prune/criteria.inc").read_text(), re.M)
+        self.assertGreaterEqual(len(known), 6)
+        concepts = TEXT[tool.source / "docs/concepts.md"].split("### Criterion\n")[1].split("\n### ")[0]
+        self.assertEqual(re.findall(r"^\| `(\w+)` \|", concepts, re.M), known)
+        row = re.search(r"^\| `criterion` \| (.*?) \|", TEXT[tool.source / "docs/recipes.md"], re.M)
+        self.assertEqual(re.findall(r"`(\w+)`", row.group(1)), known)
 
     def test_troubleshooting_quotes_messages(self):
         sources = "".join(path.read_text() for folder in ("lib", "tools") for path in (tool.source / folder).rglob("*.[ch]*"))
