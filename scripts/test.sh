@@ -3,10 +3,13 @@
 # Sets everything up and runs all tests. What is cheap comes first: format, licences, includes, documents; then clang-tidy, the parsers and the
 # device tower under AddressSanitizer and UBSan, unit, ISA, command line, conformance with transformers, gguf and stock llama.cpp, and the
 # whole path on the real teacher with a shortened recipe. Each group runs to its end, so that one run shows all that fails in it.
+# With --slow, tests labelled "slow" run too: every checkpoint of every family.
 # Tests labelled "shared" need the folder ESPALIER_SHARED (default ../shared) and are skipped aloud without it, or fail with ESPALIER_NO_SKIP=1.
 # No other test is ever skipped.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 started=$SECONDS
+left_out='check|slow'
+[ "${1:-}" != --slow ] || left_out=check
 
 # Runs every named check, prints all that fails, and ends where something did.
 all_of() {
@@ -52,7 +55,7 @@ say "tests under sanitizers"
 ctest --test-dir build-asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$" --timeout 900 -j "$(nproc)" || failed+=("under sanitizers")
 say "tests of the release build"
 # Two at a time: much of a test is one thread of Python. Threads of OpenMP then sleep while they wait, so that two programs do not
-# take the processors from each other. The label "check" has run already.
-OMP_WAIT_POLICY=passive ctest --test-dir build --output-on-failure --timeout 2400 -LE '^check$' -j 2 || failed+=("of the release build")
+# take the processors from each other. Tests labelled "check" have run already.
+OMP_WAIT_POLICY=passive ctest --test-dir build --output-on-failure --timeout 2400 -LE "^($left_out)\$" -j 2 || failed+=("of the release build")
 [ ${#failed[@]} = 0 ] || die "tests failed: ${failed[*]}"
 say "all tests passed in $((SECONDS - started)) s"
