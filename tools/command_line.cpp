@@ -28,6 +28,34 @@ void require_known_verb(const CLI::App& app, const std::string& word) {
              help_of(app, nullptr));
 }
 
+const CLI::App* verb_of(const CLI::App& app) {
+  const std::vector<const CLI::App*> verbs =
+      app.get_subcommands([](const CLI::App* verb) { return verb->parsed(); });
+  return verbs.empty() ? nullptr : verbs.front();
+}
+
+// Error(usage) for the first flag that neither the program nor the verb has, else for a word that
+// follows no flag.
+void refuse_unknown_words(const CLI::App& app) {
+  const CLI::App* verb = verb_of(app);
+  const std::string place = verb != nullptr ? verb->get_name() + ": " : "";
+  const std::vector<std::string> unknown = app.remaining(true);
+  for (const std::string& word : unknown) {
+    if (!word.starts_with("-")) continue;
+    std::vector<std::string> flags;
+    for (const CLI::App* of : {&app, verb})
+      if (of != nullptr)
+        for (const CLI::Option* option : of->get_options())
+          for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+    const std::string flag = word.substr(0, word.find('='));
+    core::fail(core::ErrorKind::usage, place, "'", flag, "' is not a flag",
+               did_you_mean(flag, flags), help_of(app, verb));
+  }
+  if (!unknown.empty())
+    core::fail(core::ErrorKind::usage, place, "'", unknown.front(), "' was not expected",
+               help_of(app, verb));
+}
+
 }  // namespace
 
 void parse_command_line(CLI::App& app, int argc, char** argv) {
@@ -35,20 +63,14 @@ void parse_command_line(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ExtrasError&) {
-    const std::vector<CLI::App*> verbs = app.get_subcommands();
-    const CLI::App* verb = verbs.empty() ? nullptr : verbs.front();
-    for (const std::string& extra : app.remaining(true)) {
-      if (!extra.starts_with("-")) continue;
-      std::vector<std::string> flags;
-      for (const CLI::App* of : {static_cast<const CLI::App*>(&app), verb})
-        if (of != nullptr)
-          for (const CLI::Option* option : of->get_options())
-            for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
-      const std::string flag = extra.substr(0, extra.find('='));
-      core::fail(core::ErrorKind::usage, verb != nullptr ? verb->get_name() + ": " : "", "'", flag,
-                 "' is not a flag", did_you_mean(flag, flags), help_of(app, verb));
-    }
+    refuse_unknown_words(app);
     throw;
+  } catch (const CLI::RequiredError& e) {
+    refuse_unknown_words(app);  // what is missing may be there, misspelt
+    const CLI::App* verb = verb_of(app);
+    core::fail(core::ErrorKind::usage,
+               verb != nullptr ? verb->get_name() + ": " + e.what() : "a command is required",
+               help_of(app, verb));
   }
 }
 

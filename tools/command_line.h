@@ -8,8 +8,8 @@
 
 namespace espalier::tool {
 
-// Parses. Error(usage) names the command or flag that is nearest to an unknown one. Other faults
-// are CLI11's.
+// Parses. Error(usage) names the verb, and the command or flag that is nearest to an unknown one,
+// even where something required is missing. Other faults are CLI11's.
 void parse_command_line(CLI::App& app, int argc, char** argv);
 
 // A whole number that may have a suffix, such as 8k or 92M. `lowest` is the smallest that makes
