@@ -128,6 +128,38 @@ double exact_double(Cursor& in, const std::string& path, const std::string& what
   return static_cast<double>(value);
 }
 
+// An element of an array that holds neither strings nor arrays.
+double read_number(Cursor& in, GgufType type, const std::string& path, const std::string& what) {
+  switch (type) {
+    case GgufType::u8:
+      return exact_double<std::uint8_t>(in, path, what);
+    case GgufType::i8:
+      return exact_double<std::int8_t>(in, path, what);
+    case GgufType::u16:
+      return exact_double<std::uint16_t>(in, path, what);
+    case GgufType::i16:
+      return exact_double<std::int16_t>(in, path, what);
+    case GgufType::u32:
+      return exact_double<std::uint32_t>(in, path, what);
+    case GgufType::i32:
+      return exact_double<std::int32_t>(in, path, what);
+    case GgufType::f32:
+      return exact_double<float>(in, path, what);
+    case GgufType::boolean:
+      return read_boolean(in, path, what) ? 1.0 : 0.0;
+    case GgufType::u64:
+      return exact_double<std::uint64_t>(in, path, what);
+    case GgufType::i64:
+      return exact_double<std::int64_t>(in, path, what);
+    case GgufType::f64:
+      return exact_double<double>(in, path, what);
+    case GgufType::string:
+    case GgufType::array:
+      break;
+  }
+  return 0;
+}
+
 std::shared_ptr<const GgufArray> read_array(Cursor& in, const std::string& path,
                                             const std::string& what) {
   auto array = std::make_shared<GgufArray>();
@@ -145,48 +177,8 @@ std::shared_ptr<const GgufArray> read_array(Cursor& in, const std::string& path,
     return array;
   }
   array->numbers.reserve(static_cast<std::size_t>(count));
-  for (std::uint64_t i = 0; i < count; ++i) {
-    double v = 0;
-    switch (array->type) {
-      case GgufType::u8:
-        v = exact_double<std::uint8_t>(in, path, what);
-        break;
-      case GgufType::i8:
-        v = exact_double<std::int8_t>(in, path, what);
-        break;
-      case GgufType::u16:
-        v = exact_double<std::uint16_t>(in, path, what);
-        break;
-      case GgufType::i16:
-        v = exact_double<std::int16_t>(in, path, what);
-        break;
-      case GgufType::u32:
-        v = exact_double<std::uint32_t>(in, path, what);
-        break;
-      case GgufType::i32:
-        v = exact_double<std::int32_t>(in, path, what);
-        break;
-      case GgufType::f32:
-        v = exact_double<float>(in, path, what);
-        break;
-      case GgufType::boolean:
-        v = read_boolean(in, path, what) ? 1.0 : 0.0;
-        break;
-      case GgufType::u64:
-        v = exact_double<std::uint64_t>(in, path, what);
-        break;
-      case GgufType::i64:
-        v = exact_double<std::int64_t>(in, path, what);
-        break;
-      case GgufType::f64:
-        v = exact_double<double>(in, path, what);
-        break;
-      case GgufType::string:
-      case GgufType::array:
-        break;  // handled above
-    }
-    array->numbers.push_back(v);
-  }
+  for (std::uint64_t i = 0; i < count; ++i)
+    array->numbers.push_back(read_number(in, array->type, path, what));
   return array;
 }
 

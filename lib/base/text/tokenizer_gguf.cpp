@@ -162,21 +162,71 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
   }
 }
 
+TokenizerKind read_kind(const GgufHeader& header) {
+  const std::string key = kPrefix + "model";
+  ESP_CHECK(
+      header.find(key) != nullptr, input, place(header, key),
+      " is missing: the file has no tokenizer, as `quantize --no-tokenizer` writes it; only a "
+      "program with the C library can run it, because it brings token ids");
+  const std::string& model = header.text(key);
+  ESP_CHECK(model == "gpt2" || model == "llama" || model == "t5", unsupported, place(header, key),
+            " is '", model, "'; supported are gpt2 (byte-level BPE), llama (SPM) and t5 (unigram)");
+  return model == "gpt2"    ? TokenizerKind::byte_bpe
+         : model == "llama" ? TokenizerKind::spm
+                            : TokenizerKind::unigram;
+}
+
+// Whether BOS and EOS are added where the file does not say. All defaults for absent keys are those
+// of llama.cpp.
+struct AddedByDefault {
+  bool bos = false, eos = false;
+};
+
+AddedByDefault read_byte_bpe(const GgufHeader& header, const std::string& pre,
+                             TokenizerData& data) {
+  const PreSpec* spec = find_pre_spec(pre);
+  ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"),
+            pre.empty() ? " is missing" : " is '" + pre + "'",
+            "; supported for byte-level BPE are ", known_pre_names());
+  data.pre = pre;
+  data.nfc = spec->nfc;
+  data.ignore_merges = spec->ignore_merges;
+  data.add_space_prefix = false;
+  data.merges = strings(header, kPrefix + "merges");
+  return {.bos = spec->add_bos && data.bos.has_value()};
+}
+
+AddedByDefault read_unigram(const GgufHeader& header, TokenizerData& data) {
+  data.pre = "default";
+  data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(false);
+  data.remove_extra_spaces =
+      header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false);
+  read_charsmap(header, data);
+  read_scores(header, data);
+  if (!data.unk && data.tokens.size() > 2) data.unk = 2;
+  return {.eos = data.eos.has_value()};
+}
+
+AddedByDefault read_spm(const GgufHeader& header, const std::string& pre, TokenizerData& data) {
+  ESP_CHECK(pre.empty() || pre == "default", unsupported, place(header, kPrefix + "pre"), " is '",
+            pre, "'; supported for SPM is default");
+  ESP_CHECK(!header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false),
+            unsupported, place(header, kPrefix + "remove_extra_whitespaces"),
+            " is true, which is not supported");
+  ESP_CHECK(header.optional_array(kPrefix + "precompiled_charsmap") == nullptr, unsupported,
+            place(header, kPrefix + "precompiled_charsmap"),
+            " is a normalization that is not supported");
+  data.pre = "default";
+  data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(true);
+  read_scores(header, data);
+  return {.bos = data.bos.has_value()};
+}
+
 }  // namespace
 
 TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   TokenizerData data;
-  ESP_CHECK(
-      header.find(kPrefix + "model") != nullptr, input, place(header, kPrefix + "model"),
-      " is missing: the file has no tokenizer, as `quantize --no-tokenizer` writes it; only a "
-      "program with the C library can run it, because it brings token ids");
-  const std::string& model = header.text(kPrefix + "model");
-  ESP_CHECK(model == "gpt2" || model == "llama" || model == "t5", unsupported,
-            place(header, kPrefix + "model"), " is '", model,
-            "'; supported are gpt2 (byte-level BPE), llama (SPM) and t5 (unigram)");
-  data.kind = model == "gpt2"    ? TokenizerKind::byte_bpe
-              : model == "llama" ? TokenizerKind::spm
-                                 : TokenizerKind::unigram;
+  data.kind = read_kind(header);
   data.tokens = strings(header, kPrefix + "tokens");
   read_types(header, data);
   const std::size_t n = data.tokens.size();
@@ -185,44 +235,12 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   data.unk = token_id(header, "unknown_token_id", n);
   data.pad = token_id(header, "padding_token_id", n);
   const std::string pre = header.optional_text(kPrefix + "pre").value_or("");
-  bool default_bos = false, default_eos = false;
-  if (data.kind == TokenizerKind::byte_bpe) {
-    const PreSpec* spec = find_pre_spec(pre);
-    ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"),
-              pre.empty() ? " is missing" : " is '" + pre + "'",
-              "; supported for byte-level BPE are ", known_pre_names());
-    data.pre = pre;
-    data.nfc = spec->nfc;
-    data.ignore_merges = spec->ignore_merges;
-    data.add_space_prefix = false;
-    default_bos = spec->add_bos && data.bos.has_value();
-    data.merges = strings(header, kPrefix + "merges");
-    // Defaults for absent keys are those of llama.cpp.
-  } else if (data.kind == TokenizerKind::unigram) {
-    data.pre = "default";
-    data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(false);
-    data.remove_extra_spaces =
-        header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false);
-    read_charsmap(header, data);
-    read_scores(header, data);
-    if (!data.unk && n > 2) data.unk = 2;
-    default_eos = data.eos.has_value();
-  } else {
-    ESP_CHECK(pre.empty() || pre == "default", unsupported, place(header, kPrefix + "pre"), " is '",
-              pre, "'; supported for SPM is default");
-    ESP_CHECK(!header.optional_boolean(kPrefix + "remove_extra_whitespaces").value_or(false),
-              unsupported, place(header, kPrefix + "remove_extra_whitespaces"),
-              " is true, which is not supported");
-    ESP_CHECK(header.optional_array(kPrefix + "precompiled_charsmap") == nullptr, unsupported,
-              place(header, kPrefix + "precompiled_charsmap"),
-              " is a normalization that is not supported");
-    data.pre = "default";
-    data.add_space_prefix = header.optional_boolean(kPrefix + "add_space_prefix").value_or(true);
-    default_bos = data.bos.has_value();
-    read_scores(header, data);
-  }
-  data.add_bos = header.optional_boolean(kPrefix + "add_bos_token").value_or(default_bos);
-  data.add_eos = header.optional_boolean(kPrefix + "add_eos_token").value_or(default_eos);
+  const AddedByDefault added = data.kind == TokenizerKind::byte_bpe
+                                   ? read_byte_bpe(header, pre, data)
+                               : data.kind == TokenizerKind::unigram ? read_unigram(header, data)
+                                                                     : read_spm(header, pre, data);
+  data.add_bos = header.optional_boolean(kPrefix + "add_bos_token").value_or(added.bos);
+  data.add_eos = header.optional_boolean(kPrefix + "add_eos_token").value_or(added.eos);
   data.chat_template = header.optional_text("tokenizer.chat_template").value_or("");
   read_own_keys(header, data);
   check_tokenizer(data, header.path() + ": tokenizer.ggml");

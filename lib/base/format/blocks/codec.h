@@ -93,6 +93,18 @@ inline void add_fifth_bits(const std::uint8_t* __restrict qh, std::uint8_t* __re
   for (int i = 0; i < 32; ++i) q[i] = u8(q[i] | ((qh[i / 8] >> (i % 8)) & 1) << 4);
 }
 
+// The 32 levels of a Block: 4 bits in qs, and where it has qh, a fifth there.
+template <typename Block>
+void unpack_levels(const Block& block, std::uint8_t* __restrict q) {
+  unpack_nibbles(block.qs, q);
+  if constexpr (requires { block.qh; }) add_fifth_bits(block.qh, q);
+}
+template <typename Block>
+void pack_levels(const std::uint8_t* q, Block& block) {
+  pack_nibbles(q, block.qs);
+  if constexpr (requires { block.qh; }) pack_fifth_bits(q, block.qh);
+}
+
 // Where a block has its binary16 numbers, and how many. The second follows the first.
 struct Halves {
   std::size_t at;

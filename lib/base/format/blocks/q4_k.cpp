@@ -12,7 +12,7 @@
 //     byte j     (j = 0..3):  s[j+4][hi] s[j]       (2 + 6 bits)
 //     byte j + 4           :  m[j+4][hi] m[j]       (2 + 6 bits)
 //     byte j + 8           :  m[j+4][lo] s[j+4][lo] (4 + 4 bits)
-#include "format/blocks/super_block.h"
+#include "format/blocks/affine_super.h"
 
 namespace espalier::format {
 namespace {
@@ -25,46 +25,9 @@ struct BlockQ4_K {
 };
 static_assert(sizeof(BlockQ4_K) == 144);
 
-struct Codec {
-  using Block = BlockQ4_K;
-  static constexpr int kValues = kSuperBlock;
+using Codec = AffineSuperCodec<BlockQ4_K, 15>;
 
-  static void take_apart(const Block& block, Parts& __restrict out) {
-    out.d = block.d;
-    out.m = block.dmin;
-    std::memcpy(out.scales, block.scales, sizeof block.scales);
-    unpack_super_nibbles(block.qs, out.q);
-  }
-  static Block put_together(const Parts& parts) {
-    Block block{.d = parts.d, .dmin = parts.m, .scales = {}, .qs = {}};
-    std::memcpy(block.scales, parts.scales, sizeof block.scales);
-    pack_super_nibbles(parts.q, block.qs);
-    return block;
-  }
-  static void decode_block(const Block& block, float* out) {
-    Parts parts;
-    take_apart(block, parts);
-    decode_scales6(parts, out);
-  }
-  static Parts fit(const float* x, const float* weight) {
-    return parts_of(fit_affine_super_block(x, weight, 15), store_scales6);
-  }
-  static Block encode_block(const float* x, const float* importance) {
-    return encode_super_block<Codec, 32>(x, importance);
-  }
-};
-
-constexpr Grid kGrid = {.block = kSuperBlock,
-                        .sub = 32,
-                        .low = 0,
-                        .high = 15,
-                        .affine = true,
-                        .super = true,
-                        .scale_low = 0,
-                        .scale_high = 63,
-                        .fit = fit_step_and_offset<32, 15, true>,
-                        .fit_super = fit_super<Codec>,
-                        .store_scales = store_scales6};
+constexpr Grid kGrid = affine_super_grid<Codec>();
 
 }  // namespace
 

@@ -7,7 +7,7 @@
 //   x[i] = (d * scale[g]) * q[i] - (dmin * min[g]),  g = i / 32, q in 0..31, scale and min in 0..63
 //
 //   scales and qs (the lower four bits of q) as in Q4_K; bit g of qh[i % 32] is the fifth bit.
-#include "format/blocks/super_block.h"
+#include "format/blocks/affine_super.h"
 
 namespace espalier::format {
 namespace {
@@ -21,51 +21,9 @@ struct BlockQ5_K {
 };
 static_assert(sizeof(BlockQ5_K) == 176);
 
-struct Codec {
-  using Block = BlockQ5_K;
-  static constexpr int kValues = kSuperBlock;
+using Codec = AffineSuperCodec<BlockQ5_K, 31>;
 
-  static void take_apart(const Block& block, Parts& __restrict out) {
-    out.d = block.d;
-    out.m = block.dmin;
-    std::memcpy(out.scales, block.scales, sizeof block.scales);
-    unpack_super_nibbles(block.qs, out.q);
-    for (int g = 0; g < kAffineGroups; ++g)
-      for (int l = 0; l < 32; ++l)
-        out.q[32 * g + l] = u8(out.q[32 * g + l] | ((block.qh[l] >> g) & 1) << 4);
-  }
-  static Block put_together(const Parts& parts) {
-    Block block{.d = parts.d, .dmin = parts.m, .scales = {}, .qh = {}, .qs = {}};
-    std::memcpy(block.scales, parts.scales, sizeof block.scales);
-    pack_super_nibbles(parts.q, block.qs);
-    for (int i = 0; i < kSuperBlock; ++i)
-      block.qh[i % 32] = u8(block.qh[i % 32] | (parts.q[i] >> 4) << (i / 32));
-    return block;
-  }
-  static void decode_block(const Block& block, float* out) {
-    Parts parts;
-    take_apart(block, parts);
-    decode_scales6(parts, out);
-  }
-  static Parts fit(const float* x, const float* weight) {
-    return parts_of(fit_affine_super_block(x, weight, 31), store_scales6);
-  }
-  static Block encode_block(const float* x, const float* importance) {
-    return encode_super_block<Codec, 32>(x, importance);
-  }
-};
-
-constexpr Grid kGrid = {.block = kSuperBlock,
-                        .sub = 32,
-                        .low = 0,
-                        .high = 31,
-                        .affine = true,
-                        .super = true,
-                        .scale_low = 0,
-                        .scale_high = 63,
-                        .fit = fit_step_and_offset<32, 31, true>,
-                        .fit_super = fit_super<Codec>,
-                        .store_scales = store_scales6};
+constexpr Grid kGrid = affine_super_grid<Codec>();
 
 }  // namespace
 

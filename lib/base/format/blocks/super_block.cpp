@@ -30,27 +30,37 @@ float choose_levels(const float* x, const float* weight, float scale, float min,
   });
 }
 
-// Finds the best integers near scale and min of one group for the given d and dmin. Replaces the
-// integers and q, and returns the error.
+// What the integers of an AffineSuperBlock may be: levels 0..highest, scales and mins 0..top_scale.
+struct AffineRange {
+  int highest, top_scale;
+};
+// The binary16 numbers of a block as float.
+struct AffineSteps {
+  float d, dmin;
+};
+
+// Finds the best integers near scale and min of group g for the given steps. x and weight are the
+// group's. Replaces the group's integers and levels, and returns the error.
 template <int kGroup>
-float refine_affine_group(const float* x, const float* weight, int highest, int top_scale, float d,
-                          float dmin, std::int8_t* scale, std::int8_t* min, std::uint8_t* q) {
-  const int centre_scale = *scale, centre_min = *min;
+float refine_affine_group(const float* x, const float* weight, AffineRange range, AffineSteps steps,
+                          int g, AffineSuperBlock& block) {
+  const int centre_scale = block.scale[g], centre_min = block.min[g];
   float best = INFINITY, levels[2][kGroup];
   int kept = 0;
-  for (int s = std::max(0, centre_scale - 1); s <= std::min(top_scale, centre_scale + 1); ++s)
-    for (int m = std::max(0, centre_min - 1); m <= std::min(top_scale, centre_min + 1); ++m) {
-      const float error =
-          choose_levels<kGroup>(x, weight, d * static_cast<float>(s), dmin * static_cast<float>(m),
-                                highest, levels[1 - kept]);
+  for (int s = std::max(0, centre_scale - 1); s <= std::min(range.top_scale, centre_scale + 1); ++s)
+    for (int m = std::max(0, centre_min - 1); m <= std::min(range.top_scale, centre_min + 1); ++m) {
+      const float error = choose_levels<kGroup>(x, weight, steps.d * static_cast<float>(s),
+                                                steps.dmin * static_cast<float>(m), range.highest,
+                                                levels[1 - kept]);
       if (!(error < best)) continue;
       best = error;
       kept = 1 - kept;
-      *scale = static_cast<std::int8_t>(s);
-      *min = static_cast<std::int8_t>(m);
+      block.scale[g] = static_cast<std::int8_t>(s);
+      block.min[g] = static_cast<std::int8_t>(m);
     }
   if (best < INFINITY)
-    for (int i = 0; i < kGroup; ++i) q[i] = static_cast<std::uint8_t>(levels[kept][i]);
+    for (int i = 0; i < kGroup; ++i)
+      block.q[g * kGroup + i] = static_cast<std::uint8_t>(levels[kept][i]);
   return best;
 }
 
@@ -118,15 +128,17 @@ void solve_scaled_super(const float* x, const float* weight, ScaledSuperBlock& b
 }
 
 template <int kGroup>
-AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int highest, int top) {
+AffineSuperBlock fit_affine_groups(const float* x, const float* weight, AffineRange range) {
   constexpr int kGroups = kSuperBlock / kGroup;
   Affine fits[kGroups];
   float top_scale = 0, top_min = 0;
   for (int g = 0; g < kGroups; ++g) {
-    fits[g] = fit_affine(WeightedGroup<kGroup>(x + g * kGroup, weight + g * kGroup), highest, true);
+    fits[g] =
+        fit_affine(WeightedGroup<kGroup>(x + g * kGroup, weight + g * kGroup), range.highest, true);
     top_scale = std::max(top_scale, fits[g].scale);
     top_min = std::max(top_min, -fits[g].min);
   }
+  const int top = range.top_scale;
   AffineSuperBlock block;
   block.d = scale_bits(top_scale / static_cast<float>(top));
   block.dmin = scale_bits(top_min / static_cast<float>(top));
@@ -141,13 +153,11 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int high
   AffineSuperBlock best = block;
   float best_error = INFINITY;
   for (int round = 0; round < kRounds; ++round) {
-    const float d = core::half_to_float(block.d), dmin = core::half_to_float(block.dmin);
+    const AffineSteps steps{core::half_to_float(block.d), core::half_to_float(block.dmin)};
     float error = 0;
-    for (int g = 0; g < kGroups; ++g) {
+    for (int g = 0; g < kGroups; ++g)
       error +=
-          refine_affine_group<kGroup>(x + g * kGroup, weight + g * kGroup, highest, top, d, dmin,
-                                      &block.scale[g], &block.min[g], block.q + g * kGroup);
-    }
+          refine_affine_group<kGroup>(x + g * kGroup, weight + g * kGroup, range, steps, g, block);
     if (!(error < best_error)) break;
     best_error = error;
     best = block;
@@ -159,11 +169,11 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, int high
 }  // namespace
 
 AffineSuperBlock fit_affine_super_block(const float* x, const float* weight, int highest) {
-  return fit_affine_groups<32>(x, weight, highest, 63);
+  return fit_affine_groups<32>(x, weight, {highest, 63});
 }
 AffineSuperBlock fit_affine_super_block16(const float* x, const float* weight, int highest,
                                           int top_scale) {
-  return fit_affine_groups<16>(x, weight, highest, top_scale);
+  return fit_affine_groups<16>(x, weight, {highest, top_scale});
 }
 
 ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight, ScaledRange range) {

@@ -85,21 +85,6 @@ void fit_super(const float* x, const float* weight, Parts& out) {
 // 8 scales and 8 mins of 6 bits in 12 bytes. q4_k.cpp draws the layout.
 void pack_scales6(const std::int8_t* scale, const std::int8_t* min, std::uint8_t* packed);
 void unpack_scales6(const std::uint8_t* packed, std::int8_t* scale, std::int8_t* min);
-// Q4_K and Q5_K, which differ in their levels alone: Grid::store_scales, and decoding of the parts.
-inline void store_scales6(const std::int8_t* scale, const std::int8_t* min, Parts& out) {
-  pack_scales6(scale, min, out.scales);
-}
-inline void decode_scales6(const Parts& parts, float* out) {
-  const float d = core::half_to_float(parts.d), dmin = core::half_to_float(parts.m);
-  std::int8_t scale[kAffineGroups], min[kAffineGroups];
-  unpack_scales6(parts.scales, scale, min);
-  for (int g = 0; g < kAffineGroups; ++g) {
-    const float group_scale = d * static_cast<float>(scale[g]),
-                group_min = dmin * static_cast<float>(min[g]);
-    for (int i = 32 * g; i < 32 * g + 32; ++i)
-      out[i] = group_scale * static_cast<float>(parts.q[i]) - group_min;
-  }
-}
 // The lower two bits of 256 levels in 64 bytes. q2_k.cpp draws the layout.
 void pack_super_pairs(const std::uint8_t* q, std::uint8_t* qs);
 void unpack_super_pairs(const std::uint8_t* qs, std::uint8_t* q);
