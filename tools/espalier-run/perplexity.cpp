@@ -33,7 +33,8 @@ void run(const Common& common, const PerplexityFlags& flags) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   auto shown = start;
-  const auto progress = [&](std::int64_t done, std::int64_t total, double so_far) {
+  runtime::PerplexityWatch watch;
+  watch.progress = [&](std::int64_t done, std::int64_t total, double so_far) {
     const auto now = Clock::now();
     if (common.quiet || (done < total && now - shown < std::chrono::seconds(5))) return;
     shown = now;
@@ -41,17 +42,16 @@ void run(const Common& common, const PerplexityFlags& flags) {
               << "\n";
   };
   std::unique_ptr<core::AtomicFile> rows;
-  std::function<void(std::span<const float>)> scored;
   if (!flags.logits.empty()) {
     rows = std::make_unique<core::AtomicFile>(flags.logits);
-    scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
+    watch.scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
   }
   const text::TokenStream stream = runtime::perplexity_stream(session.tokenizer(), content);
   if (!common.quiet)
     std::cerr << flags.text << ": "
               << text::describe_stream(session.tokenizer(), stream.tokens.size()) << "\n";
-  const runtime::PerplexityResult result = runtime::perplexity(
-      session, stream, flags.context, protocol, flags.windows, progress, scored);
+  const runtime::PerplexityResult result =
+      runtime::perplexity(session, stream, flags.context, protocol, flags.windows, watch);
   if (rows) rows->commit();
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   print(common,

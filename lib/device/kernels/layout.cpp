@@ -162,8 +162,9 @@ void get_words(const Unit& u, std::int64_t row, const unsigned char* in, Parts& 
 }
 
 template <int kBits>
-void pack_rows(const QuantFormat& f, std::int64_t interleave, const unsigned char* gguf,
-               std::int64_t row_bytes, std::int64_t n, std::int64_t cols, unsigned char* group) {
+void pack_rows(const QuantFormat& f, std::int64_t interleave, const GgufRows& source,
+               unsigned char* group) {
+  const auto [gguf, row_bytes, n, cols] = source;
   const Unit unit(f, interleave);
   const std::int64_t unit_bytes = unit.bytes(), levels_at = unit.levels_at(),
                      blocks = cols / f.block;
@@ -186,17 +187,17 @@ void pack_rows(const QuantFormat& f, std::int64_t interleave, const unsigned cha
 
 }  // namespace
 
-void pack_group(format::FormatId id, std::int64_t interleave, const unsigned char* gguf,
-                std::int64_t row_bytes, std::int64_t n, std::int64_t cols, unsigned char* group) {
+void pack_group(format::FormatId id, std::int64_t interleave, const GgufRows& rows,
+                unsigned char* group) {
   const QuantFormat& f = format::info(id);
-  ESP_ASSERT(n <= interleave && interleave <= kMostRows);
+  ESP_ASSERT(rows.n <= interleave && interleave <= kMostRows);
   const auto pack = f.level_bits == 2   ? pack_rows<2>
                     : f.level_bits == 3 ? pack_rows<3>
                     : f.level_bits == 4 ? pack_rows<4>
                     : f.level_bits == 5 ? pack_rows<5>
                     : f.level_bits == 6 ? pack_rows<6>
                                         : pack_rows<8>;
-  pack(f, interleave, gguf, row_bytes, n, cols, group);
+  pack(f, interleave, rows, group);
 }
 
 void unpack_block(format::FormatId id, std::int64_t interleave, const unsigned char* group,

@@ -52,10 +52,14 @@
 
 namespace espalier::kernels {
 
-// Packs rows [first, first + n) of GGUF bytes into one group. n <= interleave; the other rows
-// become zeros.
-void pack_group(format::FormatId id, std::int64_t interleave, const unsigned char* gguf,
-                std::int64_t row_bytes, std::int64_t n, std::int64_t cols, unsigned char* group);
+// n rows of `cols` values as they lie in a GGUF.
+struct GgufRows {
+  const unsigned char* first;
+  std::int64_t row_bytes, n, cols;
+};
+// Packs rows into one group. n <= interleave; the other rows become zeros.
+void pack_group(format::FormatId id, std::int64_t interleave, const GgufRows& rows,
+                unsigned char* group);
 // The GGUF bytes of one block-column (32, 64 or 256 columns, by format) of one row of a packed
 // group.
 void unpack_block(format::FormatId id, std::int64_t interleave, const unsigned char* group,

@@ -77,8 +77,10 @@ Matrix::Matrix(const KernelTable& table, format::FormatId format,
                                      static_cast<std::size_t>(n * row_bytes)));
       for (std::int64_t seen = first_bad; bad >= 0 && first * cols + bad < seen;)
         if (first_bad.compare_exchange_weak(seen, first * cols + bad)) break;
-      pack_group(format, interleave, source + first * row_bytes, row_bytes, n, cols,
-                 s.packed.data() + g * s.view.group_bytes);
+      pack_group(
+          format, interleave,
+          {.first = source + first * row_bytes, .row_bytes = row_bytes, .n = n, .cols = cols},
+          s.packed.data() + g * s.view.group_bytes);
     }
   });
   if (first_bad != std::numeric_limits<std::int64_t>::max()) s.not_finite = first_bad;

@@ -11,19 +11,32 @@ namespace espalier::kernels {
 // GGUF's Q8_0 and Q4_0.
 enum KvFormat : std::uint8_t { kv_f32, kv_f16, kv_q8_0, kv_q4_0, kKvFormats };
 
+// Query vectors q[n][head_dim] that share one KV head, and room for out[n][head_dim]. Rows are ldq
+// and ldo floats apart.
+struct AttentionQueries {
+  const float* q;
+  std::int64_t ldq;
+  std::int64_t n;
+  const std::int64_t* visible;  // query j sees the cached positions [0, visible[j])
+  float scale, cap;
+  float* scores;  // scratch of n * max(visible) floats
+  float* out;
+  std::int64_t ldo;
+};
+
+// Cached positions of one KV head. Rows of K and V are `stride` bytes apart.
+struct KvCached {
+  const void* k;
+  const void* v;
+  std::int64_t stride, head_dim;
+};
+
 struct KvKernels {
   // x[n] -> the bytes of one row. n is a multiple of the block.
   void (*store)(const float* x, std::int64_t n, void* out);
-  // Attention of `n_queries` query vectors q[n_queries][head_dim] (stride ldq) that share one KV
-  // head. Query j sees the cached keys [0, visible[j]). Rows of K and V are `stride` bytes apart.
-  // scores: scratch of n_queries * max(visible) floats.
-  //
-  // out[j][head_dim] (stride ldo) = softmax(q k^T * scale) v. With cap > 0 the scaled scores go
-  // through cap tanh(. / cap) first. Fastest with 16 queries.
-  void (*attention)(const float* q, std::int64_t ldq, const std::int64_t* visible,
-                    std::int64_t n_queries, const void* k, const void* v, std::int64_t stride,
-                    std::int64_t head_dim, float scale, float cap, float* scores, float* out,
-                    std::int64_t ldo);
+  // out = softmax(q k^T * scale) v. With cap > 0 the scaled scores go through cap tanh(. / cap)
+  // first. Fastest with 16 queries.
+  void (*attention)(const AttentionQueries& queries, const KvCached& cached);
 };
 
 struct StepKernels {

@@ -258,6 +258,30 @@ void Forward::attention(const Step& step, int layer, const BlockWeights& w, std:
   step.report("attn_out", layer, branch_TH_.data(), n, H);
 }
 
+// Attention of queries that see the positions before visible[j], at most `window` of them.
+// Overwrites `visible`.
+void Forward::attend_window(int layer, std::int64_t group, std::int64_t window,
+                            kernels::AttentionQueries queries, std::int64_t* visible) {
+  const std::int64_t n = queries.n;
+  queries.visible = visible;
+  if (visible[n - 1] <= window || visible[0] == visible[n - 1]) {
+    const std::int64_t hidden = std::max<std::int64_t>(0, visible[0] - window);
+    for (std::int64_t j = 0; hidden > 0 && j < n; ++j) visible[j] -= hidden;
+    cache_.attend(layer, group, hidden, queries, steps_);
+    return;
+  }
+  // The window of every query begins elsewhere.
+  queries.n = 1;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const std::int64_t hidden = std::max<std::int64_t>(0, visible[j] - window);
+    visible[j] -= hidden;
+    cache_.attend(layer, group, hidden, queries, steps_);
+    queries.q += queries.ldq;
+    queries.out += queries.ldo;
+    ++queries.visible;
+  }
+}
+
 // mix = softmax(scale q k^T) v for tokens [from, T). Workers take items one after another. An item
 // is one head and a block of queries. For a single token, an item is all heads of one group.
 void Forward::attend(const Step& step, int layer, std::int64_t from) {
@@ -282,28 +306,18 @@ void Forward::attend(const Step& step, int layer, std::int64_t from) {
     std::int64_t visible[kQueryBlock];
     for (std::int64_t j = 0; j < n_queries; ++j)
       visible[j] = step.position + first + (whole_groups ? 0 : j) + 1;
-    const std::int64_t stride = whole_groups ? D : N * D;
-    const auto run = [&](std::int64_t begin, std::int64_t first_seen, std::int64_t count) {
-      const std::int64_t at = (first * N + head) * D + begin * stride;
-      cache_.attend(layer, head / dims[arch::Axis::q_per_kv], first_seen, q_TND_.data() + at,
-                    stride, visible + begin, count, scale, cap,
-                    scores_.data() + worker * kQueryBlock * cache_.context(), mix_TND_.data() + at,
-                    stride, steps_);
-    };
-    const bool same_start =
-        visible[n_queries - 1] <= window || visible[0] == visible[n_queries - 1];
-    if (same_start) {
-      const std::int64_t hidden = std::max<std::int64_t>(0, visible[0] - window);
-      for (std::int64_t j = 0; hidden > 0 && j < n_queries; ++j) visible[j] -= hidden;
-      run(0, hidden, n_queries);
-      // The window of every query begins elsewhere.
-    } else {
-      for (std::int64_t j = 0; j < n_queries; ++j) {
-        const std::int64_t hidden = std::max<std::int64_t>(0, visible[j] - window);
-        visible[j] -= hidden;
-        run(j, hidden, 1);
-      }
-    }
+    const std::int64_t stride = whole_groups ? D : N * D, at = (first * N + head) * D;
+    attend_window(layer, head / dims[arch::Axis::q_per_kv], window,
+                  {.q = q_TND_.data() + at,
+                   .ldq = stride,
+                   .n = n_queries,
+                   .visible = visible,
+                   .scale = scale,
+                   .cap = cap,
+                   .scores = scores_.data() + worker * kQueryBlock * cache_.context(),
+                   .out = mix_TND_.data() + at,
+                   .ldo = stride},
+                  visible);
   };
 
   const std::int64_t items = lanes * blocks;

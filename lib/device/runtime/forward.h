@@ -39,6 +39,8 @@ class Forward {
   void rotations(const Step& step);
   void attention(const Step& step, int layer, const BlockWeights& w, std::int64_t from);
   void attend(const Step& step, int layer, std::int64_t from);
+  void attend_window(int layer, std::int64_t group, std::int64_t window,
+                     kernels::AttentionQueries queries, std::int64_t* visible);
   void feed_forward(const Step& step, int layer, const BlockWeights& w, std::int64_t from);
   void norm(const float* x_TH, const std::vector<float>& gain_H, const std::vector<float>& bias_H,
             std::int64_t from, std::int64_t to, float* out_TH);

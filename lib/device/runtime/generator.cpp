@@ -18,6 +18,85 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// The text of one run: takes its tokens, shows their characters, and knows when it ends.
+class Writing {
+ public:
+  Writing(const text::Tokenizer& tokenizer, const GenerateOptions& options, const Show& show)
+      : tokenizer_(tokenizer),
+        show_(show),
+        limit_(options.tokens),
+        stream_(options.stops),
+        ends_(end_tokens(tokenizer)),
+        open_(options.tokens > 0) {}
+
+  bool open() const { return open_; }  // another token may follow
+  std::int64_t left() const { return limit_ - static_cast<std::int64_t>(made.tokens.size()); }
+  const std::set<std::int32_t>& ends() const { return ends_; }
+
+  // Returns open().
+  bool take(std::int32_t token) {
+    open_ = false;
+    if (ends_.contains(token)) {
+      made.end = Generated::End::end_token;
+      return false;
+    }
+    made.tokens.push_back(token);
+    const bool wanted = emit(stream_.push(tokenizer_.piece(token)));
+    made.end = !wanted             ? Generated::End::caller
+               : stream_.stopped() ? Generated::End::stop_string
+                                   : Generated::End::limit;
+    return open_ = wanted && !stream_.stopped() && left() > 0;
+  }
+  // Shows what was held back.
+  void finish() {
+    if (open_) made.end = Generated::End::context;
+    if (made.end != Generated::End::caller) emit(stream_.finish());
+  }
+
+  Generated made;
+
+ private:
+  bool emit(const std::string& text) {
+    made.text += text;
+    return !show_ || text.empty() || show_(text);
+  }
+
+  const text::Tokenizer& tokenizer_;
+  const Show& show_;
+  std::int64_t limit_;
+  TextStream stream_;
+  std::set<std::int32_t> ends_;
+  bool open_;
+};
+
+// Token by token.
+void write_alone(TokenReader& target, Sampler& sampler, Writing& writing) {
+  while (writing.open() && target.room() > 0) {
+    const std::int32_t token = sampler.pick(target.read({&writing.made.tokens.back(), 1}));
+    sampler.see(token);
+    writing.take(token);
+  }
+}
+
+// Round by round, behind `prompt` and the first token.
+void write_with_draft(Speculation& speculation, TokenReader& target, std::int64_t draft_tokens,
+                      std::span<const std::int32_t> prompt, Writing& writing) {
+  Generated& made = writing.made;
+  std::vector<std::int32_t> text(prompt.begin(), prompt.end());
+  while (writing.open() && target.room() > 0) {
+    text.insert(text.end(),
+                made.tokens.begin() + static_cast<std::ptrdiff_t>(text.size() - prompt.size()),
+                made.tokens.end());
+    const SpeculativeRound round =
+        speculation.round(text, std::min(draft_tokens, writing.left() - 1),
+                          [&](std::int32_t token) { return writing.take(token); });
+    made.drafted += round.drafted;
+    made.judged += round.judged;
+    made.accepted += round.accepted;
+    ++made.passes;
+  }
+}
+
 }  // namespace
 
 std::set<std::int32_t> end_tokens(const text::Tokenizer& tokenizer) {
@@ -62,81 +141,47 @@ Generator::Generator(TokenReader& target, TokenReader* draft) : target_(target),
             "give a student of this model with the same tokenizer");
 }
 
-Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
-                         const GenerateOptions& options, const Show& show, bool reuse) {
-  ESP_CHECK(draft_ == nullptr || options.draft_tokens >= 1, usage, "--draft-tokens ",
-            options.draft_tokens, ": expected 1 or more");
-  const text::Tokenizer& tokenizer = target_.session().tokenizer();
-  const std::set<std::int32_t> ends = end_tokens(tokenizer);
-  TextStream stream(options.stops);
-  Generated out;
-  const auto emit = [&](const std::string& text) {
-    out.text += text;
-    return !show || text.empty() || show(text);
-  };
-  const auto take = [&](std::int32_t token) {
-    if (ends.contains(token)) {
-      out.end = Generated::End::end_token;
-      return false;
-    }
-    out.tokens.push_back(token);
-    const bool wanted = emit(stream.push(tokenizer.piece(token)));
-    out.end = !wanted            ? Generated::End::caller
-              : stream.stopped() ? Generated::End::stop_string
-                                 : Generated::End::limit;
-    return wanted && !stream.stopped() &&
-           static_cast<std::int64_t>(out.tokens.size()) < options.tokens;
-  };
-
-  const auto start = Clock::now();
+std::span<const float> Generator::read_prompt(std::span<const std::int32_t> prompt, bool reuse) {
   if (!reuse) target_.reset();
   if (!reuse && draft_ != nullptr) draft_->reset();
-  sampler.forget();
-  sampler.see(prompt);
-  std::span<const float> logits = target_.read_all(prompt);
+  const std::span<const float> logits = target_.read_all(prompt);
   if (draft_ != nullptr) {
     draft_->keep_common(prompt);
     if (static_cast<std::int64_t>(prompt.size()) <= draft_->session().context())
       draft_->read_all(prompt);
   }
-  out.prefill_seconds = seconds_since(start);
+  return logits;
+}
+
+Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
+                         const GenerateOptions& options, const Show& show, bool reuse) {
+  ESP_CHECK(draft_ == nullptr || options.draft_tokens >= 1, usage, "--draft-tokens ",
+            options.draft_tokens, ": expected 1 or more");
+  Writing writing(target_.session().tokenizer(), options, show);
+
+  const auto start = Clock::now();
+  sampler.forget();
+  sampler.see(prompt);
+  const std::span<const float> logits = read_prompt(prompt, reuse);
+  writing.made.prefill_seconds = seconds_since(start);
 
   const auto decode_start = Clock::now();
-  bool open = options.tokens > 0;
-  const auto pick = [&] {
+  if (writing.open()) {
     const std::int32_t token = sampler.pick(logits);
     sampler.see(token);
-    open = take(token);
-  };
-  if (open) pick();
-  if (draft_ != nullptr) {
-    Speculation speculation;
-    std::vector<std::int32_t> text(prompt.begin(), prompt.end());
-    while (open && target_.room() > 0) {
-      text.insert(text.end(),
-                  out.tokens.begin() + static_cast<std::ptrdiff_t>(text.size() - prompt.size()),
-                  out.tokens.end());
-      const std::int64_t left = options.tokens - static_cast<std::int64_t>(out.tokens.size());
-      const SpeculativeRound round = speculation.round(
-          target_, *draft_, sampler, text, std::min(options.draft_tokens, left - 1), ends,
-          [&](std::int32_t token) { return open = take(token); });
-      out.drafted += round.drafted;
-      out.judged += round.judged;
-      out.accepted += round.accepted;
-      ++out.passes;
-    }
-  } else {
-    while (open && target_.room() > 0) {
-      logits = target_.read({&out.tokens.back(), 1});
-      pick();
-    }
+    writing.take(token);
   }
-  if (open) out.end = Generated::End::context;
-  out.decode_seconds = seconds_since(decode_start);
-  if (out.end != Generated::End::caller) emit(stream.finish());
+  if (draft_ != nullptr) {
+    Speculation speculation(target_, *draft_, sampler, writing.ends());
+    write_with_draft(speculation, target_, options.draft_tokens, prompt, writing);
+  } else {
+    write_alone(target_, sampler, writing);
+  }
+  writing.made.decode_seconds = seconds_since(decode_start);
+  writing.finish();
   target_.session().check_unchanged();
   if (draft_ != nullptr) draft_->session().check_unchanged();
-  return out;
+  return std::move(writing.made);
 }
 
 }  // namespace espalier::runtime

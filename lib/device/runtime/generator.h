@@ -60,6 +60,9 @@ class Generator {
                 const GenerateOptions& options, const Show& show, bool reuse = false);
 
  private:
+  // Returns the target's logits behind the prompt. They live until it reads again.
+  std::span<const float> read_prompt(std::span<const std::int32_t> prompt, bool reuse);
+
   TokenReader& target_;
   TokenReader* draft_;
 };

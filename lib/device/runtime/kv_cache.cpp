@@ -90,14 +90,14 @@ void KvCache::store(int layer, std::int64_t group, std::int64_t position, const 
   steps.kv[format_].store(v_D, head_dim_, l.v.data() + at);
 }
 
-void KvCache::attend(int layer, std::int64_t group, std::int64_t first, const float* q,
-                     std::int64_t ldq, const std::int64_t* visible, std::int64_t n_queries,
-                     float scale, float cap, float* scores, float* out, std::int64_t ldo,
+void KvCache::attend(int layer, std::int64_t group, std::int64_t first,
+                     const kernels::AttentionQueries& queries,
                      const kernels::StepKernels& steps) const noexcept {
   const Layer& l = layers_[static_cast<std::size_t>(layer)];
   const std::int64_t at = offset(group, first);
-  steps.kv[format_].attention(q, ldq, visible, n_queries, l.k.data() + at, l.v.data() + at,
-                              row_bytes_, head_dim_, scale, cap, scores, out, ldo);
+  steps.kv[format_].attention(
+      queries,
+      {.k = l.k.data() + at, .v = l.v.data() + at, .stride = row_bytes_, .head_dim = head_dim_});
 }
 
 }  // namespace espalier::runtime

@@ -37,9 +37,8 @@ class KvCache {
              const float* v_D, const kernels::StepKernels& steps) noexcept;
   // The attention of kernels/step_kernels.h on one group of one layer. visible[j] counts positions
   // from `first` on.
-  void attend(int layer, std::int64_t group, std::int64_t first, const float* q, std::int64_t ldq,
-              const std::int64_t* visible, std::int64_t n_queries, float scale, float cap,
-              float* scores, float* out, std::int64_t ldo,
+  void attend(int layer, std::int64_t group, std::int64_t first,
+              const kernels::AttentionQueries& queries,
               const kernels::StepKernels& steps) const noexcept;
 
  private:

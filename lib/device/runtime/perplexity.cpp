@@ -49,11 +49,9 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t token
           static_cast<double>(largest));
 }
 
-PerplexityResult perplexity(
-    Session& session, const text::TokenStream& stream, std::int64_t context, Protocol protocol,
-    std::int64_t max_windows,
-    const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress,
-    const std::function<void(std::span<const float> logits)>& scored) {
+PerplexityResult perplexity(Session& session, const text::TokenStream& stream, std::int64_t context,
+                            Protocol protocol, std::int64_t max_windows,
+                            const PerplexityWatch& watch) {
   ESP_CHECK(context <= session.context(), usage, "--context ", context, ": the session holds ",
             session.context(), " positions");
   const std::vector<PerplexityWindow> windows =
@@ -70,11 +68,12 @@ PerplexityResult perplexity(
           total +=
               negative_log_likelihood(logits, window.tokens[static_cast<std::size_t>(index) + 1]);
           ++result.tokens;
-          if (scored) scored(logits);
+          if (watch.scored) watch.scored(logits);
         });
     result.mean_nll = total / static_cast<double>(result.tokens);
     result.perplexity = std::exp(result.mean_nll);
-    if (progress) progress(++done, static_cast<std::int64_t>(windows.size()), result.perplexity);
+    if (watch.progress)
+      watch.progress(++done, static_cast<std::int64_t>(windows.size()), result.perplexity);
   }
   session.check_unchanged();
   return result;

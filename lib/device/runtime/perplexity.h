@@ -38,11 +38,14 @@ struct PerplexityResult {
 };
 // -log softmax(logits)[token], in double.
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token);
-// `scored` is called in order with the logits [vocab] of every scored prediction.
-PerplexityResult perplexity(
-    Session& session, const text::TokenStream& stream, std::int64_t context, Protocol protocol,
-    std::int64_t max_windows = 0,
-    const std::function<void(std::int64_t done, std::int64_t total, double so_far)>& progress = {},
-    const std::function<void(std::span<const float> logits)>& scored = {});
+// Who watches a measurement. Either may be empty.
+struct PerplexityWatch {
+  std::function<void(std::int64_t done, std::int64_t total, double so_far)> progress = {};
+  // Called in order with the logits [vocab] of every scored prediction.
+  std::function<void(std::span<const float> logits)> scored = {};
+};
+PerplexityResult perplexity(Session& session, const text::TokenStream& stream, std::int64_t context,
+                            Protocol protocol, std::int64_t max_windows = 0,
+                            const PerplexityWatch& watch = {});
 
 }  // namespace espalier::runtime

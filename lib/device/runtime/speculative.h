@@ -28,20 +28,29 @@ struct SpeculativeRound {
   std::int64_t drafted = 0, judged = 0, accepted = 0;
 };
 
-// One round. `text` is all tokens so far. The target has read all of them but the last; the draft
-// has read some prefix. The draft guesses at most `n_draft` tokens, and none after a token of
-// `ends`.
-//
-// take() gets each final token, at most drafted + 1. The sampler has seen the text before the call.
-// After the call it has also seen the tokens that were taken.
 class Speculation {
  public:
-  SpeculativeRound round(TokenReader& target, TokenReader& draft, Sampler& sampler,
-                         std::span<const std::int32_t> text, std::int64_t n_draft,
-                         const std::set<std::int32_t>& ends, const TakeToken& take);
+  // Keeps references. No token is guessed after one of `ends`.
+  Speculation(TokenReader& target, TokenReader& draft, Sampler& sampler,
+              std::set<std::int32_t> ends);
+
+  // One round. `text` is all tokens so far. The target has read all of them but the last; the draft
+  // has read some prefix. The draft guesses at most `n_draft` tokens.
+  //
+  // take() gets each final token, at most drafted + 1. The sampler has seen the text before the
+  // call. After the call it has also seen the tokens that were taken.
+  SpeculativeRound round(std::span<const std::int32_t> text, std::int64_t n_draft,
+                         const TakeToken& take);
 
  private:
-  std::vector<std::int32_t> guesses_;
+  void guess(std::span<const std::int32_t> text, std::int64_t n_draft);
+  bool accepts(std::int32_t guess, std::span<const Candidate> p, std::span<const Candidate> q);
+
+  TokenReader& target_;
+  TokenReader& draft_;
+  Sampler& sampler_;
+  std::set<std::int32_t> ends_;
+  std::vector<std::int32_t> guesses_;  // behind the last token of the text
   std::vector<std::vector<Candidate>> draft_distributions_;
   std::vector<Candidate> residual_;
   std::vector<double> draft_probability_V_;

@@ -300,8 +300,17 @@ void check_attention(const StepKernels& steps, KvType type, const AttentionCase&
   for (std::int64_t j = 0; j < c.n_queries; ++j) visible[j] = c.positions * (j + 1) / c.n_queries;
   Poisoned scores(c.n_queries * c.positions, 4);
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  steps.kv[type.format].attention(q.data(), ldq, visible.data(), c.n_queries, k.data(), v.data(),
-                                  stride, c.head_dim, scale, c.cap, scores.data(), out.data(), ldo);
+  steps.kv[type.format].attention(
+      {.q = q.data(),
+       .ldq = ldq,
+       .n = c.n_queries,
+       .visible = visible.data(),
+       .scale = scale,
+       .cap = c.cap,
+       .scores = scores.data(),
+       .out = out.data(),
+       .ldo = ldo},
+      {.k = k.data(), .v = v.data(), .stride = stride, .head_dim = c.head_dim});
   scores.expect_untouched_around();
   out.expect_untouched_around();
   for (std::int64_t j = 0; j < c.n_queries; ++j) {
@@ -358,8 +367,17 @@ TEST_P(Steps, AttentionWithLargeScoresStaysFinite) {
       k[p * head_dim + d] = static_cast<float>(p) - 10;
       v[p * head_dim + d] = static_cast<float>(p);
     }
-  steps().kv[kv_f32].attention(q.data(), head_dim, &positions, 1, k.data(), v.data(), 4 * head_dim,
-                               head_dim, 1.0f, 0, scores.data(), out.data(), head_dim);
+  steps().kv[kv_f32].attention(
+      {.q = q.data(),
+       .ldq = head_dim,
+       .n = 1,
+       .visible = &positions,
+       .scale = 1.0f,
+       .cap = 0,
+       .scores = scores.data(),
+       .out = out.data(),
+       .ldo = head_dim},
+      {.k = k.data(), .v = v.data(), .stride = 4 * head_dim, .head_dim = head_dim});
   for (float x : out) EXPECT_EQ(x, 19.0f);  // the last position takes all
 }
 

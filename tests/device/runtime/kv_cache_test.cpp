@@ -33,8 +33,17 @@ float read(const KvCache& cache, int layer, std::int64_t group, std::int64_t pos
   const std::vector<float> q(kHeadDim, 0.0f);
   std::vector<float> out(kHeadDim), scores(1);
   const std::int64_t one = 1;
-  cache.attend(layer, group, position, q.data(), kHeadDim, &one, 1, 1.0f, 0, scores.data(),
-               out.data(), kHeadDim, steps);
+  cache.attend(layer, group, position,
+               {.q = q.data(),
+                .ldq = kHeadDim,
+                .n = 1,
+                .visible = &one,
+                .scale = 1.0f,
+                .cap = 0,
+                .scores = scores.data(),
+                .out = out.data(),
+                .ldo = kHeadDim},
+               steps);
   return out[7];
 }
 

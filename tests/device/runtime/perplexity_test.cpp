@@ -128,13 +128,13 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
       }
     }
     std::int64_t calls = 0;
-    const PerplexityResult result =
-        perplexity(*o.session, perplexity_stream(o.session->tokenizer(), text(50)), kContext,
-                   protocol, 0, [&](std::int64_t done, std::int64_t all, double so_far) {
-                     EXPECT_EQ(done, ++calls);
-                     EXPECT_EQ(all, 3);
-                     EXPECT_GT(so_far, 1);
-                   });
+    const PerplexityResult result = perplexity(
+        *o.session, perplexity_stream(o.session->tokenizer(), text(50)), kContext, protocol, 0,
+        {.progress = [&](std::int64_t done, std::int64_t all, double so_far) {
+          EXPECT_EQ(done, ++calls);
+          EXPECT_EQ(all, 3);
+          EXPECT_GT(so_far, 1);
+        }});
     EXPECT_EQ(calls, 3);
     EXPECT_EQ(result.tokens, n);
     EXPECT_EQ(n, protocol == Protocol::windows ? 45 : 21);

@@ -113,7 +113,7 @@ TEST_F(Speculated, TokensAreDistributedAsTheTargets) {
 
     TokenReader target(target_), draft(draft_);
     Sampler sampler(options);
-    Speculation speculation;
+    Speculation speculation(target, draft, sampler, {});
     std::vector<int> counts(expected.size(), 0);
     std::int64_t accepted_first = 0;
     for (int i = 0; i < kDraws; ++i) {
@@ -125,11 +125,10 @@ TEST_F(Speculated, TokensAreDistributedAsTheTargets) {
       sampler.see(prompt);
       while (text.size() < prompt.size() + 2) {
         std::vector<std::int32_t> more;
-        const SpeculativeRound round =
-            speculation.round(target, draft, sampler, text, 3, {}, [&](std::int32_t token) {
-              more.push_back(token);
-              return true;
-            });
+        const SpeculativeRound round = speculation.round(text, 3, [&](std::int32_t token) {
+          more.push_back(token);
+          return true;
+        });
         ASSERT_EQ(static_cast<std::int64_t>(more.size()), round.accepted + 1);
         ASSERT_EQ(round.judged, std::min<std::int64_t>(round.accepted + 1, round.drafted));
         if (text.size() == prompt.size()) accepted_first += round.accepted > 0;
@@ -156,10 +155,10 @@ TEST_F(Speculated, NoGuessBehindAnEndToken) {
   target.read(std::vector<std::int32_t>{1, 5});
   std::set<std::int32_t> all;
   for (std::int32_t i = 0; i < kVocab; ++i) all.insert(i);
-  Speculation speculation;
+  Speculation speculation(target, draft, sampler, all);
   int taken = 0;
-  const SpeculativeRound round = speculation.round(target, draft, sampler, text, 5, all,
-                                                   [&](std::int32_t) { return ++taken < 0; });
+  const SpeculativeRound round =
+      speculation.round(text, 5, [&](std::int32_t) { return ++taken < 0; });
   EXPECT_EQ(round.drafted, 1);
   EXPECT_EQ(taken, 1);
 }

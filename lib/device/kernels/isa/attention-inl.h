@@ -6,16 +6,15 @@
 #include "kernels/isa/attention_block-inl.h"
 
 template <typename Row>
-void attention(const float* q, std::int64_t ldq, const std::int64_t* visible,
-               std::int64_t n_queries, const void* keys, const void* values, std::int64_t stride,
-               std::int64_t head_dim, float scale, float cap, float* scores, float* out,
-               std::int64_t ldo) {
+void attention(const AttentionQueries& of, const KvCached& cached) {
   std::int64_t n = 0;
-  for (std::int64_t j = 0; j < n_queries; ++j) n = visible[j] > n ? visible[j] : n;
-  const KvRows k{static_cast<const unsigned char*>(keys), stride, n, head_dim, read_tile<Row>};
-  const KvRows v{static_cast<const unsigned char*>(values), stride, n, head_dim, read_tile<Row>};
-  if (n_queries == kBlockQueries && n > 0)
-    attend_block(q, ldq, visible, k, v, scale, cap, scores, out, ldo);
+  for (std::int64_t j = 0; j < of.n; ++j) n = of.visible[j] > n ? of.visible[j] : n;
+  const KvRows k{static_cast<const unsigned char*>(cached.k), cached.stride, n, cached.head_dim,
+                 read_tile<Row>};
+  const KvRows v{static_cast<const unsigned char*>(cached.v), cached.stride, n, cached.head_dim,
+                 read_tile<Row>};
+  if (of.n == kBlockQueries && n > 0)
+    attend_block(of.q, of.ldq, of.visible, k, v, of.scale, of.cap, of.scores, of.out, of.ldo);
   else
-    attend_few(q, ldq, visible, n_queries, k, v, scale, cap, scores, out, ldo);
+    attend_few(of.q, of.ldq, of.visible, of.n, k, v, of.scale, of.cap, of.scores, of.out, of.ldo);
 }

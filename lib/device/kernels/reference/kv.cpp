@@ -71,10 +71,9 @@ struct Q4_0 {
 };
 
 template <typename Row>
-void attention(const float* q, std::int64_t ldq, const std::int64_t* visible,
-               std::int64_t n_queries, const void* keys, const void* values, std::int64_t stride,
-               std::int64_t head_dim, float scale, float cap, float* scores, float* out,
-               std::int64_t ldo) {
+void attention(const AttentionQueries& of, const KvCached& cached) {
+  const auto [q, ldq, n_queries, visible, scale, cap, scores, out, ldo] = of;
+  const auto [keys, values, stride, head_dim] = cached;
   const auto* k = static_cast<const unsigned char*>(keys);
   const auto* v = static_cast<const unsigned char*>(values);
   for (std::int64_t j = 0; j < n_queries; ++j) {
