@@ -128,8 +128,8 @@ std::string write_tiny_llama(const std::string& directory, const TinyOptions& op
   const arch::ModelDims dims = tiny_dims(options);
   text::TokenizerData tokenizer = tiny_tokenizer(options.vocab);
   tokenizer.add_bos = options.add_bos;
-  checkpoint::CheckpointWriter writer(directory, llama(), dims, {.dtype = options.dtype}, "",
-                                      &tokenizer);
+  checkpoint::CheckpointWriter writer(directory, llama(), dims, {.dtype = options.dtype},
+                                      {.tokenizer = &tokenizer});
   for (const arch::TensorRef& ref : arch::tensors(llama(), dims))
     writer.write_rows(ref.spec->role, ref.layer, tiny_weights(options, ref.spec->role, ref.layer));
   writer.finish();

@@ -72,6 +72,13 @@ class Checkpoint {
 // note says so.
 const text::TokenizerData* carried_tokenizer(const Checkpoint& source);
 
+// What a directory holds besides its tensors.
+struct WrittenTexts {
+  // The source's hf_config(), or empty. Its keys are kept unless sizes or dtype change them.
+  std::string base_config = {};
+  const text::TokenizerData* tokenizer = nullptr;
+  std::string generation_config = {};  // empty: made from the tokenizer
+};
 struct WriteOptions {
   format::FormatId dtype = format::FormatId::f32;  // f32, f16 or bf16; applies to every tensor
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
@@ -82,11 +89,9 @@ struct WriteOptions {
 // config.json is written last.
 class CheckpointWriter {
  public:
-  // `base_config` is the source's hf_config(). Its keys are kept unless sizes or dtype change them.
   CheckpointWriter(const std::string& directory, const arch::Arch& arch,
                    const arch::ModelDims& dims, const WriteOptions& options,
-                   const std::string& base_config, const text::TokenizerData* tokenizer,
-                   const std::string& generation_config = "");
+                   const WrittenTexts& texts);
   ~CheckpointWriter();
   // Writes the next rows of the current tensor.
   void write_rows(arch::Role role, int layer, std::span<const float> rows);

@@ -135,6 +135,39 @@ const arch::Arch* stand_in(const arch::Arch& arch, const arch::ModelDims& dims) 
   return nullptr;
 }
 
+// What a config of `family` says and one of `arch`, as which it is written, does not.
+void drop_keys_of(const arch::Arch& family, const arch::Arch& arch, Json& config) {
+  for (const char* key :
+       {"attention_bias", "mlp_bias", "pretraining_tp", "is_llama_config", "rope_interleaved"})
+    config.erase(key);
+  for (const arch::Factor& factor : arch::kFactors)
+    if (factor.stated_by(family)) config.erase(std::string(family.keys.*factor.config));
+  for (const arch::ConfigValue& one : family.config) config.erase(std::string(one.key));
+  if (!family.attention_type.empty()) config.erase("layer_types");
+  if (arch.keys.ffn != family.keys.ffn) config.erase(std::string(family.keys.ffn));
+}
+
+// The code that the source's key names is not written. It was accepted only because transformers,
+// or our own file, has it.
+void set_code(Json& config, const arch::Arch& arch) {
+  config.erase("auto_map");
+  if (!arch.unequal_layers) return;
+  const std::string file = std::string(kModelingFile, std::string_view(kModelingFile).find('.')),
+                    model(arch.hf_architecture);
+  config["auto_map"] = {{"AutoConfig", file + "." + model.substr(0, model.find("For")) + "Config"},
+                        {"AutoModelForCausalLM", file + "." + model}};
+}
+
+// Where the source's config has none.
+void fill_token_ids(Json& config, const text::TokenizerData& tokenizer) {
+  const auto fill = [&](const char* key, const std::optional<std::int32_t>& id) {
+    if (id && (!config.contains(key) || config[key].is_null())) config[key] = *id;
+  };
+  fill("bos_token_id", tokenizer.bos);
+  fill("eos_token_id", tokenizer.eos);
+  fill("pad_token_id", tokenizer.pad);
+}
+
 }  // namespace
 
 const arch::Arch& hf_family_for(const arch::Arch& arch, const arch::ModelDims& dims) {
@@ -219,16 +252,7 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
     ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
   }
   const arch::LayerDims& layer = dims.layers.front();
-  if (arch.name != family.name) {
-    for (const char* key :
-         {"attention_bias", "mlp_bias", "pretraining_tp", "is_llama_config", "rope_interleaved"})
-      config.erase(key);
-    for (const arch::Factor& factor : arch::kFactors)
-      if (factor.stated_by(family)) config.erase(std::string(family.keys.*factor.config));
-    for (const arch::ConfigValue& one : family.config) config.erase(std::string(one.key));
-    if (!family.attention_type.empty()) config.erase("layer_types");
-    if (arch.keys.ffn != family.keys.ffn) config.erase(std::string(family.keys.ffn));
-  }
+  if (arch.name != family.name) drop_keys_of(family, arch, config);
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;
@@ -249,29 +273,13 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   else
     set_traits(config, arch, dims);
   set(arch.keys.norm_eps, dims.norm_eps);
-  // The code that the key names is not written. It was accepted only because transformers, or our
-  // own file, has it.
-  config.erase("auto_map");
-  if (arch.unequal_layers) {
-    const std::string file = std::string(kModelingFile, std::string_view(kModelingFile).find('.')),
-                      model(arch.hf_architecture);
-    config["auto_map"] = {
-        {"AutoConfig", file + "." + model.substr(0, model.find("For")) + "Config"},
-        {"AutoModelForCausalLM", file + "." + model}};
-  }
+  set_code(config, arch);
   if (own != nullptr && own->write_layers != nullptr) own->write_layers(config, dims);
   if (dims.output_bias != dims.attention_bias) set(arch.keys.output_bias, dims.output_bias);
   if (!all) set_rope(config, arch, dims);
   config["tie_word_embeddings"] = dims.tied;
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
-  if (tokenizer != nullptr) {
-    const auto fill = [&](const char* key, const std::optional<std::int32_t>& id) {
-      if (id && (!config.contains(key) || config[key].is_null())) config[key] = *id;
-    };
-    fill("bos_token_id", tokenizer->bos);
-    fill("eos_token_id", tokenizer->eos);
-    fill("pad_token_id", tokenizer->pad);
-  }
+  if (tokenizer != nullptr) fill_token_ids(config, *tokenizer);
   return config.dump(2) + "\n";
 }
 

@@ -52,6 +52,14 @@ void untie_own_output(Source& source, const format::SafeTensor* embedding) {
              "; the model is taken as untied, as transformers does");
 }
 
+void refuse_others(const Source& source, const std::set<std::string, std::less<>>& expected,
+                   Problems& problems) {
+  for (const format::SafeTensor& tensor : source.safetensors->tensors())
+    if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))
+      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),
+                           " is not part of architecture ", source.arch->name);
+}
+
 void locate_tensors(Source& source, Problems& problems) {
   const format::SafetensorsSet& set = *source.safetensors;
   std::set<std::string, std::less<>> expected;
@@ -110,10 +118,7 @@ void locate_tensors(Source& source, Problems& problems) {
   ESP_CHECK(any, input, source.path, ": the files hold none of the ", expected.size(),
             " tensors of config.json, such as ", *expected.begin(),
             "; the weights are of another model");
-  for (const format::SafeTensor& tensor : set.tensors())
-    if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))
-      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),
-                           " is not part of architecture ", source.arch->name);
+  refuse_others(source, expected, problems);
 }
 
 // Files besides the shards and the vocabulary that decide what the model is. tokenizer.json and

@@ -89,6 +89,31 @@ struct CheckpointWriter::State {
   std::string name(std::size_t i) const {
     return arch::with_layer(tensors[i].spec->hf, tensors[i].layer);
   }
+  void add_tensors() {
+    weights->set_metadata("format", "pt");
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      const arch::TensorRef& t = tensors[i];
+      const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
+      // Rows of all matrices that are stacked in this tensor.
+      std::int64_t rows = t.rows;
+      while (i + 1 < tensors.size() && tensors[i + 1].layer == t.layer &&
+             tensors[i + 1].spec->hf == t.spec->hf)
+        rows += tensors[++i].rows;
+      weights->add_tensor(name(i), dtype,
+                          t.is_vector  ? std::vector{rows}
+                          : transposed ? std::vector{t.cols, rows}
+                                       : std::vector{rows, t.cols});
+    }
+  }
+  void write_texts(const WrittenTexts& texts, const std::string& config) const {
+    const text::TokenizerData* tokenizer = texts.tokenizer;
+    if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, staging);
+    const std::string generation = !texts.generation_config.empty() || tokenizer == nullptr
+                                       ? texts.generation_config
+                                       : generation_config_from(*tokenizer);
+    if (!generation.empty()) core::write_text_file(staging + "/generation_config.json", generation);
+    core::write_text_file(staging + "/config.json", config);
+  }
   void encode(std::span<const float> values) {
     const format::QuantFormat& f = format::info(dtype);
     constexpr std::size_t kPiece = std::size_t{4} << 20;
@@ -139,9 +164,7 @@ struct CheckpointWriter::State {
 
 CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arch& arch,
                                    const arch::ModelDims& dims, const WriteOptions& options,
-                                   const std::string& base_config,
-                                   const text::TokenizerData* tokenizer,
-                                   const std::string& generation_config)
+                                   const WrittenTexts& texts)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.directory = directory;
@@ -149,12 +172,13 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
   s.dtype = options.dtype;
   ESP_CHECK(format::info(options.dtype).is_float(), usage, "--dtype ",
             format::info(options.dtype).name, ": a Hugging Face directory holds f32, f16 or bf16");
-  if (tokenizer != nullptr)
-    ESP_CHECK(static_cast<std::int64_t>(tokenizer->tokens.size()) <= dims.vocab, input, directory,
-              ": the tokenizer has ", tokenizer->tokens.size(), " tokens but the model only ",
-              dims.vocab, " embeddings");
+  if (texts.tokenizer != nullptr)
+    ESP_CHECK(static_cast<std::int64_t>(texts.tokenizer->tokens.size()) <= dims.vocab, input,
+              directory, ": the tokenizer has ", texts.tokenizer->tokens.size(),
+              " tokens but the model only ", dims.vocab, " embeddings");
   // Refuses before anything is changed.
-  const std::string config = make_hf_config(arch, dims, base_config, options.dtype, tokenizer);
+  const std::string config =
+      make_hf_config(arch, dims, texts.base_config, options.dtype, texts.tokenizer);
 
   core::make_directory(directory);
   std::error_code error;
@@ -165,29 +189,10 @@ CheckpointWriter::CheckpointWriter(const std::string& directory, const arch::Arc
     s.tensors =
         arch::tensors(arch.written_as.empty() ? arch : *arch::arch_by_name(arch.written_as), dims);
     s.weights = std::make_unique<format::SafetensorsWriter>(s.staging, options.max_shard_bytes);
-    s.weights->set_metadata("format", "pt");
-    for (std::size_t i = 0; i < s.tensors.size(); ++i) {
-      const arch::TensorRef& t = s.tensors[i];
-      const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
-      // Rows of all matrices that are stacked in this tensor.
-      std::int64_t rows = t.rows;
-      while (i + 1 < s.tensors.size() && s.tensors[i + 1].layer == t.layer &&
-             s.tensors[i + 1].spec->hf == t.spec->hf)
-        rows += s.tensors[++i].rows;
-      s.weights->add_tensor(s.name(i), s.dtype,
-                            t.is_vector  ? std::vector{rows}
-                            : transposed ? std::vector{t.cols, rows}
-                                         : std::vector{rows, t.cols});
-    }
-    core::require_free_disk(
-        directory, s.weights->data_bytes() + tokenizer_bytes(tokenizer) + (std::uint64_t{1} << 20));
-    if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, s.staging);
-    const std::string generation = !generation_config.empty() || tokenizer == nullptr
-                                       ? generation_config
-                                       : generation_config_from(*tokenizer);
-    if (!generation.empty())
-      core::write_text_file(s.staging + "/generation_config.json", generation);
-    core::write_text_file(s.staging + "/config.json", config);
+    s.add_tensors();
+    core::require_free_disk(directory, s.weights->data_bytes() + tokenizer_bytes(texts.tokenizer) +
+                                           (std::uint64_t{1} << 20));
+    s.write_texts(texts, config);
     if (needs_remote_code(arch, dims))
       core::write_text_file(s.staging + "/" + kModelingFile, std::string(modeling_file()));
     s.weights->begin();

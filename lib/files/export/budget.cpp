@@ -117,6 +117,36 @@ std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const a
   return out;
 }
 
+// The candidates of one matrix with their errors, measured on sampled rows.
+plan::FormatChoice weigh(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
+                         const BudgetOptions& budget, core::ThreadPool& pool) {
+  plan::FormatChoice choice{
+      t.spec->role, t.layer, held(source, t, candidates_for(t, budget), pool), {}};
+  std::int64_t n = 0;
+  const std::vector<float> rows = sample_rows(source, t, n);
+  const quant::TensorStatistics* statistics =
+      budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;
+  quant::TensorStatistics plain;
+  if (statistics == nullptr) {
+    plain.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
+    plain.tokens = 1;
+  }
+  const quant::TensorStatistics& weights = statistics != nullptr ? *statistics : plain;
+  const quant::RoundingBy by{
+      statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics};
+  const std::vector<float> zeros(rows.size(), 0.0f);
+  const double weight = weight_of(t, source.dims(), statistics != nullptr);
+  const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
+  for (format::FormatId id : choice.formats) {
+    const auto bytes = quant::round_matrix(rows, n, t.cols, id, by, pool);
+    choice.error.push_back(
+        weight *
+        quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id), n, t.cols, weights) /
+        energy);
+  }
+  return choice;
+}
+
 // Tensor data when every tensor takes the candidate whose size is `better` than the others'.
 template <typename Better>
 std::int64_t data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
@@ -135,6 +165,40 @@ std::int64_t data_bytes(const arch::Arch& arch, const arch::ModelDims& dims,
     n += *best;
   }
   return n;
+}
+
+// What is left of the budget for tensor data, and what goes around it.
+struct Available {
+  std::int64_t data, around;
+};
+Available available_for(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
+                        const std::vector<plan::FormatChoice>& choices,
+                        const ExportOptions& options) {
+  if (!budget.whole_file) return {budget.target_bytes, 0};
+  // Header, tokenizer and padding are the same for every choice, so the first choice gives them.
+  plan::QuantPlan any =
+      plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
+  const std::int64_t around = planned_file_bytes(source, any, options) -
+                              padded_bytes(arch::tensors(source.arch(), source.dims()), any);
+  return {budget.target_bytes - around, around};
+}
+
+// Refuses a budget that nothing fits in, and notes one that nothing fills. Said here and not by
+// allocate(), which does not know the whole file.
+void check_available(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
+                     const Available& available) {
+  const std::int64_t smallest = smallest_data_bytes(source.arch(), source.dims(), budget);
+  ESP_CHECK(
+      smallest <= available.data, unsupported, "no choice of formats fits in ",
+      core::human_bytes(budget.target_bytes), ": the tensors alone need ",
+      core::human_bytes(smallest), " (", smallest, " bytes)",
+      available.around > 0 ? ", header and tokenizer " + core::human_bytes(available.around) : "",
+      "; prune further or allow smaller formats");
+  if (const std::int64_t most = largest_data_bytes(source.arch(), source.dims(), budget);
+      most < available.data)
+    core::note("the budget leaves " + core::human_bytes(available.data) +
+               " for the tensors, but the largest formats that may be chosen take " +
+               core::human_bytes(most) + "; name larger ones (--format, or candidates) to use it");
 }
 
 }  // namespace
@@ -159,56 +223,13 @@ plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const Budg
   for (const arch::TensorRef& t : tensors) {
     ++done;
     if (t.is_vector) continue;
-    plan::FormatChoice choice{
-        t.spec->role, t.layer, held(source, t, candidates_for(t, budget), pool), {}};
-    std::int64_t n = 0;
-    const std::vector<float> rows = sample_rows(source, t, n);
-    const quant::TensorStatistics* statistics =
-        budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;
-    quant::TensorStatistics plain;
-    if (statistics == nullptr) {
-      plain.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
-      plain.tokens = 1;
-    }
-    const quant::TensorStatistics& weights = statistics != nullptr ? *statistics : plain;
-    const std::vector<float> zeros(rows.size(), 0.0f);
-    const double weight = weight_of(t, source.dims(), statistics != nullptr);
-    const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
-    for (format::FormatId id : choice.formats) {
-      const auto bytes = quant::round_matrix(
-          rows, n, t.cols, id,
-          statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics,
-          pool);
-      choice.error.push_back(weight *
-                             quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id),
-                                                 n, t.cols, weights) /
-                             energy);
-    }
-    choices.push_back(std::move(choice));
+    choices.push_back(weigh(source, t, budget, pool));
     if (progress)
       progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }
-  std::int64_t available = budget.target_bytes, around = 0;
-  // Header, tokenizer and padding are the same for every choice, so the first choice gives them.
-  if (budget.whole_file) {
-    plan::QuantPlan any =
-        plan::allocate(source.arch(), source.dims(), choices, std::int64_t{1} << 60);
-    around = planned_file_bytes(source, any, options) - padded_bytes(tensors, any);
-    available -= around;
-  }
-  // Said here and not by allocate(), which does not know the whole file.
-  const std::int64_t smallest = smallest_data_bytes(source.arch(), source.dims(), budget);
-  ESP_CHECK(smallest <= available, unsupported, "no choice of formats fits in ",
-            core::human_bytes(budget.target_bytes), ": the tensors alone need ",
-            core::human_bytes(smallest), " (", smallest, " bytes)",
-            around > 0 ? ", header and tokenizer " + core::human_bytes(around) : "",
-            "; prune further or allow smaller formats");
-  if (const std::int64_t most = largest_data_bytes(source.arch(), source.dims(), budget);
-      most < available)
-    core::note("the budget leaves " + core::human_bytes(available) +
-               " for the tensors, but the largest formats that may be chosen take " +
-               core::human_bytes(most) + "; name larger ones (--format, or candidates) to use it");
-  plan::QuantPlan plan = plan::allocate(source.arch(), source.dims(), choices, available);
+  const Available available = available_for(source, budget, choices, options);
+  check_available(source, budget, available);
+  plan::QuantPlan plan = plan::allocate(source.arch(), source.dims(), choices, available.data);
   plan.name = "mix";
   return plan;
 }

@@ -119,8 +119,7 @@ class TensorExporter {
       if (transform == arch::Transform::plus_one)
         for (float& v : values) v += 1.0f;
       fold(role, values);
-      writer_.write(
-          quant::round_matrix(values, 1, t.rows, format, Rounding::nearest, nullptr, pool_));
+      writer_.write(quant::round_matrix(values, 1, t.rows, format, {}, pool_));
       return;
     }
     const bool permuted = transform == arch::Transform::rope_permute;
@@ -142,7 +141,7 @@ class TensorExporter {
       require_held(t, range.beyond());
       try {
         writer_.write(
-            quant::round_matrix(rows, n, t.cols, format, rounding, statistics, pool_, &cache_));
+            quant::round_matrix(rows, n, t.cols, format, {rounding, statistics, &cache_}, pool_));
       } catch (const core::Error& e) {
         core::fail(e.kind(), arch::gguf_name(role, t.layer), ", rows from ", begin, ": ", e.what());
       }

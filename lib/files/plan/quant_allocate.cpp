@@ -130,27 +130,19 @@ double regret(const Item& item, std::size_t option, double price) {
                   taken.error - best.error + price * static_cast<double>(taken.bytes - best.bytes));
 }
 
-// Undominated states over the items, ordered by how soon an item may deviate from the relaxed
-// choice. The bound of a state is the relaxed optimum plus its regrets so far. A state is dropped
-// when its bound is no better than the incumbent.
-Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double price,
-                 Choice incumbent) {
-  struct State {
-    std::int64_t bytes;
-    double error, regret;
-    std::size_t parent, option;
-  };
-  double relaxed_cost = 0;
+// error + price * bytes of the relaxed choice.
+double relaxed_cost(const std::vector<Item>& items, double price) {
+  double cost = 0;
   for (const Item& item : items) {
     const Option& o = item.options[cheapest(item, price)];
-    relaxed_cost += o.error + price * static_cast<double>(o.bytes);
+    cost += o.error + price * static_cast<double>(o.bytes);
   }
-  const double gap =
-      error_of(items, incumbent) - (relaxed_cost - price * static_cast<double>(budget));
-  if (!(gap > 0)) return incumbent;
+  return cost;
+}
 
+// The items ordered by how soon each may deviate from the relaxed choice: by its smallest regret.
+std::vector<std::size_t> by_least_regret(const std::vector<Item>& items, double price) {
   std::vector<std::pair<double, std::size_t>> order;
-  std::vector<std::int64_t> smallest_rest(items.size() + 1, 0);
   for (std::size_t i = 0; i < items.size(); ++i) {
     double least = std::numeric_limits<double>::infinity();
     const std::size_t best = cheapest(items[i], price);
@@ -159,45 +151,82 @@ Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double pri
     order.emplace_back(least, i);
   }
   std::stable_sort(order.begin(), order.end());
-  for (std::size_t k = items.size(); k-- > 0;)
-    smallest_rest[k] = smallest_rest[k + 1] + items[order[k].second].options.front().bytes;
+  std::vector<std::size_t> out;
+  out.reserve(order.size());
+  for (const auto& [least, i] : order) out.push_back(i);
+  return out;
+}
 
-  std::vector<std::vector<State>> levels{{{0, 0, 0, 0, 0}}};
-  for (std::size_t k = 0; k < items.size(); ++k) {
-    const Item& item = items[order[k].second];
-    std::vector<State> next;
-    for (std::size_t o = 0; o < item.options.size(); ++o) {
-      const double r = regret(item, o, price);
-      for (std::size_t s = 0; s < levels.back().size(); ++s) {
-        const State& from = levels.back()[s];
-        const State to{from.bytes + item.options[o].bytes, from.error + item.options[o].error,
-                       from.regret + r, s, o};
-        if (to.bytes + smallest_rest[k + 1] > budget || !(to.regret < gap)) continue;
-        next.push_back(to);
-      }
+// A choice for the first items of an order.
+struct State {
+  std::int64_t bytes;
+  double error, regret;
+  std::size_t parent, option;
+};
+using States = std::vector<State>;
+
+// Every state with every option of one more item, while it takes at most `room` bytes and its
+// regret stays below `gap`.
+States extended(const States& states, const Item& item, double price, std::int64_t room,
+                double gap) {
+  States out;
+  for (std::size_t o = 0; o < item.options.size(); ++o) {
+    const double r = regret(item, o, price);
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      const State& from = states[s];
+      const State to{from.bytes + item.options[o].bytes, from.error + item.options[o].error,
+                     from.regret + r, s, o};
+      if (to.bytes > room || !(to.regret < gap)) continue;
+      out.push_back(to);
     }
-    std::stable_sort(next.begin(), next.end(), [](const State& a, const State& b) {
-      return a.bytes != b.bytes ? a.bytes < b.bytes : a.error < b.error;
-    });
-    std::vector<State> kept;
-    for (const State& s : next)
-      if (kept.empty() || s.error < kept.back().error) kept.push_back(s);
-    if (kept.size() > kMaxStates) {
-      std::nth_element(kept.begin(), kept.begin() + kMaxStates, kept.end(),
-                       [](const State& a, const State& b) { return a.regret < b.regret; });
-      kept.resize(kMaxStates);
-    }
-    if (kept.empty()) return incumbent;
-    levels.push_back(std::move(kept));
   }
-  const std::vector<State>& last = levels.back();
+  return out;
+}
+
+// Those that no other one of fewer bytes and less error beats; of too many, those of least regret.
+States undominated(States states) {
+  std::stable_sort(states.begin(), states.end(), [](const State& a, const State& b) {
+    return a.bytes != b.bytes ? a.bytes < b.bytes : a.error < b.error;
+  });
+  States kept;
+  for (const State& s : states)
+    if (kept.empty() || s.error < kept.back().error) kept.push_back(s);
+  if (kept.size() > kMaxStates) {
+    std::nth_element(kept.begin(), kept.begin() + kMaxStates, kept.end(),
+                     [](const State& a, const State& b) { return a.regret < b.regret; });
+    kept.resize(kMaxStates);
+  }
+  return kept;
+}
+
+// Undominated states over the items, ordered by how soon an item may deviate from the relaxed
+// choice. The bound of a state is the relaxed optimum plus its regrets so far. A state is dropped
+// when its bound is no better than the incumbent.
+Choice close_gap(const std::vector<Item>& items, std::int64_t budget, double price,
+                 Choice incumbent) {
+  const double gap = error_of(items, incumbent) -
+                     (relaxed_cost(items, price) - price * static_cast<double>(budget));
+  if (!(gap > 0)) return incumbent;
+  const std::vector<std::size_t> order = by_least_regret(items, price);
+  std::vector<std::int64_t> smallest_rest(items.size() + 1, 0);
+  for (std::size_t k = items.size(); k-- > 0;)
+    smallest_rest[k] = smallest_rest[k + 1] + items[order[k]].options.front().bytes;
+
+  std::vector<States> levels{{{0, 0, 0, 0, 0}}};
+  for (std::size_t k = 0; k < items.size(); ++k) {
+    States next = undominated(
+        extended(levels.back(), items[order[k]], price, budget - smallest_rest[k + 1], gap));
+    if (next.empty()) return incumbent;
+    levels.push_back(std::move(next));
+  }
+  const States& last = levels.back();
   std::size_t best = 0;
   for (std::size_t s = 1; s < last.size(); ++s)
     if (last[s].error < last[best].error) best = s;
   if (!(last[best].error < error_of(items, incumbent))) return incumbent;
   Choice choice(items.size());
   for (std::size_t k = items.size(), s = best; k-- > 0;) {
-    choice[order[k].second] = levels[k + 1][s].option;
+    choice[order[k]] = levels[k + 1][s].option;
     s = levels[k + 1][s].parent;
   }
   return choice;

@@ -37,48 +37,59 @@ void invert_upper(Eigen::Ref<MatrixD> m) {
       -(corner * m.bottomRightCorner(n - half, n - half).triangularView<Eigen::Upper>());
 }
 
-// Returns the sum of d^2 * weight over one sub-block rounded with `scale`, feeding each difference
-// forward. Stops when the sum exceeds `limit`. v: the sub-block's rows of its diagonal tile, from
-// its first column.
+// One sub-block of a row, as the sweep reaches it.
+struct SubBlock {
+  const float* w;       // current weights
+  const float* v;       // its rows of its diagonal tile, from its first column
+  const float* weight;  // of the squares of differences
+};
+struct Rounded {
+  std::int8_t level[kTile];
+  float difference[kTile];  // w - q at the time of rounding
+};
+
+// Returns the sum of d^2 * weight over a sub-block rounded with `scale`, feeding each difference
+// forward. Stops when the sum exceeds `limit`.
 template <int N>
-float sweep_of(const Grid& grid, const SubScale& scale, const float* w, const float* v,
-               const float* weight, float limit, std::int8_t* level, float* difference) {
+float sweep_of(const Grid& grid, const SubScale& scale, const SubBlock& of, float limit,
+               Rounded& out) {
+  const auto [w, v, weight] = of;
   float t[N];
   for (int i = 0; i < N; ++i) t[i] = w[i];
   const float inverse = inverse_step(scale);
   float error = 0;
-  for (int i = 0; i < N; ++i, v += kTile) {
+  for (int i = 0; i < N; ++i) {
     const int l = nearest_level(grid, scale, inverse, t[i]);
     const float d = t[i] - grid_value(scale, l);
-    level[i] = static_cast<std::int8_t>(l);
-    difference[i] = d;
+    out.level[i] = static_cast<std::int8_t>(l);
+    out.difference[i] = d;
     error += d * d * weight[i];
     if (!(error < limit)) return error;
-    for (int k = 0; k < N; ++k) t[k] -= d * v[k];  // v is 0 up to the diagonal
+    for (int k = 0; k < N; ++k) t[k] -= d * v[i * kTile + k];  // v is 0 up to the diagonal
   }
   return error;
 }
 
-// Rounds sub-block `sub` of `block`, whose first column is c, from the current weights.
-// `difference` receives the values of w - q at the time of rounding.
+// Rounds the sub-block of `block` whose first column is c, from the current weights. `difference`
+// receives the values of w - q at the time of rounding.
 void round_sub_block(const Grid& grid, const GptqFactor& factor, const float* w, std::int64_t c,
-                     int sub, GridBlock& block, float* difference) {
-  const float* tile =
-      factor.diagonal_blocks() + c / kTile * kTile * kTile + (c % kTile) * (kTile + 1);
-  const float* weight = factor.weight() + c;
+                     GridBlock& block, float* difference) {
+  const SubBlock of{
+      w, factor.diagonal_blocks() + c / kTile * kTile * kTile + (c % kTile) * (kTile + 1),
+      factor.weight() + c};
+  const auto sub = static_cast<int>(c % grid.block / grid.sub);
   const auto sweep = grid.sub == 64 ? sweep_of<64> : grid.sub == 32 ? sweep_of<32> : sweep_of<16>;
   SubScale candidates[kMaxCandidates];
-  const int n = scale_candidates(grid, block, w, weight, candidates);
+  const int n = scale_candidates(grid, block, w, of.weight, candidates);
   float best = std::numeric_limits<float>::infinity();
-  std::int8_t level[kTile];
-  float trial[kTile];
+  Rounded trial;
   for (int i = 0; i < n; ++i) {
-    const float error = sweep(grid, candidates[i], w, tile, weight, best, level, trial);
+    const float error = sweep(grid, candidates[i], of, best, trial);
     if (i > 0 && !(error < best)) continue;
     best = error;
     block.sub[sub] = candidates[i];
-    std::copy(level, level + grid.sub, block.level + sub * grid.sub);
-    std::copy(trial, trial + grid.sub, difference);
+    std::copy(trial.level, trial.level + grid.sub, block.level + sub * grid.sub);
+    std::copy(trial.difference, trial.difference + grid.sub, difference);
   }
 }
 
@@ -97,8 +108,7 @@ void sweep_rows(const Grid& grid, const GptqFactor& factor, Matrix& w,
         float* row = w.row(r).data();
         if (c % grid.block == 0) begin_block(grid, row + c, factor.weight() + c, block);
         float* difference = differences.row(r).data() + (c - begin);
-        round_sub_block(grid, factor, row + c, c, static_cast<int>(c % grid.block / grid.sub),
-                        block, difference);
+        round_sub_block(grid, factor, row + c, c, block, difference);
         if (rest > 0)
           w.row(r).segment(c + grid.sub, rest).noalias() -=
               Eigen::Map<const Eigen::RowVectorXf>(difference, grid.sub) *

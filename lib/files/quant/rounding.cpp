@@ -71,10 +71,10 @@ std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& stati
 }
 
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
-                                    std::int64_t cols, format::FormatId format, Rounding rounding,
-                                    const TensorStatistics* statistics, core::ThreadPool& pool,
-                                    FactorCache* cache) {
+                                    std::int64_t cols, format::FormatId format,
+                                    const RoundingBy& by, core::ThreadPool& pool) {
   const core::Section section("rounding");
+  const auto [rounding, statistics, cache] = by;
   const format::QuantFormat& codec = format::info(format);
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format, rows, cols)));
   check_weights(weights, rows, cols, format);

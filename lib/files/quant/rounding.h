@@ -39,14 +39,18 @@ class FactorCache {
   std::shared_ptr<const GptqFactor> factor_;
 };
 
-// weights[rows * cols] -> bytes of the matrix in `format`. `statistics` may be null for nearest.
-// Error(usage) when the rounding needs it. Float formats are always rounded to nearest.
-// Error(input) for weights that are not finite, or that the format cannot hold (range.h). The
-// result does not depend on the number of threads.
+// How to round. `statistics` may be null for nearest; Error(usage) when the rounding needs it.
+struct RoundingBy {
+  Rounding rounding = Rounding::nearest;
+  const TensorStatistics* statistics = nullptr;
+  FactorCache* cache = nullptr;  // of gptq
+};
+// weights[rows * cols] -> bytes of the matrix in `format`. Float formats are always rounded to
+// nearest. Error(input) for weights that are not finite, or that the format cannot hold (range.h).
+// The result does not depend on the number of threads.
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
-                                    std::int64_t cols, format::FormatId format, Rounding rounding,
-                                    const TensorStatistics* statistics, core::ThreadPool& pool,
-                                    FactorCache* cache = nullptr);
+                                    std::int64_t cols, format::FormatId format,
+                                    const RoundingBy& by, core::ThreadPool& pool);
 std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows,
                                  std::int64_t cols, format::FormatId format);
 // The output error per token that rounding causes: sum over rows of (w - q)^T G (w - q) / tokens,

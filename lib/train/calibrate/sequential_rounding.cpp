@@ -55,7 +55,7 @@ class Round : public layerwise::Edit {
               "refitted to the rounded layers before: ", range.refusal());
     std::vector<std::byte>& out = bytes[{role, layer}];
     out = quant::round_matrix({w.data_ptr<float>(), n}, w.size(0), w.size(1), format,
-                              quant::Rounding::gptq, &statistics, pool_, &cache_);
+                              {quant::Rounding::gptq, &statistics, &cache_}, pool_);
     const std::vector<float> values = quant::decode_matrix(out, w.size(0), w.size(1), format);
     return layerwise::view_of(values).view(w.sizes()).clone();
   }

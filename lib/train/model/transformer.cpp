@@ -117,9 +117,9 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
 
 void Transformer::save(const std::string& directory, const checkpoint::Checkpoint& like,
                        const checkpoint::WriteOptions& options) const {
-  checkpoint::CheckpointWriter writer(directory, *arch_, dims_, options, like.hf_config(),
-                                      checkpoint::carried_tokenizer(like),
-                                      like.hf_generation_config());
+  checkpoint::CheckpointWriter writer(
+      directory, *arch_, dims_, options,
+      {like.hf_config(), checkpoint::carried_tokenizer(like), like.hf_generation_config()});
   for (const TensorRef& ref : arch::tensors(*arch_, dims_)) {
     const Tensor value =
         weight(ref.spec->role, ref.layer).detach().to(torch::kFloat32).contiguous();

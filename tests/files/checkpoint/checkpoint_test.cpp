@@ -152,7 +152,7 @@ TEST(Checkpoint, AnUnfinishedWriteLeavesThePreviousModel) {
   TinyOptions other = options;
   other.hidden = 32;
   {
-    CheckpointWriter writer(path, support::llama(), support::tiny_dims(other), {}, "", nullptr);
+    CheckpointWriter writer(path, support::llama(), support::tiny_dims(other), {}, {});
     writer.write_rows(Role::token_embd, -1, support::tiny_weights(other, Role::token_embd, -1));
     EXPECT_THROW(writer.finish(), core::Error);
   }
@@ -174,7 +174,7 @@ TEST(Checkpoint, WriterRefusesWrongOrderAndValues) {
   const TempDir dir;
   const arch::ModelDims dims = support::tiny_dims({});
   CheckpointWriter writer(dir.file("hf"), support::llama(), dims, {.dtype = format::FormatId::f16},
-                          "", nullptr);
+                          {});
   std::vector<float> rows(static_cast<std::size_t>(dims.hidden), 1.0f);
   EXPECT_THROW(writer.write_rows(Role::output_norm, -1, rows), core::Error);
   rows[3] = std::numeric_limits<float>::quiet_NaN();
@@ -184,7 +184,7 @@ TEST(Checkpoint, WriterRefusesWrongOrderAndValues) {
   rows.pop_back();
   EXPECT_THROW(writer.write_rows(Role::token_embd, -1, rows), core::Error);
   EXPECT_THROW(CheckpointWriter(dir.file("x"), support::llama(), dims,
-                                {.dtype = format::FormatId::q8_0}, "", nullptr),
+                                {.dtype = format::FormatId::q8_0}, {}),
                core::Error);
   const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("source")));
   EXPECT_THROW(import_checkpoint(source, dir.file("source"), {}, {}), core::Error);
@@ -194,7 +194,7 @@ std::string written(format::FormatId dtype, Role role, int at, float value) {
   const TempDir dir;
   try {
     CheckpointWriter writer(dir.file("m"), support::llama(), support::tiny_dims({}),
-                            {.dtype = dtype}, "", nullptr);
+                            {.dtype = dtype}, {});
     for (const arch::TensorRef& t : arch::tensors(support::llama(), support::tiny_dims({}))) {
       std::vector<float> rows = support::tiny_weights({}, t.spec->role, t.layer);
       if (t.spec->role == role && t.layer != 0) {

@@ -70,7 +70,7 @@ TensorStatistics correlated(std::int64_t cols, std::uint64_t seed, std::int64_t 
 double error_of(const std::vector<float>& w, std::int64_t rows, std::int64_t cols, FormatId f,
                 Rounding rounding, const TensorStatistics& s, core::ThreadPool& pool) {
   return output_error(
-      w, decode_matrix(round_matrix(w, rows, cols, f, rounding, &s, pool), rows, cols, f), rows,
+      w, decode_matrix(round_matrix(w, rows, cols, f, {rounding, &s}, pool), rows, cols, f), rows,
       cols, s);
 }
 
@@ -159,7 +159,7 @@ TEST(Rounding, NearestIsTheFormatsOwnEncoder) {
   for (const format::QuantFormat& f : format::all_formats()) {
     std::vector<std::byte> expected(static_cast<std::size_t>(format::matrix_bytes(f.id, 7, 256)));
     f.encode(w.data(), nullptr, expected.data(), 7 * 256);
-    EXPECT_EQ(round_matrix(w, 7, 256, f.id, Rounding::nearest, nullptr, pool), expected) << f.name;
+    EXPECT_EQ(round_matrix(w, 7, 256, f.id, {}, pool), expected) << f.name;
     ++formats;
   }
   EXPECT_EQ(formats, 17);
@@ -216,8 +216,8 @@ TEST(Rounding, ThreadsDoNotChangeTheBytes) {
   for (const Rounding rounding : {Rounding::nearest, Rounding::imatrix, Rounding::gptq})
     for (const FormatId f :
          {FormatId::q2_0, FormatId::q4_0, FormatId::q5_1, FormatId::q4_k, FormatId::q6_k})
-      EXPECT_EQ(round_matrix(w, rows, cols, f, rounding, &s, one),
-                round_matrix(w, rows, cols, f, rounding, &s, five))
+      EXPECT_EQ(round_matrix(w, rows, cols, f, {rounding, &s}, one),
+                round_matrix(w, rows, cols, f, {rounding, &s}, five))
           << rounding_name(rounding);
 }
 
@@ -229,13 +229,13 @@ TEST(Rounding, PiecesOfRowsGiveTheSameBytes) {
   const TensorStatistics s = correlated(cols, 7, 300);
   core::ThreadPool pool(2);
   const std::vector<std::byte> whole =
-      round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &s, pool);
+      round_matrix(w, rows, cols, FormatId::q4_0, {Rounding::gptq, &s}, pool);
   std::vector<std::byte> pieces;
   for (std::int64_t begin = 0; begin < rows; begin += kRowChunk) {
     const std::int64_t n = std::min(kRowChunk, rows - begin);
     const auto part = round_matrix(std::span(w).subspan(static_cast<std::size_t>(begin * cols),
                                                         static_cast<std::size_t>(n * cols)),
-                                   n, cols, FormatId::q4_0, Rounding::gptq, &s, pool);
+                                   n, cols, FormatId::q4_0, {Rounding::gptq, &s}, pool);
     pieces.insert(pieces.end(), part.begin(), part.end());
   }
   EXPECT_EQ(whole, pieces);
@@ -265,17 +265,16 @@ TEST(Rounding, OddSizesAndDeadInputsStayFinite) {
         if (cols % format::info(f).block != 0) continue;
         for (const TensorStatistics* t : {&s, &dead})
           for (const float v : decode_matrix(
-                   round_matrix(w, rows, cols, f, Rounding::gptq, t, pool), rows, cols, f))
+                   round_matrix(w, rows, cols, f, {Rounding::gptq, t}, pool), rows, cols, f))
             ASSERT_LT(std::abs(v), 2.0f) << format::info(f).name;
       }
       // Without any input all that is left is the weights' own error, which must stay that of
       // nearest rounding or better.
       const std::vector<float> gptq =
-          decode_matrix(round_matrix(w, rows, cols, FormatId::q4_0, Rounding::gptq, &dead, pool),
+          decode_matrix(round_matrix(w, rows, cols, FormatId::q4_0, {Rounding::gptq, &dead}, pool),
                         rows, cols, FormatId::q4_0);
       const std::vector<float> near = decode_matrix(
-          round_matrix(w, rows, cols, FormatId::q4_0, Rounding::nearest, nullptr, pool), rows, cols,
-          FormatId::q4_0);
+          round_matrix(w, rows, cols, FormatId::q4_0, {}, pool), rows, cols, FormatId::q4_0);
       double eg = 0, en = 0;
       for (std::size_t i = 0; i < w.size(); ++i) {
         eg += std::pow(w[i] - gptq[i], 2);
@@ -293,11 +292,11 @@ TEST(Rounding, HugeAndTinyWeights) {
     for (const FormatId f : kBlockFormats)
       if (scale > 1e9 * static_cast<double>(format::info(f).largest) /
                       65504.0)  // tests/files/quant/range_test.cpp has the bounds
-        refusal([&] { round_matrix(w, 2, 256, f, Rounding::gptq, &s, pool); },
+        refusal([&] { round_matrix(w, 2, 256, f, {Rounding::gptq, &s}, pool); },
                 core::ErrorKind::input);
       else
         for (const float v :
-             decode_matrix(round_matrix(w, 2, 256, f, Rounding::gptq, &s, pool), 2, 256, f))
+             decode_matrix(round_matrix(w, 2, 256, f, {Rounding::gptq, &s}, pool), 2, 256, f))
           ASSERT_TRUE(std::isfinite(v)) << format::info(f).name << scale;
   }
 }
@@ -307,25 +306,23 @@ TEST(Rounding, Refusals) {
   std::vector<float> w(64, 0.5f);
   TensorStatistics s = correlated(32, 1, 100);
   EXPECT_NE(
-      refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, Rounding::imatrix, nullptr, pool); },
+      refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, {Rounding::imatrix, nullptr}, pool); },
               core::ErrorKind::usage)
           .find("statistics"),
       std::string::npos);
-  refusal([&] { round_matrix(w, 2, 32, FormatId::q4_k, Rounding::nearest, nullptr, pool); },
-          core::ErrorKind::unsupported);
-  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, Rounding::gptq, &s, pool); },
+  refusal([&] { round_matrix(w, 2, 32, FormatId::q4_k, {}, pool); }, core::ErrorKind::unsupported);
+  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, {Rounding::gptq, &s}, pool); },
           core::ErrorKind::input);
-  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, Rounding::imatrix, &s, pool); },
+  refusal([&] { round_matrix(w, 1, 64, FormatId::q4_0, {Rounding::imatrix, &s}, pool); },
           core::ErrorKind::input);
   s.gram = nullptr;
-  EXPECT_NE(refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, Rounding::gptq, &s, pool); },
+  EXPECT_NE(refusal([&] { round_matrix(w, 2, 32, FormatId::q4_0, {Rounding::gptq, &s}, pool); },
                     core::ErrorKind::usage)
                 .find("--gram"),
             std::string::npos);
   w[33] = std::nanf("");
   EXPECT_NE(
-      refusal([&] { round_matrix(w, 2, 32, FormatId::q8_0, Rounding::nearest, nullptr, pool); },
-              core::ErrorKind::input)
+      refusal([&] { round_matrix(w, 2, 32, FormatId::q8_0, {}, pool); }, core::ErrorKind::input)
           .find("[1, 1]"),
       std::string::npos);
   refusal([] { rounding_by_name("best"); }, core::ErrorKind::usage);

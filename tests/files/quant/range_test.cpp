@@ -49,7 +49,7 @@ std::set<std::string> refusing(float value) {
   for (const format::QuantFormat& f : format::all_formats()) {
     int refused = 0;
     for (const Rounding rounding : kRoundings) try {
-        const auto bytes = round_matrix(w, kRows, kCols, f.id, rounding, &statistics, pool);
+        const auto bytes = round_matrix(w, kRows, kCols, f.id, {rounding, &statistics}, pool);
         const float back = decode_matrix(bytes, kRows, kCols, f.id)[2 * kCols + 37];
         // Levels of FP4 lie a third apart.
         const float tolerance = f.id == FormatId::mxfp4 ? 0.2f : 0.05f;

@@ -68,7 +68,7 @@ TEST(Evaluate, DamagedModelsAreSeen) {
     const auto source = checkpoint::Checkpoint::open(f.directory);
     const std::string damaged = f.dir.file(std::string(arch::role_name(role)));
     checkpoint::CheckpointWriter writer(damaged, source.arch(), source.dims(), {},
-                                        source.hf_config(), &source.tokenizer());
+                                        {source.hf_config(), &source.tokenizer()});
     for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
       std::vector<float> w = source.read(t.spec->role, t.layer);
       if (t.spec->role == role && t.layer == 1) {

@@ -88,7 +88,8 @@ TEST_F(Sequential, ModelIsCloserThanWithMatricesRoundedAlone) {
     const double alone = error(rounded_model(plan, [&](const arch::TensorRef& t) {
       const std::vector<float> weights = source.read(t.spec->role, t.layer);
       return quant::round_matrix(weights, t.rows, t.cols, plan.format_of(t.spec->role, t.layer),
-                                 quant::Rounding::gptq, imatrix.find(t.spec->role, t.layer), pool);
+                                 {quant::Rounding::gptq, imatrix.find(t.spec->role, t.layer)},
+                                 pool);
     }));
     EXPECT_LT(together, 0.95 * alone) << format;
     EXPECT_GT(together, 1e-5) << format;
