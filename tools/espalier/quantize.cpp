@@ -98,7 +98,7 @@ class CalibrationText {
   }
   void use(const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
            exporter::ExportOptions& options) {
-    rounding_.emplace(source_, plan, imatrix, corpus_, windows_, work_.threads, part("rounding"));
+    rounding_.emplace(source_, plan, imatrix, corpus_, windows_, part("rounding"));
     options.rounded = [this](arch::Role role, int layer) {
       return rounding_->rounded(role, layer);
     };

@@ -55,8 +55,13 @@ void add_score(CLI::App& app, Common& common) {
           return prune::score_memory(flags->criterion, source.arch(), source.dims(), windows);
         });
     const prune::ScoreResult result =
-        prune::score(source, flags->text, flags->criterion, flags->out, windows, common.progress(),
-                     work_options(common, flags->out + ".work", ""));
+        prune::score(source,
+                     {.text_path = flags->text,
+                      .criterion = flags->criterion,
+                      .out_path = flags->out,
+                      .calibration = windows,
+                      .work = work_options(common, flags->out + ".work", "")},
+                     common.progress());
     print(common,
           {{"criterion", result.criterion},
            {"tokens", result.tokens},

@@ -166,8 +166,7 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   core::write_text_file(directory + "/quant-plan.json", plan::to_json(plan));
   std::optional<calibrate::SequentialRounding> sequential;
   if (what.rounding == quant::Rounding::gptq) {
-    sequential.emplace(source, plan, imatrix, *corpus, calibration, options_.threads,
-                       part("rounding"));
+    sequential.emplace(source, plan, imatrix, *corpus, calibration, part("rounding"));
     options.rounded = [&](arch::Role role, int layer) { return sequential->rounded(role, layer); };
   }
   const exporter::ExportResult r =

@@ -141,9 +141,9 @@ struct SequentialRounding::State {
 
   State(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
         const quant::Imatrix& statistics, const Tensor& windows, std::int64_t batch_tokens,
-        int threads, const checkpoint::WorkOptions& options)
+        const checkpoint::WorkOptions& options)
       : imatrix(statistics),
-        round(plan, statistics, threads),
+        round(plan, statistics, options.threads),
         follow({.keep_layers = all_layers(source.dims())}, round),
         work(options, identity(source, plan, statistics, windows, batch_tokens)) {
     layerwise::begin(work);
@@ -170,12 +170,12 @@ struct SequentialRounding::State {
 SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source,
                                        const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
                                        const data::Corpus& corpus,
-                                       const text::CalibrationOptions& options, int threads,
+                                       const text::CalibrationOptions& options,
                                        const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
   state_ = std::make_unique<State>(source, plan, imatrix,
                                    layerwise::draw_windows(corpus, options, source.dims().vocab),
-                                   options.batch_tokens, threads, work);
+                                   options.batch_tokens, work);
 }
 SequentialRounding::~SequentialRounding() = default;
 

@@ -20,12 +20,11 @@ namespace espalier::calibrate {
 class SequentialRounding {
  public:
   // `imatrix` holds second moments of the output matrix (or tied token_embd), which is rounded with
-  // them. A killed run goes on with the same bytes where `work` names a
+  // them, by `work.threads` threads. A killed run goes on with the same bytes where `work` names a
   // folder; the caller removes that.
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const data::Corpus& corpus,
-                     const text::CalibrationOptions& options, int threads,
-                     const checkpoint::WorkOptions& work = {});
+                     const text::CalibrationOptions& options, const checkpoint::WorkOptions& work);
   ~SequentialRounding();
   SequentialRounding(const SequentialRounding&) = delete;
   SequentialRounding& operator=(const SequentialRounding&) = delete;

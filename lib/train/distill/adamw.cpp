@@ -51,14 +51,13 @@ ESP_VECTOR_CLONES double sum_of_squares(const float* x, std::int64_t n) {
 
 }  // namespace
 
-void adamw_step(const AdamW& o, std::int64_t step, double rate, double gradient_scale,
-                std::span<const Segment> segments, float* parameters, float* gradients,
-                float* first_moment, float* second_moment) {
+void adamw_step(const AdamW& o, const AdamWStep& step, std::span<const Segment> segments,
+                AdamWState state) {
   const auto f = [](double x) { return static_cast<float>(x); };
-  const double t = static_cast<double>(step);
+  const double t = static_cast<double>(step.number), rate = step.rate;
   for (const Segment& s : segments) {
     const Constants c{f(1 - rate * s.weight_decay),
-                      f(gradient_scale),
+                      f(step.gradient_scale),
                       f(o.beta1),
                       f(o.beta2),
                       f(rate / (1 - std::pow(o.beta1, t))),
@@ -66,7 +65,8 @@ void adamw_step(const AdamW& o, std::int64_t step, double rate, double gradient_
                       f(o.epsilon)};
     at::parallel_for(0, s.size, 1 << 16, [&](std::int64_t b, std::int64_t e) {
       const std::int64_t at = s.begin + b;
-      update(c, parameters + at, gradients + at, first_moment + at, second_moment + at, e - b);
+      update(c, state.parameters + at, state.gradients + at, state.first_moment + at,
+             state.second_moment + at, e - b);
     });
   }
 }

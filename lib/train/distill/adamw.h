@@ -16,17 +16,24 @@ struct Segment {
   std::int64_t begin, size;
   double weight_decay;
 };
+// The buffers of one flat set of parameters.
+struct AdamWState {
+  float *parameters, *gradients, *first_moment, *second_moment;
+};
+struct AdamWStep {
+  std::int64_t number;  // counts from 1
+  double rate, gradient_scale;
+};
 // One optimizer step:
 //
 //   p -= rate * weight_decay * p
 //   m = b1 m + (1 - b1) g        v = b2 v + (1 - b2) g^2
 //   p -= rate * m' / (sqrt(v') + epsilon)
 //
-// g = gradient_scale * gradient. m' and v' are corrected for their start at zero. `step` counts
-// from 1. Gradients are zero afterwards.
-void adamw_step(const AdamW& options, std::int64_t step, double rate, double gradient_scale,
-                std::span<const Segment> segments, float* parameters, float* gradients,
-                float* first_moment, float* second_moment);
+// g = gradient_scale * gradient. m' and v' are corrected for their start at zero. Gradients are
+// zero afterwards.
+void adamw_step(const AdamW& options, const AdamWStep& step, std::span<const Segment> segments,
+                AdamWState state);
 
 // The Euclidean norm. It is the same for any number of threads.
 double norm(const float* values, std::int64_t n);

@@ -116,12 +116,8 @@ Sums autograd_rows(Tensor& student, const Tensor& teacher, const Tensor& targets
   return {kl.item<double>(), ce.item<double>()};
 }
 
-}  // namespace
-
-ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
-  torch::NoGradGuard no_grad;
+void check(const ChunkedLossInput& in, const Loss& loss) {
   const bool distills = in.teacher_hidden.defined(), sparse = in.sparse_teacher.defined();
-  const Loss& loss = loss_by_name(in.loss);
   const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1),
                      V = in.student_output.size(0);
   ESP_CHECK(in.targets.size(0) == n && in.targets.scalar_type() == torch::kInt64, internal,
@@ -141,26 +137,51 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
                   given.log_probabilities.is_contiguous() && given.rest.is_contiguous()),
       internal, "sparse teacher logits do not have the shape for ", n, " tokens");
   ESP_CHECK(in.temperature > 0, usage, "temperature ", in.temperature, " is not positive");
-  const Tensor targets = in.targets.contiguous();
+}
 
+// Where the gradient by the output weights is added; undefined when it is not wanted.
+Tensor output_gradient_of(const ChunkedLossInput& in) {
+  if (!in.output_gradient) return {};
+  if (!in.student_output.grad().defined())
+    in.student_output.mutable_grad() = torch::zeros_like(in.student_output);
+  return in.student_output.grad();
+}
+
+// Room for the logits of a chunk.
+void provide(Tensor& buffer, std::int64_t chunk, std::int64_t vocab) {
+  if (!buffer.defined() || buffer.size(0) < chunk || buffer.size(1) != vocab)
+    buffer = torch::empty({chunk, vocab});
+}
+
+// sum += gradient^T hidden
+void add_output_gradient(Tensor& sum, const Tensor& gradient, const Tensor& hidden) {
+  count_product(gradient.t(), hidden);
+  if (gradient.scalar_type() == torch::kFloat32) {
+    sum.addmm_(gradient.t(), hidden);
+  } else {
+    sum.add_(at::mm(gradient.t(), hidden));
+  }
+}
+
+}  // namespace
+
+ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
+  torch::NoGradGuard no_grad;
+  const bool distills = in.teacher_hidden.defined(), sparse = in.sparse_teacher.defined();
+  const Loss& loss = loss_by_name(in.loss);
+  check(in, loss);
+  const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1),
+                     V = in.student_output.size(0);
+  const Tensor targets = in.targets.contiguous();
   const Tensor student_hidden = cast(in.student_hidden, in.matmul_dtype),
                student_output = cast(in.student_output, in.matmul_dtype);
   const Tensor teacher_hidden = distills ? cast(in.teacher_hidden, in.matmul_dtype) : Tensor();
   const Tensor teacher_output = distills ? cast(in.teacher_output, in.matmul_dtype) : Tensor();
-  Tensor output_gradient;
-  if (in.output_gradient) {
-    if (!in.student_output.grad().defined())
-      in.student_output.mutable_grad() = torch::zeros_like(in.student_output);
-    output_gradient = in.student_output.grad();
-  }
+  Tensor output_gradient = output_gradient_of(in);
 
   const std::int64_t chunk = std::min(n, in.token_chunk > 0 ? in.token_chunk : default_chunk(V));
-  const auto provide = [&](Tensor& buffer) {
-    if (!buffer.defined() || buffer.size(0) < chunk || buffer.size(1) != V)
-      buffer = torch::empty({chunk, V});
-  };
-  provide(buffers.student);
-  if (distills) provide(buffers.teacher);
+  provide(buffers.student, chunk, V);
+  if (distills) provide(buffers.teacher, chunk, V);
   ChunkedLoss out;
   if (in.hidden_gradient) out.hidden_gradient = torch::empty({n, H});
   const RowWeights weights{static_cast<float>(in.kl_weight), static_cast<float>(in.ce_weight),
@@ -178,7 +199,7 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
     if (distills && in.teacher_softcap > 0) soft_cap(teacher, in.teacher_softcap);
     const Tensor slope = in.student_softcap > 0 ? soft_cap(student, in.student_softcap) : Tensor();
     const Sums sums =
-        sparse ? sparse_rows(student, given, begin, chunk_targets, weights)
+        sparse ? sparse_rows(student, in.sparse_teacher, begin, chunk_targets, weights)
         : distills && !loss.fused
             ? autograd_rows(student, teacher, chunk_targets, loss, in)
             : fused_rows(student, distills ? &teacher : nullptr, chunk_targets, weights);
@@ -191,14 +212,7 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
       Tensor target_rows = out.hidden_gradient.narrow(0, begin, rows);
       multiply_into(target_rows, gradient, student_output);
     }
-    if (in.output_gradient) {
-      count_product(gradient.t(), hidden);
-      if (in.matmul_dtype == torch::kFloat32) {
-        output_gradient.addmm_(gradient.t(), hidden);
-      } else {
-        output_gradient.add_(at::mm(gradient.t(), hidden));
-      }
-    }
+    if (in.output_gradient) add_output_gradient(output_gradient, gradient, hidden);
   }
   out.tokens = targets.ge(0).sum().item<std::int64_t>();
   out.loss_sum = (distills || sparse ? in.kl_weight * out.kl_sum : 0.0) + in.ce_weight * out.ce_sum;

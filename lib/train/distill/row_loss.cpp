@@ -111,10 +111,13 @@ ESP_VECTOR_CLONES void difference(float* student, const float* teacher, std::int
 ESP_VECTOR_CLONES void scale(float* x, std::int64_t n, float a) {
   for (std::int64_t i = 0; i < n; ++i) x[i] *= a;
 }
+struct Factors {
+  float c, a, b;
+};
 // student (logits) = c * exp(s - top) + a * exp((s - top) / temperature) - b * teacher
 ESP_VECTOR_CLONES void tempered_gradient(float* student, const float* teacher, std::int64_t n,
-                                         float top, float inverse_temperature, float c, float a,
-                                         float b) {
+                                         float top, float inverse_temperature, Factors by) {
+  const float c = by.c, a = by.a, b = by.b;
   std::int64_t i = 0;
   for (; i + kWidth <= n; i += kWidth) {
     const Float8 x = load8(student + i) - top;
@@ -177,8 +180,10 @@ RowLoss row_loss(float* student, float* teacher, std::int64_t vocab, std::int64_
                  tempered = exp_sum(student, vocab, top, inverse);
     out.ce = std::log(exps) + top - target_logit;
     out.kl = static_cast<double>(temperature) * temperature * divergence(tempered);
-    tempered_gradient(student, teacher, vocab, top, inverse, f(weights.ce / exps),
-                      f(weights.kl * temperature / tempered), f(weights.kl * temperature / t.exps));
+    tempered_gradient(student, teacher, vocab, top, inverse,
+                      {.c = f(weights.ce / exps),
+                       .a = f(weights.kl * temperature / tempered),
+                       .b = f(weights.kl * temperature / t.exps)});
   }
   student[target] -= weights.ce;
   return out;

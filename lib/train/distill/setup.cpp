@@ -101,6 +101,38 @@ void note_repetition(const data::Corpus& corpus, const TrainOptions& o, std::int
                core::number(static_cast<double>(windows) / static_cast<double>(there)) + " times");
 }
 
+void check_paths(const TrainInput& input) {
+  const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
+  ESP_CHECK(!input.out.empty(), usage, "no output directory given");
+  ESP_CHECK(!core::same_file(input.out, input.student) &&
+                !(has_teacher && core::same_file(input.out, input.teacher)) &&
+                !(has_cached && core::same_file(input.out, input.cached)),
+            usage, input.out, ": the output is an input; choose another directory");
+}
+
+// Everything that decides the result. Refuses a text that contains held-out text.
+checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& options,
+                                 const Setup& setup, const text::Tokenizer& tokenizer) {
+  checkpoint::Manifest manifest;
+  manifest.stage = "distill";
+  manifest.inputs = {{"student", setup.student_source.sha256()}, {"text", setup.corpus.sha256}};
+  if (setup.teacher_source) manifest.inputs["teacher"] = setup.teacher_source->sha256();
+  if (setup.cached) {
+    manifest.inputs["teacher"] = setup.cached->teacher();
+    manifest.inputs["cached"] = setup.cached->shape().run;
+  }
+  if (!input.held_out.empty()) {
+    const data::Corpus held_out = data::load_corpus(input.held_out, tokenizer);
+    data::require_disjoint(setup.corpus, held_out, tokenizer);
+    manifest.inputs["held_out"] = held_out.sha256;
+  }
+  manifest.algorithm = checkpoint::algorithm_version("distill");
+  manifest.options = options_json(options);
+  manifest.options["precision"] = matmul_precision(options.precision);
+  if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
+  return manifest;
+}
+
 }  // namespace
 
 std::string matmul_precision(const std::string& precision) {
@@ -113,11 +145,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   ESP_CHECK(!(has_teacher && has_cached), usage,
             "both a teacher and cached logits are given: give only one of them");
   check_options(options, has_teacher || has_cached);
-  ESP_CHECK(!input.out.empty(), usage, "no output directory given");
-  ESP_CHECK(!core::same_file(input.out, input.student) &&
-                !(has_teacher && core::same_file(input.out, input.teacher)) &&
-                !(has_cached && core::same_file(input.out, input.cached)),
-            usage, input.out, ": the output is an input; choose another directory");
+  check_paths(input);
   const torch::ScalarType dtype = matmul_dtype(options.precision);
   Checkpoint student = Checkpoint::open(input.student);
   std::optional<Checkpoint> teacher;
@@ -141,35 +169,21 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
     cached->require(corpus, student.tokenizer(), student.dims().vocab, options.sequence);
     check_cached(*cached, input.cached, corpus, options);
   }
-  checkpoint::Manifest manifest;
-  manifest.stage = "distill";
-  manifest.inputs = {{"student", student.sha256()}, {"text", corpus.sha256}};
-  if (teacher) manifest.inputs["teacher"] = teacher->sha256();
-  if (cached) {
-    manifest.inputs["teacher"] = cached->teacher();
-    manifest.inputs["cached"] = cached->shape().run;
-  }
-  if (!input.held_out.empty()) {
-    const data::Corpus held_out = data::load_corpus(input.held_out, tokenizer);
-    data::require_disjoint(corpus, held_out, tokenizer);
-    manifest.inputs["held_out"] = held_out.sha256;
-  }
-  manifest.algorithm = checkpoint::algorithm_version("distill");
-  manifest.options = options_json(options);
-  manifest.options["precision"] = matmul_precision(options.precision);
-  if (corpus.bos) manifest.options[data::kWindowBos] = *corpus.bos;
-  const std::string run = checkpoint::identity(manifest);
-  const std::int64_t per_step = options.batch * options.sequence * options.accumulation;
-  note_repetition(corpus, options, (options.tokens + per_step - 1) / per_step * per_step);
-  return Setup{std::move(student),
-               std::move(teacher),
-               std::move(cached),
-               std::move(corpus),
-               dtype,
-               (options.tokens + per_step - 1) / per_step,
-               per_step,
-               std::move(manifest),
-               run};
+  const std::int64_t per_step = options.batch * options.sequence * options.accumulation,
+                     steps = (options.tokens + per_step - 1) / per_step;
+  Setup setup{std::move(student),
+              std::move(teacher),
+              std::move(cached),
+              std::move(corpus),
+              dtype,
+              steps,
+              per_step,
+              {},
+              {}};
+  setup.manifest = manifest_of(input, options, setup, tokenizer);
+  setup.run = checkpoint::identity(setup.manifest);
+  note_repetition(setup.corpus, options, steps * per_step);
+  return setup;
 }
 
 }  // namespace espalier::distill

@@ -227,9 +227,10 @@ class Run {
     const double clip =
         options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
     const core::Section section("optimizer");
-    adamw_step({options_.beta1, options_.beta2, options_.epsilon}, number, rate, clip / tokens,
-               parameters_.segments(), parameters_.values(), parameters_.gradients(),
-               parameters_.first_moment(), parameters_.second_moment());
+    adamw_step({options_.beta1, options_.beta2, options_.epsilon}, {number, rate, clip / tokens},
+               parameters_.segments(),
+               {parameters_.values(), parameters_.gradients(), parameters_.first_moment(),
+                parameters_.second_moment()});
     state_.step = number;
     state_.loss_last = sum.loss_sum / tokens;
     if (number == 1) state_.loss_first = state_.loss_last;

@@ -30,14 +30,20 @@ struct Matrix {
   std::int64_t stride;
   bool transposed = false;
 };
+struct Product {
+  float* data;
+  std::int64_t stride;
+};
+struct Shape {
+  std::int64_t m, n, k;
+};
 // Row-major c[m, n] = alpha * a[m, k] b[k, n] + beta * c.
-void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, Matrix a, Matrix b,
-              float beta, float* c, std::int64_t stride) {
+void multiply(Shape of, float alpha, Matrix a, Matrix b, float beta, Product c) {
   const auto i = [](std::int64_t x) { return static_cast<int>(x); };
-  const int rows = i(n), columns = i(m), inner = i(k), lda = i(b.stride), ldb = i(a.stride),
-            ldc = i(stride);  // column-major: the transpose
+  const int rows = i(of.n), columns = i(of.m), inner = i(of.k), lda = i(b.stride),
+            ldb = i(a.stride), ldc = i(c.stride);  // column-major: the transpose
   sgemm_(b.transposed ? "T" : "N", a.transposed ? "T" : "N", &rows, &columns, &inner, &alpha,
-         b.data, &lda, a.data, &ldb, &beta, c, &ldc);
+         b.data, &lda, a.data, &ldb, &beta, c.data, &ldc);
 }
 
 struct Sizes {
@@ -95,15 +101,19 @@ ESP_VECTOR_CLONES void restore_rows(float* scores, const float* log_sum, std::in
     std::fill(scores + n, scores + width, 0.0f);
   }
 }
+// Rows of one head: what attention gave, and its gradient.
+struct HeadRows {
+  const float *out, *upstream;  // [rows, depth], `stride` apart
+  std::int64_t stride, depth;
+};
 // gradient = probability * (gradient - sum_d upstream * out) * scale
-ESP_VECTOR_CLONES void score_gradients(float* gradient, const float* probability,
-                                       const float* upstream, const float* out, std::int64_t stride,
-                                       std::int64_t rows, std::int64_t width, std::int64_t depth,
-                                       float scale) {
+ESP_VECTOR_CLONES void score_gradients(float* gradient, const float* probability, HeadRows head,
+                                       std::int64_t rows, std::int64_t width, float scale) {
+  const float *out = head.out, *upstream = head.upstream;
   for (std::int64_t r = 0; r < rows;
-       ++r, gradient += width, probability += width, upstream += stride, out += stride) {
+       ++r, gradient += width, probability += width, upstream += head.stride, out += head.stride) {
     float delta = 0;
-    for (std::int64_t d = 0; d < depth; ++d) delta += upstream[d] * out[d];
+    for (std::int64_t d = 0; d < head.depth; ++d) delta += upstream[d] * out[d];
     for (std::int64_t i = 0; i < width; ++i)
       gradient[i] = probability[i] * (gradient[i] - delta) * scale;
   }
@@ -130,11 +140,11 @@ Attended forward_values(const Tensor& q, const Tensor& k, const Tensor& v) {
       float* oh = po + b * s.T * s.q_stride() + n * s.D;
       for (std::int64_t first = 0; first < s.T; first += s.block()) {
         const std::int64_t rows = std::min(s.block(), s.T - first), width = first + rows;
-        multiply(rows, width, s.D, s.scale(), {qh + first * s.q_stride(), s.q_stride()},
-                 {kh, s.k_stride(), true}, 0, scores.data(), width);
+        multiply({rows, width, s.D}, s.scale(), {qh + first * s.q_stride(), s.q_stride()},
+                 {kh, s.k_stride(), true}, 0, {scores.data(), width});
         softmax_rows(scores.data(), pl + task * s.T + first, rows, first, width);
-        multiply(rows, s.D, width, 1, {scores.data(), width}, {vh, s.k_stride()}, 0,
-                 oh + first * s.q_stride(), s.q_stride());
+        multiply({rows, s.D, width}, 1, {scores.data(), width}, {vh, s.k_stride()}, 0,
+                 {oh + first * s.q_stride(), s.q_stride()});
       }
     }
   });
@@ -164,16 +174,17 @@ tensor_list backward_values(const Tensor& q, const Tensor& k, const Tensor& v, c
           const std::int64_t rows = std::min(s.block(), s.T - first), width = first + rows,
                              at = (b * s.T + first) * s.q_stride() + n * s.D;
           const Matrix queries{pq + at, s.q_stride()}, up{pu + at, s.q_stride()};
-          multiply(rows, width, s.D, s.scale(), queries, keys_t, 0, probability.data(), width);
+          multiply({rows, width, s.D}, s.scale(), queries, keys_t, 0, {probability.data(), width});
           restore_rows(probability.data(), pl + (b * s.N + n) * s.T + first, rows, first, width);
-          multiply(width, s.D, rows, 1, {probability.data(), width, true}, up, 1, pdv + group,
-                   s.k_stride());
-          multiply(rows, width, s.D, 1, up, values_t, 0, gradient.data(), width);
-          score_gradients(gradient.data(), probability.data(), pu + at, po + at, s.q_stride(), rows,
-                          width, s.D, s.scale());
-          multiply(rows, s.D, width, 1, {gradient.data(), width}, keys, 0, pdq + at, s.q_stride());
-          multiply(width, s.D, rows, 1, {gradient.data(), width, true}, queries, 1, pdk + group,
-                   s.k_stride());
+          multiply({width, s.D, rows}, 1, {probability.data(), width, true}, up, 1,
+                   {pdv + group, s.k_stride()});
+          multiply({rows, width, s.D}, 1, up, values_t, 0, {gradient.data(), width});
+          score_gradients(gradient.data(), probability.data(),
+                          {po + at, pu + at, s.q_stride(), s.D}, rows, width, s.scale());
+          multiply({rows, s.D, width}, 1, {gradient.data(), width}, keys, 0,
+                   {pdq + at, s.q_stride()});
+          multiply({width, s.D, rows}, 1, {gradient.data(), width, true}, queries, 1,
+                   {pdk + group, s.k_stride()});
         }
     }
   });

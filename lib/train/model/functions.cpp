@@ -40,11 +40,17 @@ bool accumulates_in_place(const Tensor& weight) {
   return weight.is_leaf() && weight.grad().defined();
 }
 
+// Rows of `width` values, one after the other.
+struct Rows {
+  std::int64_t n, width;
+};
+
 // -- RMSNorm
 
-ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float* inverse,
-                                std::int64_t rows, std::int64_t h, float eps) {
-  for (std::int64_t r = 0; r < rows; ++r, x += h, y += h) {
+ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float* inverse, Rows rows,
+                                float eps) {
+  const std::int64_t h = rows.width;
+  for (std::int64_t r = 0; r < rows.n; ++r, x += h, y += h) {
     float lanes[kLanes] = {};
     std::int64_t i = 0;
     for (; i + kLanes <= h; i += kLanes)
@@ -57,9 +63,9 @@ ESP_VECTOR_CLONES void rms_rows(const float* x, const float* w, float* y, float*
 }
 // dx = s * (w * dy) - x * s^3 / h * sum(w * dy * x)
 ESP_VECTOR_CLONES void rms_rows_backward(const float* x, const float* w, const float* dy,
-                                         const float* inverse, float* dx, std::int64_t rows,
-                                         std::int64_t h) {
-  for (std::int64_t r = 0; r < rows; ++r, x += h, dy += h, dx += h) {
+                                         const float* inverse, float* dx, Rows rows) {
+  const std::int64_t h = rows.width;
+  for (std::int64_t r = 0; r < rows.n; ++r, x += h, dy += h, dx += h) {
     float lanes[kLanes] = {};
     std::int64_t i = 0;
     for (; i + kLanes <= h; i += kLanes)
@@ -71,9 +77,8 @@ ESP_VECTOR_CLONES void rms_rows_backward(const float* x, const float* w, const f
 }
 // dw[columns] = sum over rows of dy * x * s
 ESP_VECTOR_CLONES void rms_columns_backward(const float* x, const float* dy, const float* inverse,
-                                            float* dw, std::int64_t rows, std::int64_t h,
-                                            std::int64_t columns) {
-  for (std::int64_t r = 0; r < rows; ++r, x += h, dy += h) {
+                                            float* dw, Rows rows, std::int64_t columns) {
+  for (std::int64_t r = 0; r < rows.n; ++r, x += rows.width, dy += rows.width) {
     const float s = inverse[r];
     for (std::int64_t j = 0; j < columns; ++j) dw[j] += dy[j] * x[j] * s;
   }
@@ -89,7 +94,7 @@ NormResult rms_forward(const Tensor& x, const Tensor& weight, double eps) {
   const float *px = xc.const_data_ptr<float>(), *pw = wc.const_data_ptr<float>();
   float *py = out.y.mutable_data_ptr<float>(), *pi = out.inverse.mutable_data_ptr<float>();
   at::parallel_for(0, rows, grain(h), [&](std::int64_t b, std::int64_t e) {
-    rms_rows(px + b * h, pw, py + b * h, pi + b, e - b, h, static_cast<float>(eps));
+    rms_rows(px + b * h, pw, py + b * h, pi + b, {e - b, h}, static_cast<float>(eps));
   });
   return out;
 }
@@ -113,7 +118,7 @@ struct RmsNorm : Function<RmsNorm> {
       const float* pw = weight.const_data_ptr<float>();
       float* pdx = dx.mutable_data_ptr<float>();
       at::parallel_for(0, rows, grain(h), [&](std::int64_t b, std::int64_t e) {
-        rms_rows_backward(px + b * h, pw, pdy + b * h, ps + b, pdx + b * h, e - b, h);
+        rms_rows_backward(px + b * h, pw, pdy + b * h, ps + b, pdx + b * h, {e - b, h});
       });
     }
     if (ctx->needs_input_grad(1)) {
@@ -121,7 +126,7 @@ struct RmsNorm : Function<RmsNorm> {
       Tensor sum = in_place ? saved[1].grad() : torch::zeros_like(weight);
       float* pdw = sum.mutable_data_ptr<float>();
       at::parallel_for(0, h, 64, [&](std::int64_t b, std::int64_t e) {
-        rms_columns_backward(px + b, pdy + b, ps, pdw + b, rows, h, e - b);
+        rms_columns_backward(px + b, pdy + b, ps, pdw + b, {rows, h}, e - b);
       });
       if (!in_place) dw = sum;
     }
@@ -188,13 +193,17 @@ struct SwiGlu : Function<SwiGlu> {
 // -- rotary embedding: `direction` 1 rotates forward, -1 back. The backward pass is the rotation
 // back, because a rotation is orthogonal.
 
-ESP_VECTOR_CLONES void rotate_heads(const float* x, const float* cosine, const float* sine,
-                                    float direction, float* y, std::int64_t heads,
-                                    std::int64_t width, std::int64_t half) {
-  for (std::int64_t n = 0; n < heads; ++n, x += width, y += width) {
+struct Angles {                // of one position
+  const float *cosine, *sine;  // [half]
+  std::int64_t half;
+  float direction;
+};
+ESP_VECTOR_CLONES void rotate_heads(const float* x, Angles by, float* y, Rows heads) {
+  const std::int64_t width = heads.width, half = by.half;
+  for (std::int64_t n = 0; n < heads.n; ++n, x += width, y += width) {
     for (std::int64_t i = 2 * half; i < width; ++i) y[i] = x[i];
     for (std::int64_t i = 0; i < half; ++i) {
-      const float a = x[i], b = x[i + half], c = cosine[i], s = direction * sine[i];
+      const float a = x[i], b = x[i + half], c = by.cosine[i], s = by.direction * by.sine[i];
       y[i] = a * c - b * s;
       y[i + half] = b * c + a * s;
     }
@@ -211,8 +220,8 @@ Tensor rotate_values(const Tensor& x_BTND, const Tensor& cosine, const Tensor& s
   float* py = y.mutable_data_ptr<float>();
   at::parallel_for(0, x.size(0) * t, grain(n * d), [&](std::int64_t b, std::int64_t e) {
     for (std::int64_t r = b; r < e; ++r)
-      rotate_heads(px + r * n * d, pc + r % t * half, ps + r % t * half, direction, py + r * n * d,
-                   n, d, half);
+      rotate_heads(px + r * n * d, {pc + r % t * half, ps + r % t * half, half, direction},
+                   py + r * n * d, {n, d});
   });
   return y;
 }

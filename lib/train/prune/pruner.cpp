@@ -113,6 +113,94 @@ std::optional<plan::PrunePlan> given_plan(const PruneOptions& options, const arc
   }
 }
 
+// What a file decides, which has to be of this model.
+std::optional<plan::PrunePlan> plan_for(const checkpoint::Checkpoint& source,
+                                        const PruneOptions& options, const arch::ModelDims& after) {
+  std::optional<plan::PrunePlan> given = given_plan(options, source.arch(), source.dims(), after);
+  if (given)
+    plan::require_source(*given, source.path(), source.sha256(),
+                         options.plan_path.empty() ? options.scores_path : options.plan_path);
+  return given;
+}
+
+// What one run cuts.
+struct Task {
+  const arch::ModelDims& before;
+  const arch::ModelDims after;
+  const Criterion& criterion;
+  const std::optional<plan::PrunePlan> given;
+  const std::vector<arch::LayerDims> sizes;  // wanted of each layer of `before`
+  const double ridge;
+
+  // One pass over the model scores everything, before anything is cut.
+  bool scores_all() const { return !given && criterion.scope == Scope::model; }
+  // The plan says what every block keeps.
+  bool chosen() const { return given || scores_all(); }
+};
+
+std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
+                        const PruneOptions& options, const torch::Tensor& windows) {
+  nlohmann::json identity = {
+      {"algorithm", checkpoint::algorithm_version("prune")},
+      {"source", source.sha256()},
+      {"plan", task.given ? plan::to_json(*task.given, source.arch(), task.before) : ""},
+      {"criterion", task.criterion.name},
+      {"ridge", task.ridge},
+      {"compensation", static_cast<int>(options.compensation)},
+      {"batch", options.calibration.batch_tokens},
+      {"layers", task.after.n_layers()},
+      {"hidden", task.after.hidden}};
+  for (const arch::LayerDims& l : task.sizes)
+    identity["sizes"].push_back({l[Axis::kv_groups], l[Axis::q_per_kv], l[Axis::ffn]});
+  return layerwise::identity_of(identity, windows);
+}
+
+// The scores that choose() needs. `work` keeps those that took a pass over everything.
+Scores scores_for(const Task& task, const model::Transformer& dense, const torch::Tensor& windows,
+                  const layerwise::WalkOptions& walk, checkpoint::WorkFolder& work) {
+  if (task.scores_all()) {
+    const std::string kept = work.file("scores.safetensors");
+    if (work.has("scores.safetensors")) return read_scores(kept, task.before);
+    Scores scores = score_model(dense, windows, task.criterion, task.criterion.axes, walk);
+    work.save([&] { write_scores(scores, kept); });
+    return scores;
+  }
+  const bool drops = task.after.n_layers() != task.before.n_layers(),
+             thins = task.after.hidden != task.before.hidden;
+  if (task.given || !(drops || thins)) return {};
+  // Layers and the stream are chosen before the pass that cuts. Their scores converge fast.
+  return score_model(dense, windows.slice(0, 0, kFewWindows), task.criterion,
+                     thins ? std::set{Axis::hidden} : std::set<Axis>(), walk);
+}
+
+// The sizes to cut the kept layers to. Where the plan says what each keeps, those of the source.
+std::vector<arch::LayerDims> kept_sizes(const Task& task, const plan::PrunePlan& plan) {
+  std::vector<arch::LayerDims> kept;
+  for (const std::int64_t l : plan.keep_layers) {
+    const auto i = static_cast<std::size_t>(l);
+    kept.push_back(task.chosen() ? task.before.layers[i] : task.sizes[i]);
+  }
+  return kept;
+}
+
+using Weights = std::map<std::pair<arch::Role, int>, torch::Tensor>;
+
+// Empty for a tensor that is not among them.
+std::vector<float> values_of(const Weights& weights, arch::Role role, int layer) {
+  const auto it = weights.find({role, layer});
+  if (it == weights.end()) return {};
+  const torch::Tensor w = it->second.contiguous();
+  return std::vector<float>(w.data_ptr<float>(), w.data_ptr<float>() + w.numel());
+}
+
+bool cuts_width(const arch::ModelDims& before, const plan::PrunePlan& plan,
+                const std::vector<arch::LayerDims>& kept) {
+  for (std::size_t k = 0; k < kept.size(); ++k)
+    if (kept[k].sizes != before.layers[static_cast<std::size_t>(plan.keep_layers[k])].sizes)
+      return true;
+  return false;
+}
+
 }  // namespace
 
 arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
@@ -153,69 +241,36 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                   const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
   const arch::ModelDims after = check(options, source.arch(), before);
-  const Criterion& criterion = criterion_by_name(options.criterion);
-  const std::optional<plan::PrunePlan> given = given_plan(options, source.arch(), before, after);
-  if (given)
-    plan::require_source(*given, source.path(), source.sha256(),
-                         options.plan_path.empty() ? options.scores_path : options.plan_path);
+  const std::optional<plan::PrunePlan> given = plan_for(source, options, after);
   const torch::Tensor windows =
       load_windows(source, options.text_path, options.held_out_path, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
-  const double ridge = options.ridge.value_or(layerwise::default_ridge(windows.numel()));
-  const std::vector<arch::LayerDims> sizes =
-      given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after);
-  nlohmann::json identity = {{"algorithm", checkpoint::algorithm_version("prune")},
-                             {"source", source.sha256()},
-                             {"plan", given ? plan::to_json(*given, source.arch(), before) : ""},
-                             {"criterion", criterion.name},
-                             {"ridge", ridge},
-                             {"compensation", static_cast<int>(options.compensation)},
-                             {"batch", options.calibration.batch_tokens},
-                             {"layers", after.n_layers()},
-                             {"hidden", after.hidden}};
-  for (const arch::LayerDims& l : sizes)
-    identity["sizes"].push_back({l[Axis::kv_groups], l[Axis::q_per_kv], l[Axis::ffn]});
+  const Task task{
+      before,
+      after,
+      criterion_by_name(options.criterion),
+      given,
+      given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after),
+      options.ridge.value_or(layerwise::default_ridge(windows.numel()))};
   checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
                                .resume = options.resume,
                                .threads = options.threads,
                                .share = options.state_share},
-                              layerwise::identity_of(identity, windows));
+                              identity_of(task, source, options, windows));
   layerwise::begin(work);
   const layerwise::WalkOptions walk{.progress = progress,
                                     .batch_tokens = options.calibration.batch_tokens};
+  const Scores scores = scores_for(task, dense, windows, walk, work);
+  plan::PrunePlan plan =
+      given ? *given : choose(scores, before, after, task.sizes, task.scores_all());
 
-  const bool drops = after.n_layers() != before.n_layers(), thins = after.hidden != before.hidden,
-             all = !given && criterion.scope == Scope::model;
-  Scores scores;
-  if (all) {
-    const std::string kept = work.file("scores.safetensors");
-    if (work.has("scores.safetensors")) {
-      scores = read_scores(kept, before);
-    } else {
-      scores = score_model(dense, windows, criterion, criterion.axes, walk);
-      work.save([&] { write_scores(scores, kept); });
-    }
-  } else if (!given && (drops || thins)) {
-    // These are chosen before the pass. Their scores converge fast.
-    scores = score_model(dense, windows.slice(0, 0, kFewWindows), criterion,
-                         thins ? std::set{Axis::hidden} : std::set<Axis>(), walk);
-  }
-  plan::PrunePlan plan = given ? *given : choose(scores, before, after, sizes, all);
-  const bool chosen = given || all;  // the plan says what every block keeps
-  std::vector<arch::LayerDims> kept;
-  bool cut_width = false;
-  for (const std::int64_t l : plan.keep_layers) {
-    const auto i = static_cast<std::size_t>(l);
-    kept.push_back(chosen ? before.layers[i] : sizes[i]);
-    cut_width = cut_width || kept.back().sizes != before.layers[i].sizes;
-  }
-
-  std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
+  Weights replaced;
   Influence influence(kFewWindows);
-  if (cut_width || options.compensation == Compensation::least_squares) {
-    SequentialInput input{dense, windows,          criterion,   options.compensation,
-                          ridge, plan.keep_layers, plan.hidden, kept};
-    if (chosen) input.given = plan.layers;
+  const std::vector<arch::LayerDims> kept = kept_sizes(task, plan);
+  if (cuts_width(before, plan, kept) || options.compensation == Compensation::least_squares) {
+    SequentialInput input{dense,      windows,          task.criterion, options.compensation,
+                          task.ridge, plan.keep_layers, plan.hidden,    kept};
+    if (task.chosen()) input.given = plan.layers;
     input.walk = walk;
     input.walk.work = &work;
     if (!scores.all.contains("layers")) input.watchers = {&influence};
@@ -225,10 +280,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   }
   plan.source_sha256 = source.sha256();
   const auto replacement = [&](arch::Role role, int layer) {
-    const auto it = replaced.find({role, layer});
-    if (it == replaced.end()) return std::vector<float>();
-    const torch::Tensor w = it->second.contiguous();
-    return std::vector<float>(w.data_ptr<float>(), w.data_ptr<float>() + w.numel());
+    return values_of(replaced, role, layer);
   };
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
@@ -280,30 +332,29 @@ std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
                                    .more = bytes_of(needs, arch, dims) + back});
 }
 
-ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
-                  const std::string& criterion_name, const std::string& out_path,
-                  const text::CalibrationOptions& calibration, const core::Progress& progress,
-                  const checkpoint::WorkOptions& options) {
-  const Criterion& criterion = criterion_by_name(criterion_name);
-  const torch::Tensor windows = load_windows(source, text_path, "", calibration, progress);
+ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& options,
+                  const core::Progress& progress) {
+  const text::CalibrationOptions& calibration = options.calibration;
+  const Criterion& criterion = criterion_by_name(options.criterion);
+  const torch::Tensor windows = load_windows(source, options.text_path, "", calibration, progress);
   checkpoint::WorkFolder work(
-      options, layerwise::identity_of({{"verb", "score"},
-                                       {"algorithm", checkpoint::algorithm_version("prune")},
-                                       {"source", source.sha256()},
-                                       {"batch", calibration.batch_tokens},
-                                       {"criterion", criterion.name}},
-                                      windows));
+      options.work, layerwise::identity_of({{"verb", "score"},
+                                            {"algorithm", checkpoint::algorithm_version("prune")},
+                                            {"source", source.sha256()},
+                                            {"batch", calibration.batch_tokens},
+                                            {"criterion", criterion.name}},
+                                           windows));
   layerwise::begin(work);
-  if (options.resume && any_backward(criterion.needs))
-    core::note("--resume: criterion '" + criterion_name +
+  if (options.work.resume && any_backward(criterion.needs))
+    core::note("--resume: criterion '" + options.criterion +
                "' reads gradients, of which nothing is kept, so it starts over");
   Scores scores =
       score_model(model::Transformer::open(source), windows, criterion, criterion.axes,
                   {.progress = progress, .batch_tokens = calibration.batch_tokens, .work = &work});
   scores.source_sha256 = source.sha256();
-  write_scores(scores, out_path);
+  write_scores(scores, options.out_path);
   work.remove();
-  ScoreResult out{criterion_name, scores.tokens, {"layers"}};
+  ScoreResult out{options.criterion, scores.tokens, {"layers"}};
   for (const Axis axis : arch::kScoredAxes)
     if (scores.has(axis)) out.axes.emplace_back(arch::axis_name(axis));
   if (scores.has(Axis::hidden)) out.axes.emplace_back(arch::axis_name(Axis::hidden));

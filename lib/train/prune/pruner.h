@@ -65,6 +65,11 @@ std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
 // (name, source) of every criterion, in the order of criteria.inc.
 std::vector<std::pair<std::string, std::string>> criterion_names();
 
+struct ScoreOptions {
+  std::string text_path, criterion, out_path;
+  text::CalibrationOptions calibration;
+  checkpoint::WorkOptions work = {};
+};
 struct ScoreResult {
   std::string criterion;
   std::int64_t tokens = 0;
@@ -72,9 +77,7 @@ struct ScoreResult {
 };
 // `espalier score`: writes the file that scores.h describes. A killed run goes on with the same
 // bytes where `work` names a folder. A criterion that reads gradients starts over.
-ScoreResult score(const checkpoint::Checkpoint& source, const std::string& text_path,
-                  const std::string& criterion, const std::string& out_path,
-                  const text::CalibrationOptions& calibration, const core::Progress& progress,
-                  const checkpoint::WorkOptions& work = {});
+ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& options,
+                  const core::Progress& progress);
 
 }  // namespace espalier::prune

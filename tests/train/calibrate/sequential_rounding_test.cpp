@@ -69,7 +69,7 @@ class Sequential : public testing::Test {
 
 TEST_F(Sequential, WithoutRoundingTheWeightsStay) {
   const plan::QuantPlan plan = plan_of("f32");
-  SequentialRounding rounding(source, plan, imatrix, corpus, options, 2);
+  SequentialRounding rounding(source, plan, imatrix, corpus, options, {.threads = 2});
   EXPECT_LT(error(rounded_model(plan,
                                 [&](const arch::TensorRef& t) {
                                   return rounding.rounded(t.spec->role, t.layer).value();
@@ -81,7 +81,7 @@ TEST_F(Sequential, ModelIsCloserThanWithMatricesRoundedAlone) {
   core::ThreadPool pool(2);
   for (const char* format : {"q4_0", "q4_1", "q5_0"}) {
     const plan::QuantPlan plan = plan_of(format);
-    SequentialRounding rounding(source, plan, imatrix, corpus, options, 2);
+    SequentialRounding rounding(source, plan, imatrix, corpus, options, {.threads = 2});
     const double together = error(rounded_model(plan, [&](const arch::TensorRef& t) {
       return rounding.rounded(t.spec->role, t.layer).value();
     }));
@@ -105,7 +105,7 @@ TEST_F(Sequential, OutputMatrixOfItsOwnAndTableWithoutStatistics) {
   ASSERT_EQ(statistics.tensors.size(), 1u);  // of the layers nothing is kept
   EXPECT_EQ(*statistics.find(Role::output, -1)->gram, *all.find(Role::output, -1)->gram);
   const plan::QuantPlan plan = plan::quant_plan(untied.arch(), untied.dims(), "q4_0", {});
-  SequentialRounding rounding(untied, plan, statistics, corpus, options, 2);
+  SequentialRounding rounding(untied, plan, statistics, corpus, options, {.threads = 2});
   EXPECT_FALSE(rounding.rounded(Role::token_embd, -1).has_value());
   EXPECT_TRUE(rounding.rounded(Role::attn_q, 0).has_value());
   EXPECT_TRUE(rounding.rounded(Role::ffn_down, 1).has_value());
@@ -125,23 +125,23 @@ TEST_F(Sequential, GoesOnWhereItWasKilled) {
       out.push_back(rounding.rounded(matrices[i].spec->role, matrices[i].layer));
     return out;
   };
-  SequentialRounding undisturbed(source, plan, imatrix, corpus, options, 2);
+  SequentialRounding undisturbed(source, plan, imatrix, corpus, options, {.threads = 2});
   const auto whole = take(undisturbed, matrices.size());
   for (const double share : {1.0, 1e-9})  // every layer is saved, or the first alone
     for (const std::size_t n : {std::size_t{1}, matrices.size() / 2, matrices.size()}) {
-      checkpoint::WorkOptions work{.folder = dir.file("x.work"), .share = share};
+      checkpoint::WorkOptions work{.folder = dir.file("x.work"), .threads = 2, .share = share};
       {
-        SequentialRounding killed(source, plan, imatrix, corpus, options, 2, work);
+        SequentialRounding killed(source, plan, imatrix, corpus, options, work);
         const auto some = take(killed, n);
         EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin()));
       }
       work.resume = true;
       if (n > 1) {
         const plan::QuantPlan other = plan_of("q8_0");
-        EXPECT_THROW(SequentialRounding(source, other, imatrix, corpus, options, 2, work),
+        EXPECT_THROW(SequentialRounding(source, other, imatrix, corpus, options, work),
                      core::Error);
       }
-      SequentialRounding resumed(source, plan, imatrix, corpus, options, 2, work);
+      SequentialRounding resumed(source, plan, imatrix, corpus, options, work);
       EXPECT_EQ(take(resumed, matrices.size()), whole);
     }
 }

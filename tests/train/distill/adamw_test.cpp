@@ -29,8 +29,9 @@ TEST(AdamW, EqualsTorchAfterThreeSteps) {
     reference.mutable_grad() = g.clone();
     optimizer.step();
     gradient.copy_(g * 8);
-    adamw_step({0.9, 0.95, 1e-8}, step, rate, 1.0 / 8, all, ours.data_ptr<float>(),
-               gradient.data_ptr<float>(), first.data_ptr<float>(), second.data_ptr<float>());
+    adamw_step({0.9, 0.95, 1e-8}, {step, rate, 1.0 / 8}, all,
+               {ours.data_ptr<float>(), gradient.data_ptr<float>(), first.data_ptr<float>(),
+                second.data_ptr<float>()});
     EXPECT_EQ(gradient.abs().max().item<double>(), 0) << "gradients are zeroed for the next step";
   }
   // Steps are up to 1e-2 each; both round in float32 at values of size up to 4.
@@ -41,8 +42,8 @@ TEST(AdamW, TouchesOnlyItsSegments) {
   Tensor p = torch::ones({64}), g = torch::ones({64}), m = torch::zeros({64}),
          v = torch::zeros({64});
   const Segment some[] = {{16, 16, 0.5}, {48, 3, 0.0}};
-  adamw_step({}, 1, 0.1, 1.0, some, p.data_ptr<float>(), g.data_ptr<float>(), m.data_ptr<float>(),
-             v.data_ptr<float>());
+  adamw_step({}, {1, 0.1, 1.0}, some,
+             {p.data_ptr<float>(), g.data_ptr<float>(), m.data_ptr<float>(), v.data_ptr<float>()});
   EXPECT_TRUE(torch::equal(p.narrow(0, 0, 16), torch::ones({16})));
   EXPECT_NEAR(p[16].item<double>(), 1 - 0.1 * 0.5 - 0.1, 1e-5);
   EXPECT_NEAR(p[48].item<double>(), 1 - 0.1, 1e-5);

@@ -309,7 +309,7 @@ TEST(Pruner, UnequalSources) {
     EXPECT_LT(divergence(name.c_str(), Compensation::least_squares),
               divergence(name.c_str(), Compensation::none))
         << name;
-    score(source, options.text_path, name, f.dir.file(name + ".safetensors"), options.calibration,
+    score(source, {options.text_path, name, f.dir.file(name + ".safetensors"), options.calibration},
           {});
     const auto scores = format::SafetensorsSet::open_file(f.dir.file(name + ".safetensors"));
     EXPECT_EQ(scores.find("ffn.1")->shape, std::vector<std::int64_t>{32}) << name;
@@ -417,7 +417,7 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   const text::CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   const std::string text = words_file(f), file = f.dir.file("scores.safetensors");
-  score(source, text, "taylor", file, calibration, {});
+  score(source, {text, "taylor", file, calibration}, {});
   PruneOptions options;
   options.target = {.layers = 3, .sizes = {{arch::Axis::ffn, 64}, {arch::Axis::kv_groups, 1}}};
   options.text_path = text;
@@ -498,24 +498,20 @@ TEST(Pruner, ScoresGoOnWhereTheyWereKilled) {
   const text::CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   struct Killed {};
   for (const char* criterion : {"activation", "obs"}) {
-    score(source, text, criterion, whole, calibration, {});
-    checkpoint::WorkOptions work{.folder = broken + ".work", .share = 1};
-    EXPECT_THROW(score(
-                     source, text, criterion, broken, calibration,
-                     [](const core::ProgressEvent& e) {
-                       if (e.unit == "layers" && e.done == 2) throw Killed();
-                     },
-                     work),
+    score(source, {text, criterion, whole, calibration}, {});
+    ScoreOptions options{
+        text, criterion, broken, calibration, {.folder = broken + ".work", .share = 1}};
+    EXPECT_THROW(score(source, options,
+                       [](const core::ProgressEvent& e) {
+                         if (e.unit == "layers" && e.done == 2) throw Killed();
+                       }),
                  Killed);
     EXPECT_TRUE(std::filesystem::exists(broken + ".work/walk.safetensors"));
-    work.resume = true;
+    options.work.resume = true;
     std::vector<std::int64_t> walked;
-    score(
-        source, text, criterion, broken, calibration,
-        [&](const core::ProgressEvent& e) {
-          if (e.unit == "layers") walked.push_back(e.done);
-        },
-        work);
+    score(source, options, [&](const core::ProgressEvent& e) {
+      if (e.unit == "layers") walked.push_back(e.done);
+    });
     EXPECT_EQ(walked, (std::vector<std::int64_t>{3, 4})) << criterion;
     EXPECT_EQ(core::read_text_file(broken), core::read_text_file(whole)) << criterion;
     EXPECT_FALSE(std::filesystem::exists(broken + ".work"));
@@ -582,8 +578,10 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
         }
       };
       refused([&] {
-        score(source, f.dir.file("text.txt"), std::string(c->name), f.dir.file("s.safetensors"),
-              calibration, {});
+        score(source,
+              {f.dir.file("text.txt"), std::string(c->name), f.dir.file("s.safetensors"),
+               calibration},
+              {});
       });
       refused([&] {
         PruneOptions options;

@@ -20,6 +20,35 @@ namespace {
 constexpr std::int64_t kAtOnce = 32;  // channels eliminated per step
 constexpr double kDamping = 1e-2;     // times the mean diagonal of G
 
+// The error of eliminating each of n units of `unit` channels, one alone.
+std::vector<double> errors_of_units(const torch::Tensor& w, const torch::Tensor& p, std::size_t n,
+                                    std::int64_t unit) {
+  std::vector<double> error(n);
+  if (unit == 1) {
+    const torch::Tensor e = (w.square().sum(0) / p.diagonal()).contiguous();
+    std::copy(e.data_ptr<double>(), e.data_ptr<double>() + e.numel(), error.begin());
+    return error;
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::int64_t at = static_cast<std::int64_t>(i) * unit;
+    const torch::Tensor part = w.slice(1, at, at + unit),
+                        block = p.slice(0, at, at + unit).slice(1, at, at + unit);
+    error[i] = (part.matmul(torch::linalg_inv(block)) * part).sum().item<double>();
+  }
+  return error;
+}
+
+// Eliminates the channels `gone`, and leaves W and P of the channels `stay`.
+void eliminate(const std::vector<std::int64_t>& gone, const std::vector<std::int64_t>& stay,
+               torch::Tensor& w, torch::Tensor& p) {
+  const torch::Tensor j = torch::tensor(gone), m = torch::tensor(stay);
+  const torch::Tensor p_j = p.index_select(0, j), p_jm = p_j.index_select(1, m);
+  const torch::Tensor solved =
+      torch::linalg_solve(p_j.index_select(1, j), p_jm, /*left=*/true);  // P_jj^-1 P_jm
+  w = w.index_select(1, m) - w.index_select(1, j).matmul(solved);
+  p = p.index_select(0, m).index_select(1, m) - p_jm.t().matmul(solved);
+}
+
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   const torch::Tensor& gram = input.sums.at(sum_name(axis, "gram"), layer);
   torch::Tensor w = consumer(input, axis, layer).to(torch::kFloat64).clone();
@@ -36,18 +65,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   std::iota(left.begin(), left.end(), 0);
   double total = 0;  // error so far: a unit that is removed later scores higher
   while (!left.empty()) {
-    std::vector<double> error(left.size());
-    if (unit == 1) {
-      const torch::Tensor e = (w.square().sum(0) / p.diagonal()).contiguous();
-      std::copy(e.data_ptr<double>(), e.data_ptr<double>() + e.numel(), error.begin());
-    } else {
-      for (std::size_t i = 0; i < left.size(); ++i) {
-        const std::int64_t at = static_cast<std::int64_t>(i) * unit;
-        const torch::Tensor part = w.slice(1, at, at + unit),
-                            block = p.slice(0, at, at + unit).slice(1, at, at + unit);
-        error[i] = (part.matmul(torch::linalg_inv(block)) * part).sum().item<double>();
-      }
-    }
+    const std::vector<double> error = errors_of_units(w, p, left.size(), unit);
     std::vector<std::size_t> order(left.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
@@ -73,13 +91,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
         (gone[i] ? go_channels : stay_channels).push_back(static_cast<std::int64_t>(i) * unit + c);
     }
     left = std::move(stay);
-    if (left.empty()) break;
-    const torch::Tensor j = torch::tensor(go_channels), m = torch::tensor(stay_channels);
-    const torch::Tensor p_j = p.index_select(0, j), p_jm = p_j.index_select(1, m);
-    const torch::Tensor solved =
-        torch::linalg_solve(p_j.index_select(1, j), p_jm, /*left=*/true);  // P_jj^-1 P_jm
-    w = w.index_select(1, m) - w.index_select(1, j).matmul(solved);
-    p = p.index_select(0, m).index_select(1, m) - p_jm.t().matmul(solved);
+    if (!left.empty()) eliminate(go_channels, stay_channels, w, p);
   }
   return out;
 }
