@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks for the nearest command or flag when CLI11 knows none.
+// Runs a command line, and looks for the nearest command or flag when CLI11 knows none.
 #include "command_line.h"
 
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <new>
+#include <sstream>
 #include <vector>
 
 #include "core/error.h"
 #include "core/units.h"
+#include "streams.h"
 
 namespace espalier::tool {
 namespace {
@@ -56,9 +62,9 @@ void refuse_unknown_words(const CLI::App& app) {
                help_of(app, verb));
 }
 
-}  // namespace
-
-void parse_command_line(CLI::App& app, int argc, char** argv) {
+// Error(usage) names the verb, and the command or flag that is nearest to an unknown one, even
+// where something required is missing. Other faults are CLI11's.
+void parse(CLI::App& app, int argc, char** argv) {
   if (argc > 1 && argv[1][0] != '-' && argv[1][0] != '\0') require_known_verb(app, argv[1]);
   try {
     app.parse(argc, argv);
@@ -71,6 +77,50 @@ void parse_command_line(CLI::App& app, int argc, char** argv) {
     core::fail(core::ErrorKind::usage,
                verb != nullptr ? verb->get_name() + ": " + e.what() : "a command is required",
                help_of(app, verb));
+  }
+}
+
+// --help and --version are exceptions of CLI11 too.
+void parse_and_print(CLI::App& app, int argc, char** argv) {
+  try {
+    parse(app, argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() != 0) throw;
+    std::ostringstream told;
+    app.exit(e, told, told);
+    write_result(told.str());
+  }
+  finish_results();
+}
+
+}  // namespace
+
+int run_command_line(CLI::App& app, int argc, char** argv, const std::string* model) {
+  const std::string& name = app.get_name();
+  const auto failed = [&](const std::string& text, core::ErrorKind kind) {
+    std::cerr << name << ": " << text << "\n";
+    return static_cast<int>(kind);
+  };
+  try {
+    parse_and_print(app, argc, argv);
+    return 0;
+  } catch (const BrokenPipe&) {
+    end_by_broken_pipe();
+    return static_cast<int>(core::ErrorKind::input);
+  } catch (const CLI::ParseError& e) {
+    return failed(
+        std::string(e.what()) + "\nRun '" + name + " --help' or '" + name + " VERB --help'.",
+        core::ErrorKind::usage);
+  } catch (const core::Error& e) {
+    return failed(e.what(), e.kind());
+  } catch (const std::filesystem::filesystem_error& e) {
+    return failed(e.path1().string() + ": " + e.code().message(), core::ErrorKind::input);
+  } catch (const std::bad_alloc& e) {
+    if (model != nullptr)
+      return failed("not enough memory for " + *model, core::ErrorKind::unsupported);
+    return failed(std::string("internal error: ") + e.what(), core::ErrorKind::internal);
+  } catch (const std::exception& e) {
+    return failed(std::string("internal error: ") + e.what(), core::ErrorKind::internal);
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What both programs do with a command line beyond CLI11: nearest names for what is misspelt, and
-// counts with a suffix.
+// What both programs do with a command line beyond CLI11: messages and exit codes, nearest names
+// for what is misspelt, and counts with a suffix.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -8,9 +8,10 @@
 
 namespace espalier::tool {
 
-// Parses. Error(usage) names the verb, and the command or flag that is nearest to an unknown one,
-// even where something required is missing. Other faults are CLI11's.
-void parse_command_line(CLI::App& app, int argc, char** argv);
+// Parses, runs the verb and ends its results. What goes wrong becomes a message on standard error.
+// Returns the exit code. `model`: the file to name when memory runs out; null where a program may
+// need memory for more than one.
+int run_command_line(CLI::App& app, int argc, char** argv, const std::string* model = nullptr);
 
 // A whole number that may have a suffix, such as 8k or 92M. `lowest` is the smallest that makes
 // sense.

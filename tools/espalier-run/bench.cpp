@@ -20,22 +20,20 @@ nlohmann::ordered_json or_null(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
 
-void run(const Common& common, runtime::BenchOptions options) {
-  options.seed = common.seed;
-  runtime::SessionOptions open = session_options(common);
-  open.tokenizer_first = false;
-  if (open.context == 0) {
-    open.context = options.depth + std::max(options.prompt, options.generate);
-    const std::int64_t most =
-        arch::read_gguf_model(format::GgufHeader::read(core::FileReader(common.model)))
-            .dims.positions;
-    ESP_CHECK(open.context <= most, usage, "bench: --depth ", options.depth,
-              " and the larger of --prompt ", options.prompt, " and --generate ", options.generate,
-              " are ", open.context, " positions; ", common.model, " supports at most ", most);
-  }
-  runtime::Session session = open_session(common, common.model, open);
-  const runtime::BenchResult r = runtime::bench(session, options);
+// As many positions as the tests take, unless --context says more.
+void choose_context(const std::string& model, const runtime::BenchOptions& options,
+                    runtime::SessionOptions& open) {
+  if (open.context != 0) return;
+  open.context = options.depth + std::max(options.prompt, options.generate);
+  const std::int64_t most =
+      arch::read_gguf_model(format::GgufHeader::read(core::FileReader(model))).dims.positions;
+  ESP_CHECK(open.context <= most, usage, "bench: --depth ", options.depth,
+            " and the larger of --prompt ", options.prompt, " and --generate ", options.generate,
+            " are ", open.context, " positions; ", model, " supports at most ", most);
+}
 
+std::string readable(const runtime::Session& session, const runtime::BenchOptions& options,
+                     const runtime::BenchResult& r) {
   std::ostringstream text;
   const auto n = [](double value) { return core::number(value); };
   text << session.isa() << ", " << session.threads() << " threads, median of " << options.repeat
@@ -67,30 +65,42 @@ void run(const Common& common, runtime::BenchOptions options) {
        << core::human_bytes(r.peak_rss_bytes) << " ("
        << core::human_bytes(session.predicted_peak_bytes()) << " when all " << session.context()
        << " positions are taken)\n";
-  print(common,
-        {{"prefill_tokens_per_second", r.prefill_tokens_per_second},
-         {"prefill_min", r.prefill_min},
-         {"prefill_max", r.prefill_max},
-         {"decode_tokens_per_second", r.decode_tokens_per_second},
-         {"decode_min", r.decode_min},
-         {"decode_max", r.decode_max},
-         {"weight_bytes_per_token", r.weight_bytes_per_token},
-         {"kv_bytes_per_token", r.kv_bytes_per_token},
-         {"read_gb_per_second", r.read_gb_per_second},
-         {"read_bandwidth_gb_per_second", or_null(r.read_bandwidth_gb_per_second)},
-         {"int8_peak_gmac_per_second", r.int8_peak_gmac_per_second},
-         {"prefill_gmac_per_second", r.prefill_gmac_per_second},
-         {"decode_joules_per_token", or_null(r.decode_joules_per_token)},
-         {"sustained_tokens_per_second", r.sustained_tokens_per_second},
-         {"isa", session.isa()},
-         {"packed_file", session.packed_file().empty()
-                             ? nlohmann::ordered_json(nullptr)
-                             : nlohmann::ordered_json(session.packed_file())},
-         {"threads", session.threads()},
-         {"context", session.context()},
-         {"peak_rss_bytes", r.peak_rss_bytes},
-         {"predicted_peak_bytes", session.predicted_peak_bytes()}},
-        text.str());
+  return text.str();
+}
+
+nlohmann::ordered_json numbers(const runtime::Session& session, const runtime::BenchResult& r) {
+  return {{"prefill_tokens_per_second", r.prefill_tokens_per_second},
+          {"prefill_min", r.prefill_min},
+          {"prefill_max", r.prefill_max},
+          {"decode_tokens_per_second", r.decode_tokens_per_second},
+          {"decode_min", r.decode_min},
+          {"decode_max", r.decode_max},
+          {"weight_bytes_per_token", r.weight_bytes_per_token},
+          {"kv_bytes_per_token", r.kv_bytes_per_token},
+          {"read_gb_per_second", r.read_gb_per_second},
+          {"read_bandwidth_gb_per_second", or_null(r.read_bandwidth_gb_per_second)},
+          {"int8_peak_gmac_per_second", r.int8_peak_gmac_per_second},
+          {"prefill_gmac_per_second", r.prefill_gmac_per_second},
+          {"decode_joules_per_token", or_null(r.decode_joules_per_token)},
+          {"sustained_tokens_per_second", r.sustained_tokens_per_second},
+          {"isa", session.isa()},
+          {"packed_file", session.packed_file().empty()
+                              ? nlohmann::ordered_json(nullptr)
+                              : nlohmann::ordered_json(session.packed_file())},
+          {"threads", session.threads()},
+          {"context", session.context()},
+          {"peak_rss_bytes", r.peak_rss_bytes},
+          {"predicted_peak_bytes", session.predicted_peak_bytes()}};
+}
+
+void run(const Common& common, runtime::BenchOptions options) {
+  options.seed = common.seed;
+  runtime::SessionOptions open = session_options(common);
+  open.tokenizer_first = false;
+  choose_context(common.model, options, open);
+  runtime::Session session = open_session(common, common.model, open);
+  const runtime::BenchResult r = runtime::bench(session, options);
+  print(common, numbers(session, r), readable(session, options, r));
 }
 
 }  // namespace

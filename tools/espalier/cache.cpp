@@ -11,14 +11,54 @@
 #include "verb.h"
 
 namespace espalier::tool {
+namespace {
+
+struct CacheFlags {
+  distill::CacheInput input;
+  distill::CacheOptions options;
+  std::string tokens, buffer, file_tokens, values = "f16";
+};
+
+void write_cache(CacheFlags& flags, const Common& common) {
+  core::require_not_input(flags.input.out, {flags.input.teacher, flags.input.text});
+  core::require_writable_directory(flags.input.out);
+  apply_device(common);
+  distill::CacheOptions& options = flags.options;
+  options.seed = common.seed;
+  options.value_bytes = flags.values == "f16" ? 2 : 4;
+  if (!flags.tokens.empty()) options.tokens = core::parse_count(flags.tokens, "--tokens");
+  if (!flags.buffer.empty()) options.buffer_bytes = core::parse_bytes(flags.buffer, "--buffer");
+  if (!flags.file_tokens.empty())
+    options.file_tokens = core::parse_count(flags.file_tokens, "--file-tokens");
+  flags.input.threads = common.threads;
+  flags.input.resume = common.resume;
+  note_nothing_to_resume(common, flags.input.out);
+  {
+    const auto source = checkpoint::Checkpoint::open(flags.input.teacher);
+    plan::batch_within(common.max_ram_bytes(), options.sequence, "give a smaller --buffer",
+                       [&](std::int64_t batch) {
+                         options.batch_tokens = batch;
+                         return distill::cache_memory(source.arch(), source.dims(), options);
+                       });
+  }
+  const distill::CacheResult r = distill::cache_logits(flags.input, options, common.progress());
+  std::ostringstream text;
+  text << flags.input.out << ": " << core::human_count(r.tokens) << " tokens, "
+       << core::number(r.bytes_per_token) << " bytes per token, "
+       << core::number(r.tokens_per_second) << " tokens/s\n";
+  print(common,
+        {{"tokens", r.tokens},
+         {"bytes_per_token", r.bytes_per_token},
+         {"tokens_per_second", r.tokens_per_second},
+         {"peak_rss_bytes", core::peak_rss_bytes()},
+         {"output", flags.input.out}},
+        text.str());
+}
+
+}  // namespace
 
 void add_cache(CLI::App& app, Common& common) {
-  struct Flags {
-    distill::CacheInput input;
-    distill::CacheOptions options;
-    std::string tokens, buffer, file_tokens, values = "f16";
-  };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<CacheFlags>();
   CLI::App* verb =
       app.add_subcommand("cache", "write sparse teacher logits once, for distill --cached");
   verb->add_option("--teacher", flags->input.teacher,
@@ -49,41 +89,7 @@ void add_cache(CLI::App& app, Common& common) {
   add_common(*verb, common, true);
   add_profile(*verb, common);
   add_max_ram(*verb, common);
-  verb->callback([flags, &common] {
-    core::require_not_input(flags->input.out, {flags->input.teacher, flags->input.text});
-    core::require_writable_directory(flags->input.out);
-    apply_device(common);
-    distill::CacheOptions& options = flags->options;
-    options.seed = common.seed;
-    options.value_bytes = flags->values == "f16" ? 2 : 4;
-    if (!flags->tokens.empty()) options.tokens = core::parse_count(flags->tokens, "--tokens");
-    if (!flags->buffer.empty()) options.buffer_bytes = core::parse_bytes(flags->buffer, "--buffer");
-    if (!flags->file_tokens.empty())
-      options.file_tokens = core::parse_count(flags->file_tokens, "--file-tokens");
-    flags->input.threads = common.threads;
-    flags->input.resume = common.resume;
-    note_nothing_to_resume(common, flags->input.out);
-    {
-      const auto source = checkpoint::Checkpoint::open(flags->input.teacher);
-      plan::batch_within(common.max_ram_bytes(), options.sequence, "give a smaller --buffer",
-                         [&](std::int64_t batch) {
-                           options.batch_tokens = batch;
-                           return distill::cache_memory(source.arch(), source.dims(), options);
-                         });
-    }
-    const distill::CacheResult r = distill::cache_logits(flags->input, options, common.progress());
-    std::ostringstream text;
-    text << flags->input.out << ": " << core::human_count(r.tokens) << " tokens, "
-         << core::number(r.bytes_per_token) << " bytes per token, "
-         << core::number(r.tokens_per_second) << " tokens/s\n";
-    print(common,
-          {{"tokens", r.tokens},
-           {"bytes_per_token", r.bytes_per_token},
-           {"tokens_per_second", r.tokens_per_second},
-           {"peak_rss_bytes", core::peak_rss_bytes()},
-           {"output", flags->input.out}},
-          text.str());
-  });
+  verb->callback([flags, &common] { write_cache(*flags, common); });
 }
 
 }  // namespace espalier::tool

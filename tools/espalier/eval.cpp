@@ -11,13 +11,59 @@
 #include "verify/evaluate.h"
 
 namespace espalier::tool {
+namespace {
+
+struct EvalFlags {
+  std::string model, text, against, protocol = "windows", engine = "training";
+  verify::EvalOptions options;
+};
+
+void evaluate(EvalFlags& flags, const Common& common) {
+  std::error_code unreadable;
+  ESP_CHECK(flags.engine != "device" || !std::filesystem::is_directory(flags.model, unreadable),
+            usage, flags.model, ": is a directory, but --engine device reads a .gguf; make one",
+            " with 'espalier quantize', or use --engine training");
+  apply_device(common);
+  flags.options.protocol = runtime::protocol_by_name(flags.protocol);
+  flags.options.engine =
+      flags.engine == "device" ? verify::Engine::device : verify::Engine::training;
+  flags.options.threads = common.threads;
+  const std::vector<verify::EvalModel> models{{flags.model, flags.options.engine}};
+  flags.options.memory = verify::budget_within(
+      common.max_ram_bytes(), verify::sizes_of(models, flags.against), flags.options.context, 0);
+  std::optional<checkpoint::WorkFolder> work;
+  if (const checkpoint::WorkOptions kept = work_options(common, "", "name it with --work");
+      !kept.folder.empty()) {
+    work.emplace(kept,
+                 verify::evaluation_identity(models, flags.against, flags.text, flags.options));
+    layerwise::begin(*work);
+    work->start();
+    flags.options.work = &*work;
+  }
+  const verify::EvalResult r =
+      verify::evaluate(flags.model, flags.against, flags.text, flags.options, common.progress());
+  nlohmann::ordered_json out{{"perplexity", r.perplexity}, {"tokens", r.tokens}};
+  std::ostringstream text;
+  text << "perplexity " << core::number(r.perplexity) << " over " << r.tokens << " tokens\n";
+  if (r.has_divergence) {
+    out["against_perplexity"] = r.against_perplexity;
+    out["kl_mean"] = r.kl_mean;
+    out["kl_p99"] = r.kl_p99;
+    out["same_top1"] = r.same_top1;
+    text << "against " << flags.against << " (perplexity " << core::number(r.against_perplexity)
+         << "): KL mean " << core::number(r.kl_mean) << ", 99th percentile "
+         << core::number(r.kl_p99) << ", same top token " << core::number(100 * r.same_top1)
+         << " %\n";
+  }
+  out["peak_rss_bytes"] = core::peak_rss_bytes();
+  print(common, out, text.str());
+  if (work) work->remove();
+}
+
+}  // namespace
 
 void add_eval(CLI::App& app, Common& common) {
-  struct Flags {
-    std::string model, text, against, protocol = "windows", engine = "training";
-    verify::EvalOptions options;
-  };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<EvalFlags>();
   CLI::App* verb = app.add_subcommand(
       "eval", "measure perplexity, and with --against the divergence from that model");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
@@ -36,48 +82,7 @@ void add_eval(CLI::App& app, Common& common) {
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   add_work(*verb, common, "none, nothing is kept");
-  verb->callback([flags, &common] {
-    std::error_code unreadable;
-    ESP_CHECK(flags->engine != "device" || !std::filesystem::is_directory(flags->model, unreadable),
-              usage, flags->model, ": is a directory, but --engine device reads a .gguf; make one",
-              " with 'espalier quantize', or use --engine training");
-    apply_device(common);
-    flags->options.protocol = runtime::protocol_by_name(flags->protocol);
-    flags->options.engine =
-        flags->engine == "device" ? verify::Engine::device : verify::Engine::training;
-    flags->options.threads = common.threads;
-    const std::vector<verify::EvalModel> models{{flags->model, flags->options.engine}};
-    flags->options.memory =
-        verify::budget_within(common.max_ram_bytes(), verify::sizes_of(models, flags->against),
-                              flags->options.context, 0);
-    std::optional<checkpoint::WorkFolder> work;
-    if (const checkpoint::WorkOptions kept = work_options(common, "", "name it with --work");
-        !kept.folder.empty()) {
-      work.emplace(
-          kept, verify::evaluation_identity(models, flags->against, flags->text, flags->options));
-      layerwise::begin(*work);
-      work->start();
-      flags->options.work = &*work;
-    }
-    const verify::EvalResult r = verify::evaluate(flags->model, flags->against, flags->text,
-                                                  flags->options, common.progress());
-    nlohmann::ordered_json out{{"perplexity", r.perplexity}, {"tokens", r.tokens}};
-    std::ostringstream text;
-    text << "perplexity " << core::number(r.perplexity) << " over " << r.tokens << " tokens\n";
-    if (r.has_divergence) {
-      out["against_perplexity"] = r.against_perplexity;
-      out["kl_mean"] = r.kl_mean;
-      out["kl_p99"] = r.kl_p99;
-      out["same_top1"] = r.same_top1;
-      text << "against " << flags->against << " (perplexity " << core::number(r.against_perplexity)
-           << "): KL mean " << core::number(r.kl_mean) << ", 99th percentile "
-           << core::number(r.kl_p99) << ", same top token " << core::number(100 * r.same_top1)
-           << " %\n";
-    }
-    out["peak_rss_bytes"] = core::peak_rss_bytes();
-    print(common, out, text.str());
-    if (work) work->remove();
-  });
+  verb->callback([flags, &common] { evaluate(*flags, common); });
 }
 
 }  // namespace espalier::tool

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier: flags -> one library call -> print. Besides espalier-run, only this program prints
-// results and maps an Error to an exit code.
+// results.
 #include <CLI/CLI.hpp>
-#include <exception>
 #include <filesystem>
 #include <iostream>
-#include <sstream>
 
 #include "command_line.h"
 #include "core/error.h"
@@ -35,31 +33,5 @@ int main(int argc, char** argv) {
   ESP_VERBS_TRAIN(ESP_VERB)
 #endif
 #undef ESP_VERB
-  try {
-    try {
-      tool::parse_command_line(app, argc, argv);
-    } catch (const CLI::ParseError& e) {
-      if (e.get_exit_code() != 0) throw;
-      std::ostringstream told;  // --help, --version
-      app.exit(e, told, told);
-      tool::write_result(told.str());
-    }
-    tool::finish_results();
-    return 0;
-  } catch (const tool::BrokenPipe&) {
-    tool::end_by_broken_pipe();
-    return static_cast<int>(core::ErrorKind::input);
-  } catch (const CLI::ParseError& e) {
-    std::cerr << "espalier: " << e.what() << "\nRun 'espalier --help' or 'espalier VERB --help'.\n";
-    return static_cast<int>(core::ErrorKind::usage);
-  } catch (const core::Error& e) {
-    std::cerr << "espalier: " << e.what() << "\n";
-    return e.exit_code();
-  } catch (const std::filesystem::filesystem_error& e) {
-    std::cerr << "espalier: " << e.path1().string() << ": " << e.code().message() << "\n";
-    return static_cast<int>(core::ErrorKind::input);
-  } catch (const std::exception& e) {
-    std::cerr << "espalier: internal error: " << e.what() << "\n";
-    return static_cast<int>(core::ErrorKind::internal);
-  }
+  return tool::run_command_line(app, argc, argv);
 }

@@ -119,6 +119,67 @@ class CalibrationText {
 };
 #endif
 
+#ifdef ESPALIER_WITH_TRAINING
+// What to read of --text, in batches that fit --max-ram.
+text::CalibrationOptions windows_of(const CLI::App& verb, const QuantizeFlags& flags,
+                                    const Common& common, const checkpoint::Checkpoint& source,
+                                    calibrate::Moments moments) {
+  text::CalibrationOptions windows = calibration(verb, common, flags.calibration, source);
+  if (!flags.text.empty())
+    plan::batch_within(
+        common.max_ram_bytes(), windows.sequence,
+        "give fewer --tokens, or an --imatrix instead of --text", [&](std::int64_t batch) {
+          windows.batch_tokens = batch;
+          return calibrate::rounding_memory(source.arch(), source.dims(), windows, moments);
+        });
+  return windows;
+}
+#endif
+
+quant::Rounding rounding_of(const QuantizeFlags& flags) {
+  return quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding
+                                 : !flags.text.empty()   ? "gptq"
+                                 : flags.imatrix.empty() ? "nearest"
+                                                         : "imatrix");
+}
+
+// Of --target-bytes or --target-bpw.
+exporter::BudgetOptions budget_of(const CLI::App& verb, const QuantizeFlags& flags,
+                                  const checkpoint::Checkpoint& source) {
+  exporter::BudgetOptions budget;
+  budget.target_bytes = given(verb, "--target-bpw")
+                            ? static_cast<std::int64_t>(flags.target_bpw / 8 *
+                                                        static_cast<double>(arch::parameters(
+                                                            source.arch(), source.dims())))
+                            : core::parse_bytes(flags.target_bytes, "--target-bytes");
+  budget.whole_file = given(verb, "--target-bytes");
+  return budget;
+}
+
+void report(const QuantizeFlags& flags, const Common& common,
+            const exporter::ExportResult& result) {
+  nlohmann::ordered_json formats;
+  std::ostringstream lines;
+  lines << flags.out << ": " << core::human_bytes(result.file_bytes) << ", "
+        << core::number(result.bits_per_weight) << " bits per weight\n";
+  for (const auto& [name, count] : result.formats) {
+    formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
+    lines << "  " << name << ": " << count.tensors << " tensors, "
+          << core::human_count(count.parameters) << " parameters\n";
+  }
+  if (flags.no_tokenizer) lines << "  no tokenizer\n";
+  print(common,
+        {{"file_bytes", result.file_bytes},
+         {"planned_bytes", result.planned_bytes},
+         {"bits_per_weight", result.bits_per_weight},
+         {"formats", formats},
+         {"tokenizer", !flags.no_tokenizer},
+         {"compat", "llama.cpp"},
+         {"output", flags.out},
+         {"peak_rss_bytes", core::peak_rss_bytes()}},
+        lines.str());
+}
+
 void quantize(const CLI::App& verb, const QuantizeFlags& flags, const Common& common) {
   check_flags(verb, flags);
   core::require_not_input(flags.out, {flags.model, flags.text, flags.imatrix});
@@ -140,48 +201,31 @@ void quantize(const CLI::App& verb, const QuantizeFlags& flags, const Common& co
     plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
                          common.max_ram_bytes(), "no quantization needs less");
 #ifdef ESPALIER_WITH_TRAINING
-  text::CalibrationOptions windows = calibration(verb, common, flags.calibration, source);
   // A budget weighs the formats of every matrix.
   const auto moments =
       given(verb, "--format") ? calibrate::Moments::output : calibrate::Moments::gram;
-  if (!flags.text.empty())
-    plan::batch_within(
-        common.max_ram_bytes(), windows.sequence,
-        "give fewer --tokens, or an --imatrix instead of --text", [&](std::int64_t batch) {
-          windows.batch_tokens = batch;
-          return calibrate::rounding_memory(source.arch(), source.dims(), windows, moments);
-        });
+  const text::CalibrationOptions windows = windows_of(verb, flags, common, source, moments);
 #endif
   quant::Imatrix imatrix;
   if (!flags.imatrix.empty()) {
     imatrix = quant::read_imatrix(flags.imatrix, source.arch(), source.dims());
     options.imatrix = &imatrix;
   }
-  const bool has_text = !flags.text.empty();
-  options.rounding = quant::rounding_by_name(!flags.rounding.empty() ? flags.rounding
-                                             : has_text              ? "gptq"
-                                             : flags.imatrix.empty() ? "nearest"
-                                                                     : "imatrix");
+  options.rounding = rounding_of(flags);
 #ifdef ESPALIER_WITH_TRAINING
   std::optional<CalibrationText> text;
-  if (has_text) {
+  if (!flags.text.empty()) {
     text.emplace(flags, common, source, windows);
     if (options.imatrix == nullptr) imatrix = text->statistics(moments, common.progress());
     options.imatrix = &imatrix;
   }
 #else
-  ESP_CHECK(!has_text, unsupported,
+  ESP_CHECK(flags.text.empty(), unsupported,
             "quantize: --text needs the training side, which this build does not have; calibrate "
             "elsewhere and give --imatrix");
 #endif
   if (!given(verb, "--format")) {
-    exporter::BudgetOptions budget;
-    budget.target_bytes = given(verb, "--target-bpw")
-                              ? static_cast<std::int64_t>(flags.target_bpw / 8 *
-                                                          static_cast<double>(arch::parameters(
-                                                              source.arch(), source.dims())))
-                              : core::parse_bytes(flags.target_bytes, "--target-bytes");
-    budget.whole_file = given(verb, "--target-bytes");
+    exporter::BudgetOptions budget = budget_of(verb, flags, source);
     budget.imatrix = options.imatrix;
     budget.overrides = overrides;
     budget.threads = common.threads;
@@ -193,26 +237,7 @@ void quantize(const CLI::App& verb, const QuantizeFlags& flags, const Common& co
   const exporter::ExportResult result =
       exporter::export_gguf(source, plan, flags.out, options, common.progress());
   checkpoint::WorkFolder::remove(flags.out + ".work");
-  nlohmann::ordered_json formats;
-  std::ostringstream lines;
-  lines << flags.out << ": " << core::human_bytes(result.file_bytes) << ", "
-        << core::number(result.bits_per_weight) << " bits per weight\n";
-  for (const auto& [name, count] : result.formats) {
-    formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
-    lines << "  " << name << ": " << count.tensors << " tensors, "
-          << core::human_count(count.parameters) << " parameters\n";
-  }
-  if (flags.no_tokenizer) lines << "  no tokenizer\n";
-  print(common,
-        {{"file_bytes", result.file_bytes},
-         {"planned_bytes", result.planned_bytes},
-         {"bits_per_weight", result.bits_per_weight},
-         {"formats", formats},
-         {"tokenizer", !flags.no_tokenizer},
-         {"compat", "llama.cpp"},
-         {"output", flags.out},
-         {"peak_rss_bytes", core::peak_rss_bytes()}},
-        lines.str());
+  report(flags, common, result);
 }
 
 }  // namespace

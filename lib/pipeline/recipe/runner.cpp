@@ -121,6 +121,23 @@ void Runner::execute(const DistillStage& what, const std::string& directory,
                       {"peak_rss_bytes", r.peak_rss_bytes}};
 }
 
+plan::QuantPlan Runner::quant_plan(const QuantizeStage& what, const checkpoint::Checkpoint& source,
+                                   const exporter::ExportOptions& options) const {
+  if (!what.format.empty())
+    return plan::quant_plan(source.arch(), source.dims(), what.format, what.overrides);
+  exporter::BudgetOptions budget;
+  budget.target_bytes =
+      what.target_bytes
+          ? *what.target_bytes
+          : static_cast<std::int64_t>(core::file_stamp(model_of(what.no_larger_than)).bytes);
+  budget.imatrix = options.imatrix;
+  budget.overrides = what.overrides;
+  for (const std::string& name : what.candidates)
+    budget.candidates.push_back(*format::format_by_name(name));
+  budget.threads = options_.threads;
+  return exporter::plan_for_budget(source, budget, options, progress_);
+}
+
 void Runner::execute(const QuantizeStage& what, const std::string& directory,
                      checkpoint::Manifest& manifest) {
   const std::string model = model_of(what.from);
@@ -147,22 +164,7 @@ void Runner::execute(const QuantizeStage& what, const std::string& directory,
   }
   for (const auto& [name, hash] : manifest.inputs)
     options.provenance["espalier.lineage." + name + ".sha256"] = hash;
-  plan::QuantPlan plan;
-  if (!what.format.empty()) {
-    plan = plan::quant_plan(source.arch(), source.dims(), what.format, what.overrides);
-  } else {
-    exporter::BudgetOptions budget;
-    budget.target_bytes =
-        what.target_bytes
-            ? *what.target_bytes
-            : static_cast<std::int64_t>(core::file_stamp(model_of(what.no_larger_than)).bytes);
-    budget.imatrix = options.imatrix;
-    budget.overrides = what.overrides;
-    for (const std::string& name : what.candidates)
-      budget.candidates.push_back(*format::format_by_name(name));
-    budget.threads = options_.threads;
-    plan = exporter::plan_for_budget(source, budget, options, progress_);
-  }
+  const plan::QuantPlan plan = quant_plan(what, source, options);
   core::write_text_file(directory + "/quant-plan.json", plan::to_json(plan));
   std::optional<calibrate::SequentialRounding> sequential;
   if (what.rounding == quant::Rounding::gptq) {

@@ -4,8 +4,11 @@
 #include <map>
 #include <string>
 
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
 #include "core/progress.h"
+#include "export/export_gguf.h"
+#include "plan/quant_plan.h"
 #include "recipe/identity.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
@@ -35,6 +38,9 @@ class Runner {
                checkpoint::Manifest& manifest);
   void execute(const ReportStage& what, const std::string& directory,
                checkpoint::Manifest& manifest);
+  // By format, or by the size that the stage asks for.
+  plan::QuantPlan quant_plan(const QuantizeStage& what, const checkpoint::Checkpoint& source,
+                             const exporter::ExportOptions& options) const;
   void deliver(const std::string& file, const std::string& name) const;
   std::string output_hash(const Stage& stage) const;
   nlohmann::ordered_json report_data(const ReportStage& what) const;  // report_data.cpp

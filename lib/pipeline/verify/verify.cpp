@@ -63,80 +63,64 @@ Json row(const std::string& name, const std::string& path, const EvalResult& r) 
           {"same_top1", r.same_top1}};
 }
 
-}  // namespace
-
-VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
-                    const core::Progress& progress) {
+// The file first, then the float student where there is one, then the baselines.
+std::vector<EvalModel> models_of(const std::string& gguf, const VerifyOptions& options) {
   std::vector<EvalModel> models{{gguf, Engine::device}};
   if (!options.student.empty()) models.push_back({options.student, Engine::training});
   for (const Compared& c : options.compare)
     models.push_back({c.path, c.path.ends_with(".gguf") ? Engine::device : Engine::training});
-  const std::int64_t parity_tokens = std::min(options.context, kParityTokens);
-  const MemoryBudget memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
-                                            options.context, parity_tokens);
+  return models;
+}
 
-  EvalOptions eval{.context = options.context,
-                   .protocol = runtime::Protocol::windows,
-                   .max_windows = options.max_windows,
-                   .engine = Engine::device,
-                   .threads = options.threads,
-                   .memory = memory};
-  std::optional<checkpoint::WorkFolder> work;
-  if (!options.work.folder.empty()) {
-    work.emplace(options.work,
-                 evaluation_identity(models, options.teacher, options.text_path, eval));
-    layerwise::begin(*work);
-    work->start();
-    eval.work = &*work;
-  }
+// What the headers say.
+Json sizes_card(const std::string& gguf, const VerifyOptions& options) {
+  const auto file = checkpoint::Checkpoint::open(gguf);
+  ESP_CHECK(file.is_gguf(), usage, gguf, ": verify takes a .gguf");
+  arch::require_positions(file.dims(), options.context, "--context", gguf);
+  const std::int64_t parameters = arch::parameters(file.arch(), file.dims());
+  const std::int64_t teacher_parameters = parameters_of(options.teacher);
+  std::int64_t matrix_bytes = 0;
+  for (const arch::TensorRef& t : arch::tensors(file.arch(), file.dims()))
+    matrix_bytes += t.is_vector ? t.elements() * 4
+                                : format::matrix_bytes(file.stored_format(t.spec->role, t.layer),
+                                                       t.rows, t.cols);
+  return {{"file", std::filesystem::path(gguf).filename().string()},
+          {"sha256", hash::sha256_file(gguf)},
+          {"file_bytes", file.file_bytes()},
+          {"bits_per_weight",
+           8.0 * static_cast<double>(matrix_bytes) / static_cast<double>(parameters)},
+          {"architecture", file.arch().name},
+          {"parameters", parameters},
+          {"teacher_parameters", teacher_parameters},
+          {"parameters_ratio",
+           static_cast<double>(parameters) / static_cast<double>(teacher_parameters)},
+          {"teacher_file_bytes", bytes_of(options.teacher)},
+          {"context", options.context}};
+}
 
-  VerifyResult result;
-  Json& card = result.card;
-  {
-    const auto file = checkpoint::Checkpoint::open(gguf);
-    ESP_CHECK(file.is_gguf(), usage, gguf, ": verify takes a .gguf");
-    arch::require_positions(file.dims(), options.context, "--context", gguf);
-    const std::int64_t parameters = arch::parameters(file.arch(), file.dims());
-    const std::int64_t teacher_parameters = parameters_of(options.teacher);
-    std::int64_t matrix_bytes = 0;
-    for (const arch::TensorRef& t : arch::tensors(file.arch(), file.dims()))
-      matrix_bytes += t.is_vector ? t.elements() * 4
-                                  : format::matrix_bytes(file.stored_format(t.spec->role, t.layer),
-                                                         t.rows, t.cols);
-    card = {{"file", std::filesystem::path(gguf).filename().string()},
-            {"sha256", hash::sha256_file(gguf)},
-            {"file_bytes", file.file_bytes()},
-            {"bits_per_weight",
-             8.0 * static_cast<double>(matrix_bytes) / static_cast<double>(parameters)},
-            {"architecture", file.arch().name},
-            {"parameters", parameters},
-            {"teacher_parameters", teacher_parameters},
-            {"parameters_ratio",
-             static_cast<double>(parameters) / static_cast<double>(teacher_parameters)},
-            {"teacher_file_bytes", bytes_of(options.teacher)},
-            {"context", options.context}};
-  }
-  if (work && work->has(kParity)) {
-    card["parity"] =
-        format::parse_json<Json>(core::read_text_file(work->file(kParity)), work->file(kParity));
-  } else {
-    if (progress) progress({"parity", 0, 1, "", "legs A and B"});
-    const Parity p = parity(gguf, core::read_text_file(options.text_path), parity_tokens,
-                            options.threads, memory);
-    card["parity"] = {{"tokens", p.tokens},
-                      {"leg_a_relative_error", p.leg_a},
-                      {"leg_a_tolerance", p.leg_a_tolerance},
-                      {"leg_b_relative_error", p.leg_b},
-                      {"leg_b_tolerance", p.leg_b_tolerance},
-                      {"isa", p.isa},
-                      {"passed", p.passed()}};
-    if (work && std::isfinite(p.leg_a) && std::isfinite(p.leg_b))  // JSON has no other numbers
-      work->save([&] { core::write_text_file(work->file(kParity), card["parity"].dump()); });
-  }
-  result.parity = card["parity"].at("passed").get<bool>();
+// Measured, or read where an earlier run has left it.
+Json parity_card(const std::string& gguf, const VerifyOptions& options, std::int64_t tokens,
+                 const EvalOptions& eval, const core::Progress& progress) {
+  checkpoint::WorkFolder* work = eval.work;
+  if (work != nullptr && work->has(kParity))
+    return format::parse_json<Json>(core::read_text_file(work->file(kParity)), work->file(kParity));
+  if (progress) progress({"parity", 0, 1, "", "legs A and B"});
+  const Parity p =
+      parity(gguf, core::read_text_file(options.text_path), tokens, options.threads, eval.memory);
+  Json card = {{"tokens", p.tokens},
+               {"leg_a_relative_error", p.leg_a},
+               {"leg_a_tolerance", p.leg_a_tolerance},
+               {"leg_b_relative_error", p.leg_b},
+               {"leg_b_tolerance", p.leg_b_tolerance},
+               {"isa", p.isa},
+               {"passed", p.passed()}};
+  if (work != nullptr && std::isfinite(p.leg_a) && std::isfinite(p.leg_b))  // JSON has no others
+    work->save([&] { core::write_text_file(work->file(kParity), card.dump()); });
+  return card;
+}
 
-  const std::vector<EvalResult> results =
-      evaluate_all(models, options.teacher, options.text_path, eval, progress);
+// `results` in the order of models_of().
+void add_quality(const VerifyOptions& options, const std::vector<EvalResult>& results, Json& card) {
   const EvalResult& file = results.front();
   card["tokens"] = file.tokens;
   card["teacher_perplexity"] = file.against_perplexity;
@@ -155,23 +139,56 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   card["baselines"] = Json::array();
   std::int64_t beaten = 0;
   for (std::size_t i = 0; i < options.compare.size(); ++i) {
-    const EvalResult& r = results[models.size() - options.compare.size() + i];
+    const EvalResult& r = results[results.size() - options.compare.size() + i];
     card["baselines"].push_back(row(options.compare[i].name, options.compare[i].path, r));
     card["baselines"].back()["beaten"] = file.perplexity < r.perplexity;
     beaten += file.perplexity < r.perplexity;
   }
   card["beats_baselines"] = beaten;
-  card["text_sha256"] = hash::sha256_file(options.text_path);
+}
 
-  if (options.with_speed) {
-    if (progress) progress({"bench", 0, 1, "", "speed and memory in a child process"});
-    const Json speed = child_bench(options.bench_program, gguf, options.threads);
-    for (const char* key :
-         {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token",
-          "read_gb_per_second", "peak_rss_bytes", "isa", "threads"})
-      if (speed.contains(key)) card[key] = speed[key];
-    card["cpu"] = cpu_name();
+void add_speed(const std::string& gguf, const VerifyOptions& options,
+               const core::Progress& progress, Json& card) {
+  if (progress) progress({"bench", 0, 1, "", "speed and memory in a child process"});
+  const Json speed = child_bench(options.bench_program, gguf, options.threads);
+  for (const char* key :
+       {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token",
+        "read_gb_per_second", "peak_rss_bytes", "isa", "threads"})
+    if (speed.contains(key)) card[key] = speed[key];
+  card["cpu"] = cpu_name();
+}
+
+}  // namespace
+
+VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
+                    const core::Progress& progress) {
+  const std::vector<EvalModel> models = models_of(gguf, options);
+  const std::int64_t parity_tokens = std::min(options.context, kParityTokens);
+  EvalOptions eval{.context = options.context,
+                   .protocol = runtime::Protocol::windows,
+                   .max_windows = options.max_windows,
+                   .engine = Engine::device,
+                   .threads = options.threads,
+                   .memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
+                                           options.context, parity_tokens)};
+  std::optional<checkpoint::WorkFolder> work;
+  if (!options.work.folder.empty()) {
+    work.emplace(options.work,
+                 evaluation_identity(models, options.teacher, options.text_path, eval));
+    layerwise::begin(*work);
+    work->start();
+    eval.work = &*work;
   }
+
+  VerifyResult result;
+  Json& card = result.card;
+  card = sizes_card(gguf, options);
+  card["parity"] = parity_card(gguf, options, parity_tokens, eval, progress);
+  result.parity = card["parity"].at("passed").get<bool>();
+  add_quality(options, evaluate_all(models, options.teacher, options.text_path, eval, progress),
+              card);
+  card["text_sha256"] = hash::sha256_file(options.text_path);
+  if (options.with_speed) add_speed(gguf, options, progress, card);
   card["kv_bytes_per_token"] = arch::kv_bytes_per_token(checkpoint::Checkpoint::open(gguf).dims());
   card["lineage"] = options.lineage;
   card["tool_version"] = checkpoint::tool_version();
