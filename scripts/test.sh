@@ -24,7 +24,7 @@ need_packages "${build_packages[@]}" "${test_packages[@]}"
 need_venv build
 need_venv test
 cd "$root"
-all_of "sources and documents" scripts/check_format.sh scripts/check_spdx.py scripts/check_deps.py scripts/check_docs.py
+all_of "sources and documents" scripts/check_format.sh scripts/check_spdx.py scripts/check_deps.py scripts/check_docs.py scripts/check_size.py
 
 need_transformers oldest
 need_transformers newest
