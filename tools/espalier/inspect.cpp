@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier inspect MODEL: the contents of a model, from headers alone.
-#include <cstdio>
+#include <algorithm>
 #include <sstream>
 
 #include "arch/factors.h"
@@ -30,23 +30,27 @@ struct InspectFlags {
 };
 
 using SizesOfLayers = arch::PerAxis<std::vector<std::int64_t>>;
-SizesOfLayers sizes_of_layers(const arch::ModelDims& dims) {
+// Empty where the family has no such size.
+SizesOfLayers sizes_of_layers(const arch::Arch& arch, const arch::ModelDims& dims) {
   SizesOfLayers sizes;
   for (const arch::Axis axis : arch::kLayerAxes)
-    for (const arch::LayerDims& l : dims.layers) sizes[axis].push_back(l[axis]);
+    if (arch::has_axis(arch, axis))
+      for (const arch::LayerDims& l : dims.layers) sizes[axis].push_back(l[axis]);
   return sizes;
 }
 
 // A bare config.json has no files.
 Json numbers_of(const checkpoint::Checkpoint& source, const SizesOfLayers& sizes, bool bare) {
   const arch::ModelDims& d = source.dims();
-  Json out{{"architecture", source.arch().name},
-           {"parameters", arch::parameters(source.arch(), d)},
-           {"non_embedding_parameters", arch::non_embedding_parameters(source.arch(), d)},
-           {"layers", d.n_layers()},
-           {"hidden", d.hidden}};
+  const std::int64_t parameters = arch::parameters(source.arch(), d),
+                     active = arch::active_parameters(source.arch(), d);
+  Json out{{"architecture", source.arch().name}, {"parameters", parameters}};
+  if (active != parameters) out["active_parameters"] = active;
+  out["non_embedding_parameters"] = arch::non_embedding_parameters(source.arch(), d);
+  out["layers"] = d.n_layers();
+  out["hidden"] = d.hidden;
   for (const arch::Axis axis : arch::kLayerAxes)
-    out[std::string(arch::axis_name(axis))] = sizes[axis];
+    if (!sizes[axis].empty()) out[std::string(arch::axis_name(axis))] = sizes[axis];
   out.update(Json{{"head_dim", d.head_dim},
                   {"vocab", d.vocab},
                   {"positions", d.positions},
@@ -72,12 +76,15 @@ void write_summary(const checkpoint::Checkpoint& source, const std::string& mode
   const std::string covers =
       source.arch().models.empty() ? "" : " (" + std::string(source.arch().models) + ")";
   text << model << ": " << source.arch().name << covers << ", "
-       << core::human_count(numbers["parameters"].get<std::int64_t>()) << " parameters ("
-       << core::human_count(numbers["non_embedding_parameters"].get<std::int64_t>())
+       << core::human_count(numbers["parameters"].get<std::int64_t>()) << " parameters (";
+  if (numbers.contains("active_parameters"))
+    text << core::human_count(numbers["active_parameters"].get<std::int64_t>()) << " active, ";
+  text << core::human_count(numbers["non_embedding_parameters"].get<std::int64_t>())
        << " without embeddings)\n"
        << "  layers " << d.n_layers() << "  hidden " << d.hidden;
   for (const arch::Axis axis : arch::kLayerAxes)
-    text << "  " << arch::axis_name(axis) << " " << join(sizes[axis]);
+    if (std::any_of(sizes[axis].begin(), sizes[axis].end(), [](auto n) { return n > 0; }))
+      text << "  " << arch::axis_name(axis) << " " << join(sizes[axis]);
   text << "  head_dim " << d.head_dim << "\n  vocab " << d.vocab << (d.tied ? " (tied)" : "")
        << "  context " << d.positions << "  KV cache " << arch::kv_bytes_per_token(d)
        << " bytes a token (f16)\n";
@@ -96,7 +103,7 @@ Json list_tensors(const checkpoint::Checkpoint& source, bool bare, std::ostream&
                       hf = arch::with_layer(t.spec->hf, t.layer);
     const std::string stored =
         bare ? "" : std::string(format::info(source.stored_format(t.spec->role, t.layer)).name);
-    Json shape = t.is_vector ? Json{t.rows} : Json{t.rows, t.cols};
+    const Json shape = t.shape();
     list.push_back({{"name", name}, {"hf_name", hf}, {"shape", shape}, {"format", stored}});
     text << "  " << name << "  " << shape.dump() << "  " << stored << "  (" << hf << ")\n";
   }
@@ -105,8 +112,8 @@ Json list_tensors(const checkpoint::Checkpoint& source, bool bare, std::ostream&
 
 void inspect(const InspectFlags& flags, const Common& common) {
   const bool bare = flags.model.size() > 5 && flags.model.ends_with(".json");
-  const auto source = checkpoint::Checkpoint::open(flags.model, !bare);
-  const SizesOfLayers sizes = sizes_of_layers(source.dims());
+  const auto source = checkpoint::Checkpoint::survey(flags.model, !bare);
+  const SizesOfLayers sizes = sizes_of_layers(source.arch(), source.dims());
   Json out = numbers_of(source, sizes, bare);
   std::ostringstream text;
   write_summary(source, flags.model, sizes, out, text);

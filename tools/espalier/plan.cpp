@@ -4,6 +4,7 @@
 #include <iomanip>
 #include <sstream>
 
+#include "core/notes.h"
 #include "core/units.h"
 #include "recipe/recipe.h"
 #include "verb.h"
@@ -18,6 +19,8 @@ void add_plan(CLI::App& app, Common& common) {
   add_common(*verb, common);
   verb->callback([path, &common] {
     const nlohmann::ordered_json plan = recipe::plan_recipe(*path);
+    if (plan.contains("refused_by_run"))
+      core::note(plan["refused_by_run"].get<std::string>() + "; run refuses this recipe");
     std::ostringstream text;
     for (const auto& missing : plan.at("missing"))
       text << "not there yet: " << missing.get<std::string>() << "\n";
@@ -28,19 +31,26 @@ void add_plan(CLI::App& app, Common& common) {
       text << std::left << std::setw(static_cast<int>(widest) + 2) << name << std::setw(8) << kind
            << std::right;
     };
+    const auto& stages = plan.at("stages");
+    const bool mixture = std::any_of(stages.begin(), stages.end(), [](const auto& stage) {
+      return stage.contains("active_parameters");
+    });
     row("stage", "kind");
-    text << std::setw(12) << "parameters" << std::setw(10) << "size" << std::setw(10) << "memory"
-         << std::setw(10) << "disk" << "\n";
+    text << std::setw(12) << "parameters";
+    if (mixture) text << std::setw(10) << "active";
+    text << std::setw(10) << "size" << std::setw(10) << "memory" << std::setw(10) << "disk" << "\n";
     for (const auto& stage : plan.at("stages")) {
       row(stage.at("name").get<std::string>(), stage.at("kind").get<std::string>());
-      for (const char* key : {"parameters", "bytes", "peak_memory_bytes", "disk_bytes"}) {
-        const bool count = std::string(key) == "parameters";
+      for (const std::string key :
+           {"parameters", "active_parameters", "bytes", "peak_memory_bytes", "disk_bytes"}) {
+        if (key == "active_parameters" && !mixture) continue;
+        const bool count = key.ends_with("parameters");
         std::string shown = "-";
         if (stage.contains(key) && !stage[key].is_null()) {
           const std::int64_t v = stage[key].get<std::int64_t>();
           shown = count ? core::human_count(v) : core::human_bytes(v);
         }
-        text << std::setw(count ? 12 : 10) << shown;
+        text << std::setw(key == "parameters" ? 12 : 10) << shown;
       }
       text << "\n";
     }

@@ -155,7 +155,7 @@ void add_prune(CLI::App& app, Common& common) {
   add_calibration(*verb, flags->calibration, "of --text: ");
   verb->add_option("--layers", flags->layers, "layers to keep")->transform(as_count(0));
   verb->add_option("--hidden", flags->hidden, "hidden size to keep")->transform(as_count(0));
-  for (const arch::Axis axis : arch::kLayerAxes)
+  for (const arch::Axis axis : arch::kCutAxes)
     verb->add_option(plan::size_flag(axis), flags->sizes[axis], std::string(plan::size_help(axis)))
         ->transform(as_count(0));
   verb->add_option("--vocab", flags->vocab, "vocabulary entries to keep (fewer: only by --plan)")

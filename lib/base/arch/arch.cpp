@@ -38,41 +38,41 @@ constexpr std::string_view kRoleNames[] = {
 
 TensorRef make_ref(const TensorSpec& spec, const ModelDims& dims, int layer) {
   const LayerDims* l = layer >= 0 ? &dims.layers[static_cast<std::size_t>(layer)] : nullptr;
-  return {&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l), absent(spec.cols)};
+  TensorRef out{&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l),
+                absent(spec.cols)};
+  if (spec.is_stack()) out.stack = out.used = size_of(spec.rows[0].a, dims, l);
+  return out;
+}
+
+// In floating point, because sizes of files may be anything.
+double values(const Extent& extent, const ModelDims& dims, const LayerDims* layer) {
+  if (absent(extent)) return 1;
+  double n = 0;
+  for (const Run& r : extent) {
+    double product = r.a == Axis::none ? 0 : 1;
+    for (const Axis axis : {r.a, r.b, r.c})
+      product *= static_cast<double>(size_of(axis, dims, layer));
+    n += product;
+  }
+  return n;
 }
 
 }  // namespace
 
-std::string_view axis_name(Axis axis) {
-  switch (axis) {
-    case Axis::none:
-      return "none";
-    case Axis::vocab:
-      return "vocab";
-    case Axis::hidden:
-      return "hidden";
-    case Axis::positions:
-      return "positions";
-    case Axis::head_dim:
-      return "head_dim";
-    case Axis::kv_groups:
-      return "kv_groups";
-    case Axis::q_per_kv:
-      return "q_per_kv";
-    case Axis::ffn:
-      return "ffn";
-  }
-  return "";
+std::vector<std::int64_t> TensorRef::shape() const {
+  if (is_vector) return {rows};
+  if (spec->is_stack()) return {stack, stack > 0 ? rows / stack : 0, cols};
+  return {rows, cols};
+}
+std::vector<std::int64_t> TensorRef::gguf_shape() const {
+  std::vector<std::int64_t> out = shape();
+  std::reverse(out.begin(), out.end());
+  return out;
 }
 
-std::string_view block_name(BlockKind kind) {
-  switch (kind) {
-    case BlockKind::attention:
-      return "attention";
-    case BlockKind::ffn:
-      return "FFN";
-  }
-  return "";
+void not_computed(BlockKind kind) {
+  core::fail(core::ErrorKind::internal, "blocks of the kind ", block_name(kind),
+             " are not computed, but were asked for");
 }
 
 std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
@@ -85,6 +85,12 @@ std::string with_layer(std::string_view pattern, int layer) {
   std::string out(pattern);
   if (const auto at = out.find("{L}"); at != std::string::npos)
     out.replace(at, 3, std::to_string(layer));
+  return out;
+}
+std::string with_indices(std::string_view pattern, int layer, std::int64_t matrix) {
+  std::string out = with_layer(pattern, layer);
+  if (const auto at = out.find("{E}"); at != std::string::npos)
+    out.replace(at, 3, std::to_string(matrix));
   return out;
 }
 std::string gguf_name(Role role, int layer) {
@@ -132,11 +138,63 @@ bool in_absent_block(const Arch& arch, Role role, const LayerDims& layer) {
   }
   return absent;
 }
+bool lacks(const Arch& arch, const Block& block, const LayerDims& layer) {
+  return std::none_of(arch.blocks.begin(), arch.blocks.end(), [&](const Block& other) {
+    return other.norm == block.norm && other.in(layer);
+  });
+}
 bool lacks_blocks(const Arch& arch, const ModelDims& dims) {
   for (const LayerDims& layer : dims.layers)
     for (const Block& block : arch.blocks)
-      if (!block.in(layer)) return true;
+      if (lacks(arch, block, layer)) return true;
   return false;
+}
+void keep_one_block(const Arch& arch, LayerDims& layer) {
+  for (const Block& block : arch.blocks)
+    for (const Block& other : arch.blocks)
+      if (&block < &other && block.norm == other.norm && block.in(layer))
+        for (const Axis axis : other.axes) layer[axis] = 0;
+}
+bool has_axis(const Arch& arch, Axis axis) {
+  return !arch.keys.sizes[axis].empty() ||
+         std::any_of(arch.blocks.begin(), arch.blocks.end(),
+                     [&](const Block& block) { return block.axes.contains(axis); });
+}
+
+namespace {
+const Block* first_not_computed(const Arch& arch, const ModelDims& dims) {
+  for (const LayerDims& layer : dims.layers)
+    for (const Block& block : arch.blocks)
+      if (block.in(layer) && !is_computed(block.kind)) return &block;
+  return nullptr;
+}
+}  // namespace
+
+bool is_computed(const Arch& arch, const ModelDims& dims) {
+  return first_not_computed(arch, dims) == nullptr;
+}
+void require_computed(const Arch& arch, const ModelDims& dims, const std::string& place) {
+  if (const Block* block = first_not_computed(arch, dims))
+    core::fail(core::ErrorKind::unsupported, place, ": layers with ", block_name(block->kind),
+               ", as in this ", arch.name,
+               ", can be inspected and planned, but are not computed yet");
+}
+void require_sizes(const Arch& arch, const ModelDims& dims, const std::string& place) {
+  constexpr double kMost = 0x1p40;
+  const auto check = [&](const TensorSpec& spec, int layer) {
+    const LayerDims* l = layer >= 0 ? &dims.layers[static_cast<std::size_t>(layer)] : nullptr;
+    const double n = values(spec.rows, dims, l) * values(spec.cols, dims, l);
+    ESP_CHECK(n <= kMost, input, place, ": ", gguf_name(spec.role, layer), " would have ", n,
+              " values, expected at most 2^40");
+    const TensorRef t = make_ref(spec, dims, layer);
+    ESP_CHECK(t.used <= t.stack, input, place, ": in layer ", layer, " a token uses ", t.used,
+              " of only ", t.stack, " ", axis_name(spec.rows[0].a));
+  };
+  for (const TensorSpec& spec : arch.model) check(spec, -1);
+  for (int l = 0; l < static_cast<int>(dims.layers.size()); ++l)
+    for (const TensorSpec* spec :
+         layer_tensors(arch, dims, dims.layers[static_cast<std::size_t>(l)]))
+      check(*spec, l);
 }
 const Block* find_block(const Arch& arch, BlockKind kind) {
   for (const Block& block : arch.blocks)
@@ -238,6 +296,11 @@ TensorRef tensor_ref(const Arch& arch, const ModelDims& dims, Role role, int lay
 std::int64_t parameters(const Arch& arch, const ModelDims& dims) {
   std::int64_t n = 0;
   for (const TensorRef& t : tensors(arch, dims)) n += t.elements();
+  return n;
+}
+std::int64_t active_parameters(const Arch& arch, const ModelDims& dims) {
+  std::int64_t n = 0;
+  for (const TensorRef& t : tensors(arch, dims)) n += t.elements() / t.stack * t.used;
   return n;
 }
 std::int64_t non_embedding_parameters(const Arch& arch, const ModelDims& dims) {

@@ -25,8 +25,10 @@ enum class Activation : std::uint8_t { swiglu, geglu, relu_squared, gelu };
 
 // The names of keys in config.json. Empty: the family has no such key.
 struct ConfigKeys {
-  std::string_view hidden = "hidden_size", ffn = "intermediate_size", layers = "num_hidden_layers",
-                   heads = "num_attention_heads";
+  std::string_view hidden = "hidden_size";
+  // Of the sizes that layers share. Some files have the other key.
+  PerAxis<std::string_view> sizes = {{Axis::ffn, "intermediate_size"}}, other_sizes = {};
+  std::string_view layers = "num_hidden_layers", heads = "num_attention_heads";
   std::string_view groups = "num_key_value_heads", head_dim = "head_dim",
                    positions = "max_position_embeddings", norm_eps = "rms_norm_eps";
   std::string_view other_positions = {};  // of old versions; `positions` decides
@@ -160,13 +162,12 @@ constexpr bool sound(const Arch& a) {
   }
   for (const Block& b : a.blocks) {
     if (!sound(b)) return false;
-    if (has_bias(a.norm) && (b.norm_behind || b.find(*bias_of(b.norm)) == nullptr)) return false;
+    if (has_bias(a.norm) && (b.norm_behind || !b.has(*bias_of(b.norm)))) return false;
     for (const Block& other : a.blocks) {
       if (&other == &b) continue;
       if (other.kind == b.kind) return false;
       for (const TensorSpec& t : b.tensors)
-        if (const TensorSpec* same = other.find(t.role); same != nullptr && *same != t)
-          return false;
+        if (other.has(t.role) && *other.find(t.role) != t) return false;
     }
   }
   return !a.blocks.empty();
@@ -178,9 +179,14 @@ struct TensorRef {
   int layer;                // -1: model scope
   std::int64_t rows, cols;  // a vector has cols 1
   bool is_vector;
+  std::int64_t stack = 1;  // matrices, of rows / stack rows each
+  std::int64_t used = 1;   // of them by one token
   std::int64_t elements() const { return rows * cols; }
   // The length of a GGUF row, which must be a multiple of the block. Vectors are stored as F32.
   std::int64_t row_length() const { return is_vector ? rows : cols; }
+  // Rows first. A stack has three dimensions.
+  std::vector<std::int64_t> shape() const;
+  std::vector<std::int64_t> gguf_shape() const;  // the same with the row length first
 };
 
 std::span<const Arch* const> all_archs();
@@ -192,8 +198,19 @@ const Arch* arch_by_hf_model_type(std::string_view type);  // nullptr: unknown
 bool present(const TensorSpec& spec, const ModelDims& dims);
 // Whether the role belongs only to blocks that the layer lacks.
 bool in_absent_block(const Arch& arch, Role role, const LayerDims& layer);
-// Whether some layer lacks a block.
-bool lacks_blocks(const Arch& arch, const ModelDims& dims);
+// Whether the layer has neither the block nor another with its norm, which stands in for it.
+bool lacks(const Arch& arch, const Block& block, const LayerDims& layer);
+bool lacks_blocks(const Arch& arch, const ModelDims& dims);  // some layer, some block
+// Where a layer has sizes for several blocks with one norm, keeps those of the first in the table.
+void keep_one_block(const Arch& arch, LayerDims& layer);
+// Whether layers of the family have this size.
+bool has_axis(const Arch& arch, Axis axis);
+// Error(unsupported) for a model with a block that is not computed yet, before any work on it.
+void require_computed(const Arch& arch, const ModelDims& dims, const std::string& place);
+bool is_computed(const Arch& arch, const ModelDims& dims);
+// Error(input) for a tensor with more values than any model has, and for a stack that lacks the
+// matrices that a token uses. Afterwards no product of sizes overflows.
+void require_sizes(const Arch& arch, const ModelDims& dims, const std::string& place);
 const Block* find_block(const Arch& arch, BlockKind kind);  // nullptr: the family has none
 // The block along whose units `axis` cuts. Error(internal) when there is none.
 const Block& block_of(const Arch& arch, Axis axis);
@@ -220,6 +237,8 @@ std::vector<TensorRef> tensors(const Arch& arch, const ModelDims& dims);
 const TensorSpec* find_spec(const Arch& arch, Role role);  // nullptr: this architecture has none
 TensorRef tensor_ref(const Arch& arch, const ModelDims& dims, Role role, int layer);
 std::int64_t parameters(const Arch& arch, const ModelDims& dims);
+// Those that one token uses: of a stack, some of the matrices.
+std::int64_t active_parameters(const Arch& arch, const ModelDims& dims);
 std::int64_t non_embedding_parameters(const Arch& arch, const ModelDims& dims);
 std::int64_t kv_bytes_per_token(const ModelDims& dims, std::int64_t bytes_per_value = 2);
 

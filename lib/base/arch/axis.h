@@ -10,22 +10,68 @@
 
 namespace espalier::arch {
 
+// clang-format off
+// ESP_AXIS(name): one size for the whole model. ESP_LAYER_AXIS(name, key): a size in every layer,
+// with its key in GGUF after "<arch>.". Without a key, other keys give the size.
+#define ESP_AXES(ESP_AXIS, ESP_LAYER_AXIS)                 \
+  ESP_AXIS(vocab)                                          \
+  ESP_AXIS(hidden)                                         \
+  ESP_AXIS(positions)                                      \
+  ESP_AXIS(head_dim)                                       \
+  ESP_LAYER_AXIS(ffn, "feed_forward_length")               \
+  ESP_LAYER_AXIS(kv_groups, "")                            \
+  ESP_LAYER_AXIS(q_per_kv, "")
+// clang-format on
+
 enum class Axis : std::uint8_t {
   none,
-  vocab,
-  hidden,
-  positions,
-  head_dim,
-  kv_groups,
-  q_per_kv,
-  ffn
+#define ESP_AXIS(name) name,
+#define ESP_LAYER_AXIS(name, key) name,
+  ESP_AXES(ESP_AXIS, ESP_LAYER_AXIS)
+#undef ESP_AXIS
+#undef ESP_LAYER_AXIS
 };
-std::string_view axis_name(Axis axis);
 
-// The axes that have their own size and selection in every layer. The others have one for the whole
-// model.
-inline constexpr std::array kLayerAxes = {Axis::ffn, Axis::kv_groups, Axis::q_per_kv};
-// Those of them whose indices can be scored: the first axis of each kind of block.
+constexpr std::string_view axis_name(Axis axis) {
+  switch (axis) {
+    case Axis::none:
+      return "none";
+#define ESP_AXIS(name) \
+  case Axis::name:     \
+    return #name;
+#define ESP_LAYER_AXIS(name, key) ESP_AXIS(name)
+      ESP_AXES(ESP_AXIS, ESP_LAYER_AXIS)
+#undef ESP_AXIS
+#undef ESP_LAYER_AXIS
+  }
+  return "";
+}
+// The key of a size in GGUF, after "<arch>.". Empty: the axis has none of its own.
+constexpr std::string_view gguf_key(Axis axis) {
+  switch (axis) {
+#define ESP_AXIS(name)
+#define ESP_LAYER_AXIS(name, key) \
+  case Axis::name:                \
+    return key;
+    ESP_AXES(ESP_AXIS, ESP_LAYER_AXIS)
+#undef ESP_AXIS
+#undef ESP_LAYER_AXIS
+    default:
+      return "";
+  }
+}
+
+// The axes that have their own size in every layer. The others have one for the whole model.
+inline constexpr std::array kLayerAxes = {
+#define ESP_AXIS(name)
+#define ESP_LAYER_AXIS(name, key) Axis::name,
+    ESP_AXES(ESP_AXIS, ESP_LAYER_AXIS)
+#undef ESP_AXIS
+#undef ESP_LAYER_AXIS
+};
+// Those of them that options and plans can cut.
+inline constexpr std::array kCutAxes = {Axis::ffn, Axis::kv_groups, Axis::q_per_kv};
+// Those of them whose indices can be scored: the first axis of each kind of block that is computed.
 inline constexpr std::array kScoredAxes = {Axis::ffn, Axis::kv_groups};
 
 // A value for each of kLayerAxes.

@@ -5,7 +5,8 @@
 //   x += norm_behind(consumer(kind(readers(norm(x)))))
 //
 // A layer applies the family's blocks in the order of the table, except those that it lacks. So
-// kinds may differ from layer to layer. A role belongs to the blocks whose tensors name it.
+// kinds may differ from layer to layer: blocks with the same norm stand in for each other, and a
+// layer has one of them. A role belongs to the blocks whose tensors name it.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -23,7 +24,27 @@ namespace espalier::arch {
 // What a block computes between its readers and its consumer. A family has at most one block of a
 // kind.
 enum class BlockKind : std::uint8_t { attention, ffn };
-std::string_view block_name(BlockKind kind);  // for people: "attention", "FFN"
+constexpr std::string_view block_name(BlockKind kind) {  // for people
+  switch (kind) {
+    case BlockKind::attention:
+      return "attention";
+    case BlockKind::ffn:
+      return "FFN";
+  }
+  return "";
+}
+// Whether the two forward passes compute it. What they do not compute yet can be inspected and
+// planned, and require_computed() refuses the rest.
+constexpr bool is_computed(BlockKind kind) {
+  switch (kind) {
+    case BlockKind::attention:
+    case BlockKind::ffn:
+      return true;
+  }
+  return false;
+}
+// For a switch over the kinds that are computed.
+[[noreturn]] void not_computed(BlockKind kind);
 
 // At most four entries of a table.
 template <typename T>
@@ -79,10 +100,23 @@ struct Block {
   }
 };
 
+// A stack has one run of rows, the matrices slowest. Only a stack has another name as a whole.
+constexpr bool sound_stack(const TensorSpec& t) {
+  if (!t.is_stack()) return t.hf_stack.empty();
+  return !t.is_vector() && t.rows[0].b != Axis::none && t.rows[1] == Run{} &&
+         t.hf_stack.find("{E}") == std::string_view::npos;
+}
+// Whether the rows of a matrix, or of each matrix of a stack, are those of the extent.
+constexpr bool has_rows(const TensorSpec& t, const Extent& extent) {
+  const Extent one{{{t.rows[0].b, t.rows[0].c}}};
+  return t.is_stack() ? one == extent : t.rows == extent;
+}
+
 // The norms are vectors over the stream. The readers are exactly the matrices that read the stream,
-// and the consumer writes to it. Every axis of the block is produced by the rows of a reader and
-// consumed by the columns of the consumer, and the first can be scored. A bias belongs to a tensor
-// of the block, and is as long.
+// and the consumer writes to it. Every axis that a tensor of the block touches is the block's. Such
+// an axis is produced by the rows of a reader, and consumed by the columns of the consumer or by
+// its stack. The first can be scored where the block is computed. A bias belongs to a tensor of the
+// block, and is as long.
 constexpr bool sound(const Block& b) {
   const Extent stream{{{Axis::hidden}}};
   const auto is_norm = [&](Role role) {
@@ -91,11 +125,11 @@ constexpr bool sound(const Block& b) {
   if (!is_norm(b.norm) || (b.norm_behind && !is_norm(*b.norm_behind))) return false;
   if (!b.has(b.consumer)) return false;
   const TensorSpec* consumer = b.find(b.consumer);
-  if (consumer->is_vector() || consumer->rows != stream) return false;
+  if (consumer->is_vector() || !has_rows(*consumer, stream)) return false;
   for (const Role role : b.readers)
     if (!b.has(role)) return false;
   for (const TensorSpec& t : b.tensors) {
-    if (!is_layer_spec(t)) return false;
+    if (!is_layer_spec(t) || !sound_stack(t)) return false;
     for (const TensorSpec& other : b.tensors)
       if (&other != &t && other.role == t.role) return false;
     if (b.readers.contains(t.role) != (t.cols == stream)) return false;
@@ -105,13 +139,14 @@ constexpr bool sound(const Block& b) {
       if (!b.has(*of) || !t.is_vector() || b.find(*of)->rows != t.rows) return false;
     }
   }
-  bool scored = false;
+  bool scored = !is_computed(b.kind);
   for (const Axis axis : kScoredAxes) scored |= axis == b.axis();
   if (!scored) return false;
   for (const Axis axis : b.axes) {
     bool produced = false;
     for (const Role role : b.readers) produced |= touches(b.find(role)->rows, axis);
-    if (!produced || !touches(consumer->cols, axis)) return false;
+    const bool consumed = touches(consumer->cols, axis) || touches(consumer->rows, axis);
+    if (!produced || !consumed) return false;
   }
   return true;
 }

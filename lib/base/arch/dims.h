@@ -88,12 +88,9 @@ constexpr std::int64_t size_of(Axis axis, const ModelDims& d, const LayerDims* l
       return d.positions;
     case Axis::head_dim:
       return d.head_dim;
-    case Axis::kv_groups:
-    case Axis::q_per_kv:
-    case Axis::ffn:
+    default:
       return (*layer)[axis];
   }
-  return 0;
 }
 // Number of positions in the extent. An absent extent counts as one.
 constexpr std::int64_t length(const Extent& extent, const ModelDims& d, const LayerDims* layer) {

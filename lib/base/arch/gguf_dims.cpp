@@ -37,7 +37,6 @@ constexpr std::string_view kKnown[] = {
     "block_count",
     "context_length",
     "embedding_length",
-    "feed_forward_length",
     "vocab_size",
     "attention.head_count",
     "attention.head_count_kv",
@@ -80,6 +79,8 @@ bool knows(const Arch& arch, std::string_view suffix) {
   for (const Factor& factor : kFactors)
     if (suffix == factor.gguf) return factor.stated_by(arch);
   if (suffix == kWindow && states_window(arch)) return true;
+  for (const Axis axis : kLayerAxes)
+    if (suffix == gguf_key(axis) && has_axis(arch, axis)) return true;
   if (std::find(std::begin(kKnown), std::end(kKnown), suffix) != std::end(kKnown)) return true;
   if (suffix == kLocalBase) return arch.defaults.local_rope_theta > 0;
   if (suffix == kAttentionCap) return arch.defaults.attention_softcap > 0;
@@ -229,18 +230,24 @@ std::vector<LayerDims> read_layers(const GgufHeader& header, const Reader& read,
   const auto heads = read.per_layer("attention.head_count", n_layers);
   const bool grouped = header.find(read.key("attention.head_count_kv")) != nullptr;
   const auto groups = grouped ? read.per_layer("attention.head_count_kv", n_layers) : heads;
-  const auto ffn = read.per_layer("feed_forward_length", n_layers);
+  PerAxis<std::vector<std::int64_t>> sizes;
+  for (const Axis axis : kLayerAxes)
+    if (!gguf_key(axis).empty() && has_axis(arch, axis))
+      sizes[axis] = read.per_layer(gguf_key(axis), n_layers);
   std::vector<LayerDims> out;
   for (std::size_t l = 0; l < heads.size(); ++l) {
     if (arch.check_gguf_layer != nullptr)
       arch.check_gguf_layer(header.path() + ": layer " + std::to_string(l), heads[l], groups[l],
-                            ffn[l]);
+                            sizes[Axis::ffn].at(l));
     ESP_CHECK((groups[l] == 0) == (heads[l] == 0) && (groups[l] == 0 || heads[l] % groups[l] == 0),
               input, header.path(), ": layer ", l, " has ", heads[l], " heads and ", groups[l],
               " key-value heads, expected a multiple");
-    out.push_back({.sizes = {{Axis::kv_groups, groups[l]},
-                             {Axis::q_per_kv, groups[l] == 0 ? 0 : heads[l] / groups[l]},
-                             {Axis::ffn, ffn[l]}}});
+    LayerDims& layer = out.emplace_back();
+    layer[Axis::kv_groups] = groups[l];
+    layer[Axis::q_per_kv] = groups[l] == 0 ? 0 : heads[l] / groups[l];
+    for (const Axis axis : kLayerAxes)
+      if (!sizes[axis].empty()) layer[axis] = sizes[axis][l];
+    keep_one_block(arch, layer);
   }
   return out;
 }
@@ -384,7 +391,8 @@ bool has_tensors(const GgufHeader& header, const Arch& arch, const ModelDims& di
 
 GgufValue u32(std::int64_t v) { return GgufValue::u32(static_cast<std::uint32_t>(v)); }
 
-GgufValue scalar_or_array(const ModelDims& dims, std::int64_t (*get)(const LayerDims&)) {
+template <typename Get>
+GgufValue scalar_or_array(const ModelDims& dims, Get&& get) {
   std::vector<std::int32_t> values;
   values.reserve(dims.layers.size());
   for (const LayerDims& l : dims.layers) values.push_back(static_cast<std::int32_t>(get(l)));
@@ -464,6 +472,7 @@ GgufModel read_gguf_model(const GgufHeader& header) {
             header.path(), ": key '", read.key("rope.scaling.factor"), "' is ", d.rope_linear,
             " and a tensor holds divisors of frequencies: two kinds of RoPE scaling at once are "
             "not supported");
+  require_sizes(*out.arch, d, header.path());
   return out;
 }
 
@@ -474,8 +483,10 @@ void write_gguf_model(const Arch& arch, const ModelDims& dims, format::GgufWrite
   writer.set(prefix + "block_count", u32(dims.n_layers()));
   writer.set(prefix + "context_length", u32(dims.positions));
   writer.set(prefix + "embedding_length", u32(dims.hidden));
-  writer.set(prefix + "feed_forward_length",
-             scalar_or_array(dims, [](const LayerDims& l) { return l[Axis::ffn]; }));
+  for (const Axis axis : kLayerAxes)
+    if (!gguf_key(axis).empty() && has_axis(arch, axis))
+      writer.set(prefix + std::string(gguf_key(axis)),
+                 scalar_or_array(dims, [&](const LayerDims& l) { return l[axis]; }));
   writer.set(prefix + "attention.head_count",
              scalar_or_array(dims, [](const LayerDims& l) { return l.heads(); }));
   writer.set(prefix + "attention.head_count_kv",

@@ -41,7 +41,7 @@ const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
   for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
     const LayerDims& layer = dims.layers[static_cast<std::size_t>(l)];
     for (const Block& block : arch.blocks)
-      if (!arch.absent_blocks && !block.in(layer))
+      if (!arch.absent_blocks && lacks(arch, block, layer))
         misread("layer " + std::to_string(l) + " has no " + std::string(block_name(block.kind)) +
                 ", but stock readers need both in every layer");
     if (arch.heads_fill_hidden && layer.heads() * dims.head_dim != dims.hidden)

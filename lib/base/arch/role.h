@@ -91,5 +91,7 @@ std::optional<Role> role_by_name(std::string_view name);
 std::string gguf_name(Role role, int layer);  // layer is ignored by model-scope roles
 // Replaces "{L}" in a pattern.
 std::string with_layer(std::string_view pattern, int layer);
+// Replaces "{L}" and "{E}".
+std::string with_indices(std::string_view pattern, int layer, std::int64_t matrix);
 
 }  // namespace espalier::arch

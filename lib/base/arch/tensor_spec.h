@@ -22,13 +22,18 @@ enum class Present : std::uint8_t { always, untied, attention_bias, output_bias,
 struct TensorSpec {
   Role role;
   // Hugging Face name, "{L}" = layer index. Consecutive entries of one name are stacked rows of one
-  // tensor.
+  // tensor. With "{E}" the role is a stack of matrices, one for each index of the first axis of its
+  // rows, and every matrix is a tensor of its own: "{E}" = its index.
   std::string_view hf;
   Extent rows, cols{};  // a vector has no cols
   Transform to_gguf = Transform::none;
   Present present = Present::always;
+  // Of a stack: the name of a tensor with three dimensions that holds all of it, in files that have
+  // one. Consecutive entries of one such name are stacked rows of each of its matrices.
+  std::string_view hf_stack = {};
 
   constexpr bool is_vector() const { return absent(cols); }
+  constexpr bool is_stack() const { return hf.find("{E}") != std::string_view::npos; }
   constexpr bool operator==(const TensorSpec&) const = default;
 };
 

@@ -28,11 +28,6 @@ std::string shape_text(const std::vector<std::int64_t>& ne) {
   return out + "]";
 }
 
-// GGUF writes the row length first.
-std::vector<std::int64_t> expected_shape(const arch::TensorRef& ref) {
-  return ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
-}
-
 // Checks names and shapes of all tensors against the table. Throws one Error with every problem, of
 // which at most kListed are spelled out.
 void check_tensors(const format::GgufHeader& header, const arch::GgufModel& model) {
@@ -46,9 +41,9 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
     const format::GgufTensor* tensor = header.tensor(name);
     if (tensor == nullptr)
       problems.push_back("tensor '" + name + "' is missing");
-    else if (tensor->ne != expected_shape(ref))
+    else if (tensor->ne != ref.gguf_shape())
       problems.push_back("tensor '" + name + "' has the shape " + shape_text(tensor->ne) +
-                         ", expected " + shape_text(expected_shape(ref)));
+                         ", expected " + shape_text(ref.gguf_shape()));
   }
   const auto divisors = [&](Role role) {
     const std::string name = arch::gguf_name(role, -1);
@@ -98,6 +93,7 @@ Index read_index(const std::string& path) {
     const format::GgufHeader header = format::GgufHeader::read(index.file);
     index.parts = parts_of(header);
     index.model = arch::read_gguf_model(header);
+    arch::require_computed(*index.model.arch, index.model.dims, path);
     check_tensors(header, index.model);
     for (const format::GgufTensor& tensor : header.tensors())
       index.tensors.emplace(tensor.name, tensor);
@@ -261,6 +257,8 @@ BlockWeights load_block(Loader& load, const Weights& w, const arch::Block& block
       out.readers = std::move(readers);
       break;
     }
+    default:
+      arch::not_computed(block.kind);
   }
   out.consumer = load_affine(load, block.consumer, layer);
   if (block.norm_behind) out.norm_behind_H = load.vector(*block.norm_behind, layer);

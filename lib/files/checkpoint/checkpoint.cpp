@@ -24,8 +24,8 @@ constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
 // Error(input) for a value that is not finite, because one NaN makes every result of a model
 // meaningless. `bytes` are stored values from index `first` on, of a tensor with `width` values per
 // row.
-void require_finite(const StoredTensor& t, std::span<const std::byte> bytes, std::int64_t first,
-                    std::int64_t width) {
+void require_finite(const StoredTensor& t, const Piece& piece, std::span<const std::byte> bytes,
+                    std::int64_t first, std::int64_t width) {
   const std::int64_t at = format::first_not_finite(t.format, bytes);
   if (at < 0) return;
   const format::QuantFormat& f = format::info(t.format);
@@ -33,15 +33,15 @@ void require_finite(const StoredTensor& t, std::span<const std::byte> bytes, std
   f.decode(bytes.data() + at / f.block * f.block_bytes, block.data(), f.block);
   const std::int64_t index = first + at;
   const std::string column = t.is_vector ? "" : ", " + std::to_string(index % width);
-  core::fail(core::ErrorKind::input, t.file->path(), ": tensor ", t.name, "[",
+  core::fail(core::ErrorKind::input, piece.file->path(), ": tensor ", piece.name, "[",
              t.is_vector ? index : index / width, column, "] is ", block.front(),
              ": a model with such a weight computes nothing; repair the file, or fetch it again");
 }
 
-// Rows [begin, begin + n) of a matrix. A permuted tensor is read in whole heads, because the rows
-// of a head are interleaved.
-void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin,
-                      std::int64_t n, float* out) {
+// Rows [begin, begin + n) of a piece of a matrix. A permuted tensor is read in whole heads, because
+// the rows of a head are interleaved.
+void read_matrix_rows(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
+                      std::int64_t begin, std::int64_t n, float* out) {
   const format::QuantFormat& f = format::info(t.format);
   const std::int64_t row_bytes = format::matrix_bytes(t.format, 1, t.cols);
   const bool permuted = t.transform == arch::Transform::rope_permute;
@@ -54,8 +54,8 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
     const std::int64_t needed_end = (begin + n + unit - 1) / unit * unit;
     const std::int64_t window_end = std::min(window_begin + window_rows, needed_end);
     bytes.resize(static_cast<std::size_t>((window_end - window_begin) * row_bytes));
-    t.file->read(t.offset + static_cast<std::uint64_t>(window_begin * row_bytes), bytes);
-    require_finite(t, bytes, (t.first_row + window_begin) * t.cols, t.cols);
+    piece.file->read(piece.offset + static_cast<std::uint64_t>(window_begin * row_bytes), bytes);
+    require_finite(t, piece, bytes, (piece.first_row + window_begin) * t.cols, t.cols);
     const std::int64_t end = std::min(window_end, begin + n);
     if (!permuted) {
       f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols,
@@ -71,7 +71,8 @@ void read_matrix_rows(const StoredTensor& t, std::int64_t head_dim, std::int64_t
 
 // The same for a matrix stored columns first. Its format is a float format, so every value has its
 // own place. Reads whole columns where most of a column is wanted, else a piece of each column.
-void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_t n, float* out) {
+void read_transposed_rows(const StoredTensor& t, const Piece& piece, std::int64_t begin,
+                          std::int64_t n, float* out) {
   const format::QuantFormat& f = format::info(t.format);
   const std::int64_t value_bytes = format::matrix_bytes(t.format, 1, 1);
   const bool pieces = n < t.rows / 8;
@@ -84,8 +85,9 @@ void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_
     const std::int64_t m = std::min(columns, t.cols - c);
     bytes.resize(static_cast<std::size_t>(m * width * value_bytes));
     values.resize(static_cast<std::size_t>(m * width));
-    t.file->read(t.offset + static_cast<std::uint64_t>((c * t.rows + at) * value_bytes), bytes);
-    require_finite(t, bytes, c * t.rows + at, t.rows);
+    piece.file->read(piece.offset + static_cast<std::uint64_t>((c * t.rows + at) * value_bytes),
+                     bytes);
+    require_finite(t, piece, bytes, c * t.rows + at, t.rows);
     f.decode(bytes.data(), values.data(), m * width);
     for (std::int64_t r = 0; r < n; ++r)
       for (std::int64_t j = 0; j < m; ++j)
@@ -93,12 +95,12 @@ void read_transposed_rows(const StoredTensor& t, std::int64_t begin, std::int64_
   }
 }
 
-void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begin, std::int64_t n,
-                 float* out) {
+void read_vector(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
+                 std::int64_t begin, std::int64_t n, float* out) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
   std::vector<float> values(static_cast<std::size_t>(t.rows));
-  t.file->read(t.offset, bytes);
-  require_finite(t, bytes, t.first_row, 1);
+  piece.file->read(piece.offset, bytes);
+  require_finite(t, piece, bytes, piece.first_row, 1);
   format::info(t.format).decode(bytes.data(), values.data(), t.rows);
   const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   switch (t.transform) {
@@ -114,6 +116,17 @@ void read_vector(const StoredTensor& t, std::int64_t head_dim, std::int64_t begi
       for (std::int64_t i = 0; i < n; ++i) out[i] = stored(begin + i) - 1.0f;
       break;
   }
+}
+
+// Of a piece that begins at row 0.
+void read_piece(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
+                std::int64_t begin, std::int64_t n, float* out) {
+  if (t.is_vector)
+    read_vector(t, piece, head_dim, begin, n, out);
+  else if (t.transform == arch::Transform::transpose)
+    read_transposed_rows(t, piece, begin, n, out);
+  else
+    read_matrix_rows(t, piece, head_dim, begin, n, out);
 }
 
 }  // namespace
@@ -153,6 +166,12 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 
 Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
+  Checkpoint out = survey(path, need_tensors);
+  arch::require_computed(out.arch(), out.dims(), path);
+  return out;
+}
+
+Checkpoint Checkpoint::survey(const std::string& path, bool need_tensors) {
   std::error_code unreadable;
   ESP_CHECK(file_exists(path), input, path, ": no such file or directory");
   Checkpoint checkpoint;
@@ -188,7 +207,7 @@ void Checkpoint::fill_absent_blocks() {
   source.dims = whole;
 }
 bool Checkpoint::is_filler(arch::Role role, int layer) const {
-  return state_->tensor(role, layer).file == nullptr;
+  return state_->tensor(role, layer).pieces.empty();
 }
 
 const std::string& Checkpoint::path() const { return state_->source.path; }
@@ -224,7 +243,7 @@ format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const {
 format::FormatId Checkpoint::float_format() const {
   std::optional<format::FormatId> all;
   for (const auto& [key, tensor] : state_->source.tensors) {
-    if (tensor.is_vector || tensor.file == nullptr) continue;
+    if (tensor.is_vector || tensor.pieces.empty()) continue;
     if (all && *all != tensor.format) return format::FormatId::f32;
     all = tensor.format;
   }
@@ -238,14 +257,16 @@ void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, s
   ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal,
             "rows ", row_begin, " + ", n, " of ", arch::role_name(role), " which has ", t.rows);
   if (n == 0) return;
-  if (t.file == nullptr)
-    std::fill_n(out, n * t.cols, t.filler);
-  else if (t.is_vector)
-    read_vector(t, state_->source.dims.head_dim, row_begin, n, out);
-  else if (t.transform == arch::Transform::transpose)
-    read_transposed_rows(t, row_begin, n, out);
-  else
-    read_matrix_rows(t, state_->source.dims.head_dim, row_begin, n, out);
+  if (t.pieces.empty()) std::fill_n(out, n * t.cols, t.filler);
+  std::int64_t first = 0;  // of the piece
+  for (const Piece& piece : t.pieces) {
+    const std::int64_t begin = std::max(row_begin, first),
+                       end = std::min(row_begin + n, first + piece.rows);
+    if (begin < end)
+      read_piece(t, piece, state_->source.dims.head_dim, begin - first, end - begin,
+                 out + (begin - row_begin) * t.cols);
+    first += piece.rows;
+  }
 }
 
 std::vector<float> Checkpoint::read(arch::Role role, int layer) const {

@@ -28,7 +28,10 @@ namespace espalier::checkpoint {
 class Checkpoint {
  public:
   // `path`: a directory, a .gguf, or (with need_tensors = false) a bare config.json.
+  // Error(unsupported) for a model that is read, but not computed yet (arch::require_computed).
   static Checkpoint open(const std::string& path, bool need_tensors = true);
+  // The same without this error, for showing and predicting sizes.
+  static Checkpoint survey(const std::string& path, bool need_tensors = true);
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;

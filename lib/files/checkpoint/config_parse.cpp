@@ -253,6 +253,27 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   dims.logit_softcap = cap(keys.logit_softcap, arch.defaults.logit_softcap);
 }
 
+// The sizes that have keys. Another version's key counts where the usual one is absent, and may not
+// contradict it. `no_ffn` is the width of the FFN without its key.
+arch::LayerDims parse_keyed_sizes(ConfigReader& config, Problems& problems, const arch::Arch& arch,
+                                  std::optional<std::int64_t> no_ffn) {
+  arch::LayerDims out;
+  for (const arch::Axis axis : arch::kLayerAxes) {
+    const std::string key(arch.keys.sizes[axis]), other(arch.keys.other_sizes[axis]);
+    if (key.empty()) continue;
+    const bool renamed = !other.empty() && config.find(other) != nullptr;
+    const std::int64_t stated = renamed ? config.size(other, kMaxWidth) : 0;
+    if (renamed)
+      out[axis] = config.size(key, kMaxWidth, stated);
+    else
+      out[axis] = config.size(key, kMaxWidth, axis == arch::Axis::ffn ? no_ffn : std::nullopt);
+    if (renamed && out[axis] != stated)
+      problems.input("keys \"", key, "\" (", out[axis], ") and \"", other, "\" (", stated,
+                     ") differ");
+  }
+  return out;
+}
+
 arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch::Arch& arch) {
   arch::ModelDims dims;
   dims.vocab = config.size("vocab_size", kMaxVocab);
@@ -263,7 +284,7 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   std::optional<std::int64_t> no_ffn;  // the width of the FFN without its key
   if (arch.defaults.ffn_per_hidden > 0) no_ffn = arch.defaults.ffn_per_hidden * dims.hidden;
   if (own != nullptr && config.find(std::string(own->layers_key)) != nullptr) no_ffn = 1;
-  const std::int64_t ffn = config.size(std::string(arch.keys.ffn), kMaxWidth, no_ffn);
+  arch::LayerDims layer = parse_keyed_sizes(config, problems, arch, no_ffn);
   const std::int64_t layers = config.size(std::string(arch.keys.layers), kMaxLayers);
   const std::int64_t heads = config.size(heads_key, kMaxWidth);
   const std::int64_t groups =
@@ -290,11 +311,12 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
       config.size(std::string(arch.keys.positions), kMaxPositions, arch.defaults.positions);
   dims.norm_eps = config.positive(std::string(arch.keys.norm_eps), arch.defaults.norm_eps);
   dims.tied = config.boolean(std::string(arch.keys.tied), arch.defaults.tied);
-  if (problems.empty())
-    dims.layers.assign(static_cast<std::size_t>(layers),
-                       arch::LayerDims{{{arch::Axis::kv_groups, groups},
-                                        {arch::Axis::q_per_kv, heads / groups},
-                                        {arch::Axis::ffn, ffn}}});
+  if (problems.empty()) {
+    layer[arch::Axis::kv_groups] = groups;
+    layer[arch::Axis::q_per_kv] = heads / groups;
+    dims.layers.assign(static_cast<std::size_t>(layers), layer);
+    for (arch::LayerDims& l : dims.layers) arch::keep_one_block(arch, l);
+  }
   if (own != nullptr && problems.empty()) own->read_layers(config, problems, dims, heads);
   return dims;
 }
@@ -331,6 +353,7 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
   check_traits(config, problems, *parsed.arch, parsed.dims);
   config.refuse_unknown({std::begin(kHarmlessKeys), std::end(kHarmlessKeys)});
   problems.raise();
+  arch::require_sizes(*parsed.arch, parsed.dims, path);
   return parsed;
 }
 

@@ -39,6 +39,8 @@ Json scaling_json(const arch::RopeScaling& s) {
 void set_traits(Json& config, const arch::Arch& arch, const arch::ModelDims& dims) {
   const arch::ConfigKeys& keys = arch.keys;
   config[std::string(keys.activation)] = keys.activation_name;
+  for (const arch::ConfigValue& one : arch.config)
+    if (one.required) config[std::string(one.key)] = Json::parse(one.value);
   if (arch::has_optional(arch, arch::Present::attention_bias))
     config["attention_bias"] = dims.attention_bias;
   if (arch::has_optional(arch, arch::Present::mlp_bias)) config["mlp_bias"] = dims.mlp_bias;
@@ -144,7 +146,9 @@ void drop_keys_of(const arch::Arch& family, const arch::Arch& arch, Json& config
     if (factor.stated_by(family)) config.erase(std::string(family.keys.*factor.config));
   for (const arch::ConfigValue& one : family.config) config.erase(std::string(one.key));
   if (!family.attention_type.empty()) config.erase("layer_types");
-  if (arch.keys.ffn != family.keys.ffn) config.erase(std::string(family.keys.ffn));
+  for (const arch::Axis axis : arch::kLayerAxes)
+    if (arch.keys.sizes[axis] != family.keys.sizes[axis])
+      config.erase(std::string(family.keys.sizes[axis]));
 }
 
 // The code that the source's key names is not written. It was accepted only because transformers,
@@ -260,7 +264,13 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
     if (!key.empty()) config[std::string(key)] = value;
   };
   set(arch.keys.hidden, dims.hidden);
-  set(arch.keys.ffn, layer[arch::Axis::ffn]);
+  for (const arch::Axis axis : arch::kLayerAxes) {
+    std::int64_t size = 0;  // of the layers that have their block
+    for (const arch::LayerDims& l : dims.layers) size = std::max(size, l[axis]);
+    if (size > 0) set(arch.keys.sizes[axis], size);
+    if (!arch.keys.other_sizes[axis].empty())
+      config.erase(std::string(arch.keys.other_sizes[axis]));
+  }
   set(arch.keys.layers, dims.n_layers());
   set(arch.keys.heads, layer.heads());
   set(arch.keys.groups, layer[arch::Axis::kv_groups]);

@@ -31,8 +31,7 @@ void locate_tensors(Source& source, const format::GgufHeader& header, bool long_
       problems.input("tensor \"", name, "\" is missing");
       continue;
     }
-    const std::vector<std::int64_t> want =
-        ref.is_vector ? std::vector{ref.rows} : std::vector{ref.cols, ref.rows};
+    const std::vector<std::int64_t> want = ref.gguf_shape();
     std::vector<std::int64_t> found = stored->ne;
     while (found.size() > want.size() && found.back() == 1) found.pop_back();
     if (found != want) {
@@ -41,15 +40,13 @@ void locate_tensors(Source& source, const format::GgufHeader& header, bool long_
       continue;
     }
     source.tensors[{ref.spec->role, ref.layer}] = {
-        source.gguf_file.get(),
-        stored->offset,
-        stored->format,
-        ref.rows,
-        ref.cols,
-        ref.is_vector,
-        ref.spec->to_gguf == arch::Transform::transpose ? arch::Transform::none : ref.spec->to_gguf,
-        0.0f,
-        name};
+        .format = stored->format,
+        .rows = ref.rows,
+        .cols = ref.cols,
+        .is_vector = ref.is_vector,
+        .transform = ref.spec->to_gguf == arch::Transform::transpose ? arch::Transform::none
+                                                                     : ref.spec->to_gguf,
+        .pieces = {{source.gguf_file.get(), stored->offset, ref.rows, name}}};
   }
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)

@@ -52,73 +52,128 @@ void untie_own_output(Source& source, const format::SafeTensor* embedding) {
              "; the model is taken as untied, as transformers does");
 }
 
-void refuse_others(const Source& source, const std::set<std::string, std::less<>>& expected,
-                   Problems& problems) {
-  for (const format::SafeTensor& tensor : source.safetensors->tensors())
-    if (expected.count(tensor.name) == 0 && !ignorable(tensor.name, *source.arch, source.dims))
-      problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),
-                           " is not part of architecture ", source.arch->name);
-}
+// Finds the tensors of the table in the files. What one tensor of a file holds may be several of
+// the table, whose rows follow each other, or one matrix of a stack.
+class Locator {
+ public:
+  Locator(Source& source, Problems& problems)
+      : source_(source), problems_(problems), set_(*source.safetensors) {
+    const std::string prefix(source.arch->optional_prefix),
+        embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
+    if (!prefix.empty() && set_.find(embedding) == nullptr &&
+        set_.find(embedding.substr(prefix.size())) != nullptr)
+      left_out_ = prefix;
+  }
 
-void locate_tensors(Source& source, Problems& problems) {
-  const format::SafetensorsSet& set = *source.safetensors;
-  std::set<std::string, std::less<>> expected;
-  const std::string prefix(source.arch->optional_prefix),
-      embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
-  const bool bare = !prefix.empty() && set.find(embedding) == nullptr &&
-                    set.find(embedding.substr(prefix.size())) != nullptr;
-  untie_own_output(source, set.find(bare ? embedding.substr(prefix.size()) : embedding));
-  const std::vector<arch::TensorRef> refs = arch::tensors(*source.arch, source.dims);
-  bool any = false;
-  for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
-    const arch::TensorRef& ref = refs[i];
-    std::int64_t rows = 0;  // rows of all matrices in this tensor
-    for (next = i;
-         next < refs.size() && refs[next].layer == ref.layer && refs[next].spec->hf == ref.spec->hf;
-         ++next)
-      rows += refs[next].rows;
-    std::string name = arch::with_layer(ref.spec->hf, ref.layer);
-    if (bare && name.starts_with(prefix)) name = name.substr(prefix.size());
-    expected.insert(name);
-    const format::SafeTensor* stored = set.find(name);
-    if (stored == nullptr) {
-      problems.input("tensor \"", name, "\" is missing");
-      continue;
+  // As the files have it, perhaps without the prefix.
+  std::string name(std::string_view pattern, int layer, std::int64_t matrix = 0) const {
+    std::string out = arch::with_indices(pattern, layer, matrix);
+    if (!left_out_.empty() && out.starts_with(left_out_)) out.erase(0, left_out_.size());
+    return out;
+  }
+
+  void locate() {
+    const std::vector<arch::TensorRef> refs = arch::tensors(*source_.arch, source_.dims);
+    for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
+      const std::string_view pattern = pattern_of(refs[i]);
+      for (next = i; next < refs.size() && refs[next].layer == refs[i].layer &&
+                     pattern_of(refs[next]) == pattern;)
+        ++next;
+      locate(std::span(refs).subspan(i, next - i), pattern);
     }
-    any = true;
-    const bool transposed = ref.spec->to_gguf == arch::Transform::transpose;
-    const std::vector<std::int64_t> want = ref.is_vector ? std::vector{rows}
-                                           : transposed  ? std::vector{ref.cols, rows}
-                                                         : std::vector{rows, ref.cols};
-    if (stored->shape != want) {
-      problems.input("tensor \"", name, "\" has shape ", shape_text(stored->shape), ", expected ",
-                     shape_text(want));
-      continue;
-    }
-    std::uint64_t offset = stored->offset;
-    std::int64_t first_row = 0;
-    for (std::size_t j = i; j < next; ++j) {
-      const arch::TensorRef& part = refs[j];
-      source.tensors[{part.spec->role, part.layer}] = {
-          &set.shard(stored->shard),
-          offset,
-          stored->dtype,
-          part.rows,
-          part.cols,
-          part.is_vector,
-          transposed ? arch::Transform::transpose : arch::Transform::none,
-          0.0f,
-          name,
-          first_row};
-      first_row += part.rows;
-      offset +=
-          static_cast<std::uint64_t>(format::matrix_bytes(stored->dtype, part.rows, part.cols));
+    ESP_CHECK(any_, input, source_.path, ": the files hold none of the ", expected_.size(),
+              " tensors of config.json, such as ", *expected_.begin(),
+              "; the weights are of another model");
+    for (const format::SafeTensor& tensor : set_.tensors())
+      if (expected_.count(tensor.name) == 0 && !ignorable(tensor.name, *source_.arch, source_.dims))
+        problems_.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),
+                              " is not part of architecture ", source_.arch->name);
+  }
+
+ private:
+  std::string_view pattern_of(const arch::TensorRef& ref) const {
+    const std::string_view stack = ref.spec->hf_stack;
+    return !stack.empty() && set_.find(name(stack, ref.layer)) != nullptr ? stack : ref.spec->hf;
+  }
+
+  // Tensors of the table that share tensors of the files: one, or one for each matrix of a stack.
+  void locate(std::span<const arch::TensorRef> parts, std::string_view pattern) {
+    const arch::TensorRef& first = parts.front();
+    const bool apart = first.spec->is_stack() && pattern == first.spec->hf;
+    const std::int64_t files = apart ? first.stack : 1, matrices = first.stack / files;
+    if (files > static_cast<std::int64_t>(set_.tensors().size()))
+      return problems_.input("tensor \"", name(pattern, first.layer, files - 1),
+                             "\" is missing, and others before it");
+    std::int64_t rows = 0;  // of one matrix
+    for (const arch::TensorRef& part : parts) rows += part.rows / part.stack;
+    const bool transposed = first.spec->to_gguf == arch::Transform::transpose;
+    std::vector<std::int64_t> want{rows};
+    if (!first.is_vector) want.push_back(first.cols);
+    if (transposed) std::swap(want.front(), want.back());
+    if (first.spec->is_stack() && !apart) want.insert(want.begin(), matrices);
+    for (std::int64_t file = 0; file < files; ++file) {
+      const std::string full = name(pattern, first.layer, file);
+      expected_.insert(full);
+      const format::SafeTensor* stored = set_.find(full);
+      if (stored == nullptr) {
+        problems_.input("tensor \"", full, "\" is missing");
+        continue;
+      }
+      any_ = true;
+      if (stored->shape != want) {
+        problems_.input("tensor \"", full, "\" has shape ", shape_text(stored->shape),
+                        ", expected ", shape_text(want));
+        continue;
+      }
+      take(parts, *stored, matrices);
     }
   }
-  ESP_CHECK(any, input, source.path, ": the files hold none of the ", expected.size(),
-            " tensors of config.json, such as ", *expected.begin(),
-            "; the weights are of another model");
-  refuse_others(source, expected, problems);
+
+  void take(std::span<const arch::TensorRef> parts, const format::SafeTensor& stored,
+            std::int64_t matrices) {
+    std::uint64_t offset = stored.offset;
+    std::int64_t first_row = 0;
+    for (std::int64_t matrix = 0; matrix < matrices; ++matrix)
+      for (const arch::TensorRef& part : parts) {
+        const bool transposed = part.spec->to_gguf == arch::Transform::transpose;
+        const auto [at, is_new] = source_.tensors.try_emplace(
+            {part.spec->role, part.layer},
+            StoredTensor{
+                .format = stored.dtype,
+                .rows = part.rows,
+                .cols = part.cols,
+                .is_vector = part.is_vector,
+                .transform = transposed ? arch::Transform::transpose : arch::Transform::none});
+        StoredTensor& tensor = at->second;
+        if (tensor.format != stored.dtype)
+          return problems_.unsupported(
+              "tensor \"", stored.name, "\" is ", format::info(stored.dtype).name, " but \"",
+              tensor.pieces.front().name, "\" is ", format::info(tensor.format).name);
+        const std::int64_t rows = part.rows / part.stack;
+        if (!tensor.pieces.empty() && tensor.pieces.back().name == stored.name &&
+            tensor.pieces.back().first_row + tensor.pieces.back().rows == first_row)
+          tensor.pieces.back().rows += rows;
+        else
+          tensor.pieces.push_back(
+              {&set_.shard(stored.shard), offset, rows, stored.name, first_row});
+        first_row += rows;
+        offset += static_cast<std::uint64_t>(format::matrix_bytes(stored.dtype, rows, part.cols));
+      }
+  }
+
+  Source& source_;
+  Problems& problems_;
+  const format::SafetensorsSet& set_;
+  std::string left_out_;
+  std::set<std::string, std::less<>> expected_;
+  bool any_ = false;
+};
+
+void locate_tensors(Source& source, Problems& problems) {
+  Locator locator(source, problems);
+  const std::string_view embedding = arch::find_spec(*source.arch, arch::Role::token_embd)->hf;
+  untie_own_output(source, source.safetensors->find(locator.name(embedding, -1)));
+  locator.locate();
 }
 
 // Files besides the shards and the vocabulary that decide what the model is. tokenizer.json and

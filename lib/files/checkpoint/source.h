@@ -18,18 +18,23 @@
 
 namespace espalier::checkpoint {
 
-struct StoredTensor {
-  const core::FileReader* file = nullptr;  // nullptr: not in a file; every value is `filler`
+// Rows that lie side by side in a file.
+struct Piece {
+  const core::FileReader* file = nullptr;
   std::uint64_t offset = 0;
+  std::int64_t rows = 0;
+  std::string name = {};       // of the tensor in the file
+  std::int64_t first_row = 0;  // in that tensor
+};
+
+struct StoredTensor {
   format::FormatId format = format::FormatId::f32;
   std::int64_t rows = 0, cols = 0;  // as in the architecture's table; a vector has cols 1
   bool is_vector = false;
   // How the file differs from the table. Reading undoes it.
   arch::Transform transform = arch::Transform::none;
   float filler = 0;
-  std::string name = {};  // in the file
-  // First row in that tensor, when these rows are only a part of it.
-  std::int64_t first_row = 0;
+  std::vector<Piece> pieces = {};  // in the order of rows. None: every value is `filler`
 };
 
 // The folder of a model directory that holds chat templates with names, NAME.jinja.

@@ -86,8 +86,23 @@ struct CheckpointWriter::State {
   std::vector<float> turning;
   bool finished = false;
 
-  std::string name(std::size_t i) const {
-    return arch::with_layer(tensors[i].spec->hf, tensors[i].layer);
+  // Of tensor `i`. Of a stack, the tensor of one matrix.
+  std::string name(std::size_t i, std::int64_t matrix) const {
+    return arch::with_indices(tensors[i].spec->hf, tensors[i].layer, matrix);
+  }
+  // Values of the current tensor that one tensor of the file holds, or its part of them.
+  std::int64_t in_matrix() const { return tensors[current].elements() / tensors[current].stack; }
+  // Of the tensor of the file that holds value `at` of the current tensor.
+  std::string name_at(std::int64_t at) const { return name(current, at / in_matrix()); }
+  // The next values of the current tensor.
+  void encode_next(std::span<const float> values) {
+    for (std::int64_t at = done; !values.empty();) {
+      const std::int64_t left = in_matrix() - at % in_matrix();
+      const std::size_t n = std::min(static_cast<std::size_t>(left), values.size());
+      encode(values.first(n));
+      values = values.subspan(n);
+      at += static_cast<std::int64_t>(n);
+    }
   }
   void add_tensors() {
     weights->set_metadata("format", "pt");
@@ -95,14 +110,15 @@ struct CheckpointWriter::State {
       const arch::TensorRef& t = tensors[i];
       const bool transposed = t.spec->to_gguf == arch::Transform::transpose;
       // Rows of all matrices that are stacked in this tensor.
-      std::int64_t rows = t.rows;
+      std::int64_t rows = t.rows / t.stack;
       while (i + 1 < tensors.size() && tensors[i + 1].layer == t.layer &&
              tensors[i + 1].spec->hf == t.spec->hf)
         rows += tensors[++i].rows;
-      weights->add_tensor(name(i), dtype,
-                          t.is_vector  ? std::vector{rows}
-                          : transposed ? std::vector{t.cols, rows}
-                                       : std::vector{rows, t.cols});
+      for (std::int64_t matrix = 0; matrix < t.stack; ++matrix)
+        weights->add_tensor(name(i, matrix), dtype,
+                            t.is_vector  ? std::vector{rows}
+                            : transposed ? std::vector{t.cols, rows}
+                                         : std::vector{rows, t.cols});
     }
   }
   void write_texts(const WrittenTexts& texts, const std::string& config) const {
@@ -133,8 +149,9 @@ struct CheckpointWriter::State {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (std::fabs(rows[i]) <= f.largest) continue;
       const std::int64_t at = done + static_cast<std::int64_t>(i);
-      core::fail(core::ErrorKind::input, directory, ": tensor ", name(current), "[", at / t.cols,
-                 t.is_vector ? "" : ", " + std::to_string(at % t.cols), "] is ", rows[i],
+      core::fail(core::ErrorKind::input, directory, ": tensor ", name_at(at), "[",
+                 at % in_matrix() / t.cols, t.is_vector ? "" : ", " + std::to_string(at % t.cols),
+                 "] is ", rows[i],
                  std::isfinite(rows[i])
                      ? ", which does not fit " + dtype_name + "; use " +
                            (std::fabs(rows[i]) <= format::info(format::FormatId::bf16).largest
@@ -150,7 +167,7 @@ struct CheckpointWriter::State {
         lost += square(static_cast<double>(v - core::half_to_float(core::float_to_half(v))));
     }
     if (done + static_cast<std::int64_t>(rows.size()) < t.elements()) return;
-    ESP_CHECK(lost <= format::kLostShare * energy, input, directory, ": tensor ", name(current),
+    ESP_CHECK(lost <= format::kLostShare * energy, input, directory, ": tensor ", name_at(0),
               ": its values are too small for f16, which would lose them; use bf16 or f32");
     energy = lost = 0;
   }
@@ -217,14 +234,14 @@ void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const fl
             arch::role_name(role), " after the last tensor");
   const arch::TensorRef& t = s.tensors[s.current];
   ESP_CHECK(t.spec->role == role && (t.layer == layer || t.layer < 0), internal, s.directory,
-            ": rows of ", arch::role_name(role), " of layer ", layer, " while ", s.name(s.current),
+            ": rows of ", arch::role_name(role), " of layer ", layer, " while ", s.name_at(s.done),
             " is expected");
   const std::int64_t n = static_cast<std::int64_t>(rows.size());
   ESP_CHECK(n % t.cols == 0 && n <= t.elements() - s.done, internal, s.directory, ": ", n,
-            " values for ", s.name(s.current), " of which ", t.elements() - s.done, " are missing");
+            " values for ", s.name_at(s.done), " of which ", t.elements() - s.done, " are missing");
   s.require_values(rows);
   if (t.spec->to_gguf != arch::Transform::transpose) {
-    s.encode(rows);
+    s.encode_next(rows);
   } else {
     s.turning.insert(s.turning.end(), rows.begin(), rows.end());
     if (static_cast<std::int64_t>(s.turning.size()) == t.elements()) {
@@ -243,7 +260,7 @@ void CheckpointWriter::write_rows(arch::Role role, int layer, std::span<const fl
 
 void CheckpointWriter::finish() {
   State& s = *state_;
-  ESP_CHECK(s.current == s.tensors.size(), internal, s.directory, ": tensor ", s.name(s.current),
+  ESP_CHECK(s.current == s.tensors.size(), internal, s.directory, ": tensor ", s.name_at(s.done),
             " is incomplete");
   s.weights->finish();
   s.weights.reset();

@@ -34,7 +34,7 @@ std::vector<format::FormatId> candidates_for(const arch::TensorRef& t,
       if (f.id == it->second) out.push_back(f.id);
       continue;
     }
-    if (t.spec->role == arch::Role::pos_embd) {  // as in the mixes
+    if (plan::stays_f32(t.spec->role)) {
       if (f.id == format::FormatId::f32) out.push_back(f.id);
       continue;
     }

@@ -86,10 +86,7 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
   for (const arch::TensorRef& t : arch::tensors(arch, dims)) {
     if (t.elements() == 0) continue;  // an absent block
     const FormatId format = plan.format_of(t.spec->role, t.layer);
-    writer.add_tensor(
-        arch::gguf_name(t.spec->role, t.layer),
-        t.is_vector ? std::vector<std::int64_t>{t.rows} : std::vector<std::int64_t>{t.cols, t.rows},
-        format);
+    writer.add_tensor(arch::gguf_name(t.spec->role, t.layer), t.gguf_shape(), format);
   }
 }
 

@@ -60,8 +60,9 @@ struct Widths {
         return 3 * (inner + l[arch::Axis::kv_groups] * dims.head_dim);
       case arch::BlockKind::ffn:
         return 4 * inner;
+      default:
+        arch::not_computed(kind);
     }
-    return 0;
   }
 };
 

@@ -127,7 +127,7 @@ std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::M
   json["layers"] = Json::array();
   for (const LayerSelection& layer : plan.layers) {
     Json entry;
-    for (const arch::Axis axis : arch::kLayerAxes)
+    for (const arch::Axis axis : arch::kCutAxes)
       entry[std::string(arch::axis_name(axis))] = selection_json(layer[axis]);
     json["layers"].push_back(entry);
   }
@@ -163,15 +163,15 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
               ": layers must have one entry for each of the ", plan.keep_layers.size(),
               " kept layers");
     std::vector<std::string_view> known;
-    known.reserve(arch::kLayerAxes.size());
-    for (const arch::Axis axis : arch::kLayerAxes) known.push_back(arch::axis_name(axis));
+    known.reserve(arch::kCutAxes.size());
+    for (const arch::Axis axis : arch::kCutAxes) known.push_back(arch::axis_name(axis));
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const std::string prefix = "layers[" + std::to_string(i) + "].";
       ESP_CHECK(layers[i].is_object(), input, where, ": layers[", i, "] is not an object");
       parser.only_keys(layers[i], known, prefix);
       const arch::LayerDims& sizes = before.layers[static_cast<std::size_t>(plan.keep_layers[i])];
       LayerSelection& selection = plan.layers.emplace_back();
-      for (const arch::Axis axis : arch::kLayerAxes)
+      for (const arch::Axis axis : arch::kCutAxes)
         selection[axis] = parser.selection(layers[i], arch::axis_name(axis), sizes[axis], prefix);
     }
   }

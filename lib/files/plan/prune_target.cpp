@@ -133,7 +133,7 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
     check_size("--vocab", *target.vocab, before.vocab, 1);
     after.vocab = *target.vocab;
   }
-  for (const Axis axis : arch::kLayerAxes) {
+  for (const Axis axis : arch::kCutAxes) {
     const std::optional<std::int64_t>& size = target.sizes[axis];
     if (!size) continue;
     check_size(size_flag(axis).c_str(), *size, largest(before, axis), granule_of(target, axis));
@@ -154,14 +154,15 @@ std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arc
   PruneTarget sizes = target;
   sizes.layers.reset();
   sizes.parameters.reset();
-  // The ffn that the limit on parameters chose.
-  if (before.uniform()) sizes.sizes[Axis::ffn] = after.layers.front()[Axis::ffn];
+  // The ffn that the limit on parameters chose, where the layers have one.
+  const std::int64_t ffn = after.layers.front()[Axis::ffn];
+  if (before.uniform() && ffn > 0) sizes.sizes[Axis::ffn] = ffn;
   return resolve(sizes, arch, before).layers;
 }
 
 std::vector<std::string> smaller_layers(const PruneTarget& target, const arch::ModelDims& before) {
   std::vector<std::string> out;
-  for (const Axis axis : arch::kLayerAxes) {
+  for (const Axis axis : arch::kCutAxes) {
     const std::optional<std::int64_t>& size = target.sizes[axis];
     std::string layers;
     for (std::size_t l = 0; size && l < before.layers.size(); ++l)

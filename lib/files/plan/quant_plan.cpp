@@ -59,8 +59,7 @@ FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor,
   const Role role = tensor.spec->role;
   if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
   if (mix.base == FormatId::q3_k) return q3_k_m_format(mix, role, tensor.layer, dims.n_layers());
-  if ((role == Role::attn_v || role == Role::ffn_down) &&
-      promoted(mix, role, tensor.layer, dims.n_layers()))
+  if ((role == Role::attn_v || role == Role::ffn_down) && promoted(mix, role, tensor.layer, dims.n_layers()))
     return mix.more;
   return role == Role::attn_qkv ? mix.fused : mix.base;
 }
@@ -158,6 +157,8 @@ const KMix* k_mix(std::string_view name) {
 
 }  // namespace
 
+bool stays_f32(Role role) { return role == Role::pos_embd; }
+
 void check_overrides(const arch::Arch& arch, const arch::ModelDims& dims,
                      const std::map<std::string, FormatId>& overrides) {
   if (overrides.empty()) return;
@@ -232,8 +233,7 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
     FormatId format = FormatId::f32;
     if (!t.is_vector) {
       format = k != nullptr ? format_in_mix(*k, t, dims) : *uniform;
-      if (t.spec->role == Role::pos_embd && !format::info(format).is_float())
-        format = FormatId::f32;
+      if (stays_f32(t.spec->role) && !format::info(format).is_float()) format = FormatId::f32;
       if (const auto wanted = override_for(overrides, t.spec->role, t.layer)) format = *wanted;
     }
     plan.tensors.push_back({t.spec->role, t.layer, format});

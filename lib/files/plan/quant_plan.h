@@ -34,6 +34,8 @@ struct QuantPlan {
 QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,
                      const std::map<std::string, format::FormatId>& overrides = {});
 std::vector<std::string> mix_names();
+// Whether a matrix stays F32 beside block formats.
+bool stays_f32(arch::Role role);
 // Refuses what quant_plan() and a budget would otherwise pass by: Error(usage) with the nearest
 // name for an override that no tensor of the model has, Error(unsupported) for one that gives a
 // vector another format than f32.

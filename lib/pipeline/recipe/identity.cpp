@@ -25,7 +25,7 @@ Json json_of(const PruneStage& s) {
            {"plan", !s.options.plan_path.empty()},
            {"layers", optional(t.layers)},
            {"hidden", optional(t.hidden)}};
-  for (const arch::Axis axis : arch::kLayerAxes)
+  for (const arch::Axis axis : arch::kCutAxes)
     out[std::string(arch::axis_name(axis))] = optional(t.sizes[axis]);
   out.update(Json{{"vocab", optional(t.vocab)},
                   {"parameters", optional(t.parameters)},

@@ -43,7 +43,7 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
   plan::PruneTarget& t = s.options.target;
   t.layers = map.count("layers");
   t.hidden = map.count("hidden");
-  for (const arch::Axis axis : arch::kLayerAxes)
+  for (const arch::Axis axis : arch::kCutAxes)
     t.sizes[axis] = map.count(std::string(arch::axis_name(axis)));
   t.vocab = map.count("vocab");
   t.parameters = map.count("parameters");
@@ -55,7 +55,7 @@ PruneStage parse_prune(YamlMap& map, const Recipe& recipe) {
     // A plan says what is kept; compensation on top is asked for by name.
     s.options.compensation = prune::Compensation::none;
     std::vector<std::string> keys{"layers", "hidden"};
-    for (const arch::Axis axis : arch::kLayerAxes) keys.emplace_back(arch::axis_name(axis));
+    for (const arch::Axis axis : arch::kCutAxes) keys.emplace_back(arch::axis_name(axis));
     keys.insert(keys.end(), {"vocab", "parameters", "ffn_granule", "hidden_granule", "criterion"});
     for (const std::string& key : keys)
       if (map.has(key))

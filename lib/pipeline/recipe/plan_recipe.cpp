@@ -26,13 +26,26 @@ struct Shape {
   const arch::Arch* arch;
   arch::ModelDims dims;
   std::int64_t parameters() const { return arch::parameters(*arch, dims); }
+  bool computed() const { return arch::is_computed(*arch, dims); }
 };
+
+// The parameters of a stage's model. Those that a token uses are stated where it does not use all.
+void set_parameters(Json& out, const Shape& shape) {
+  out["parameters"] = shape.parameters();
+  const std::int64_t active = arch::active_parameters(*shape.arch, shape.dims);
+  if (active != shape.parameters()) out["active_parameters"] = active;
+}
+// The peak memory of a stage, which is known only of what is computed.
+template <typename Predicted>
+void set_memory(Json& out, const Shape& shape, Predicted&& predicted) {
+  out["peak_memory_bytes"] = shape.computed() ? Json(predicted()) : Json(nullptr);
+}
 
 class Planner {
  public:
   explicit Planner(const Recipe& recipe)
       : from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
-        teacher_(checkpoint::Checkpoint::open(
+        teacher_(checkpoint::Checkpoint::survey(
             from_shape_ ? recipe.teacher_shape : required(recipe.teacher, recipe.teacher_place),
             /*need_tensors=*/!from_shape_)) {
     shapes_["teacher"] = {&teacher_.arch(), teacher_.dims()};
@@ -44,6 +57,15 @@ class Planner {
   // Files that `run` will need and that are missing. Not empty only when the plan is made from the
   // teacher's shape alone.
   const std::vector<std::string>& missing() const { return missing_; }
+  // Why `run` refuses a teacher whose sizes can be predicted. Empty: it does not.
+  std::string refusal() const {
+    try {
+      arch::require_computed(teacher_.arch(), teacher_.dims(), teacher_.path());
+      return "";
+    } catch (const core::Error& e) {
+      return e.what();
+    }
+  }
   Json stage(const Stage& s) {
     Json out{{"name", s.name}, {"kind", s.kind()}};
     std::visit([&](const auto& what) { predict(s, what, out); }, s.what);
@@ -104,9 +126,10 @@ class Planner {
               "predicted; give a plan");
     if (what.options.plan_path.empty() || what.options.compensation != prune::Compensation::none)
       require_window("sequence", what.options.calibration.sequence, {what.from});
-    out["parameters"] = after.parameters();
+    set_parameters(out, after);
     out["bytes"] = after.parameters() * 4;
-    out["peak_memory_bytes"] = prune::peak_memory(what.options, *before.arch, before.dims);
+    set_memory(out, before,
+               [&] { return prune::peak_memory(what.options, *before.arch, before.dims); });
     out["disk_bytes"] = out["bytes"];
     shapes_[s.name] = after;
   }
@@ -114,11 +137,13 @@ class Planner {
     const Shape& student = shapes_.at(what.from);
     const std::int64_t p = student.parameters();
     require_window("sequence", what.options.sequence, {what.from, what.teacher});
-    out["parameters"] = p;
+    set_parameters(out, student);
     out["bytes"] = p * 4;
-    out["peak_memory_bytes"] = distill::peak_memory(
-        *student.arch, student.dims,
-        what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters(), what.options);
+    set_memory(out, student, [&] {
+      return distill::peak_memory(
+          *student.arch, student.dims,
+          what.teacher == "none" ? 0 : shapes_.at(what.teacher).parameters(), what.options);
+    });
     out["disk_bytes"] = p * 4 * 4;  // the model and the checkpoint with both moments
     shapes_[s.name] = student;
   }
@@ -129,7 +154,7 @@ class Planner {
       options.no_tokenizer = what.no_tokenizer;
       exporter::require_tokenizer(teacher_, options);
     }
-    out["parameters"] = shape.parameters();
+    set_parameters(out, shape);
     // Refuses what stock readers would compute differently. Counts the filler blocks that are
     // written only for stock readers.
     const arch::ModelDims written =
@@ -161,10 +186,12 @@ class Planner {
     const auto looking = [&](const auto& memory) {
       return memory(*shape.arch, shape.dims, what.calibration, moments);
     };
-    out["peak_memory_bytes"] =
-        what.rounding == quant::Rounding::nearest ? plan::file_stage_memory(*shape.arch, shape.dims)
-        : what.rounding == quant::Rounding::gptq  ? looking(calibrate::rounding_memory)
-                                                  : looking(calibrate::imatrix_memory);
+    set_memory(out, shape, [&] {
+      return what.rounding == quant::Rounding::nearest
+                 ? plan::file_stage_memory(*shape.arch, shape.dims)
+             : what.rounding == quant::Rounding::gptq ? looking(calibrate::rounding_memory)
+                                                      : looking(calibrate::imatrix_memory);
+    });
     out["disk_bytes"] = out["bytes"];
     shapes_[s.name] = shape;
   }
@@ -185,10 +212,12 @@ class Planner {
     add("teacher");
     if (!what.student.empty()) add(what.student);
     for (const std::string& name : what.compare) add(name);
-    out["parameters"] = shapes_.at(what.of).parameters();
+    set_parameters(out, shapes_.at(what.of));
     out["bytes"] = bytes_.at(what.of);
-    out["peak_memory_bytes"] = verify::peak_memory(
-        models, what.context, what.windows, std::min(what.context, verify::kParityTokens), {});
+    set_memory(out, shapes_.at(what.of), [&] {
+      return verify::peak_memory(models, what.context, what.windows,
+                                 std::min(what.context, verify::kParityTokens), {});
+    });
     out["disk_bytes"] = 0;
   }
   void predict(const Stage&, const ReportStage&, Json& out) {
@@ -216,7 +245,10 @@ Json plan_recipe(const std::string& path) {
       throw core::Error(e.kind(), s.place + ": stage '" + s.name + "': " + e.what());
     }
   }
-  return {{"recipe", recipe.name}, {"missing", planner.missing()}, {"stages", stages}};
+  Json out{{"recipe", recipe.name}, {"missing", planner.missing()}, {"stages", stages}};
+  if (const std::string refusal = planner.refusal(); !refusal.empty())
+    out["refused_by_run"] = refusal;
+  return out;
 }
 
 }  // namespace espalier::recipe

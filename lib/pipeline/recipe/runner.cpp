@@ -349,7 +349,9 @@ Json Runner::run() {
 Json run_recipe(const std::string& path, const RunOptions& options,
                 const core::Progress& progress) {
   const Recipe recipe = parse_recipe(path);
-  plan_recipe(path);  // refuses what cannot work before anything starts
+  const Json plan = plan_recipe(path);  // refuses what cannot work before anything starts
+  if (plan.contains("refused_by_run"))
+    core::fail(core::ErrorKind::unsupported, plan["refused_by_run"].get<std::string>());
   return Runner(recipe, options, progress).run();
 }
 

@@ -17,8 +17,9 @@ constexpr BlockTaps taps(arch::BlockKind kind) {
       return {Tap::attn_in, Tap::attn_mix, Tap::attn_out};
     case arch::BlockKind::ffn:
       return {Tap::ffn_in, Tap::ffn_act, Tap::ffn_out};
+    default:
+      arch::not_computed(kind);
   }
-  return {};
 }
 
 // The block whose readers or consumer read what a tap shows.

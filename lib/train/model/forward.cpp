@@ -180,6 +180,8 @@ Tensor Transformer::activation(const arch::Block& block, int index, const Tensor
     case arch::BlockKind::ffn:
       out = ffn_activation(block, index, h);
       break;
+    default:
+      arch::not_computed(block.kind);
   }
   tap(taps(block.kind).inner, index, out);
   return out;

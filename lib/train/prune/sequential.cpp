@@ -75,7 +75,7 @@ SequentialResult result_of(const std::vector<layerwise::EditedLayer>& layers,
       return found == layers[k].kept.end() ? plan::Selection() : plan::Selection(found->second);
     };
     if (input.given.empty())
-      for (const Axis axis : arch::kLayerAxes) out.layers.at(k)[axis] = kept(axis);
+      for (const Axis axis : arch::kCutAxes) out.layers.at(k)[axis] = kept(axis);
     for (const auto& [role, weights] : layers[k].refitted)
       out.replaced[{role, static_cast<int>(input.keep_layers[k])}] = weights;
   }

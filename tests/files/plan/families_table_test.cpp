@@ -9,6 +9,7 @@
 #include "arch/gguf_dims.h"
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "support/computed.h"
 #include "support/cuts.h"
 #include "support/generated_table.h"
 #include "support/golden_models.h"
@@ -118,8 +119,12 @@ std::string table() {
   std::ostringstream out;
   out << "| family | Hugging Face | GGUF | prunes | judged by |\n|---|---|---|---|---|\n";
   for (const Arch* a : arch::all_archs())
-    out << "| " << family(*a) << " | " << hugging_face(*a) << " | " << gguf(*a) << " | "
-        << prunes(*a) << " | " << golden[a->name] << " checkpoints |\n";
+    if (support::is_computed(*a))
+      out << "| " << family(*a) << " | " << hugging_face(*a) << " | " << gguf(*a) << " | "
+          << prunes(*a) << " | " << golden[a->name] << " checkpoints |\n";
+    else
+      out << "| " << family(*a) << " | to inspect and plan | `" << a->gguf
+          << "`, to inspect and plan | not yet | not computed yet |\n";
   return out.str();
 }
 

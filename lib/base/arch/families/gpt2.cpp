@@ -65,7 +65,7 @@ constexpr Arch k_gpt2{
     .scaled_embedding = false,
     .heads_fill_hidden = true,
     .keys = {.hidden = "n_embd",
-             .ffn = "n_inner",
+             .sizes = {{Axis::ffn, "n_inner"}},
              .layers = "n_layer",
              .heads = "n_head",
              .groups = {},
