@@ -40,7 +40,11 @@ TensorRef make_ref(const TensorSpec& spec, const ModelDims& dims, int layer) {
   const LayerDims* l = layer >= 0 ? &dims.layers[static_cast<std::size_t>(layer)] : nullptr;
   TensorRef out{&spec, layer, length(spec.rows, dims, l), length(spec.cols, dims, l),
                 absent(spec.cols)};
-  if (spec.is_stack()) out.stack = out.used = size_of(spec.rows[0].a, dims, l);
+  if (spec.is_stack()) {
+    const Axis axis = spec.rows[0].a;
+    out.stack = size_of(axis, dims, l);
+    out.used = axis == Axis::experts ? (*l)[Axis::experts_per_token] : out.stack;
+  }
   return out;
 }
 

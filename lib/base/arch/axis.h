@@ -20,7 +20,11 @@ namespace espalier::arch {
   ESP_AXIS(head_dim)                                       \
   ESP_LAYER_AXIS(ffn, "feed_forward_length")               \
   ESP_LAYER_AXIS(kv_groups, "")                            \
-  ESP_LAYER_AXIS(q_per_kv, "")
+  ESP_LAYER_AXIS(q_per_kv, "")                             \
+  ESP_LAYER_AXIS(experts, "expert_count")                  \
+  ESP_LAYER_AXIS(expert_ffn, "expert_feed_forward_length") \
+  /* Of the experts, those that a token uses. No tensor has it. */ \
+  ESP_LAYER_AXIS(experts_per_token, "expert_used_count")
 // clang-format on
 
 enum class Axis : std::uint8_t {

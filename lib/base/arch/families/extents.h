@@ -3,6 +3,7 @@
 //   V vocab, H hidden, F ffn, D head_dim, P positions
 //   Q all query heads, K all key (or value) heads
 //   QKV, GateUp: several of these in one tensor
+//   E experts, X width of one; EX, EH: stacks with the rows X or H for each expert
 #pragma once
 #include "arch/arch.h"
 
@@ -16,6 +17,9 @@ inline constexpr Extent QKV{{{Axis::kv_groups, Axis::q_per_kv, Axis::head_dim},
                              {Axis::kv_groups, Axis::head_dim},
                              {Axis::kv_groups, Axis::head_dim}}};
 inline constexpr Extent GateUp{{{Axis::ffn}, {Axis::ffn}}}, P{{{Axis::positions}}};
+inline constexpr Extent E{{{Axis::experts}}}, X{{{Axis::expert_ffn}}};
+inline constexpr Extent EX{{{Axis::experts, Axis::expert_ffn}}},
+    EH{{{Axis::experts, Axis::hidden}}};
 inline constexpr Extent kVector{};  // the columns of a vector
 
 // Model-scope tensors of every family that uses Llama's names and stores its gains unchanged.
