@@ -29,6 +29,9 @@ struct ConfigKeys {
   // Of the sizes that layers share. Some files have the other key.
   PerAxis<std::string_view> sizes = {{Axis::ffn, "intermediate_size"}}, other_sizes = {};
   std::string_view layers = "num_hidden_layers", heads = "num_attention_heads";
+  // Which layers have an FFN in place of experts: a list of their indices, and n where only every
+  // n-th layer has experts.
+  std::string_view dense_layers = {}, sparse_step = {};
   std::string_view groups = "num_key_value_heads", head_dim = "head_dim",
                    positions = "max_position_embeddings", norm_eps = "rms_norm_eps";
   std::string_view other_positions = {};  // of old versions; `positions` decides

@@ -23,13 +23,15 @@ namespace espalier::arch {
 
 // What a block computes between its readers and its consumer. A family has at most one block of a
 // kind.
-enum class BlockKind : std::uint8_t { attention, ffn };
+enum class BlockKind : std::uint8_t { attention, ffn, experts };
 constexpr std::string_view block_name(BlockKind kind) {  // for people
   switch (kind) {
     case BlockKind::attention:
       return "attention";
     case BlockKind::ffn:
       return "FFN";
+    case BlockKind::experts:
+      return "experts";
   }
   return "";
 }
@@ -40,6 +42,8 @@ constexpr bool is_computed(BlockKind kind) {
     case BlockKind::attention:
     case BlockKind::ffn:
       return true;
+    case BlockKind::experts:
+      return false;
   }
   return false;
 }

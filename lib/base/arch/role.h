@@ -48,7 +48,11 @@ namespace espalier::arch {
   ESP_ROLE(ffn_post_norm,    "blk.{L}.post_ffw_norm.weight") \
   ESP_BIAS(output_norm,  "output_norm.bias")                \
   ESP_BIAS(attn_norm,    "blk.{L}.attn_norm.bias")          \
-  ESP_BIAS(ffn_norm,     "blk.{L}.ffn_norm.bias")
+  ESP_BIAS(ffn_norm,     "blk.{L}.ffn_norm.bias")           \
+  ESP_ROLE(ffn_gate_inp,     "blk.{L}.ffn_gate_inp.weight") /* the router */ \
+  ESP_ROLE(ffn_gate_exps,    "blk.{L}.ffn_gate_exps.weight") \
+  ESP_ROLE(ffn_up_exps,      "blk.{L}.ffn_up_exps.weight")  \
+  ESP_ROLE(ffn_down_exps,    "blk.{L}.ffn_down_exps.weight")
 // clang-format on
 
 enum class Role : std::uint8_t {

@@ -3,6 +3,7 @@
 // listed as harmless. Any other key is refused by name, because ignoring an unknown trait gives a
 // model that is silently wrong. Key styles: transformers 4 and 5. config_rope.cpp reads the keys of
 // rotary embedding.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -274,6 +275,38 @@ arch::LayerDims parse_keyed_sizes(ConfigReader& config, Problems& problems, cons
   return out;
 }
 
+// Takes the experts from the layers that have an FFN in their place.
+void parse_dense_layers(ConfigReader& config, Problems& problems, const arch::Arch& arch,
+                        std::vector<arch::LayerDims>& layers) {
+  if (arch.keys.sparse_step.empty()) return;
+  const std::string key(arch.keys.dense_layers);
+  const std::int64_t step = config.size(std::string(arch.keys.sparse_step), kMaxLayers, 1);
+  const json* list = config.find(key);
+  std::vector<bool> dense(layers.size());
+  for (std::size_t l = 0; step > 0 && l < layers.size(); ++l)
+    dense[l] = (static_cast<std::int64_t>(l) + 1) % step != 0;
+  for (const json& entry : list != nullptr && list->is_array() ? *list : json::array())
+    if (entry.is_number_unsigned() && entry.get<std::uint64_t>() < layers.size())
+      dense[entry.get<std::size_t>()] = true;
+    else
+      problems.input("key \"", key, "\" has ", ConfigReader::shown(entry),
+                     ", expected indices of the ", layers.size(), " layers");
+  if (list != nullptr && !list->is_array())
+    problems.input("key \"", key, "\" is ", ConfigReader::shown(*list), ", expected a list");
+  if (std::find(dense.begin(), dense.end(), false) == dense.end())
+    problems.unsupported("no layer has experts, by keys \"", arch.keys.sparse_step, "\" and \"",
+                         key, "\": such a model is of another family");
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    if (!dense[l]) continue;
+    for (const arch::Axis axis :
+         {arch::Axis::experts, arch::Axis::expert_ffn, arch::Axis::experts_per_token})
+      layers[l][axis] = 0;
+    if (layers[l][arch::Axis::ffn] == 0)
+      return problems.input("key \"", arch.keys.sizes[arch::Axis::ffn], "\" is missing, and layer ",
+                            l, " has no experts");
+  }
+}
+
 arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch::Arch& arch) {
   arch::ModelDims dims;
   dims.vocab = config.size("vocab_size", kMaxVocab);
@@ -284,6 +317,11 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
   std::optional<std::int64_t> no_ffn;  // the width of the FFN without its key
   if (arch.defaults.ffn_per_hidden > 0) no_ffn = arch.defaults.ffn_per_hidden * dims.hidden;
   if (own != nullptr && config.find(std::string(own->layers_key)) != nullptr) no_ffn = 1;
+  if (!arch.keys.sparse_step.empty()) {
+    no_ffn = 0;
+    for (const std::string_view key : {arch.keys.dense_layers, arch.keys.sparse_step})
+      config.find(std::string(key));  // known, whatever else is wrong
+  }
   arch::LayerDims layer = parse_keyed_sizes(config, problems, arch, no_ffn);
   const std::int64_t layers = config.size(std::string(arch.keys.layers), kMaxLayers);
   const std::int64_t heads = config.size(heads_key, kMaxWidth);
@@ -315,6 +353,7 @@ arch::ModelDims parse_sizes(ConfigReader& config, Problems& problems, const arch
     layer[arch::Axis::kv_groups] = groups;
     layer[arch::Axis::q_per_kv] = heads / groups;
     dims.layers.assign(static_cast<std::size_t>(layers), layer);
+    parse_dense_layers(config, problems, arch, dims.layers);
     for (arch::LayerDims& l : dims.layers) arch::keep_one_block(arch, l);
   }
   if (own != nullptr && problems.empty()) own->read_layers(config, problems, dims, heads);

@@ -272,6 +272,11 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
       config.erase(std::string(arch.keys.other_sizes[axis]));
   }
   set(arch.keys.layers, dims.n_layers());
+  Json dense = Json::array();
+  for (std::size_t l = 0; l < dims.layers.size(); ++l)
+    if (dims.layers[l][arch::Axis::experts] == 0) dense.push_back(l);
+  set(arch.keys.dense_layers, dense);
+  set(arch.keys.sparse_step, 1);
   set(arch.keys.heads, layer.heads());
   set(arch.keys.groups, layer[arch::Axis::kv_groups]);
   set(arch.keys.head_dim, dims.head_dim);

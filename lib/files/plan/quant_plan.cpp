@@ -4,7 +4,8 @@
 // *_k_s, attn_v and ffn_down of some layers get more bits. In *_k_m, so does a fused q, k, v matrix
 // in every layer.
 //
-// A table of positions is added to the stream, so it stays F32 beside block formats.
+// A table of positions is added to the stream, and a router decides which experts are used: both
+// stay F32 beside block formats.
 #include "plan/quant_plan.h"
 
 #include <algorithm>
@@ -40,6 +41,8 @@ constexpr KMix kMixes[] = {
     {"q5_k_s", FormatId::q5_k, FormatId::q5_k, FormatId::q5_k, false},
 };
 
+bool is_down(Role role) { return role == Role::ffn_down || role == Role::ffn_down_exps; }
+
 bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
   const std::int64_t eighth = n_layers / 8;
   if (mix.medium) return layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2;
@@ -50,7 +53,7 @@ bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_lay
 // and the first sixteenth of ffn_down.
 FormatId q3_k_m_format(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
   if (role == Role::attn_v) return layer < 2 ? FormatId::q5_k : mix.more;
-  if (role == Role::ffn_down) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
+  if (is_down(role)) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
   return role == Role::attn_output ? mix.more : role == Role::attn_qkv ? mix.fused : mix.base;
 }
 
@@ -59,7 +62,7 @@ FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor,
   const Role role = tensor.spec->role;
   if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
   if (mix.base == FormatId::q3_k) return q3_k_m_format(mix, role, tensor.layer, dims.n_layers());
-  if ((role == Role::attn_v || role == Role::ffn_down) && promoted(mix, role, tensor.layer, dims.n_layers()))
+  if ((role == Role::attn_v || is_down(role)) && promoted(mix, role, tensor.layer, dims.n_layers()))
     return mix.more;
   return role == Role::attn_qkv ? mix.fused : mix.base;
 }
@@ -157,7 +160,7 @@ const KMix* k_mix(std::string_view name) {
 
 }  // namespace
 
-bool stays_f32(Role role) { return role == Role::pos_embd; }
+bool stays_f32(Role role) { return role == Role::pos_embd || role == Role::ffn_gate_inp; }
 
 void check_overrides(const arch::Arch& arch, const arch::ModelDims& dims,
                      const std::map<std::string, FormatId>& overrides) {

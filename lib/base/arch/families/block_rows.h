@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows for the two kinds of block that the families here have.
+// Rows for the kinds of block that the families here have.
 #pragma once
 #include "arch/families/extents.h"
 
@@ -26,6 +26,17 @@ constexpr Block ffn_block(std::span<const TensorSpec> tensors,
           .consumer = Role::ffn_down,
           .norm_behind = norm_behind,
           .axes = {Axis::ffn},
+          .tensors = tensors};
+}
+
+// A router, and FFNs of which each token uses those that the router ranks first. It has the norm of
+// the FFN, so that a layer has one of the two.
+constexpr Block experts_block(std::span<const TensorSpec> tensors) {
+  return {.kind = BlockKind::experts,
+          .norm = Role::ffn_norm,
+          .readers = {Role::ffn_gate_inp, Role::ffn_gate_exps, Role::ffn_up_exps},
+          .consumer = Role::ffn_down_exps,
+          .axes = {Axis::experts, Axis::expert_ffn},
           .tensors = tensors};
 }
 
