@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges configs/dims/parameters.tsv: transformers builds every shape without memory and counts its parameters, tied weights once.
+"""Judges configs/dims/parameters.tsv: transformers builds every shape without memory and counts its parameters, tied weights once. Of
+models with experts it also counts those that one token uses: all but the experts that the token passes by.
 
 Families that are not in transformers keep their published numbers. A shape that is not in the table is printed as a line for it, and counts
 as a fault, like a number that differs and a line without a shape.
@@ -15,26 +16,30 @@ DIMS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "dims"
 
 
 def count(config):
-    """Parameters of the model that a config.json describes, or None for a family that transformers does not have."""
+    """Parameters of the model that a config.json describes, and those that one token uses where it has experts. Nothing for a family that
+    transformers does not have."""
     if config["model_type"] not in CONFIG_MAPPING:
-        return None
+        return []
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[config["model_type"]].from_dict(config))
-    return sum(p.numel() for p in model.parameters())
+    every, experts = sum(p.numel() for p in model.parameters()), sum(p.numel() for n, p in model.named_parameters() if ".experts." in n)
+    if experts == 0:
+        return [every]
+    return [every, every - experts + experts // model.config.num_experts * model.config.num_experts_per_tok]
 
 
 lines = [line.split("\t") for line in (DIMS / "parameters.tsv").read_text().splitlines() if not line.startswith("#")]
-table = {name: int(parameters) for name, parameters, *_ in lines}
+table = {name: [int(parameters), *map(int, active)] for name, parameters, _, _, *active in lines}
 shapes = {path.stem: json.loads(path.read_text()) for path in sorted(DIMS.glob("*.json"))}
 faults = [f"{name}: in the table, but no such shape" for name in table.keys() - shapes.keys()]
 unjudged = []
 for name, config in shapes.items():
     counted = count(config)
-    if counted is None:
+    if not counted:
         unjudged.append(name)
     if name not in table:
-        faults.append(f"{name}\t{counted}\tMODEL\tBASIS")
-    elif counted is not None and counted != table[name]:
+        faults.append("\t".join([name, *map(str, counted[:1]), "MODEL", "BASIS", *map(str, counted[1:])]))
+    elif counted and counted != table[name]:
         faults.append(f"{name}: the table says {table[name]}, transformers {counted}")
 print(f"{len(shapes) - len(unjudged)} shapes judged by transformers; published numbers alone: {', '.join(unjudged)}")
 sys.exit("\n".join(faults) or 0)

@@ -29,7 +29,7 @@ ModelDims smol() {
 }
 
 TEST(Arch, LookupsFindEveryFamily) {
-  ASSERT_EQ(all_archs().size(), 14u);
+  ASSERT_EQ(all_archs().size(), 15u);
   for (const Arch* a : all_archs()) {
     EXPECT_EQ(arch_by_name(a->name), a);
     EXPECT_EQ(arch_by_hf_model_type(a->hf_model_type), a);

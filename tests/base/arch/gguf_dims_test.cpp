@@ -121,6 +121,45 @@ TEST(GgufDims, Factors) {
   EXPECT_NO_THROW(read_with(llama(), ".residual_scale", GgufValue::f32(1)));
 }
 
+TEST(GgufDims, Experts) {
+  support::TempDir dir;
+  using format::GgufValue;
+  const Arch& qwen3moe = *arch_by_name("qwen3moe");
+  ModelDims d = some_dims();
+  for (LayerDims& l : d.layers) {
+    l[Axis::ffn] = 0;
+    l[Axis::experts] = 16;
+    l[Axis::expert_ffn] = 96;
+    l[Axis::experts_per_token] = 4;
+  }
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, nullptr, qwen3moe).dims, d);
+  const auto header = format::GgufHeader::read(core::FileReader(dir.file("d.gguf")));
+  EXPECT_EQ(header.integer("qwen3moe.expert_count"), 16);
+  EXPECT_EQ(header.integer("qwen3moe.expert_used_count"), 4);
+  EXPECT_EQ(header.integer("qwen3moe.expert_feed_forward_length"), 96);
+  // Files of others state the width of an FFN that no layer has.
+  const auto with_ffn = [](format::GgufWriter& w) {
+    w.set("qwen3moe.feed_forward_length", GgufValue::u32(6144));
+  };
+  EXPECT_EQ(through_file(dir, d, {"output.weight"}, with_ffn, qwen3moe).dims, d);
+  EXPECT_THROW(
+      through_file(
+          dir, d, {},
+          [](format::GgufWriter& w) { w.set("qwen3moe.expert_used_count", GgufValue::u32(17)); },
+          qwen3moe),
+      core::Error);
+  EXPECT_THROW(
+      through_file(
+          dir, d, {},
+          [](format::GgufWriter& w) { w.set("qwen3moe.expert_shared_count", GgufValue::u32(1)); },
+          qwen3moe),
+      core::Error);
+  EXPECT_THROW(
+      through_file(dir, some_dims(), {},
+                   [](format::GgufWriter& w) { w.set("llama.expert_count", GgufValue::u32(16)); }),
+      core::Error);
+}
+
 TEST(GgufDims, LinearScaling) {
   support::TempDir dir;
   using format::GgufValue;

@@ -103,6 +103,31 @@ TEST_F(PlanRecipe, LayersOfUnequalSizeAreCutButNotDropped) {
   }
 }
 
+// Sizes of what is not computed yet are predicted, its memory is not.
+TEST_F(PlanRecipe, ExpertsAreCountedTwice) {
+  core::write_text_file(dir.file("e.yaml"),
+                        std::string("name: e\nteacher: nowhere\nteacher_shape: ") +
+                            ESPALIER_SOURCE_DIR + "/configs/dims/qwen3-30b-a3b.json\n" +
+                            "text: {train: text.txt}\nstages:\n"
+                            "  - {name: fewer, kind: prune, from: teacher, layers: 40}\n"
+                            "  - {name: q, kind: quantize, from: teacher, format: q8_0}\n"
+                            "  - {name: d, kind: distill, from: teacher, tokens: 1k}\n");
+  const auto stages = plan_recipe(dir.file("e.yaml"))["stages"];
+  ASSERT_EQ(stages.size(), 3u);
+  constexpr std::int64_t kParameters = 30532122624, kActive = 3353032704, kLayers = 48;
+  constexpr std::int64_t kEnds = 2 * 151936ll * 2048 + 2048;  // beside the layers
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::int64_t left = i == 0 ? 40 : kLayers;
+    EXPECT_EQ(stages[i]["parameters"], kEnds + (kParameters - kEnds) / kLayers * left) << i;
+    EXPECT_EQ(stages[i]["active_parameters"], kEnds + (kActive - kEnds) / kLayers * left) << i;
+    EXPECT_TRUE(stages[i]["peak_memory_bytes"].is_null()) << i;
+  }
+  // Q8_0 has 34 bytes for 32 weights. Norms and routers stay F32.
+  constexpr std::int64_t kNorms = 2048 + kLayers * (2 * 2048 + 2 * 128),
+                         kRouters = kLayers * 128 * 2048, kFloats = kNorms + kRouters;
+  EXPECT_EQ(stages[1]["bytes"], (kParameters - kFloats) / 32 * 34 + 4 * kFloats);
+}
+
 // What one key would make of no effect, or nothing can do, is refused at its place.
 TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
   core::write_text_file(dir.file("plan.json"), "{\"keep_layers\": [1]}");
