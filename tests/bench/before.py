@@ -99,9 +99,10 @@ def main():
             measure = getattr(bench, case)
             pairs = []
             for index in range(args.pairs):
-                order = [args.before, args.after] if index % 2 == 0 else [args.after, args.before]
-                speeds = {build: measure(build) for build in order}
-                pairs.append((speeds[args.before], speeds[args.after]))
+                speeds = [0.0, 0.0]
+                for side in (0, 1) if index % 2 == 0 else (1, 0):
+                    speeds[side] = measure(args.after if side else args.before)
+                pairs.append(speeds)
             logs = [math.log(after / before) for before, after in pairs]
             mean, half = statistics.mean(logs), STUDENT_T[args.pairs] * statistics.stdev(logs) / math.sqrt(args.pairs)
             before, after = (statistics.median(side) for side in zip(*pairs))
