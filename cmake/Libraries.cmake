@@ -18,29 +18,40 @@ if(ESPALIER_SANITIZE)
   add_link_options(-fsanitize=${ESPALIER_SANITIZE})
 endif()
 
-# The one precompiled <torch/types.h> (with json beside it); every torch target reuses it, so their flags must be identical. <torch/torch.h> would bring the
-# module library, whose templates GCC instantiates again in every file: 18 s a file instead of 3.
-function(espalier_use_torch target)
-  target_link_libraries(${target} PUBLIC esp_dep_torch)
-  target_compile_options(${target} PRIVATE -Wno-conversion -Wno-shadow ${LibTorch_COMPILE_OPTIONS})
+# An object library that carries precompiled headers (the rest of the words) for targets with the same flags.
+function(espalier_carry_headers carrier)
+  file(WRITE ${CMAKE_BINARY_DIR}/${carrier}.cpp "// Carries precompiled headers.\n")
+  add_library(${carrier} OBJECT ${CMAKE_BINARY_DIR}/${carrier}.cpp)
+  target_link_libraries(${carrier} PRIVATE esp_dep_json esp_flags)
+  if(ESPALIER_CCACHE)
+    target_compile_options(${carrier} PRIVATE -fpch-preprocess)
+  endif()
+  target_precompile_headers(${carrier} PRIVATE ${ARGN})
+endfunction()
+function(espalier_reuse_headers target carrier)
   # Executables would get -fPIE, and GCC then silently ignores the header that was compiled with -fPIC.
   get_target_property(type ${target} TYPE)
   if(type STREQUAL "EXECUTABLE")
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${target} PRIVATE -fPIC)
   endif()
-  target_precompile_headers(${target} REUSE_FROM esp_torch_pch)
+  target_precompile_headers(${target} REUSE_FROM ${carrier})
   if(ESPALIER_CCACHE)
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
 endfunction()
 
+# The one precompiled <torch/types.h> (with json beside it); every torch target reuses it, so their flags must be identical. <torch/torch.h> would bring the
+# module library, whose templates GCC instantiates again in every file: 18 s a file instead of 3.
+function(espalier_use_torch target)
+  target_link_libraries(${target} PUBLIC esp_dep_torch)
+  target_compile_options(${target} PRIVATE -Wno-conversion -Wno-shadow ${LibTorch_COMPILE_OPTIONS})
+  espalier_reuse_headers(${target} esp_torch_pch)
+endfunction()
+
 # The same of json for the libraries that use it without LibTorch: parsing it anew costs 4 s a file.
 function(espalier_use_json target)
-  target_precompile_headers(${target} REUSE_FROM esp_json_pch)
-  if(ESPALIER_CCACHE)
-    target_compile_options(${target} PRIVATE -fpch-preprocess)
-  endif()
+  espalier_reuse_headers(${target} esp_json_pch)
 endfunction()
 
 # With CMAKE_UNITY_BUILD, which the presets "release" and "asan" set, the sources of a room are compiled together, several at a time: headers are parsed
@@ -56,22 +67,11 @@ function(espalier_join_sources target room)  # sources follow
 endfunction()
 
 function(espalier_add_libraries)
-  file(WRITE ${CMAKE_BINARY_DIR}/json_pch.cpp "// Carries the precompiled json header.\n")
-  add_library(esp_json_pch OBJECT ${CMAKE_BINARY_DIR}/json_pch.cpp)
-  target_link_libraries(esp_json_pch PRIVATE esp_dep_json esp_flags)
-  if(ESPALIER_CCACHE)
-    target_compile_options(esp_json_pch PRIVATE -fpch-preprocess)
-  endif()
-  target_precompile_headers(esp_json_pch PRIVATE <nlohmann/json.hpp>)
+  espalier_carry_headers(esp_json_pch <nlohmann/json.hpp>)
   if(ESPALIER_TRAIN)
-    file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cpp "// Carries the precompiled torch header.\n")
-    add_library(esp_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cpp)
-    target_link_libraries(esp_torch_pch PRIVATE esp_dep_torch esp_dep_json esp_flags Threads::Threads)
+    espalier_carry_headers(esp_torch_pch <torch/types.h> <nlohmann/json.hpp>)
+    target_link_libraries(esp_torch_pch PRIVATE esp_dep_torch Threads::Threads)
     target_compile_options(esp_torch_pch PRIVATE -Wno-conversion -Wno-shadow ${LibTorch_COMPILE_OPTIONS})
-    if(ESPALIER_CCACHE)
-      target_compile_options(esp_torch_pch PRIVATE -fpch-preprocess)
-    endif()
-    target_precompile_headers(esp_torch_pch PRIVATE <torch/types.h> <nlohmann/json.hpp>)
   endif()
   set(device_program "^(core|version|format|arch|text|kernels|runtime|capi)$")  # what espalier-run is made of
   file(STRINGS ${CMAKE_SOURCE_DIR}/lib/DEPENDS lines REGEX "^[a-z]")

@@ -11,7 +11,7 @@ namespace espalier::support {
 
 void expect_table_in(const std::string& document, std::string_view name, std::string_view test_file,
                      const std::string& table) {
-  const std::string path = std::string(ESPALIER_SOURCE_DIR) + "/" + document,
+  const std::string path = std::string(ESPALIER_SOURCE_DIR "/") + document,
                     begin_mark = "<!-- " + std::string(name) + ": written by " +
                                  std::string(test_file) + " -->\n",
                     end_mark = "<!-- end of " + std::string(name) + " -->\n";

@@ -8,7 +8,7 @@ namespace espalier::support {
 
 GoldenModel golden_model(const std::string& name) {
   GoldenModel g;
-  g.directory = std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_" + name;
+  g.directory = std::string(ESPALIER_SOURCE_DIR "/tests/golden/model_") + name;
   const auto json = nlohmann::json::parse(std::ifstream(g.directory + "/golden.json"));
   g.sequences = json.at("ids").get<std::vector<std::vector<std::int32_t>>>();
   for (const auto& batch : json.at("logits"))

@@ -7,8 +7,7 @@ namespace espalier::support {
 
 std::string shared_file(const std::string& name) {
   const char* folder = std::getenv("ESPALIER_SHARED");
-  return (folder != nullptr ? std::string(folder)
-                            : std::string(ESPALIER_SOURCE_DIR) + "/../shared") +
+  return (folder != nullptr ? std::string(folder) : std::string(ESPALIER_SOURCE_DIR "/../shared")) +
          "/" + name;
 }
 std::string teacher_file() {

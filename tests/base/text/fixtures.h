@@ -22,7 +22,7 @@ inline const std::vector<std::string>& fixture_names() {
   return names;
 }
 inline std::string golden_path(const std::string& name) {
-  return std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/" + name;
+  return std::string(ESPALIER_SOURCE_DIR "/tests/golden/") + name;
 }
 inline std::string fixture_directory(const std::string& name) {
   return golden_path("text_" + name);

@@ -18,8 +18,8 @@ class Stories : public testing::Test {
  protected:
   void SetUp() override {
     ESP_NEED_FILE(teacher_);
-    golden_ = nlohmann::json::parse(core::read_text_file(std::string(ESPALIER_SOURCE_DIR) +
-                                                         "/tests/golden/runtime_stories260k.json"));
+    golden_ = nlohmann::json::parse(core::read_text_file(
+        std::string(ESPALIER_SOURCE_DIR "/tests/golden/runtime_stories260k.json")));
   }
   std::string teacher_ = support::shared_file("data/teachers/stories260K.gguf");
   nlohmann::json golden_;

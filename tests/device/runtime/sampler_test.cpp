@@ -145,7 +145,7 @@ TEST(Sampler, NucleusOfManyTokens) {
 // computed in double precision.
 TEST(Sampler, DistributionIsTransformers) {
   const auto golden = nlohmann::json::parse(
-      core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/sampler.json"));
+      core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/tests/golden/sampler.json")));
   const auto logits = golden.at("logits").get<std::vector<float>>();
   const auto seen = golden.at("seen").get<std::vector<std::int32_t>>();
   ASSERT_EQ(golden.at("cases").size(), 9u);

@@ -444,7 +444,7 @@ TEST(Checkpoint, GgufOfUnequalLayersOpens) {
 // are the same values.
 TEST(Checkpoint, RowsOfMatricesStoredColumnsFirst) {
   const Checkpoint source =
-      Checkpoint::open(std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/model_gpt2_a");
+      Checkpoint::open(std::string(ESPALIER_SOURCE_DIR "/tests/golden/model_gpt2_a"));
   int matrices = 0;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     if (t.spec->to_gguf != arch::Transform::transpose) continue;

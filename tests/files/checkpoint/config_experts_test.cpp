@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 Json good() {
   return Json::parse(
-      core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/configs/dims/qwen3-30b-a3b.json"));
+      core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/configs/dims/qwen3-30b-a3b.json")));
 }
 arch::ModelDims parse(const Json& json) { return parse_hf_config(json.dump(), "config.json").dims; }
 Json with(std::initializer_list<std::pair<const char*, Json>> changes) {

@@ -17,7 +17,7 @@ namespace {
 
 using arch::Role;
 
-const std::string kGolden = std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/experts";
+const std::string kGolden = std::string(ESPALIER_SOURCE_DIR "/tests/golden/experts");
 
 Checkpoint golden(const std::string& form) {
   return Checkpoint::survey(kGolden + "_" + form + (form == "gguf" ? "/model.gguf" : ""));

@@ -15,7 +15,7 @@
 namespace espalier::checkpoint {
 namespace {
 
-const std::string kFolder = std::string(ESPALIER_SOURCE_DIR) + "/configs/dims/";
+const std::string kFolder = std::string(ESPALIER_SOURCE_DIR "/configs/dims/");
 
 struct Counts {
   std::int64_t parameters = 0, active = 0;  // of which one token uses

@@ -13,7 +13,7 @@ namespace {
 
 TEST(GateDocs, ThePageNamesEveryGateAndNoOther) {
   const std::string page =
-      core::read_text_file(std::string(ESPALIER_SOURCE_DIR) + "/docs/device-card.md");
+      core::read_text_file(std::string(ESPALIER_SOURCE_DIR "/docs/device-card.md"));
   const std::size_t begin = page.find("<!-- gates -->"), end = page.find("<!-- end of gates -->");
   ASSERT_LT(begin, end);
   ASSERT_NE(end, std::string::npos);

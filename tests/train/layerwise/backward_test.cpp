@@ -75,7 +75,7 @@ class GoldenGradients : public testing::TestWithParam<const char*> {};
 TEST_P(GoldenGradients, EqualTransformersInFloat64) {
   const std::string name = GetParam();
   const support::GoldenModel golden = support::golden_model(name);
-  const std::string folder = std::string(ESPALIER_SOURCE_DIR) + "/tests/golden/gradients_" + name;
+  const std::string folder = std::string(ESPALIER_SOURCE_DIR "/tests/golden/gradients_") + name;
   const auto loss = nlohmann::json::parse(core::read_text_file(folder + "/loss.json"));
   const auto expected = model::Transformer::load(Checkpoint::open(folder), {});
   const auto source = Checkpoint::open(golden.directory);
