@@ -9,7 +9,7 @@
 #include "core/units.h"
 #include "distill/trainer.h"
 #include "plan/memory.h"
-#include "recipe/train_config.h"
+#include "recipe/option_reader.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -41,7 +41,7 @@ void train(const CLI::App& verb, DistillFlags& flags, const Common& common) {
   core::require_writable_directory(flags.input.out);
   apply_device(common);
   distill::TrainOptions options;
-  if (!flags.config.empty()) options = recipe::read_train_config(flags.config);
+  if (!flags.config.empty()) recipe::read_options_file(flags.config, distill::describe(options));
   if (!flags.tokens.empty()) options.tokens = core::parse_count(flags.tokens, "--tokens");
   ESP_CHECK(options.tokens > 0 || given(verb, "--tokens"), usage,
             "distill: give --tokens, or `tokens` in --config");

@@ -7,8 +7,8 @@
 #include "core/units.h"
 #include "plan/quant_plan.h"
 #include "recipe/gates.h"
+#include "recipe/option_reader.h"
 #include "recipe/stage.h"
-#include "recipe/train_config.h"
 #include "recipe/yaml_reader.h"
 
 namespace espalier::recipe {
@@ -87,7 +87,7 @@ DistillStage parse_distill(YamlMap& map, const Recipe& recipe) {
   DistillStage s;
   s.from = map.required_text("from");
   s.teacher = map.text("teacher").value_or("teacher");
-  s.options = read_train_options(map);
+  read_options(map, distill::describe(s.options));
   s.options.seed = recipe.seed;
   if (s.options.tokens < 1) map.refuse("tokens", "the number of tokens to train on is missing");
   return s;

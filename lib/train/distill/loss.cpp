@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "distill/loss_names.h"
 
 namespace espalier::distill {
 
@@ -25,12 +26,16 @@ const Loss* const kLosses[] = {
 
 std::span<const Loss* const> all_losses() { return kLosses; }
 
-const Loss& loss_by_name(std::string_view name) {
+std::vector<std::string> loss_names() {
   std::vector<std::string> names;
-  for (const Loss* loss : kLosses) {
+  for (const Loss* loss : kLosses) names.emplace_back(loss->name);
+  return names;
+}
+
+const Loss& loss_by_name(std::string_view name) {
+  const std::vector<std::string> names = loss_names();
+  for (const Loss* loss : kLosses)
     if (loss->name == name) return *loss;
-    names.emplace_back(loss->name);
-  }
   std::string known;
   for (const std::string& n : names) known += (known.empty() ? "" : ", ") + n;
   const std::string near = core::nearest_name(std::string(name), names.data(), names.size());

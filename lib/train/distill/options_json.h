@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training options as manifests record them: all that can change the trained weights. The identity
-// of a run in a directory and that of a recipe's stage both come from here, so an option forgotten
-// here is missing from both. A test of lib/pipeline/recipe compares these options with the keys
-// that a stage may have.
+// of a run in a directory and that of a recipe's stage both come from here.
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "distill/trainer.h"
+#include "distill/options.h"
 
 namespace espalier::distill {
 

@@ -19,28 +19,11 @@ namespace {
 using checkpoint::Checkpoint;
 
 void check_options(const TrainOptions& o, bool has_teacher) {
-  ESP_CHECK(o.tokens > 0, usage, "tokens: ", o.tokens, ": expected a positive number");
-  ESP_CHECK(o.batch > 0 && o.accumulation > 0 && o.checkpoint_every > 0, usage, "batch ", o.batch,
-            ", accumulation ", o.accumulation, " and checkpoint_every ", o.checkpoint_every,
-            " must be positive");
-  ESP_CHECK(o.sequence >= 2, usage, "sequence ", o.sequence, ": a window needs at least 2 tokens");
-  ESP_CHECK(o.learning_rate > 0 && o.final_learning_rate_ratio >= 0 && o.warmup_ratio >= 0 &&
-                o.warmup_ratio <= 1,
-            usage, "learning_rate ", o.learning_rate, ", final_learning_rate_ratio ",
-            o.final_learning_rate_ratio, ", warmup_ratio ", o.warmup_ratio, ": out of range");
-  ESP_CHECK(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.epsilon > 0 &&
-                o.weight_decay >= 0 && o.clip_norm >= 0,
-            usage, "beta1 ", o.beta1, ", beta2 ", o.beta2, ", epsilon ", o.epsilon,
-            ", weight_decay ", o.weight_decay, ", clip_norm ", o.clip_norm, ": out of range");
-  ESP_CHECK(o.temperature > 0 && o.kl_weight >= 0 && o.ce_weight >= 0 && o.vocab_chunk >= 0 &&
-                o.tokens_at_once > 0,
-            usage, "temperature ", o.temperature, ", kl_weight ", o.kl_weight, ", ce_weight ",
-            o.ce_weight, ", vocab_chunk ", o.vocab_chunk, ", tokens_at_once ", o.tokens_at_once,
-            ": out of range");
+  TrainOptions described = o;
+  options::check(describe(described));
   ESP_CHECK(
       o.ce_weight > 0 || (has_teacher && o.kl_weight > 0), usage, "nothing to train for: ",
       has_teacher ? "kl_weight and ce_weight are 0" : "there is no teacher and ce_weight is 0");
-  static_cast<void>(loss_by_name(o.loss));
 }
 
 torch::ScalarType matmul_dtype(const std::string& precision) {

@@ -14,27 +14,9 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/progress.h"
+#include "distill/options.h"
 
 namespace espalier::distill {
-
-struct TrainOptions {
-  std::int64_t tokens = 0;  // total number of tokens to train on (rounded up to whole steps)
-  std::int64_t batch = 4, sequence = 512, accumulation = 1;
-  double learning_rate = 3e-4, final_learning_rate_ratio = 0.1, warmup_ratio = 0.05;
-  // weight_decay applies to matrices only. clip_norm 0: no clipping.
-  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0, clip_norm = 1.0;
-  double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
-  std::string loss = "forward_kl";  // a name of losses.inc
-  std::uint64_t seed = 0;
-  std::int64_t checkpoint_every = 25;  // in optimizer steps
-  std::string precision = "auto";      // matrix products: auto | float32 | bfloat16
-  // Tokens of one forward and backward pass (whole windows, at least one). Their activations are
-  // kept. Larger values are no faster.
-  std::int64_t tokens_at_once = 512;
-  // Number of tokens whose logits over the vocabulary exist at a time. 0: chosen automatically.
-  std::int64_t vocab_chunk = 0;
-  bool train_embeddings = true;  // false: token_embd (and a tied output) does not change
-};
 
 struct TrainInput {
   // Paths. Without a teacher: cross-entropy only (continued training).
@@ -74,7 +56,5 @@ std::int64_t windows_at_once(const TrainOptions& options);
 // What `precision` means on this machine: "float32" or "bfloat16". A run started with one cannot be
 // resumed with the other.
 std::string matmul_precision(const std::string& precision);
-
-// lib/pipeline/recipe validates options from YAML. Names and defaults are here.
 
 }  // namespace espalier::distill

@@ -8,9 +8,10 @@
 #include <functional>
 
 #include "core/error.h"
+#include "distill/options.h"
 #include "recipe/gates.h"
+#include "recipe/option_reader.h"
 #include "recipe/stage_keys.h"
-#include "recipe/train_config.h"
 #include "verify/verify.h"
 
 namespace espalier::recipe {
@@ -87,7 +88,9 @@ TEST(EmptyValue, IsRefusedInAPartAndDoesNotTakeADefaultAway) {
   core::write_text_file(part, "clip_norm: 2\nbeta1:\n");
   expect_refused([&] { folder.parse("distill", {{"use", "part.yaml"}}); }, "part.yaml", "beta1",
                  "2:1");
-  expect_refused([&] { read_train_config(part); }, "part.yaml", "beta1", "2:1");
+  distill::TrainOptions options;
+  expect_refused([&] { read_options_file(part, distill::describe(options)); }, "part.yaml", "beta1",
+                 "2:1");
   core::write_text_file(part, "clip_norm: 2\n");
   expect_refused([&] { folder.parse("distill", {{"use", "part.yaml"}, {"clip_norm", "~"}}); },
                  "r.yaml", "clip_norm");

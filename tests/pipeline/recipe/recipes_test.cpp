@@ -5,10 +5,11 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
+#include "distill/options.h"
 #include "recipe/gates.h"
+#include "recipe/option_reader.h"
 #include "recipe/recipe.h"
 #include "recipe/stage.h"
-#include "recipe/train_config.h"
 
 namespace espalier::recipe {
 namespace {
@@ -58,7 +59,9 @@ TEST(Recipes, ThoseOfTheFieldArePlannedFromPublishedShapesAlone) {
 TEST(Configs, AllThatShipParse) {
   int n = 0;
   for (const auto& file : fs::directory_iterator(kSource / "configs/train")) {
-    EXPECT_GT(read_train_config(file.path().string()).learning_rate, 0);
+    distill::TrainOptions options;
+    read_options_file(file.path().string(), distill::describe(options));
+    EXPECT_GT(options.learning_rate, 0);
     ++n;
   }
   for (const auto& file : fs::directory_iterator(kSource / "configs/gates")) {

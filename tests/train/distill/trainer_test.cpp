@@ -296,7 +296,7 @@ TEST_F(Trainer, RefusesOptionsOutOfRange) {
   expect_refused(core::ErrorKind::usage, "float8");
   options_.precision = "float32";
   options_.loss = "kl";
-  expect_refused(core::ErrorKind::usage, "unknown loss 'kl'");
+  expect_refused(core::ErrorKind::usage, "'kl' is not known");
 }
 
 }  // namespace

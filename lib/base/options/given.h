@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which options a user gave, and how to speak of them: as keys of a recipe, with their place, or as
+// flags of a verb. What one option makes of another is checked through it, in one place for both.
+#pragma once
+#include <initializer_list>
+#include <string>
+
+namespace espalier::options {
+
+class Given {
+ public:
+  virtual ~Given() = default;
+  virtual bool has(const std::string& name) const = 0;
+  // 'ridge' or --ridge.
+  virtual std::string spelled(const std::string& name) const = 0;
+  // Error(usage or input): "recipe.yaml:3:5: ridge: <reason>" or "prune: --ridge: <reason>".
+  [[noreturn]] virtual void refuse(const std::string& name, const std::string& reason) const = 0;
+
+  // Refuses the first of `names` that was given: beside `cause` it has no effect, and what a user
+  // asks for is not dropped in silence. `advice`: what to do instead.
+  void refuse_unused(const std::string& cause, std::initializer_list<const char*> names,
+                     const std::string& advice) const {
+    for (const char* name : names)
+      if (has(name)) refuse(name, "no effect " + cause + "; " + advice);
+  }
+};
+
+}  // namespace espalier::options
