@@ -16,7 +16,7 @@ for line in (root / "DEPENDS").read_text().splitlines():
     elif line and not line.startswith("#"):
         folder, needs = line.split(":")
         tower_of[folder] = tower
-        allowed[folder] = {n for n in needs.split() if not n.startswith("@")} | {folder}
+        allowed[folder] = {n.removesuffix("?") for n in needs.split() if not n.startswith("@")} | {folder}
         third[folder] = {n[1:] for n in needs.split() if n.startswith("@")}
 
 def closure(folder, seen=None):

@@ -66,7 +66,7 @@ class Experts(unittest.TestCase):
         self.assertEqual(sorted(self.path.rglob("*")), files, "something was left behind")
 
     def test_every_verb_refuses(self):
-        self.assertEqual(set(VERBS) | {"inspect", "plan"}, verbs(tool.espalier))
+        self.assertEqual(set(VERBS) | {"inspect", "plan", "status"}, verbs(tool.espalier))
         for model in (DIRECTORY, GGUF):
             self.recipe(model)
             for verb, words in VERBS.items():

@@ -14,22 +14,24 @@ import tool
 NOWHERE = ("nowhere", "--out", "out")
 PLAN, TEXT = ("--plan", "plan.json"), ("--text", "text.txt")
 SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--vocab", 300, "--parameters", "1k", "--criterion", "activation", "--scores", "S")
-OF_TEXT = ("--held-out", "held.txt", "--tokens", 65536, "--sequence", 512, "--seed", 0, "--resume")
+OF_TEXT = ("--held-out", "held.txt", "--seed", 0, "--resume")
+WINDOWS = ("--tokens", 65536, "--sequence", 512)
 REFUSED = [  # words of the command line, which names files that do not exist; what the message must name
     (("prune", *NOWHERE, *PLAN, *SIZES), ["--plan", *SIZES[::2]]),
     (("prune", *NOWHERE, *PLAN, *TEXT, *SIZES), ["--plan", *SIZES[::2]]),
     (("prune", *NOWHERE, *PLAN, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
-    (("prune", *NOWHERE, *PLAN, "--compensate", "least_squares"), ["--compensate least_squares", "--text"]),
+    (("prune", *NOWHERE, *PLAN, *WINDOWS), ["--text", *WINDOWS[::2]]),
+    (("prune", *NOWHERE, *PLAN, "--compensate", "least_squares"), ["--compensate: least_squares", "--text"]),
     (("prune", *NOWHERE, "--ffn", 32), ["--text", "--plan"]),
     (("prune", *NOWHERE, *TEXT, "--scores", "S", "--ffn", 32, "--criterion", "obs"), ["--scores", "--criterion"]),
     (("prune", *NOWHERE, "--scores", "S", "--ffn", 32, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
     (("quantize", *NOWHERE), ["--format", "--target-bytes", "--target-bpw"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bytes", "1MB"), ["exactly one"]),
-    (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["exactly one"]),
-    (("quantize", *NOWHERE, "--target-bpw", 0), ["--target-bpw 0"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["--target-bpw", "expected above 0"]),
+    (("quantize", *NOWHERE, "--target-bpw", 0), ["--target-bpw", "expected above 0"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--tokens", 65536, "--sequence", 512, "--seed", 0, "--resume"), ["--tokens", "--sequence", "--seed", "--resume", "--text"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "nearest", "--imatrix", "i.gguf"), ["--imatrix", "nearest"]),
-    (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "imatrix", *TEXT), ["--text", "imatrix"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "imatrix", "--imatrix", "i.gguf", *TEXT), ["--text", "imatrix"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_00"), ["q8_00", "did you mean 'q8_0'"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_0", "--tensor", "attn_q=f16"), ["attn_q"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--compat", "other"), ["--compat"]),
@@ -71,7 +73,7 @@ class Options(unittest.TestCase):
         self.assertNotIn("internal", done.stderr)
 
     def test_refused_before_any_file_is_opened(self):
-        self.assertEqual(len(REFUSED), 19)
+        self.assertEqual(len(REFUSED), 20)
         for words, parts in REFUSED:
             with self.subTest(" ".join(map(str, words))):
                 self.refused(2, parts, *words)
@@ -96,13 +98,13 @@ class Options(unittest.TestCase):
         for more in ((), ("--text", self.text, *PRUNE)):
             self.refused(3, ["scored/plan.json", "another model"], "prune", p / "other", "--out", p / "wrong", *plan, *more)
         recipe = p / "r.yaml"
-        stage = "  - {name: cut, kind: prune, from: teacher, plan: scored/plan.json, tokens: 1024, sequence: 64%s}\n"
+        stage = "  - {name: cut, kind: prune, from: teacher, plan: scored/plan.json%s}\n"
         recipe.write_text("name: r\nteacher: other\ntext: {train: text.txt}\nstages:\n" + stage % "")
         for verb in (("plan", recipe), ("run", recipe, "--out", p / "run")):
             self.refused(3, ["r.yaml:5:", "scored/plan.json", "another model"], *verb)
         self.assertFalse((p / "wrong").exists() or (p / "run").exists())
         # In a recipe the plan alone is cut; compensation is named.
-        for more, same_as in (("", "alone"), (", compensate: least_squares", "scored")):
+        for more, same_as in (("", "alone"), (", compensate: least_squares, tokens: 1024, sequence: 64", "scored")):
             recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n" + stage % more)
             tool.run_json("run", recipe, "--out", p / "run", "--threads", 2)
             self.assertEqual(sha(p / "run/stages/cut/model" / name), sha(p / same_as / name), more)
@@ -163,7 +165,7 @@ class Options(unittest.TestCase):
         self.assertEqual(hashes["none"], hashes[0])
         self.assertNotEqual(hashes[0], hashes[1])
         # A teacher that the weights leave out.
-        self.refused(2, ["--teacher", "kl_weight 0"], "distill", "--teacher", self.model, "--student", self.model, "--text", self.text, "--out", self.path / "t", "--config", config)
+        self.refused(2, ["--teacher", "--kl-weight 0"], "distill", "--teacher", self.model, "--student", self.model, "--text", self.text, "--out", self.path / "t", "--config", config)
 
     def test_what_was_not_used_is_said(self):
         p, gguf = self.path, self.path / "said.gguf"
@@ -181,7 +183,7 @@ class Options(unittest.TestCase):
         config.write_text("tokens: 4096\nbatch: 1\nsequence: 64\nlearning_rate: 1e-3\nprecision: float32\n")
         notes = tool.run_json("distill", "--student", self.model, "--text", short, "--out", p / "said", "--config", config, "--threads", 1, "--resume")["notes"]
         self.assertEqual(len(notes), 3, notes)
-        for note, part in zip(notes, ("learns from the text alone", "there is nothing to resume", "times")):
+        for note, part in zip(notes, ("there is nothing to resume", "learns from the text alone", "times")):
             self.assertIn(part, note)
         notes = tool.run_json("cache", "--teacher", self.model, "--text", short, "--out", p / "cached", "--sequence", 64, "--tokens", "9M", "--resume")["notes"]
         self.assertEqual(len(notes), 2, notes)
@@ -201,7 +203,7 @@ class Options(unittest.TestCase):
         done = tool.run("quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq", "--imatrix", p / "im.gguf", "--quiet")
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertRegex(done.stderr, r"no second moments \(calibrate with --gram\); and \d+ more\n$")
-        self.refused(2, ["gptq", "--text FILE or --imatrix FILE"], "quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq")
+        self.refused(2, ["gptq", "give --text or --imatrix"], "quantize", self.model, "--out", out, "--format", "q8_0", "--rounding", "gptq")
         tool.run_json("prune", self.model, "--out", p / "smaller", "--ffn", 64, *text)
         self.refused(3, ["im.gguf", "of another model", "calibrate"], "quantize", p / "smaller", "--out", out, "--format", "q8_0", "--imatrix", p / "im.gguf")
         for budget in (("--target-bpw", 1), ("--target-bytes", "2kB")):

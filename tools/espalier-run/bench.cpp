@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/units.h"
 #include "format/gguf.h"
+#include "reference.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -126,6 +127,28 @@ void add_bench(CLI::App& app, Common& common) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--context", common.context, "positions in the KV cache (0: as many as needed)");
+  describe_json(*verb,
+                {{"prefill_tokens_per_second", "median speed of reading"},
+                 {"prefill_min", "slowest round"},
+                 {"prefill_max", "fastest round"},
+                 {"decode_tokens_per_second", "median speed of writing"},
+                 {"decode_min", "slowest round"},
+                 {"decode_max", "fastest round"},
+                 {"weight_bytes_per_token", "bytes of weights that one token reads"},
+                 {"kv_bytes_per_token", "what one token adds to the KV cache"},
+                 {"read_gb_per_second", "weights read in decode"},
+                 {"read_bandwidth_gb_per_second",
+                  "what the same threads read at most; null where it was not measured"},
+                 {"int8_peak_gmac_per_second", "int8 products at most, measured"},
+                 {"prefill_gmac_per_second", "int8 products in prefill"},
+                 {"decode_joules_per_token", "energy of the package; null where it cannot be read"},
+                 {"sustained_tokens_per_second", "speeds over time, with `--sustained`"},
+                 {"isa", "instruction set"},
+                 {"packed_file", "packed file in use, or null"},
+                 {"threads", "threads in use"},
+                 {"context", "positions in the KV cache"},
+                 {"peak_rss_bytes", "most memory that the process held"},
+                 {"predicted_peak_bytes", "the same when all positions are taken"}});
   verb->callback([&common, options] { run(common, *options); });
 }
 

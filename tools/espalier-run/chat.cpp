@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "reference.h"
 #include "streams.h"
 #include "text/chat_template.h"
 #include "verb.h"
@@ -77,6 +78,14 @@ void add_chat(CLI::App& app, Common& common) {
   auto flags = std::make_shared<ChatFlags>();
   verb->add_option("--system", flags->system, "the system message");
   add_writer_options(*verb, common, *flags);
+  describe_json(*verb,
+                {{"replies", "the answers"},
+                 {"context_tokens", "tokens in the context at the end"},
+                 {"template", "chat template in use"},
+                 {"drafted", "tokens that the draft model proposed, with `--draft`"},
+                 {"accepted", "those that the model took over"},
+                 {"target_passes", "passes of the model"},
+                 {"acceptance_rate", "accepted of the judged ones; null when none was judged"}});
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

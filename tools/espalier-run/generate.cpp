@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/units.h"
 #include "format/json_input.h"
+#include "reference.h"
 #include "verb.h"
 #include "writer.h"
 
@@ -140,6 +141,20 @@ void add_generate(CLI::App& app, Common& common) {
                           ->excludes(prompt)
                           ->excludes(file);
   add_writer_options(*verb, common, *flags);
+  describe_json(*verb,
+                {{"text", "what was written"},
+                 {"prompt_tokens", "tokens of the prompt"},
+                 {"generated_tokens", "tokens that were written"},
+                 {"ended", "whether the model ended the text itself"},
+                 {"end", "why the text ended"},
+                 {"ids", "the written tokens"},
+                 {"results", "with `--prompts`: the keys above for each prompt"},
+                 {"prefill_tokens_per_second", "speed of reading"},
+                 {"decode_tokens_per_second", "speed of writing"},
+                 {"drafted", "tokens that the draft model proposed, with `--draft`"},
+                 {"accepted", "those that the model took over"},
+                 {"target_passes", "passes of the model"},
+                 {"acceptance_rate", "accepted of the judged ones; null when none was judged"}});
   verb->callback(
       [&common, flags, many] { many->count() > 0 ? batch(common, *flags) : one(common, *flags); });
 }

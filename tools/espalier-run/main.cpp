@@ -4,6 +4,7 @@
 
 #include "command_line.h"
 #include "core/error.h"
+#include "reference.h"
 #include "streams.h"
 #include "verb.h"
 #include "version/version.h"
@@ -19,5 +20,6 @@ int main(int argc, char** argv) {
 #define ESP_VERB(name) tool::add_##name(app, common);
   ESP_VERBS(ESP_VERB)
 #undef ESP_VERB
+  tool::add_reference(app);
   return tool::run_command_line(app, argc, argv, &common.model);
 }

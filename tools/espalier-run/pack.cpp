@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/units.h"
+#include "reference.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -46,6 +47,11 @@ void add_pack(CLI::App& app, Common& common) {
                             false);
   verb->add_option("--isa", common.isa,
                    "instruction set: avx2, avx512, ... (default: $ESPALIER_ISA or the best)");
+  describe_json(*verb, {{"packed_file", "path of the packed file"},
+                        {"matrices", "packed matrices"},
+                        {"rows", "rows of a block"},
+                        {"bytes", "size of the file"},
+                        {"isa", "instruction set that it is for"}});
   verb->callback([&common] { run(common); });
 }
 

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/output.h"
 #include "core/units.h"
+#include "reference.h"
 #include "runtime/perplexity.h"
 #include "verb.h"
 
@@ -82,6 +83,13 @@ void add_perplexity(CLI::App& app, Common& common) {
   verb->add_option(
       "--logits", flags->logits,
       "file to write with the logits of every scored prediction, float32 [tokens, vocab]");
+  describe_json(*verb, {{"perplexity", "of the file"},
+                        {"tokens", "tokens that were scored"},
+                        {"mean_nll", "mean negative log-likelihood in nats"},
+                        {"protocol", "which predictions were scored"},
+                        {"context", "tokens of a window"},
+                        {"isa", "instruction set"},
+                        {"seconds", "time of the measurement"}});
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/json_input.h"
+#include "reference.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 #include "verb.h"
@@ -84,6 +85,10 @@ void add_tokenize(CLI::App& app, Common& common) {
       ->excludes(messages);  // a template writes all of its special tokens itself
   verb->add_flag("--no-bos", flags->no_bos, "without the tokens that the model adds at both ends")
       ->excludes(messages);
+  describe_json(*verb, {{"ids", "token ids of one text"},
+                        {"texts", "token ids of each of several texts"},
+                        {"text", "with `--messages`: the rendered conversation"},
+                        {"template", "with `--messages`: chat template in use"}});
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

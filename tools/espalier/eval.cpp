@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/units.h"
 #include "layerwise/saved.h"
+#include "reference.h"
 #include "verb.h"
 #include "verify/evaluate.h"
 
@@ -82,6 +83,13 @@ void add_eval(CLI::App& app, Common& common) {
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   add_work(*verb, common, "none, nothing is kept");
+  describe_json(*verb, {{"perplexity", "of the model"},
+                        {"tokens", "tokens that were scored"},
+                        {"against_perplexity", "of the reference, with `--against`"},
+                        {"kl_mean", "mean divergence from the reference, nats per token"},
+                        {"kl_p99", "its 99th percentile"},
+                        {"same_top1", "share of tokens with the same likeliest next token"},
+                        {"peak_rss_bytes", "most memory that the process held"}});
   verb->callback([flags, &common] { evaluate(*flags, common); });
 }
 

@@ -5,6 +5,8 @@
 #include "core/output.h"
 #include "core/units.h"
 #include "plan/memory.h"
+#include "reference.h"
+#include "stages/told.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -23,6 +25,11 @@ void add_import(CLI::App& app, Common& common) {
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common);
   add_max_ram(*verb, common);
+  describe_json(*verb, {{"architecture", "family of the model"},
+                        {"parameters", "parameters of the model"},
+                        {"tokenizer", "whether it has one"},
+                        {"output", "path of the result"},
+                        {"peak_rss_bytes", "most memory that the process held"}});
   verb->callback([flags, &common] {
     core::require_not_input(flags->out, {flags->model});
     core::require_writable_directory(flags->out);
@@ -42,7 +49,8 @@ void add_import(CLI::App& app, Common& common) {
            {"output", flags->out},
            {"peak_rss_bytes", core::peak_rss_bytes()}},
           flags->model + " -> " + flags->out + ": " + std::string(source.arch().name) + ", " +
-              core::human_count(parameters) + " parameters\n" + remote_code_note(flags->out));
+              core::human_count(parameters) + " parameters\n" +
+              stages::remote_code_note(flags->out));
   });
 }
 

@@ -6,6 +6,7 @@
 #include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
 #include "core/units.h"
+#include "reference.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -133,6 +134,28 @@ void add_inspect(CLI::App& app, Common& common) {
       ->required();
   verb->add_flag("--tensors", flags->tensors, "list every tensor");
   add_common(*verb, common);
+  describe_json(*verb,
+                {{"architecture", "family of the model"},
+                 {"parameters", "parameters of the model"},
+                 {"non_embedding_parameters", "those outside the embeddings"},
+                 {"active_parameters", "those that one token uses, where a layer has experts"},
+                 {"layers", "number of layers"},
+                 {"hidden", "hidden size"},
+                 {"ffn", "inner size of each layer's feed-forward block"},
+                 {"kv_groups", "KV groups of each layer"},
+                 {"q_per_kv", "query heads of a KV group, in each layer"},
+                 {"experts", "experts of each layer, where there are some"},
+                 {"expert_ffn", "inner size of an expert, in each layer"},
+                 {"experts_per_token", "experts that one token uses, in each layer"},
+                 {"head_dim", "size of a head"},
+                 {"vocab", "size of the vocabulary"},
+                 {"positions", "longest context"},
+                 {"tied", "whether output and input embeddings are one"},
+                 {"rope_theta", "base of the rotary positions"},
+                 {"file_bytes", "size of all files"},
+                 {"kv_bytes_per_token", "what one token adds to a KV cache in F16"},
+                 {"tokenizer", "kind, pre-tokenizer, tokens, and whether there is a chat template"},
+                 {"tensors", "with `--tensors`: name, shape and format of each"}});
   verb->callback([flags, &common] { inspect(*flags, common); });
 }
 

@@ -8,6 +8,8 @@
 #include "command_line.h"
 #include "core/error.h"
 #include "core/notes.h"
+#include "recipe_reference.h"
+#include "reference.h"
 #include "streams.h"
 #include "verb.h"
 #include "version/version.h"
@@ -33,5 +35,6 @@ int main(int argc, char** argv) {
   ESP_VERBS_TRAIN(ESP_VERB)
 #endif
 #undef ESP_VERB
+  tool::add_reference(app, tool::recipe_reference);
   return tool::run_command_line(app, argc, argv);
 }

@@ -7,6 +7,7 @@
 #include "core/notes.h"
 #include "core/units.h"
 #include "recipe/recipe.h"
+#include "reference.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -17,6 +18,12 @@ void add_plan(CLI::App& app, Common& common) {
       app.add_subcommand("plan", "validate a recipe and predict parameters, bytes and memory");
   verb->add_option("recipe", *path, "recipe YAML")->required();
   add_common(*verb, common);
+  describe_json(
+      *verb,
+      {{"recipe", "name of the recipe"},
+       {"missing", "files that the run will need and that are not there"},
+       {"stages", "name, kind, parameters, bytes, peak_memory_bytes and disk_bytes of each stage"},
+       {"refused_by_run", "why the run will refuse the teacher, if it will"}});
   verb->callback([path, &common] {
     const nlohmann::ordered_json plan = recipe::plan_recipe(*path);
     if (plan.contains("refused_by_run"))

@@ -8,8 +8,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "arch/positions.h"
-#include "checkpoint/modeling.h"
 #include "command_line.h"
 #include "core/error.h"
 #include "core/notes.h"
@@ -156,22 +154,6 @@ void add_profile(CLI::App& app, Common& common) {
       },
       "print where the time went, with its share of the measured peak of matrix products");
 }
-void add_calibration(CLI::App& app, text::CalibrationOptions& options, const std::string& what) {
-  app.add_option("--tokens", options.tokens, what + "tokens to read")->transform(as_count());
-  app.add_option("--sequence", options.sequence, what + "tokens of a window")
-      ->transform(as_count());
-}
-
-text::CalibrationOptions calibration(const CLI::App& verb, const Common& common,
-                                     const text::CalibrationOptions& options,
-                                     const checkpoint::Checkpoint& source) {
-  text::CalibrationOptions out = options;
-  out.seed = common.seed;
-  if (!given(verb, "--sequence")) return out.within(source.dims().positions);
-  arch::require_positions(source.dims(), out.sequence, "--sequence", source.path());
-  return out;
-}
-
 std::int64_t Common::max_ram_bytes() const {
   return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
 }
@@ -199,13 +181,6 @@ void note_nothing_to_resume(const Common& common, const std::string& out) {
   if (common.resume && !std::filesystem::exists(out + "/checkpoint") &&
       !std::filesystem::exists(out + "/manifest.json"))
     core::note(out + ": there is nothing to resume; the run starts from the beginning");
-}
-
-std::string remote_code_note(const std::string& directory) {
-  std::error_code unreadable;
-  if (!std::filesystem::exists(directory + "/" + checkpoint::kModelingFile, unreadable)) return "";
-  return std::string("transformers does not have this family: ") + checkpoint::kModelingFile +
-         " is in the directory; load it with trust_remote_code=True\n";
 }
 
 bool given(const CLI::App& verb, const char* flag) { return verb.get_option(flag)->count() > 0; }

@@ -14,7 +14,6 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/work_folder.h"
 #include "core/progress.h"
-#include "text/calibration.h"
 
 namespace espalier::tool {
 
@@ -52,18 +51,8 @@ void add_work(CLI::App& app, Common& common, const std::string& otherwise);
 // without a folder; `advice` says how to name one.
 checkpoint::WorkOptions work_options(const Common& common, const std::string& otherwise,
                                      const std::string& advice);
-// Adds --tokens and --sequence of calibration text; `what` begins their help.
-void add_calibration(CLI::App& app, text::CalibrationOptions& options, const std::string& what);
-// What to read, with the seed. A window that nobody gave fits into the model's context;
-// Error(usage) for one that was given and is longer.
-text::CalibrationOptions calibration(const CLI::App& verb, const Common& common,
-                                     const text::CalibrationOptions& options,
-                                     const checkpoint::Checkpoint& source);
 // Leaves a note when --resume finds neither an unfinished run nor a result in the directory `out`.
 void note_nothing_to_resume(const Common& common, const std::string& out);
-// A note that the directory just written needs trust_remote_code. Empty when the directory holds no
-// modeling file of ours.
-std::string remote_code_note(const std::string& directory);
 // Prints `result` as one JSON object with --json, else `readable`. The notes of the libraries
 // (core/notes.h) join the object's "notes".
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
@@ -86,7 +75,8 @@ void apply_device(const Common& common);
   ESP_VERB(eval)                  \
   ESP_VERB(verify)                \
   ESP_VERB(plan)                  \
-  ESP_VERB(run)
+  ESP_VERB(run)                   \
+  ESP_VERB(status)
 // clang-format on
 
 #define ESP_VERB(name) void add_##name(CLI::App& app, Common& common);

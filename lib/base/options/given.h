@@ -16,12 +16,22 @@ class Given {
   // Error(usage or input): "recipe.yaml:3:5: ridge: <reason>" or "prune: --ridge: <reason>".
   [[noreturn]] virtual void refuse(const std::string& name, const std::string& reason) const = 0;
 
-  // Refuses the first of `names` that was given: beside `cause` it has no effect, and what a user
+  // Refuses those of `names` that were given: beside `cause` they have no effect, and what a user
   // asks for is not dropped in silence. `advice`: what to do instead.
   void refuse_unused(const std::string& cause, std::initializer_list<const char*> names,
                      const std::string& advice) const {
-    for (const char* name : names)
-      if (has(name)) refuse(name, "no effect " + cause + "; " + advice);
+    std::string first, all;
+    for (const char* name : names) {
+      if (!has(name)) continue;
+      if (first.empty()) first = name;
+      all += (all.empty() ? "" : ", ") + spelled(name);
+    }
+    if (!first.empty()) refuse(first, "no effect " + cause + ": " + all + "; " + advice);
+  }
+  // The same for what is merely of no use: a command line refuses it, a recipe leaves a note.
+  virtual void unused(const std::string& cause, std::initializer_list<const char*> names,
+                      const std::string& advice) const {
+    refuse_unused(cause, names, advice);
   }
 };
 

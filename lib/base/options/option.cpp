@@ -16,14 +16,17 @@ struct Overloaded : Ts... {
   using Ts::operator()...;
 };
 
-void require_choice(const Option& option, const std::string& text) {
-  const auto& known = option.choices;
+void require_known(const std::vector<std::string>& known, const std::string& text) {
   if (known.empty() || std::find(known.begin(), known.end(), text) != known.end()) return;
   const std::string nearest = core::nearest_name(text, known.data(), known.size());
   std::string list;
   for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
   core::fail(core::ErrorKind::usage, "'", text, "' is not known",
              nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
+}
+
+void require_choice(const Option& option, const std::string& text) {
+  require_known(option.choices, text);
 }
 
 // All digits that are needed to read the same number again, but no more than people write.
@@ -127,6 +130,7 @@ void read_item(const Option& option, const std::string& item) {
 void read_item(const Option& option, const std::string& key, const std::string& text) {
   require_choice(option, key);
   if (const auto* texts = std::get_if<std::map<std::string, std::string>*>(&option.value)) {
+    require_known(option.values, text);
     ESP_CHECK((*texts)->emplace(key, text).second, usage, key, " is given twice; leave one out");
     return;
   }

@@ -40,6 +40,8 @@ struct Option {
   bool above_least = false;  // `least` itself is not allowed
   // All that a text may be, or the keys of a map. Empty: anything.
   std::vector<std::string> choices = {};
+  std::vector<std::string> values = {};  // all that the values of a map of texts may be
+  std::string older = {};                // a name by which older recipes and scripts call it
   Unit unit = Unit::none;
   // False for what changes no byte of a result: limits of memory, how often to save.
   bool decides = true;
@@ -60,6 +62,14 @@ struct Option {
   }
   Option& one_of(std::vector<std::string> names) {
     choices = std::move(names);
+    return *this;
+  }
+  Option& values_one_of(std::vector<std::string> names) {
+    values = std::move(names);
+    return *this;
+  }
+  Option& formerly(std::string former) {
+    older = std::move(former);
     return *this;
   }
   Option& in_bytes() {
@@ -110,6 +120,7 @@ class List {
   }
   // The options added from here on belong to `group`.
   void begin_group(std::string group) { group_ = std::move(group); }
+  void append(Option option) { options_.push_back(std::move(option)); }
   void append(const List& more) {
     options_.insert(options_.end(), more.options_.begin(), more.options_.end());
   }

@@ -4,37 +4,38 @@
 // lib/pipeline/recipe.
 #pragma once
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "checkpoint/manifest.h"
 #include "recipe/recipe.h"
-#include "recipe/stage.h"
+#include "recipe/step.h"
 
 namespace espalier::recipe {
 
 struct StageInput {
   enum class Kind {
-    model,  // "teacher", or what an earlier stage made
-    file,   // a text or a plan, at `path`
-    record  // what an earlier stage left for the report
+    teacher,
+    output,  // of an earlier stage
+    file,    // at `path`
+    record   // what an earlier stage left for the report
   };
   Kind kind;
-  std::string name;  // as manifests name it; names of files hold a space or are no stage's
+  std::string name;  // as manifests name it
   std::string path = {};
+  std::string stage = {};      // of an output or record
+  stages::Output output = {};  // of that stage
+  bool first_output = true;
 };
 // Everything the stage reads. Parts that a recipe names with `use:` are not among them: what they
 // say has become options.
-std::vector<StageInput> inputs_of(const Stage& stage, const Recipe& recipe);
+std::vector<StageInput> inputs_of(const Step& step, const Recipe& recipe);
 
-// Every option that can change what the stage writes.
-nlohmann::ordered_json options_json(const Stage& stage, const Recipe& recipe,
-                                    const RunOptions& options);
+// What a recipe knows of a stage's surroundings without running it: threads, names, its own text.
+stages::Context surroundings_of(const Step& step, const Recipe& recipe, const RunOptions& options);
 
 // A manifest with stage, algorithm, inputs and options filled in. `hash`: SHA-256 of an input.
-checkpoint::Manifest identity_of(const Stage& stage, const Recipe& recipe,
-                                 const RunOptions& options,
+checkpoint::Manifest identity_of(const Step& step, const Recipe& recipe, const RunOptions& options,
                                  const std::function<std::string(const StageInput&)>& hash);
 
 }  // namespace espalier::recipe

@@ -3,6 +3,7 @@
 #include "recipe/option_reader.h"
 
 #include "core/error.h"
+#include "core/notes.h"
 
 namespace espalier::recipe {
 namespace {
@@ -17,19 +18,31 @@ void at_key(const YamlMap& map, const std::string& key, Read&& read) {
   }
 }
 
-void read_map(YamlMap& map, const options::Option& option) {
-  auto items = map.map(option.name);
-  if (!items) return;
+void read_items(YamlMap& items, const options::Option& option) {
   // Known keys are asked for one by one, so that a misspelt one is refused with its neighbour.
-  const std::vector<std::string> keys = option.choices.empty() ? items->keys() : option.choices;
+  const std::vector<std::string> keys = option.choices.empty() ? items.keys() : option.choices;
   for (const std::string& key : keys)
-    if (const auto text = items->text(key))
-      at_key(*items, key, [&] { options::read_item(option, key, *text); });
-  items->finish();
+    if (const auto text = items.text(key))
+      at_key(items, key, [&] { options::read_item(option, key, *text); });
+  items.finish();
 }
 
-void read_option(YamlMap& map, const options::Option& option) {
-  if (options::is_map(option)) return read_map(map, option);
+// A key by its older name. Error(input) when both are there.
+options::Option renamed(YamlMap& map, const options::Option& option) {
+  options::Option out = option;
+  if (option.older.empty() || !map.text(option.older)) return out;
+  if (map.has(option.name))
+    map.refuse(option.older, "is the older name of '" + option.name + "'; leave one of them out");
+  out.name = option.older;
+  return out;
+}
+
+void read_option(YamlMap& map, const options::Option& described) {
+  const options::Option option = renamed(map, described);
+  if (options::is_map(option)) {
+    if (auto items = map.map(option.name)) read_items(*items, option);
+    return;
+  }
   if (options::is_list(option)) {
     for (const std::string& item : map.texts(option.name))
       at_key(map, option.name, [&] { options::read_item(option, item); });
@@ -50,10 +63,28 @@ void read_options(YamlMap& map, const options::List& list) {
   for (const options::Option& option : list) read_option(map, option);
 }
 
-void read_options_file(const std::string& path, const options::List& list) {
+void GivenKeys::unused(const std::string& cause, std::initializer_list<const char*> names,
+                       const std::string& advice) const {
+  for (const char* name : names)
+    if (has(name))
+      core::note(map_.where(written(name)) + ": " + written(name) + ": no effect " + cause + "; " +
+                 advice);
+}
+
+std::set<std::string> read_options_file(const std::string& path, const options::List& list) {
   YamlMap map = YamlMap::load(path);
   read_options(map, list);
   map.finish();
+  const GivenKeys given(map, list);
+  std::set<std::string> names;
+  for (const options::Option& option : list)
+    if (given.has(option.name)) names.insert(option.name);
+  return names;
+}
+
+void read_map_file(const std::string& path, const options::Option& option) {
+  YamlMap items = YamlMap::load(path);
+  read_items(items, option);
 }
 
 }  // namespace espalier::recipe

@@ -220,6 +220,7 @@ std::string YamlMap::path_of(const std::string& key) {
   const auto name = text(key);
   return name ? state_->resolve(*name) : "";
 }
+std::string YamlMap::resolved(const std::string& name) const { return state_->resolve(name); }
 void YamlMap::finish() const {
   std::vector<std::string> names = known();
   names.emplace_back("use");  // taken in every map

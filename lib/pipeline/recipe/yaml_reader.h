@@ -39,6 +39,8 @@ class YamlMap {
   std::vector<std::string> known() const;             // all keys read so far, by name
   // A file name, resolved relative to the recipe and returned relative to the working directory.
   std::string path_of(const std::string& key);
+  // The same of any file name.
+  std::string resolved(const std::string& name) const;
 
   // Throws for every key that was not read.
   void finish() const;

@@ -13,7 +13,6 @@
 
 #include "core/error.h"
 #include "hash/sha256.h"
-#include "recipe/gates.h"
 #include "recipe/stage_keys.h"
 #include "verify/verify.h"
 
@@ -25,7 +24,8 @@ namespace fs = std::filesystem;
 // Models that earlier stages make stand for themselves; files and the teacher are hashed.
 std::string hash_of(const Recipe& recipe, const StageInput& input) {
   if (input.kind == StageInput::Kind::file) return hash::sha256_file(input.path);
-  if (input.name == "teacher") return checkpoint::Checkpoint::open(recipe.teacher).sha256();
+  if (input.kind == StageInput::Kind::teacher)
+    return checkpoint::Checkpoint::open(recipe.teacher).sha256();
   return "made by " + input.name;
 }
 std::string identity(const Recipe& recipe, const RunOptions& options = {}) {
@@ -46,6 +46,11 @@ const std::vector<Change>& that_matter() {
   static const std::vector<Change> table = [] {
     std::vector<Change> t{
         {"prune", "from", {}, {{"from", "other"}}},
+        {"prune", "text", {}, {{"text", "held.txt"}}},
+        {"prune", "held_out", {}, {{"held_out", "train.txt"}}},
+        {"prune", "scores", {}, {{"scores", "scored"}, {"compensate", "least_squares"}}},
+        {"prune", "dtype", {}, {{"dtype", "f16"}}},
+        {"prune", "shard_bytes", {}, {{"shard_bytes", "1MB"}}},
         {"prune", "layers", {}, {{"layers", "1"}}},
         {"prune", "hidden", {}, {{"hidden", "32"}}},
         {"prune", "ffn", {{"ffn", "64"}}, {{"ffn", "32"}}},
@@ -63,10 +68,21 @@ const std::vector<Change>& that_matter() {
         {"prune", "sequence", {}, {{"sequence", "64"}}},
         {"distill", "from", {}, {{"from", "other"}}},
         {"distill", "teacher", {}, {{"teacher", "none"}}},
+        {"distill", "cached", {{"cached", "logits"}}, {{"cached", "logits2"}}},
+        {"distill", "text", {}, {{"text", "held.txt"}}},
+        {"distill", "held_out", {}, {{"held_out", "train.txt"}}},
         {"distill", "loss", {}, {{"loss", "reverse_kl"}}},
         {"distill", "precision", {}, {{"precision", "float32"}}},
         {"distill", "train_embeddings", {}, {{"train_embeddings", "false"}}},
         {"quantize", "from", {}, {{"from", "other"}}},
+        {"quantize", "text", {}, {{"text", "held.txt"}}},
+        {"quantize", "imatrix", {}, {{"imatrix", "important"}}},
+        {"quantize",
+         "target_bpw",
+         {{"format", ""}, {"target_bpw", "5"}},
+         {{"format", ""}, {"target_bpw", "6"}}},
+        {"quantize", "sequence", {}, {{"sequence", "64"}}},
+        {"quantize", "tokens", {}, {{"tokens", "2k"}}},
         {"quantize", "format", {}, {{"format", "q4_0"}}},
         {"quantize",
          "target_bytes",
@@ -85,6 +101,26 @@ const std::vector<Change>& that_matter() {
         {"quantize", "no_tokenizer", {}, {{"no_tokenizer", "true"}}},
         {"quantize", "calibration_tokens", {}, {{"calibration_tokens", "2k"}}},
         {"verify", "of", {}, {{"of", "large"}}},
+        {"verify", "teacher", {}, {{"teacher", "cut"}}},
+        {"verify", "text", {}, {{"text", "train.txt"}}},
+        {"score", "from", {}, {{"from", "cut"}}},
+        {"score", "text", {}, {{"text", "held.txt"}}},
+        {"score", "criterion", {}, {{"criterion", "obs"}}},
+        {"score", "tokens", {}, {{"tokens", "4096"}}},
+        {"score", "sequence", {}, {{"sequence", "64"}}},
+        {"calibrate", "from", {}, {{"from", "cut"}}},
+        {"calibrate", "text", {}, {{"text", "held.txt"}}},
+        {"calibrate", "tokens", {}, {{"tokens", "4096"}}},
+        {"calibrate", "sequence", {}, {{"sequence", "64"}}},
+        {"calibrate", "gram", {}, {{"gram", "true"}}},
+        {"cache", "teacher", {}, {{"teacher", "cut"}}},
+        {"cache", "text", {}, {{"text", "held.txt"}}},
+        {"cache", "tokens", {}, {{"tokens", "1k"}}},
+        {"cache", "sequence", {}, {{"sequence", "64"}}},
+        {"cache", "top_k", {}, {{"top_k", "8"}}},
+        {"cache", "temperature", {}, {{"temperature", "2"}}},
+        {"cache", "values", {}, {{"values", "f32"}}},
+        {"cache", "file_tokens", {}, {{"file_tokens", "4096"}}},
         {"verify", "student", {}, {{"student", "cut"}}},
         {"verify", "compare", {}, {{"compare", "[other]"}}},
         {"verify", "context", {}, {{"context", "64"}}},
@@ -114,6 +150,10 @@ const std::vector<Exempt>& that_do_not_matter() {
         {{"distill", "checkpoint_every", {{"checkpoint_every", "1"}}, {{"checkpoint_every", "9"}}},
          "a run resumed from a checkpoint ends with the bytes of one left alone"},
         {{"quantize", "deliver", {}, {{"deliver", "a.gguf"}}}, "names a link, made at every run"},
+        {{"score", "deliver", {}, {{"deliver", "a.scores"}}}, "names a link, made at every run"},
+        {{"calibrate", "deliver", {}, {{"deliver", "a.gguf"}}}, "names a link, made at every run"},
+        {{"quantize", "compat", {}, {{"compat", "espalier"}}}, "no file is for one reader alone"},
+        {{"cache", "buffer", {}, {{"buffer", "1MB"}}}, "bounds memory, and changes no bit"},
         {{"verify", "deliver", {}, {{"deliver", "a.json"}}}, "names a link, made at every run"},
         {{"report", "deliver", {}, {{"deliver", "a.html"}}}, "names a link, made at every run"}};
     for (const std::string& kind : kinds())
@@ -148,8 +188,8 @@ TEST(Identity, EveryKeyOfEveryKindIsInOneOfTheTwoTables) {
     }
     EXPECT_EQ(known, listed) << kind;
   }
-  EXPECT_EQ(that_matter().size(), 54u);
-  EXPECT_EQ(that_do_not_matter().size(), 9u);
+  EXPECT_EQ(that_matter().size(), 87u);
+  EXPECT_EQ(that_do_not_matter().size(), 16u);
 }
 
 TEST(Identity, EveryOptionThatMattersChangesIt) {
@@ -196,7 +236,8 @@ TEST(Identity, KeysBesideTheStages) {
     return out;
   };
   using Set = std::set<std::string>;
-  EXPECT_EQ(changed_by({{"seed", "7"}}, {}), (Set{"prune", "distill", "quantize"}));
+  EXPECT_EQ(changed_by({{"seed", "7"}}, {}),
+            (Set{"prune", "distill", "quantize", "score", "cache", "calibrate"}));
   EXPECT_EQ(changed_by({{"name", "other"}}, {}), (Set{"report"}));  // its title
   // The sizes that `plan` takes while the teacher is absent, and hashes that are checked, not used.
   EXPECT_EQ(changed_by({{"teacher_shape", "model/config.json"}}, {}), Set{});
@@ -204,14 +245,16 @@ TEST(Identity, KeysBesideTheStages) {
   EXPECT_EQ(changed_by({}, {{"held_out_sha256", "ab"}}), Set{});
   // Another path to the same text is the same text; another text is not.
   core::write_text_file(folder.dir.file("third.txt"), RecipeFolder::words("third"));
-  EXPECT_EQ(changed_by({}, {{"train", "third.txt"}}), (Set{"prune", "distill", "quantize"}));
+  EXPECT_EQ(changed_by({}, {{"train", "third.txt"}}),
+            (Set{"prune", "distill", "quantize", "score", "cache", "calibrate"}));
   EXPECT_EQ(changed_by({}, {{"held_out", "third.txt"}}), (Set{"prune", "distill", "verify"}));
-  EXPECT_EQ(changed_by({}, {{"held_out", ""}}), (Set{"prune", "distill", "verify"}));
+  EXPECT_THROW(changed_by({}, {{"held_out", ""}}), core::Error);  // verify reads it
   fs::copy_file(folder.dir.file("train.txt"), folder.dir.file("copy.txt"));
   EXPECT_EQ(changed_by({}, {{"train", "copy.txt"}}), Set{});
   support::write_tiny_llama(folder.dir.file("model2"), {.seed = 2});
   // The others read it through the stages before them.
-  EXPECT_EQ(changed_by({{"teacher", "model2"}}, {}), (Set{"prune", "distill", "verify"}));
+  EXPECT_EQ(changed_by({{"teacher", "model2"}}, {}),
+            (Set{"prune", "distill", "verify", "score", "cache", "calibrate"}));
 }
 
 TEST(Identity, OptionsOfARun) {
@@ -283,7 +326,7 @@ TEST(Identity, EveryFileOfEveryKindChangesIt) {
   for (const char* kind : {"prune", "distill", "quantize", "verify"})
     files[kind].insert(files[kind].end(), of_model.begin(), of_model.end());
   for (const auto& [kind, list] : files) {
-    const Keys keys = kind == "prune"      ? Keys{{"plan", "plan.json"}}
+    const Keys keys = kind == "prune" ? Keys{{"plan", "plan.json"}, {"compensate", "least_squares"}}
                       : kind == "quantize" ? Keys{{"from", "teacher"}}
                                            : Keys{};
     const Recipe recipe = folder.parse(kind, keys);
@@ -394,7 +437,7 @@ TEST_F(Runs, EveryFileThatARunOpensIsInTheIdentityOfAStage) {
   const Recipe recipe = parse_recipe(folder.dir.file("r.yaml"));
   const auto all = [&] {
     std::string out;
-    for (const Stage& s : recipe.stages) {
+    for (const Step& s : recipe.stages) {
       Recipe until = recipe;
       while (until.stages.back().name != s.name) until.stages.pop_back();
       out += identity(until) + "\n";
@@ -417,7 +460,7 @@ TEST_F(Runs, EveryFileThatARunOpensIsInTheIdentityOfAStage) {
 
 TEST_F(Runs, AnEditedPlanIsCutAnew) {
   const std::string yaml = stages(
-      "  - {name: cut, kind: prune, plan: plan.json, tokens: 512, sequence: 64}\n"
+      "  - {name: cut, kind: prune, plan: plan.json}\n"
       "  - {name: file, kind: quantize, from: cut, format: q8_0, rounding: nearest, deliver: "
       "s.gguf}\n");
   EXPECT_EQ(run(yaml), (Status{{"cut", "done"}, {"file", "done"}}));
@@ -477,7 +520,7 @@ TEST_F(Runs, AnUnfinishedQuantizationGoesOn) {
                      if (e.stage == "calibrate" && e.done == 1) throw Killed();
                    }),
                Killed);
-  const std::string work = folder.dir.file("a/stages/file/model.gguf.work");
+  const std::string work = folder.dir.file("a/stages/file/checkpoint");
   EXPECT_TRUE(fs::exists(work + "/imatrix/walk.safetensors"));
   std::vector<std::int64_t> done;
   run(yaml, "a", [&](const core::ProgressEvent& e) {

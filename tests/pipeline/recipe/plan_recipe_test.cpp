@@ -164,7 +164,7 @@ TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
     refused(stage + "{attn_q.7: f16}", usage, {"attn_q.7", "0 to 1"});
     refused(stage + "{token_embd.0: f16}", usage, {"token_embd.0", "no layer"});
     refused(stage + "{attn_norm: q8_0}", unsupported, {"attn_norm", "f32"});
-    refused(stage + "{token_emb: q8_0}", input, {"token_emb"});
+    refused(stage + "{token_emb: q8_0}", usage, {"token_emb", "did you mean \"token_embd\""});
     refused(stage + "{attn_q: q8_00}", input, {"q8_00", "'q8_0'"});
   }
   EXPECT_EQ(

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/file.h"
-#include "recipe/stage.h"
+#include "recipe/step.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -18,7 +18,11 @@ namespace espalier::recipe {
 using Keys = std::map<std::string, std::string>;
 
 inline const std::vector<std::string>& kinds() {
-  static const std::vector<std::string> names{"prune", "distill", "quantize", "verify", "report"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> out;
+    for (const stages::Kind* kind : stages::all_kinds()) out.emplace_back(kind->name);
+    return out;
+  }();
   return names;
 }
 
@@ -27,6 +31,9 @@ inline Keys defaults_of(const std::string& kind) {
                                                {"distill", {{"from", "cut"}, {"tokens", "1k"}}},
                                                {"quantize", {{"from", "cut"}, {"format", "q8_0"}}},
                                                {"verify", {{"of", "small"}}},
+                                               {"score", {}},
+                                               {"cache", {}},
+                                               {"calibrate", {}},
                                                {"report", {}}};
   Keys keys = all.at(kind);
   keys["name"] = "it";
@@ -80,6 +87,10 @@ class RecipeFolder {
           "  - {name: other, kind: prune, ffn: 32}\n"
           "  - {name: small, kind: quantize, from: cut, format: q4_0}\n"
           "  - {name: large, kind: quantize, from: other, format: q8_0}\n"
+          "  - {name: important, kind: calibrate, from: cut}\n"
+          "  - {name: scored, kind: score}\n"
+          "  - {name: logits, kind: cache}\n"
+          "  - {name: logits2, kind: cache, top_k: 8}\n"
           "  - " +
           last_stage + "\n";
     return out;

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Predicts stages in the order of a recipe, each from what the ones before will leave. Internal to
+// lib/pipeline/recipe.
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "recipe/step.h"
+#include "stages/forecast.h"
+
+namespace espalier::recipe {
+
+class Planner {
+ public:
+  // Error(input) for a teacher or a text that is missing, or a held-out text that is the training
+  // text.
+  explicit Planner(const Recipe& recipe);
+  // Files that `run` will need and that are missing. Not empty only when the plan is made from the
+  // teacher's shape alone.
+  const std::vector<std::string>& missing() const { return missing_; }
+  // Why `run` refuses a teacher whose sizes can be predicted. Empty: it does not.
+  std::string refusal() const;
+  stages::Forecast predict(const Step& step);
+
+ private:
+  void require_text(const std::string& path, const std::string& place, const char* key);
+
+  bool from_shape_;
+  checkpoint::Checkpoint teacher_;
+  std::vector<std::string> missing_;
+  std::map<std::string, stages::Shape> shapes_;  // by name of the stage
+};
+
+}  // namespace espalier::recipe

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of every stage that reads calibration text: how much of it, in which windows.
+#pragma once
+#include "arch/positions.h"
+#include "checkpoint/checkpoint.h"
+#include "options/option.h"
+#include "plan/memory.h"
+#include "stages/stage.h"
+#include "text/calibration.h"
+
+namespace espalier::stages {
+
+inline options::List describe(text::CalibrationOptions& o) {
+  options::List list;
+  list.begin_group("calibration text");
+  list.add("tokens", &o.tokens, "tokens to read of the text").at_least(1);
+  list.add("sequence", &o.sequence,
+           "tokens of a window; by default no more than the model's context")
+      .at_least(2);
+  return list;
+}
+
+// What to read, with the seed of the run. A window that nobody asked for fits into the model's
+// context; Error(usage) for one that was asked for and is longer.
+inline text::CalibrationOptions windows_of(const Stage& stage, const text::CalibrationOptions& o,
+                                           std::uint64_t seed, const arch::ModelDims& dims,
+                                           const std::string& place) {
+  text::CalibrationOptions out = o;
+  out.seed = seed;
+  if (!stage.given_names.contains("sequence")) return out.within(dims.positions);
+  arch::require_positions(dims, out.sequence, "sequence", place);
+  return out;
+}
+
+}  // namespace espalier::stages

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// Structured pruning: statistics of a text, scores or a given plan decide what is kept. Without
+// text it needs no LibTorch.
+#include <sstream>
+
+#include "checkpoint/manifest.h"
+#include "checkpoint/modeling.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/notes.h"
+#include "core/output.h"
+#include "core/units.h"
+#include "plan/memory.h"
+#include "plan/prune_plan.h"
+#include "stages/calibration.h"
+#include "stages/told.h"
+#include "surgery/surgery.h"
+#ifdef ESPALIER_WITH_TRAINING
+#include "prune/pruner.h"
+#endif
+
+namespace espalier::stages {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class Prune : public Stage {
+ public:
+  options::List options() override;
+  std::vector<Input> inputs() const override;
+  std::vector<Output> outputs() const override {
+    return {{Artifact::model, "model"},
+            {Artifact::prune_plan, "model/plan.json"},
+            {Artifact::importance, "model/importance.json"}};
+  }
+  void check(const options::Given& given, const std::set<std::string>& inputs) override;
+  bool reads(const std::string& key) const override {
+    return (key != "text" && key != "held_out") || reads_text_;
+  }
+  void predict(Forecast& forecast) const override;
+  Result run(const Context& context) override;
+
+ private:
+  checkpoint::WriteOptions write_options(const checkpoint::Checkpoint& source) const;
+  Result cut_by_plan(const Context& context, const checkpoint::Checkpoint& source) const;
+  Result told(const Context& context, std::int64_t before, std::int64_t after,
+              const std::vector<std::string>& notes) const;
+#ifdef ESPALIER_WITH_TRAINING
+  prune::PruneOptions settings(const std::string& plan, const std::string& scores) const;
+#endif
+
+  plan::PruneTarget target_;
+  std::string criterion_ = "activation", compensate_, dtype_ = "auto";
+  bool reads_text_ = true;  // a plan or scores decide, and nothing is refitted: no text is read
+  std::optional<double> ridge_;
+  std::int64_t shard_bytes_ = 5'000'000'000;
+  text::CalibrationOptions calibration_;
+};
+
+std::vector<std::string> criteria() {
+  std::vector<std::string> names;
+#ifdef ESPALIER_WITH_TRAINING
+  for (const auto& [name, source] : prune::criterion_names()) names.push_back(name);
+#endif
+  return names;
+}
+
+options::List Prune::options() {
+  options::List list;
+  list.begin_group("sizes to keep");
+  list.add("layers", &target_.layers, "layers to keep").otherwise("all");
+  list.add("hidden", &target_.hidden, "hidden size to keep").otherwise("all");
+  for (const arch::Axis axis : arch::kCutAxes)
+    list.add(std::string(arch::axis_name(axis)), &target_.sizes[axis],
+             std::string(plan::size_help(axis)))
+        .otherwise("all");
+  list.add("vocab", &target_.vocab, "vocabulary entries to keep; fewer only by a plan")
+      .otherwise("all");
+  list.add("parameters", &target_.parameters,
+           "at most so many parameters, such as 92M: sizes are chosen")
+      .otherwise("no limit");
+  list.add("ffn_granule", &target_.ffn_granule, "ffn is a multiple of it").at_least(1);
+  list.add("hidden_granule", &target_.hidden_granule, "hidden is a multiple of it").at_least(1);
+  list.begin_group("what to keep, and how the rest is refitted");
+  list.add("criterion", &criterion_, "importance criterion").one_of(criteria());
+  list.add("compensate", &compensate_, "how the rest is refitted to the text")
+      .one_of({"none", "least_squares"})
+      .otherwise(
+          "least_squares where text decides; none beside a plan or scores, unless a text is "
+          "given for it");
+  list.add("ridge", &ridge_, "of least squares: how much the original weights count")
+      .at_least(0)
+      .otherwise("0.2; 0.05 from 65536 tokens on");
+  list.append(describe(calibration_));
+  list.begin_group("output");
+  list.add("dtype", &dtype_, "type of the weights; auto: as the source")
+      .one_of({"auto", "f32", "f16", "bf16"});
+  list.add("shard_bytes", &shard_bytes_, "largest file of weights").in_bytes().at_least(1);
+  return list;
+}
+
+std::vector<Input> Prune::inputs() const {
+  return {{"from", "model", "model to prune", {Artifact::model, Artifact::gguf}, "teacher", true},
+          {"text", "--text", "calibration text", {Artifact::text}, "text.train"},
+          {"held_out",
+           "--held-out",
+           "text that must not occur in the calibration text",
+           {Artifact::text},
+           "text.held_out"},
+          {"plan",
+           "--plan",
+           "what to keep, as another run wrote it (plan.json)",
+           {Artifact::prune_plan}},
+          {"scores",
+           "--scores",
+           "importance that decides what is kept, as 'score' writes it",
+           {Artifact::scores}}};
+}
+
+void Prune::check(const options::Given& given, const std::set<std::string>& inputs) {
+  const bool has_plan = inputs.contains("plan"), has_scores = inputs.contains("scores");
+  if (has_plan)
+    given.refuse_unused("beside " + given.spelled("plan") + ", which says what is kept",
+                        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "parameters",
+                         "ffn_granule", "hidden_granule", "criterion", "scores"},
+                        "leave one of the two out");
+  if (has_scores)
+    given.refuse_unused("beside " + given.spelled("scores") + ", which decide what is kept",
+                        {"criterion"}, "leave one of the two out");
+  if (compensate_.empty())
+    compensate_ = (has_plan || has_scores) && !given.has("text") ? "none" : "least_squares";
+  reads_text_ = !(has_plan || has_scores) || compensate_ == "least_squares";
+  if (reads_text_) {
+    if (!inputs.contains("text") && given.has("compensate"))
+      given.refuse("compensate", "least_squares needs a text to fit to; give " +
+                                     given.spelled("text") + ", or leave it out");
+    if (!inputs.contains("text"))
+      given.refuse("text", "is needed to score; give it, or " + given.spelled("plan") + " or " +
+                               given.spelled("scores"));
+  } else if (given.has("compensate") && given.has("text")) {
+    core::note("no text is read: a plan or scores say what is kept, and nothing is refitted");
+  } else {
+    const std::string cause = "without " + given.spelled("text") + " to refit to",
+                      advice = "what a plan or scores decide is cut as it stands; ask for " +
+                               given.spelled("compensate") + " least_squares, or leave it out";
+    given.refuse_unused(cause, {"held_out", "seed", "resume"}, advice);
+    given.unused(cause, {"tokens", "sequence"}, advice);
+  }
+  if (ridge_ && compensate_ == "none")
+    given.refuse("ridge", "belongs to " + given.spelled("compensate") +
+                              " least_squares, which needs a text; leave it out");
+}
+
+#ifdef ESPALIER_WITH_TRAINING
+prune::PruneOptions Prune::settings(const std::string& plan, const std::string& scores) const {
+  prune::PruneOptions out;
+  out.target = target_;
+  out.plan_path = plan;
+  out.scores_path = scores;
+  out.criterion = criterion_;
+  out.compensation =
+      compensate_ == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  out.ridge = ridge_;
+  out.calibration = calibration_;
+  return out;
+}
+
+// Sizes that give a model like this one, as far as its layers are equal.
+plan::PruneTarget target_like(const arch::ModelDims& dims) {
+  plan::PruneTarget out;
+  out.layers = dims.n_layers();
+  out.hidden = dims.hidden;
+  if (dims.uniform())
+    for (const arch::Axis axis : arch::kScoredAxes) out.sizes[axis] = dims.layers[0][axis];
+  return out;
+}
+
+void Prune::predict(Forecast& forecast) const {
+  const auto path = [&](const char* key) {
+    return forecast.has(key) ? forecast.at(key).path : std::string();
+  };
+  const bool has_plan = forecast.has("plan");
+  const Shape& before = forecast.model("from");
+  prune::PruneOptions settings = this->settings(path("plan"), path("scores"));
+  Shape after = before;
+  const bool plan_to_come = has_plan && path("plan").empty();
+  if (plan_to_come) {
+    after.dims = forecast.at("plan").shape->dims;
+    settings.target = target_like(after.dims);
+  } else {
+    // Refuses what cannot be scored, and what transformers would not load.
+    after.dims = prune::check(settings, *before.arch, before.dims);
+  }
+  if (has_plan && !plan_to_come && forecast.teacher != nullptr &&
+      forecast.at("from").name == "teacher") {
+    const plan::PrunePlan given =
+        plan::prune_plan_from_json(core::read_text_file(path("plan")), before.dims, path("plan"));
+    if (!given.source_sha256.empty())  // hashing reads the whole teacher
+      plan::require_source(given, forecast.teacher->path(), forecast.teacher->sha256(),
+                           path("plan"));
+  }
+  ESP_CHECK(before.dims.uniform() || has_plan || after.dims.n_layers() == before.dims.n_layers(),
+            unsupported, "layers of ", forecast.at("from").name,
+            " differ in size and their importance decides which go, so what is left cannot be "
+            "predicted; give a plan");
+  if (reads_text_ && given_names.contains("sequence"))
+    forecast.require_window("sequence", calibration_.sequence, {"from"});
+  forecast.made = after;
+  forecast.bytes = after.parameters() * 4;
+  forecast.set_memory(before, [&] {
+    return reads_text_ ? prune::peak_memory(settings, *before.arch, before.dims)
+                       : plan::file_stage_memory(*before.arch, before.dims);
+  });
+  forecast.disk = *forecast.bytes;
+}
+#else
+void Prune::predict(Forecast&) const {}
+#endif
+
+// auto: the format of all matrices of the source when that is one float format, else f32.
+checkpoint::WriteOptions Prune::write_options(const checkpoint::Checkpoint& source) const {
+  checkpoint::WriteOptions out;
+  out.dtype = dtype_ == "auto" ? source.float_format() : *format::format_by_name(dtype_);
+  out.max_shard_bytes = static_cast<std::uint64_t>(shard_bytes_);
+  return out;
+}
+
+Result Prune::told(const Context& context, std::int64_t before, std::int64_t after,
+                   const std::vector<std::string>& notes) const {
+  Result out;
+  out.metrics = {{"parameters_before", before}, {"parameters_after", after}};
+  out.told = context.out + ": " + core::human_count(before) + " -> " + core::human_count(after) +
+             " parameters\n" + remote_code_note(context.out);
+  for (const std::string& note : notes) out.told += "  " + note + "\n";
+  out.notes = notes;
+  return out;
+}
+
+Result Prune::cut_by_plan(const Context& context, const checkpoint::Checkpoint& source) const {
+  const std::string path = context.path("plan");
+  plan::PrunePlan plan =
+      plan::prune_plan_from_json(core::read_text_file(path), source.dims(), path);
+  plan::require_source(plan, source.path(), source.sha256(), path);
+  plan.source_sha256 = source.sha256();  // a plan written by hand may name none
+  plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), context.max_ram,
+                       "no pruning needs less");
+  const std::int64_t after = surgery::prune_checkpoint(source, plan, context.out,
+                                                       write_options(source), {}, context.progress);
+  return told(context, arch::parameters(source.arch(), source.dims()), after, {});
+}
+
+Result Prune::run(const Context& context) {
+  const auto source = checkpoint::Checkpoint::open(context.path("from"));
+  if (!context.path("plan").empty() && !reads_text_) return cut_by_plan(context, source);
+#ifdef ESPALIER_WITH_TRAINING
+  prune::PruneOptions settings = this->settings(context.path("plan"), context.path("scores"));
+  static_cast<void>(prune::check(settings, source.arch(), source.dims()));
+  settings.write = write_options(source);
+  settings.text_path = context.path("text");
+  settings.held_out_path = context.path("held_out");
+  settings.calibration =
+      windows_of(*this, calibration_, context.seed, source.dims(), source.path());
+  plan::batch_within(context.max_ram, settings.calibration.sequence,
+                     "read fewer tokens, or give a plan that was made elsewhere",
+                     [&](std::int64_t batch) {
+                       settings.calibration.batch_tokens = batch;
+                       return prune::peak_memory(settings, source.arch(), source.dims());
+                     });
+  settings.resume = context.resume;
+  settings.threads = context.threads;
+  const prune::PruneResult r = prune::prune(source, context.out, settings, context.progress);
+  return told(context, r.parameters_before, r.parameters_after, r.notes);
+#else
+  core::fail(core::ErrorKind::unsupported,
+             "prune: this build has no training side; give a plan and no text");
+#endif
+}
+
+}  // namespace
+
+extern const Kind k_prune;
+const Kind k_prune{"prune",
+                   "structured pruning to a smaller model directory",
+                   "espalier prune teacher.gguf --out pruned --ffn 1024 --text train.txt",
+                   make_stage<Prune>,
+                   checkpoint::algorithm_version("prune"),
+                   {{"parameters_before", "parameters of the model"},
+                    {"parameters_after", "parameters that are left"}}};
+
+}  // namespace espalier::stages

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+// Quantizes and exports a GGUF: in a given mix of formats, or in the formats that fit a size best.
+// --compat chooses nothing: no file has a form that only one of the two readers takes.
+#include <optional>
+#include <sstream>
+
+#include "arch/gguf_dims.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/manifest.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/notes.h"
+#include "core/output.h"
+#include "core/units.h"
+#include "export/budget.h"
+#include "export/export_gguf.h"
+#include "plan/memory.h"
+#include "plan/quant_plan.h"
+#include "stages/calibration.h"
+#include "stages/stage.h"
+#ifdef ESPALIER_WITH_TRAINING
+#include "calibrate/sequential_rounding.h"
+#endif
+
+namespace espalier::stages {
+namespace {
+
+using Overrides = std::map<std::string, format::FormatId>;
+
+class Quantize : public Stage {
+ public:
+  options::List options() override;
+  std::vector<Input> inputs() const override;
+  std::vector<Output> outputs() const override {
+    return {{Artifact::gguf, "model.gguf"}, {Artifact::quant_plan, "quant-plan.json"}};
+  }
+  bool deliverable() const override { return true; }
+  void check(const options::Given& given, const std::set<std::string>& inputs) override;
+  bool reads(const std::string& key) const override { return key != "text" || reads_text_; }
+  void predict(Forecast& forecast) const override;
+  Result run(const Context& context) override;
+
+ private:
+  bool by_format() const { return !format_.empty(); }
+  void check_size(const options::Given& given, bool has_other) const;
+  void check_statistics(const options::Given& given, const std::set<std::string>& inputs);
+  Overrides overrides() const;
+  exporter::BudgetOptions budget(std::int64_t bytes) const;
+  std::int64_t target_bytes(const checkpoint::Checkpoint& source, const Context& context) const;
+  std::int64_t predicted_bytes(Forecast& forecast, const Shape& shape) const;
+  plan::QuantPlan formats(const checkpoint::Checkpoint& source, const Context& context,
+                          const exporter::ExportOptions& options) const;
+  Result told(const Context& context, const checkpoint::Checkpoint& source,
+              const exporter::ExportResult& result) const;
+  struct Reading;
+  struct Work {
+    exporter::ExportOptions options;
+    quant::Imatrix imatrix;
+    std::shared_ptr<Reading> reading;
+  };
+  void read_text(const Context& context, const checkpoint::Checkpoint& source, Work& work) const;
+  void round_by_text(const Context& context, const checkpoint::Checkpoint& source,
+                     const plan::QuantPlan& plan, Work& work) const;
+#ifdef ESPALIER_WITH_TRAINING
+  // What the statistics of the text hold. A budget weighs the formats of every matrix.
+  calibrate::Moments moments() const {
+    if (how_ != quant::Rounding::gptq) return calibrate::Moments::squares;
+    return by_format() ? calibrate::Moments::output : calibrate::Moments::gram;
+  }
+  std::int64_t memory(const Shape& shape, const text::CalibrationOptions& windows) const;
+#endif
+
+  // As check() has decided.
+  quant::Rounding how_ = quant::Rounding::nearest;
+  bool reads_text_ = false;
+  std::string format_, rounding_, compat_ = "llama.cpp";
+  std::optional<std::int64_t> target_bytes_;
+  std::optional<double> target_bpw_;
+  std::vector<std::string> candidates_;
+  std::map<std::string, std::string> tensors_;
+  bool no_tokenizer_ = false;
+  text::CalibrationOptions calibration_;
+};
+
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  for (const format::QuantFormat& f : format::all_formats()) names.emplace_back(f.name);
+  return names;
+}
+
+options::List Quantize::options() {
+  options::List list;
+  list.begin_group("formats: one of format, target_bytes, target_bpw and no_larger_than");
+  list.add("format", &format_, "a format or mix of formats").one_of(plan::mix_names());
+  list.add("target_bytes", &target_bytes_, "largest file: formats are chosen for each tensor")
+      .in_bytes()
+      .at_least(1);
+  list.add("target_bpw", &target_bpw_, "bits per weight: formats are chosen for each tensor")
+      .above(0);
+  list.add("candidates", &candidates_, "formats that may be chosen for a size")
+      .one_of(format_names())
+      .otherwise("every block format but those taken by name alone")
+      .flagged("candidate");
+  list.add("tensors", &tensors_, "formats of single tensors: a role such as token_embd or attn_q.0")
+      .values_one_of(format_names())
+      .flagged("tensor");
+  list.begin_group("rounding");
+  list.add("rounding", &rounding_, "how weights are rounded")
+      .one_of({"nearest", "imatrix", "gptq"})
+      .otherwise("gptq with a text, imatrix with an importance matrix, else nearest");
+  options::List text = describe(calibration_);
+  options::List renamed;
+  for (options::Option option : text) {
+    if (option.name == "tokens") option.older = "calibration_tokens";
+    renamed.append(option);
+  }
+  list.append(renamed);
+  list.begin_group("output");
+  list.add("no_tokenizer", &no_tokenizer_, "write no tokenizer, whether the model has one or not");
+  list.add("compat", &compat_,
+           "who has to read the file; every file is for both, for what stock llama.cpp would "
+           "compute otherwise is refused")
+      .one_of({"llama.cpp", "espalier"})
+      .decides_nothing();
+  return list;
+}
+
+std::vector<Input> Quantize::inputs() const {
+  return {
+      {"from", "model", "model to quantize", {Artifact::model, Artifact::gguf}, "teacher", true},
+      {"text",
+       "--text",
+       "calibration text: gptq then rounds layer by layer, each knowing what rounding did to "
+       "the ones before",
+       {Artifact::text},
+       "text.train"},
+      {"imatrix",
+       "--imatrix",
+       "activation statistics, as 'calibrate' or llama-imatrix writes them",
+       {Artifact::imatrix}},
+      {"no_larger_than", "--no-larger-than", "a GGUF whose size is the largest", {Artifact::gguf}}};
+}
+
+void Quantize::check_size(const options::Given& given, bool has_other) const {
+  const int ways = by_format() + target_bytes_.has_value() + target_bpw_.has_value() + has_other;
+  if (ways != 1)
+    given.refuse("format", "give exactly one of " + given.spelled("format") + ", " +
+                               given.spelled("target_bytes") + ", " + given.spelled("target_bpw") +
+                               " and " + given.spelled("no_larger_than"));
+  if (!candidates_.empty() && by_format())
+    given.refuse("candidates",
+                 "a format leaves nothing to choose; candidates belong to a size to reach");
+}
+
+void Quantize::check_statistics(const options::Given& given, const std::set<std::string>& inputs) {
+  const bool has_text = inputs.contains("text"), has_imatrix = inputs.contains("imatrix");
+  how_ = quant::rounding_by_name(!rounding_.empty() ? rounding_
+                                 : has_text         ? "gptq"
+                                 : has_imatrix      ? "imatrix"
+                                                    : "nearest");
+  reads_text_ = has_text && how_ != quant::Rounding::nearest &&
+                (!has_imatrix || how_ == quant::Rounding::gptq);
+  if (!has_text)
+    given.refuse_unused("without " + given.spelled("text") + ", which it is about",
+                        {"tokens", "sequence", "seed", "resume"}, "give a text, or leave it out");
+  if (how_ == quant::Rounding::nearest) {
+    given.refuse_unused("with rounding nearest, which reads no text",
+                        {"text", "tokens", "sequence"}, "leave one of them out");
+    if (by_format())
+      given.refuse_unused("beside a format and rounding nearest, which look at the weights alone",
+                          {"imatrix"}, "leave one of them out");
+  }
+  if (how_ == quant::Rounding::imatrix && has_imatrix)
+    given.refuse_unused("with rounding imatrix and an importance matrix, which say all",
+                        {"text", "tokens", "sequence"}, "leave one of them out");
+  if (how_ != quant::Rounding::nearest && !has_text && !has_imatrix)
+    given.refuse("rounding", rounding_ + " needs statistics: give " + given.spelled("text") +
+                                 " or " + given.spelled("imatrix"));
+}
+
+void Quantize::check(const options::Given& given, const std::set<std::string>& inputs) {
+  check_size(given, inputs.contains("no_larger_than"));
+  if (by_format() && format::format_by_name(format_) && tensors_.empty() &&
+      format::info(*format::format_by_name(format_)).is_float()) {
+    const std::string cause =
+        "beside " + given.spelled("format") + " " + format_ + ", which rounds no blocks";
+    given.refuse_unused(cause, {"imatrix", "text"}, "leave it out");
+    if (!rounding_.empty() && rounding_ != "nearest")
+      given.refuse_unused(cause, {"rounding"}, "leave it out");
+    rounding_ = "nearest";
+  }
+  check_statistics(given, inputs);
+}
+
+Overrides Quantize::overrides() const {
+  Overrides out;
+  for (const auto& [tensor, name] : tensors_) out[tensor] = *format::format_by_name(name);
+  return out;
+}
+
+exporter::BudgetOptions Quantize::budget(std::int64_t bytes) const {
+  exporter::BudgetOptions out;
+  out.target_bytes = bytes;
+  out.whole_file = !target_bpw_;
+  out.overrides = overrides();
+  for (const std::string& name : candidates_)
+    out.candidates.push_back(*format::format_by_name(name));
+  return out;
+}
+
+std::int64_t of_bits(double bits_per_weight, std::int64_t parameters) {
+  return static_cast<std::int64_t>(bits_per_weight / 8 * static_cast<double>(parameters));
+}
+
+std::int64_t Quantize::target_bytes(const checkpoint::Checkpoint& source,
+                                    const Context& context) const {
+  if (target_bytes_) return *target_bytes_;
+  if (target_bpw_) return of_bits(*target_bpw_, arch::parameters(source.arch(), source.dims()));
+  return static_cast<std::int64_t>(core::file_stamp(context.path("no_larger_than")).bytes);
+}
+
+std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) const {
+  // Refuses what stock readers would compute differently. Counts the filler blocks that are written
+  // only for stock readers.
+  const arch::ModelDims written =
+      arch::gguf_dims_for(arch::gguf_family_for(*shape.arch, shape.dims), shape.dims);
+  if (by_format()) {
+    const plan::QuantPlan plan = plan::quant_plan(*shape.arch, written, format_, overrides());
+    return plan::tensor_data_bytes(*shape.arch, written, plan);
+  }
+  std::int64_t most = 0;
+  if (target_bytes_) {
+    most = *target_bytes_;
+  } else if (target_bpw_) {
+    most = of_bits(*target_bpw_, shape.parameters());
+  } else {
+    const ForecastInput& other = forecast.at("no_larger_than");
+    most = other.shape && other.shape->file_bytes
+               ? *other.shape->file_bytes
+               : static_cast<std::int64_t>(core::file_stamp(other.path).bytes);
+  }
+  const exporter::BudgetOptions choice = budget(most);
+  const std::int64_t smallest = exporter::smallest_data_bytes(*shape.arch, written, choice);
+  ESP_CHECK(smallest <= most, unsupported, "no choice of formats fits in ", core::human_bytes(most),
+            ": the tensors alone need ", core::human_bytes(smallest),
+            "; prune further or allow smaller formats");
+  const std::int64_t largest = exporter::largest_data_bytes(*shape.arch, written, choice);
+  if (largest < most)
+    core::note(forecast.place + ": the budget of " + core::human_bytes(most) + " is above the " +
+               core::human_bytes(largest) + " of the largest formats that may be chosen");
+  return std::min(most, largest);
+}
+
+void Quantize::predict(Forecast& forecast) const {
+  const Shape& shape = forecast.model("from");
+  if (forecast.teacher != nullptr) {  // every model of the recipe has the teacher's tokenizer
+    exporter::ExportOptions options;
+    options.no_tokenizer = no_tokenizer_;
+    exporter::require_tokenizer(*forecast.teacher, options);
+  }
+  if (given_names.contains("sequence"))
+    forecast.require_window("sequence", calibration_.sequence, {"from"});
+  plan::check_overrides(*shape.arch, shape.dims, overrides());
+  forecast.bytes = predicted_bytes(forecast, shape);
+  forecast.made = {shape.arch, shape.dims, forecast.bytes};
+  forecast.set_memory(shape, [&] {
+#ifdef ESPALIER_WITH_TRAINING
+    return memory(shape, calibration_);
+#else
+    return plan::file_stage_memory(*shape.arch, shape.dims);
+#endif
+  });
+  forecast.disk = forecast.bytes;
+}
+
+plan::QuantPlan Quantize::formats(const checkpoint::Checkpoint& source, const Context& context,
+                                  const exporter::ExportOptions& options) const {
+  if (by_format()) return plan::quant_plan(source.arch(), source.dims(), format_, overrides());
+  exporter::BudgetOptions choice = budget(target_bytes(source, context));
+  choice.imatrix = options.imatrix;
+  choice.threads = context.threads;
+  return exporter::plan_for_budget(source, choice, options, context.progress);
+}
+
+Result Quantize::told(const Context& context, const checkpoint::Checkpoint& source,
+                      const exporter::ExportResult& result) const {
+  nlohmann::ordered_json formats;
+  std::ostringstream lines;
+  lines << context.out << ": " << core::human_bytes(result.file_bytes) << ", "
+        << core::number(result.bits_per_weight) << " bits per weight\n";
+  for (const auto& [name, count] : result.formats) {
+    formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
+    lines << "  " << name << ": " << count.tensors << " tensors, "
+          << core::human_count(count.parameters) << " parameters\n";
+  }
+  if (no_tokenizer_) lines << "  no tokenizer\n";
+  return {{{"file_bytes", result.file_bytes},
+           {"planned_bytes", result.planned_bytes},
+           {"bits_per_weight", result.bits_per_weight},
+           {"formats", formats},
+           {"parameters", arch::parameters(source.arch(), source.dims())},
+           {"tokenizer", !no_tokenizer_},
+           {"compat", "llama.cpp"}},
+          lines.str()};
+}
+
+#ifdef ESPALIER_WITH_TRAINING
+std::int64_t Quantize::memory(const Shape& shape, const text::CalibrationOptions& windows) const {
+  if (how_ == quant::Rounding::nearest) return plan::file_stage_memory(*shape.arch, shape.dims);
+  return how_ == quant::Rounding::gptq
+             ? calibrate::rounding_memory(*shape.arch, shape.dims, windows, moments())
+             : calibrate::imatrix_memory(*shape.arch, shape.dims, windows, moments());
+}
+
+// The text, and what is computed from it while a file is written.
+struct Quantize::Reading {
+  text::CalibrationOptions windows;
+  data::Corpus corpus;
+  std::optional<calibrate::SequentialRounding> rounding;
+};
+
+void Quantize::read_text(const Context& context, const checkpoint::Checkpoint& source,
+                         Work& work) const {
+  const Shape shape{&source.arch(), source.dims()};
+  text::CalibrationOptions windows =
+      windows_of(*this, calibration_, context.seed, source.dims(), source.path());
+  plan::batch_within(context.max_ram, windows.sequence,
+                     "read fewer tokens, or give an importance matrix instead of a text",
+                     [&](std::int64_t batch) {
+                       windows.batch_tokens = batch;
+                       return memory(shape, windows);
+                     });
+  work.reading = std::make_shared<Reading>(
+      windows,
+      data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()),
+                        context.progress),
+      std::nullopt);
+  if (work.options.imatrix == nullptr)
+    work.imatrix = calibrate::collect_imatrix(source, work.reading->corpus, windows, moments(),
+                                              context.progress, context.part("imatrix"));
+  work.options.imatrix = &work.imatrix;
+}
+
+void Quantize::round_by_text(const Context& context, const checkpoint::Checkpoint& source,
+                             const plan::QuantPlan& plan, Work& work) const {
+  auto& rounding = work.reading->rounding;
+  rounding.emplace(source, plan, work.imatrix, work.reading->corpus, work.reading->windows,
+                   context.part("rounding"));
+  work.options.rounded = [&rounding](arch::Role role, int layer) {
+    return rounding->rounded(role, layer);
+  };
+}
+#else
+struct Quantize::Reading {};
+void Quantize::read_text(const Context&, const checkpoint::Checkpoint&, Work&) const {
+  core::fail(core::ErrorKind::unsupported,
+             "quantize: a text needs the training side, which this build does not have; calibrate "
+             "elsewhere and give an importance matrix");
+}
+void Quantize::round_by_text(const Context&, const checkpoint::Checkpoint&, const plan::QuantPlan&,
+                             Work&) const {}
+#endif
+
+Result Quantize::run(const Context& context) {
+  auto source = checkpoint::Checkpoint::open(context.path("from"));
+  source.fill_absent_blocks();
+  Work work;
+  work.options.rounding = how_;
+  work.options.no_tokenizer = no_tokenizer_;
+  work.options.threads = context.threads;
+  for (const auto& [name, hash] : context.lineage)
+    work.options.provenance["espalier.lineage." + name + ".sha256"] = hash;
+  exporter::require_tokenizer(source, work.options);
+  plan::check_overrides(source.arch(), source.dims(), overrides());
+  if (const std::string given = context.path("imatrix"); !given.empty()) {
+    work.imatrix = quant::read_imatrix(given, source.arch(), source.dims());
+    work.options.imatrix = &work.imatrix;
+  }
+  if (reads_text_)
+    read_text(context, source, work);
+  else
+    plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), context.max_ram,
+                         "no quantization needs less");
+  const plan::QuantPlan plan = formats(source, context, work.options);
+  if (!context.folder.empty())
+    core::write_text_file(context.folder + "/quant-plan.json", plan::to_json(plan));
+  if (reads_text_ && how_ == quant::Rounding::gptq) round_by_text(context, source, plan, work);
+  return told(context, source,
+              exporter::export_gguf(source, plan, context.out, work.options, context.progress));
+}
+
+}  // namespace
+
+extern const Kind k_quantize;
+const Kind k_quantize{"quantize",
+                      "quantize and export a GGUF",
+                      "espalier quantize student --text train.txt --format q4_0 --out student.gguf",
+                      make_stage<Quantize>,
+                      checkpoint::algorithm_version("quantize"),
+                      {{"file_bytes", "size of the file"},
+                       {"planned_bytes", "the same, as planned before it was written"},
+                       {"bits_per_weight", "of all tensors"},
+                       {"formats", "tensors and parameters of each format"},
+                       {"parameters", "parameters of the model"},
+                       {"tokenizer", "whether the file has one"},
+                       {"compat", "who reads the file"}}};
+
+}  // namespace espalier::stages

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// The importance of every index of every axis, as safetensors.
+#include "checkpoint/manifest.h"
+#include "core/error.h"
+#include "core/units.h"
+#include "prune/pruner.h"
+#include "stages/calibration.h"
+#include "stages/stage.h"
+
+namespace espalier::stages {
+namespace {
+
+class Score : public Stage {
+ public:
+  options::List options() override {
+    options::List list;
+    std::vector<std::string> names;
+    for (const auto& [name, source] : prune::criterion_names()) names.push_back(name);
+    list.begin_group("scores");
+    list.add("criterion", &criterion_, "importance criterion").one_of(names);
+    list.append(describe(calibration_));
+    return list;
+  }
+  std::vector<Input> inputs() const override {
+    return {{"from",
+             "model",
+             "model whose parts are scored",
+             {Artifact::model, Artifact::gguf},
+             "teacher",
+             true},
+            {"text", "--text", "calibration text", {Artifact::text}, "text.train", true}};
+  }
+  std::vector<Output> outputs() const override {
+    return {{Artifact::scores, "scores.safetensors"}};
+  }
+  bool deliverable() const override { return true; }
+  void check(const options::Given&, const std::set<std::string>&) override {}
+  void predict(Forecast& forecast) const override {
+    const Shape& shape = forecast.model("from");
+    if (given_names.contains("sequence"))
+      forecast.require_window("sequence", calibration_.sequence, {"from"});
+    forecast.set_memory(shape, [&] {
+      return prune::score_memory(criterion_, *shape.arch, shape.dims, calibration_);
+    });
+  }
+  Result run(const Context& context) override {
+    const auto source = checkpoint::Checkpoint::open(context.path("from"));
+    text::CalibrationOptions windows =
+        windows_of(*this, calibration_, context.seed, source.dims(), source.path());
+    plan::batch_within(
+        context.max_ram, windows.sequence, "read fewer tokens", [&](std::int64_t batch) {
+          windows.batch_tokens = batch;
+          return prune::score_memory(criterion_, source.arch(), source.dims(), windows);
+        });
+    const prune::ScoreResult r = prune::score(source,
+                                              {.text_path = context.path("text"),
+                                               .criterion = criterion_,
+                                               .out_path = context.out,
+                                               .calibration = windows,
+                                               .work = context.part("")},
+                                              context.progress);
+    return {
+        {{"criterion", r.criterion}, {"tokens", r.tokens}, {"axes", r.axes}},
+        context.out + ": " + r.criterion + " over " + core::human_count(r.tokens) + " tokens\n"};
+  }
+
+ private:
+  std::string criterion_ = "activation";
+  text::CalibrationOptions calibration_;
+};
+
+}  // namespace
+
+extern const Kind k_score;
+const Kind k_score{"score",
+                   "compute the importance of every index of every axis",
+                   "espalier score teacher.gguf --text train.txt --criterion obs --out "
+                   "scores.safetensors",
+                   make_stage<Score>,
+                   checkpoint::algorithm_version("prune"),
+                   {{"criterion", "the criterion"},
+                    {"tokens", "tokens that were read"},
+                    {"axes", "names of the scores in the file"}}};
+
+}  // namespace espalier::stages

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of kinds, and what all stages share.
+#include "stages/stage.h"
+
+#include "arch/positions.h"
+#include "core/error.h"
+
+namespace espalier::stages {
+
+#ifdef ESPALIER_WITH_TRAINING
+#define ESP_TRAINING_STAGE ESP_STAGE
+#else
+#define ESP_TRAINING_STAGE(kind)
+#endif
+#define ESP_STAGE(kind) extern const Kind k_##kind;
+#include "stages/stages.inc"
+#undef ESP_STAGE
+
+namespace {
+const Kind* const kKinds[] = {
+#define ESP_STAGE(kind) &k_##kind,
+#include "stages/stages.inc"
+#undef ESP_STAGE
+};
+}  // namespace
+
+std::span<const Kind* const> all_kinds() { return kKinds; }
+
+const Kind* find_kind(std::string_view name) {
+  for (const Kind* kind : kKinds)
+    if (kind->name == name) return kind;
+  return nullptr;
+}
+
+std::string_view artifact_name(Artifact artifact) {
+  switch (artifact) {
+    case Artifact::model:
+      return "a model directory";
+    case Artifact::gguf:
+      return "a GGUF";
+    case Artifact::prune_plan:
+      return "a pruning plan";
+    case Artifact::quant_plan:
+      return "a quantization plan";
+    case Artifact::imatrix:
+      return "an importance matrix";
+    case Artifact::scores:
+      return "scores";
+    case Artifact::logits:
+      return "a logit cache";
+    case Artifact::text:
+      return "a text";
+    case Artifact::curve:
+      return "a training curve";
+    case Artifact::importance:
+      return "importance by layer";
+    case Artifact::card:
+      return "a device card";
+    case Artifact::page:
+      return "a report";
+    case Artifact::record:
+      return "a record";
+  }
+  return "";
+}
+
+std::string Context::path(const std::string& key) const {
+  const auto it = inputs.find(key);
+  return it == inputs.end() || it->second.empty() ? "" : it->second.front().path;
+}
+
+bool Forecast::has(const std::string& key) const {
+  const auto it = inputs.find(key);
+  return it != inputs.end() && !it->second.empty();
+}
+
+const ForecastInput& Forecast::at(const std::string& key) const {
+  ESP_CHECK(has(key), internal, "no input '", key, "'");
+  return inputs.at(key).front();
+}
+
+void Forecast::require_window(const std::string& key, std::int64_t length,
+                              const std::vector<std::string>& models) const {
+  for (const std::string& model : models) {
+    const auto it = inputs.find(model);
+    if (it == inputs.end()) continue;
+    for (const ForecastInput& input : it->second)
+      if (input.shape)
+        arch::require_positions(input.shape->dims, length, key + ":", "'" + input.name + "'");
+  }
+}
+
+}  // namespace espalier::stages

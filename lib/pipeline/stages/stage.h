@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stage: one kind of work, from files to files. A recipe runs stages on what earlier stages made;
+// a verb of the program is the same stage on given files. A kind is one file and one line in
+// stages.inc. Everything that differs between kinds is in that file: options, inputs, outputs,
+// checks, prediction, and the work itself.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/work_folder.h"
+#include "core/progress.h"
+#include "options/given.h"
+#include "options/option.h"
+#include "stages/forecast.h"
+
+namespace espalier::stages {
+
+// What files hold. A recipe joins an output to an input of the same type.
+enum class Artifact : std::uint8_t {
+  model,       // Hugging Face directory
+  gguf,        // a model for devices
+  prune_plan,  // plan.json
+  quant_plan,  // quant-plan.json
+  imatrix,     // activation statistics
+  scores,      // importance of every index
+  logits,      // directory of a teacher's sparse logits
+  text,
+  curve,       // metrics.jsonl
+  importance,  // importance.json
+  card,        // device card
+  page,        // report
+  record,      // what earlier stages left, for a report
+};
+std::string_view artifact_name(Artifact artifact);
+
+struct Input {
+  std::string key;   // of a recipe, such as "from"
+  std::string flag;  // of the verb: "--student", or a word such as "model" that stands by itself
+  std::string help;
+  std::vector<Artifact> takes;
+  // What a recipe takes where the key is absent: "teacher", "text.train", "text.held_out", or
+  // nothing.
+  std::string otherwise = {};
+  bool required = false;
+  bool many = false;     // a list
+  bool or_none = false;  // a recipe may say "none"
+};
+
+// In the folder of the stage. The first is the result: `--out` of the verb.
+struct Output {
+  Artifact artifact;
+  std::string file;
+};
+
+struct Source {
+  std::string name;  // as manifests call it: a stage, "teacher", "text.train", or the key
+  std::string path;
+};
+
+// What a run gives to a stage.
+struct Context {
+  std::map<std::string, std::vector<Source>> inputs;  // by key
+  std::string out;                                    // where the result goes
+  std::string folder;  // for the other outputs; empty: only the result is wanted
+  std::string work;    // for what an unfinished run keeps
+  bool resume = false;
+  int threads = 0;
+  std::uint64_t seed = 0;
+  std::int64_t max_ram = 0;                    // bytes; 0: no limit
+  std::string device_program;                  // espalier-run
+  std::map<std::string, std::string> lineage;  // name -> SHA-256 of what the result is made from
+  nlohmann::ordered_json record;               // of earlier stages
+  std::string file_name;                       // as a recipe delivers what is judged; may be empty
+  core::Progress progress;
+
+  // The path of an input; empty: there is none.
+  std::string path(const std::string& key) const;
+  checkpoint::WorkOptions part(const std::string& name) const {
+    return {.folder = work.empty() ? "" : work + (name.empty() ? "" : "/" + name),
+            .resume = resume,
+            .threads = threads};
+  }
+};
+
+struct Result {
+  nlohmann::ordered_json metrics;       // what a manifest records, and what --json prints
+  std::string told;                     // for people, whole lines
+  nlohmann::ordered_json printed = {};  // what --json prints instead; null: the metrics
+  std::vector<std::string> notes = {};
+  std::string failures = {};  // checks that failed, in one line; empty: none
+};
+
+class Stage {
+ public:
+  Stage() = default;
+  virtual ~Stage() = default;
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  // Points into this object.
+  virtual options::List options() = 0;
+  virtual std::vector<Input> inputs() const = 0;
+  virtual std::vector<Output> outputs() const = 0;
+  // The name under which a recipe delivers the result where none is given. Empty: nowhere.
+  virtual std::string delivers() const { return ""; }
+  // Whether a recipe may deliver the result, which is one file then.
+  virtual bool deliverable() const { return false; }
+  // What one option makes of another, before any file is opened. `has_input`: by key, also what a
+  // recipe gives by itself.
+  virtual void check(const options::Given& given, const std::set<std::string>& inputs) = 0;
+  // Whether an input matters with these options. What is not read is no part of the identity. Asked
+  // after check().
+  virtual bool reads(const std::string& key) const {
+    static_cast<void>(key);
+    return true;
+  }
+  // Predicts sizes from headers alone, and refuses what cannot work.
+  virtual void predict(Forecast& forecast) const = 0;
+  // Further options that decide the result: what surrounds this run.
+  virtual nlohmann::ordered_json surroundings(const Context&) const {
+    return nlohmann::ordered_json::object();
+  }
+  // What decides the result on this machine. A finished result of another machine stands, but an
+  // unfinished one cannot go on here where this differs.
+  virtual nlohmann::ordered_json machine() const { return nlohmann::ordered_json::object(); }
+  // Whether the seed draws something.
+  virtual bool uses_seed() const { return true; }
+  // A report shows what all earlier stages left.
+  virtual bool reads_records() const { return false; }
+  virtual Result run(const Context& context) = 0;
+
+  // Keys of options and inputs that the user gave. The reader fills it in.
+  std::set<std::string> given_names;
+};
+
+struct Kind {
+  std::string_view name;
+  std::string_view purpose;  // one phrase, for --help and the reference
+  std::string_view example;  // a command line
+  std::unique_ptr<Stage> (*make)();
+  // Part of a result's identity (checkpoint/manifest.h): it rises with a change of Espalier that
+  // alters what this kind writes.
+  int algorithm = 1;
+  // Keys of the metrics, and what they are. Empty for a card, which has a page of its own.
+  std::vector<std::pair<std::string, std::string>> results = {};
+};
+std::span<const Kind* const> all_kinds();
+const Kind* find_kind(std::string_view name);
+
+template <typename T>
+std::unique_ptr<Stage> make_stage() {
+  return std::make_unique<T>();
+}
+
+}  // namespace espalier::stages

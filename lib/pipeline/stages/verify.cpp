@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device card of a GGUF: parity, quality, size, memory and speed, with gates.
+#include "verify/verify.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+#include "checkpoint/manifest.h"
+#include "core/output.h"
+#include "core/units.h"
+#include "stages/stage.h"
+#include "verify/memory.h"
+
+namespace espalier::stages {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class Verify : public Stage {
+ public:
+  options::List options() override {
+    options::List list;
+    list.begin_group("what is measured");
+    list.add("context", &context_, "tokens of a window").between(4, 1 << 20);
+    list.add("windows", &windows_, "windows to read at most, spread evenly over the text; 0: all")
+        .at_least(0);
+    list.begin_group("gates");
+    list.add("gates", &gates_, "limits of the card's values: the stage fails beyond them")
+        .one_of(verify::gate_names())
+        .flagged("gate");
+    return list;
+  }
+  std::vector<Input> inputs() const override {
+    return {{"of", "file", "GGUF to judge", {Artifact::gguf}, "", true},
+            {"teacher",
+             "--against",
+             "teacher, which quality is compared with",
+             {Artifact::model, Artifact::gguf},
+             "teacher",
+             true},
+            {"student",
+             "--student",
+             "the float model from which the file was made",
+             {Artifact::model, Artifact::gguf}},
+            {"compare",
+             "--compare",
+             "further models, measured on the same windows and shown as baselines",
+             {Artifact::gguf, Artifact::model},
+             "",
+             false,
+             true},
+            {"text", "--text", "held-out text", {Artifact::text}, "text.held_out", true}};
+  }
+  std::vector<Output> outputs() const override { return {{Artifact::card, "device-card.json"}}; }
+  bool deliverable() const override { return true; }
+  bool uses_seed() const override { return false; }
+  std::string delivers() const override { return "device-card.json"; }
+  void check(const options::Given&, const std::set<std::string>&) override {}
+  void predict(Forecast& forecast) const override;
+  Json surroundings(const Context& context) const override {
+    return {{"threads", context.threads},  // a card states speeds
+            {"file", context.file_name}};
+  }
+  Result run(const Context& context) override;
+
+ private:
+  std::int64_t context_ = 512, windows_ = 0;
+  std::map<std::string, double> gates_;
+};
+
+void Verify::predict(Forecast& forecast) const {
+  forecast.require_window("context", context_, {"teacher", "of", "student", "compare"});
+  std::vector<verify::ModelSize> models;
+  for (const char* key : {"of", "teacher", "student", "compare"})
+    if (forecast.has(key))
+      for (const ForecastInput& input : forecast.inputs.at(key)) {
+        const Shape& shape = *input.shape;
+        models.push_back(
+            {.arch = shape.arch,
+             .dims = shape.dims,
+             .engine = shape.file_bytes ? verify::Engine::device : verify::Engine::training,
+             .file_bytes = shape.file_bytes.value_or(0)});
+      }
+  const Shape& judged = forecast.model("of");
+  forecast.judged = judged;
+  forecast.bytes = judged.file_bytes;
+  forecast.set_memory(judged, [&] {
+    return verify::peak_memory(models, context_, windows_,
+                               std::min(context_, verify::kParityTokens), {});
+  });
+  forecast.disk = 0;
+}
+
+// A value of a card. Bytes and counts have more digits than a real number is printed with.
+std::string value_text(double v) {
+  return v == std::floor(v) && std::abs(v) < 1e15 ? std::to_string(static_cast<std::int64_t>(v))
+                                                  : core::number(v);
+}
+
+// One line for everything in a card that did not pass.
+Json failed_lines(const Json& card) {
+  Json out = Json::array();
+  if (const Json& parity = card.at("parity"); !parity.at("passed").get<bool>())
+    for (const char* leg : {"a", "b"}) {
+      const std::string key = std::string("leg_") + leg;
+      const double error = parity.at(key + "_relative_error").get<double>();
+      const double tolerance = parity.at(key + "_tolerance").get<double>();
+      if (!(error <= tolerance))
+        out.push_back(std::string("parity, leg ") + static_cast<char>(std::toupper(*leg)) +
+                      ": relative error " + core::number(error) + ", tolerance " +
+                      core::number(tolerance));
+    }
+  for (const Json& gate : card.at("gates"))
+    if (!gate.at("passed").get<bool>())
+      out.push_back("gate " + gate.at("gate").get<std::string>() + " " +
+                    value_text(gate.at("limit").get<double>()) + ": " +
+                    (gate.at("value").is_number() ? value_text(gate["value"].get<double>())
+                                                  : "the card has no such value"));
+  return out;
+}
+
+Result Verify::run(const Context& context) {
+  verify::VerifyOptions options;
+  options.teacher = context.path("teacher");
+  options.student = context.path("student");
+  options.text_path = context.path("text");
+  options.context = context_;
+  options.max_windows = windows_;
+  options.max_ram = context.max_ram;
+  options.bench_program = context.device_program;
+  options.threads = context.threads;
+  if (const auto it = context.inputs.find("compare"); it != context.inputs.end())
+    for (const Source& source : it->second) options.compare.push_back({source.name, source.path});
+  options.lineage = context.lineage;
+  options.gates = nlohmann::json::object();
+  for (const auto& [name, limit] : gates_) {
+    if (limit == std::floor(limit) && std::abs(limit) < 1e15)
+      options.gates[name] = static_cast<std::int64_t>(limit);
+    else
+      options.gates[name] = limit;
+  }
+  options.work = context.part("");
+  verify::VerifyResult result = verify::verify(context.path("of"), options, context.progress);
+  if (!context.file_name.empty()) result.card["file"] = context.file_name;
+  if (!context.out.empty()) core::write_text_file(context.out, result.card.dump(2) + "\n");
+  Result out;
+  out.metrics = {{"gates", verify::gates_name(result.gates)},
+                 {"parity", result.parity ? "passed" : "failed"},
+                 {"passed", result.passed()},
+                 {"failures", result.failures()},
+                 {"failed", failed_lines(result.card)}};
+  out.printed = result.card;
+  out.told = verify::readable_card(result.card);
+  out.failures = result.failures();
+  return out;
+}
+
+}  // namespace
+
+extern const Kind k_verify;
+const Kind k_verify{"verify", "parity, quality, size, memory and speed of a GGUF",
+                    "espalier verify student.gguf --against teacher.gguf --text heldout.txt",
+                    make_stage<Verify>, checkpoint::algorithm_version("verify")};
+
+}  // namespace espalier::stages
