@@ -58,7 +58,8 @@ def data_bytes():
     return sum(4 * shape[0] if len(shape) == 1 else 2 * shape[0] * shape[1] for _, shape in _tensors())
 
 
-def write_teacher(path):
+def write_teacher(path, bos=False):
+    """With `bos`, the last token is BOS, and the tokenizer adds it."""
     text = lambda s: struct.pack("<Q", len(s.encode())) + s.encode()
     key = lambda name, kind, value: text(name) + struct.pack("<I", kind) + value
     u32 = lambda name, v: key(name, 4, struct.pack("<I", v))
@@ -69,7 +70,9 @@ def write_teacher(path):
                 u32("llama.embedding_length", HIDDEN), u32("llama.feed_forward_length", FFN), u32("llama.attention.head_count", HEADS),
                 u32("llama.attention.head_count_kv", GROUPS), f32("llama.attention.layer_norm_rms_epsilon", 1e-5),
                 string("tokenizer.ggml.model", "gpt2"), string("tokenizer.ggml.pre", "gpt-2"), strings("tokenizer.ggml.tokens", _byte_tokens()),
-                key("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, VOCAB) + struct.pack("<i", 1) * VOCAB), strings("tokenizer.ggml.merges", [])]
+                key("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, VOCAB) + struct.pack("<i", 1) * (VOCAB - 1) + struct.pack("<i", 3 if bos else 1)), strings("tokenizer.ggml.merges", [])]
+    if bos:
+        metadata += [u32("tokenizer.ggml.bos_token_id", VOCAB - 1), key("tokenizer.ggml.add_bos_token", 7, b"\1")]
     table, data = b"", b""
     for name, shape in _tensors():
         vector = len(shape) == 1
