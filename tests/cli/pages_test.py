@@ -55,6 +55,15 @@ class Pages(unittest.TestCase):
         rows = re.findall(r"^\| `criterion` \| (.*?) \|", TEXT[tool.source / "docs/reference.md"], re.M)
         self.assertEqual([row.split(", ") for row in rows if ", " in row], [known, known])  # of score and prune
 
+    def test_every_term_is_described(self):
+        known = re.findall(r"^ESP_TERM\((\w+)\)$", (tool.source / "lib/train/objective/terms.inc").read_text(), re.M)
+        self.assertGreaterEqual(len(known), 4)
+        terms = TEXT[tool.source / "docs/concepts.md"].split("### Terms\n")[1].split("\n### ")[0]
+        self.assertEqual(re.findall(r"^\| `(\w+)` \|", terms, re.M), known)
+        row = re.search(r"^\| `loss` \| (.*?) \|", TEXT[tool.source / "docs/recipes.md"], re.M)
+        divergences = [name for name in known if "Reads::logits" in (tool.source / f"lib/train/objective/terms/{name}.cpp").read_text()]
+        self.assertEqual(re.findall(r"`(\w+)`", row.group(1)), divergences)
+
     def test_troubleshooting_quotes_messages(self):
         sources = "".join(path.read_text() for folder in ("lib", "tools") for path in (tool.source / folder).rglob("*.[ch]*"))
         literals = re.sub(r'"\s*\n\s*"', "", sources).replace('\\"', '"')

@@ -32,9 +32,10 @@ if (card) {
       plugins: {legend: {position: 'bottom'}, tooltip: {callbacks: {label: c => `${c.dataset.label}: ${c.raw.x.toFixed(1)} MB, perplexity ${c.raw.y.toFixed(2)}`}}}}});
 }
 if (data.loss && data.loss.length) {
-  const line = (label, key, color) => ({label, data: data.loss.filter(r => r[key] !== undefined).map(r => ({x: r.tokens, y: r[key]})), borderColor: color, borderWidth: 1.6, pointRadius: 0});
-  draw('loss', {type: 'line', data: {datasets: [line('loss', 'loss', leaf), line('KL to the teacher', 'kl', '#356aa0'), line('cross-entropy', 'ce', '#c98a1b')].filter(d => d.data.length)},
-    options: {parsing: false, scales: {x: axis('tokens', {type: 'linear'}), y: axis('nats per token')}, plugins: {legend: {position: 'bottom'}}}});
+  const colors = {loss: leaf, kl: '#356aa0', ce: '#c98a1b'}, more = ['#7a4fa0', '#a04f6b', '#4f9aa0', '#6b7a2f'];
+  const line = ([key, label], i) => ({label, data: data.loss.filter(r => r[key] !== undefined).map(r => ({x: r.tokens, y: r[key]})), borderColor: colors[key] || more[i % more.length], borderWidth: 1.6, pointRadius: 0});
+  draw('loss', {type: 'line', data: {datasets: data.curves.map(line)},
+    options: {parsing: false, scales: {x: axis('tokens', {type: 'linear'}), y: axis('per token')}, plugins: {legend: {position: 'bottom'}}}});
 }
 if (data.kl_histogram) {
   const h = data.kl_histogram;

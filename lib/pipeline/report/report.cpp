@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <map>
+#include <set>
 #include <sstream>
+#include <string>
 
 #include "report/chart_js.h"
 #include "report/page.h"
@@ -147,6 +150,21 @@ void figure(std::ostream& out, const char* id, const char* caption) {
       << "</figcaption></figure>";
 }
 
+// What the loss chart draws: [key of a step, label] of the loss and of each of its terms.
+Json curves(const Json& steps) {
+  static const std::set<std::string> others{"step", "tokens", "learning_rate", "grad_norm",
+                                            "tokens_per_second"};
+  static const std::map<std::string, std::string> labels{{"kl", "KL to the teacher"},
+                                                         {"ce", "cross-entropy"}};
+  Json out = Json::array();
+  for (const auto& [key, value] : steps.front().items()) {
+    if (others.contains(key)) continue;
+    const auto label = labels.find(key);
+    out.push_back({key, label == labels.end() ? key : label->second});
+  }
+  return out;
+}
+
 void stages(std::ostream& out, const Json& data) {
   out << "<h2>What was done</h2><table><tr><th>stage<th>kind<th>seconds<th>numbers</tr>";
   for (const Json& s : data.at("stages")) {
@@ -211,7 +229,9 @@ std::string report_html(const Json& data) {
   }
   if (data.contains("recipe"))
     out << "<h2>Recipe</h2><pre>" << escape(data["recipe"].get<std::string>()) << "</pre>";
-  std::string json = data.dump(-1, ' ', false, Json::error_handler_t::replace);
+  Json shown = data;
+  if (data.contains("loss") && !data["loss"].empty()) shown["curves"] = curves(data["loss"]);
+  std::string json = shown.dump(-1, ' ', false, Json::error_handler_t::replace);
   for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3)
     json.replace(at, 2, "<\\/");
   out << "</main><script type=\"application/json\" id=data>" << json << "</script><script>"

@@ -12,7 +12,7 @@ namespace espalier::report {
 //
 //   {"title", "recipe" (text), "card" (device card, with "baselines"),
 //    "stages": [{"name", "kind", "status", "metrics", "options", "seconds"}],
-//    "loss": [{"step", "tokens", "loss", "kl", "ce"}],
+//    "loss": [{"step", "tokens", "loss", and each term of it by its name}],
 //    "kl_histogram": {"edges": [..], "counts": [..]},
 //    "importance": {"block_influence": [..], "kept_layers": [..],
 //                   "ffn_before": [..], "ffn_after": [..]}}

@@ -204,7 +204,8 @@ class Writer {
 
   // Passes the hidden states of some windows through all layers, with one layer in memory at a
   // time.
-  SparseLogits chunk_logits(std::span<const std::int64_t> starts, std::int64_t done_in_file) {
+  objective::SparseLogits chunk_logits(std::span<const std::int64_t> starts,
+                                       std::int64_t done_in_file) {
     const std::int64_t tokens = static_cast<std::int64_t>(starts.size()) * options_.sequence,
                        n_layers = teacher_->dims().n_layers();
     layerwise::Walk walk(*teacher_, ids_of(starts), {},
@@ -220,9 +221,9 @@ class Writer {
       const Tensor x = stream.at(b);
       x.copy_(teacher_->final_norm(x));
     }
-    SparseLogits out =
-        top_logits(*teacher_, stream.states.view({tokens, -1}), options_.top_k,
-                   options_.temperature, batch_windows(options_) * options_.sequence);
+    objective::SparseLogits out =
+        objective::top_logits(*teacher_, stream.states.view({tokens, -1}), options_.top_k,
+                              options_.temperature, batch_windows(options_) * options_.sequence);
     report(done_in_file + tokens, n_layers, n_layers);
     return out;
   }

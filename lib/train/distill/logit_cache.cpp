@@ -115,7 +115,7 @@ void LogitCache::require(const data::Corpus& corpus, const text::TokenizerData& 
             "; set `sequence: ", shape_.sequence, "` in the configuration or make another cache");
 }
 
-SparseLogits LogitCache::window(std::int64_t start) const {
+objective::SparseLogits LogitCache::window(std::int64_t start) const {
   const auto it = places_.find(start);
   ESP_CHECK(it != places_.end(), internal, directory_, ": no window starts at token ", start);
   const LogitFile file(files_[it->second.first]);

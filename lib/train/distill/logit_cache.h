@@ -44,7 +44,7 @@ class LogitCache {
     return start / shape_.sequence * shape_.sequence + offset_;
   }
   bool has(std::int64_t start) const { return places_.contains(start); }
-  SparseLogits window(std::int64_t start) const;  // the window must exist
+  objective::SparseLogits window(std::int64_t start) const;  // the window must exist
 
  private:
   std::string directory_, teacher_, text_, tokenizer_, token_ids_;

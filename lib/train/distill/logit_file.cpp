@@ -74,7 +74,7 @@ void LogitFileWriter::write(const std::string& bytes) {
   file_.write(bytes);
 }
 
-void LogitFileWriter::add(const SparseLogits& logits) {
+void LogitFileWriter::add(const objective::SparseLogits& logits) {
   const std::int64_t T = header_.sequence, windows = logits.ids.size(0) / T, n = T * header_.k;
   ESP_CHECK(logits.ids.size(0) == windows * T && logits.ids.size(1) == header_.k, internal,
             file_.path(), ": logits of another shape");
@@ -155,7 +155,7 @@ LogitFile::LogitFile(const std::string& path) : file_(path) {
   }
 }
 
-SparseLogits LogitFile::window(std::int64_t index) const {
+objective::SparseLogits LogitFile::window(std::int64_t index) const {
   const std::int64_t T = header_.sequence, k = header_.k, n = T * k;
   const std::uint64_t each = header_.window_bytes(),
                       offset = header_.file_bytes() -
@@ -165,7 +165,8 @@ SparseLogits LogitFile::window(std::int64_t index) const {
   bytes.resize(bytes.size() - kDigest);
   ESP_CHECK(hash::sha256(bytes) == digest, input, file_.path(), ": window ", index, " at offset ",
             offset, ": the SHA-256 does not match; the file is damaged");
-  SparseLogits out{torch::empty({T, k}, torch::kInt32), torch::empty({T, k}), torch::empty({T})};
+  objective::SparseLogits out{torch::empty({T, k}, torch::kInt32), torch::empty({T, k}),
+                              torch::empty({T})};
   auto* ids = out.ids.mutable_data_ptr<std::int32_t>();
   auto* values = out.log_probabilities.mutable_data_ptr<float>();
   auto* rest = out.rest.mutable_data_ptr<float>();

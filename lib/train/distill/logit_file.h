@@ -31,8 +31,8 @@
 #include <vector>
 
 #include "core/file.h"
-#include "distill/sparse_logits.h"
 #include "hash/sha256.h"
+#include "objective/sparse_logits.h"
 
 namespace espalier::distill {
 
@@ -53,7 +53,8 @@ struct LogitHeader {
 class LogitFileWriter {
  public:
   LogitFileWriter(const std::string& path, const LogitHeader& header);
-  void add(const SparseLogits& windows);  // the next whole windows: [windows * sequence, k]
+  void add(
+      const objective::SparseLogits& windows);  // the next whole windows: [windows * sequence, k]
   // Returns the SHA-256 of the file; Error(internal) when windows are missing.
   std::string commit();
 
@@ -73,7 +74,7 @@ class LogitFile {
   const LogitHeader& header() const { return header_; }
   // One window. Each row is scaled to a sum of 1, because F16 rounds each probability by up to
   // about a thousandth of itself.
-  SparseLogits window(std::int64_t index) const;
+  objective::SparseLogits window(std::int64_t index) const;
 
  private:
   core::FileReader file_;

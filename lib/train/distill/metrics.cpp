@@ -40,10 +40,12 @@ void MetricsLog::write(const StepMetrics& m) {
     std::snprintf(out, sizeof out, "%.9g", value);
     return std::string(out);
   };
+  std::string terms;
+  for (const auto& [name, value] : m.terms) terms += ",\"" + name + "\":" + number(value);
   const std::string line =
       "{\"step\":" + std::to_string(m.step) + ",\"tokens\":" + std::to_string(m.tokens) +
-      ",\"loss\":" + number(m.loss) + ",\"kl\":" + number(m.kl) + ",\"ce\":" + number(m.ce) +
-      ",\"learning_rate\":" + number(m.learning_rate) + ",\"grad_norm\":" + number(m.grad_norm) +
+      ",\"loss\":" + number(m.loss) + terms + ",\"learning_rate\":" + number(m.learning_rate) +
+      ",\"grad_norm\":" + number(m.grad_norm) +
       ",\"tokens_per_second\":" + number(m.tokens_per_second) + "}\n";
   const bool whole =
       std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0;

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// metrics.jsonl: one JSON object per step. It is the only file of a run that holds times, and no
-// hash covers it.
+// metrics.jsonl: one JSON object per step, with step, tokens, loss, every term of the loss by its
+// name, learning_rate, grad_norm and tokens_per_second. It is the only file of a run that holds
+// times, and no hash covers it.
 #pragma once
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace espalier::distill {
 
 struct StepMetrics {
   std::int64_t step = 0, tokens = 0;  // after this step; step counts from 1
-  double loss = 0, kl = 0, ce = 0;    // per scored token, before the update
+  double loss = 0;                    // per scored token, before the update, like the terms
+  std::vector<std::pair<std::string, double>> terms = {};  // without their weights
   double learning_rate = 0, grad_norm = 0, tokens_per_second = 0;
 };
 

@@ -3,9 +3,10 @@
 // flags, manifests and the reference page all come from describe().
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
 
-#include "distill/loss_names.h"
+#include "objective/options.h"
 #include "options/option.h"
 
 namespace espalier::distill {
@@ -17,6 +18,10 @@ struct TrainOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0, clip_norm = 1.0;
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
   std::string loss = "forward_kl";
+  // Name -> weight ("0.5", or "1 to 0.1"). Not empty: the whole objective, instead of the three
+  // above (planned_terms.h).
+  std::map<std::string, std::string> terms = {};
+  objective::TermOptions of_terms = {};
   std::uint64_t seed = 0;
   std::int64_t checkpoint_every = 25;
   std::string precision = "auto";
@@ -51,10 +56,16 @@ inline options::List describe(TrainOptions& o) {
   list.add("train_embeddings", &o.train_embeddings,
            "train the embeddings, and with them a tied output");
   list.begin_group("what is learnt");
-  list.add("loss", &o.loss, "divergence of the student from the teacher").one_of(loss_names());
+  list.add("loss", &o.loss, "divergence of the student from the teacher")
+      .one_of(objective::divergence_names());
   list.add("kl_weight", &o.kl_weight, "weight of that divergence").between(0, 1e3);
   list.add("ce_weight", &o.ce_weight, "weight of the cross-entropy with the text").between(0, 1e3);
+  list.add(
+          "terms", &o.terms,
+          "the whole objective instead: names and weights, such as 0.5, or 1 to 0.1 over the steps")
+      .one_of(objective::term_names());
   list.add("temperature", &o.temperature, "temperature of both distributions").between(1e-3, 1e3);
+  list.append(objective::describe(o.of_terms));
   list.begin_group("memory, precision and saving");
   list.add("precision", &o.precision, "of matrix products; auto: what is fast on this processor")
       .one_of({"auto", "float32", "bfloat16"});

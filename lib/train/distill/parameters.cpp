@@ -31,10 +31,16 @@ Tensor flat_buffer(std::int64_t n) {
 
 }  // namespace
 
-Parameters::Parameters(model::Transformer& model, bool train_embeddings, double weight_decay) {
+Parameters::Parameters(model::Transformer& model, bool train_embeddings, double weight_decay,
+                       std::span<Tensor> extras) {
   torch::NoGradGuard no_grad;
   std::int64_t total = 0;
-  std::vector<std::pair<arch::TensorRef, std::int64_t>> places;
+  std::vector<std::pair<Tensor*, std::int64_t>> places;
+  const auto place = [&](Tensor& tensor, double decay) {
+    places.emplace_back(&tensor, total);
+    segments_.push_back({total, tensor.numel(), decay});
+    total += (tensor.numel() + kAlign - 1) / kAlign * kAlign;
+  };
   for (const arch::TensorRef& ref : arch::tensors(model.arch(), model.dims())) {
     Tensor& weight = model.weight(ref.spec->role, ref.layer);
     if (!weight.requires_grad() || weight.numel() == 0 ||
@@ -42,24 +48,22 @@ Parameters::Parameters(model::Transformer& model, bool train_embeddings, double 
       weight.set_requires_grad(false);
       continue;
     }
-    places.emplace_back(ref, total);
-    total += (ref.elements() + kAlign - 1) / kAlign * kAlign;
+    place(weight, ref.is_vector ? 0.0 : weight_decay);
   }
+  for (Tensor& extra : extras) place(extra, 0.0);
   values_ = flat_buffer(total);
   gradients_ = flat_buffer(total);
   first_ = flat_buffer(total);
   second_ = flat_buffer(total);
-  for (const auto& [ref, begin] : places) {
-    Tensor& weight = model.weight(ref.spec->role, ref.layer);
-    const auto view = [&, at = begin](const Tensor& flat) {
-      return flat.narrow(0, at, weight.numel()).view(weight.sizes()).detach();
+  for (const auto& [tensor, begin] : places) {
+    const auto view = [&, at = begin, shown = tensor](const Tensor& flat) {
+      return flat.narrow(0, at, shown->numel()).view(shown->sizes()).detach();
     };
     Tensor value = view(values_);
-    value.copy_(weight);
+    value.copy_(*tensor);
     value.set_requires_grad(true);
     value.mutable_grad() = view(gradients_);
-    weight = value;
-    segments_.push_back({begin, ref.elements(), ref.is_vector ? 0.0 : weight_decay});
+    *tensor = value;
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trained parameters of a model in flat buffers: values, gradients, and the optimizer's two
+// The trained parameters in flat buffers: values, gradients, and the optimizer's two
 // moments. The model's weights and their gradients become views of these buffers. So backward fills
 // them and one loop updates them.
 #pragma once
@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,11 @@ class Parameters {
   // Takes the trainable weights of `model` in the order of its table, each starting at a multiple
   // of 64 bytes. Other weights lose requires_grad. Weight decay applies to matrices, not to vectors
   // (gains of norms).
-  Parameters(model::Transformer& model, bool train_embeddings, double weight_decay);
+  //
+  // `extras` are trained beside the model and follow its weights. They become views too, and do not
+  // decay.
+  Parameters(model::Transformer& model, bool train_embeddings, double weight_decay,
+             std::span<torch::Tensor> extras);
 
   std::int64_t size() const { return values_.numel(); }
   float* values() { return values_.mutable_data_ptr<float>(); }

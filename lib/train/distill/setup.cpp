@@ -9,22 +9,14 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "core/units.h"
-#include "distill/loss.h"
 #include "distill/options_json.h"
+#include "distill/planned_terms.h"
 #include "hash/sha256.h"
 
 namespace espalier::distill {
 namespace {
 
 using checkpoint::Checkpoint;
-
-void check_options(const TrainOptions& o, bool has_teacher) {
-  TrainOptions described = o;
-  options::check(describe(described));
-  ESP_CHECK(
-      o.ce_weight > 0 || (has_teacher && o.kl_weight > 0), usage, "nothing to train for: ",
-      has_teacher ? "kl_weight and ce_weight are 0" : "there is no teacher and ce_weight is 0");
-}
 
 torch::ScalarType matmul_dtype(const std::string& precision) {
   if (precision == "float32") return torch::kFloat32;
@@ -48,13 +40,10 @@ void check_vocabularies(const Checkpoint& teacher, const Checkpoint& student) {
             " have different tokenizers: distillation compares their distributions token by token");
 }
 
-// Checks loss and temperature, and that the cache has every window of the run. All epochs read the
+// Checks the temperature, and that the cache has every window of the run. All epochs read the
 // same windows, so the first epoch decides.
-void check_cached(const LogitCache& cached, const std::string& path, const data::Corpus& corpus,
-                  const TrainOptions& o) {
-  ESP_CHECK(loss_by_name(o.loss).sparse, usage, "loss ", o.loss,
-            " needs the teacher's probability of every token, but ", path, " holds only the ",
-            cached.shape().k, " likeliest tokens; train with loss forward_kl, or with --teacher");
+void check_cached_windows(const LogitCache& cached, const std::string& path,
+                          const data::Corpus& corpus, const TrainOptions& o) {
   ESP_CHECK(
       cached.shape().temperature == o.temperature, usage, path,
       ": log-probabilities at temperature ", cached.shape().temperature,
@@ -113,6 +102,9 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
   manifest.options = options_json(options);
   manifest.options["precision"] = matmul_precision(options.precision);
   if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
+  for (const objective::PlannedTerm& t : setup.terms)
+    for (const objective::LayerPair& pair : t.pairs)
+      manifest.options["layer_pairs"][t.label].push_back(objective::to_text(pair));
   return manifest;
 }
 
@@ -127,7 +119,10 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
   ESP_CHECK(!(has_teacher && has_cached), usage,
             "both a teacher and cached logits are given: give only one of them");
-  check_options(options, has_teacher || has_cached);
+  TrainOptions described = options;
+  options::check(describe(described));
+  std::vector<objective::PlannedTerm> terms = planned_terms(described);
+  check_teacher(terms, described, has_teacher || has_cached);
   check_paths(input);
   const torch::ScalarType dtype = matmul_dtype(options.precision);
   Checkpoint student = Checkpoint::open(input.student);
@@ -150,8 +145,12 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   if (has_cached) {
     cached.emplace(input.cached);
     cached->require(corpus, student.tokenizer(), student.dims().vocab, options.sequence);
-    check_cached(*cached, input.cached, corpus, options);
+    check_cached(terms, options, input.cached, cached->shape().k);
+    check_cached_windows(*cached, input.cached, corpus, options);
   }
+  objective::Settings settings{
+      described.of_terms, options.temperature, options.vocab_chunk, dtype, {}};
+  if (teacher) settings.channels = pair_layers(terms, described, student, *teacher).channels;
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation,
                      steps = (options.tokens + per_step - 1) / per_step;
   Setup setup{std::move(student),
@@ -161,6 +160,8 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
               dtype,
               steps,
               per_step,
+              std::move(terms),
+              std::move(settings),
               {},
               {}};
   setup.manifest = manifest_of(input, options, setup, tokenizer);

@@ -6,13 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
 #include "data/corpus.h"
 #include "distill/logit_cache.h"
 #include "distill/trainer.h"
-#include "model/transformer.h"
+#include "objective/objective.h"
 
 namespace espalier::distill {
 
@@ -23,13 +24,16 @@ struct Setup {
   data::Corpus corpus;
   torch::ScalarType matmul_dtype;
   std::int64_t steps, tokens_per_step;
+  std::vector<objective::PlannedTerm> terms;
+  objective::Settings settings;
   checkpoint::Manifest manifest;  // with stage, inputs and options filled in
   std::string run;                // sha256 of inputs and options
 };
 
 // Throws Error for:
-// - options out of range, or an unknown loss
-// - a loss that cached logits do not determine
+// - options out of range or against each other, or an unknown loss or term
+// - a term that cached logits do not determine
+// - a term that reads layers when it is unknown which layers of the teacher they were
 // - cached logits of another text, tokenizer, sequence, temperature or BOS, or without the windows
 //   that the run draws
 // - teacher and student of different vocabularies

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "core/error.h"
@@ -18,14 +19,15 @@
 #include "core/profile.h"
 #include "core/units.h"
 #include "distill/adamw.h"
-#include "distill/chunked_loss.h"
 #include "distill/metrics.h"
 #include "distill/parameters.h"
+#include "distill/planned_terms.h"
 #include "distill/schedule.h"
 #include "distill/setup.h"
 #include "hash/sha256.h"
 #include "layerwise/saved.h"
 #include "model/allocation.h"
+#include "objective/objective.h"
 
 namespace espalier::distill {
 namespace {
@@ -37,18 +39,14 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kState = "state.safetensors";
 
-struct Batch {
-  // int64 [batch, sequence]: windows as the models read them (text/windows.h).
-  Tensor ids;
-  // Of the same shape. A target is the next token of the text, or -1 at its very end.
-  Tensor targets;
-};
-
-Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts,
-                 std::int64_t sequence) {
+// Windows as the models read them (text/windows.h). A target is the next token of the text, or -1
+// at its very end.
+objective::Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& starts,
+                            std::int64_t sequence) {
   const auto batch = static_cast<std::int64_t>(starts.size());
-  Batch out{torch::empty({batch, sequence}, torch::kInt64),
-            torch::empty({batch, sequence}, torch::kInt64)};
+  objective::Batch out{torch::empty({batch, sequence}, torch::kInt64),
+                       torch::empty({batch, sequence}, torch::kInt64),
+                       {}};
   auto* ids = out.ids.mutable_data_ptr<std::int64_t>();
   auto* targets = out.targets.mutable_data_ptr<std::int64_t>();
   const auto n = static_cast<std::int64_t>(corpus.tokens.size());
@@ -61,10 +59,11 @@ Batch make_batch(const data::Corpus& corpus, const std::vector<std::int64_t>& st
   return out;
 }
 
-SparseLogits cached_logits(const LogitCache& cached, const std::vector<std::int64_t>& starts) {
+objective::SparseLogits cached_logits(const LogitCache& cached,
+                                      const std::vector<std::int64_t>& starts) {
   std::vector<Tensor> ids, values, rest;
   for (const std::int64_t start : starts) {
-    const SparseLogits window = cached.window(start);
+    const objective::SparseLogits window = cached.window(start);
     ids.push_back(window.ids);
     values.push_back(window.log_probabilities);
     rest.push_back(window.rest);
@@ -102,7 +101,9 @@ class Run {
                  options.seed),
         student_(Transformer::load(setup.student_source,
                                    {.trainable = true, .matmul_dtype = setup.matmul_dtype})),
-        parameters_(student_, options.train_embeddings, options.weight_decay) {
+        objective_(setup.terms, setup.settings, student_.dims(),
+                   setup.teacher_source ? &setup.teacher_source->dims() : nullptr),
+        parameters_(student_, options.train_embeddings, options.weight_decay, objective_.extras()) {
     if (setup.teacher_source)
       teacher_.emplace(
           Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype}));
@@ -133,7 +134,7 @@ class Run {
   // Frees what only training needs, because saving takes memory too.
   const Transformer& trained() {
     teacher_.reset();
-    logits_ = {};
+    objective_.release();
     return student_;
   }
 
@@ -154,74 +155,43 @@ class Run {
   }
 
   // Adds the gradients of some windows. Returns their sums.
-  ChunkedLoss accumulate(std::int64_t first_window, std::int64_t windows) {
+  objective::Sums accumulate(std::int64_t first_window, std::int64_t windows) {
     std::vector<std::int64_t> starts;
     for (std::int64_t w = 0; w < windows; ++w) {
       const std::int64_t start = sampler_.start_from_end(first_window + w);
       starts.push_back(setup_.cached ? setup_.cached->on_grid(start) : start);
     }
-    const Batch batch = make_batch(setup_.corpus, starts, options_.sequence);
-    ChunkedLossInput in;
-    if (setup_.cached && options_.kl_weight > 0)
-      in.sparse_teacher = cached_logits(*setup_.cached, starts);
-    if (teacher_ && options_.kl_weight > 0) {
-      const core::Section section("teacher");
-      torch::NoGradGuard no_grad;
-      in.teacher_hidden = teacher_->hidden(batch.ids).flatten(0, 1);
-      in.teacher_output = teacher_->output_weight();
-    }
-    Tensor hidden;
-    {
-      const core::Section section("forward");
-      hidden = student_.hidden(batch.ids).flatten(0, 1);
-    }
-    in.student_hidden = hidden.detach();
-    in.student_output = student_.output_weight();
-    in.student_softcap = student_.dims().logit_softcap;
-    in.teacher_softcap = teacher_ ? teacher_->dims().logit_softcap : 0;
-    in.output_gradient = in.student_output.requires_grad();
-    in.targets = batch.targets.flatten();
-    in.kl_weight = options_.kl_weight;
-    in.ce_weight = options_.ce_weight;
-    in.temperature = options_.temperature;
-    in.loss = options_.loss;
-    in.token_chunk = options_.vocab_chunk;
-    in.matmul_dtype = setup_.matmul_dtype;
-    ChunkedLoss loss = [&] {
-      const core::Section section("loss");
-      return chunked_loss(in, logits_);
-    }();
-    const core::Section section("backward");
-    if (std::isfinite(loss.loss_sum)) hidden.backward(loss.hidden_gradient);
-    return loss;
+    objective::Batch batch = make_batch(setup_.corpus, starts, options_.sequence);
+    if (setup_.cached) batch.cached = cached_logits(*setup_.cached, starts);
+    return objective_.accumulate({student_, teacher_ ? &*teacher_ : nullptr}, batch, done());
+  }
+
+  // 0 at the first step, 1 at the last.
+  double done() const {
+    return static_cast<double>(state_.step) /
+           static_cast<double>(std::max<std::int64_t>(1, setup_.steps - 1));
   }
 
   StepMetrics step() {
-    ChunkedLoss sum;
+    objective::Sums sum;
     const std::int64_t number = state_.step + 1;
     const std::int64_t windows = options_.batch * options_.accumulation,
                        at_once = windows_at_once(options_);
-    for (std::int64_t w = 0; w < windows; w += at_once) {
-      const ChunkedLoss part =
-          accumulate(state_.step * windows + w, std::min(at_once, windows - w));
-      sum.loss_sum += part.loss_sum;
-      sum.kl_sum += part.kl_sum;
-      sum.ce_sum += part.ce_sum;
-      sum.tokens += part.tokens;
-    }
+    for (std::int64_t w = 0; w < windows; w += at_once)
+      sum.add(accumulate(state_.step * windows + w, std::min(at_once, windows - w)));
     const double tokens = static_cast<double>(sum.tokens);
     const double rate = learning_rate(state_.step, setup_.steps, options_.learning_rate,
                                       options_.warmup_ratio, options_.final_learning_rate_ratio);
-    ESP_CHECK(std::isfinite(sum.loss_sum), check_failed, "step ", number,
+    ESP_CHECK(std::isfinite(sum.loss), check_failed, "step ", number,
               ": the loss is not finite (learning rate ", rate, ", last loss ", state_.loss_last,
               "); lower the learning rate or check the models' weights");
     const double length = norm(parameters_.gradients(), parameters_.size()) / tokens;
     ESP_CHECK(std::isfinite(length), check_failed, "step ", number,
-              ": the gradient is not finite (learning rate ", rate, ", loss ",
-              sum.loss_sum / tokens, "); lower the learning rate or check the models' weights");
+              ": the gradient is not finite (learning rate ", rate, ", loss ", sum.loss / tokens,
+              "); lower the learning rate or check the models' weights");
     // Adam would scale rounding errors up to full steps.
-    ESP_CHECK(length > 1e-6 * (options_.kl_weight + options_.ce_weight) || state_.step > 0,
-              check_failed, "step ", number, ": the gradient vanishes (norm ", length,
+    ESP_CHECK(length > 1e-6 * objective_.weight(done()) || state_.step > 0, check_failed, "step ",
+              number, ": the gradient vanishes (norm ", length,
               "): the student cannot be trained this way (it equals its teacher, or nothing in it "
               "is trainable)");
     const double clip =
@@ -232,23 +202,28 @@ class Run {
                {parameters_.values(), parameters_.gradients(), parameters_.first_moment(),
                 parameters_.second_moment()});
     state_.step = number;
-    state_.loss_last = sum.loss_sum / tokens;
+    state_.loss_last = sum.loss / tokens;
     if (number == 1) state_.loss_first = state_.loss_last;
-    return {number,
-            number * setup_.tokens_per_step,
-            state_.loss_last,
-            sum.kl_sum / tokens,
-            sum.ce_sum / tokens,
-            rate,
-            length,
-            0};
+    StepMetrics m{.step = number,
+                  .tokens = number * setup_.tokens_per_step,
+                  .loss = state_.loss_last,
+                  .learning_rate = rate,
+                  .grad_norm = length};
+    for (std::size_t t = 0; t < sum.terms.size(); ++t)
+      m.terms.emplace_back(setup_.terms[t].label, sum.terms[t] / tokens);
+    return m;
   }
 
   void report(const core::Progress& progress, const StepMetrics& m, double seconds_per_step) const {
-    char detail[128];
-    std::snprintf(detail, sizeof detail, "loss %.4f  %.0f tokens/s  %s left", m.loss,
-                  m.tokens_per_second,
-                  duration(seconds_per_step * static_cast<double>(setup_.steps - m.step)).c_str());
+    const auto text = [](const char* format, double value) {
+      char out[64];
+      std::snprintf(out, sizeof out, format, value);
+      return std::string(out);
+    };
+    std::string detail = text("loss %.4f", m.loss);
+    for (const auto& [name, value] : m.terms) detail += "  " + name + text(" %.4f", value);
+    detail += text("  %.0f tokens/s", m.tokens_per_second) + "  " +
+              duration(seconds_per_step * static_cast<double>(setup_.steps - m.step)) + " left";
     progress({"distill", m.tokens, setup_.steps * setup_.tokens_per_step, "tokens", detail});
   }
 
@@ -260,8 +235,8 @@ class Run {
   data::WindowSampler sampler_;
   Transformer student_;
   std::optional<Transformer> teacher_;
+  objective::Objective objective_;
   Parameters parameters_;
-  LogitBuffers logits_;
 };
 
 TrainResult result_of(const Setup& setup, const std::string& out, double loss_first,
@@ -278,13 +253,15 @@ std::int64_t windows_at_once(const TrainOptions& options) {
 }
 
 std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& student,
-                         std::int64_t teacher_parameters, const TrainOptions& options) {
+                         std::int64_t teacher_parameters, const TrainOptions& options,
+                         std::int64_t teacher_hidden) {
   std::int64_t per_token = 0;
   for (const arch::LayerDims& l : student.layers)
     per_token += 8 * student.hidden + 4 * l[arch::Axis::ffn] +
                  3 * l[arch::Axis::kv_groups] * (l[arch::Axis::q_per_kv] + 2) * student.head_dim;
-  return arch::parameters(arch, student) * 16 + teacher_parameters * 4 +
-         windows_at_once(options) * options.sequence * per_token * 4 + (std::int64_t{512} << 20);
+  const std::int64_t tokens = windows_at_once(options) * options.sequence;
+  return arch::parameters(arch, student) * 16 + teacher_parameters * 4 + tokens * per_token * 4 +
+         terms_memory(options, student, teacher_hidden, tokens) + (std::int64_t{512} << 20);
 }
 
 TrainResult distill(const TrainInput& input, const TrainOptions& options,

@@ -2,8 +2,8 @@
 // Knowledge distillation. The teacher is in the same process, or its sparse logits are on disk
 // (logit_cache.h).
 //
-// loss = kl_weight * divergence(teacher, student) + ce_weight * cross-entropy. It is computed in
-// chunks of tokens, so that [tokens, vocab] never exists for either model.
+// The loss is a sum of terms (planned_terms.h). Those of logits are computed in chunks of tokens,
+// so that [tokens, vocab] never exists for either model.
 //
 // Training uses AdamW, warm-up and cosine, clipping, accumulation, and atomic checkpoints. A run
 // that is killed at any moment and resumed gives the same final bytes as an uninterrupted run.
@@ -39,16 +39,19 @@ struct TrainResult {
   std::int64_t peak_rss_bytes = 0;
 };
 
-// Writes `out`: the student as a Hugging Face directory (float32), metrics.jsonl (step, tokens,
-// loss, kl, ce, learning_rate, grad_norm, tokens_per_second) and manifest.json. While running,
+// Writes `out`: the student as a Hugging Face directory (float32), metrics.jsonl (metrics.h)
+// and manifest.json. While running,
 // out/checkpoint/ holds the state to resume from. Without `resume`, any run in `out` starts over.
 TrainResult distill(const TrainInput& input, const TrainOptions& options,
                     const core::Progress& progress);
 
 // Peak memory of a training, predicted: teacher weights, student weights with gradient and two
-// moments, and the activations kept for the backward pass. 0 teacher parameters: no teacher.
+// moments, and the activations kept for the backward pass. Also what terms add: states of layers,
+// and extras that are trained. 0 teacher parameters: no teacher. teacher_hidden is its hidden size;
+// 0: as the student's. Error(usage) when the options do not name terms.
 std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& student,
-                         std::int64_t teacher_parameters, const TrainOptions& options);
+                         std::int64_t teacher_parameters, const TrainOptions& options,
+                         std::int64_t teacher_hidden = 0);
 
 // The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);

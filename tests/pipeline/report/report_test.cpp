@@ -62,6 +62,26 @@ TEST(Report, TextCannotBreakOut) {
   EXPECT_NE(page.find("name: &lt;x&gt;"), std::string::npos);
 }
 
+TEST(Report, TheLossChartHasACurveForEveryTerm) {
+  Json data = sample();
+  EXPECT_NE(report_html(data).find(
+                R"("curves":[["loss","loss"],["kl","KL to the teacher"],["ce","cross-entropy"]])"),
+            std::string::npos);
+  data["loss"] = Json::array({{{"step", 1},
+                               {"tokens", 2048},
+                               {"loss", 3.0},
+                               {"skew_kl", 1.0},
+                               {"hidden_mse", 0.5},
+                               {"learning_rate", 0.1},
+                               {"grad_norm", 2.0},
+                               {"tokens_per_second", 9.0}}});
+  const std::string page = report_html(data);
+  EXPECT_NE(
+      page.find(R"("curves":[["loss","loss"],["skew_kl","skew_kl"],["hidden_mse","hidden_mse"]])"),
+      std::string::npos);
+  EXPECT_NE(page.find("data.curves.map(line)"), std::string::npos);
+}
+
 TEST(Report, SaysPlainlyWhatFailed) {
   Json data = sample();
   data["card"]["passed"] = false;

@@ -26,7 +26,7 @@ struct Sample {
                      .temperature = 1.5,
                      .run = std::string(64, 'a'),
                      .starts = {6, 0}};
-  SparseLogits logits{
+  objective::SparseLogits logits{
       torch::tensor({0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 2, 9}, torch::kInt32).view({6, 2}),
       torch::tensor({0.5, 0.25, 0.125, 0.5, 0.7, 0.2, 0.25, 0.25, 0.9, 0.05, 0.3, 0.6},
                     torch::kFloat32)
@@ -57,7 +57,7 @@ TEST(LogitFile, RoundTrip) {
       EXPECT_EQ(file.header().run, s.header.run);
       EXPECT_EQ(file.header().starts, s.header.starts);
       for (std::int64_t w = 0; w < 2; ++w) {
-        const SparseLogits back = file.window(w);
+        const objective::SparseLogits back = file.window(w);
         EXPECT_TRUE(torch::equal(back.ids, s.logits.ids.narrow(0, 3 * w, 3)));
         // F16: 2^-11 of logarithms up to 3, and the scaling of the row that follows
         const double tolerance = value_bytes == 2 ? 4e-3 : 1e-6;

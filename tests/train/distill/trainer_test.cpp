@@ -213,6 +213,64 @@ TEST(TrainerChild, DISABLED_RunsUntilKilled) {
   });
 }
 
+// A run of several terms has the same objective as the short form that stands for them.
+TEST_F(Trainer, TermsAreWhatTheShortFormStandsFor) {
+  options_.tokens = 4 * 4 * 32;
+  distill(input_, options_, {});
+  const std::string short_form = weights(input_.out);
+  TrainInput named = input_;
+  named.out = temp_.file("named");
+  options_.terms = {{"forward_kl", "0.5"}, {"ce", "0.5"}};
+  std::string detail;
+  distill(named, options_, [&](const core::ProgressEvent& e) { detail = e.detail; });
+  EXPECT_EQ(weights(named.out), short_form);
+  const auto lines = metrics(named.out), before = metrics(input_.out);
+  ASSERT_EQ(lines.size(), 4u);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(lines[i]["forward_kl"], before[i]["kl"]);
+    EXPECT_EQ(lines[i]["ce"], before[i]["ce"]);
+    EXPECT_EQ(lines[i]["loss"], before[i]["loss"]);
+    EXPECT_FALSE(lines[i].contains("kl"));
+  }
+  for (const char* word : {"loss ", "forward_kl ", "ce ", "tokens/s"})
+    EXPECT_NE(detail.find(word), std::string::npos) << detail;
+}
+TEST_F(Trainer, WeightsMoveOverTheSteps) {
+  options_.tokens = 3 * 4 * 32;
+  options_.terms = {{"jsd", "1 to 0.2"}, {"forward_kl", "0.3"}, {"ce", "0 to 0.5"}};
+  distill(input_, options_, {});
+  const auto lines = metrics(input_.out);
+  ASSERT_EQ(lines.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double progress = static_cast<double>(i) / 2;
+    EXPECT_NEAR(lines[i]["loss"].get<double>(),
+                (1 - 0.8 * progress) * lines[i]["jsd"].get<double>() +
+                    0.3 * lines[i]["forward_kl"].get<double>() +
+                    0.5 * progress * lines[i]["ce"].get<double>(),
+                1e-6);
+  }
+}
+TEST_F(Trainer, RefusesTermsThatContradict) {
+  options_.terms = {{"ce", "0.5"}};
+  expect_refused(core::ErrorKind::usage, "none of them reads the teacher");
+  input_.teacher.clear();
+  options_.terms["jsd"] = "1";
+  expect_refused(core::ErrorKind::usage, "compares with a teacher, and there is none");
+  options_.terms = {{"jds", "1"}};
+  expect_refused(core::ErrorKind::usage, "'jsd'");
+  options_.terms = {{"ce", "a lot"}};
+  expect_refused(core::ErrorKind::usage, "terms: ce: 'a lot' is no weight");
+  options_.terms = {{"ce", "1"}};
+  options_.loss = "jsd";
+  expect_refused(core::ErrorKind::usage, "loss: no effect beside terms");
+  options_.loss = "forward_kl";
+  options_.kl_weight = 1;
+  expect_refused(core::ErrorKind::usage, "kl_weight: no effect beside terms");
+  options_.kl_weight = 0.5;
+  options_.ce_weight = 1;
+  expect_refused(core::ErrorKind::usage, "ce_weight: no effect beside terms");
+}
+
 TEST_F(Trainer, AFinishedRunIsNotRepeatedAndAnotherIsRefused) {
   options_.tokens = 2 * 4 * 32;
   const TrainResult first = distill(input_, options_, {});
@@ -245,7 +303,7 @@ TEST_F(Trainer, FrozenEmbeddingsStayAsTheyAre) {
 }
 
 TEST_F(Trainer, EveryLossTrains) {
-  for (const char* loss : {"forward_kl", "reverse_kl", "jsd"}) {
+  for (const std::string& loss : objective::divergence_names()) {
     options_.loss = loss;
     const TrainResult result = distill(input_, options_, {});
     EXPECT_LT(result.loss_last, result.loss_first) << loss;

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chunked loss and its gradients against plain autograd over whole logits, for every loss of
-// the list.
-#include "distill/chunked_loss.h"
+// The chunked loss and its gradients against plain autograd over whole logits, for every term of
+// logits. Formulas are not looked at here (terms_test.cpp), but all that is around them.
+#include "objective/chunked_loss.h"
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
-#include "distill/loss.h"
-#include "distill/row_loss.h"
+#include "objective/row_loss.h"
+#include "objective/term.h"
 
-namespace espalier::distill {
+namespace espalier::objective {
 namespace {
 
 using torch::Tensor;
@@ -27,14 +26,18 @@ Problem problem(std::uint64_t seed) {
   p.targets[22] = -1;
   return p;
 }
-ChunkedLossInput input_of(const Problem& p, std::string_view loss) {
+std::vector<WeightedTerm> terms_of(std::string_view divergence, double kl, double ce) {
+  return {{&term_by_name(divergence), kl}, {&term_by_name("ce"), ce}};
+}
+ChunkedLossInput input_of(const Problem& p, std::string_view divergence) {
   ChunkedLossInput in;
   in.student_hidden = p.student_hidden;
   in.student_output = p.student_output.detach().clone().requires_grad_(true);
   in.teacher_hidden = p.teacher_hidden;
   in.teacher_output = p.teacher_output;
   in.targets = p.targets;
-  in.loss = std::string(loss);
+  in.terms = terms_of(divergence, 0.5, 0.5);
+  in.term_options = default_options();
   in.token_chunk = 5;
   return in;
 }
@@ -43,7 +46,7 @@ struct Plain {
   double loss, kl, ce;
   Tensor hidden_gradient, output_gradient;
 };
-// In double, over all logits at once, with the formulas written out again.
+// In double, over all logits at once.
 Plain plain(const ChunkedLossInput& in) {
   torch::AutoGradMode with_grad(true);
   const Tensor hidden = in.student_hidden.detach().to(torch::kFloat64).requires_grad_(true);
@@ -53,23 +56,16 @@ Plain plain(const ChunkedLossInput& in) {
   if (in.teacher_hidden.defined()) {
     const Tensor teacher =
         in.teacher_hidden.to(torch::kFloat64).mm(in.teacher_output.to(torch::kFloat64).t());
-    const Tensor s = torch::softmax(logits / in.temperature, -1),
-                 t = torch::softmax(teacher / in.temperature, -1);
-    const auto divergence = [](const Tensor& p, const Tensor& q) {
-      return (p * (p / q).log()).sum(-1);
-    };
-    Tensor each;
-    if (in.loss == "forward_kl") each = divergence(t, s);
-    if (in.loss == "reverse_kl") each = divergence(s, t);
-    if (in.loss == "jsd")
-      each = 0.5 * (divergence(t, 0.5 * (s + t)) + divergence(s, 0.5 * (s + t)));
+    const Tensor each = in.terms[0].term->of_tokens(
+        {torch::log_softmax(logits / in.temperature, -1),
+         torch::log_softmax(teacher / in.temperature, -1), in.targets, in.term_options});
     kl = (each * mask).sum() * in.temperature * in.temperature;
   }
   const Tensor ce =
       -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) *
         mask)
            .sum();
-  const Tensor loss = in.kl_weight * kl + in.ce_weight * ce;
+  const Tensor loss = in.terms[0].weight * kl + in.terms[1].weight * ce;
   loss.backward();
   return {loss.item<double>(), kl.item<double>(), ce.item<double>(), hidden.grad(), output.grad()};
 }
@@ -77,40 +73,39 @@ Plain plain(const ChunkedLossInput& in) {
 void expect_equal(const ChunkedLoss& ours, const ChunkedLossInput& in) {
   const Plain p = plain(in);
   EXPECT_NEAR(ours.loss_sum, p.loss, 1e-5 * (1 + std::abs(p.loss)));
-  EXPECT_NEAR(ours.kl_sum, p.kl, 1e-5 * (1 + std::abs(p.kl)));
-  EXPECT_NEAR(ours.ce_sum, p.ce, 1e-5 * (1 + std::abs(p.ce)));
+  EXPECT_NEAR(ours.sums[0], p.kl, 1e-5 * (1 + std::abs(p.kl)));
+  EXPECT_NEAR(ours.sums[1], p.ce, 1e-5 * (1 + std::abs(p.ce)));
   EXPECT_LT((ours.hidden_gradient - p.hidden_gradient).abs().max().item<double>(),
             2e-5 * (1 + p.hidden_gradient.abs().max().item<double>()));
   EXPECT_LT((in.student_output.grad() - p.output_gradient).abs().max().item<double>(),
             2e-5 * (1 + p.output_gradient.abs().max().item<double>()));
 }
 
-class EveryLoss : public testing::TestWithParam<std::string_view> {};
+class EveryDivergence : public testing::TestWithParam<std::string_view> {};
 
-TEST_P(EveryLoss, EqualsPlainAutograd) {
+TEST_P(EveryDivergence, EqualsPlainAutograd) {
   for (const double temperature : {1.0, 2.5, 0.7}) {
     ChunkedLossInput in = input_of(problem(1), GetParam());
     in.temperature = temperature;
-    in.kl_weight = 0.8;
-    in.ce_weight = 0.3;
+    in.terms = terms_of(GetParam(), 0.8, 0.3);
     const ChunkedLoss out = chunked_loss(in);
     EXPECT_EQ(out.tokens, 21);
-    EXPECT_GT(out.kl_sum, 1.0);
+    EXPECT_GT(out.sums[0], 1.0);
     expect_equal(out, in);
   }
 }
-TEST_P(EveryLoss, IsZeroForEqualDistributions) {
+TEST_P(EveryDivergence, IsZeroForEqualDistributions) {
   ChunkedLossInput in = input_of(problem(2), GetParam());
   in.teacher_hidden = in.student_hidden;
   in.teacher_output = in.student_output.detach().clone();
-  in.ce_weight = 0;
+  in.terms = terms_of(GetParam(), 0.5, 0);
   in.temperature = 1.7;
   const ChunkedLoss out = chunked_loss(in);
-  EXPECT_NEAR(out.kl_sum, 0, 1e-5);
+  EXPECT_NEAR(out.sums[0], 0, 1e-5);
   EXPECT_LT(out.hidden_gradient.abs().max().item<double>(), 1e-5);
   EXPECT_LT(in.student_output.grad().abs().max().item<double>(), 1e-5);
 }
-TEST_P(EveryLoss, MaskedTokensCountForNothing) {
+TEST_P(EveryDivergence, MaskedTokensCountForNothing) {
   const Problem p = problem(3);
   ChunkedLossInput in = input_of(p, GetParam()), changed = input_of(p, GetParam());
   changed.student_hidden = p.student_hidden.clone();
@@ -124,7 +119,7 @@ TEST_P(EveryLoss, MaskedTokensCountForNothing) {
   EXPECT_EQ(a.hidden_gradient[22].abs().max().item<double>(), 0);
   EXPECT_GT(a.hidden_gradient[5].abs().max().item<double>(), 1e-3);
 }
-TEST_P(EveryLoss, ChunksDoNotMatter) {
+TEST_P(EveryDivergence, ChunksDoNotMatter) {
   const Problem p = problem(4);
   ChunkedLossInput small = input_of(p, GetParam()), whole = input_of(p, GetParam());
   small.token_chunk = 1;
@@ -135,7 +130,7 @@ TEST_P(EveryLoss, ChunksDoNotMatter) {
   EXPECT_LT((small.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(),
             1e-5);
 }
-TEST_P(EveryLoss, SumsAndGradientsAdd) {
+TEST_P(EveryDivergence, SumsAndGradientsAdd) {
   const Problem p = problem(5);
   ChunkedLossInput whole = input_of(p, GetParam()), parts = input_of(p, GetParam());
   const ChunkedLoss all = chunked_loss(whole);
@@ -154,30 +149,59 @@ TEST_P(EveryLoss, SumsAndGradientsAdd) {
 
 std::vector<std::string_view> names() {
   std::vector<std::string_view> out;
-  for (const Loss* loss : all_losses()) out.push_back(loss->name);
+  for (const Term* term : all_terms())
+    if (term->reads == Reads::logits) out.push_back(term->name);
   return out;
 }
-INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, testing::ValuesIn(names()),
+INSTANTIATE_TEST_SUITE_P(Terms, EveryDivergence, testing::ValuesIn(names()),
                          [](const auto& param) { return std::string(param.param); });
 
-TEST(Losses, TheListHasThem) {
-  EXPECT_EQ(all_losses().size(), 3u);
-  EXPECT_EQ(loss_by_name("jsd").name, "jsd");
-  try {
-    loss_by_name("forwrd_kl");
-    FAIL() << "an unknown loss was accepted";
-  } catch (const core::Error& error) {
-    EXPECT_EQ(error.kind(), core::ErrorKind::usage);
-    EXPECT_NE(std::string(error.what()).find("forward_kl"), std::string::npos);
+// Two divergences share the logits, and each counts with its own weight.
+TEST(ChunkedLoss, SeveralTermsAdd) {
+  const Problem p = problem(10);
+  ChunkedLossInput both = input_of(p, "forward_kl");
+  both.temperature = 1.4;
+  both.terms = {
+      {&term_by_name("forward_kl"), 0.7}, {&term_by_name("jsd"), 1.1}, {&term_by_name("ce"), 0.2}};
+  const ChunkedLoss all = chunked_loss(both);
+  double sum = 0;
+  Tensor gradient = torch::zeros({23, 12}), output = torch::zeros({101, 12});
+  for (std::size_t i = 0; i < both.terms.size(); ++i) {
+    ChunkedLossInput one = input_of(p, "forward_kl");
+    one.temperature = 1.4;
+    one.terms = {both.terms[i]};
+    const ChunkedLoss part = chunked_loss(one);
+    EXPECT_NEAR(part.sums[0], all.sums[i], 1e-5 * part.sums[0]) << i;
+    EXPECT_GT(part.sums[0], 0.5) << i;
+    sum += part.loss_sum;
+    gradient += part.hidden_gradient;
+    output += one.student_output.grad();
   }
+  EXPECT_NEAR(all.loss_sum, sum, 1e-5 * sum);
+  EXPECT_LT((all.hidden_gradient - gradient).abs().max().item<double>(), 2e-5);
+  EXPECT_LT((both.student_output.grad() - output).abs().max().item<double>(), 2e-5);
+}
+// The fast rows of float32 against autograd in the same function.
+TEST(ChunkedLoss, Float64TakesThePlainPath) {
+  ChunkedLossInput in = input_of(problem(11), "forward_kl"), wide = in;
+  wide.matmul_dtype = torch::kFloat64;
+  for (Tensor* t : {&wide.student_hidden, &wide.teacher_hidden, &wide.teacher_output})
+    *t = t->to(torch::kFloat64);
+  wide.student_output = in.student_output.detach().to(torch::kFloat64).requires_grad_(true);
+  const ChunkedLoss fast = chunked_loss(in), exact = chunked_loss(wide);
+  EXPECT_EQ(exact.hidden_gradient.scalar_type(), torch::kFloat64);
+  EXPECT_LT((fast.hidden_gradient - exact.hidden_gradient).abs().max().item<double>(), 2e-5);
+  const Plain p = plain(wide);
+  EXPECT_LT((exact.hidden_gradient - p.hidden_gradient).abs().max().item<double>(), 1e-12);
+  EXPECT_LT((wide.student_output.grad() - p.output_gradient).abs().max().item<double>(), 1e-12);
 }
 
 TEST(ChunkedLoss, WithoutATeacherIsCrossEntropy) {
   ChunkedLossInput in = input_of(problem(6), "forward_kl");
   in.teacher_hidden = in.teacher_output = Tensor();
-  in.ce_weight = 1.5;
+  in.terms = terms_of("forward_kl", 0.5, 1.5);
   const ChunkedLoss out = chunked_loss(in);
-  EXPECT_EQ(out.kl_sum, 0);
+  EXPECT_EQ(out.sums[0], 0);
   expect_equal(out, in);
 }
 TEST(ChunkedLoss, LeavesTheOutputAloneWhenToldTo) {
@@ -227,4 +251,4 @@ TEST(ChunkedLoss, RowLossOfALargeVocabularyIsExact) {
 }
 
 }  // namespace
-}  // namespace espalier::distill
+}  // namespace espalier::objective

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vector loops of row_loss. Sums run in float over blocks of 1024 values and then in double, so
 // that their error does not grow with the vocabulary.
-#include "distill/row_loss.h"
+#include "objective/row_loss.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 #include "model/vector_math.h"
 
-namespace espalier::distill {
+namespace espalier::objective {
 namespace {
 
 using model::fast_exp;
@@ -240,4 +240,4 @@ RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch
   return out;
 }
 
-}  // namespace espalier::distill
+}  // namespace espalier::objective

@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-namespace espalier::distill {
+namespace espalier::objective {
 
 struct RowWeights {
   float kl, ce, temperature;
@@ -47,4 +47,4 @@ struct SparseRow {
 RowLoss sparse_row_loss(float* student, const SparseRow& teacher, float* scratch,
                         std::int64_t vocab, std::int64_t target, const RowWeights& weights);
 
-}  // namespace espalier::distill
+}  // namespace espalier::objective

@@ -3,13 +3,13 @@
 // gradients, against plain autograd in double and against the loss with the whole teacher.
 #include <gtest/gtest.h>
 
-#include "distill/chunked_loss.h"
-#include "distill/row_loss.h"
-#include "distill/sparse_logits.h"
+#include "objective/chunked_loss.h"
+#include "objective/row_loss.h"
+#include "objective/sparse_logits.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
-namespace espalier::distill {
+namespace espalier::objective {
 namespace {
 
 using torch::Tensor;
@@ -46,8 +46,7 @@ ChunkedLossInput input_of(const Problem& p, std::int64_t k, double temperature) 
   in.sparse_teacher = sparse_of(p.teacher(), k, temperature);
   in.targets = p.targets;
   in.temperature = temperature;
-  in.kl_weight = 0.8;
-  in.ce_weight = 0.3;
+  in.terms = {{&term_by_name("forward_kl"), 0.8}, {&term_by_name("ce"), 0.3}};
   in.token_chunk = 5;
   return in;
 }
@@ -74,7 +73,7 @@ Plain plain(const ChunkedLossInput& in) {
       -(torch::log_softmax(logits, -1).gather(1, in.targets.clamp_min(0).unsqueeze(1)).squeeze(1) *
         mask)
            .sum();
-  const Tensor loss = in.kl_weight * kl + in.ce_weight * ce;
+  const Tensor loss = in.terms[0].weight * kl + in.terms[1].weight * ce;
   loss.backward();
   return {kl.item<double>(), loss.item<double>(), hidden.grad(), output.grad()};
 }
@@ -88,8 +87,8 @@ TEST(SparseLoss, EqualsPlainAutograd) {
       const Plain expected = plain(in);
       // float32 against double: sums of 101 terms; gradients are of order 1.
       EXPECT_EQ(out.tokens, kTokens - 2);
-      EXPECT_GT(out.kl_sum, 0.5) << k;
-      EXPECT_NEAR(out.kl_sum, expected.kl, 1e-5 * (1 + expected.kl)) << k << " " << temperature;
+      EXPECT_GT(out.sums[0], 0.5) << k;
+      EXPECT_NEAR(out.sums[0], expected.kl, 1e-5 * (1 + expected.kl)) << k << " " << temperature;
       EXPECT_NEAR(out.loss_sum, expected.loss, 1e-5 * (1 + expected.loss))
           << k << " " << temperature;
       EXPECT_LT((out.hidden_gradient - expected.hidden_gradient).abs().max().item<double>(),
@@ -140,8 +139,8 @@ TEST(SparseLoss, IsTheWholeDivergenceForTheWholeVocabulary) {
     whole.teacher_output = p.teacher_output;
     whole.student_output = p.student_output.detach().clone().requires_grad_(true);
     const ChunkedLoss a = chunked_loss(sparse), b = chunked_loss(whole);
-    EXPECT_NEAR(a.kl_sum, b.kl_sum, 1e-5 * b.kl_sum);
-    EXPECT_NEAR(a.ce_sum, b.ce_sum, 1e-6 * b.ce_sum);
+    EXPECT_NEAR(a.sums[0], b.sums[0], 1e-5 * b.sums[0]);
+    EXPECT_NEAR(a.sums[1], b.sums[1], 1e-6 * b.sums[1]);
     EXPECT_LT((a.hidden_gradient - b.hidden_gradient).abs().max().item<double>(), 1e-5);
     EXPECT_LT(
         (sparse.student_output.grad() - whole.student_output.grad()).abs().max().item<double>(),
@@ -153,7 +152,7 @@ TEST(SparseLoss, NeverAboveTheWholeDivergenceAndRisesWithTheSupport) {
   const Problem p = problem(6);
   double last = 0;
   for (const std::int64_t k : {1, 2, 5, 12, 30, 60, 100, 101}) {
-    const double kl = chunked_loss(input_of(p, k, 1.0)).kl_sum;
+    const double kl = chunked_loss(input_of(p, k, 1.0)).sums[0];
     EXPECT_GE(kl, last - 1e-5) << k << ": a finer partition into events shows more";
     last = kl;
   }
@@ -161,7 +160,7 @@ TEST(SparseLoss, NeverAboveTheWholeDivergenceAndRisesWithTheSupport) {
   whole.sparse_teacher = {};
   whole.teacher_hidden = p.teacher_hidden;
   whole.teacher_output = p.teacher_output;
-  EXPECT_NEAR(last, chunked_loss(whole).kl_sum, 1e-5 * last);
+  EXPECT_NEAR(last, chunked_loss(whole).sums[0], 1e-5 * last);
 }
 
 TEST(SparseLoss, IsZeroAtTheTeacher) {
@@ -170,9 +169,9 @@ TEST(SparseLoss, IsZeroAtTheTeacher) {
     ChunkedLossInput in = input_of(p, k, 1.3);
     in.student_hidden = p.teacher_hidden;
     in.student_output = p.teacher_output.detach().clone().requires_grad_(true);
-    in.ce_weight = 0;
+    in.terms[1].weight = 0;
     const ChunkedLoss out = chunked_loss(in);
-    EXPECT_NEAR(out.kl_sum, 0, 1e-5) << k;
+    EXPECT_NEAR(out.sums[0], 0, 1e-5) << k;
     EXPECT_LT(out.hidden_gradient.abs().max().item<double>(), 1e-5) << k;
     EXPECT_LT(in.student_output.grad().abs().max().item<double>(), 1e-5) << k;
   }
@@ -256,4 +255,4 @@ TEST(SparseLogits, AreTheLikeliestOfTheModel) {
 }
 
 }  // namespace
-}  // namespace espalier::distill
+}  // namespace espalier::objective

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds the k largest logits block by block. The k largest of all are the k largest among those
 // found so far and those of the next block. Logits that drop out are added to the rest.
-#include "distill/sparse_logits.h"
+#include "objective/sparse_logits.h"
 
 #include <algorithm>
 #include <limits>
@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 
-namespace espalier::distill {
+namespace espalier::objective {
 namespace {
 
 using torch::Tensor;
@@ -87,4 +87,4 @@ SparseLogits top_logits(const model::Transformer& model, const Tensor& hidden, s
   return out;
 }
 
-}  // namespace espalier::distill
+}  // namespace espalier::objective

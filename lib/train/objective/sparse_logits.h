@@ -8,7 +8,7 @@
 
 #include "model/transformer.h"
 
-namespace espalier::distill {
+namespace espalier::objective {
 
 struct SparseLogits {
   torch::Tensor ids;  // int32 [n, k], ascending in every row
@@ -29,4 +29,4 @@ struct SparseLogits {
 SparseLogits top_logits(const model::Transformer& model, const torch::Tensor& hidden,
                         std::int64_t k, double temperature, std::int64_t batch);
 
-}  // namespace espalier::distill
+}  // namespace espalier::objective
