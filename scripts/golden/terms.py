@@ -30,7 +30,7 @@ LOGITS = {
 }
 TEXT = {"ce": lambda logits, targets: torch.nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")}
 # Of the student's states s, the teacher's t and the projection w (None: equal widths), one value a token.
-STATES = {}
+STATES = {"hidden_mse": lambda s, t, w: ((s if w is None else s @ w.T) - t).pow(2).sum(-1) / t.shape[-1]}
 
 
 def listed(t):

@@ -244,6 +244,10 @@ TEST_F(Cache, RefusesWhatItWasNotMadeFor) {
   train_.loss = "reverse_kl";
   refused(core::ErrorKind::usage, {"reverse_kl", "forward_kl", "likeliest"}, student(true, "out"));
   train_.loss = "forward_kl";
+  train_.terms = {{"forward_kl", "1"}, {"hidden_mse", "1"}};
+  refused(core::ErrorKind::usage, {"term hidden_mse", "computes inside", "--teacher"},
+          student(true, "out"));
+  train_.terms = {};
   train_.temperature = 2;
   refused(core::ErrorKind::usage, {"temperature 1", "temperature 2"}, student(true, "out"));
   train_.temperature = 1;

@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(Terms, EveryTerm, testing::ValuesIn(term_names()),
                          [](const auto& param) { return param.param; });
 
 TEST(Terms, TheListHasThem) {
-  EXPECT_EQ(all_terms().size(), 4u);
+  EXPECT_EQ(all_terms().size(), 5u);
   std::set<std::string_view> names{"step",          "tokens",    "loss",
                                    "learning_rate", "grad_norm", "tokens_per_second"};
   for (const Term* term : all_terms())
@@ -183,6 +183,25 @@ TEST(Terms, TheListHasThem) {
     EXPECT_EQ(error.kind(), core::ErrorKind::usage);
     EXPECT_NE(std::string(error.what()).find("forward_kl"), std::string::npos);
   }
+}
+
+// A projection begins where pruning took the channels from.
+TEST(HiddenMse, IsZeroForChannelsThatPruningKept) {
+  const Term& term = term_by_name("hidden_mse");
+  const std::vector<std::int64_t> kept{0, 2, 5};
+  const Widths widths{3, 6, kept};
+  torch::manual_seed(4);
+  Tensor teacher = torch::zeros({4, 6});
+  const Tensor student = torch::randn({4, 3}), targets = torch::zeros({4}, torch::kInt64);
+  for (std::size_t i = 0; i < kept.size(); ++i)
+    teacher.select(1, kept[i]).copy_(student.select(1, static_cast<std::int64_t>(i)));
+  const std::vector<Extra> extras = term.states.extras(widths);
+  ASSERT_EQ(extras.size(), 1u);
+  EXPECT_NEAR(pair_loss(term, {student, teacher, targets, {extras[0].start(widths)}, 1}).sum, 0,
+              1e-12);
+  EXPECT_GT(pair_loss(term, {student, teacher, targets, {extras[0].start({3, 6, {}})}, 1}).sum,
+            0.1);
+  EXPECT_TRUE(term.states.extras({6, 6, {}}).empty());
 }
 
 TEST(Terms, AnOptionThatNoTermDescribesIsOurBug) {
