@@ -13,7 +13,7 @@ import json, pathlib, sys
 import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests/golden"
-STEPS, RATE, WEIGHT, TEMPERATURE = 20, 0.2, 0.6, 1.7
+STEPS, RATE, WEIGHT, TEMPERATURE, ALPHA = 20, 0.2, 0.6, 1.7, 0.1
 N, H, HT, V = 6, 4, 5, 9
 TARGETS = [3, 0, -1, 8, 5, 3]
 
@@ -27,6 +27,7 @@ LOGITS = {
     "forward_kl": lambda s, t: kl(t, s),
     "reverse_kl": lambda s, t: kl(s, t),
     "jsd": lambda s, t: kl(t, (s + t) / 2) / 2 + kl(s, (s + t) / 2) / 2,
+    "skew_kl": lambda s, t: kl(t, ALPHA * t + (1 - ALPHA) * s),
 }
 TEXT = {"ce": lambda logits, targets: torch.nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")}
 # Of the student's states s, the teacher's t and the projection w (None: equal widths), one value a token.

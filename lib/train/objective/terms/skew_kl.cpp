@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Skew KL: KL(p_T || m) with m = a p_T + (1 - a) p_S, a = skew_alpha. The mixture keeps the
+// gradient bounded where the student finds nearly impossible what the teacher says. a = 0 is
+// forward_kl. Ko, Kim, Chen, Yun 2024, "DistiLLM: Towards Streamlined Distillation for Large
+// Language Models", arXiv:2402.03898.
+#include <cmath>
+
+#include "objective/term.h"
+
+namespace espalier::objective {
+namespace {
+
+constexpr const char* kAlpha = "skew_alpha";
+
+void describe_options(TermOptions& values, options::List& list) {
+  list.add(kAlpha, values.add_number(kAlpha, 0.1),
+           "share of the teacher in the mixture of skew_kl, of the student in skew_reverse_kl")
+      .between(0.001, 0.999);
+}
+
+torch::Tensor divergence(const TokenInput& x) {
+  const double alpha = x.options.number(kAlpha);
+  const torch::Tensor mixture =
+      torch::logaddexp(x.teacher + std::log(alpha), x.student + std::log1p(-alpha));
+  return (x.teacher.exp() * (x.teacher - mixture)).sum(-1);
+}
+
+}  // namespace
+
+extern const Term k_skew_kl;
+const Term k_skew_kl{.name = "skew_kl",
+                     .reads = Reads::logits,
+                     .describe = describe_options,
+                     .of_tokens = divergence};
+
+}  // namespace espalier::objective
