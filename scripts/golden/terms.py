@@ -28,6 +28,7 @@ LOGITS = {
     "reverse_kl": lambda s, t: kl(s, t),
     "jsd": lambda s, t: kl(t, (s + t) / 2) / 2 + kl(s, (s + t) / 2) / 2,
     "skew_kl": lambda s, t: kl(t, ALPHA * t + (1 - ALPHA) * s),
+    "skew_reverse_kl": lambda s, t: kl(s, (1 - ALPHA) * t + ALPHA * s),
 }
 TEXT = {"ce": lambda logits, targets: torch.nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")}
 # Of the student's states s, the teacher's t and the projection w (None: equal widths), one value a token.

@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(Terms, EveryTerm, testing::ValuesIn(term_names()),
                          [](const auto& param) { return param.param; });
 
 TEST(Terms, TheListHasThem) {
-  EXPECT_EQ(all_terms().size(), 6u);
+  EXPECT_EQ(all_terms().size(), 7u);
   std::set<std::string_view> names{"step",          "tokens",    "loss",
                                    "learning_rate", "grad_norm", "tokens_per_second"};
   for (const Term* term : all_terms())

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Skew reverse KL: KL(p_S || m) with m = (1 - a) p_T + a p_S, a = skew_alpha. Like reverse_kl, but
+// bounded: its values stay below -log a where the teacher finds nearly impossible what the student
+// says. Ko, Kim, Chen, Yun 2024, "DistiLLM: Towards Streamlined Distillation for Large Language
+// Models", arXiv:2402.03898.
+#include <cmath>
+
+#include "objective/term.h"
+
+namespace espalier::objective {
+namespace {
+
+constexpr const char* kAlpha = "skew_alpha";
+
+void describe_options(TermOptions& values, options::List& list) {
+  list.add(kAlpha, values.add_number(kAlpha, 0.1),
+           "share of the teacher in the mixture of skew_kl, of the student in skew_reverse_kl")
+      .between(0.001, 0.999);
+}
+
+torch::Tensor divergence(const TokenInput& x) {
+  const double alpha = x.options.number(kAlpha);
+  const torch::Tensor mixture =
+      torch::logaddexp(x.teacher + std::log1p(-alpha), x.student + std::log(alpha));
+  return (x.student.exp() * (x.student - mixture)).sum(-1);
+}
+
+}  // namespace
+
+extern const Term k_skew_reverse_kl;
+const Term k_skew_reverse_kl{.name = "skew_reverse_kl",
+                             .reads = Reads::logits,
+                             .describe = describe_options,
+                             .of_tokens = divergence};
+
+}  // namespace espalier::objective
