@@ -64,6 +64,14 @@ class Pages(unittest.TestCase):
         divergences = [name for name in known if "Reads::logits" in (tool.source / f"lib/train/objective/terms/{name}.cpp").read_text()]
         self.assertEqual(re.findall(r"`(\w+)`", row.group(1)), divergences)
 
+    def test_every_schedule_is_described(self):
+        known = re.findall(r"^ESP_SCHEDULE\((\w+)\)$", (tool.source / "lib/train/distill/schedules.inc").read_text(), re.M)
+        self.assertGreaterEqual(len(known), 2)
+        concepts = TEXT[tool.source / "docs/concepts.md"].split("### Schedule\n")[1].split("\n### ")[0]
+        self.assertEqual(re.findall(r"^\| `(\w+)` \|", concepts, re.M), known)
+        row = re.search(r"^\| `schedule` \| (.*?) \|", TEXT[tool.source / "docs/recipes.md"], re.M)
+        self.assertEqual(re.findall(r"`(\w+)`", row.group(1)), known)
+
     def test_troubleshooting_quotes_messages(self):
         sources = "".join(path.read_text() for folder in ("lib", "tools") for path in (tool.source / folder).rglob("*.[ch]*"))
         literals = re.sub(r'"\s*\n\s*"', "", sources).replace('\\"', '"')

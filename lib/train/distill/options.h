@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "distill/schedule_names.h"
 #include "objective/options.h"
 #include "options/option.h"
 
@@ -15,6 +16,7 @@ struct TrainOptions {
   std::int64_t tokens = 0;
   std::int64_t batch = 4, sequence = 512, accumulation = 1;
   double learning_rate = 3e-4, final_learning_rate_ratio = 0.1, warmup_ratio = 0.05;
+  std::string schedule = "cosine";
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0, clip_norm = 1.0;
   double kl_weight = 0.5, ce_weight = 0.5, temperature = 1.0;
   std::string loss = "forward_kl";
@@ -40,6 +42,8 @@ inline options::List describe(TrainOptions& o) {
   list.add("accumulation", &o.accumulation, "batches whose gradients make one step").at_least(1);
   list.begin_group("learning rate and optimizer");
   list.add("learning_rate", &o.learning_rate, "peak learning rate").above(0).most = 1;
+  list.add("schedule", &o.schedule, "curve from the peak to the last learning rate")
+      .one_of(schedule_names());
   list.add("final_learning_rate_ratio", &o.final_learning_rate_ratio,
            "learning rate of the last step, as a share of the peak")
       .between(0, 1);

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The learning rate: linear warm-up over warmup_ratio of the steps, then half a cosine down to
-// final_ratio of the peak at the last step.
+// The learning rate: linear warm-up over warmup_ratio of the steps, then down to final_ratio of the
+// peak at the last step, along the curve of a schedule. A schedule is one file in schedules/ and
+// one line in schedules.inc.
 #pragma once
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <numbers>
+#include <span>
+#include <string_view>
+
+#include "distill/schedule_names.h"
 
 namespace espalier::distill {
 
+struct Schedule {
+  std::string_view name;
+  // The share of the peak. progress: 0 at the first step behind the warm-up, 1 at the last step.
+  double (*share)(double progress, double final_ratio);
+  bool uses_final_ratio = true;
+};
+
+std::span<const Schedule* const> all_schedules();
+const Schedule& schedule_by_name(std::string_view name);  // Error(usage) names the nearest name
+
+struct RateOptions {
+  double peak, warmup_ratio, final_ratio;
+};
 // `step` counts from 0.
-inline double learning_rate(std::int64_t step, std::int64_t steps, double peak, double warmup_ratio,
-                            double final_ratio) {
-  const auto warmup =
-      static_cast<std::int64_t>(std::ceil(warmup_ratio * static_cast<double>(steps)));
-  if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  const double progress = static_cast<double>(step - warmup) /
-                          static_cast<double>(std::max<std::int64_t>(1, steps - 1 - warmup));
-  return peak * (final_ratio + (1 - final_ratio) * 0.5 *
-                                   (1 + std::cos(std::numbers::pi * std::min(1.0, progress))));
-}
+double learning_rate(const Schedule& schedule, std::int64_t step, std::int64_t steps,
+                     const RateOptions& options);
 
 }  // namespace espalier::distill

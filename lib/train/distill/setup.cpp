@@ -11,12 +11,20 @@
 #include "core/units.h"
 #include "distill/options_json.h"
 #include "distill/planned_terms.h"
+#include "distill/schedule.h"
 #include "hash/sha256.h"
 
 namespace espalier::distill {
 namespace {
 
 using checkpoint::Checkpoint;
+
+void check_schedule(const TrainOptions& o) {
+  const double usual = TrainOptions().final_learning_rate_ratio;
+  ESP_CHECK(schedule_by_name(o.schedule).uses_final_ratio || o.final_learning_rate_ratio == usual,
+            usage, "final_learning_rate_ratio: no effect with schedule ", o.schedule,
+            "; leave it out");
+}
 
 torch::ScalarType matmul_dtype(const std::string& precision) {
   if (precision == "float32") return torch::kFloat32;
@@ -121,6 +129,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
             "both a teacher and cached logits are given: give only one of them");
   TrainOptions described = options;
   options::check(describe(described));
+  check_schedule(options);
   std::vector<objective::PlannedTerm> terms = planned_terms(described);
   check_teacher(terms, described, has_teacher || has_cached);
   check_paths(input);

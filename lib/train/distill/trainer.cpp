@@ -180,8 +180,9 @@ class Run {
     for (std::int64_t w = 0; w < windows; w += at_once)
       sum.add(accumulate(state_.step * windows + w, std::min(at_once, windows - w)));
     const double tokens = static_cast<double>(sum.tokens);
-    const double rate = learning_rate(state_.step, setup_.steps, options_.learning_rate,
-                                      options_.warmup_ratio, options_.final_learning_rate_ratio);
+    const double rate = learning_rate(
+        schedule_by_name(options_.schedule), state_.step, setup_.steps,
+        {options_.learning_rate, options_.warmup_ratio, options_.final_learning_rate_ratio});
     ESP_CHECK(std::isfinite(sum.loss), check_failed, "step ", number,
               ": the loss is not finite (learning rate ", rate, ", last loss ", state_.loss_last,
               "); lower the learning rate or check the models' weights");

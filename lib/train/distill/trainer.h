@@ -5,8 +5,9 @@
 // The loss is a sum of terms (planned_terms.h). Those of logits are computed in chunks of tokens,
 // so that [tokens, vocab] never exists for either model.
 //
-// Training uses AdamW, warm-up and cosine, clipping, accumulation, and atomic checkpoints. A run
-// that is killed at any moment and resumed gives the same final bytes as an uninterrupted run.
+// Training uses AdamW, warm-up and a schedule (schedule.h), clipping, accumulation, and atomic
+// checkpoints. A run that is killed at any moment and resumed gives the same final bytes as an
+// uninterrupted run.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The flat optimizer against torch::optim::AdamW, the norm, and the learning rate schedule.
+// The flat optimizer against torch::optim::AdamW, and the norm.
 #include "distill/adamw.h"
 
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
-
-#include "distill/schedule.h"
 
 namespace espalier::distill {
 namespace {
@@ -55,16 +53,6 @@ TEST(AdamW, NormIsThatOfAllValues) {
   EXPECT_NEAR(norm(x.data_ptr<float>(), x.numel()), x.to(torch::kFloat64).norm().item<double>(),
               1e-4);
   EXPECT_EQ(norm(x.data_ptr<float>(), 0), 0);
-}
-TEST(Schedule, WarmsUpAndFallsToTheLastStep) {
-  EXPECT_NEAR(learning_rate(0, 100, 1.0, 0.1, 0.2), 0.1, 1e-12);
-  EXPECT_NEAR(learning_rate(9, 100, 1.0, 0.1, 0.2), 1.0, 1e-12);
-  EXPECT_NEAR(learning_rate(10, 100, 1.0, 0.1, 0.2), 1.0, 1e-12);
-  EXPECT_NEAR(learning_rate(99, 100, 1.0, 0.1, 0.2), 0.2, 1e-12);
-  for (std::int64_t i = 11; i < 100; ++i)
-    EXPECT_LT(learning_rate(i, 100, 1.0, 0.1, 0.2), learning_rate(i - 1, 100, 1.0, 0.1, 0.2));
-  EXPECT_NEAR(learning_rate(0, 1, 1.0, 0.0, 0.1), 1.0, 1e-12);
-  EXPECT_NEAR(learning_rate(0, 1, 1.0, 0.5, 0.1), 1.0, 1e-12);
 }
 
 }  // namespace

@@ -339,6 +339,21 @@ TEST_F(Trainer, PeakMemoryCountsStatesAndProjections) {
   EXPECT_GE(wide, same + 16 * 64 * 128 + 4 * tokens * 64);
   EXPECT_EQ(memory(0), same);
 }
+TEST_F(Trainer, TheScheduleSetsTheRateOfEveryStep) {
+  options_.tokens = 6 * 4 * 32;
+  options_.warmup_ratio = 0;
+  options_.final_learning_rate_ratio = 0.2;
+  options_.schedule = "constant";
+  expect_refused(core::ErrorKind::usage, "no effect with schedule constant");
+  options_.final_learning_rate_ratio = TrainOptions().final_learning_rate_ratio;
+  distill(input_, options_, {});
+  const std::string constant = weights(input_.out);
+  for (const auto& line : metrics(input_.out)) EXPECT_EQ(line["learning_rate"], 3e-3);
+  options_.schedule = "cosine";
+  distill(input_, options_, {});
+  EXPECT_NE(weights(input_.out), constant);
+  EXPECT_NEAR(metrics(input_.out).back()["learning_rate"].get<double>(), 3e-4, 1e-12);
+}
 TEST_F(Trainer, RefusesTermsThatContradict) {
   options_.terms = {{"ce", "0.5"}};
   expect_refused(core::ErrorKind::usage, "none of them reads the teacher");
