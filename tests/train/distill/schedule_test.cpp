@@ -47,6 +47,7 @@ const std::map<std::string, std::vector<double>> kCurves{
       0.4391547869638771, 0.4}},
     {"constant", {2, 2, 2, 2, 2, 2}},
     {"linear", {2, 1.6, 1.2, 0.8, 0.56, 0.4}},
+    {"wsd", {2, 2, 2, 2, 0.4 + 1.6 * (1 - std::sqrt(0.5)), 0.4}},
 };
 TEST(Schedules, HaveTheCurvesOfTheirFormulas) {
   ASSERT_EQ(all_schedules().size(), kCurves.size());
