@@ -2,6 +2,7 @@
 // Joins the inputs of a stage to what earlier stages make, to the recipe's texts, and to files.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -49,7 +50,8 @@ class Joiner {
     if (value == "text.held_out" && takes(input_, Artifact::text))
       return text("text.held_out", recipe_.held_out_text);
     if (const Step* other = recipe_.find(value)) return {of_stage(*other)};
-    if (takes_models(input_)) refuse_name(value);
+    if (const auto link = further_output(value)) return {*link};
+    if (takes_models(input_) && !takes(input_, Artifact::text)) refuse_name(value);
     return {file(value)};
   }
 
@@ -75,6 +77,17 @@ class Joiner {
     map_.refuse(input_.key, "stage '" + stage_ + "' needs " + wanted(input_) + ", but '" +
                                 other.name + "' is a " + std::string(other.kind->name) +
                                 " stage, which makes " + made_by(other));
+  }
+
+  // "cut/model/plan.json": what a stage leaves beside its result.
+  std::optional<Link> further_output(const std::string& value) const {
+    const auto slash = value.find('/');
+    const Step* other = slash == std::string::npos ? nullptr : recipe_.find(value.substr(0, slash));
+    if (other == nullptr) return std::nullopt;
+    for (const stages::Output& output : other->stage->outputs())
+      if (output.file == value.substr(slash + 1))
+        return Link{input_.key, value, "", other->name, output, false, false};
+    return std::nullopt;
   }
 
   std::string nearest(const std::string& value) const {
@@ -109,7 +122,9 @@ std::vector<Link> links_of(YamlMap& map, const stages::Input& input, const std::
                            const Recipe& recipe) {
   const Joiner joiner(map, input, stage, recipe);
   std::vector<Link> out;
-  if (input.many) {
+  if (input.value) {
+    out = joiner.join(*input.value);
+  } else if (input.many) {
     for (const std::string& value : map.texts(input.key))
       for (Link& link : joiner.join(value)) out.push_back(std::move(link));
   } else if (const auto value = map.text(input.key)) {

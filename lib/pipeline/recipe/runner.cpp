@@ -47,7 +47,7 @@ std::string Runner::hash_of(const StageInput& input) {
   if (!file_hashes_.contains(input.path)) {
     std::error_code unreadable;
     file_hashes_[input.path] = fs::is_directory(input.path, unreadable)
-                                   ? artifact_hash(stages::Artifact::logits, input.path)
+                                   ? artifact_hash(stages::Artifact::folder, input.path)
                                    : hash::sha256_file(input.path);
   }
   return file_hashes_[input.path];

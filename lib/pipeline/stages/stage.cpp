@@ -50,6 +50,8 @@ std::string_view artifact_name(Artifact artifact) {
       return "a logit cache";
     case Artifact::text:
       return "a text";
+    case Artifact::folder:
+      return "a folder";
     case Artifact::curve:
       return "a training curve";
     case Artifact::importance:

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -32,6 +33,7 @@ enum class Artifact : std::uint8_t {
   scores,      // importance of every index
   logits,      // directory of a teacher's sparse logits
   text,
+  folder,      // of any files
   curve,       // metrics.jsonl
   importance,  // importance.json
   card,        // device card
@@ -51,6 +53,8 @@ struct Input {
   bool required = false;
   bool many = false;     // a list
   bool or_none = false;  // a recipe may say "none"
+  // Where an option has named it already: a stage, a text of the recipe, or a file.
+  std::optional<std::string> value = {};
 };
 
 // In the folder of the stage. The first is the result: `--out` of the verb.

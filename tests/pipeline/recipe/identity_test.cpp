@@ -107,6 +107,11 @@ const std::vector<Change>& that_matter() {
         {"verify", "of", {}, {{"of", "large"}}},
         {"verify", "teacher", {}, {{"teacher", "cut"}}},
         {"verify", "text", {}, {{"text", "train.txt"}}},
+        {"external", "command", {}, {{"command", "[y, \"{out}\"]"}}},
+        {"external", "inputs", {}, {{"inputs", "{student: other, other: large}"}}},
+        {"external", "environment", {}, {{"environment", "{A: b}"}}},
+        {"external", "makes", {}, {{"makes", "gguf"}}},
+        {"external", "like", {}, {{"like", "student"}}},
         {"score", "from", {}, {{"from", "cut"}}},
         {"score", "text", {}, {{"text", "held.txt"}}},
         {"score", "criterion", {}, {{"criterion", "obs"}}},
@@ -192,8 +197,8 @@ TEST(Identity, EveryKeyOfEveryKindIsInOneOfTheTwoTables) {
     }
     EXPECT_EQ(known, listed) << kind;
   }
-  EXPECT_EQ(that_matter().size(), 91u);
-  EXPECT_EQ(that_do_not_matter().size(), 16u);
+  EXPECT_EQ(that_matter().size(), 96u);
+  EXPECT_EQ(that_do_not_matter().size(), 17u);
 }
 
 TEST(Identity, EveryOptionThatMattersChangesIt) {

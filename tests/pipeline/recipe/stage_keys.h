@@ -27,14 +27,16 @@ inline const std::vector<std::string>& kinds() {
 }
 
 inline Keys defaults_of(const std::string& kind) {
-  static const std::map<std::string, Keys> all{{"prune", {{"from", "teacher"}}},
-                                               {"distill", {{"from", "cut"}, {"tokens", "1k"}}},
-                                               {"quantize", {{"from", "cut"}, {"format", "q8_0"}}},
-                                               {"verify", {{"of", "small"}}},
-                                               {"score", {}},
-                                               {"cache", {}},
-                                               {"calibrate", {}},
-                                               {"report", {}}};
+  static const std::map<std::string, Keys> all{
+      {"prune", {{"from", "teacher"}}},
+      {"distill", {{"from", "cut"}, {"tokens", "1k"}}},
+      {"quantize", {{"from", "cut"}, {"format", "q8_0"}}},
+      {"verify", {{"of", "small"}}},
+      {"external", {{"command", "[x, \"{out}\"]"}, {"inputs", "{student: cut, other: large}"}}},
+      {"score", {}},
+      {"cache", {}},
+      {"calibrate", {}},
+      {"report", {}}};
   Keys keys = all.at(kind);
   keys["name"] = "it";
   keys["kind"] = kind;
