@@ -23,9 +23,13 @@ from windows import WindowSampler  # noqa: E402
 RANK = "RANK"  # torchrun and `accelerate launch` set it, and WORLD_SIZE
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise Fault(USAGE, message, "; --help lists the flags")
+
+
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(description="Distils a pruned model with the Hugging Face Trainer.", allow_abbrev=False)
-    parser.error = lambda message: (_ for _ in ()).throw(Fault(USAGE, message, "; --help lists the flags"))
+    parser = Parser(description="Distils a pruned model with the Hugging Face Trainer.", allow_abbrev=False)
     parser.add_argument("--student", required=True, metavar="DIR", help="the pruned model to start from")
     parser.add_argument("--text", required=True, metavar="FILE", help="training text")
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write; the run works in DIR.work")
@@ -46,7 +50,8 @@ def parse_arguments(argv):
         parser.add_argument("--" + name.replace("_", "-"), dest=name, metavar="X", help=option.help + default)
     given, unknown = parser.parse_known_args(argv)
     flags = [flag for action in parser._actions for flag in action.option_strings]
-    require(not unknown, USAGE, "unknown argument '", unknown[:1] and unknown[0], "'", did_you_mean(unknown[0].partition("=")[0], flags) if unknown else "", "; --help lists the flags")
+    if unknown:
+        parser.error(f"unknown argument '{unknown[0]}'" + did_you_mean(unknown[0].partition("=")[0], flags))
     return given
 
 
