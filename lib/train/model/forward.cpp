@@ -5,14 +5,12 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "core/error.h"
 #include "core/profile.h"
-#include "model/attention.h"
 #include "model/block.h"
-#include "model/functions.h"
+#include "model/host_rows.h"
+#include "model/ops/operations.h"
 #include "model/transformer.h"
 
 namespace espalier::model {
@@ -33,34 +31,43 @@ std::pair<Tensor, Tensor> Transformer::rope_tables(int layer, std::int64_t posit
     torch::NoGradGuard no_grad;
     const Tensor angles =
         torch::outer(torch::arange(positions, torch::kFloat64), r.inverse_frequencies);
-    r.cosine = (angles.cos() * dims_.long_rope.attention_factor).to(torch::kFloat32).contiguous();
-    r.sine = (angles.sin() * dims_.long_rope.attention_factor).to(torch::kFloat32).contiguous();
+    const double factor = dims_.long_rope.attention_factor;
+    r.cosine = (angles.cos() * factor).to(torch::kFloat32).to(options_.device).contiguous();
+    r.sine = (angles.sin() * factor).to(torch::kFloat32).to(options_.device).contiguous();
   }
   return {r.cosine.narrow(0, 0, positions), r.sine.narrow(0, 0, positions)};
 }
 
 Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
+  const Operations& ops = operations(x.device());
   const Tensor& stored = weight(role, layer);
+  const auto bias = [&] { return weight(arch::bias_of(role).value(), layer); };
   switch (arch_->norm) {
     case arch::Norm::rms:
-      return rms_norm(x, stored, dims_.norm_eps);
+      return ops.rms_norm(x, stored, dims_.norm_eps);
     case arch::Norm::rms_plus_one:
-      return rms_norm(x, stored + 1.0, dims_.norm_eps);
+      return ops.rms_norm(x, stored + 1.0, dims_.norm_eps);
     case arch::Norm::layer:
-      return torch::layer_norm(x, {x.size(-1)}, stored, weight(arch::bias_of(role).value(), layer),
-                               dims_.norm_eps);
+      return ops.layer_norm(x, stored, bias(), dims_.norm_eps);
     case arch::Norm::layer_plus_one:
-      return torch::layer_norm(x, {x.size(-1)}, stored + 1.0,
-                               weight(arch::bias_of(role).value(), layer), dims_.norm_eps);
+      return ops.layer_norm(x, stored + 1.0, bias(), dims_.norm_eps);
   }
   return x;
+}
+
+std::vector<Tensor> Transformer::products(const Tensor& x,
+                                          const std::vector<Tensor>& matrices) const {
+  for (const Tensor& matrix : matrices)
+    core::count_operations(2.0 * static_cast<double>(x.numel()) *
+                           static_cast<double>(matrix.size(0)));
+  return operations(x.device()).linears(x, matrices, options_.matmul_dtype);
 }
 
 std::vector<Tensor> Transformer::linears(std::span<const Role> roles, int layer,
                                          const Tensor& x) const {
   std::vector<Tensor> matrices;
   for (const Role role : roles) matrices.push_back(weight(role, layer));
-  std::vector<Tensor> out = model::linears(x, matrices, options_.matmul_dtype);
+  std::vector<Tensor> out = products(x, matrices);
   for (std::size_t i = 0; i < roles.size(); ++i)
     if (const auto bias = arch::bias_of(roles[i]); bias && has(*bias, layer))
       out[i] = out[i] + weight(*bias, layer);
@@ -68,18 +75,21 @@ std::vector<Tensor> Transformer::linears(std::span<const Role> roles, int layer,
 }
 
 Tensor Transformer::embeddings(const Tensor& ids_BT) const {
-  if (has(Role::token_embd, -1)) return embed_rows(ids_BT, weight(Role::token_embd, -1));
-  const Tensor ids = ids_BT.contiguous();
-  const Tensor out = torch::empty({ids.size(0), ids.size(1), dims_.hidden}, torch::kFloat32);
+  if (has(Role::token_embd, -1))
+    return operations(options_.device)
+        .embed_rows(ids_BT.to(options_.device, torch::kInt64), weight(Role::token_embd, -1));
+  const Tensor ids = ids_BT.to(torch::kCPU, torch::kInt64).flatten();
+  const Tensor out = torch::empty({ids.numel(), dims_.hidden}, torch::kFloat32);
+  const auto id = ids.accessor<std::int64_t, 1>();
+  HostRows rows(*source_);
   for (std::int64_t i = 0; i < ids.numel(); ++i)
-    source_->read_rows(Role::token_embd, -1, ids.const_data_ptr<std::int64_t>()[i], 1,
-                       out.mutable_data_ptr<float>() + i * dims_.hidden);
-  return out;
+    rows.read(Role::token_embd, -1, id[i], out.narrow(0, i, 1));
+  return out.view({ids_BT.size(0), ids_BT.size(1), dims_.hidden}).to(options_.device);
 }
 
 Tensor Transformer::embed(const Tensor& ids_BT) const {
   ESP_CHECK(ids_BT.dim() == 2, internal, "token ids must be a [batch, tokens] matrix");
-  Tensor rows = embeddings(ids_BT.to(torch::kInt64));
+  Tensor rows = embeddings(ids_BT);
   if (arch::learned_positions(*arch_)) {
     ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1),
               " tokens is too long: the model has ", dims_.positions, " learned positions");
@@ -90,35 +100,17 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
 }
 
 // softmax(scale q k^T, with the layer's soft-cap and window) v.
-//
-// The plain case has a kernel of our own in float32. (On processors with bfloat16 too: LibTorch's
-// casts take longer than the products save.) A soft-cap, or a window shorter than the text, is
-// computed with explicit scores.
 Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD,
                            const Tensor& v_BTKD) const {
   // The causal half of two products.
   core::count_operations(2.0 * static_cast<double>(q_BTND.numel()) *
                          static_cast<double>(q_BTND.size(1)));
   const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
-  const std::int64_t T = q_BTND.size(1), D = q_BTND.size(3),
-                     groups = q_BTND.size(2) / k_BTKD.size(2);
-  const double scale = arch::attention_scale(dims_), usual = 1 / std::sqrt(static_cast<double>(D));
-  if (dims_.attention_softcap == 0 && !(local && dims_.window < T)) {
-    const Tensor q = scale == usual ? q_BTND : q_BTND * (scale / usual);
-    return causal_attention(q, k_BTKD, v_BTKD);
-  }
-  const auto heads_first = [&](const Tensor& x) {
-    return x.repeat_interleave(groups, 2).transpose(1, 2);
-  };
-  Tensor scores =
-      torch::matmul(q_BTND.transpose(1, 2), heads_first(k_BTKD).transpose(2, 3)) * scale;
-  if (dims_.attention_softcap > 0)
-    scores = torch::tanh(scores / dims_.attention_softcap) * dims_.attention_softcap;
-  const Tensor distance = torch::arange(T).unsqueeze(1) - torch::arange(T).unsqueeze(0);
-  const Tensor hidden = local ? (distance < 0).logical_or(distance >= dims_.window) : distance < 0;
-  const Tensor shares =
-      torch::softmax(scores.masked_fill(hidden, -std::numeric_limits<float>::infinity()), -1);
-  return torch::matmul(shares, heads_first(v_BTKD)).transpose(1, 2);
+  return operations(q_BTND.device())
+      .attention(q_BTND, k_BTKD, v_BTKD,
+                 {.scale = arch::attention_scale(dims_),
+                  .softcap = dims_.attention_softcap,
+                  .window = local ? dims_.window : 0});
 }
 
 Tensor Transformer::attention_mix(const arch::Block& block, int index, const Tensor& h) const {
@@ -142,8 +134,9 @@ Tensor Transformer::attention_mix(const arch::Block& block, int index, const Ten
   }
   if (size.rope) {
     const auto [cosine, sine] = rope_tables(index, T);
-    q_BTND = rotate(q_BTND, cosine, sine);
-    k_BTKD = rotate(k_BTKD, cosine, sine);
+    const Operations& ops = operations(h.device());
+    q_BTND = ops.rotate(q_BTND, cosine, sine);
+    k_BTKD = ops.rotate(k_BTKD, cosine, sine);
   }
   return attend(index, q_BTND, k_BTKD, v_BTKD).reshape({B, T, N * D});
 }
@@ -156,15 +149,16 @@ Tensor Transformer::ffn_activation(const arch::Block& block, int index, const Te
     gate = read.size() == 1 ? read[0].narrow(-1, 0, F) : read[0];
     if (read.size() == 1) up = read[0].narrow(-1, F, F);
   }
+  const Operations& ops = operations(h.device());
   switch (arch_->activation) {
     case arch::Activation::swiglu:
-      return swiglu(gate, up);
+      return ops.swiglu(gate, up);
     case arch::Activation::geglu:
-      return torch::gelu(gate, "tanh") * up;
+      return ops.geglu(gate, up);
     case arch::Activation::relu_squared:
-      return torch::relu(up).square();
+      return ops.relu_squared(up);
     case arch::Activation::gelu:
-      return torch::gelu(up, "tanh");
+      return ops.gelu(up);
   }
   return up;
 }
@@ -193,11 +187,12 @@ Tensor Transformer::output(const arch::Block& block, int index, const Tensor& ac
   Tensor out = linears({&block.consumer, 1}, index, activation)[0];
   if (block.norm_behind) out = norm(*block.norm_behind, index, out);
   if (dims_.residual_factor != 1) out = out * dims_.residual_factor;
-  ESP_CHECK(!c10::InferenceMode::is_enabled() || torch::isfinite(out).all().item<bool>(), input,
-            "layer ", index, ": what ", block.kind == arch::BlockKind::attention ? "" : "the ",
-            arch::block_name(block.kind),
-            " computes is not finite, although the weights are: activations of this text exceed "
-            "the range of float32, so that there is no result");
+  ESP_CHECK(
+      !c10::InferenceMode::is_enabled() || out.is_meta() || torch::isfinite(out).all().item<bool>(),
+      input, "layer ", index, ": what ", block.kind == arch::BlockKind::attention ? "" : "the ",
+      arch::block_name(block.kind),
+      " computes is not finite, although the weights are: activations of this text exceed "
+      "the range of float32, so that there is no result");
   return out;
 }
 
@@ -235,18 +230,16 @@ Tensor Transformer::output_weight() const { return weight(output_role(), -1); }
 Tensor Transformer::logits(const Tensor& hidden_BTH) const {
   Tensor out;
   if (has(output_role(), -1)) {
-    out = model::linear(hidden_BTH, output_weight(), options_.matmul_dtype);
+    out = products(hidden_BTH, {output_weight()})[0];
   } else {
     constexpr std::int64_t kBlockValues = std::int64_t{1} << 24;  // of the matrix: 64 MiB
     const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / dims_.hidden);
     std::vector<std::int64_t> sizes = hidden_BTH.sizes().vec();
     sizes.back() = dims_.vocab;
-    out = torch::empty(sizes, torch::kFloat32);
+    out = torch::empty(sizes, values());
     for (std::int64_t first = 0; first < dims_.vocab; first += block) {
       const std::int64_t n = std::min(block, dims_.vocab - first);
-      out.narrow(-1, first, n)
-          .copy_(
-              model::linear(hidden_BTH, rows(output_role(), -1, first, n), options_.matmul_dtype));
+      out.narrow(-1, first, n).copy_(products(hidden_BTH, {rows(output_role(), -1, first, n)})[0]);
     }
   }
   return dims_.logit_softcap > 0 ? torch::tanh(out / dims_.logit_softcap) * dims_.logit_softcap

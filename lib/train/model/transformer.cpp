@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "model/host_rows.h"
 
 namespace espalier::model {
 
@@ -25,7 +26,7 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
                          const TransformerOptions& options)
     : Transformer(arch, dims, options, nullptr) {
   for (const TensorRef& ref : arch::tensors(arch, dims)) {
-    Tensor value = torch::zeros(shape(ref), torch::kFloat32);
+    Tensor value = torch::zeros(shape(ref), values());
     weights_.emplace(std::pair(ref.spec->role, ref.layer),
                      value.set_requires_grad(options.trainable));
   }
@@ -48,40 +49,39 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
 Transformer Transformer::load(const checkpoint::Checkpoint& source,
                               const TransformerOptions& options) {
   Transformer model(source.arch(), source.dims(), options);
-  for (const TensorRef& ref : arch::tensors(source.arch(), source.dims())) {
-    const Tensor& value = model.weight(ref.spec->role, ref.layer);
-    if (value.numel() > 0)
-      source.read_rows(ref.spec->role, ref.layer, 0, ref.rows,
-                       static_cast<float*>(value.data_ptr()));
-  }
+  HostRows rows(source);
+  for (const TensorRef& ref : arch::tensors(source.arch(), source.dims()))
+    rows.read(ref.spec->role, ref.layer, 0, model.weight(ref.spec->role, ref.layer));
   return model;
 }
 
-void Transformer::read(const TensorRef& ref) {
-  const Tensor value = torch::empty(shape(ref), torch::kFloat32);
-  if (value.numel() > 0)
-    source_->read_rows(ref.spec->role, ref.layer, 0, ref.rows,
-                       static_cast<float*>(value.data_ptr()));
+void Transformer::read(const TensorRef& ref, HostRows& rows) {
+  const Tensor value = torch::empty(shape(ref), values());
+  rows.read(ref.spec->role, ref.layer, 0, value);
   weights_.insert_or_assign({ref.spec->role, ref.layer}, value);
 }
 
-Transformer Transformer::open(const checkpoint::Checkpoint& source) {
-  Transformer model(source.arch(), source.dims(), {}, &source);
+Transformer Transformer::open(const checkpoint::Checkpoint& source, torch::Device device) {
+  Transformer model(source.arch(), source.dims(), {.device = device}, &source);
+  HostRows rows(source);
   for (const TensorRef& ref : arch::tensors(source.arch(), source.dims()))
-    if (ref.layer < 0 && !touches(ref.spec->rows, arch::Axis::vocab)) model.read(ref);
+    if (ref.layer < 0 && !touches(ref.spec->rows, arch::Axis::vocab)) model.read(ref, rows);
   return model;
 }
 void Transformer::load_layer(int layer) {
   if (source_ == nullptr) return;
+  HostRows rows(*source_);
   for (const TensorRef& ref : arch::tensors(*arch_, dims_))
-    if (ref.layer == layer && !has(ref.spec->role, layer)) read(ref);
+    if (ref.layer == layer && !has(ref.spec->role, layer)) read(ref, rows);
 }
 void Transformer::unload_layer(int layer) {
   if (source_ != nullptr)
     std::erase_if(weights_, [&](const auto& entry) { return entry.first.second == layer; });
 }
 void Transformer::load_output() {
-  if (!has(output_role(), -1)) read(arch::tensor_ref(*arch_, dims_, output_role(), -1));
+  if (has(output_role(), -1)) return;
+  HostRows rows(*source_);
+  read(arch::tensor_ref(*arch_, dims_, output_role(), -1), rows);
 }
 void Transformer::unload(Role role, int layer) {
   if (source_ != nullptr) weights_.erase({role, layer});
@@ -89,9 +89,8 @@ void Transformer::unload(Role role, int layer) {
 
 Tensor Transformer::rows(Role role, int layer, std::int64_t begin, std::int64_t n) const {
   if (source_ == nullptr || has(role, layer)) return weight(role, layer).narrow(0, begin, n);
-  const Tensor out =
-      torch::empty({n, arch::tensor_ref(*arch_, dims_, role, layer).cols}, torch::kFloat32);
-  source_->read_rows(role, layer, begin, n, static_cast<float*>(out.data_ptr()));
+  const Tensor out = torch::empty({n, arch::tensor_ref(*arch_, dims_, role, layer).cols}, values());
+  HostRows(*source_).read(role, layer, begin, out);
   return out;
 }
 
@@ -102,7 +101,8 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
   for (const TensorRef& ref : arch::tensors(arch, dims)) {
     core::Rng rng(seed, stream++);
     const Tensor& value = model.weight(ref.spec->role, ref.layer);
-    float* out = static_cast<float*>(value.data_ptr());
+    const Tensor host = value.is_cpu() ? value.detach() : torch::empty(value.sizes());
+    float* out = host_values(host);
     const double spread = ref.is_vector ? 0.1 : 1.2 / std::sqrt(static_cast<double>(ref.cols));
     const double mean = ref.is_vector &&
                                 (arch.norm == arch::Norm::rms || arch.norm == arch::Norm::layer) &&
@@ -111,6 +111,7 @@ Transformer Transformer::random(const arch::Arch& arch, const arch::ModelDims& d
                             : 0.0;
     for (std::int64_t i = 0; i < value.numel(); ++i)
       out[i] = static_cast<float>(mean + spread * rng.normal());
+    if (!value.is_cpu()) value.detach().copy_(host);
   }
   return model;
 }
@@ -122,9 +123,9 @@ void Transformer::save(const std::string& directory, const checkpoint::Checkpoin
       {like.hf_config(), checkpoint::carried_tokenizer(like), like.hf_generation_config()});
   for (const TensorRef& ref : arch::tensors(*arch_, dims_)) {
     const Tensor value =
-        weight(ref.spec->role, ref.layer).detach().to(torch::kFloat32).contiguous();
+        weight(ref.spec->role, ref.layer).detach().to(torch::kCPU, torch::kFloat32).contiguous();
     writer.write_rows(ref.spec->role, ref.layer,
-                      {value.const_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
+                      {host_values(value), static_cast<std::size_t>(value.numel())});
   }
   writer.finish();
 }

@@ -36,7 +36,12 @@ struct TransformerOptions {
   bool trainable = false;  // parameters require gradients
   // bfloat16: inputs and weights of matrix products are cast. The master weights stay float32.
   torch::ScalarType matmul_dtype = torch::kFloat32;
+  // Where the weights lie and the passes are computed, by the operations of that device (ops/). On
+  // `meta` there are sizes and no values.
+  torch::Device device = torch::kCPU;
 };
+
+class HostRows;
 
 // Not thread-safe: one thread at a time per object. LibTorch uses its own threads inside.
 class Transformer {
@@ -51,7 +56,7 @@ class Transformer {
   // For models larger than memory. Only the small weights of model scope are read. A layer is in
   // memory between load_layer() and unload_layer(). The output matrix is after load_output(); the
   // embedding is only where it is the output matrix too. `source` must outlive the model.
-  static Transformer open(const checkpoint::Checkpoint& source);
+  static Transformer open(const checkpoint::Checkpoint& source, torch::Device device = torch::kCPU);
   // Without weights: the caller sets those that will be read.
   static Transformer empty(const arch::Arch& arch, const arch::ModelDims& dims) {
     return {arch, dims, {}, nullptr};
@@ -69,6 +74,7 @@ class Transformer {
 
   const arch::Arch& arch() const { return *arch_; }
   const arch::ModelDims& dims() const { return dims_; }
+  torch::Device device() const { return options_.device; }
   bool has(arch::Role role, int layer) const { return weights_.contains({role, layer}); }
   // Rows of a matrix, whether it is in memory or not.
   torch::Tensor rows(arch::Role role, int layer, std::int64_t begin, std::int64_t n) const;
@@ -81,7 +87,8 @@ class Transformer {
   std::vector<torch::Tensor> parameters() const;  // in the order of arch::tensors()
   const std::map<std::pair<arch::Role, int>, torch::Tensor>& weights() const { return weights_; }
 
-  torch::Tensor embed(const torch::Tensor& ids_BT) const;            // -> BTH
+  // -> BTH. The ids may lie on the host.
+  torch::Tensor embed(const torch::Tensor& ids_BT) const;
   torch::Tensor layer(int index, const torch::Tensor& x_BTH) const;  // one whole layer, -> BTH
   // What the block's consumer reads: BT(N D) of attention, BTF of an FFN.
   torch::Tensor activation(const arch::Block& block, int layer, const torch::Tensor& x_BTH) const;
@@ -105,7 +112,10 @@ class Transformer {
  private:
   Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
               const TransformerOptions& options, const checkpoint::Checkpoint* source);
-  void read(const arch::TensorRef& ref);
+  torch::TensorOptions values() const {
+    return torch::TensorOptions(torch::kFloat32).device(options_.device);
+  }
+  void read(const arch::TensorRef& ref, HostRows& rows);
   torch::Tensor embeddings(const torch::Tensor& ids_BT) const;
   void tap(Tap point, int layer, const torch::Tensor& value) const;
   torch::Tensor attention_mix(const arch::Block& block, int layer, const torch::Tensor& h) const;
@@ -113,6 +123,9 @@ class Transformer {
   // W x + b of each matrix. Without a bias where the model has none.
   std::vector<torch::Tensor> linears(std::span<const arch::Role> matrices, int layer,
                                      const torch::Tensor& x) const;
+  // The products alone, of matrices at hand.
+  std::vector<torch::Tensor> products(const torch::Tensor& x,
+                                      const std::vector<torch::Tensor>& matrices) const;
   // cos and sin: [positions, R/2].
   std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;
   torch::Tensor attend(int layer, const torch::Tensor& q_BTND, const torch::Tensor& k_BTKD,
@@ -126,7 +139,8 @@ class Transformer {
   const checkpoint::Checkpoint* source_ = nullptr;
   struct Rotation {
     torch::Tensor inverse_frequencies;  // [R/2] double; R: rotated values of a head
-    // [positions, R/2] for the positions requested so far; computed in double.
+    // [positions, R/2] for the positions requested so far; computed in double on the host, so that
+    // all devices get the same.
     torch::Tensor cosine, sine;
   };
   // Of layers without a window, of layers with a window, and of all layers in a text longer than

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "model/host_rows.h"
 
 #include "support/golden_models.h"
 #include "support/layer_sizes.h"
@@ -184,6 +185,31 @@ TEST(Transformer, GradientsMatchDifferences) {
       checked,
       2 + 4 * 9 - 4 -
           5);  // two of model scope; nine a layer but the absent FFN's and the absent attention's
+}
+
+// As for a device whose memory the host cannot address: blocks of a few rows, and rows longer than
+// the buffer.
+TEST(Transformer, WeightsThroughABufferAreTheSame) {
+  const Checkpoint source = Checkpoint::open(support::golden_model("gpt2_a").directory);
+  const Transformer model = Transformer::load(source, {});
+  HostRows rows(source);
+  for (const auto& [key, weight] : model.weights())
+    for (const std::int64_t values : {1, 100, 1000000}) {
+      if (weight.numel() == 0) continue;
+      const Tensor out = torch::full_like(weight, NAN);
+      rows.read_through(key.first, key.second, 0, out, values);
+      EXPECT_TRUE(torch::equal(out, weight)) << arch::gguf_name(key.first, key.second);
+    }
+  EXPECT_THROW(host_values(torch::empty({3}, torch::TensorOptions(torch::kMeta))), core::Error);
+}
+
+TEST(Transformer, OnMetaThereAreShapes) {
+  const Checkpoint source = Checkpoint::open(support::golden_model("tied").directory);
+  const Transformer model = Transformer::load(source, {.device = torch::kMeta});
+  const torch::InferenceMode inference;
+  const Tensor logits = model.forward(torch::zeros({2, 5}, torch::kInt64));
+  EXPECT_TRUE(logits.is_meta());
+  EXPECT_EQ(logits.sizes(), (std::vector<std::int64_t>{2, 5, source.dims().vocab}));
 }
 
 TEST(Transformer, RefusesOtherPrecisions) {

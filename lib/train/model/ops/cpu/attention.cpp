@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocks of queries, their softmax and their gradients, on the BLAS of LibTorch.
-#include "model/attention.h"
-
+// Causal grouped-query attention in float32, with its backward pass, on the BLAS of LibTorch.
+// Scores exist for one block of queries of one head at a time, in a buffer that stays in the
+// second-level cache. The backward pass recomputes them from q, k and one number per row.
+//
+// Dao, Fu, Ermon, Rudra, Re 2022, arXiv:2205.14135, without the tiling over keys, which short
+// windows do not need.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -9,6 +12,8 @@
 #include <cmath>
 #include <vector>
 
+#include "model/ops/cpu/row.h"
+#include "model/ops/reference.h"
 #include "model/vector_math.h"
 
 // The BLAS that LibTorch contains. at::mm adds a dispatch that costs as much as a block's product
@@ -17,7 +22,7 @@ extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const i
                        const int* k, const float* alpha, const float* a, const int* lda,
                        const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
-namespace espalier::model {
+namespace espalier::model::cpu {
 namespace {
 
 using torch::Tensor;
@@ -206,11 +211,16 @@ struct Attention : Function<Attention> {
 
 }  // namespace
 
-Tensor causal_attention(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD) {
-  const Tensor q = q_BTND.contiguous(), k = k_BTKD.contiguous(), v = v_BTKD.contiguous();
-  const bool graph = torch::GradMode::is_enabled() &&
-                     (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return graph ? Attention::apply(q, k, v) : forward_values(q, k, v).out_BTND;
+// Soft-caps, and windows shorter than the text, are left to explicit scores. (On processors with
+// bfloat16 too, the products stay in float32: LibTorch's casts take longer than the products save.)
+Tensor attention(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD,
+                 const AttentionRule& rule) {
+  if (rule.softcap > 0 || (rule.window > 0 && rule.window < q_BTND.size(1)))
+    return reference::attention(q_BTND, k_BTKD, v_BTKD, rule);
+  const double usual = 1 / std::sqrt(static_cast<double>(q_BTND.size(3)));
+  const Tensor q = (rule.scale == usual ? q_BTND : q_BTND * (rule.scale / usual)).contiguous(),
+               k = k_BTKD.contiguous(), v = v_BTKD.contiguous();
+  return needs_graph({&q, &k, &v}) ? Attention::apply(q, k, v) : forward_values(q, k, v).out_BTND;
 }
 
-}  // namespace espalier::model
+}  // namespace espalier::model::cpu
