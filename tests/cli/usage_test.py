@@ -76,11 +76,23 @@ class Usage(unittest.TestCase):
                         self.assertIn("--tokens", done.stderr)
                         self.assertIn(tokens, done.stderr)
 
-    def test_no_cuda(self):
+    def test_only_distill_takes_another_device(self):
         for verb in (["prune", "x", "--out", "y", "--text", "t"], ["eval", "x", "--text", "t"], ["run", "r.yaml", "--out", "y"]):
             done = tool.run(*verb, "--device", "cuda")
             self.assertEqual(done.returncode, 4, done.stderr)
-            self.assertIn("training stages run on the CPU in this version; use --device cpu", done.stderr)
+            self.assertIn("this verb on the CPU; use --device cpu", done.stderr)
+
+    def test_another_device_must_be_allowed_and_there(self):
+        distill = ["distill", "--student", "s", "--teacher", "x", "--text", "t", "--out"]
+        with tempfile.TemporaryDirectory() as folder:
+            for flags, code, told in [(["cuda"], 4, "no test of ours has run on a GPU; add --experimental-device"),
+                                      (["cuda:0", "--experimental-device"], 4, "LibTorch finds no CUDA here"),
+                                      (["cpu", "--experimental-device"], 2, "no effect beside --device cpu"),
+                                      (["cudas"], 2, "expected auto, cpu or cuda[:N]"), (["cuda:x", "--experimental-device"], 2, "expected auto, cpu or cuda[:N]")]:
+                with self.subTest(flags):
+                    done = tool.run(*distill, pathlib.Path(folder) / "y", "--device", *flags)
+                    self.assertEqual(done.returncode, code, done.stderr)
+                    self.assertIn(told, done.stderr)
 
     def test_a_file_to_use_that_is_not_there(self):
         with tempfile.TemporaryDirectory() as folder:

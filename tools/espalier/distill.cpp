@@ -7,6 +7,8 @@ namespace espalier::tool {
 
 void add_distill(CLI::App& app, Common& common) {
   const auto verb = add_stage_verb(app, common, "distill", "directory to write");
+  verb->trains = true;
+  add_experimental_device(*verb->app, common);
   add_resume(*verb->app, common);
 }
 

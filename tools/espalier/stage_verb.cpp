@@ -157,7 +157,7 @@ stages::Context StageVerb::context() const {
 void StageVerb::run() {
   if (instead && instead(*this)) return;
   check_output();
-  apply_device(*common);
+  apply_device(*common, trains);
   read_options();
   check_options();
   const stages::Context context = this->context();

@@ -22,6 +22,7 @@ struct StageVerb {
   std::map<std::string, std::vector<std::string>> inputs;  // by key
   std::string out, config;
   const char* out_flag = "--out";
+  bool trains = false;  // may compute on another device than the CPU
   // A further file of the verb, and what reads it into the options.
   std::string more;
   std::function<void(StageVerb&)> read_more = {};

@@ -140,6 +140,10 @@ void add_common(CLI::App& app, Common& common, bool training) {
   app.add_option("--seed", common.seed, "seed of everything random, where something is");
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
 }
+void add_experimental_device(CLI::App& app, Common& common) {
+  app.add_flag("--experimental-device", common.experimental_device,
+               "allow a --device on which no test of ours has run: cuda");
+}
 
 void add_max_ram(CLI::App& app, Common& common) {
   app.add_option("--max-ram", common.max_ram,
@@ -210,9 +214,14 @@ void print(const Common& common, const nlohmann::ordered_json& result,
                            : readable);
 }
 
-void apply_device([[maybe_unused]] const Common& common) {
+void apply_device([[maybe_unused]] const Common& common, [[maybe_unused]] bool trains) {
 #ifdef ESPALIER_WITH_TRAINING
-  model::use_device(common.device, common.threads);
+  ESP_CHECK(
+      trains || !common.device.starts_with("cuda"), unsupported, "--device ", common.device,
+      ": only distill computes on another device, and this verb on the CPU; use --device cpu");
+  model::use_device({.device = common.device,
+                     .experimental = common.experimental_device,
+                     .threads = common.threads});
 #endif
 }
 

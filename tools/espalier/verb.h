@@ -22,7 +22,7 @@ struct Common {
   int threads = 0;
   std::uint64_t seed = 0;
   std::string device = "auto", max_ram, work;
-  bool resume = false;
+  bool resume = false, experimental_device = false;
   std::string program_directory;  // the folder of this program and of espalier-run
 
   // A bar on a terminal, plain lines otherwise, nothing with --quiet.
@@ -33,6 +33,8 @@ struct Common {
 
 // Adds --json --quiet --threads --seed (and --device for training verbs).
 void add_common(CLI::App& app, Common& common, bool training = false);
+// Adds --experimental-device for a verb that may compute on another device than the CPU.
+void add_experimental_device(CLI::App& app, Common& common);
 // Adds --max-ram. The verb refuses to start when it would need more memory.
 void add_max_ram(CLI::App& app, Common& common);
 // Adds --profile: where the time went, by section.
@@ -56,9 +58,9 @@ void note_nothing_to_resume(const Common& common, const std::string& out);
 // Prints `result` as one JSON object with --json, else `readable`. The notes of the libraries
 // (core/notes.h) join the object's "notes".
 void print(const Common& common, const nlohmann::ordered_json& result, const std::string& readable);
-// Sets LibTorch's thread count to --threads. Training verbs call it first. CPU only, unless
-// --device cuda and a CUDA build.
-void apply_device(const Common& common);
+// Sets LibTorch's thread count to --threads, and the device of training to --device. Verbs that use
+// LibTorch call it first. Only those that train may take another device than the CPU.
+void apply_device(const Common& common, bool trains = false);
 
 // Verbs of the files tower and of the training towers. main.cpp expands the lists.
 // clang-format off

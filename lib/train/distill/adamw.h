@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW (Loshchilov, Hutter 2017, arXiv:1711.05101) over one flat buffer. A single pass does
-// everything: scaling of the gradient, moments, decay, update, and zeroing of the gradient for the
-// next step. Equals torch::optim::AdamW up to rounding.
+// AdamW (Loshchilov, Hutter 2017, arXiv:1711.05101) over one flat buffer, all in one step: scaling
+// of the gradient, moments, decay, update, and zeroing of the gradient for the next step. Equals
+// torch::optim::AdamW up to rounding.
 #pragma once
+#include <torch/types.h>
+
 #include <cstdint>
 #include <span>
 
@@ -16,9 +18,9 @@ struct Segment {
   std::int64_t begin, size;
   double weight_decay;
 };
-// The buffers of one flat set of parameters.
+// The buffers of one flat set of parameters: float32, one after the other, on one device.
 struct AdamWState {
-  float *parameters, *gradients, *first_moment, *second_moment;
+  torch::Tensor parameters, gradients, first_moment, second_moment;
 };
 struct AdamWStep {
   std::int64_t number;  // counts from 1
@@ -31,11 +33,12 @@ struct AdamWStep {
 //   p -= rate * m' / (sqrt(v') + epsilon)
 //
 // g = gradient_scale * gradient. m' and v' are corrected for their start at zero. Gradients are
-// zero afterwards.
+// zero afterwards. One pass over memory does it on the CPU, and operations of LibTorch elsewhere
+// (model/ops/operations.h).
 void adamw_step(const AdamW& options, const AdamWStep& step, std::span<const Segment> segments,
-                AdamWState state);
+                const AdamWState& state);
 
-// The Euclidean norm. It is the same for any number of threads.
-double norm(const float* values, std::int64_t n);
+// The Euclidean norm of a vector. On the CPU it is the same for any number of threads.
+double euclidean_norm(const torch::Tensor& values);
 
 }  // namespace espalier::distill

@@ -12,11 +12,12 @@ namespace {
 using torch::Tensor;
 constexpr std::int64_t kAlign = 16;  // floats: 64 bytes
 
-// Zeroed, and on huge pages where the system allows it. The optimizer and the products with
-// embeddings walk hundreds of megabytes.
-Tensor flat_buffer(std::int64_t n) {
-  const Tensor out = torch::empty({n});
+// Zeroed, and in the host's memory on huge pages where the system allows it. The optimizer and the
+// products with embeddings walk hundreds of megabytes.
+Tensor flat_buffer(std::int64_t n, torch::Device device) {
+  const Tensor out = torch::empty({n}, torch::TensorOptions(torch::kFloat32).device(device));
 #if defined(MADV_HUGEPAGE)
+  if (!out.is_cpu()) return out.zero_();
   constexpr std::uintptr_t kPage = 2 << 20;
   const auto begin = (reinterpret_cast<std::uintptr_t>(out.data_ptr()) + kPage - 1) / kPage * kPage;
   const auto end = (reinterpret_cast<std::uintptr_t>(out.data_ptr()) +
@@ -51,10 +52,8 @@ Parameters::Parameters(model::Transformer& model, bool train_embeddings, double 
     place(weight, ref.is_vector ? 0.0 : weight_decay);
   }
   for (Tensor& extra : extras) place(extra, 0.0);
-  values_ = flat_buffer(total);
-  gradients_ = flat_buffer(total);
-  first_ = flat_buffer(total);
-  second_ = flat_buffer(total);
+  for (Tensor* flat : {&values_, &gradients_, &first_, &second_})
+    *flat = flat_buffer(total, model.device());
   for (const auto& [tensor, begin] : places) {
     const auto view = [&, at = begin, shown = tensor](const Tensor& flat) {
       return flat.narrow(0, at, shown->numel()).view(shown->sizes()).detach();
@@ -65,6 +64,13 @@ Parameters::Parameters(model::Transformer& model, bool train_embeddings, double 
     value.mutable_grad() = view(gradients_);
     *tensor = value;
   }
+}
+
+void Parameters::set_state(const std::map<std::string, Tensor>& state) {
+  if (values_.is_cpu()) return;
+  values_.copy_(state.at("values"));
+  first_.copy_(state.at("first_moment"));
+  second_.copy_(state.at("second_moment"));
 }
 
 }  // namespace espalier::distill

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trained parameters in flat buffers: values, gradients, and the optimizer's two
-// moments. The model's weights and their gradients become views of these buffers. So backward fills
-// them and one loop updates them.
+// The trained parameters in flat buffers on the model's device: values, gradients, and the
+// optimizer's two moments. The model's weights and their gradients become views of these buffers.
+// So backward fills them and one loop updates them.
 #pragma once
 #include <torch/types.h>
 
@@ -27,15 +27,16 @@ class Parameters {
   Parameters(model::Transformer& model, bool train_embeddings, double weight_decay,
              std::span<torch::Tensor> extras);
 
-  std::int64_t size() const { return values_.numel(); }
-  float* values() { return values_.mutable_data_ptr<float>(); }
-  float* gradients() { return gradients_.mutable_data_ptr<float>(); }
-  float* first_moment() { return first_.mutable_data_ptr<float>(); }
-  float* second_moment() { return second_.mutable_data_ptr<float>(); }
-  // What a step depends on; the tensors share their values with this object.
+  const torch::Tensor& gradients() const { return gradients_; }
+  AdamWState buffers() const { return {values_, gradients_, first_, second_}; }
+  // What a step depends on, on the host. On the CPU the tensors share their values with this
+  // object; for another device they are copies, and set_state() copies back.
   std::map<std::string, torch::Tensor> state() const {
-    return {{"values", values_}, {"first_moment", first_}, {"second_moment", second_}};
+    return {{"values", values_.cpu()},
+            {"first_moment", first_.cpu()},
+            {"second_moment", second_.cpu()}};
   }
+  void set_state(const std::map<std::string, torch::Tensor>& state);
   const std::vector<Segment>& segments() const { return segments_; }
 
  private:

@@ -13,6 +13,7 @@
 #include "distill/planned_terms.h"
 #include "distill/schedule.h"
 #include "hash/sha256.h"
+#include "model/device.h"
 
 namespace espalier::distill {
 namespace {
@@ -31,6 +32,7 @@ torch::ScalarType matmul_dtype(const std::string& precision) {
   if (precision == "bfloat16") return torch::kBFloat16;
   ESP_CHECK(precision == "auto", usage, "precision '", precision,
             "': expected auto, float32 or bfloat16");
+  if (!model::training_device().is_cpu()) return torch::kFloat32;
 #if defined(__x86_64__)
   // Every processor with AMX has AVX512_BF16 too. Without either, bfloat16 products are several
   // times slower than float32 products.
@@ -109,6 +111,8 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
   manifest.algorithm = checkpoint::algorithm_version("distill");
   manifest.options = options_json(options);
   manifest.options["precision"] = matmul_precision(options.precision);
+  if (!model::training_device().is_cpu())  // which rounds otherwise
+    manifest.options["device"] = c10::DeviceTypeName(model::training_device().type(), true);
   if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
   for (const objective::PlannedTerm& t : setup.terms)
     for (const objective::LayerPair& pair : t.pairs)
@@ -127,6 +131,8 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
   ESP_CHECK(!(has_teacher && has_cached), usage,
             "both a teacher and cached logits are given: give only one of them");
+  ESP_CHECK(!has_cached || model::training_device().is_cpu(), unsupported, input.cached,
+            ": cached logits are read on the CPU only; give the teacher, or use --device cpu");
   TrainOptions described = options;
   options::check(describe(described));
   check_schedule(options);

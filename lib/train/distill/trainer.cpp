@@ -27,6 +27,7 @@
 #include "hash/sha256.h"
 #include "layerwise/saved.h"
 #include "model/allocation.h"
+#include "model/device.h"
 #include "objective/objective.h"
 
 namespace espalier::distill {
@@ -99,14 +100,16 @@ class Run {
         work_(work),
         sampler_(static_cast<std::int64_t>(setup.corpus.tokens.size()), options.sequence,
                  options.seed),
-        student_(Transformer::load(setup.student_source,
-                                   {.trainable = true, .matmul_dtype = setup.matmul_dtype})),
+        student_(Transformer::load(setup.student_source, {.trainable = true,
+                                                          .matmul_dtype = setup.matmul_dtype,
+                                                          .device = model::training_device()})),
         objective_(setup.terms, setup.settings, student_.dims(),
                    setup.teacher_source ? &setup.teacher_source->dims() : nullptr),
         parameters_(student_, options.train_embeddings, options.weight_decay, objective_.extras()) {
     if (setup.teacher_source)
       teacher_.emplace(
-          Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype}));
+          Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype,
+                                                    .device = model::training_device()}));
     if (work.has(kState)) work.load([this] { load(); });
   }
 
@@ -148,8 +151,10 @@ class Run {
                                                 parameters_.state()});
   }
   void load() {
-    const auto about =
-        layerwise::read_saved(work_.file(kState), {.tensors = parameters_.state()}).about;
+    const layerwise::Saved saved =
+        layerwise::read_saved(work_.file(kState), {.tensors = parameters_.state()});
+    parameters_.set_state(saved.tensors);
+    const nlohmann::json& about = saved.about;
     state_ = {about.at("step"), about.at("metrics_bytes"), about.at("loss_first"),
               about.at("loss_last")};
   }
@@ -186,7 +191,7 @@ class Run {
     ESP_CHECK(std::isfinite(sum.loss), check_failed, "step ", number,
               ": the loss is not finite (learning rate ", rate, ", last loss ", state_.loss_last,
               "); lower the learning rate or check the models' weights");
-    const double length = norm(parameters_.gradients(), parameters_.size()) / tokens;
+    const double length = euclidean_norm(parameters_.gradients()) / tokens;
     ESP_CHECK(std::isfinite(length), check_failed, "step ", number,
               ": the gradient is not finite (learning rate ", rate, ", loss ", sum.loss / tokens,
               "); lower the learning rate or check the models' weights");
@@ -199,9 +204,7 @@ class Run {
         options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (length + 1e-6)) : 1.0;
     const core::Section section("optimizer");
     adamw_step({options_.beta1, options_.beta2, options_.epsilon}, {number, rate, clip / tokens},
-               parameters_.segments(),
-               {parameters_.values(), parameters_.gradients(), parameters_.first_moment(),
-                parameters_.second_moment()});
+               parameters_.segments(), parameters_.buffers());
     state_.step = number;
     state_.loss_last = sum.loss / tokens;
     if (number == 1) state_.loss_first = state_.loss_last;

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/profile.h"
+#include "model/ops/operations.h"
 #include "objective/row_loss.h"
 
 namespace espalier::objective {
@@ -53,10 +54,12 @@ Tensor soft_cap(Tensor& logits, double cap) {
 struct Places {
   std::optional<std::size_t> kl, ce;
 };
-// nullopt when a term that is computed has no place there. Without a teacher, those of logits are
-// not.
+// nullopt when a term that is computed has no place there, or loops of the host cannot compute it.
+// Without a teacher, those of logits are not computed.
 std::optional<Places> places_of(const ChunkedLossInput& in) {
   if (in.student_hidden.scalar_type() != torch::kFloat32) return std::nullopt;
+  if (!in.sparse_teacher.defined() && !model::loops_of_host(in.student_hidden.device()))
+    return std::nullopt;
   const bool has_teacher = in.teacher_hidden.defined() || in.sparse_teacher.defined();
   Places out;
   for (std::size_t i = 0; i < in.terms.size(); ++i) {
@@ -195,10 +198,11 @@ Tensor output_gradient_of(const ChunkedLossInput& in) {
 }
 
 // Room for the logits of a chunk.
-void provide(Tensor& buffer, std::int64_t chunk, std::int64_t vocab, torch::ScalarType dtype) {
+void provide(Tensor& buffer, std::int64_t chunk, std::int64_t vocab,
+             const torch::TensorOptions& like) {
   if (!buffer.defined() || buffer.size(0) < chunk || buffer.size(1) != vocab ||
-      buffer.scalar_type() != dtype)
-    buffer = torch::empty({chunk, vocab}, dtype);
+      buffer.dtype() != like.dtype())
+    buffer = torch::empty({chunk, vocab}, like);
 }
 
 // sum += gradient^T hidden
@@ -265,18 +269,18 @@ ChunkedLoss chunked_loss(const ChunkedLossInput& in, LogitBuffers& buffers) {
   const bool distills = in.teacher_hidden.defined();
   const std::int64_t n = in.student_hidden.size(0), H = in.student_hidden.size(1),
                      V = in.student_output.size(0);
-  const torch::ScalarType dtype = in.student_hidden.scalar_type();
+  const torch::TensorOptions like = in.student_hidden.options();
   const std::optional<Places> places = places_of(in);
   const Tensor targets = in.targets.contiguous();
   const Operands operands(in);
   Tensor output_gradient = output_gradient_of(in);
 
   const std::int64_t chunk = std::min(n, in.token_chunk > 0 ? in.token_chunk : default_chunk(V));
-  provide(buffers.student, chunk, V, dtype);
-  if (distills) provide(buffers.teacher, chunk, V, dtype);
+  provide(buffers.student, chunk, V, like);
+  if (distills) provide(buffers.teacher, chunk, V, like);
   ChunkedLoss out;
   out.sums.resize(in.terms.size());
-  if (in.hidden_gradient) out.hidden_gradient = torch::empty({n, H}, dtype);
+  if (in.hidden_gradient) out.hidden_gradient = torch::empty({n, H}, like);
   for (std::int64_t begin = 0; begin < n; begin += chunk) {
     const std::int64_t rows = std::min(chunk, n - begin);
     Tensor student = buffers.student.narrow(0, 0, rows),

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/ops/operations.h"
 #include "objective/row_loss.h"
 #include "objective/term.h"
 
@@ -93,6 +94,18 @@ TEST_P(EveryDivergence, EqualsPlainAutograd) {
     EXPECT_GT(out.sums[0], 1.0);
     expect_equal(out, in);
   }
+}
+// As on a device other than the CPU.
+TEST_P(EveryDivergence, WithOperationsOfLibTorchEqualsPlainAutograd) {
+  const model::ForcedOperations forced("reference");
+  ChunkedLossInput in = input_of(problem(1), GetParam());
+  in.temperature = 1.5;
+  expect_equal(chunked_loss(in), in);
+  in = input_of(problem(1), GetParam());
+  in.teacher_hidden = in.teacher_output = Tensor();
+  const ChunkedLoss alone = chunked_loss(in);
+  EXPECT_EQ(alone.sums[0], 0);
+  expect_equal(alone, in);
 }
 TEST_P(EveryDivergence, IsZeroForEqualDistributions) {
   ChunkedLossInput in = input_of(problem(2), GetParam());
