@@ -33,14 +33,16 @@ need_packages() {
 }
 
 # A virtual environment in the project: torch's wheel is LibTorch; with 'test', the judges of our files too. The stamp holds what was installed.
+# The second word names another folder than .venv.
 need_venv() {
-  local wants=("$root/scripts/requirements-$1.txt") stamp=$root/.venv/installed-$1
-  [ -f "$stamp" ] && cmp -s "$stamp" "${wants[0]}" && return 0
-  [ -x "$root/.venv/bin/pip" ] || { say "making the Python environment .venv"; python3 -m venv "$root/.venv" || die "python3 -m venv failed: install python3-venv"; }
-  say "installing into .venv: $(grep -v '^#' "${wants[0]}" | tr '\n' ' ')"
-  "$root/.venv/bin/pip" install -q --disable-pip-version-check $( [ "$1" = build ] && echo --no-deps ) -r "${wants[0]}" ||
-    die "pip could not install what ${wants[0]} lists"
-  cp "${wants[0]}" "$stamp"
+  local wants=$root/scripts/requirements-$1.txt venv=${2:-.venv}
+  local stamp=$root/$venv/installed-$1
+  [ -f "$stamp" ] && cmp -s "$stamp" "$wants" && return 0
+  [ -x "$root/$venv/bin/pip" ] || { say "making the Python environment $venv"; python3 -m venv "$root/$venv" || die "python3 -m venv failed: install python3-venv"; }
+  say "installing into $venv: $(grep -v '^#' "$wants" | tr '\n' ' ')"
+  "$root/$venv/bin/pip" install -q --disable-pip-version-check $( [ "$1" = build ] && echo --no-deps ) -r "$wants" ||
+    die "pip could not install what $wants lists"
+  cp "$wants" "$stamp"
 }
 
 # Another transformers than .venv's, "oldest" or "newest", in a folder for PYTHONPATH: the judges of what we write for both. Needs .venv with 'test'.
