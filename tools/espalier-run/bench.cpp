@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "arch/gguf_dims.h"
+#include "core/duration.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
@@ -57,7 +58,7 @@ std::string readable(const runtime::Session& session, const runtime::BenchOption
   if (r.decode_joules_per_token)
     text << "        " << n(*r.decode_joules_per_token) << " J a token of decode, whole package\n";
   if (!r.sustained_tokens_per_second.empty()) {
-    text << "sustained for " << options.sustained_seconds << " s:";
+    text << "sustained for " << core::human_duration(options.sustained_seconds) << ":";
     for (const double speed : r.sustained_tokens_per_second) text << " " << n(speed);
     text << " tokens/s\n";
   }

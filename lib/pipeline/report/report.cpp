@@ -10,7 +10,10 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 
+#include "core/duration.h"
+#include "core/units.h"
 #include "report/chart_js.h"
 #include "report/page.h"
 
@@ -44,18 +47,12 @@ std::string fixed(double v, int digits) {
   std::snprintf(out, sizeof out, "%.*f", digits, v);
   return out;
 }
-// A number for a table: integers in full, others with four digits.
-std::string number(const Json& v) {
-  if (!v.is_number()) return v.dump();
-  const double d = v.get<double>();
-  if (d == static_cast<double>(static_cast<std::int64_t>(d)))
-    return std::to_string(static_cast<std::int64_t>(d));
-  char out[64];
-  std::snprintf(out, sizeof out, "%.4g", d);
-  return out;
+// A value for a table, by the name of its key.
+std::string shown(std::string_view key, const Json& v) {
+  return v.is_number() ? core::human_value(key, v.get<double>()) : v.dump();
 }
-std::string megabytes(const Json& bytes) { return fixed(bytes.get<double>() / 1e6, 1) + " MB"; }
-std::string millions(const Json& n) { return fixed(n.get<double>() / 1e6, 1) + "M"; }
+std::string size_of(const Json& bytes) { return core::human_bytes(bytes.get<std::int64_t>()); }
+std::string count_of(const Json& n) { return core::human_count(n.get<std::int64_t>()); }
 
 void tile(std::ostream& out, const std::string& value, const std::string& label) {
   out << "<div class=tile><b>" << value << "</b><span>" << label << "</span></div>";
@@ -69,9 +66,9 @@ bool leg_passed(const Json& card, const std::string& leg) {
 
 void summary(std::ostream& out, const Json& card) {
   out << "<div class=tiles>";
-  tile(out, megabytes(card.at("file_bytes")),
-       "the file (teacher: " + megabytes(card.at("teacher_file_bytes")) + ")");
-  tile(out, millions(card.at("parameters")),
+  tile(out, size_of(card.at("file_bytes")),
+       "the file (teacher: " + size_of(card.at("teacher_file_bytes")) + ")");
+  tile(out, count_of(card.at("parameters")),
        "parameters, " + fixed(100 * card.at("parameters_ratio").get<double>(), 1) +
            " % of the teacher's");
   tile(out, fixed(card.at("perplexity").get<double>(), 2),
@@ -83,7 +80,7 @@ void summary(std::ostream& out, const Json& card) {
   if (card.contains("decode_tokens_per_second"))
     tile(out, fixed(card["decode_tokens_per_second"].get<double>(), 0) + " tok/s",
          "decode; prefill " + fixed(card["prefill_tokens_per_second"].get<double>(), 0) +
-             " tok/s; peak RSS " + megabytes(card["peak_rss_bytes"]) + "; " +
+             " tok/s; peak RSS " + size_of(card["peak_rss_bytes"]) + "; " +
              escape(card.value("cpu", "") + ", " + card.value("isa", "")));
   out << "</div>";
   const auto verdict = [&](const char* kind, const std::string& text) {
@@ -107,17 +104,21 @@ void summary(std::ostream& out, const Json& card) {
 
 void checks(std::ostream& out, const Json& card) {
   out << "<h2>Checks</h2><table><tr><th>check<th>limit<th>value<th></tr>";
-  for (const Json& g : card["gates"])
-    out << "<tr><td>" << escape(g.at("gate").get<std::string>()) << "<td>" << number(g.at("limit"))
-        << "<td>" << number(g.at("value"))
+  for (const Json& g : card["gates"]) {
+    const std::string gate = g.at("gate").get<std::string>();
+    core::HumanPair texts{shown(gate, g.at("value")), shown(gate, g.at("limit"))};
+    if (g["value"].is_number() && g["limit"].is_number())
+      texts = core::human_values(gate, g["value"].get<double>(), g["limit"].get<double>());
+    out << "<tr><td>" << escape(gate) << "<td>" << texts.limit << "<td>" << texts.value
         << "<td class=" << (is_passed(g) ? "ok>passed" : "no>FAILED") << "</tr>";
+  }
   const Json& p = card.at("parity");
   for (const char* leg : {"leg_a", "leg_b"})
     out << "<tr><td>parity "
         << (leg[4] == 'a' ? "A: training forward against reference kernels"
                           : "B: reference kernels against the fast ones")
-        << "<td>" << number(p.at(std::string(leg) + "_tolerance")) << "<td>"
-        << number(p.at(std::string(leg) + "_relative_error"))
+        << "<td>" << shown("tolerance", p.at(std::string(leg) + "_tolerance")) << "<td>"
+        << shown("error", p.at(std::string(leg) + "_relative_error"))
         << "<td class=" << (leg_passed(card, leg) ? "ok>passed" : "no>FAILED") << "</tr>";
   out << "</table>";
 }
@@ -129,7 +130,7 @@ void baselines(std::ostream& out, const Json& card) {
       << "<tr><th>model<th>parameters<th>bytes<th>perplexity<th>KL mean<th></tr>";
   const auto row = [&](const std::string& name, const Json& parameters, const Json& bytes,
                        const Json& perplexity, const Json& kl, const std::string& note) {
-    out << "<tr><td>" << name << "<td>" << millions(parameters) << "<td>" << megabytes(bytes)
+    out << "<tr><td>" << name << "<td>" << count_of(parameters) << "<td>" << size_of(bytes)
         << "<td>" << fixed(perplexity.get<double>(), 2) << "<td>"
         << (kl.is_number() ? fixed(kl.get<double>(), 3) : "") << "<td>" << note << "</tr>";
   };
@@ -166,7 +167,7 @@ Json curves(const Json& steps) {
 }
 
 void stages(std::ostream& out, const Json& data) {
-  out << "<h2>What was done</h2><table><tr><th>stage<th>kind<th>seconds<th>numbers</tr>";
+  out << "<h2>What was done</h2><table><tr><th>stage<th>kind<th>time<th>numbers</tr>";
   for (const Json& s : data.at("stages")) {
     Json metrics = s.at("metrics");
     const double seconds = metrics.value("seconds", 0.0);
@@ -174,18 +175,16 @@ void stages(std::ostream& out, const Json& data) {
     metrics.erase("formats");
     std::string text;
     for (const auto& [key, value] : metrics.items()) {
+      const std::string said = value.is_string() ? value.get<std::string>() : shown(key, value);
+      if (said.empty()) continue;
       const bool bytes = key.ends_with("_bytes") && value.is_number();
-      const std::string shown = value.is_string() ? value.get<std::string>()
-                                : bytes           ? megabytes(value)
-                                                  : number(value);
-      if (shown.empty()) continue;
       std::string name = bytes ? key.substr(0, key.size() - 6) : key;
       std::replace(name.begin(), name.end(), '_', ' ');
       // The value of "failures" is a sentence.
-      text += (text.empty() ? "" : ", ") + (key == "failures" ? shown : name + " " + shown);
+      text += (text.empty() ? "" : ", ") + (key == "failures" ? said : name + " " + said);
     }
     out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>"
-        << escape(s.at("kind").get<std::string>()) << "<td>" << fixed(seconds, 1)
+        << escape(s.at("kind").get<std::string>()) << "<td>" << core::human_duration(seconds)
         << "<td style=\"text-align:left\">" << escape(text) << "</tr>";
   }
   out << "</table>";

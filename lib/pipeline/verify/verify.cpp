@@ -11,6 +11,7 @@
 #include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
+#include "core/duration.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
@@ -104,7 +105,7 @@ Json parity_card(const std::string& gguf, const VerifyOptions& options, std::int
   checkpoint::WorkFolder* work = eval.work;
   if (work != nullptr && work->has(kParity))
     return format::parse_json<Json>(core::read_text_file(work->file(kParity)), work->file(kParity));
-  if (progress) progress({"parity", 0, 1, "", "legs A and B"});
+  if (progress) progress({"parity", 0, 0, "", "legs A and B"});
   const Parity p =
       parity(gguf, core::read_text_file(options.text_path), tokens, options.threads, eval.memory);
   Json card = {{"tokens", p.tokens},
@@ -149,7 +150,7 @@ void add_quality(const VerifyOptions& options, const std::vector<EvalResult>& re
 
 void add_speed(const std::string& gguf, const VerifyOptions& options,
                const core::Progress& progress, Json& card) {
-  if (progress) progress({"bench", 0, 1, "", "speed and memory in a child process"});
+  if (progress) progress({"bench", 0, 0, "", "speed and memory in a child process"});
   const Json speed = child_bench(options.bench_program, gguf, options.threads);
   for (const char* key :
        {"prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token",
@@ -231,7 +232,7 @@ std::string readable_card(const Json& card) {
       << fixed(100 * card.at("parameters_ratio").get<double>(), 1) << " % of the teacher's)\n"
       << "  sha256      " << card.at("sha256").get<std::string>() << "\n"
       << "  perplexity  " << fixed(card.at("perplexity").get<double>(), 3) << " over "
-      << card.at("tokens") << " tokens (teacher "
+      << core::human_count(card.at("tokens").get<std::int64_t>()) << " tokens (teacher "
       << fixed(card.at("teacher_perplexity").get<double>(), 3) << ", ratio "
       << fixed(card.at("perplexity_ratio").get<double>(), 3);
   if (card.at("student_perplexity").is_number())
@@ -250,18 +251,20 @@ std::string readable_card(const Json& card) {
         << " tokens/s, " << real("read_gb_per_second") << " GB/s read, peak RSS "
         << core::human_bytes(card["peak_rss_bytes"].get<std::int64_t>()) << "\n  machine     "
         << card.value("cpu", "") << ", " << card.value("isa", "") << "\n";
-  const auto shown = [](const Json& value) {
-    return value.is_number() ? core::number(value.get<double>()) : value.dump();
-  };
   const auto& parity = card.at("parity");
   out << "  parity      leg A " << core::number(parity.at("leg_a_relative_error").get<double>())
       << " (tolerance " << core::number(parity.at("leg_a_tolerance").get<double>()) << "), leg B "
       << core::number(parity.at("leg_b_relative_error").get<double>()) << " (tolerance "
       << core::number(parity.at("leg_b_tolerance").get<double>()) << ")\n";
-  for (const auto& g : card.at("gates"))
-    out << "  gate        " << g.at("gate").get<std::string>() << " " << shown(g.at("limit"))
-        << ": " << shown(g.at("value"))
+  for (const auto& g : card.at("gates")) {
+    const std::string gate = g.at("gate").get<std::string>();
+    const double limit = g.at("limit").get<double>();
+    core::HumanPair texts{"unknown", core::human_value(gate, limit)};
+    if (g.at("value").is_number())
+      texts = core::human_values(gate, g["value"].get<double>(), limit);
+    out << "  gate        " << gate << " " << texts.limit << ": " << texts.value
         << (g.at("passed").get<bool>() ? "  passed\n" : "  FAILED\n");
+  }
   const std::string gates = card.at("verdict").at("gates").get<std::string>();
   out << "  verdict     parity " << (card["verdict"].at("parity") == "passed" ? "passed" : "FAILED")
       << "; "

@@ -118,6 +118,32 @@ TEST(Report, AFileWithoutGatesIsNotOneThatPassedThem) {
   EXPECT_NE(page.find("parity A: "), std::string::npos);  // parity is shown without gates too
 }
 
+TEST(Report, NumbersAreForPeople) {
+  Json data = sample();
+  data["card"]["teacher_parameters"] = 1'200'000'000;
+  data["card"]["gates"].push_back(
+      {{"gate", "file_bytes_max"}, {"limit", 60'000'000}, {"value", 61e6}, {"passed", false}});
+  data["stages"] = Json::array({{{"name", "distilled"},
+                                 {"kind", "distill"},
+                                 {"status", "done"},
+                                 {"metrics",
+                                  {{"tokens", 92'000'000},
+                                   {"file_bytes", 61'000'000},
+                                   {"loss_last", 2.3145678},
+                                   {"passed", true},
+                                   {"seconds", 7512.25}}}}});
+  const std::string page = report_html(data), shown = page.substr(0, page.find("<script"));
+  for (const char* text :
+       {"<b>61.0 MB</b>", "teacher: 98.0 MB", "<b>95.0M</b>", "<td>1.2G", "<th>time",
+        "<td>file_bytes_max<td>60.0 MB<td>61.0 MB<td", "<td>2h05m<td",
+        "tokens 92.0M, file 61.0 MB, loss last 2.3146, passed true"})
+    EXPECT_NE(shown.find(text), std::string::npos) << text << "\n" << shown;
+  for (const char* text : {"92000000", "60000000", "7512"}) {
+    EXPECT_EQ(shown.find(text), std::string::npos) << text;
+    EXPECT_NE(page.find(text), std::string::npos) << text << ": exact in the data";
+  }
+}
+
 TEST(Report, ParityThatFailsIsStatedApartFromGatesThatPass) {
   Json data = sample();
   data["card"]["passed"] = false;
