@@ -2,15 +2,16 @@
 // Runs a command line, and looks for the nearest command or flag when CLI11 knows none.
 #include "command_line.h"
 
+#include <csignal>
 #include <exception>
 #include <filesystem>
-#include <iostream>
 #include <new>
 #include <sstream>
 #include <vector>
 
 #include "core/error.h"
 #include "core/units.h"
+#include "progress.h"
 #include "streams.h"
 
 namespace espalier::tool {
@@ -93,20 +94,24 @@ void parse_and_print(CLI::App& app, int argc, char** argv) {
   finish_results();
 }
 
-}  // namespace
+// The words of the command line, for the progress file.
+std::vector<std::string>& words() {
+  static std::vector<std::string> all;
+  return all;
+}
 
-int run_command_line(CLI::App& app, int argc, char** argv, const std::string* model) {
+// The exit code. BrokenPipe passes.
+int code_of(CLI::App& app, int argc, char** argv, const std::string* model) {
   const std::string& name = app.get_name();
   const auto failed = [&](const std::string& text, core::ErrorKind kind) {
-    std::cerr << name << ": " << text << "\n";
+    say(name + ": " + text);
     return static_cast<int>(kind);
   };
   try {
     parse_and_print(app, argc, argv);
     return 0;
   } catch (const BrokenPipe&) {
-    end_by_broken_pipe();
-    return static_cast<int>(core::ErrorKind::input);
+    throw;
   } catch (const CLI::ParseError& e) {
     return failed(
         std::string(e.what()) + "\nRun '" + name + " --help' or '" + name + " VERB --help'.",
@@ -122,6 +127,31 @@ int run_command_line(CLI::App& app, int argc, char** argv, const std::string* mo
   } catch (const std::exception& e) {
     return failed(std::string("internal error: ") + e.what(), core::ErrorKind::internal);
   }
+}
+
+}  // namespace
+
+int run_command_line(CLI::App& app, int argc, char** argv, const std::string* model) {
+  words().assign(argv, argv + argc);
+  try {
+    const int code = code_of(app, argc, argv, model);
+    leave_progress();
+    end_progress_file(code);
+    return code;
+  } catch (const BrokenPipe&) {
+    end_progress_file(128 + SIGPIPE);
+    end_by_broken_pipe();
+    return static_cast<int>(core::ErrorKind::input);
+  }
+}
+
+void add_progress_file(CLI::App& verb) {
+  verb.add_option_function<std::string>(
+      "--progress-file",
+      [&verb](const std::string& path) {
+        begin_progress_file(path, verb.get_parent()->version(), words());
+      },
+      "file to which lines of JSON about the progress are appended");
 }
 
 CLI::Validator as_count(std::int64_t lowest) {

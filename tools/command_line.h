@@ -8,6 +8,9 @@
 
 namespace espalier::tool {
 
+// Adds --progress-file. run_command_line() then writes how the program ends into that file too.
+void add_progress_file(CLI::App& verb);
+
 // Parses, runs the verb and ends its results. What goes wrong becomes a message on standard error.
 // Returns the exit code. `model`: the file to name when memory runs out; null where a program may
 // need memory for more than one.

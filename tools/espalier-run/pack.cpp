@@ -4,12 +4,11 @@
 // instead of packing them.
 #include "runtime/packed_file.h"
 
-#include <unistd.h>
-
-#include <iostream>
 #include <sstream>
 
+#include "command_line.h"
 #include "core/units.h"
+#include "progress.h"
 #include "reference.h"
 #include "verb.h"
 
@@ -19,12 +18,10 @@ namespace {
 void run(const Common& common) {
   const kernels::KernelTable& table = kernels::select_isa(common.isa);
   core::ThreadPool pool(common.threads);
-  const bool bar = !common.quiet && ::isatty(STDERR_FILENO) != 0;
+  const core::Progress progress = tool::progress(common.quiet);
   const runtime::PackResult packed =
       runtime::pack_file(common.model, table, pool, [&](std::int64_t done, std::int64_t total) {
-        if (bar)
-          std::cerr << "\rpacking " << done << " of " << total << " matrices"
-                    << (done == total ? "\n" : "") << std::flush;
+        if (progress) progress({"pack", done, total, "matrices", ""});
       });
   std::ostringstream text;
   text << packed.path << ": " << packed.matrices << " matrices in groups of " << packed.rows
@@ -52,6 +49,7 @@ void add_pack(CLI::App& app, Common& common) {
                         {"rows", "rows of a block"},
                         {"bytes", "size of the file"},
                         {"isa", "instruction set that it is for"}});
+  add_progress_file(*verb);
   verb->callback([&common] { run(common); });
 }
 

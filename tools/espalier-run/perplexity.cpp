@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier-run perplexity FILE.gguf --text FILE: the protocols of runtime/perplexity.h.
 #include <chrono>
-#include <iostream>
 #include <memory>
 
+#include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/output.h"
 #include "core/units.h"
+#include "progress.h"
 #include "reference.h"
 #include "runtime/perplexity.h"
 #include "verb.h"
@@ -33,14 +34,10 @@ void run(const Common& common, const PerplexityFlags& flags) {
 
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  auto shown = start;
+  const core::Progress progress = tool::progress(common.quiet);
   runtime::PerplexityWatch watch;
   watch.progress = [&](std::int64_t done, std::int64_t total, double so_far) {
-    const auto now = Clock::now();
-    if (common.quiet || (done < total && now - shown < std::chrono::seconds(5))) return;
-    shown = now;
-    std::cerr << "perplexity: " << done << " of " << total << " windows  " << core::number(so_far)
-              << "\n";
+    if (progress) progress({"perplexity", done, total, "windows", core::number(so_far)});
   };
   std::unique_ptr<core::AtomicFile> rows;
   if (!flags.logits.empty()) {
@@ -48,9 +45,10 @@ void run(const Common& common, const PerplexityFlags& flags) {
     watch.scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
   }
   const text::TokenStream stream = runtime::perplexity_stream(session.tokenizer(), content);
-  if (!common.quiet)
-    std::cerr << flags.text << ": "
-              << text::describe_stream(session.tokenizer(), stream.tokens.size()) << "\n";
+  if (progress)
+    progress(
+        {"text", 0, 0, "",
+         flags.text + ": " + text::describe_stream(session.tokenizer(), stream.tokens.size())});
   const runtime::PerplexityResult result =
       runtime::perplexity(session, stream, flags.context, protocol, flags.windows, watch);
   if (rows) rows->commit();
@@ -90,6 +88,7 @@ void add_perplexity(CLI::App& app, Common& common) {
                         {"context", "tokens of a window"},
                         {"isa", "instruction set"},
                         {"seconds", "time of the measurement"}});
+  add_progress_file(*verb);
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -3,10 +3,10 @@
 #include "verb.h"
 
 #include <filesystem>
-#include <iostream>
 
 #include "core/error.h"
 #include "core/notes.h"
+#include "progress.h"
 #include "streams.h"
 
 namespace espalier::tool {
@@ -57,7 +57,7 @@ runtime::Session open_session(const Common& common, const std::string& path,
   runtime::Session session(path, options);
   if (!session.packed_refusal().empty()) {
     core::note(session.packed_refusal());
-    if (!common.quiet) std::cerr << "espalier-run: " << session.packed_refusal() << "\n";
+    if (!common.quiet) say("espalier-run: " + session.packed_refusal());
   }
   return session;
 }
@@ -67,6 +67,7 @@ void print(const Common& common, const nlohmann::ordered_json& result,
   using Json = nlohmann::ordered_json;
   Json all = result;
   all["notes"] = core::notes();
+  leave_progress();
   write_result(common.json ? all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
                            : readable);
 }

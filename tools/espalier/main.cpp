@@ -3,11 +3,11 @@
 // results.
 #include <CLI/CLI.hpp>
 #include <filesystem>
-#include <iostream>
 
 #include "command_line.h"
 #include "core/error.h"
 #include "core/notes.h"
+#include "progress.h"
 #include "recipe_reference.h"
 #include "reference.h"
 #include "streams.h"
@@ -23,8 +23,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default();
   app.fallthrough();
-  core::hear_notes(
-      [](const std::string& text) { std::cerr << "espalier: note: " << text << "\n"; });
+  core::hear_notes([](const std::string& text) { tool::say("espalier: note: " + text); });
   tool::Common common;
   std::error_code ignored;
   common.program_directory =

@@ -2,17 +2,16 @@
 // Common flags, printing and progress of all verbs.
 #include "verb.h"
 
-#include <unistd.h>
-
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
 #include "command_line.h"
+#include "core/duration.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "core/profile.h"
 #include "core/units.h"
+#include "progress.h"
 #include "streams.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "model/device.h"
@@ -21,58 +20,6 @@
 
 namespace espalier::tool {
 namespace {
-
-// Prints at most one line per interval. On a terminal it redraws a bar.
-class ProgressPrinter {
- public:
-  void operator()(const core::ProgressEvent& event) {
-    if (event.total == 0) return say(event);
-    using Clock = std::chrono::steady_clock;
-    const auto now = Clock::now();
-    const bool last = event.total > 0 && event.done >= event.total;
-    const bool changed = event.stage != stage_;
-    const auto interval =
-        terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
-    if (!changed && !last && now - printed_ < interval) return;
-    if (changed && terminal_ && !stage_.empty() && open_) std::fputc('\n', stderr);
-    stage_ = event.stage;
-    printed_ = now;
-    if (terminal_) {
-      constexpr int kWidth = 28;
-      const int filled = event.total > 0 ? static_cast<int>(kWidth * event.done / event.total) : 0;
-      std::string bar(static_cast<std::size_t>(filled), '#');
-      bar.resize(kWidth, '.');
-      std::fprintf(stderr, "\r\033[K%-10s [%s] %s/%s %s  %s", event.stage.c_str(), bar.c_str(),
-                   core::human_count(event.done).c_str(), core::human_count(event.total).c_str(),
-                   event.unit.c_str(), event.detail.c_str());
-      open_ = true;
-      if (last) {
-        std::fputc('\n', stderr);
-        open_ = false;
-      }
-    } else {
-      std::fprintf(stderr, "%s: %s of %s %s  %s\n", event.stage.c_str(),
-                   core::human_count(event.done).c_str(), core::human_count(event.total).c_str(),
-                   event.unit.c_str(), event.detail.c_str());
-    }
-    std::fflush(stderr);
-  }
-
- private:
-  // What is said once and counts nothing.
-  void say(const core::ProgressEvent& event) {
-    if (open_) std::fputc('\n', stderr);
-    open_ = false;
-    stage_.clear();
-    std::fprintf(stderr, "%s: %s\n", event.stage.c_str(), event.detail.c_str());
-    std::fflush(stderr);
-  }
-
-  const bool terminal_ = ::isatty(STDERR_FILENO) != 0;
-  std::string stage_;
-  std::chrono::steady_clock::time_point printed_{};
-  bool open_ = false;
-};
 
 // Operations per second of a matrix product in float32. 0 when no section counted operations.
 double measured_peak(const std::vector<core::SectionTime>& sections) {
@@ -105,12 +52,13 @@ nlohmann::ordered_json profile_json(const std::vector<core::SectionTime>& sectio
 
 std::string readable_profile(const nlohmann::ordered_json& profile) {
   char line[128];
-  std::snprintf(line, sizeof line, "%-16s %10s %7s %9s %8s\n", "section", "seconds", "share",
+  std::snprintf(line, sizeof line, "%-16s %10s %7s %9s %8s\n", "section", "time", "share",
                 "GFLOP/s", "of peak");
   std::string out = line;
   for (const auto& s : profile["sections"]) {
-    std::snprintf(line, sizeof line, "%-16s %10.2f %6.1f%%", s["name"].get<std::string>().c_str(),
-                  s["seconds"].get<double>(), 100 * s["share"].get<double>());
+    std::snprintf(line, sizeof line, "%-16s %10s %6.1f%%", s["name"].get<std::string>().c_str(),
+                  core::human_duration(s["seconds"].get<double>()).c_str(),
+                  100 * s["share"].get<double>());
     out += line;
     if (s.contains("gflops")) {
       std::snprintf(line, sizeof line, " %9.1f %7.1f%%", s["gflops"].get<double>(),
@@ -124,17 +72,14 @@ std::string readable_profile(const nlohmann::ordered_json& profile) {
 
 }  // namespace
 
-core::Progress Common::progress() const {
-  if (quiet) return {};
-  auto printer = std::make_shared<ProgressPrinter>();
-  return [printer](const core::ProgressEvent& event) { (*printer)(event); };
-}
+core::Progress Common::progress() const { return tool::progress(quiet); }
 
 std::string Common::device_program() const { return program_directory + "/espalier-run"; }
 
 void add_common(CLI::App& app, Common& common, bool training) {
   app.add_flag("--json", common.json, "print one JSON object on stdout");
   app.add_flag("--quiet", common.quiet, "no progress on stderr");
+  add_progress_file(app);
   app.add_option("--threads", common.threads, "threads (0: all processors)")
       ->check(CLI::Range(0, 1024));
   app.add_option("--seed", common.seed, "seed of everything random, where something is");
@@ -210,6 +155,7 @@ void print(const Common& common, const nlohmann::ordered_json& result,
   if (!all.contains("notes")) all["notes"] = nlohmann::ordered_json::array();
   for (const std::string& note : core::notes()) all["notes"].push_back(note);
   using Json = nlohmann::ordered_json;
+  leave_progress();
   write_result(common.json ? all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
                            : readable);
 }

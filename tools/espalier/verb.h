@@ -25,13 +25,12 @@ struct Common {
   bool resume = false, experimental_device = false;
   std::string program_directory;  // the folder of this program and of espalier-run
 
-  // A bar on a terminal, plain lines otherwise, nothing with --quiet.
-  core::Progress progress() const;
+  core::Progress progress() const;  // progress.h
   std::string device_program() const;
   std::int64_t max_ram_bytes() const;  // 0: no limit
 };
 
-// Adds --json --quiet --threads --seed (and --device for training verbs).
+// Adds --json --quiet --progress-file --threads --seed (and --device for training verbs).
 void add_common(CLI::App& app, Common& common, bool training = false);
 // Adds --experimental-device for a verb that may compute on another device than the CPU.
 void add_experimental_device(CLI::App& app, Common& common);

@@ -107,9 +107,9 @@ class Run {
                    setup.teacher_source ? &setup.teacher_source->dims() : nullptr),
         parameters_(student_, options.train_embeddings, options.weight_decay, objective_.extras()) {
     if (setup.teacher_source)
-      teacher_.emplace(
-          Transformer::load(*setup.teacher_source, {.matmul_dtype = setup.matmul_dtype,
-                                                    .device = model::training_device()}));
+      teacher_.emplace(Transformer::load(
+          *setup.teacher_source,
+          {.matmul_dtype = setup.matmul_dtype, .device = model::training_device()}));
     if (work.has(kState)) work.load([this] { load(); });
   }
 

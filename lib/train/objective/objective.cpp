@@ -109,7 +109,8 @@ Sums Objective::accumulate(const Models& models, const Batch& batch, double prog
     const core::Section section("forward");
     student = forward(models.student, batch.ids, student_places_);
   }
-  const Scored scored{student, teacher, batch.targets.flatten().to(models.student.device()), progress};
+  const Scored scored{student, teacher, batch.targets.flatten().to(models.student.device()),
+                      progress};
   Sums sums;
   sums.terms.resize(terms_.size());
   sums.tokens = scored.targets.ge(0).sum().item<std::int64_t>();

@@ -29,8 +29,7 @@ TEST(AdamW, EqualsTorchAfterThreeSteps) {
     reference.mutable_grad() = g.clone();
     optimizer.step();
     gradient.copy_(g * 8);
-    adamw_step({0.9, 0.95, 1e-8}, {step, rate, 1.0 / 8}, all,
-               {ours, gradient, first, second});
+    adamw_step({0.9, 0.95, 1e-8}, {step, rate, 1.0 / 8}, all, {ours, gradient, first, second});
     EXPECT_EQ(gradient.abs().max().item<double>(), 0) << "gradients are zeroed for the next step";
   }
   // Steps are up to 1e-2 each; both round in float32 at values of size up to 4.
@@ -60,8 +59,7 @@ TEST(AdamW, TouchesOnlyItsSegments) {
   Tensor p = torch::ones({64}), g = torch::ones({64}), m = torch::zeros({64}),
          v = torch::zeros({64});
   const Segment some[] = {{16, 16, 0.5}, {48, 3, 0.0}};
-  adamw_step({}, {1, 0.1, 1.0}, some,
-             {p, g, m, v});
+  adamw_step({}, {1, 0.1, 1.0}, some, {p, g, m, v});
   EXPECT_TRUE(torch::equal(p.narrow(0, 0, 16), torch::ones({16})));
   EXPECT_NEAR(p[16].item<double>(), 1 - 0.1 * 0.5 - 0.1, 1e-5);
   EXPECT_NEAR(p[48].item<double>(), 1 - 0.1, 1e-5);
@@ -70,8 +68,7 @@ TEST(AdamW, TouchesOnlyItsSegments) {
 TEST(AdamW, NormIsThatOfAllValues) {
   torch::manual_seed(2);
   const Tensor x = torch::randn({200003});
-  EXPECT_NEAR(euclidean_norm(x), x.to(torch::kFloat64).norm().item<double>(),
-              1e-4);
+  EXPECT_NEAR(euclidean_norm(x), x.to(torch::kFloat64).norm().item<double>(), 1e-4);
   EXPECT_EQ(euclidean_norm(x.narrow(0, 0, 0)), 0);
 }
 
