@@ -105,6 +105,11 @@ if [ "$only" = all ] || [ "$only" = losses ]; then
       "kl_weight: $5, ce_weight: $6, learning_rate: 1e-3}"
     names="$names $1"
   }
+  of_terms() { # NAME TERMS
+    echo "  - {name: $1, kind: distill, from: pruned, tokens: $training_tokens, terms: {$2}," \
+      "learning_rate: 1e-3}"
+    names="$names $1"
+  }
   {
     recipe choosing-losses
     quantized reference teacher f16 nearest
@@ -115,6 +120,11 @@ if [ "$only" = all ] || [ "$only" = losses ]; then
     student forward_kl-and-cross-entropy teacher "$training_tokens" forward_kl 0.5 0.5
     student jsd teacher "$training_tokens" jsd 1 0
     student reverse_kl teacher "$training_tokens" reverse_kl 1 0
+    student skew_kl teacher "$training_tokens" skew_kl 1 0
+    student skew_reverse_kl teacher "$training_tokens" skew_reverse_kl 1 0
+    of_terms forward_kl-and-hidden_mse-0.1 'forward_kl: 1, hidden_mse: 0.1'
+    of_terms forward_kl-and-hidden_mse-1 'forward_kl: 1, hidden_mse: 1'
+    of_terms hidden_mse-then-forward_kl 'forward_kl: 0 to 1, hidden_mse: 1 to 0'
     student forward_kl-4-times-the-tokens teacher $((4 * training_tokens)) forward_kl 1 0
     card reference "$names"
   } >"$out/losses.yaml"
