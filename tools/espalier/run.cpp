@@ -74,6 +74,9 @@ void add_run(CLI::App& app, Common& common) {
                  "make every finished stage again beside the first, and compare SHA-256; nothing "
                  "of the first changes")
       ->excludes(from);
+  auto no_time = std::make_shared<bool>(false);
+  verb->add_flag("--no-time", *no_time,
+                 "do not measure first how long the stages will take, for the report");
   add_common(*verb, common, true);
   add_max_ram(*verb, common);
   describe_json(*verb, {{"recipe", "name of the recipe"},
@@ -84,12 +87,13 @@ void add_run(CLI::App& app, Common& common) {
                         {"stages",
                          "name, kind, status, folder and metrics of each stage; with `--check` "
                          "the two hashes"}});
-  verb->callback([flags, &common, verb] {
+  verb->callback([flags, no_time, &common, verb] {
     refuse_unused(*verb, "on a recipe, which has a seed of its own", {"--seed"},
                   "change 'seed' in " + flags->path);
     apply_device(common);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;
+    flags->options.timing_seconds = *no_time ? 0 : 10;
     flags->options.max_ram = common.max_ram_bytes();
     flags->check ? check(*flags, common) : run(*flags, common);
   });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Predicts parameters, bytes, peak memory and disk of every stage from headers alone. Refuses what
 // cannot work.
+#include <algorithm>
 #include <filesystem>
 
 #include "core/error.h"
@@ -8,6 +9,7 @@
 #include "hash/sha256.h"
 #include "recipe/planner.h"
 #include "recipe/recipe.h"
+#include "timing/stopwatch.h"
 
 namespace espalier::recipe {
 namespace {
@@ -36,6 +38,14 @@ void require_other_text(const Recipe& recipe) {
             "; name another text, or leave it out");
 }
 
+// In which most weights are stored.
+format::FormatId format_of(const checkpoint::Checkpoint& model, bool from_shape) {
+  if (from_shape) return format::FormatId::bf16;
+  for (const arch::TensorRef& t : arch::tensors(model.arch(), model.dims()))
+    if (t.layer == 0 && !t.is_vector) return model.stored_format(t.spec->role, 0);
+  return format::FormatId::f32;
+}
+
 template <typename T>
 Json optional(const std::optional<T>& v) {
   return v ? Json(*v) : Json(nullptr);
@@ -56,12 +66,13 @@ Json json_of(const Step& step, const stages::Forecast& forecast) {
 
 }  // namespace
 
-Planner::Planner(const Recipe& recipe)
-    : from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
+Planner::Planner(const Recipe& recipe, const timing::Place& machine)
+    : machine_(machine),
+      from_shape_(!recipe.teacher_shape.empty() && !exists(recipe.teacher)),
       teacher_(checkpoint::Checkpoint::survey(
           from_shape_ ? recipe.teacher_shape : required(recipe.teacher, recipe.teacher_place),
           /*need_tensors=*/!from_shape_)) {
-  shapes_["teacher"] = {&teacher_.arch(), teacher_.dims()};
+  shapes_["teacher"] = {&teacher_.arch(), teacher_.dims(), {}, format_of(teacher_, from_shape_)};
   if (from_shape_) missing_.push_back(recipe.teacher);
   require_text(recipe.train_text, recipe.train_place, "train");
   require_text(recipe.held_out_text, recipe.held_out_place, "held_out");
@@ -90,6 +101,7 @@ stages::Forecast Planner::predict(const Step& step) {
   stages::Forecast forecast;
   forecast.place = step.place + ": stage '" + step.name + "'";
   forecast.teacher = from_shape_ ? nullptr : &teacher_;
+  forecast.machine = machine_;
   for (const Link& link : step.links) {
     const std::string& name = link.stage.empty() ? link.name : link.stage;
     stages::ForecastInput input{name, link.path};
@@ -105,14 +117,47 @@ stages::Forecast Planner::predict(const Step& step) {
   return forecast;
 }
 
-Json plan_recipe(const std::string& path) {
+Plan forecast_recipe(const Recipe& recipe, const timing::Place& machine) {
+  Planner planner(recipe, machine);
+  Plan out;
+  for (const Step& step : recipe.stages) out.stages.push_back(planner.predict(step));
+  out.missing = planner.missing();
+  out.refusal = planner.refusal();
+  return out;
+}
+
+void time_stages(Plan& plan, double limit) {
+  std::vector<timing::Work> works;
+  timing::Stopwatch watch;
+  double guessed = 0;
+  for (const stages::Forecast& stage : plan.stages) {
+    works.push_back(stage.work);
+    guessed += watch.seconds(stage.work);
+  }
+  // No longer than a twentieth of what is timed.
+  watch.measure(works, std::clamp(guessed / 20, 0.2, limit));
+  for (std::size_t i = 0; i < works.size(); ++i)
+    plan.seconds.push_back(works[i].empty() ? std::nullopt
+                                            : std::optional<double>(watch.seconds(works[i])));
+}
+
+Json plan_recipe(const std::string& path, const PlanOptions& options) {
   const Recipe recipe = parse_recipe(path);
-  Planner planner(recipe);
+  Plan plan = forecast_recipe(recipe, {options.threads, "."});
+  if (options.seconds > 0 && plan.refusal.empty()) time_stages(plan, options.seconds);
   Json stages = Json::array();
-  for (const Step& step : recipe.stages) stages.push_back(json_of(step, planner.predict(step)));
-  Json out{{"recipe", recipe.name}, {"missing", planner.missing()}, {"stages", stages}};
-  if (const std::string refusal = planner.refusal(); !refusal.empty())
-    out["refused_by_run"] = refusal;
+  double total = 0;
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
+    Json stage = json_of(recipe.stages[i], plan.stages[i]);
+    if (!plan.seconds.empty()) {
+      stage["seconds"] = optional(plan.seconds[i]);
+      total += plan.seconds[i].value_or(0);
+    }
+    stages.push_back(std::move(stage));
+  }
+  Json out{{"recipe", recipe.name}, {"missing", plan.missing}, {"stages", stages}};
+  if (!plan.seconds.empty()) out["seconds"] = total;
+  if (!plan.refusal.empty()) out["refused_by_run"] = plan.refusal;
   return out;
 }
 

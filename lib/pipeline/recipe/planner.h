@@ -3,6 +3,7 @@
 // lib/pipeline/recipe.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ class Planner {
  public:
   // Error(input) for a teacher or a text that is missing, or a held-out text that is the training
   // text.
-  explicit Planner(const Recipe& recipe);
+  Planner(const Recipe& recipe, const timing::Place& machine);
   // Files that `run` will need and that are missing. Not empty only when the plan is made from the
   // teacher's shape alone.
   const std::vector<std::string>& missing() const { return missing_; }
@@ -27,10 +28,22 @@ class Planner {
  private:
   void require_text(const std::string& path, const std::string& place, const char* key);
 
+  timing::Place machine_;
   bool from_shape_;
   checkpoint::Checkpoint teacher_;
   std::vector<std::string> missing_;
   std::map<std::string, stages::Shape> shapes_;  // by name of the stage
 };
+
+// All stages of a recipe.
+struct Plan {
+  std::vector<stages::Forecast> stages;
+  std::vector<std::optional<double>> seconds;  // after time_stages(); empty where not known
+  std::vector<std::string> missing;
+  std::string refusal;  // why `run` refuses the teacher; empty: it does not
+};
+Plan forecast_recipe(const Recipe& recipe, const timing::Place& machine);
+// Measures for at most about `limit` seconds how fast this machine does such work.
+void time_stages(Plan& plan, double limit);
 
 }  // namespace espalier::recipe

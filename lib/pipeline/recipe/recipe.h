@@ -18,11 +18,18 @@ struct RunOptions {
   std::string until = {};    // the last stage to run; empty: all
   // Not empty: this stage and later ones are made again, and earlier ones must be finished.
   std::string from = {};
+  // The same as for a plan: reports then show what was expected.
+  double timing_seconds = 0;
 };
 // Validates every stage and predicts parameters, bytes, peak memory and disk: {"stages": [{"name",
-// "kind", "parameters", "bytes", "peak_memory_bytes", "disk_bytes"}]}. Error(input) with
+// "kind", "parameters", "bytes", "peak_memory_bytes", "disk_bytes", "seconds"}]}. Error(input) with
 // file:line:column for a wrong key, and the nearest known key for an unknown one.
-nlohmann::ordered_json plan_recipe(const std::string& path);
+struct PlanOptions {
+  // How long to measure at most how fast this machine works; 0: no times are predicted.
+  double seconds = 0;
+  int threads = 0;
+};
+nlohmann::ordered_json plan_recipe(const std::string& path, const PlanOptions& options = {});
 // {"recipe", "output", "passed", "failures", "stages"}. A gate or parity that failed is a line of
 // "failures", with its value and limit, and no error.
 nlohmann::ordered_json run_recipe(const std::string& path, const RunOptions& options,

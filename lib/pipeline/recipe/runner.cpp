@@ -2,6 +2,7 @@
 // Runs the stages of a recipe in order, skips finished stages, and delivers results.
 #include "recipe/runner.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -169,6 +170,18 @@ checkpoint::Manifest Runner::wanted(const Step& step) {
   return manifest;
 }
 
+// What stages are expected to take, before any of them has run here.
+void Runner::expect_times() {
+  const bool fresh = std::none_of(
+      recipe_.stages.begin(), recipe_.stages.end(),
+      [&](const Step& step) { return checkpoint::has_manifest(directory_of(step.name)); });
+  if (options_.timing_seconds <= 0 || !fresh) return;
+  Plan plan = forecast_recipe(recipe_, {options_.threads, options_.out});
+  time_stages(plan, options_.timing_seconds);
+  for (std::size_t i = 0; i < recipe_.stages.size(); ++i)
+    if (plan.seconds[i]) expected_[recipe_.stages[i].name] = *plan.seconds[i];
+}
+
 Json Runner::run_step(const Step& step, bool again, Json& failures) {
   checkpoint::Manifest manifest = wanted(step);
   const std::string directory = directory_of(step.name);
@@ -180,6 +193,8 @@ Json Runner::run_step(const Step& step, bool again, Json& failures) {
     execute(step, manifest);
     manifest.metrics["seconds"] =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (const auto it = expected_.find(step.name); it != expected_.end())
+      manifest.metrics["expected_seconds"] = it->second;
     manifest.outputs["output"] = artifact_hash(step.result().artifact, result_of(step));
     checkpoint::write_manifest(directory, manifest);
   } else {
@@ -202,6 +217,7 @@ Json Runner::run() {
   check_texts();
   core::make_directory(options_.out);
   RunRecord record(recipe_, options_.out);
+  expect_times();
   Json stages = Json::array(), failures = Json::array();
   bool again = false;
   for (const Step& step : recipe_.stages) {
@@ -247,9 +263,8 @@ static Recipe checked(const std::string& path, const RunOptions& options) {
   Recipe recipe = parse_recipe(path);
   require_stage(recipe, options.until, "--until");
   require_stage(recipe, options.from, "--from");
-  const Json plan = plan_recipe(path);
-  if (plan.contains("refused_by_run"))
-    core::fail(core::ErrorKind::unsupported, plan["refused_by_run"].get<std::string>());
+  const std::string refusal = forecast_recipe(recipe, {options.threads, "."}).refusal;
+  if (!refusal.empty()) core::fail(core::ErrorKind::unsupported, refusal);
   return recipe;
 }
 

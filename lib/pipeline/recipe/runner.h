@@ -21,6 +21,7 @@ class Runner {
   std::map<std::string, std::string> finished_hashes();
 
  private:
+  void expect_times();
   nlohmann::ordered_json run_step(const Step& step, bool again, nlohmann::ordered_json& failures);
   std::string directory_of(const std::string& stage) const;  // out/stages/<name>
   std::string result_of(const Step& step) const;             // its path
@@ -40,6 +41,7 @@ class Runner {
   const core::Progress& progress_;
   // Of the teacher, the files by path, and the results of finished stages.
   std::map<std::string, std::string> hashes_, file_hashes_;
+  std::map<std::string, double> expected_;  // seconds, by name of the stage
 };
 
 // SHA-256 of what a stage left at `path`.

@@ -171,7 +171,9 @@ void stages(std::ostream& out, const Json& data) {
   for (const Json& s : data.at("stages")) {
     Json metrics = s.at("metrics");
     const double seconds = metrics.value("seconds", 0.0);
+    const double expected = metrics.value("expected_seconds", 0.0);
     metrics.erase("seconds");
+    metrics.erase("expected_seconds");
     metrics.erase("formats");
     std::string text;
     for (const auto& [key, value] : metrics.items()) {
@@ -185,6 +187,7 @@ void stages(std::ostream& out, const Json& data) {
     }
     out << "<tr><td>" << escape(s.at("name").get<std::string>()) << "<td>"
         << escape(s.at("kind").get<std::string>()) << "<td>" << core::human_duration(seconds)
+        << (expected > 0 ? " (expected " + core::human_duration(expected) + ")" : "")
         << "<td style=\"text-align:left\">" << escape(text) << "</tr>";
   }
   out << "</table>";

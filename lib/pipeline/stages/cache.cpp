@@ -5,6 +5,8 @@
 #include "distill/cache_logits.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
+#include "stages/work.h"
+#include "timing/layers.h"
 
 namespace espalier::stages {
 namespace {
@@ -55,6 +57,11 @@ class Cache : public Stage {
     forecast.set_memory(shape,
                         [&] { return distill::cache_memory(*shape.arch, shape.dims, options_); });
     if (options_.tokens > 0) {
+      forecast.work = timing::work_of(
+          timing::CalibrateWork{stored(shape), {options_.tokens, options_.sequence}, false},
+          forecast.machine);
+      forecast.work += timing::output(shape.dims, options_.tokens);
+      forecast.work += timing::loss(shape.dims.vocab, options_.tokens);
       const std::int64_t id_bytes = shape.dims.vocab <= 65536 ? 2 : 4;
       forecast.bytes = options_.tokens * (options_.top_k * (id_bytes + options_.value_bytes) + 4);
       forecast.disk = *forecast.bytes;

@@ -6,6 +6,7 @@
 #include "core/units.h"
 #include "stages/calibration.h"
 #include "stages/stage.h"
+#include "stages/work.h"
 
 namespace espalier::stages {
 namespace {
@@ -37,6 +38,9 @@ class Calibrate : public Stage {
     forecast.set_memory(shape, [&] {
       return calibrate::imatrix_memory(*shape.arch, shape.dims, calibration_, moments());
     });
+    forecast.work =
+        timing::work_of(timing::CalibrateWork{stored(shape), text_of(calibration_, shape), gram_},
+                        forecast.machine);
   }
   Result run(const Context& context) override {
     const auto source = checkpoint::Checkpoint::open(context.path("from"));

@@ -8,6 +8,7 @@
 #include "distill/trainer.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
+#include "stages/work.h"
 
 namespace espalier::stages {
 namespace {
@@ -42,16 +43,26 @@ class Distill : public Stage {
   }
   void check(const options::Given& given, const std::set<std::string>& inputs) override {
     cached_ = inputs.contains("cached");
-    if (cached_ && given.has("teacher"))
+    if (cached_ && given.has("teacher") && inputs.contains("teacher"))
       given.refuse("cached",
                    "stands for " + given.spelled("teacher") + "; leave one of the two out");
-    if (options_.kl_weight == 0 && (inputs.contains("teacher") || cached_))
-      given.refuse_unused("with " + given.spelled("kl_weight") + " 0", {"teacher", "cached"},
-                          "leave it out, or give the weight a value above 0");
+    if (!options_.terms.empty())
+      given.refuse_unused("beside " + given.spelled("terms") + ", which name the whole objective",
+                          {"loss", "kl_weight", "ce_weight"}, "leave one of the two out");
+    try {
+      reads_teacher_ = distill::reads_teacher(options_);
+    } catch (const core::Error& e) {
+      given.refuse(options_.terms.empty() ? "loss" : "terms", e.what());
+    }
+    if (!reads_teacher_ && (inputs.contains("teacher") || cached_))
+      given.refuse_unused(options_.terms.empty() ? "with " + given.spelled("kl_weight") + " 0"
+                                                 : "with terms that read no teacher",
+                          {"teacher", "cached"},
+                          "leave it out, or add a term that compares with it");
     if (options_.tokens < 1) given.refuse("tokens", "the number of tokens to train on is missing");
   }
   bool reads(const std::string& key) const override {
-    return key != "teacher" || (!cached_ && options_.kl_weight > 0);
+    return key != "teacher" || (!cached_ && reads_teacher_);
   }
   void predict(Forecast& forecast) const override {
     const Shape& student = forecast.model("from");
@@ -60,11 +71,13 @@ class Distill : public Stage {
     forecast.made = {student.arch, student.dims};
     forecast.bytes = p * 4;
     forecast.set_memory(student, [&] {
-      return distill::peak_memory(
-          *student.arch, student.dims,
-          forecast.has("teacher") ? forecast.model("teacher").parameters() : 0, options_);
+      const Shape* teacher = forecast.has("teacher") ? &forecast.model("teacher") : nullptr;
+      return distill::peak_memory(*student.arch, student.dims,
+                                  teacher != nullptr ? teacher->parameters() : 0, options_,
+                                  teacher != nullptr ? teacher->dims.hidden : 0);
     });
     forecast.disk = p * 4 * 4;  // the model and the checkpoint with both moments
+    forecast.work = work(forecast);
   }
   nlohmann::ordered_json machine() const override {
     return {{"precision", distill::matmul_precision(options_.precision)}};
@@ -72,21 +85,39 @@ class Distill : public Stage {
   Result run(const Context& context) override;
 
  private:
+  timing::Work work(const Forecast& forecast) const {
+    const std::int64_t per_step = options_.batch * options_.accumulation * options_.sequence;
+    timing::DistillWork out;
+    const timing::Stored teacher =
+        forecast.has("teacher") ? stored(forecast.model("teacher")) : timing::Stored{};
+    if (forecast.has("teacher")) out.teacher = &teacher;
+    out.student = stored(forecast.model("from"));
+    out.steps = (options_.tokens + per_step - 1) / per_step;
+    out.tokens_per_step = per_step;
+    out.sequence = options_.sequence;
+    out.windows_at_once = distill::windows_at_once(options_);
+    out.checkpoints = out.steps / options_.checkpoint_every;
+    out.trains_embeddings = options_.train_embeddings;
+    out.bf16 = distill::matmul_precision(options_.precision) == "bfloat16";
+    return timing::work_of(out, forecast.machine);
+  }
   distill::TrainOptions options_;
-  bool cached_ = false;
+  bool cached_ = false, reads_teacher_ = true;
 };
 
 void require_memory(const distill::TrainInput& input, const distill::TrainOptions& options,
                     std::int64_t limit) {
   if (limit == 0) return;
   const auto student = checkpoint::Checkpoint::open(input.student);
-  std::int64_t of_teacher = 0;
+  std::int64_t of_teacher = 0, hidden = 0;
   if (!input.teacher.empty()) {
     const auto source = checkpoint::Checkpoint::open(input.teacher);
     of_teacher = arch::parameters(source.arch(), source.dims());
+    hidden = source.dims().hidden;
   }
-  plan::require_memory(distill::peak_memory(student.arch(), student.dims(), of_teacher, options),
-                       limit, "lower tokens_at_once or the sequence, or use cached logits");
+  plan::require_memory(
+      distill::peak_memory(student.arch(), student.dims(), of_teacher, options, hidden), limit,
+      "lower tokens_at_once or the sequence, or use cached logits");
 }
 
 Result Distill::run(const Context& context) {
@@ -100,7 +131,7 @@ Result Distill::run(const Context& context) {
   input.resume = context.resume;
   input.threads = context.threads;
   options_.seed = context.seed;
-  if (input.teacher.empty() && input.cached.empty() && options_.kl_weight > 0)
+  if (input.teacher.empty() && input.cached.empty() && reads_teacher_)
     core::note("no teacher and no cached logits are given: the student learns from the text alone");
   require_memory(input, options_, context.max_ram);
   const distill::TrainResult r = distill::distill(input, options_, context.progress);

@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "checkpoint/checkpoint.h"
+#include "timing/work.h"
 
 namespace espalier::stages {
 
@@ -19,7 +20,8 @@ namespace espalier::stages {
 struct Shape {
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;
-  std::optional<std::int64_t> file_bytes = {};  // of a GGUF
+  std::optional<std::int64_t> file_bytes = {};      // of a GGUF
+  format::FormatId format = format::FormatId::f32;  // of most of its matrices
 
   std::int64_t parameters() const { return arch::parameters(*arch, dims); }
   bool computed() const { return arch::is_computed(*arch, dims); }
@@ -48,6 +50,8 @@ class Forecast {
   std::optional<std::int64_t> bytes;   // of its result
   std::optional<std::int64_t> memory;  // at its peak
   std::optional<std::int64_t> disk;
+  timing::Work work;      // empty: how long it takes is not known
+  timing::Place machine;  // where the work will be done
 
   // The peak memory of a stage is known only of what is computed.
   void set_memory(const Shape& shape, const std::function<std::int64_t()>& predicted) {

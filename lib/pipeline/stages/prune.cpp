@@ -17,6 +17,7 @@
 #include "surgery/surgery.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "prune/pruner.h"
+#include "stages/work.h"
 #endif
 
 namespace espalier::stages {
@@ -212,6 +213,10 @@ void Prune::predict(Forecast& forecast) const {
                        : plan::file_stage_memory(*before.arch, before.dims);
   });
   forecast.disk = *forecast.bytes;
+  timing::PruneWork work{stored(before), after.dims, {}, compensate_ == "least_squares"};
+  if (reads_text_) work.text = text_of(calibration_, before);
+  work.gives_scores = criterion_ == "taylor" || criterion_ == "fisher";
+  forecast.work = timing::work_of(work, forecast.machine);
 }
 #else
 void Prune::predict(Forecast&) const {}

@@ -20,6 +20,7 @@
 #include "stages/stage.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "calibrate/sequential_rounding.h"
+#include "stages/work.h"
 #endif
 
 namespace espalier::stages {
@@ -45,6 +46,7 @@ class Quantize : public Stage {
   void check_size(const options::Given& given, bool has_other) const;
   void check_statistics(const options::Given& given, const std::set<std::string>& inputs);
   Overrides overrides() const;
+  format::FormatId made_format(const Shape& shape) const;
   exporter::BudgetOptions budget(std::int64_t bytes) const;
   std::int64_t target_bytes(const checkpoint::Checkpoint& source, const Context& context) const;
   std::int64_t predicted_bytes(Forecast& forecast, const Shape& shape) const;
@@ -251,6 +253,15 @@ std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) c
   return std::min(most, largest);
 }
 
+// The format of most weights.
+format::FormatId Quantize::made_format(const Shape& shape) const {
+  if (by_format())
+    return plan::quant_plan(*shape.arch, shape.dims, format_, overrides())
+        .format_of(arch::Role::ffn_down, 0);
+  return candidates_.empty() ? format::FormatId::q4_0
+                             : *format::format_by_name(candidates_.front());
+}
+
 void Quantize::predict(Forecast& forecast) const {
   const Shape& shape = forecast.model("from");
   if (forecast.teacher != nullptr) {  // every model of the recipe has the teacher's tokenizer
@@ -271,6 +282,13 @@ void Quantize::predict(Forecast& forecast) const {
 #endif
   });
   forecast.disk = forecast.bytes;
+#ifdef ESPALIER_WITH_TRAINING
+  timing::QuantizeWork work{stored(shape),           made_format(shape), how_, {},
+                            forecast.has("imatrix"), !by_format()};
+  if (reads_text_) work.text = text_of(calibration_, shape);
+  forecast.made->format = work.format;
+  forecast.work = timing::work_of(work, forecast.machine);
+#endif
 }
 
 plan::QuantPlan Quantize::formats(const checkpoint::Checkpoint& source, const Context& context,

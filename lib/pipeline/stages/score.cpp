@@ -6,6 +6,8 @@
 #include "prune/pruner.h"
 #include "stages/calibration.h"
 #include "stages/stage.h"
+#include "stages/work.h"
+#include "timing/layers.h"
 
 namespace espalier::stages {
 namespace {
@@ -42,6 +44,12 @@ class Score : public Stage {
     forecast.set_memory(shape, [&] {
       return prune::score_memory(criterion_, *shape.arch, shape.dims, calibration_);
     });
+    // The walk and its sums; criteria that read gradients also go back through every layer.
+    const timing::Text text = text_of(calibration_, shape);
+    forecast.work = timing::work_of(timing::CalibrateWork{stored(shape), text, criterion_ == "obs"},
+                                    forecast.machine);
+    if (criterion_ == "taylor" || criterion_ == "fisher")
+      forecast.work += timing::train({shape.arch, shape.dims}, text);
   }
   Result run(const Context& context) override {
     const auto source = checkpoint::Checkpoint::open(context.path("from"));

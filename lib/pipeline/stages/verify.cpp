@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <filesystem>
 
 #include "checkpoint/manifest.h"
 #include "core/output.h"
 #include "core/units.h"
 #include "stages/stage.h"
+#include "stages/work.h"
 #include "verify/memory.h"
 
 namespace espalier::stages {
@@ -65,6 +67,7 @@ class Verify : public Stage {
   Result run(const Context& context) override;
 
  private:
+  timing::Work work(const Forecast& forecast) const;
   std::int64_t context_ = 512, windows_ = 0;
   std::map<std::string, double> gates_;
 };
@@ -90,6 +93,26 @@ void Verify::predict(Forecast& forecast) const {
                                std::min(context_, verify::kParityTokens), {});
   });
   forecast.disk = 0;
+  forecast.work = work(forecast);
+}
+
+// The number of windows is guessed from the bytes of the text, four to a token.
+timing::Work Verify::work(const Forecast& forecast) const {
+  timing::VerifyWork out;
+  out.file = stored(forecast.model("of"));
+  out.teacher = stored(forecast.model("teacher"));
+  for (const char* key : {"student", "compare"})
+    if (forecast.has(key))
+      for (const ForecastInput& input : forecast.inputs.at(key))
+        (input.shape->file_bytes ? out.others : out.trained).push_back(stored(*input.shape));
+  std::error_code unreadable;
+  const std::uintmax_t bytes = std::filesystem::file_size(forecast.at("text").path, unreadable);
+  if (unreadable) return {};
+  const auto windows = static_cast<std::int64_t>(bytes) / 4 / context_;
+  out.windows = windows_ > 0 ? std::min(windows_, windows) : windows;
+  out.context = context_;
+  out.parity_tokens = std::min(context_, verify::kParityTokens);
+  return timing::work_of(out, forecast.machine);
 }
 
 // A value of a card. Bytes and counts have more digits than a real number is printed with.

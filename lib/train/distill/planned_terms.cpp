@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "distill/trainer.h"
 #include "plan/prune_plan.h"
 
 namespace espalier::distill {
@@ -81,6 +82,11 @@ std::vector<PlannedTerm> planned_terms(const TrainOptions& o) {
   }
   refuse_unused(o, out);
   return out;
+}
+
+bool reads_teacher(const TrainOptions& options) {
+  const std::vector<PlannedTerm> terms = planned_terms(options);
+  return std::any_of(terms.begin(), terms.end(), std::mem_fn(&PlannedTerm::reads_teacher));
 }
 
 void check_teacher(const std::vector<PlannedTerm>& terms, const TrainOptions& o, bool has_teacher) {

@@ -54,6 +54,10 @@ std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& student,
                          std::int64_t teacher_parameters, const TrainOptions& options,
                          std::int64_t teacher_hidden = 0);
 
+// Whether a term of the objective compares with a teacher. Error(usage) when the options do not
+// name terms, or contradict each other.
+bool reads_teacher(const TrainOptions& options);
+
 // The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);
 
