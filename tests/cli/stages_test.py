@@ -27,6 +27,7 @@ STAGES = """
   - {name: plain, kind: quantize, from: student, format: q8_0, rounding: nearest}
   - {name: weighed, kind: quantize, from: student, format: q4_0, rounding: imatrix, imatrix: important}
   - {name: rounded, kind: quantize, from: student, format: q4_1, tokens: 1024, sequence: 64}
+  - {name: judged, kind: eval, from: student, against: teacher, context: 64, windows: 3}
   - {name: sized, kind: quantize, from: student, no_larger_than: plain, candidates: [q4_0, q5_0], tokens: 1024, sequence: 64, tensors: {token_embd: q8_0}}
 """
 
@@ -60,7 +61,7 @@ class Stages(unittest.TestCase):
         return self.out / "stages" / stage / file
 
     def verb(self, *words):
-        return tool.run_json(*words, "--threads", 2, *(("--seed", 3) if "--text" in words else ()))
+        return tool.run_json(*words, "--threads", 2, *(("--seed", 3) if "--text" in words and words[0] != "eval" else ()))
 
     def test_a_verb_writes_what_its_stage_writes(self):
         at = self.path / "verbs"
@@ -79,6 +80,7 @@ class Stages(unittest.TestCase):
             (self.of("plain", "model.gguf"), ("quantize", student, "--format", "q8_0", "--rounding", "nearest")),
             (self.of("weighed", "model.gguf"), ("quantize", student, "--format", "q4_0", "--rounding", "imatrix", "--imatrix", self.of("important", "imatrix.gguf"))),
             (self.of("rounded", "model.gguf"), ("quantize", student, *text, "--format", "q4_1", *windows)),
+            (self.of("judged", "eval.json"), ("eval", student, "--against", teacher, "--text", held, "--context", 64, "--windows", 3)),
             (self.of("sized", "model.gguf"), ("quantize", student, *text, "--no-larger-than", self.of("plain", "model.gguf"), "--candidate", "q4_0", "--candidate", "q5_0",
                                               "--tensor", "token_embd=q8_0", *windows)),
         ]
@@ -119,6 +121,13 @@ class Stages(unittest.TestCase):
             self.assertEqual(known, keys, kind)
         self.assertGreaterEqual(seen, 70)
 
+    def test_every_verb_has_an_example_and_defaults(self):
+        for program in (tool.espalier, tool.espalier_run):
+            verbs = re.findall(r"^  (\w+)", re.split(r"(?i)^subcommands:\n", tool.run("--help", program=program).stdout, flags=re.MULTILINE)[1], re.MULTILINE)
+            self.assertGreaterEqual(len(verbs), 6)
+            for verb in verbs:
+                self.assertRegex(tool.run(verb, "--help", program=program).stdout, rf"Example:\n  {pathlib.Path(program).name} {verb} ", verb)
+
     @staticmethod
     def needed(kind):
         return {"verify": "of: q", "distill": "from: teacher, tokens: 1k", "quantize": "format: q8_0", "prune": "ffn: 256"}.get(kind, "seed_is_of_the_recipe: 1").replace("seed_is_of_the_recipe: 1", "text: text.train")
@@ -138,7 +147,7 @@ class Stages(unittest.TestCase):
         same = tool.run_json("run", self.recipe, "--out", self.out, "--check", "--threads", 2)
         self.assertTrue(same["same"])
         self.assertEqual({s["result"] for s in same["stages"]}, {"same"})
-        self.assertEqual(len(same["stages"]), 10)
+        self.assertEqual(len(same["stages"]), 11)
         self.assertFalse((self.out / "check").exists())
         target = self.of("plain", "model.gguf")
         kept = target.read_bytes()

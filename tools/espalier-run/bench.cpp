@@ -128,6 +128,7 @@ void add_bench(CLI::App& app, Common& common) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--context", common.context, "positions in the KV cache (0: as many as needed)");
+  verb->footer("Example:\n  espalier-run bench student.gguf --prompt 512 --generate 128");
   describe_json(*verb,
                 {{"prefill_tokens_per_second", "median speed of reading"},
                  {"prefill_min", "slowest round"},

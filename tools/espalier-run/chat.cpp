@@ -78,6 +78,7 @@ void add_chat(CLI::App& app, Common& common) {
   auto flags = std::make_shared<ChatFlags>();
   verb->add_option("--system", flags->system, "the system message");
   add_writer_options(*verb, common, *flags);
+  verb->footer("Example:\n  espalier-run chat student.gguf");
   describe_json(*verb,
                 {{"replies", "the answers"},
                  {"context_tokens", "tokens in the context at the end"},

@@ -141,6 +141,8 @@ void add_generate(CLI::App& app, Common& common) {
                           ->excludes(prompt)
                           ->excludes(file);
   add_writer_options(*verb, common, *flags);
+  verb->footer(
+      "Example:\n  espalier-run generate student.gguf --prompt 'Once upon a time' --tokens 64");
   describe_json(*verb,
                 {{"text", "what was written"},
                  {"prompt_tokens", "tokens of the prompt"},

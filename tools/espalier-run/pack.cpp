@@ -44,6 +44,7 @@ void add_pack(CLI::App& app, Common& common) {
                             false);
   verb->add_option("--isa", common.isa,
                    "instruction set: avx2, avx512, ... (default: $ESPALIER_ISA or the best)");
+  verb->footer("Example:\n  espalier-run pack student.gguf");
   describe_json(*verb, {{"packed_file", "path of the packed file"},
                         {"matrices", "packed matrices"},
                         {"rows", "rows of a block"},

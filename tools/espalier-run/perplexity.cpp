@@ -81,6 +81,7 @@ void add_perplexity(CLI::App& app, Common& common) {
   verb->add_option(
       "--logits", flags->logits,
       "file to write with the logits of every scored prediction, float32 [tokens, vocab]");
+  verb->footer("Example:\n  espalier-run perplexity student.gguf --text heldout.txt");
   describe_json(*verb, {{"perplexity", "of the file"},
                         {"tokens", "tokens that were scored"},
                         {"mean_nll", "mean negative log-likelihood in nats"},

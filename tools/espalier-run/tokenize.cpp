@@ -85,6 +85,7 @@ void add_tokenize(CLI::App& app, Common& common) {
       ->excludes(messages);  // a template writes all of its special tokens itself
   verb->add_flag("--no-bos", flags->no_bos, "without the tokens that the model adds at both ends")
       ->excludes(messages);
+  verb->footer("Example:\n  espalier-run tokenize student.gguf --text heldout.txt");
   describe_json(*verb, {{"ids", "token ids of one text"},
                         {"texts", "token ids of each of several texts"},
                         {"text", "with `--messages`: the rendered conversation"},

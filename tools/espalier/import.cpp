@@ -18,6 +18,7 @@ void add_import(CLI::App& app, Common& common) {
   auto flags = std::make_shared<Flags>();
   CLI::App* verb =
       app.add_subcommand("import", "convert any supported checkpoint to a Hugging Face directory");
+  verb->footer("Example:\n  espalier import teacher.gguf --out teacher");
   verb->add_option("model", flags->model, "Hugging Face directory or .gguf")->required();
   verb->add_option("--out", flags->out, "directory to write")->required();
   verb->add_option("--dtype", flags->dtype, "f32, f16 or bf16")

@@ -130,6 +130,7 @@ void add_inspect(CLI::App& app, Common& common) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* verb =
       app.add_subcommand("inspect", "show the contents of a model, from headers alone");
+  verb->footer("Example:\n  espalier inspect teacher.gguf");
   verb->add_option("model", flags->model, "Hugging Face directory, .gguf or config.json")
       ->required();
   verb->add_flag("--tensors", flags->tensors, "list every tensor");

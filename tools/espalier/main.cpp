@@ -10,6 +10,7 @@
 #include "progress.h"
 #include "recipe_reference.h"
 #include "reference.h"
+#include "stage_verb.h"
 #include "streams.h"
 #include "verb.h"
 #include "version/version.h"
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
   ESP_VERBS_TRAIN(ESP_VERB)
 #endif
 #undef ESP_VERB
+  tool::add_stage_verbs(app, common);
   tool::add_reference(app, tool::recipe_reference);
   return tool::run_command_line(app, argc, argv);
 }

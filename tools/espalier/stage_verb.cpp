@@ -2,6 +2,7 @@
 // Runs a stage on the files of a command line.
 #include "stage_verb.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/error.h"
@@ -73,18 +74,35 @@ std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const c
 #endif
   add_flags(*verb->app, verb->stage->options());
   add_common(*verb->app, common, true);
+  verb->trains = verb->stage->knows_devices();
+  if (verb->trains) add_experimental_device(*verb->app, common);
   add_max_ram(*verb->app, common);
   add_profile(*verb->app, common);
   for (const auto& [key, meaning] : verb->kind->results) describe_json(*verb->app, key, meaning);
-  if (!verb->kind->results.empty())
-    describe_json(*verb->app, {{"output", "path of the result"},
-                               {"peak_rss_bytes", "most memory that the process held"}});
+  if (!verb->kind->results.empty()) {
+    if (help_of_out != nullptr) describe_json(*verb->app, "output", "path of the result");
+    describe_json(*verb->app, "peak_rss_bytes", "most memory that the process held");
+  }
   verb->app->callback([verb] { verb->run(); });
   return verb;
 }
 
 std::vector<std::string> StageVerb::paths_of(const std::string& input) const {
   return inputs.at(input);
+}
+
+void add_stage_verbs(CLI::App& app, Common& common) {
+  for (const stages::Kind* kind : stages::all_kinds()) {
+    const std::string name(kind->name);
+    const auto verbs = app.get_subcommands({});
+    const bool there = std::any_of(verbs.begin(), verbs.end(),
+                                   [&](const CLI::App* verb) { return verb->get_name() == name; });
+    if (kind->example.empty() || there) continue;
+    const auto artifact = kind->make()->outputs().front().artifact;
+    const std::string help = std::string(artifact_name(artifact)) + " to write";
+    const auto verb = add_stage_verb(app, common, name.c_str(), help.c_str());
+    add_resume(*verb->app, common);
+  }
 }
 
 // Nothing is read before the result can be written, and is no input.
@@ -169,7 +187,7 @@ void StageVerb::run() {
       if (output.artifact == stages::Artifact::prune_plan)
         printed["plan"] = out + output.file.substr(main.size());
     }
-    printed["output"] = out;
+    if (!out.empty()) printed["output"] = out;
     printed["peak_rss_bytes"] = core::peak_rss_bytes();
   }
   if (!result.notes.empty()) printed["notes"] = result.notes;

@@ -44,4 +44,7 @@ struct StageVerb {
 std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const char* kind,
                                           const char* help_of_out);
 
+// Adds every kind of stage that is no verb yet and that makes sense outside a recipe.
+void add_stage_verbs(CLI::App& app, Common& common);
+
 }  // namespace espalier::tool

@@ -61,18 +61,14 @@ void print(const Common& common, const nlohmann::ordered_json& result, const std
 // LibTorch call it first. Only those that train may take another device than the CPU.
 void apply_device(const Common& common, bool trains = false);
 
-// Verbs of the files tower and of the training towers. main.cpp expands the lists.
+// Verbs with a file of their own, of the files tower and of the training towers. main.cpp expands
+// the lists. Every other kind of stage is a verb without more (stage_verb.h).
 // clang-format off
 #define ESP_VERBS_FILES(ESP_VERB) \
   ESP_VERB(import)                \
-  ESP_VERB(inspect)               \
-  ESP_VERB(quantize)              \
-  ESP_VERB(prune)
+  ESP_VERB(inspect)
 #define ESP_VERBS_TRAIN(ESP_VERB) \
   ESP_VERB(score)                 \
-  ESP_VERB(cache)                 \
-  ESP_VERB(distill)               \
-  ESP_VERB(calibrate)             \
   ESP_VERB(eval)                  \
   ESP_VERB(verify)                \
   ESP_VERB(plan)                  \

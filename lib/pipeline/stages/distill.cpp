@@ -61,6 +61,7 @@ class Distill : public Stage {
                           "leave it out, or add a term that compares with it");
     if (options_.tokens < 1) given.refuse("tokens", "the number of tokens to train on is missing");
   }
+  bool knows_devices() const override { return true; }
   bool reads(const std::string& key) const override {
     return key != "teacher" || (!cached_ && reads_teacher_);
   }

@@ -255,9 +255,12 @@ std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) c
 
 // The format of most weights.
 format::FormatId Quantize::made_format(const Shape& shape) const {
-  if (by_format())
-    return plan::quant_plan(*shape.arch, shape.dims, format_, overrides())
-        .format_of(arch::Role::ffn_down, 0);
+  if (by_format()) {
+    const plan::QuantPlan plan = plan::quant_plan(*shape.arch, shape.dims, format_, overrides());
+    for (const plan::TensorFormat& t : plan.tensors)
+      if (t.layer == 0 && !format::info(t.format).is_float()) return t.format;
+    return plan.tensors.front().format;
+  }
   return candidates_.empty() ? format::FormatId::q4_0
                              : *format::format_by_name(candidates_.front());
 }

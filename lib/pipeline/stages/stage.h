@@ -136,6 +136,8 @@ class Stage {
   virtual nlohmann::ordered_json machine() const { return nlohmann::ordered_json::object(); }
   // Whether the seed draws something.
   virtual bool uses_seed() const { return true; }
+  // Whether it can compute on another device than the CPU.
+  virtual bool knows_devices() const { return false; }
   // A report shows what all earlier stages left.
   virtual bool reads_records() const { return false; }
   virtual Result run(const Context& context) = 0;

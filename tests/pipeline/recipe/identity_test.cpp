@@ -73,8 +73,14 @@ const std::vector<Change>& that_matter() {
         {"distill", "held_out", {}, {{"held_out", "train.txt"}}},
         {"distill", "loss", {}, {{"loss", "reverse_kl"}}},
         {"distill", "terms", {{"terms", "{ce: 1}"}}, {{"terms", "{ce: 1 to 2}"}}},
-        {"distill", "hidden_layers", {}, {{"hidden_layers", "[0:1]"}}},
-        {"distill", "skew_alpha", {}, {{"skew_alpha", "0.2"}}},
+        {"distill",
+         "hidden_layers",
+         {{"terms", "{hidden_mse: 1}"}},
+         {{"terms", "{hidden_mse: 1}"}, {"hidden_layers", "[0:1]"}}},
+        {"distill",
+         "skew_alpha",
+         {{"terms", "{skew_kl: 1}"}},
+         {{"terms", "{skew_kl: 1}"}, {"skew_alpha", "0.2"}}},
         {"distill", "schedule", {}, {{"schedule", "constant"}}},
         {"distill", "precision", {}, {{"precision", "float32"}}},
         {"distill", "train_embeddings", {}, {{"train_embeddings", "false"}}},
@@ -112,6 +118,13 @@ const std::vector<Change>& that_matter() {
         {"external", "environment", {}, {{"environment", "{A: b}"}}},
         {"external", "makes", {}, {{"makes", "gguf"}}},
         {"external", "like", {}, {{"like", "student"}}},
+        {"eval", "from", {}, {{"from", "cut"}}},
+        {"eval", "against", {}, {{"against", "teacher"}}},
+        {"eval", "text", {}, {{"text", "train.txt"}}},
+        {"eval", "context", {}, {{"context", "64"}}},
+        {"eval", "windows", {}, {{"windows", "3"}}},
+        {"eval", "protocol", {}, {{"protocol", "llama.cpp"}}},
+        {"eval", "engine", {}, {{"engine", "device"}}},
         {"score", "from", {}, {{"from", "cut"}}},
         {"score", "text", {}, {{"text", "held.txt"}}},
         {"score", "criterion", {}, {{"criterion", "obs"}}},
@@ -159,6 +172,7 @@ const std::vector<Exempt>& that_do_not_matter() {
         {{"distill", "checkpoint_every", {{"checkpoint_every", "1"}}, {{"checkpoint_every", "9"}}},
          "a run resumed from a checkpoint ends with the bytes of one left alone"},
         {{"quantize", "deliver", {}, {{"deliver", "a.gguf"}}}, "names a link, made at every run"},
+        {{"eval", "deliver", {}, {{"deliver", "a.json"}}}, "names a link, made at every run"},
         {{"score", "deliver", {}, {{"deliver", "a.scores"}}}, "names a link, made at every run"},
         {{"calibrate", "deliver", {}, {{"deliver", "a.gguf"}}}, "names a link, made at every run"},
         {{"quantize", "compat", {}, {{"compat", "espalier"}}}, "no file is for one reader alone"},
@@ -197,8 +211,8 @@ TEST(Identity, EveryKeyOfEveryKindIsInOneOfTheTwoTables) {
     }
     EXPECT_EQ(known, listed) << kind;
   }
-  EXPECT_EQ(that_matter().size(), 96u);
-  EXPECT_EQ(that_do_not_matter().size(), 17u);
+  EXPECT_EQ(that_matter().size(), 103u);
+  EXPECT_EQ(that_do_not_matter().size(), 19u);
 }
 
 TEST(Identity, EveryOptionThatMattersChangesIt) {
@@ -256,14 +270,15 @@ TEST(Identity, KeysBesideTheStages) {
   core::write_text_file(folder.dir.file("third.txt"), RecipeFolder::words("third"));
   EXPECT_EQ(changed_by({}, {{"train", "third.txt"}}),
             (Set{"prune", "distill", "quantize", "score", "cache", "calibrate"}));
-  EXPECT_EQ(changed_by({}, {{"held_out", "third.txt"}}), (Set{"prune", "distill", "verify"}));
+  EXPECT_EQ(changed_by({}, {{"held_out", "third.txt"}}),
+            (Set{"prune", "distill", "verify", "eval"}));
   EXPECT_THROW(changed_by({}, {{"held_out", ""}}), core::Error);  // verify reads it
   fs::copy_file(folder.dir.file("train.txt"), folder.dir.file("copy.txt"));
   EXPECT_EQ(changed_by({}, {{"train", "copy.txt"}}), Set{});
   support::write_tiny_llama(folder.dir.file("model2"), {.seed = 2});
   // The others read it through the stages before them.
   EXPECT_EQ(changed_by({{"teacher", "model2"}}, {}),
-            (Set{"prune", "distill", "verify", "score", "cache", "calibrate"}));
+            (Set{"prune", "distill", "verify", "score", "cache", "calibrate", "eval"}));
 }
 
 TEST(Identity, OptionsOfARun) {

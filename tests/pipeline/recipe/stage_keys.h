@@ -34,6 +34,7 @@ inline Keys defaults_of(const std::string& kind) {
       {"verify", {{"of", "small"}}},
       {"external", {{"command", "[x, \"{out}\"]"}, {"inputs", "{student: cut, other: large}"}}},
       {"score", {}},
+      {"eval", {}},
       {"cache", {}},
       {"calibrate", {}},
       {"report", {}}};
