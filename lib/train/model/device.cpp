@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/notes.h"
+#include "model/ops/operations.h"
 
 namespace espalier::model {
 namespace {
@@ -29,11 +30,13 @@ bool names_cuda(const std::string& device) {
          std::all_of(number.begin(), number.end(), [](unsigned char c) { return std::isdigit(c); });
 }
 
-// Sums in one order, so that a run which was killed goes on to the same values. cuBLAS reads the
-// variable when it starts.
+// Sums in one order, so that a run which was killed goes on to the same values. LibTorch's own
+// operations add rows of a gradient in any order otherwise, on the CPU too; ours do not. cuBLAS
+// reads the variable when it starts.
 void compute_in_order() {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
 c10::Device cuda_device(const std::string& name) {
@@ -60,8 +63,8 @@ void use_device(const DeviceChoice& choice) {
             ": no test of ours has run on a GPU; add --experimental-device to try it, or use "
             "--device cpu");
   chosen() = c10::Device(c10::DeviceType::CPU);
+  if (cuda || !loops_of_host(c10::DeviceType::CPU)) compute_in_order();
   if (cuda) {
-    compute_in_order();
     chosen() = cuda_device(name);
     core::note("--device " + name +
                " is experimental: no test of ours has run on a GPU; scripts/gpu_check.sh compares "
