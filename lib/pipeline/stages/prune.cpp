@@ -94,7 +94,8 @@ options::List Prune::options() {
       .otherwise("0.2; 0.05 from 65536 tokens on");
   list.append(describe(calibration_));
   list.begin_group("output");
-  list.add("dtype", &dtype_, "type of the weights; auto: as the source")
+  list.add("dtype", &dtype_,
+           "type of the weights; auto: as the source where a plan is cut as it stands, else f32")
       .one_of({"auto", "f32", "f16", "bf16"});
   list.add("shard_bytes", &shard_bytes_, "largest file of weights").in_bytes().at_least(1);
   return list;
@@ -222,10 +223,14 @@ void Prune::predict(Forecast& forecast) const {
 void Prune::predict(Forecast&) const {}
 #endif
 
-// auto: the format of all matrices of the source when that is one float format, else f32.
+// auto: what is cut as it stands keeps its format, when that is one float format. Weights that are
+// fitted or trained further are f32.
 checkpoint::WriteOptions Prune::write_options(const checkpoint::Checkpoint& source) const {
   checkpoint::WriteOptions out;
-  out.dtype = dtype_ == "auto" ? source.float_format() : *format::format_by_name(dtype_);
+  if (dtype_ != "auto")
+    out.dtype = *format::format_by_name(dtype_);
+  else if (!reads_text_)
+    out.dtype = source.float_format();
   out.max_shard_bytes = static_cast<std::uint64_t>(shard_bytes_);
   return out;
 }
