@@ -15,6 +15,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string folder_of(const std::string& path) {
+  std::error_code unreadable;
+  return fs::weakly_canonical(path, unreadable).parent_path().string();
+}
+
 // The stage of a recipe in whose folder the file lies as its result, and the hash in its manifest.
 std::optional<std::pair<std::string, std::string>> made_by_stage(const std::string& path) {
   std::error_code unreadable;
@@ -37,9 +42,12 @@ std::map<std::string, std::string> lineage_of(const stages::Stage& stage,
     return out;
   for (const auto& [key, sources] : context.inputs)
     for (const stages::Source& source : sources) {
-      if (const auto made = made_by_stage(source.path))
+      if (const auto made = made_by_stage(source.path)) {
         out.insert(*made);
-      else
+        // A recipe names its text whether this stage reads it or not: its models come from it.
+        const auto& inputs = checkpoint::read_manifest(folder_of(source.path)).inputs;
+        if (const auto text = inputs.find("text.train"); text != inputs.end()) out.insert(*text);
+      } else
         out[key == "text" ? "text.train" : key + " file"] = hash::sha256_file(source.path);
     }
   return out;

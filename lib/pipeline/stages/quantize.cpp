@@ -37,7 +37,6 @@ class Quantize : public Stage {
   }
   bool deliverable() const override { return true; }
   void check(const options::Given& given, const std::set<std::string>& inputs) override;
-  bool reads(const std::string& key) const override { return key != "text" || reads_text_; }
   void predict(Forecast& forecast) const override;
   Result run(const Context& context) override;
 
