@@ -94,8 +94,8 @@ Result Eval::run(const Context& context) {
   std::error_code unreadable;
   ESP_CHECK(options_.engine != verify::Engine::device ||
                 !std::filesystem::is_directory(model, unreadable),
-            usage, model, ": is a directory, but the engine device reads a .gguf; make one with",
-            " 'espalier quantize', or use the engine training");
+            usage, model, ": is a directory, but --engine device reads a .gguf; make one with",
+            " 'espalier quantize', or use --engine training");
   options_.threads = context.threads;
   const std::vector<verify::EvalModel> models{{model, options_.engine}};
   options_.memory = verify::budget_within(context.max_ram, verify::sizes_of(models, against),

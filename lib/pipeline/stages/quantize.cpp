@@ -260,8 +260,10 @@ format::FormatId Quantize::made_format(const Shape& shape) const {
       if (t.layer == 0 && !format::info(t.format).is_float()) return t.format;
     return plan.tensors.front().format;
   }
-  return candidates_.empty() ? format::FormatId::q4_0
-                             : *format::format_by_name(candidates_.front());
+  // What a budget chooses is not known yet. Blocks of 32 stand for it where rows have them.
+  for (const arch::TensorRef& t : arch::tensors(*shape.arch, shape.dims))
+    if (!t.is_vector && t.row_length() % 32 != 0) return format::FormatId::f16;
+  return format::FormatId::q4_0;
 }
 
 void Quantize::predict(Forecast& forecast) const {
