@@ -154,20 +154,4 @@ void add_progress_file(CLI::App& verb) {
       "file to which lines of JSON about the progress are appended");
 }
 
-CLI::Validator as_count(std::int64_t lowest) {
-  return CLI::Validator(
-      [lowest](std::string& text) -> std::string {
-        try {
-          const std::int64_t value = core::parse_count(text, "");
-          if (value < lowest)
-            return "expected a number from " + std::to_string(lowest) + " on, not " + text;
-          text = std::to_string(value);
-          return "";
-        } catch (const core::Error&) {
-          return "'" + text + "': expected a whole number such as 4096, 8k or 92M";
-        }
-      },
-      "COUNT", "count");
-}
-
 }  // namespace espalier::tool

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What both programs do with a command line beyond CLI11: messages and exit codes, nearest names
-// for what is misspelt, and counts with a suffix.
+// What both programs do with a command line beyond CLI11: messages and exit codes, and nearest
+// names for what is misspelt.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -15,9 +15,5 @@ void add_progress_file(CLI::App& verb);
 // Returns the exit code. `model`: the file to name when memory runs out; null where a program may
 // need memory for more than one.
 int run_command_line(CLI::App& app, int argc, char** argv, const std::string* model = nullptr);
-
-// A whole number that may have a suffix, such as 8k or 92M. `lowest` is the smallest that makes
-// sense.
-CLI::Validator as_count(std::int64_t lowest = 1);
 
 }  // namespace espalier::tool

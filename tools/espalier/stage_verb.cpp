@@ -87,10 +87,6 @@ std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const c
   return verb;
 }
 
-std::vector<std::string> StageVerb::paths_of(const std::string& input) const {
-  return inputs.at(input);
-}
-
 void add_stage_verbs(CLI::App& app, Common& common) {
   for (const stages::Kind* kind : stages::all_kinds()) {
     const std::string name(kind->name);
@@ -109,7 +105,7 @@ void add_stage_verbs(CLI::App& app, Common& common) {
 void StageVerb::check_output() const {
   std::vector<std::string> paths{config, more};
   for (const stages::Input& input : stage->inputs())
-    for (const std::string& path : paths_of(input.key))
+    for (const std::string& path : inputs.at(input.key))
       paths.push_back(input.many ? named(path).path : path);
   core::require_not_input(out, paths);
   if (out.empty()) return;
@@ -136,7 +132,7 @@ void StageVerb::check_options() const {
   std::set<std::string> have;
   for (const stages::Input& input : stage->inputs()) {
     flags[input.key] = input.flag;
-    if (paths_of(input.key).empty()) continue;
+    if (inputs.at(input.key).empty()) continue;
     have.insert(input.key);
     stage->given_names.insert(input.key);
   }
@@ -149,7 +145,7 @@ void StageVerb::check_options() const {
 stages::Context StageVerb::context() const {
   stages::Context c;
   for (const stages::Input& input : stage->inputs())
-    for (const std::string& path : paths_of(input.key))
+    for (const std::string& path : inputs.at(input.key))
       if (stage->reads(input.key))
         c.inputs[input.key].push_back(input.many ? named(path) : stages::Source{input.key, path});
   c.out = out;

@@ -32,7 +32,6 @@ struct StageVerb {
   void run();
 
  private:
-  std::vector<std::string> paths_of(const std::string& input) const;
   void check_output() const;
   void read_options();
   void check_options() const;

@@ -162,11 +162,8 @@ void Runner::check_outputs() const {
 checkpoint::Manifest Runner::wanted(const Step& step) {
   checkpoint::Manifest manifest =
       identity_of(step, recipe_, options_, [&](const StageInput& input) { return hash_of(input); });
-  // Part of a stage's identity: text reads differently with it.
-  const std::optional<std::int32_t> window_bos =
-      text::window_bos(checkpoint::Checkpoint::open(recipe_.teacher).tokenizer());
-  if (window_bos && manifest.inputs.contains("text.train"))
-    manifest.options[data::kWindowBos] = *window_bos;
+  if (window_bos_ && manifest.inputs.contains("text.train"))
+    manifest.options[data::kWindowBos] = *window_bos_;
   return manifest;
 }
 
@@ -182,10 +179,8 @@ void Runner::expect_times() {
     if (plan.seconds[i]) expected_[recipe_.stages[i].name] = *plan.seconds[i];
 }
 
-Json Runner::run_step(const Step& step, bool again, Json& failures) {
-  checkpoint::Manifest manifest = wanted(step);
+Json Runner::run_step(const Step& step, checkpoint::Manifest manifest, bool done, Json& failures) {
   const std::string directory = directory_of(step.name);
-  const bool done = !again && is_done(step, manifest);
   if (progress_ && !done)
     progress_({step.name, 0, 0, "", "starting (" + std::string(step.kind->name) + ")"});
   if (!done) {
@@ -217,16 +212,18 @@ Json Runner::run() {
   check_texts();
   core::make_directory(options_.out);
   RunRecord record(recipe_, options_.out);
+  window_bos_ = text::window_bos(checkpoint::Checkpoint::open(recipe_.teacher).tokenizer());
   expect_times();
   Json stages = Json::array(), failures = Json::array();
   bool again = false;
   for (const Step& step : recipe_.stages) {
     record.at(step.name);
     again = again || step.name == options_.from;
-    ESP_CHECK(options_.from.empty() || again || is_done(step, wanted(step)), usage, "--from ",
-              options_.from, ": stage '", step.name,
-              "' before it is not finished; run it first, without --from");
-    stages.push_back(run_step(step, again, failures));
+    const checkpoint::Manifest manifest = wanted(step);
+    const bool done = !again && is_done(step, manifest);
+    ESP_CHECK(options_.from.empty() || again || done, usage, "--from ", options_.from, ": stage '",
+              step.name, "' before it is not finished; run it first, without --from");
+    stages.push_back(run_step(step, manifest, done, failures));
     if (step.name == options_.until) break;
   }
   record.end();

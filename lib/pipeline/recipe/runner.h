@@ -2,6 +2,7 @@
 // Runs stages: directories, manifests, hashes. Internal to lib/pipeline/recipe.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 
 #include "checkpoint/manifest.h"
@@ -22,7 +23,8 @@ class Runner {
 
  private:
   void expect_times();
-  nlohmann::ordered_json run_step(const Step& step, bool again, nlohmann::ordered_json& failures);
+  nlohmann::ordered_json run_step(const Step& step, checkpoint::Manifest manifest, bool done,
+                                  nlohmann::ordered_json& failures);
   std::string directory_of(const std::string& stage) const;  // out/stages/<name>
   std::string result_of(const Step& step) const;             // its path
   void check_outputs() const;
@@ -41,6 +43,8 @@ class Runner {
   const core::Progress& progress_;
   // Of the teacher, the files by path, and the results of finished stages.
   std::map<std::string, std::string> hashes_, file_hashes_;
+  // Part of the identity of stages that read the training text, which reads differently with it.
+  std::optional<std::int32_t> window_bos_;
   std::map<std::string, double> expected_;  // seconds, by name of the stage
 };
 

@@ -50,7 +50,6 @@ class Cache : public Stage {
             {"text", "--text", "training text", {Artifact::text}, "text.train", true}};
   }
   std::vector<Output> outputs() const override { return {{Artifact::logits, "logits"}}; }
-  void check(const options::Given&, const std::set<std::string>&) override {}
   void predict(Forecast& forecast) const override {
     const Shape& shape = forecast.model("teacher");
     forecast.require_window("sequence", options_.sequence, {"teacher"});

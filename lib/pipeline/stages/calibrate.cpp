@@ -30,7 +30,6 @@ class Calibrate : public Stage {
   }
   std::vector<Output> outputs() const override { return {{Artifact::imatrix, "imatrix.gguf"}}; }
   bool deliverable() const override { return true; }
-  void check(const options::Given&, const std::set<std::string>&) override {}
   void predict(Forecast& forecast) const override {
     const Shape& shape = forecast.model("from");
     if (given_names.contains("sequence"))
@@ -44,14 +43,11 @@ class Calibrate : public Stage {
   }
   Result run(const Context& context) override {
     const auto source = checkpoint::Checkpoint::open(context.path("from"));
-    text::CalibrationOptions windows =
-        windows_of(*this, calibration_, context.seed, source.dims(), source.path());
-    plan::batch_within(context.max_ram, windows.sequence, "read fewer tokens, or leave gram out",
-                       [&](std::int64_t batch) {
-                         windows.batch_tokens = batch;
-                         return calibrate::imatrix_memory(source.arch(), source.dims(), windows,
-                                                          moments());
-                       });
+    const text::CalibrationOptions windows = windows_within(
+        *this, calibration_, context, source, "read fewer tokens, or leave gram out",
+        [&](const text::CalibrationOptions& o) {
+          return calibrate::imatrix_memory(source.arch(), source.dims(), o, moments());
+        });
     const data::Corpus corpus = data::load_corpus(
         context.path("text"), text::Tokenizer(source.tokenizer()), context.progress);
     const quant::Imatrix imatrix = calibrate::collect_imatrix(source, corpus, windows, moments(),

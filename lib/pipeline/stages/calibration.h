@@ -32,4 +32,19 @@ inline text::CalibrationOptions windows_of(const Stage& stage, const text::Calib
   return out;
 }
 
+// The same, so many at a time that `memory` stays within the run's limit. `advice`: what else would
+// need less.
+template <typename Memory>
+text::CalibrationOptions windows_within(const Stage& stage, const text::CalibrationOptions& o,
+                                        const Context& context,
+                                        const checkpoint::Checkpoint& source, const char* advice,
+                                        Memory&& memory) {
+  text::CalibrationOptions out = windows_of(stage, o, context.seed, source.dims(), source.path());
+  plan::batch_within(context.max_ram, out.sequence, advice, [&](std::int64_t batch) {
+    out.batch_tokens = batch;
+    return memory(out);
+  });
+  return out;
+}
+
 }  // namespace espalier::stages

@@ -51,7 +51,6 @@ class Eval : public Stage {
   std::vector<Output> outputs() const override { return {{Artifact::record, "eval.json"}}; }
   bool deliverable() const override { return true; }
   bool uses_seed() const override { return false; }
-  void check(const options::Given&, const std::set<std::string>&) override {}
   void predict(Forecast& forecast) const override {
     forecast.require_window("context", options_.context, {"from", "against"});
     const Shape& shape = forecast.model("from");

@@ -269,11 +269,10 @@ Result Prune::run(const Context& context) {
   settings.text_path = context.path("text");
   settings.held_out_path = context.path("held_out");
   settings.calibration =
-      windows_of(*this, calibration_, context.seed, source.dims(), source.path());
-  plan::batch_within(context.max_ram, settings.calibration.sequence,
+      windows_within(*this, calibration_, context, source,
                      "read fewer tokens, or give a plan that was made elsewhere",
-                     [&](std::int64_t batch) {
-                       settings.calibration.batch_tokens = batch;
+                     [&](const text::CalibrationOptions& o) {
+                       settings.calibration = o;
                        return prune::peak_memory(settings, source.arch(), source.dims());
                      });
   settings.resume = context.resume;

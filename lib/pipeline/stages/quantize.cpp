@@ -344,14 +344,10 @@ struct Quantize::Reading {
 void Quantize::read_text(const Context& context, const checkpoint::Checkpoint& source,
                          Work& work) const {
   const Shape shape{&source.arch(), source.dims()};
-  text::CalibrationOptions windows =
-      windows_of(*this, calibration_, context.seed, source.dims(), source.path());
-  plan::batch_within(context.max_ram, windows.sequence,
+  const text::CalibrationOptions windows =
+      windows_within(*this, calibration_, context, source,
                      "read fewer tokens, or give an importance matrix instead of a text",
-                     [&](std::int64_t batch) {
-                       windows.batch_tokens = batch;
-                       return memory(shape, windows);
-                     });
+                     [&](const text::CalibrationOptions& o) { return memory(shape, o); });
   work.reading = std::make_shared<Reading>(
       windows,
       data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()),

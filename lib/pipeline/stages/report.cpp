@@ -22,7 +22,6 @@ class Report : public Stage {
   bool uses_seed() const override { return false; }
   std::string delivers() const override { return "report.html"; }
   bool reads_records() const override { return true; }
-  void check(const options::Given&, const std::set<std::string>&) override {}
   void predict(Forecast&) const override {}
   nlohmann::ordered_json surroundings(const Context& context) const override {
     return {{"name", context.record.at("title")}, {"recipe", context.record.at("recipe")}};

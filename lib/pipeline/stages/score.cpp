@@ -36,7 +36,6 @@ class Score : public Stage {
     return {{Artifact::scores, "scores.safetensors"}};
   }
   bool deliverable() const override { return true; }
-  void check(const options::Given&, const std::set<std::string>&) override {}
   void predict(Forecast& forecast) const override {
     const Shape& shape = forecast.model("from");
     if (given_names.contains("sequence"))
@@ -53,13 +52,11 @@ class Score : public Stage {
   }
   Result run(const Context& context) override {
     const auto source = checkpoint::Checkpoint::open(context.path("from"));
-    text::CalibrationOptions windows =
-        windows_of(*this, calibration_, context.seed, source.dims(), source.path());
-    plan::batch_within(
-        context.max_ram, windows.sequence, "read fewer tokens", [&](std::int64_t batch) {
-          windows.batch_tokens = batch;
-          return prune::score_memory(criterion_, source.arch(), source.dims(), windows);
-        });
+    const text::CalibrationOptions windows =
+        windows_within(*this, calibration_, context, source, "read fewer tokens",
+                       [&](const text::CalibrationOptions& o) {
+                         return prune::score_memory(criterion_, source.arch(), source.dims(), o);
+                       });
     const prune::ScoreResult r = prune::score(source,
                                               {.text_path = context.path("text"),
                                                .criterion = criterion_,

@@ -58,7 +58,6 @@ class Verify : public Stage {
   bool deliverable() const override { return true; }
   bool uses_seed() const override { return false; }
   std::string delivers() const override { return "device-card.json"; }
-  void check(const options::Given&, const std::set<std::string>&) override {}
   void predict(Forecast& forecast) const override;
   Json surroundings(const Context& context) const override {
     return {{"threads", context.threads},  // a card states speeds

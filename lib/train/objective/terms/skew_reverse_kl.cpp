@@ -5,21 +5,13 @@
 // Models", arXiv:2402.03898.
 #include <cmath>
 
-#include "objective/term.h"
+#include "objective/terms/skew.h"
 
 namespace espalier::objective {
 namespace {
 
-constexpr const char* kAlpha = "skew_alpha";
-
-void describe_options(TermOptions& values, options::List& list) {
-  list.add(kAlpha, values.add_number(kAlpha, 0.1),
-           "share of the teacher in the mixture of skew_kl, of the student in skew_reverse_kl")
-      .between(0.001, 0.999);
-}
-
 torch::Tensor divergence(const TokenInput& x) {
-  const double alpha = x.options.number(kAlpha);
+  const double alpha = x.options.number(kSkewAlpha);
   const torch::Tensor mixture =
       torch::logaddexp(x.teacher + std::log1p(-alpha), x.student + std::log(alpha));
   return (x.student.exp() * (x.student - mixture)).sum(-1);
@@ -30,7 +22,7 @@ torch::Tensor divergence(const TokenInput& x) {
 extern const Term k_skew_reverse_kl;
 const Term k_skew_reverse_kl{.name = "skew_reverse_kl",
                              .reads = Reads::logits,
-                             .describe = describe_options,
+                             .describe = describe_skew,
                              .of_tokens = divergence};
 
 }  // namespace espalier::objective
