@@ -63,7 +63,7 @@ def exit_codes(children):
 class Inputs:
     """Made once: a teacher that adds BOS, a text that spells it out, students and a cache. 1,293 tokens make 20 windows and an offset."""
 
-    TRAIN = ("tokens: 3k\nbatch: 4\nsequence: 64\nlearning_rate: 1e-3\nweight_decay: 0.1\nwarmup_ratio: 0.2\nprecision: float32\ncheckpoint_every: 4\nclip_norm: 2.5\n")  # clips some steps
+    TRAIN = ("tokens: 2k\nbatch: 4\nsequence: 64\nlearning_rate: 1e-3\nweight_decay: 0.1\nwarmup_ratio: 0.2\nprecision: float32\ncheckpoint_every: 4\nclip_norm: 2.5\n")  # clips some steps
 
     def __init__(self, path):
         self.path, self.text = path, path / "train.txt"
@@ -294,16 +294,16 @@ class Training(unittest.TestCase):
         return max(abs(m[key] - e[key]) / e[key] for m, e in zip(metrics, expected) for key in ("loss", "kl", "ce", "learning_rate"))
 
     def assert_same(self, metrics, expected, name, of):
-        self.assertEqual(len(metrics), 12)
+        self.assertEqual(len(metrics), 8)
         self.assertLess(self.farthest(metrics, expected), self.TOLERANCE)
         self.assertLess(distance(weights_of(self.path / name), weights_of(self.path / of)), self.TOLERANCE)
 
     def test_from_the_cache(self):
-        """One rank, two, and torchrun train what `espalier distill` trains; the text is read 2.4 times."""
+        """One rank, two, and torchrun train what `espalier distill` trains; the text is read 1.6 times."""
         done = tool.run("--nproc-per-node", 2, ENGINES / "distill_hf.py", *self.words("torchrun", "--cached", inputs.cache, "--json"), program=pathlib.Path(sys.executable).with_name("torchrun"))
         self.assertEqual(done.returncode, 0, done.stderr)
         result = json.loads(done.stdout)
-        self.assertEqual((result["steps"], result["tokens"], result["output"]), (12, 3072, str(self.path / "torchrun")))
+        self.assertEqual((result["steps"], result["tokens"], result["output"]), (8, 2048, str(self.path / "torchrun")))
         two = metrics_of(self.path / "torchrun")
         self.assertEqual((result["loss_first"], result["loss_last"]), (two[0]["loss"], two[-1]["loss"]))
         one = self.trained(1, "one", "--cached", inputs.cache, "--tokens-at-once", 64, "--vocab-chunk", 50)
@@ -350,7 +350,7 @@ class Training(unittest.TestCase):
 
     def test_kill_9_and_resume(self):
         """The same bytes as an uninterrupted run of as many ranks; close to it with another number of ranks."""
-        words = ("--cached", inputs.cache, "--tokens", 20 * 256)
+        words = ("--cached", inputs.cache, "--tokens", 16 * 256)
         self.trained(2, "whole", *words)
         ranks, work = self.start(2, "killed", *words), self.path / "killed.work"
         deadline = time.monotonic() + 60
@@ -364,6 +364,9 @@ class Training(unittest.TestCase):
         self.assertGreaterEqual(json.loads((work / "complete.json").read_text())["step"], 8)
         (work / "checkpoint-900").mkdir()  # what a kill in the middle of a checkpoint leaves
         shutil.copytree(work, self.path / "killed-one.work")
+        one = work_folder.WorkFolder(self.path / "killed-one")
+        step = one.start(json.loads((work / "run.json").read_text()), True)
+        self.assertEqual([p.name for p in one.path.glob("checkpoint-*")], [f"checkpoint-{step}"])
         self.trained(2, "killed", *words, "--resume")
         self.assertEqual(self.bytes_of("killed"), self.bytes_of("whole"))
         losses = lambda name: [(m["step"], m["loss"]) for m in metrics_of(self.path / name)]
@@ -375,7 +378,7 @@ class Training(unittest.TestCase):
         self.assertEqual(exit_codes(self.start(1, "killed", *words, "--resume")), [0])
         self.assertEqual((self.path / "killed/model.safetensors").stat().st_mtime_ns, before)
         self.assertEqual(exit_codes(self.start(1, "killed", *words[:2], "--tokens", 512, "--resume")), [3])
-        self.assertIn("tokens: 5120, now 512", (self.path / "killed.log").read_text())
+        self.assertIn("tokens: 4096, now 512", (self.path / "killed.log").read_text())
 
     def bytes_of(self, name):
         return hashlib.sha256((self.path / name / "model.safetensors").read_bytes()).hexdigest()
