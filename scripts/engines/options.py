@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of a training: those of `espalier distill`, from the same YAML file (configs/train/*.yaml) and from flags, with the same names,
-defaults and ranges (lib/train/distill/trainer.h, lib/pipeline/recipe/train_config.cpp). Keys that are not known are refused."""
+defaults and ranges (lib/train/distill/options.h). Keys that are not known are refused."""
 import dataclasses
 import json
 import math
@@ -100,6 +100,7 @@ OPTIONS = {
     "sequence": count(512, 2, "tokens of a window"),
     "accumulation": count(1, 1, "multiplies batch"),
     "learning_rate": number(3e-4, 0, 1, "peak of the learning rate"),
+    "schedule": choice("cosine", "cosine", "constant", "linear", "wsd", text="curve from the peak to the last learning rate"),
     "final_learning_rate_ratio": number(0.1, 0, 1, "learning rate of the last step, as a share of the peak"),
     "warmup_ratio": number(0.05, 0, 1, "share of the steps in which the learning rate rises"),
     "beta1": number(0.9, 0, 0.9999, "of AdamW"),
@@ -184,8 +185,8 @@ def train_options(config, flags, seed):
 # Arguments of transformers that options of this program decide, and how to set them.
 OWNED = {
     "output_dir": "--out", "per_device_train_batch_size": "batch, tokens_at_once and the number of ranks", "gradient_accumulation_steps": "batch, accumulation and tokens_at_once",
-    "max_steps": "tokens", "num_train_epochs": "tokens", "learning_rate": "learning_rate", "lr_scheduler_type": "warmup_ratio and final_learning_rate_ratio",
-    "lr_scheduler_kwargs": "warmup_ratio and final_learning_rate_ratio", "warmup_steps": "warmup_ratio", "weight_decay": "weight_decay", "adam_beta1": "beta1", "adam_beta2": "beta2",
+    "max_steps": "tokens", "num_train_epochs": "tokens", "learning_rate": "learning_rate", "lr_scheduler_type": "schedule",
+    "lr_scheduler_kwargs": "schedule, warmup_ratio and final_learning_rate_ratio", "warmup_steps": "warmup_ratio", "weight_decay": "weight_decay", "adam_beta1": "beta1", "adam_beta2": "beta2",
     "adam_epsilon": "epsilon", "max_grad_norm": "clip_norm", "seed": "--seed", "data_seed": "--seed", "save_steps": "checkpoint_every", "save_strategy": "checkpoint_every",
     "resume_from_checkpoint": "--resume", "auto_find_batch_size": "tokens_at_once", "dataloader_drop_last": "tokens", "train_sampling_strategy": "--seed",
     "ignore_data_skip": "--resume", "remove_unused_columns": "this program", "label_names": "this program", "average_tokens_across_devices": "this program",

@@ -56,14 +56,22 @@ def collate(items):
     return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
 
 
+# lib/train/distill/schedules: the share of the peak, from the progress behind the warm-up (0 to 1) and the share at the last step.
+SCHEDULES = {
+    "cosine": lambda progress, final: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)),
+    "constant": lambda progress, final: 1.0,
+    "linear": lambda progress, final: 1 + (final - 1) * progress,
+    "wsd": lambda progress, final: 1.0 if progress <= 0.8 else final + (1 - final) * (1 - math.sqrt((progress - 0.8) / (1 - 0.8))),
+}
+
+
 def learning_rate_factor(step, steps, options):
-    """lib/train/distill/schedule.h: a linear warm-up, then half a cosine down to the final ratio at the last step. `step` counts from 0."""
+    """lib/train/distill/schedule.h: a linear warm-up, then the curve of the schedule. `step` counts from 0."""
     warmup = math.ceil(options.warmup_ratio * steps)
     if step < warmup:
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
-    final = options.final_learning_rate_ratio
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+    return SCHEDULES[options.schedule](progress, options.final_learning_rate_ratio)
 
 
 class StepTrainer(Trainer):
