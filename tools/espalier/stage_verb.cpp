@@ -45,6 +45,8 @@ void add_input(StageVerb& verb, const stages::Input& input) {
       ->type_name(input.many ? "[NAME=]PATH" : "PATH")
       ->group("inputs and output");
   if (input.many) option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (input.many && input.flag.front() != '-')  // words that stand by themselves
+    option->expected(CLI::detail::expected_max_vector_size);
   if (input.required) option->required();
 }
 
