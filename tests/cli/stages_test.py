@@ -106,6 +106,11 @@ class Stages(unittest.TestCase):
         for name, values in mean.items():
             expected = sum(w[name].astype(np.float64) for w in weights) / 3
             np.testing.assert_array_equal(values, expected.astype(np.float32), name)
+        self.verb("average", *parts, "--first-share", 0.6, "--out", self.path / "weighed")
+        for name, values in load_file(self.path / "weighed/model.safetensors").items():
+            expected = sum(share * w[name].astype(np.float64) for share, w in zip((0.6, 0.2, 0.2), weights))
+            np.testing.assert_allclose(values, expected, rtol=1e-7, atol=0, err_msg=name)
+        self.assertIn("0 to 1", tool.run("average", *parts, "--first-share", 1.5, "--out", self.path / "none").stderr)
         self.verb("average", parts[0], parts[0], parts[0], "--out", self.path / "thrice")
         self.assertEqual(sha(self.path / "thrice/model.safetensors"), sha(parts[0] / "model.safetensors"))
         for words, message in (((parts[0],), "two or more models"), ((parts[0], self.path / "teacher.gguf"), "only models of one shape"), ((out, parts[0], "--out", out), "is an input")):

@@ -2,6 +2,8 @@
 // The mean of models of one shape, weight by weight: students of several seeds or learning rates
 // that began as the same pruned model. Wortsman et al. 2022, "Model soups", arXiv:2203.05482.
 #include <algorithm>
+#include <numeric>
+#include <optional>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -20,6 +22,11 @@ class Average : public Stage {
  public:
   options::List options() override {
     options::List list;
+    list.begin_group("how much each model counts");
+    list.add("first_share", &first_share_,
+             "share of the first model, such as 0.7; the others divide the rest equally")
+        .between(0, 1)
+        .otherwise("as much as each other model");
     list.begin_group("output");
     list.add("dtype", &dtype_, "type of the weights").one_of({"f32", "f16", "bf16"});
     list.add("shard_bytes", &shard_bytes_, "largest file of weights").in_bytes().at_least(1);
@@ -40,6 +47,7 @@ class Average : public Stage {
   Result run(const Context& context) override;
 
  private:
+  std::optional<double> first_share_;
   std::string dtype_ = "f32";
   std::int64_t shard_bytes_ = 5'000'000'000;
 };
@@ -82,9 +90,19 @@ void require_same_tokens(const Checkpoint& first, const Checkpoint& other) {
             " and ", other.path(), " have other tokens; only models of one vocabulary have a mean");
 }
 
-// Sums in float64, so that the mean of equal models is that model.
-void write_mean(const std::vector<Checkpoint>& models, const arch::TensorRef& t,
-                checkpoint::CheckpointWriter& writer) {
+// Equal shares are whole numbers, so that the mean of equal models is that model.
+std::vector<double> shares_of(std::size_t models, const std::optional<double>& first) {
+  std::vector<double> shares(models, 1);
+  if (!first) return shares;
+  std::fill(shares.begin(), shares.end(), (1 - *first) / static_cast<double>(models - 1));
+  shares.front() = *first;
+  return shares;
+}
+
+// Sums in float64.
+void write_mean(const std::vector<Checkpoint>& models, const std::vector<double>& shares,
+                const arch::TensorRef& t, checkpoint::CheckpointWriter& writer) {
+  const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
   constexpr std::int64_t kWindow = std::int64_t{4} << 20;  // values: 16 MB as float
   // A window holds whole heads, because rows of a head may be interleaved in the file.
   const std::int64_t unit = t.is_vector ? t.rows : models.front().dims().head_dim;
@@ -95,12 +113,12 @@ void write_mean(const std::vector<Checkpoint>& models, const arch::TensorRef& t,
     const std::int64_t n = std::min(window, t.rows - row);
     rows.resize(static_cast<std::size_t>(n * t.cols));
     sum.assign(rows.size(), 0);
-    for (const Checkpoint& model : models) {
-      model.read_rows(t.spec->role, t.layer, row, n, rows.data());
-      for (std::size_t i = 0; i < rows.size(); ++i) sum[i] += static_cast<double>(rows[i]);
+    for (std::size_t m = 0; m < models.size(); ++m) {
+      models[m].read_rows(t.spec->role, t.layer, row, n, rows.data());
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        sum[i] += shares[m] * static_cast<double>(rows[i]);
     }
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      rows[i] = static_cast<float>(sum[i] / static_cast<double>(models.size()));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(sum[i] / all);
     writer.write_rows(t.spec->role, t.layer, rows);
   }
 }
@@ -125,8 +143,9 @@ Result Average::run(const Context& context) {
       context.out, first.arch(), first.dims(), options,
       {first.hf_config(), checkpoint::carried_tokenizer(first), first.hf_generation_config()});
   const std::vector<arch::TensorRef> tensors = arch::tensors(first.arch(), first.dims());
+  const std::vector<double> shares = shares_of(models.size(), first_share_);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    write_mean(models, tensors[i], writer);
+    write_mean(models, shares, tensors[i], writer);
     if (context.progress)
       context.progress({"average", static_cast<std::int64_t>(i) + 1,
                         static_cast<std::int64_t>(tensors.size()), "tensors", ""});
@@ -143,12 +162,12 @@ Result Average::run(const Context& context) {
 }  // namespace
 
 extern const Kind k_average;
-const Kind k_average{"average",
-                     "mean of the weights of several models of one shape",
-                     "espalier average student-1 student-2 --out student",
-                     make_stage<Average>,
-                     1,
-                     {{"models", "models that were averaged"},
-                      {"parameters", "parameters of each of them"}}};
+const Kind k_average{
+    "average",
+    "mean of the weights of several models of one shape",
+    "espalier average student-1 student-2 --out student",
+    make_stage<Average>,
+    1,
+    {{"models", "models that were averaged"}, {"parameters", "parameters of each of them"}}};
 
 }  // namespace espalier::stages
