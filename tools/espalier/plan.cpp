@@ -67,6 +67,10 @@ std::string table(const Json& plan) {
       text << std::setw(column.width) << shown(stage, column.key);
     text << "\n";
   }
+  for (const Json& stage : stages)
+    if (stage.contains("device_memory_bytes"))
+      text << stage.at("name").get<std::string>() << ": a step takes "
+           << shown(stage, "device_memory_bytes") << " of a device, where one is used\n";
   if (plan.contains("seconds"))
     text << "in all about " << shown(plan, "seconds") << " on this machine\n";
   return text.str();
@@ -88,8 +92,8 @@ void add_plan(CLI::App& app, Common& common) {
                 {{"recipe", "name of the recipe"},
                  {"missing", "files that the run will need and that are not there"},
                  {"stages",
-                  "name, kind, parameters, bytes, peak_memory_bytes, disk_bytes and expected "
-                  "seconds of each stage"},
+                  "name, kind, parameters, bytes, peak_memory_bytes, disk_bytes, "
+                  "device_memory_bytes of a step of training, and expected seconds of each stage"},
                  {"seconds", "of all stages, as far as they are known; absent with `--no-time`"},
                  {"refused_by_run", "why the run will refuse the teacher, if it will"}});
   verb->callback([path, no_time, &common] {

@@ -2,13 +2,16 @@
 // Predicts parameters, bytes, peak memory and disk of every stage from headers alone. Refuses what
 // cannot work.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "hash/sha256.h"
 #include "recipe/planner.h"
 #include "recipe/recipe.h"
+#include "timing/other_programs.h"
 #include "timing/stopwatch.h"
 
 namespace espalier::recipe {
@@ -61,6 +64,7 @@ Json json_of(const Step& step, const stages::Forecast& forecast) {
   out["bytes"] = optional(forecast.bytes);
   out["peak_memory_bytes"] = optional(forecast.memory);
   out["disk_bytes"] = optional(forecast.disk);
+  if (forecast.device_memory) out["device_memory_bytes"] = forecast.device_memory();
   return out;
 }
 
@@ -134,8 +138,14 @@ void time_stages(Plan& plan, double limit) {
     works.push_back(stage.work);
     guessed += watch.seconds(stage.work);
   }
+  const timing::OtherPrograms others;
   // No longer than a twentieth of what is timed.
   watch.measure(works, std::clamp(guessed / 20, 0.2, limit));
+  constexpr double kQuiet = 0.1;
+  if (others.share() > kQuiet)
+    core::note("other programs used " + std::to_string(std::lround(100 * others.share())) +
+               " % of this machine while its speed was measured: expected times are too long for a "
+               "quiet one, and not reliable");
   for (std::size_t i = 0; i < works.size(); ++i)
     plan.seconds.push_back(works[i].empty() ? std::nullopt
                                             : std::optional<double>(watch.seconds(works[i])));

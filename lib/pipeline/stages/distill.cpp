@@ -6,6 +6,7 @@
 #include "core/units.h"
 #include "distill/options.h"
 #include "distill/trainer.h"
+#include "model/device_memory.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
 #include "stages/work.h"
@@ -77,6 +78,7 @@ class Distill : public Stage {
                                   teacher != nullptr ? teacher->parameters() : 0, options_,
                                   teacher != nullptr ? teacher->dims.hidden : 0);
     });
+    if (student.computed()) forecast.device_memory = device_memory(forecast);
     forecast.disk = p * 4 * 4;  // the model and the checkpoint with both moments
     forecast.work = work(forecast);
   }
@@ -101,6 +103,20 @@ class Distill : public Stage {
     out.trains_embeddings = options_.train_embeddings;
     out.bf16 = distill::matmul_precision(options_.precision) == "bfloat16";
     return timing::work_of(out, forecast.machine);
+  }
+  std::function<std::int64_t()> device_memory(const Forecast& forecast) const {
+    const model::StepSize step{distill::windows_at_once(options_), options_.sequence,
+                               distill::matmul_precision(options_.precision) == "bfloat16"
+                                   ? torch::kBFloat16
+                                   : torch::kFloat32};
+    std::optional<Shape> teacher;
+    if (forecast.has("teacher") && forecast.model("teacher").computed())
+      teacher = forecast.model("teacher");
+    return [step, teacher, student = forecast.model("from")] {
+      std::optional<model::ModelSize> of_teacher;
+      if (teacher) of_teacher.emplace(model::ModelSize{*teacher->arch, teacher->dims});
+      return model::device_memory({*student.arch, student.dims}, of_teacher, step).total();
+    };
   }
   distill::TrainOptions options_;
   bool cached_ = false, reads_teacher_ = true;

@@ -50,6 +50,8 @@ class Forecast {
   std::optional<std::int64_t> bytes;   // of its result
   std::optional<std::int64_t> memory;  // at its peak
   std::optional<std::int64_t> disk;
+  // Bytes of a device that a step of training asks for. Empty: it trains nothing.
+  std::function<std::int64_t()> device_memory = {};
   timing::Work work;      // empty: how long it takes is not known
   timing::Place machine;  // where the work will be done
 

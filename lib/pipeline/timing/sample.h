@@ -22,8 +22,9 @@ double seconds_of(F&& f) {
 
 // prepare(n) makes what is needed for a sample of size n and returns a function that runs it;
 // amount(n) is the work in it. The size grows from `smallest` towards `largest` while there is
-// time. Returns amount per second. The first run of a size is not counted, unless it takes most of
-// the time by itself.
+// time. Returns amount per second of the fastest run: what else the machine does at that moment
+// says nothing of the hours to come. The first run of a size is counted only where there is no time
+// for another one.
 template <typename Prepare, typename Amount>
 double speed(double seconds, std::int64_t smallest, std::int64_t largest, Prepare&& prepare,
              Amount&& amount) {
@@ -32,18 +33,18 @@ double speed(double seconds, std::int64_t smallest, std::int64_t largest, Prepar
   for (;;) {
     auto run = prepare(n);
     const double first = seconds_of(run);
-    if (first > seconds / 2) return amount(n) / first;
-    double total = seconds_of(run);
+    if (seconds_now() + first > end) return amount(n) / first;
+    double best = seconds_of(run);
     const double room =
         (end - seconds_now()) / 4;  // two runs of the next size, and its preparation
-    const double grown = static_cast<double>(n) * std::min(16.0, room / std::max(first, total));
+    const double grown = static_cast<double>(n) * std::min(16.0, room / best);
     if (n < largest && grown > 1.5 * static_cast<double>(n)) {
       n = std::min(largest, static_cast<std::int64_t>(grown));
       continue;
     }
-    int runs = 1;
-    for (; seconds_now() + total / runs < end && runs < 100; ++runs) total += seconds_of(run);
-    return amount(n) * runs / total;
+    for (int runs = 1; seconds_now() + best < end && runs < 100; ++runs)
+      best = std::min(best, seconds_of(run));
+    return amount(n) / best;
   }
 }
 // Where the amount is the size.

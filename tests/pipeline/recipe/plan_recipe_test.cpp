@@ -4,8 +4,10 @@
 
 #include <filesystem>
 
+#include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "model/device_memory.h"
 #include "recipe/recipe.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -126,6 +128,24 @@ TEST_F(PlanRecipe, ExpertsAreCountedTwice) {
   constexpr std::int64_t kNorms = 2048 + kLayers * (2 * 2048 + 2 * 128),
                          kRouters = kLayers * 128 * 2048, kFloats = kNorms + kRouters;
   EXPECT_EQ(stages[1]["bytes"], (kParameters - kFloats) / 32 * 34 + 4 * kFloats);
+}
+
+// The bytes that a step on the device `meta` asks for.
+TEST_F(PlanRecipe, MemoryOfADeviceIsCounted) {
+  const auto stages = plan(
+      "  - {name: taught, kind: distill, from: teacher, tokens: 1k, sequence: 64, tokens_at_once: "
+      "128, precision: float32}\n"
+      "  - {name: alone, kind: distill, from: teacher, teacher: none, tokens: 1k, sequence: 64, "
+      "tokens_at_once: 64, kl_weight: 0, precision: float32}\n"
+      "  - {name: q, kind: quantize, from: alone, format: q8_0}\n");
+  const auto teacher = checkpoint::Checkpoint::open(dir.file("teacher"));
+  const model::ModelSize size{teacher.arch(), teacher.dims()};
+  EXPECT_EQ(stages[0]["device_memory_bytes"], model::device_memory(size, size, {2, 64}).total());
+  EXPECT_EQ(stages[1]["device_memory_bytes"],
+            model::device_memory(size, std::nullopt, {1, 64}).total());
+  EXPECT_GT(stages[1]["device_memory_bytes"].get<std::int64_t>(),
+            16 * stages[1]["parameters"].get<std::int64_t>());
+  EXPECT_FALSE(stages[2].contains("device_memory_bytes"));
 }
 
 // What one key would make of no effect, or nothing can do, is refused at its place.
