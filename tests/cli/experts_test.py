@@ -100,7 +100,7 @@ class Experts(unittest.TestCase):
                 self.assertEqual((shown["parameters"], shown["active_parameters"]), (total, active))
                 recipe = self.recipe("nowhere")
                 recipe.write_text(recipe.read_text() + f"teacher_shape: {shape}\n")
-                planned = tool.run_json("plan", recipe)
+                planned = tool.run_json("plan", recipe, "--no-time")
                 stage = planned["stages"][0]
                 self.assertEqual((stage["parameters"], stage["active_parameters"]), (total, active))
                 self.assertIsNone(stage["peak_memory_bytes"])
@@ -113,7 +113,7 @@ class Experts(unittest.TestCase):
     def test_plan_reads_every_form(self):
         bytes_of = set()
         for form in FORMS[:3]:
-            stage = tool.run_json("plan", self.recipe(form))["stages"][0]
+            stage = tool.run_json("plan", self.recipe(form), "--no-time")["stages"][0]
             self.assertEqual((stage["parameters"], stage["active_parameters"]), (8240, 5936))
             bytes_of.add(stage["bytes"])
         self.assertEqual(len(bytes_of), 1)

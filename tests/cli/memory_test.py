@@ -108,16 +108,16 @@ class Memory(unittest.TestCase):
         corpus = self.path / "text.txt"
         corpus.write_text("".join(f"{i} words for calibration. " for i in range(400)))
         # The float32 weights of one layer are what is looked at: twice the stored bytes, and the program's libraries take address space of their own.
-        result = self.run_bounded("score", self.model, "--text", corpus, "--criterion", "activation", "--tokens", 1024, "--out", self.path / "scores.safetensors",
-                                  address_space=3 * GIB, activations=1024 * (4 * HIDDEN + FFN) * 4)
+        result = self.run_bounded("score", self.model, "--text", corpus, "--criterion", "activation", "--tokens", 256, "--out", self.path / "scores.safetensors",
+                                  address_space=3 * GIB, activations=256 * (4 * HIDDEN + FFN) * 4)
         self.assertIn("ffn", result["axes"])
 
     def test_cache_layer_by_layer(self):
         corpus = self.path / "cached.txt"
         corpus.write_text("".join(f"{i} words for the teacher. " for i in range(400)))
         buffer = 64 << 20
-        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 1024, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
-        self.assertEqual(result["tokens"], 1024)
+        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 256, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
+        self.assertEqual(result["tokens"], 256)
 
     def test_eval_layer_by_layer(self):
         corpus = self.path / "judged.txt"

@@ -37,7 +37,7 @@ def tables():
     speed = ZEN_4 * work(TEACHER, STUDENT)
     for recipe in RECIPES:
         text = recipe.read_text()
-        stages = {s["kind"]: s for s in tool.run_json("plan", recipe)["stages"]}
+        stages = {s["kind"]: s for s in tool.run_json("plan", recipe, "--no-time")["stages"]}
         shape = re.search(r"^teacher_shape: (\S+)", text, re.M)[1]
         teacher = tool.run_json("inspect", tool.source / shape)["parameters"]
         student = stages["distill"]["parameters"]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier: flags -> one library call -> print. Besides espalier-run, only this program prints
 // results.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
@@ -37,5 +39,12 @@ int main(int argc, char** argv) {
 #undef ESP_VERB
   tool::add_stage_verbs(app, common);
   tool::add_reference(app, tool::recipe_reference);
-  return tool::run_command_line(app, argc, argv);
+  const int code = tool::run_command_line(app, argc, argv);
+#ifdef ESPALIER_WITH_TRAINING
+  // Everything is written and closed. To take LibTorch's tables apart would cost a third of the
+  // time of a short command.
+  ::_exit(code);
+#else
+  return code;
+#endif
 }
