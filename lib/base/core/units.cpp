@@ -49,11 +49,13 @@ std::int64_t parse(std::string_view text, std::string_view what, const Unit (&un
       if (unit.suffix == suffix && value * unit.factor < 9e18) {
         const double whole = std::round(value * unit.factor);
         if (std::abs(value * unit.factor - whole) > 1e-9 * whole)
-          fail(ErrorKind::usage, what, " '", text, "': expected a whole number");
+          fail(ErrorKind::usage, what, what.empty() ? "'" : " '", text,
+               "': expected a whole number");
         return std::llround(whole);
       }
   }
-  fail(ErrorKind::usage, what, " '", text, "': expected a size such as ", examples);
+  fail(ErrorKind::usage, what, what.empty() ? "'" : " '", text, "': expected a size such as ",
+       examples);
 }
 
 std::string scaled(double value, const char* const* suffixes, int n) {

@@ -3,6 +3,7 @@
 #include "options/option.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "core/error.h"
@@ -16,21 +17,13 @@ struct Overloaded : Ts... {
   using Ts::operator()...;
 };
 
-void require_known(const std::vector<std::string>& known, const std::string& text) {
-  if (known.empty() || std::find(known.begin(), known.end(), text) != known.end()) return;
-  const std::string nearest = core::nearest_name(text, known.data(), known.size());
-  std::string list;
-  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
-  core::fail(core::ErrorKind::usage, "'", text, "' is not known",
-             nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
-}
-
 void require_choice(const Option& option, const std::string& text) {
   require_known(option.choices, text);
 }
 
 // All digits that are needed to read the same number again, but no more than people write.
 std::string shortest(double value) {
+  if (std::isnan(value)) return "nan";
   if (value == std::floor(value) && std::abs(value) < 1e15)
     return std::to_string(static_cast<std::int64_t>(value));
   for (int digits = 1; digits <= 17; ++digits) {
@@ -56,19 +49,30 @@ std::int64_t whole(const Option& option, const std::string& text) {
 }
 
 double real(const Option& option, const std::string& text) {
-  std::size_t used = 0;
-  double value = 0;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  ESP_CHECK(used == text.size() && used > 0, usage, "'", text, "' is not a number");
+  const double value = parse_number(text);
   require_range(option, value);
   return value;
 }
 
 }  // namespace
+
+double parse_number(const std::string& text) {
+  const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
+  const char* end = text.data() + text.size();
+  double value = 0;
+  const auto [stopped, error] = std::from_chars(begin, end, value);
+  ESP_CHECK(error == std::errc() && stopped == end, usage, "'", text, "' is not a number");
+  return value;
+}
+
+void require_known(const std::vector<std::string>& known, const std::string& text) {
+  if (known.empty() || std::find(known.begin(), known.end(), text) != known.end()) return;
+  const std::string nearest = core::nearest_name(text, known.data(), known.size());
+  std::string list;
+  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
+  core::fail(core::ErrorKind::usage, "'", text, "' is not known",
+             nearest.empty() ? "" : "; did you mean '" + nearest + "'?", " (known: ", list, ")");
+}
 
 const Option* List::find(std::string_view name) const {
   for (const Option& option : options_)

@@ -149,6 +149,12 @@ bool is_map(const Option& option);
 void check(const Option& option);
 void check(const List& list);
 
+// A real number as users write it: "0.5", "1e-4". Also what is no finite number; ranges refuse
+// that. Error(usage) for any other text.
+double parse_number(const std::string& text);
+// Error(usage) with the nearest name, unless `text` is among `known`. Nothing known: anything is.
+void require_known(const std::vector<std::string>& known, const std::string& text);
+
 // "0 to 1", "at least 2", "prune, distill": what may be given. Empty: anything.
 std::string range_text(const Option& option);
 // The value as a user would write it. Empty: none, then `absent` says what applies.

@@ -8,16 +8,6 @@
 namespace espalier::recipe {
 namespace {
 
-// What `read` refuses is told with the place of the key.
-template <typename Read>
-void at_key(const YamlMap& map, const std::string& key, Read&& read) {
-  try {
-    read();
-  } catch (const core::Error& e) {
-    map.refuse(key, e.what());
-  }
-}
-
 void read_items(YamlMap& items, const options::Option& option) {
   // Known keys are asked for one by one, so that a misspelt one is refused with its neighbour.
   const std::vector<std::string> keys = option.choices.empty() ? items.keys() : option.choices;

@@ -4,11 +4,22 @@
 #include <set>
 #include <string>
 
+#include "core/error.h"
 #include "options/given.h"
 #include "options/option.h"
 #include "recipe/yaml_reader.h"
 
 namespace espalier::recipe {
+
+// What `read` refuses is told with the place of the key.
+template <typename Read>
+void at_key(const YamlMap& map, const std::string& key, Read&& read) {
+  try {
+    read();
+  } catch (const core::Error& e) {
+    map.refuse(key, e.what());
+  }
+}
 
 // Takes the options' keys from the map. The caller finishes the map. Error(input) with
 // file:line:column, what was expected, and the nearest name of a choice.

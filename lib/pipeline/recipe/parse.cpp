@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "core/units.h"
 #include "recipe/option_reader.h"
 #include "recipe/step.h"
 #include "recipe/yaml_reader.h"
@@ -26,15 +25,10 @@ std::string delivered_name(YamlMap& map, const stages::Stage& stage) {
 
 const stages::Kind* kind_of(YamlMap& map) {
   const std::string name = map.required_text("kind");
-  if (const stages::Kind* kind = stages::find_kind(name)) return kind;
   std::vector<std::string> names;
   for (const stages::Kind* kind : stages::all_kinds()) names.emplace_back(kind->name);
-  const std::string nearest = core::nearest_name(name, names.data(), names.size());
-  std::string list;
-  for (const std::string& known : names) list += (list.empty() ? "" : ", ") + known;
-  map.refuse("kind", "'" + name + "' is not known" +
-                         (nearest.empty() ? "" : "; did you mean '" + nearest + "'?") +
-                         " (known: " + list + ")");
+  at_key(map, "kind", [&] { options::require_known(names, name); });
+  return stages::find_kind(name);
 }
 
 std::string name_of(YamlMap& map, const Recipe& recipe) {

@@ -2,24 +2,20 @@
 // Reads weights from text.
 #include "objective/weight.h"
 
-#include <cmath>
-#include <exception>
-
 #include "core/error.h"
+#include "options/option.h"
 
 namespace espalier::objective {
 namespace {
 
 double number(const std::string& text, const std::string& whole, const std::string& where) {
-  std::size_t used = 0;
   double value = 0;
   try {
-    value = std::stod(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
+    value = options::parse_number(text);
+  } catch (const core::Error&) {
+    core::fail(core::ErrorKind::usage, where, ": '", whole,
+               "' is no weight; expected a number such as 0.5, or two such as '1 to 0.1'");
   }
-  ESP_CHECK(used > 0 && used == text.size(), usage, where, ": '", whole,
-            "' is no weight; expected a number such as 0.5, or two such as '1 to 0.1'");
   ESP_CHECK(value >= 0 && value <= 1000, usage, where, ": ", value,
             " is no weight; expected 0 to 1000");
   return value;
