@@ -22,10 +22,7 @@ void use(YamlMap& map, int& left) {
     require(map.has(key));
     require(map.where(key).starts_with("/proc/self/fd/"));
     allow_refusal([&] { map.text(key); });
-    allow_refusal([&] { map.real(key); });
-    allow_refusal([&] { map.boolean(key); });
     allow_refusal([&] { map.count(key); });
-    allow_refusal([&] { map.bytes(key); });
     allow_refusal([&] { map.texts(key); });
     allow_refusal([&] {
       if (auto inner = map.map(key)) use(*inner, left);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t kMaxRecipeBytes = 1 << 20;
 constexpr int kMaxDepth = 16;  // depth limit of maps
+constexpr const char* kMerge = "<<";
 
 struct Entry {
   YAML::Node value;
@@ -41,7 +42,12 @@ YAML::Node parse(const std::string& file) {
   ESP_CHECK(zero == text.end(), input, file, ":", 1 + std::count(text.begin(), zero, '\n'),
             ": a zero byte in a YAML file");
   try {
-    return YAML::Load(text);
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    for (std::size_t d = 1; d < documents.size(); ++d)  // an empty one says nothing
+      ESP_CHECK(documents[d].IsNull(), input, place_of(file, documents[d].Mark()),
+                ": a second document (---) begins before this line, and a file is one; remove it, "
+                "or put it into a file of its own");
+    return documents.empty() ? YAML::Node() : documents.front();
   } catch (const YAML::DeepRecursion& e) {
     core::fail(core::ErrorKind::input, place_of(file, e.mark), ": nested too deeply");
   } catch (const YAML::Exception& e) {
@@ -58,17 +64,21 @@ struct YamlMap::State {
   std::set<std::string> asked;
   int depth = 0;
 
-  void add(const YAML::Node& node, bool override_existing) {
+  void add(const YAML::Node& node) {
     std::set<std::string> seen;
     for (const auto& pair : node) {
       const std::string at = place_of(file, pair.first.Mark());
       ESP_CHECK(pair.first.IsScalar(), input, at, ": expected a key");
       const std::string key = pair.first.Scalar();
       ESP_CHECK(seen.insert(key).second, input, at, ": key '", key, "' appears twice");
-      if (key == "use") continue;
-      if (!entries.contains(key)) order.push_back(key);
-      if (override_existing || !entries.contains(key)) entries[key] = {pair.second, at};
+      if (key == "use" || key == kMerge) continue;
+      put(key, {pair.second, at});
     }
+  }
+  // An assignment to a node would change all nodes that share its value, such as those of an alias.
+  void put(const std::string& key, const Entry& entry) {
+    if (entries.erase(key) == 0) order.push_back(key);
+    entries.emplace(key, entry);
   }
   static std::unique_ptr<State> make(const YAML::Node& node, const std::string& file,
                                      const std::string& place, int depth) {
@@ -92,8 +102,26 @@ struct YamlMap::State {
       state->entries = std::move(defaults->entries);
       state->order = std::move(defaults->order);
     }
-    state->add(node, true);
+    state->merge(node);
+    state->add(node);
     return state;
+  }
+  // The keys of the maps that `<<` names, of which the first one has precedence.
+  void merge(const YAML::Node& node) {
+    const YAML::Node named = node[kMerge];
+    if (!named) return;
+    const std::string at = place_of(file, named.Mark());
+    ESP_CHECK(named.IsMap() || named.IsSequence(), input, at,
+              ": <<: expected an alias of a map, such as *base, or a list of them");
+    std::vector<YAML::Node> maps;
+    if (named.IsMap())
+      maps.push_back(named);
+    else
+      for (const YAML::Node& one : named) maps.push_back(one);
+    for (auto map = maps.rbegin(); map != maps.rend(); ++map) {
+      const auto more = make(*map, file, at, depth + 1);
+      for (const std::string& key : more->order) put(key, more->entries.at(key));
+    }
   }
   // A path in a recipe is relative to the recipe, else to any folder above it, so that recipes/ and
   // configs/ find each other. Otherwise it is used as given.
@@ -145,26 +173,6 @@ std::string YamlMap::required_text(const std::string& key) {
   ESP_CHECK(value.has_value(), input, state_->place, ": '", key, "' is missing");
   return *value;
 }
-std::optional<double> YamlMap::real(const std::string& key) {
-  const auto value = text(key);
-  if (!value) return std::nullopt;
-  std::size_t used = 0;
-  double out = 0;
-  try {
-    out = std::stod(*value, &used);
-  } catch (const std::exception&) {
-  }
-  ESP_CHECK(used == value->size() && used > 0, input, where(key), ": ", key, ": '", *value,
-            "' is not a number");
-  return out;
-}
-std::optional<bool> YamlMap::boolean(const std::string& key) {
-  const auto value = text(key);
-  if (!value) return std::nullopt;
-  ESP_CHECK(*value == "true" || *value == "false", input, where(key), ": ", key, ": '", *value,
-            "': expected true or false");
-  return *value == "true";
-}
 std::optional<std::int64_t> YamlMap::count(const std::string& key) {
   const auto value = text(key);
   if (!value) return std::nullopt;
@@ -172,15 +180,6 @@ std::optional<std::int64_t> YamlMap::count(const std::string& key) {
             ": expected a number from 0 on, not ", *value);
   try {
     return core::parse_count(*value, key);
-  } catch (const core::Error& e) {
-    core::fail(core::ErrorKind::input, where(key), ": ", e.what());
-  }
-}
-std::optional<std::int64_t> YamlMap::bytes(const std::string& key) {
-  const auto value = text(key);
-  if (!value) return std::nullopt;
-  try {
-    return core::parse_bytes(*value, key);
   } catch (const core::Error& e) {
     core::fail(core::ErrorKind::input, where(key), ": ", e.what());
   }

@@ -3,6 +3,9 @@
 // file:line:column and the nearest known name. A key without a value (null, or an empty text) is
 // refused and never taken for an absent key.
 //
+// A file is one document. The maps that `<<` names give defaults, and their keys are at the places
+// where they are written.
+//
 // `use: FILE` in a map takes that file's keys as defaults. FILE is relative to the file that names
 // it, or to its parent folders. There are no code paths and no interpolation. yaml-cpp stays behind
 // this header.
@@ -28,10 +31,7 @@ class YamlMap {
   // throws.
   std::optional<std::string> text(const std::string& key);
   std::string required_text(const std::string& key);
-  std::optional<double> real(const std::string& key);
-  std::optional<bool> boolean(const std::string& key);
   std::optional<std::int64_t> count(const std::string& key);  // "92M", "1200"
-  std::optional<std::int64_t> bytes(const std::string& key);  // "60MB", "1.5GiB"
   std::vector<std::string> texts(const std::string& key);     // list of scalars; absent: empty
   std::optional<YamlMap> map(const std::string& key);
   std::vector<YamlMap> maps(const std::string& key);  // list of maps; absent: empty

@@ -28,7 +28,7 @@ TEST(YamlReader, UnknownKeyNamesPlaceAndNearest) {
   core::write_text_file(dir.file("a.yaml"), "tokens: 4k\nlerning_rate: 0.1\n");
   const std::string message = message_of(dir.file("a.yaml"), [](YamlMap& map) {
     EXPECT_EQ(map.count("tokens"), 4000);
-    map.real("learning_rate");
+    map.text("learning_rate");
   });
   EXPECT_NE(message.find("a.yaml:2:1"), std::string::npos) << message;
   EXPECT_NE(message.find("did you mean 'learning_rate'"), std::string::npos) << message;
@@ -123,15 +123,50 @@ TEST(YamlReader, AliasesNeitherMultiplyNorGoInCircles) {
 
 TEST(YamlReader, WrongTypesNameTheKey) {
   support::TempDir dir;
-  core::write_text_file(dir.file("a.yaml"), "n: many\nflag: yes please\nlist: 3\n");
+  core::write_text_file(dir.file("a.yaml"), "n: many\nlist: 3\n");
   EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.count("n"); }).find("many"),
             std::string::npos);
-  EXPECT_NE(
-      message_of(dir.file("a.yaml"), [](YamlMap& map) { map.boolean("flag"); }).find("a.yaml:2"),
-      std::string::npos);
   EXPECT_NE(message_of(dir.file("a.yaml"), [](YamlMap& map) { map.texts("list"); })
                 .find("expected a list"),
             std::string::npos);
+}
+
+TEST(YamlReader, MergeKeysGiveDefaults) {
+  support::TempDir dir;
+  core::write_text_file(dir.file("a.yaml"),
+                        "base: &base {a: 1, b: 2}\nmore: &more {b: 5, c: 6}\n"
+                        "one: {<<: *base, b: 3}\ntwo: {<<: [*base, *more], a: 7}\n");
+  YamlMap map = YamlMap::load(dir.file("a.yaml"));
+  const auto read = [&](const char* name) {
+    auto inner = map.map(name);
+    std::string out;
+    for (const char* key : {"a", "b", "c"}) {
+      const auto value = inner->count(key);
+      out += value ? std::to_string(*value) : "-";
+    }
+    inner->finish();
+    return out;
+  };
+  EXPECT_EQ(read("one"), "13-");
+  EXPECT_EQ(read("two"), "726");
+  EXPECT_NE(map.map("two")->where("c").find("a.yaml:2:21"), std::string::npos)
+      << map.map("two")->where("c");
+  for (const char* wrong : {"a: {<<: 3}\n", "a: {<<: [1]}\n"}) {
+    core::write_text_file(dir.file("b.yaml"), wrong);
+    EXPECT_NE(message_of(dir.file("b.yaml"), [](YamlMap& m) { m.map("a"); }).find("expected"),
+              std::string::npos)
+        << wrong;
+  }
+}
+
+TEST(YamlReader, ASecondDocumentIsRefused) {
+  support::TempDir dir;
+  core::write_text_file(dir.file("a.yaml"), "---\na: 1\n---\nb: 2\n");
+  const std::string message = message_of(dir.file("a.yaml"), [](YamlMap& map) { map.count("a"); });
+  EXPECT_NE(message.find("a.yaml:4:1"), std::string::npos) << message;
+  EXPECT_NE(message.find("second document"), std::string::npos) << message;
+  core::write_text_file(dir.file("b.yaml"), "---\na: 1\n...\n");
+  EXPECT_EQ(YamlMap::load(dir.file("b.yaml")).count("a"), 1);
 }
 
 }  // namespace
