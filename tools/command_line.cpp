@@ -2,6 +2,7 @@
 // Runs a command line, and looks for the nearest command or flag when CLI11 knows none.
 #include "command_line.h"
 
+#include <charconv>
 #include <csignal>
 #include <exception>
 #include <filesystem>
@@ -152,6 +153,27 @@ void add_progress_file(CLI::App& verb) {
         begin_progress_file(path, verb.get_parent()->version(), words());
       },
       "file to which lines of JSON about the progress are appended");
+}
+
+void add_seed(CLI::App& verb, std::uint64_t& seed) {
+  verb.add_option("--seed", seed, "seed of everything random, where something is")
+      ->check([](const std::string& text) {
+        return text.starts_with('-') ? "expected a whole number from 0 on, not " + text
+                                     : std::string();
+      });
+}
+
+CLI::Validator number_between(double low, double high) {
+  const auto refusal = [low, high](const std::string& text) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && value >= low && value <= high) return std::string();
+    std::ostringstream out;
+    out << "expected a number from " << low << " to " << high << ", not " << text;
+    return out.str();
+  };
+  return CLI::Validator(refusal, "", "");
 }
 
 }  // namespace espalier::tool

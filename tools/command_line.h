@@ -11,6 +11,11 @@ namespace espalier::tool {
 // Adds --progress-file. run_command_line() then writes how the program ends into that file too.
 void add_progress_file(CLI::App& verb);
 
+// Adds --seed.
+void add_seed(CLI::App& verb, std::uint64_t& seed);
+// Refuses what is no finite number from `low` to `high`.
+CLI::Validator number_between(double low, double high);
+
 // Parses, runs the verb and ends its results. What goes wrong becomes a message on standard error.
 // Returns the exit code. `model`: the file to name when memory runs out; null where a program may
 // need memory for more than one.

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "arch/gguf_dims.h"
+#include "command_line.h"
 #include "core/duration.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -125,9 +126,10 @@ void add_bench(CLI::App& app, Common& common) {
       ->capture_default_str();
   verb->add_option("--sustained", options->sustained_seconds,
                    "afterwards decode without a pause for this many seconds, to see throttling")
-      ->check(CLI::NonNegativeNumber)
+      ->check(number_between(0, 1e6))
       ->capture_default_str();
-  verb->add_option("--context", common.context, "positions in the KV cache (0: as many as needed)");
+  verb->add_option("--context", common.context, "positions in the KV cache (0: as many as needed)")
+      ->check(CLI::NonNegativeNumber);
   verb->footer("Example:\n  espalier-run bench student.gguf --prompt 512 --generate 128");
   describe_json(*verb,
                 {{"prefill_tokens_per_second", "median speed of reading"},

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "command_line.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "progress.h"
@@ -26,7 +27,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");
   verb->add_option("--threads", common.threads, "threads (0: all processors)")
       ->check(CLI::Range(0, 1024));
-  verb->add_option("--seed", common.seed, "seed of everything random, where something is");
+  add_seed(*verb, common.seed);
   if (runs_model) {
     verb->add_option("--isa", common.isa,
                      "instruction set: reference, avx2, ... (default: $ESPALIER_ISA or the best)");

@@ -18,7 +18,8 @@ void add_writer_options(CLI::App& verb, Common& common, WriterFlags& flags) {
   verb.add_option("--tokens", flags.generate.tokens, "maximum number of tokens to write")
       ->capture_default_str();
   verb.add_option("--context", common.context,
-                  "positions in the KV cache (0: the model's context, at most 4096)");
+                  "positions in the KV cache (0: the model's context, at most 4096)")
+      ->check(CLI::NonNegativeNumber);
   verb.add_option("--temperature", flags.sampler.temperature, "0: greedy")->capture_default_str();
   verb.add_option("--top-k", flags.sampler.top_k, "sample from the K best (0: all)")
       ->capture_default_str();

@@ -32,13 +32,14 @@ void add_import(CLI::App& app, Common& common) {
                         {"output", "path of the result"},
                         {"peak_rss_bytes", "most memory that the process held"}});
   verb->callback([flags, &common] {
+    const std::int64_t shard = core::parse_bytes(flags->shard, "--shard-bytes");
+    ESP_CHECK(shard > 0, usage, "--shard-bytes ", flags->shard, ": expected at least 1");
     core::require_not_input(flags->out, {flags->model});
     core::require_writable_directory(flags->out);
     const auto source = checkpoint::Checkpoint::open(flags->model);
     checkpoint::WriteOptions options;
     options.dtype = *format::format_by_name(flags->dtype);
-    options.max_shard_bytes =
-        static_cast<std::uint64_t>(core::parse_bytes(flags->shard, "--shard-bytes"));
+    options.max_shard_bytes = static_cast<std::uint64_t>(shard);
     plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
                          common.max_ram_bytes(), "no import needs less");
     checkpoint::import_checkpoint(source, flags->out, options, common.progress());

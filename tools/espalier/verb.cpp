@@ -82,7 +82,7 @@ void add_common(CLI::App& app, Common& common, bool training) {
   add_progress_file(app);
   app.add_option("--threads", common.threads, "threads (0: all processors)")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--seed", common.seed, "seed of everything random, where something is");
+  add_seed(app, common.seed);
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
 }
 void add_experimental_device(CLI::App& app, Common& common) {

@@ -19,11 +19,12 @@ class Cache : public Stage {
     list.add("tokens", &options_.tokens,
              "tokens, in the order in which a training with the same seed reads them; 0: the whole "
              "text")
-        .at_least(0);
+        .between(0, 1e15);
     list.add("sequence", &options_.sequence, "tokens of a window, as in the training")
         .between(2, 1 << 20)
         .flagged("sequence,context");
-    list.add("top_k", &options_.top_k, "likeliest tokens to keep of each distribution").at_least(1);
+    list.add("top_k", &options_.top_k, "likeliest tokens to keep of each distribution")
+        .between(1, 1 << 24);
     list.add("temperature", &options_.temperature,
              "temperature of the distributions, as in the training")
         .between(1e-3, 1e3);
@@ -37,7 +38,7 @@ class Cache : public Stage {
         .decides_nothing();
     list.add("file_tokens", &options_.file_tokens,
              "tokens of a file; a killed run loses at most one file")
-        .at_least(1);
+        .between(1, 1e15);
     return list;
   }
   std::vector<Input> inputs() const override {

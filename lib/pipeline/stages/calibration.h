@@ -13,10 +13,10 @@ namespace espalier::stages {
 inline options::List describe(text::CalibrationOptions& o) {
   options::List list;
   list.begin_group("calibration text");
-  list.add("tokens", &o.tokens, "tokens to read of the text").at_least(1);
+  list.add("tokens", &o.tokens, "tokens to read of the text").between(1, 1e15);
   list.add("sequence", &o.sequence,
            "tokens of a window; by default no more than the model's context")
-      .at_least(2);
+      .between(2, 1 << 20);
   return list;
 }
 

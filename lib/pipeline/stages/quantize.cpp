@@ -97,7 +97,8 @@ options::List Quantize::options() {
       .in_bytes()
       .at_least(1);
   list.add("target_bpw", &target_bpw_, "bits per weight: formats are chosen for each tensor")
-      .above(0);
+      .above(0)
+      .most = 1024;
   list.add("candidates", &candidates_, "formats that may be chosen for a size")
       .one_of(format_names())
       .otherwise("every block format but those taken by name alone")

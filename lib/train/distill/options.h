@@ -35,11 +35,12 @@ struct TrainOptions {
 inline options::List describe(TrainOptions& o) {
   options::List list;
   list.begin_group("how long");
-  list.add("tokens", &o.tokens, "tokens to train on, rounded up to whole steps").at_least(1);
+  list.add("tokens", &o.tokens, "tokens to train on, rounded up to whole steps").between(1, 1e15);
   list.add("batch", &o.batch, "windows of a forward and backward pass, before accumulation")
-      .at_least(1);
-  list.add("sequence", &o.sequence, "tokens of a window").at_least(2);
-  list.add("accumulation", &o.accumulation, "batches whose gradients make one step").at_least(1);
+      .between(1, 1 << 20);
+  list.add("sequence", &o.sequence, "tokens of a window").between(2, 1 << 20);
+  list.add("accumulation", &o.accumulation, "batches whose gradients make one step")
+      .between(1, 1 << 20);
   list.begin_group("learning rate and optimizer");
   list.add("learning_rate", &o.learning_rate, "peak learning rate").above(0).most = 1;
   list.add("schedule", &o.schedule, "curve from the peak to the last learning rate")
@@ -76,10 +77,10 @@ inline options::List describe(TrainOptions& o) {
   // These two bound memory, but sums of gradients round otherwise with others.
   list.add("tokens_at_once", &o.tokens_at_once,
            "tokens of one pass, whose activations are kept; more are no faster")
-      .at_least(1);
+      .between(1, 1e12);
   list.add("vocab_chunk", &o.vocab_chunk,
            "tokens whose logits over the vocabulary exist at a time; 0: chosen")
-      .at_least(0);
+      .between(0, 1e12);
   list.add("checkpoint_every", &o.checkpoint_every, "steps from one checkpoint to the next")
       .at_least(1)
       .decides_nothing();
