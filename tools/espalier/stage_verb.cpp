@@ -185,6 +185,15 @@ void StageVerb::run() {
       if (output.artifact == stages::Artifact::prune_plan)
         printed["plan"] = out + output.file.substr(main.size());
     }
+// Two processes that write one result would take each other's unfinished work away.
+std::unique_ptr<core::PathLock> StageVerb::lock() const {
+  if (out.empty()) return nullptr;
+  const std::string path = core::lock_of_output(out);
+  if (const std::string folder = fs::path(path).parent_path().string(); !folder.empty())
+    core::make_directory(folder);
+  return std::make_unique<core::PathLock>(path, out, core::PathLock::After::remove);
+}
+
     if (!out.empty()) printed["output"] = out;
     printed["peak_rss_bytes"] = core::peak_rss_bytes();
   }
@@ -192,6 +201,7 @@ void StageVerb::run() {
   print(*common, printed, result.told);
   checkpoint::WorkFolder::remove(context.work);
   const std::string first = stage->inputs().front().key;
+  const auto lock = this->lock();
   ESP_CHECK(result.failures.empty(), check_failed, inputs.at(first).front(), ": ", result.failures,
             " (see the card)");
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/path_lock.h"
 #include "stages/stage.h"
 #include "verb.h"
 
@@ -38,6 +39,7 @@ struct StageVerb {
   stages::Context context() const;
 };
 
+  std::unique_ptr<core::PathLock> lock() const;
 // Adds the verb with the flags of its inputs and options, and with the common ones. `help_of_out`:
 // what --out names; null: the verb has none.
 std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const char* kind,

@@ -6,9 +6,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-#include <ctime>
 #include <filesystem>
 
 #include "checkpoint/manifest.h"
@@ -21,20 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-std::string now() {
-  const std::time_t seconds = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
-}
 
 std::string text_of(const Json& about, const char* key) {
   const auto it = about.find(key);
@@ -52,29 +35,14 @@ Json read(const std::string& out) {
 }  // namespace
 
 RunRecord::RunRecord(const Recipe& recipe, const std::string& out)
-    : out_(out), lock_(::open((out + "/run.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  ESP_CHECK(lock_ >= 0, input, out, "/run.lock: cannot write: ", std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    const bool taken = errno == EWOULDBLOCK;
-    const Json other = read(out);
-    ::close(lock_);
-    // File systems without locks let every run pass.
-    ESP_CHECK(!taken, input, out, ": a run works here already: process ", text_of(other, "process"),
-              " on ", text_of(other, "host"), " since ", text_of(other, "since"),
-              "; wait for it, or choose another --out");
-    lock_ = -1;
-  }
-  about_ = {{"recipe", recipe.path}, {"tool_version", checkpoint::tool_version()},
-            {"process", ::getpid()}, {"host", host_name()},
-            {"since", now()},        {"stages", Json::array()},
-            {"stage", nullptr},      {"ended", nullptr}};
+    : out_(out), lock_(out + "/run.lock", out, core::PathLock::After::keep) {
+  about_ = {{"recipe", recipe.path},    {"tool_version", checkpoint::tool_version()},
+            {"process", ::getpid()},    {"host", core::host_name()},
+            {"since", core::utc_now()}, {"stages", Json::array()},
+            {"stage", nullptr},         {"ended", nullptr}};
   for (const Step& step : recipe.stages)
     about_["stages"].push_back({{"name", step.name}, {"kind", step.kind->name}});
   write();
-}
-
-RunRecord::~RunRecord() {
-  if (lock_ >= 0) ::close(lock_);
 }
 
 void RunRecord::write() const { core::write_text_file(out_ + "/run.json", about_.dump(1) + "\n"); }
@@ -86,7 +54,7 @@ void RunRecord::at(const std::string& stage) {
 
 void RunRecord::end() {
   about_["stage"] = nullptr;
-  about_["ended"] = now();
+  about_["ended"] = core::utc_now();
   write();
 }
 

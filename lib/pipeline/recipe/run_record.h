@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a run says about itself in its folder, so that another process can tell what it is doing.
 //
-//   run.lock  locked while a run works here; the system unlocks it when the process ends
+//   run.lock  locked while a run works here (core/path_lock.h)
 //   run.json  {"recipe", "tool_version", "process", "host", "since", "stages": [{"name", "kind"}],
 //              "stage": the one at work, "ended": when, or null}
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "core/path_lock.h"
 #include "recipe/step.h"
 
 namespace espalier::recipe {
@@ -16,9 +17,6 @@ class RunRecord {
  public:
   // Error(input) naming process, host and time of a run that works in `out` already.
   RunRecord(const Recipe& recipe, const std::string& out);
-  ~RunRecord();
-  RunRecord(const RunRecord&) = delete;
-  RunRecord& operator=(const RunRecord&) = delete;
   void at(const std::string& stage);  // begins it
   void end();
 
@@ -26,7 +24,7 @@ class RunRecord {
   void write() const;
 
   std::string out_;
-  int lock_;
+  core::PathLock lock_;
   nlohmann::ordered_json about_;
 };
 

@@ -308,3 +308,4 @@ Json check_recipe(const std::string& path, const RunOptions& options,
 }
 
 }  // namespace espalier::recipe
+  const core::PathLock lock(options.out + "/run.lock", options.out, core::PathLock::After::keep);
