@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier-run perplexity FILE.gguf --text FILE: the protocols of runtime/perplexity.h.
 #include <chrono>
+#include <cmath>
 #include <memory>
 
 #include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/output.h"
 #include "core/units.h"
 #include "progress.h"
@@ -55,6 +57,10 @@ void run(const Common& common, const PerplexityFlags& flags) {
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   print(common,
         {{"perplexity", result.perplexity},
+  if (!std::isfinite(result.perplexity))
+    core::note(common.model +
+               ": the perplexity is not finite, for the mean loss is above 709 nats a " +
+               "token; JSON has null for it");
          {"tokens", result.tokens},
          {"mean_nll", result.mean_nll},
          {"protocol", flags.protocol},

@@ -4,6 +4,7 @@
 #include "report/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -42,13 +43,18 @@ std::string escape(const std::string& text) {
     }
   return out;
 }
+// JSON has no infinity; what was none is null.
+constexpr const char* kNotFinite = "not finite";
+double real(const Json& v) { return v.is_number() ? v.get<double>() : std::nan(""); }
 std::string fixed(double v, int digits) {
+  if (!std::isfinite(v)) return kNotFinite;
   char out[64];
   std::snprintf(out, sizeof out, "%.*f", digits, v);
   return out;
 }
 // A value for a table, by the name of its key.
 std::string shown(std::string_view key, const Json& v) {
+  if (v.is_null()) return kNotFinite;
   return v.is_number() ? core::human_value(key, v.get<double>()) : v.dump();
 }
 std::string size_of(const Json& bytes) { return core::human_bytes(bytes.get<std::int64_t>()); }
@@ -61,7 +67,7 @@ void tile(std::ostream& out, const std::string& value, const std::string& label)
 bool is_passed(const Json& gate) { return gate.at("passed").get<bool>(); }
 bool leg_passed(const Json& card, const std::string& leg) {
   const Json& p = card.at("parity");
-  return p.at(leg + "_relative_error").get<double>() <= p.at(leg + "_tolerance").get<double>();
+  return real(p.at(leg + "_relative_error")) <= real(p.at(leg + "_tolerance"));
 }
 
 void summary(std::ostream& out, const Json& card) {
@@ -69,17 +75,16 @@ void summary(std::ostream& out, const Json& card) {
   tile(out, size_of(card.at("file_bytes")),
        "the file (teacher: " + size_of(card.at("teacher_file_bytes")) + ")");
   tile(out, count_of(card.at("parameters")),
-       "parameters, " + fixed(100 * card.at("parameters_ratio").get<double>(), 1) +
-           " % of the teacher's");
-  tile(out, fixed(card.at("perplexity").get<double>(), 2),
-       "held-out perplexity, " + fixed(card.at("perplexity_ratio").get<double>(), 3) +
-           " times the teacher's " + fixed(card.at("teacher_perplexity").get<double>(), 2));
-  tile(out, fixed(card.at("kl_mean").get<double>(), 3),
+       "parameters, " + fixed(100 * real(card.at("parameters_ratio")), 1) + " % of the teacher's");
+  tile(out, fixed(real(card.at("perplexity")), 2),
+       "held-out perplexity, " + fixed(real(card.at("perplexity_ratio")), 3) +
+           " times the teacher's " + fixed(real(card.at("teacher_perplexity")), 2));
+  tile(out, fixed(real(card.at("kl_mean")), 3),
        "mean KL to the teacher, nats a token; same top token " +
-           fixed(100 * card.at("same_top1").get<double>(), 1) + " %");
+           fixed(100 * real(card.at("same_top1")), 1) + " %");
   if (card.contains("decode_tokens_per_second"))
-    tile(out, fixed(card["decode_tokens_per_second"].get<double>(), 0) + " tok/s",
-         "decode; prefill " + fixed(card["prefill_tokens_per_second"].get<double>(), 0) +
+    tile(out, fixed(real(card["decode_tokens_per_second"]), 0) + " tok/s",
+         "decode; prefill " + fixed(real(card["prefill_tokens_per_second"]), 0) +
              " tok/s; peak RSS " + size_of(card["peak_rss_bytes"]) + "; " +
              escape(card.value("cpu", "") + ", " + card.value("isa", "")));
   out << "</div>";
@@ -131,7 +136,7 @@ void baselines(std::ostream& out, const Json& card) {
   const auto row = [&](const std::string& name, const Json& parameters, const Json& bytes,
                        const Json& perplexity, const Json& kl, const std::string& note) {
     out << "<tr><td>" << name << "<td>" << count_of(parameters) << "<td>" << size_of(bytes)
-        << "<td>" << fixed(perplexity.get<double>(), 2) << "<td>"
+        << "<td>" << fixed(real(perplexity), 2) << "<td>"
         << (kl.is_number() ? fixed(kl.get<double>(), 3) : "") << "<td>" << note << "</tr>";
   };
   row("<b>the file</b>", card.at("parameters"), card.at("file_bytes"), card.at("perplexity"),

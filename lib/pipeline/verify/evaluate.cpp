@@ -5,12 +5,14 @@
 #include "verify/evaluate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <optional>
 
 #include "arch/positions.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "hash/sha256.h"
 #include "verify/device_model.h"
 #include "verify/totals.h"
@@ -260,7 +262,13 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
   torch::InferenceMode inference;
   ESP_CHECK(!models.empty(), internal, "evaluate: no model");
   const std::vector<Window> windows = read_windows(models, against, text_path, options, progress);
-  return Evaluation(models, against, options, progress).run(windows);
+  std::vector<EvalResult> results = Evaluation(models, against, options, progress).run(windows);
+  for (std::size_t m = 0; m < models.size(); ++m)
+    if (!std::isfinite(results[m].perplexity))
+      core::note(models[m].path +
+                 ": the perplexity is not finite, for the mean loss is above 709 " +
+                 "nats a token; JSON has null for it");
+  return results;
 }
 
 EvalResult evaluate(const std::string& model, const std::string& against,

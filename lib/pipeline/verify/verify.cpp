@@ -44,9 +44,9 @@ Json kl_histogram(const std::vector<float>& kl) {
   Json edges = Json::array();
   for (int i = 0; i <= kBins; ++i) edges.push_back(std::pow(10.0, -6.0 + 8.0 * i / kBins));
   for (float v : kl) {
-    const double position =
-        (std::log10(std::max(static_cast<double>(v), 1e-6)) + 6.0) / 8.0 * kBins;
-    counts[static_cast<std::size_t>(std::clamp(static_cast<int>(position), 0, kBins - 1))]++;
+    double position = (std::log10(std::max(static_cast<double>(v), 1e-6)) + 6.0) / 8.0 * kBins;
+    if (!(position <= kBins - 1)) position = kBins - 1;  // also what is not finite
+    counts[static_cast<std::size_t>(std::max(position, 0.0))]++;
   }
   return {{"edges", edges}, {"counts", counts}};
 }

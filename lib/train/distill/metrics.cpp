@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -36,6 +37,7 @@ MetricsLog::~MetricsLog() {
 void MetricsLog::write(const StepMetrics& m) {
   // As many digits as a float has.
   const auto number = [](double value) {
+    if (!std::isfinite(value)) return std::string("null");
     char out[40];
     std::snprintf(out, sizeof out, "%.9g", value);
     return std::string(out);
