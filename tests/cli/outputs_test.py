@@ -166,7 +166,7 @@ class Outputs(unittest.TestCase):
         done = tool.run("run", recipe, "--out", out, "--threads", 1, "--quiet", "--json")
         self.assertEqual(done.returncode, 5, done.stderr)
         result = json.loads(done.stdout)
-        line = f"card: gate file_bytes_max 1000: {(out / 'small.gguf').stat().st_size}"
+        line = f"card: gate file_bytes_max 1.0 kB: {(out / 'small.gguf').stat().st_size / 1000:.1f} kB"
         self.assertEqual((result["passed"], result["failures"]), (False, [line]))
         self.assertEqual([s["name"] for s in result["stages"]], ["small", "card", "page"])
         self.assertIn(line, done.stderr)

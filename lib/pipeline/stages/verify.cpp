@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "checkpoint/manifest.h"
+#include "core/duration.h"
 #include "core/output.h"
 #include "core/units.h"
 #include "stages/stage.h"
@@ -114,12 +115,6 @@ timing::Work Verify::work(const Forecast& forecast) const {
   return timing::work_of(out, forecast.machine);
 }
 
-// A value of a card. Bytes and counts have more digits than a real number is printed with.
-std::string value_text(double v) {
-  return v == std::floor(v) && std::abs(v) < 1e15 ? std::to_string(static_cast<std::int64_t>(v))
-                                                  : core::number(v);
-}
-
 // One line for everything in a card that did not pass.
 Json failed_lines(const Json& card) {
   Json out = Json::array();
@@ -133,12 +128,15 @@ Json failed_lines(const Json& card) {
                       ": relative error " + core::number(error) + ", tolerance " +
                       core::number(tolerance));
     }
-  for (const Json& gate : card.at("gates"))
-    if (!gate.at("passed").get<bool>())
-      out.push_back("gate " + gate.at("gate").get<std::string>() + " " +
-                    value_text(gate.at("limit").get<double>()) + ": " +
-                    (gate.at("value").is_number() ? value_text(gate["value"].get<double>())
-                                                  : "the card has no such value"));
+  for (const Json& gate : card.at("gates")) {
+    if (gate.at("passed").get<bool>()) continue;
+    const std::string name = gate.at("gate").get<std::string>();
+    const double limit = gate.at("limit").get<double>();
+    core::HumanPair texts{"the card has no such value", core::human_value(name, limit)};
+    if (gate.at("value").is_number())
+      texts = core::human_values(name, gate["value"].get<double>(), limit);
+    out.push_back("gate " + name + " " + texts.limit + ": " + texts.value);
+  }
   return out;
 }
 

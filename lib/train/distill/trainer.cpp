@@ -72,16 +72,6 @@ objective::SparseLogits cached_logits(const LogitCache& cached,
   return {torch::cat(ids), torch::cat(values), torch::cat(rest)};
 }
 
-std::string duration(double seconds) {
-  const auto s = static_cast<long>(seconds + 0.5);
-  char text[64];
-  if (s >= 3600)
-    std::snprintf(text, sizeof text, "%ldh%02ldm", s / 3600, s / 60 % 60);
-  else
-    std::snprintf(text, sizeof text, "%ldm%02lds", s / 60, s % 60);
-  return text;
-}
-
 struct TrainState {
   std::int64_t step = 0;            // number of completed optimizer steps
   std::uint64_t metrics_bytes = 0;  // length of metrics.jsonl at that step
@@ -115,21 +105,15 @@ class Run {
 
   void train(const core::Progress& progress) {
     MetricsLog log(out_ + "/metrics.jsonl", state_.metrics_bytes);
-    const auto begin = Clock::now();
-    const std::int64_t first = state_.step;
     while (state_.step < setup_.steps) {
       const auto step_begin = Clock::now();
       StepMetrics m = step();
-      const auto now = Clock::now();
-      const double seconds = std::chrono::duration<double>(now - step_begin).count();
+      const double seconds = std::chrono::duration<double>(Clock::now() - step_begin).count();
       m.tokens_per_second = static_cast<double>(setup_.tokens_per_step) / std::max(seconds, 1e-9);
       log.write(m);
       state_.metrics_bytes = log.bytes();
       if (state_.step % options_.checkpoint_every == 0 && state_.step < setup_.steps) save();
-      if (progress)
-        report(progress, m,
-               std::chrono::duration<double>(now - begin).count() /
-                   static_cast<double>(state_.step - first));
+      if (progress) report(progress, m);
     }
   }
 
@@ -218,7 +202,7 @@ class Run {
     return m;
   }
 
-  void report(const core::Progress& progress, const StepMetrics& m, double seconds_per_step) const {
+  void report(const core::Progress& progress, const StepMetrics& m) const {
     const auto text = [](const char* format, double value) {
       char out[64];
       std::snprintf(out, sizeof out, format, value);
@@ -226,8 +210,6 @@ class Run {
     };
     std::string detail = text("loss %.4f", m.loss);
     for (const auto& [name, value] : m.terms) detail += "  " + name + text(" %.4f", value);
-    detail += text("  %.0f tokens/s", m.tokens_per_second) + "  " +
-              duration(seconds_per_step * static_cast<double>(setup_.steps - m.step)) + " left";
     progress({"distill", m.tokens, setup_.steps * setup_.tokens_per_step, "tokens", detail});
   }
 
