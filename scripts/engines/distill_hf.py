@@ -32,6 +32,7 @@ def parse_arguments(argv):
     parser = Parser(description="Distils a pruned model with the Hugging Face Trainer.", allow_abbrev=False)
     parser.add_argument("--student", required=True, metavar="DIR", help="the pruned model to start from")
     parser.add_argument("--text", required=True, metavar="FILE", help="training text")
+    parser.add_argument("--text-control-tokens", choices=("yes", "no"), default="yes", help="whether control tokens that are written out in the text are read as tokens")
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write; the run works in DIR.work")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--cached", metavar="DIR", help="the teacher's logits, written by `espalier cache`")
@@ -137,14 +138,17 @@ def step_numbers(options):
 
 def run_of(given, options):
     """Everything that decides the result: inputs by hash, and options."""
-    from model_files import sha256_directory, sha256_file
-    inputs = {"student": sha256_directory(pathlib.Path(given.student)), "text": sha256_file(given.text)}
+    from corpus import text_hash
+    from model_files import sha256_directory
+    inputs = {"student": sha256_directory(pathlib.Path(given.student)), "text": text_hash(given.text)}
     if given.teacher:
         inputs["teacher"] = sha256_directory(pathlib.Path(given.teacher))
     if given.cached:
         cache = LogitCache(given.cached)
         inputs.update(teacher=cache.teacher, cached=cache.header.run)
     values = {name: getattr(options, name) for name in (*OPTIONS, "seed") if name != "checkpoint_every"}
+    if given.text_control_tokens == "no":
+        values["text_control_tokens"] = "no"
     return {"inputs": inputs, "options": values}
 
 
@@ -197,7 +201,7 @@ def prepare(given, options, work):
         work.remove()
         return {"finished": finished["metrics"]}
     step = work.start(run, given.resume)
-    about = tokenize(given.student, given.text, work.tokens)
+    about = tokenize(given.student, given.text, work.tokens, given.text_control_tokens == "yes")
     check_models(given, options, about)
     if given.cached:
         check_cached(LogitCache(given.cached), about, given, options)

@@ -52,7 +52,7 @@ class LlamaVocabularies(unittest.TestCase):
             place = self.dir / f"{i}.txt"
             place.write_bytes(text.encode())
             words += ["--text", place]
-        return tool.run_json("tokenize", file, "--no-bos", *words, program=tool.espalier_run)["texts"]
+        return tool.run_json("tokenize", file, "--no-bos", "--text-control-tokens", "no", *words, program=tool.espalier_run)["texts"]
 
     def test_same_ids(self):
         same, composed = 0, []

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier-run generate FILE.gguf --prompt TEXT --tokens N: continues a text, or every text of a
 // file. Greedy unless --temperature is given.
-#include <algorithm>
 #include <iostream>
 #include <memory>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "core/units.h"
-#include "format/json_input.h"
+#include "prompts.h"
 #include "reference.h"
 #include "verb.h"
 #include "writer.h"
@@ -43,7 +41,7 @@ Json numbers(const std::vector<std::int32_t>& prompt, const runtime::Generated& 
 void one(const Common& common, const GenerateFlags& flags) {
   Writer writer(common, flags);
   const std::string text =
-      flags.prompt_file.empty() ? flags.prompt : core::read_text_file(flags.prompt_file);
+      flags.prompt_file.empty() ? flags.prompt : read_prompt_file(flags.prompt_file);
   ESP_CHECK(!text.empty() || !flags.prompt_file.empty() || writer.tokenizer().settings().add_bos,
             usage, "generate: give --prompt TEXT, --prompt-file FILE or --prompts FILE");
   const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt");
@@ -60,28 +58,6 @@ void one(const Common& common, const GenerateFlags& flags) {
     std::cerr << prompt.size() << " tokens read at " << core::number(prefill) << " tokens/s, "
               << out.tokens.size() << " written at " << core::number(decode) << " tokens/s\n";
   writer.report_draft();
-}
-
-// Each line is a prompt: a JSON string (which may hold line breaks) or plain text. Empty lines are
-// skipped.
-std::vector<std::string> read_prompts(const std::string& path) {
-  const std::string text = core::read_text_file(path);
-  std::vector<std::string> out;
-  std::size_t number = 0;
-  for (std::size_t begin = 0; begin < text.size(); ++number) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.empty()) continue;
-    if (line.size() >= 2 && line.front() == '"' && line.back() == '"') {
-      const Json parsed = format::parse_json<Json>(line, path + ":" + std::to_string(number + 1));
-      line = parsed.get<std::string>();
-    }
-    out.push_back(std::move(line));
-  }
-  ESP_CHECK(!out.empty(), input, path, ": there are no prompts, expected one per line");
-  return out;
 }
 
 // Runs the prompts in order, each as if it were alone: with the same seed and an empty context.
@@ -133,11 +109,13 @@ void add_generate(CLI::App& app, Common& common) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::Option* prompt = verb->add_option("--prompt", flags->prompt, "text to continue");
   CLI::Option* file =
-      verb->add_option("--prompt-file", flags->prompt_file, "file with the text to continue")
+      verb->add_option("--prompt-file", flags->prompt_file,
+                       "file with the text to continue; one line break at its end is dropped")
           ->excludes(prompt);
   CLI::Option* many = verb->add_option("--prompts", flags->prompts,
-                                       "file with one prompt per line, as plain text or a JSON "
-                                       "string; prints one line of JSON for each")
+                                       "file with one prompt per line, as it stands, or *.jsonl "
+                                       "with a JSON string per line; prints one line of JSON for "
+                                       "each")
                           ->excludes(prompt)
                           ->excludes(file);
   add_writer_options(*verb, common, *flags);

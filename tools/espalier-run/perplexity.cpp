@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "core/output.h"
+#include "core/pipe.h"
 #include "core/units.h"
 #include "progress.h"
 #include "reference.h"
@@ -21,6 +22,7 @@ namespace {
 struct PerplexityFlags {
   std::string text, protocol = "windows", logits;
   std::int64_t context = 512, windows = 0;
+  text::Reading reading;
 };
 
 void run(const Common& common, const PerplexityFlags& flags) {
@@ -29,7 +31,7 @@ void run(const Common& common, const PerplexityFlags& flags) {
             ": expected at least 4 tokens in a window");
   core::require_not_input(flags.logits, {common.model, flags.text});
   if (!flags.logits.empty()) core::require_writable_file(flags.logits);
-  const std::string content = core::read_text_file(flags.text);
+  const text::Documents documents = text::read_documents(core::readable_again(flags.text));
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;
   runtime::Session session = open_session(common, common.model, options);
@@ -46,7 +48,8 @@ void run(const Common& common, const PerplexityFlags& flags) {
     rows = std::make_unique<core::AtomicFile>(flags.logits);
     watch.scored = [&](std::span<const float> logits) { rows->write(std::as_bytes(logits)); };
   }
-  const text::TokenStream stream = runtime::perplexity_stream(session.tokenizer(), content);
+  const text::TokenStream stream =
+      runtime::perplexity_stream(session.tokenizer(), documents, flags.reading);
   if (progress)
     progress(
         {"text", 0, 0, "",
@@ -54,13 +57,13 @@ void run(const Common& common, const PerplexityFlags& flags) {
   const runtime::PerplexityResult result =
       runtime::perplexity(session, stream, flags.context, protocol, flags.windows, watch);
   if (rows) rows->commit();
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  print(common,
-        {{"perplexity", result.perplexity},
   if (!std::isfinite(result.perplexity))
     core::note(common.model +
                ": the perplexity is not finite, for the mean loss is above 709 nats a " +
                "token; JSON has null for it");
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  print(common,
+        {{"perplexity", result.perplexity},
          {"tokens", result.tokens},
          {"mean_nll", result.mean_nll},
          {"protocol", flags.protocol},
@@ -76,7 +79,9 @@ void run(const Common& common, const PerplexityFlags& flags) {
 void add_perplexity(CLI::App& app, Common& common) {
   CLI::App* verb = add_verb(app, common, "perplexity", "perplexity of a text");
   auto flags = std::make_shared<PerplexityFlags>();
-  verb->add_option("--text", flags->text, "FILE with a text in UTF-8")->required();
+  verb->add_option("--text", flags->text, "text in UTF-8: a file, *.jsonl or a directory of texts")
+      ->required();
+  add_reading(*verb, flags->reading);
   verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
   verb->add_option("--protocol", flags->protocol,
                    "windows or llama.cpp: which predictions are scored")

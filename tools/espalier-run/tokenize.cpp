@@ -6,10 +6,12 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/pipe.h"
 #include "format/json_input.h"
 #include "reference.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
+#include "text/windows.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -18,8 +20,21 @@ namespace {
 struct TokenizeFlags {
   std::vector<std::string> texts;
   std::string messages;
-  bool special = false, no_bos = false;
+  bool no_bos = false;
+  text::Reading reading;
 };
+
+// As every verb reads a text, and with what the model adds at both ends.
+std::vector<std::int32_t> read_ids(const text::Tokenizer& tokenizer, const std::string& file,
+                                   const TokenizeFlags& flags) {
+  std::vector<std::int32_t> ids =
+      text::token_stream(tokenizer, text::read_documents(core::readable_again(file)), flags.reading)
+          .tokens;
+  const text::TokenizerSettings& settings = tokenizer.settings();
+  if (!flags.no_bos && settings.add_bos) ids.insert(ids.begin(), *settings.bos);
+  if (!flags.no_bos && settings.add_eos) ids.push_back(*settings.eos);
+  return ids;
+}
 
 // [{"role": "user", "content": "..."}, ...]
 std::vector<text::ChatMessage> read_messages(const std::string& path) {
@@ -46,8 +61,7 @@ void run(const Common& common, const TokenizeFlags& flags) {
   nlohmann::ordered_json result;
   std::vector<std::vector<std::int32_t>> all;
   if (flags.messages.empty()) {
-    for (const std::string& file : flags.texts)
-      all.push_back(tokenizer.encode(core::read_text_file(file), !flags.no_bos, flags.special));
+    for (const std::string& file : flags.texts) all.push_back(read_ids(tokenizer, file, flags));
   } else {
     const text::ChatTemplate conversation(tokenizer, common.model);
     const std::vector<text::ChatMessage> messages = read_messages(flags.messages);
@@ -75,14 +89,18 @@ void add_tokenize(CLI::App& app, Common& common) {
       add_verb(app, common, "tokenize", "token ids of a text, or of a conversation", false);
   auto flags = std::make_shared<TokenizeFlags>();
   verb->add_option("--text", flags->texts,
-                   "FILE with a text in UTF-8; several files are tokenized separately");
+                   "text in UTF-8: a file, *.jsonl or a directory of texts; several are tokenized "
+                   "separately");
   CLI::Option* messages = verb->add_option(
       "--messages", flags->messages,
       "file with a JSON array of {role, content}; prints the ids in the chat template "
       "and the rendered text");
-  verb->add_flag("--special", flags->special,
-                 "special tokens spelled out in the text become their ids")
-      ->excludes(messages);  // a template writes all of its special tokens itself
+  // A template writes all of its control tokens itself.
+  CLI::Option* reading = add_reading(*verb, flags->reading)->excludes(messages);
+  verb->add_flag("--special")
+      ->description("as --text-control-tokens yes, the default")
+      ->excludes(messages)
+      ->excludes(reading);
   verb->add_flag("--no-bos", flags->no_bos, "without the tokens that the model adds at both ends")
       ->excludes(messages);
   verb->footer("Example:\n  espalier-run tokenize student.gguf --text heldout.txt");

@@ -39,6 +39,17 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
   return verb;
 }
 
+CLI::Option* add_reading(CLI::App& verb, text::Reading& reading) {
+  const std::string flag = "--text-control-tokens";
+  return verb
+      .add_option_function<std::string>(
+          flag, [&reading](const std::string& text) { reading.control_tokens = text == "yes"; },
+          "whether control tokens that are written out in a text, such as end tokens between "
+          "documents, are read as tokens (yes, no)")
+      ->check(CLI::IsMember({"yes", "no"}))
+      ->default_str("yes");
+}
+
 runtime::SessionOptions session_options(const Common& common) {
   using Kv = runtime::SessionOptions::KvType;
   const Kv kv = common.kv == "f32"    ? Kv::f32

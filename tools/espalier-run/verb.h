@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/session.h"
+#include "text/documents.h"
 
 namespace espalier::tool {
 
@@ -24,6 +25,8 @@ struct Common {
 // --pin.
 CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
                    const std::string& description, bool runs_model = true);
+// Adds --text-control-tokens, for verbs that read texts.
+CLI::Option* add_reading(CLI::App& verb, text::Reading& reading);
 runtime::SessionOptions session_options(const Common& common);
 // Opens a model. Says on stderr when a packed file beside it cannot be used.
 runtime::Session open_session(const Common& common, const std::string& path,

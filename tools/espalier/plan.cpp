@@ -8,6 +8,7 @@
 
 #include "core/duration.h"
 #include "core/notes.h"
+#include "core/pipe.h"
 #include "core/units.h"
 #include "recipe/recipe.h"
 #include "reference.h"
@@ -99,7 +100,7 @@ void add_plan(CLI::App& app, Common& common) {
   verb->callback([path, no_time, &common] {
     apply_device(common);
     const nlohmann::ordered_json plan =
-        recipe::plan_recipe(*path, {*no_time ? 0.0 : 10.0, common.threads});
+        recipe::plan_recipe(core::readable_again(*path), {*no_time ? 0.0 : 10.0, common.threads});
     if (plan.contains("refused_by_run"))
       core::note(plan["refused_by_run"].get<std::string>() + "; run refuses this recipe");
     print(common, plan, table(plan));

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/pipe.h"
 #include "recipe/recipe.h"
 #include "reference.h"
 #include "verb.h"
@@ -91,6 +92,7 @@ void add_run(CLI::App& app, Common& common) {
     refuse_unused(*verb, "on a recipe, which has a seed of its own", {"--seed"},
                   "change 'seed' in " + flags->path);
     apply_device(common);
+    flags->path = core::readable_again(flags->path);
     flags->options.bench_program = common.device_program();
     flags->options.threads = common.threads;
     flags->options.timing_seconds = *no_time ? 0 : 10;

@@ -9,10 +9,12 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "core/output.h"
+#include "core/pipe.h"
 #include "core/units.h"
 #include "lineage.h"
 #include "option_flags.h"
 #include "reference.h"
+#include "stages/reading.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "recipe/option_reader.h"
 #endif
@@ -75,6 +77,8 @@ std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const c
       ->group("inputs and output");
 #endif
   add_flags(*verb->app, verb->stage->options());
+  if (verb->inputs.contains("text"))
+    add_flags(*verb->app, stages::describe(verb->reading, stages::kTextControlTokens));
   add_common(*verb->app, common, true);
   verb->trains = verb->stage->knows_devices();
   if (verb->trains) add_experimental_device(*verb->app, common);
@@ -103,6 +107,14 @@ void add_stage_verbs(CLI::App& app, Common& common) {
   }
 }
 
+// A pipe gives its content once, and inputs are looked at more than once.
+void StageVerb::keep_pipes() {
+  for (auto& [key, paths] : inputs)
+    for (std::string& path : paths) path = core::readable_again(path);
+  config = core::readable_again(config);
+  more = core::readable_again(more);
+}
+
 // Nothing is read before the result can be written, and is no input.
 void StageVerb::check_output() const {
   std::vector<std::string> paths{config, more};
@@ -125,6 +137,8 @@ void StageVerb::read_options() {
 #endif
   if (read_more && !more.empty()) read_more(*this);
   read_flags(*app, list);
+  if (inputs.contains("text"))
+    read_flags(*app, stages::describe(reading, stages::kTextControlTokens));
 }
 
 // What can be said before any file of the work is opened.
@@ -167,24 +181,10 @@ stages::Context StageVerb::context() const {
   c.device_program = common->device_program();
   c.lineage = lineage_of(*stage, c);
   c.progress = common->progress();
+  c.reading = reading;
   return c;
 }
 
-void StageVerb::run() {
-  if (instead && instead(*this)) return;
-  check_output();
-  apply_device(*common, trains);
-  read_options();
-  check_options();
-  const stages::Context context = this->context();
-  const stages::Result result = stage->run(context);
-  nlohmann::ordered_json printed = result.printed.is_null() ? result.metrics : result.printed;
-  if (result.printed.is_null()) {
-    for (const stages::Output& output : stage->outputs()) {
-      const std::string main = stage->outputs().front().file;
-      if (output.artifact == stages::Artifact::prune_plan)
-        printed["plan"] = out + output.file.substr(main.size());
-    }
 // Two processes that write one result would take each other's unfinished work away.
 std::unique_ptr<core::PathLock> StageVerb::lock() const {
   if (out.empty()) return nullptr;
@@ -194,6 +194,23 @@ std::unique_ptr<core::PathLock> StageVerb::lock() const {
   return std::make_unique<core::PathLock>(path, out, core::PathLock::After::remove);
 }
 
+void StageVerb::run() {
+  if (instead && instead(*this)) return;
+  keep_pipes();
+  check_output();
+  apply_device(*common, trains);
+  read_options();
+  check_options();
+  const auto lock = this->lock();
+  const stages::Context context = this->context();
+  const stages::Result result = stage->run(context);
+  nlohmann::ordered_json printed = result.printed.is_null() ? result.metrics : result.printed;
+  if (result.printed.is_null()) {
+    for (const stages::Output& output : stage->outputs()) {
+      const std::string main = stage->outputs().front().file;
+      if (output.artifact == stages::Artifact::prune_plan)
+        printed["plan"] = out + output.file.substr(main.size());
+    }
     if (!out.empty()) printed["output"] = out;
     printed["peak_rss_bytes"] = core::peak_rss_bytes();
   }
@@ -201,7 +218,6 @@ std::unique_ptr<core::PathLock> StageVerb::lock() const {
   print(*common, printed, result.told);
   checkpoint::WorkFolder::remove(context.work);
   const std::string first = stage->inputs().front().key;
-  const auto lock = this->lock();
   ESP_CHECK(result.failures.empty(), check_failed, inputs.at(first).front(), ": ", result.failures,
             " (see the card)");
 }

@@ -22,6 +22,7 @@ struct StageVerb {
   Common* common = nullptr;
   std::map<std::string, std::vector<std::string>> inputs;  // by key
   std::string out, config;
+  text::Reading reading;
   const char* out_flag = "--out";
   bool trains = false;  // may compute on another device than the CPU
   // A further file of the verb, and what reads it into the options.
@@ -33,13 +34,14 @@ struct StageVerb {
   void run();
 
  private:
+  void keep_pipes();
   void check_output() const;
   void read_options();
   void check_options() const;
   stages::Context context() const;
+  std::unique_ptr<core::PathLock> lock() const;
 };
 
-  std::unique_ptr<core::PathLock> lock() const;
 // Adds the verb with the flags of its inputs and options, and with the common ones. `help_of_out`:
 // what --out names; null: the verb has none.
 std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const char* kind,

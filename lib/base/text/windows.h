@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How every verb reads text as windows of tokens, for training and calibration as for perplexity.
 //
-//   stream  The whole text, tokenized once. Special tokens written out in the text are text. No EOS
-//           is put behind it: the end of a file need not be the end of what it says.
+//   stream  The whole text (text/documents.h), tokenized once. Control tokens that are written out
+//           in it are those tokens, unless the user wants letters. EOS stands between documents,
+//           and not behind the last one: the end of a file need not be the end of what it says.
 //   window  n consecutive tokens of the stream. Where the model adds BOS, BOS stands over the first
 //           of them, since such a model has never read a text without one. The window keeps its
 //           length, and its other tokens keep their places.
@@ -14,12 +15,13 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "text/documents.h"
 #include "text/tokenizer.h"
 
 namespace espalier::text {
@@ -33,8 +35,16 @@ enum class StreamStart : std::uint8_t {
   llama_cpp,  // as stock llama.cpp: one newline at the end of the text is dropped, and BOS stands
               // in front where the model adds it
 };
-TokenStream token_stream(const Tokenizer& tokenizer, std::string_view text,
-                         StreamStart start = StreamStart::plain);
+// Leaves a note that names the control tokens which are read as such. Error(input) for several
+// documents and a tokenizer without EOS.
+TokenStream token_stream(const Tokenizer& tokenizer, const Documents& documents,
+                         const Reading& reading = {}, StreamStart start = StreamStart::plain);
+// How often each control token is written out in the documents; only those that are.
+std::map<std::int32_t, std::int64_t> written_control_tokens(const Tokenizer& tokenizer,
+                                                            const Documents& documents);
+// What is read differently than the letters of a file say, for identities. Empty: nothing.
+std::string describe_reading(const Tokenizer& tokenizer, const Documents& documents,
+                             const Reading& reading);
 
 // What stands over the first token of each window: BOS where the model adds it.
 std::optional<std::int32_t> window_bos(const TokenizerSettings& settings);

@@ -15,8 +15,10 @@ Protocol protocol_by_name(std::string_view name) {
   core::fail(core::ErrorKind::usage, "--protocol '", name, "': expected windows or llama.cpp");
 }
 
-text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer, std::string_view text) {
-  return text::token_stream(tokenizer, text, text::StreamStart::llama_cpp);
+text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer,
+                                    const text::Documents& documents,
+                                    const text::Reading& reading) {
+  return text::token_stream(tokenizer, documents, reading, text::StreamStart::llama_cpp);
 }
 
 std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream,

@@ -26,7 +26,9 @@ struct PerplexityWindow {
   std::int64_t first_scored;
 };
 // The tokens of a text as both protocols read them.
-text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer, std::string_view text);
+text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer,
+                                    const text::Documents& documents,
+                                    const text::Reading& reading = {});
 // Error(input) when the stream is shorter than one window. Fewer than all windows are spread evenly
 // over the text, so that they judge all of it. max_windows 0: all.
 std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream,

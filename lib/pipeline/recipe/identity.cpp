@@ -26,6 +26,7 @@ stages::Context surroundings_of(const Step& step, const Recipe& recipe, const Ru
   stages::Context out;
   out.threads = options.threads;
   out.seed = recipe.seed;
+  out.reading = recipe.reading;
   out.record = {{"title", recipe.name}, {"recipe", recipe.text}};
   // What is judged goes by the name under which it is delivered.
   for (const Link& link : step.links)

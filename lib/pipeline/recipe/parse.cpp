@@ -8,6 +8,7 @@
 #include "recipe/option_reader.h"
 #include "recipe/step.h"
 #include "recipe/yaml_reader.h"
+#include "stages/reading.h"
 
 namespace espalier::recipe {
 namespace {
@@ -95,6 +96,7 @@ void parse_texts(YamlMap& map, Recipe& recipe) {
                  "text, or leave it out");
   recipe.train_sha256 = text->text("train_sha256");
   recipe.held_out_sha256 = text->text("held_out_sha256");
+  read_options(*text, stages::describe(recipe.reading, stages::kControlTokens));
   text->finish();
   for (const std::string& key : text->known()) recipe.known_keys.push_back("text." + key);
 }

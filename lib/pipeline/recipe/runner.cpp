@@ -31,6 +31,10 @@ std::string Runner::result_of(const Step& step) const {
 }
 
 std::string Runner::hash_of(const StageInput& input) {
+std::string Runner::path_of(const Link& link) const {
+  return link.stage.empty() ? link.path : directory_of(link.stage) + "/" + link.output.file;
+}
+
   switch (input.kind) {
     case StageInput::Kind::record:
       return record_hash(*recipe_.find(input.stage));
@@ -89,9 +93,7 @@ void Runner::deliver(const Step& step) const {
 stages::Context Runner::context_of(const Step& step, const checkpoint::Manifest& manifest) const {
   stages::Context out = surroundings_of(step, recipe_, options_);
   for (const Link& link : step.links)
-    out.inputs[link.key].push_back(
-        {link.stage.empty() ? link.name : link.stage,
-         link.stage.empty() ? link.path : directory_of(link.stage) + "/" + link.output.file});
+    out.inputs[link.key].push_back({link.stage.empty() ? link.name : link.stage, path_of(link)});
   out.folder = directory_of(step.name);
   out.out = result_of(step);
   out.work = out.folder + "/checkpoint";
@@ -171,9 +173,24 @@ checkpoint::Manifest Runner::wanted(const Step& step) {
 void Runner::expect_times() {
   const bool fresh = std::none_of(
       recipe_.stages.begin(), recipe_.stages.end(),
+  for (const Link& link : step.links)
+    if (link.key == "text") {
+      const std::string& reading = reading_of(path_of(link));
+      if (!reading.empty()) manifest.options[data::kTextReading] = reading;
+    }
       [&](const Step& step) { return checkpoint::has_manifest(directory_of(step.name)); });
   if (options_.timing_seconds <= 0 || !fresh) return;
   Plan plan = forecast_recipe(recipe_, {options_.threads, options_.out});
+// How a text is read, where that is not by the letters of its file.
+const std::string& Runner::reading_of(const std::string& path) {
+  const auto [found, is_new] = readings_.try_emplace(path);
+  if (is_new)
+    found->second = text::describe_reading(
+        text::Tokenizer(checkpoint::Checkpoint::open(recipe_.teacher).tokenizer()),
+        text::read_documents(path), recipe_.reading);
+  return found->second;
+}
+
   time_stages(plan, options_.timing_seconds);
   for (std::size_t i = 0; i < recipe_.stages.size(); ++i)
     if (plan.seconds[i]) expected_[recipe_.stages[i].name] = *plan.seconds[i];

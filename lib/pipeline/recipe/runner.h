@@ -28,11 +28,13 @@ class Runner {
   std::string directory_of(const std::string& stage) const;  // out/stages/<name>
   std::string result_of(const Step& step) const;             // its path
   void check_outputs() const;
+  std::string path_of(const Link& link) const;
   void check_texts();
   std::string hash_of(const StageInput& input);
   bool is_done(const Step& step, const checkpoint::Manifest& wanted) const;
   checkpoint::Manifest wanted(const Step& step);
   stages::Context context_of(const Step& step, const checkpoint::Manifest& manifest) const;
+  const std::string& reading_of(const std::string& path);
   void execute(const Step& step, checkpoint::Manifest& manifest);
   void deliver(const Step& step) const;
   nlohmann::ordered_json record() const;            // report_data.cpp
@@ -45,7 +47,8 @@ class Runner {
   std::map<std::string, std::string> hashes_, file_hashes_;
   // Part of the identity of stages that read the training text, which reads differently with it.
   std::optional<std::int32_t> window_bos_;
-  std::map<std::string, double> expected_;  // seconds, by name of the stage
+  std::map<std::string, std::string> readings_;  // text::describe_reading, by path
+  std::map<std::string, double> expected_;       // seconds, by name of the stage
 };
 
 // SHA-256 of what a stage left at `path`.

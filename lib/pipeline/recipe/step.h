@@ -39,6 +39,7 @@ struct Recipe {
   std::string path, name, text;  // text: the contents of the file
   std::uint64_t seed = 0;
   std::string teacher, train_text, held_out_text;
+  text::Reading reading = {};                              // of all texts
   std::string teacher_place, train_place, held_out_place;  // file:line:column
   // A config.json from which `plan` takes the sizes while the teacher is absent.
   std::string teacher_shape;

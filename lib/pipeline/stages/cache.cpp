@@ -69,7 +69,7 @@ class Cache : public Stage {
   }
   Result run(const Context& context) override {
     const distill::CacheInput input{context.path("teacher"), context.path("text"), context.out,
-                                    context.resume, context.threads};
+                                    context.resume,          context.threads,      context.reading};
     options_.seed = context.seed;
     {
       const auto source = checkpoint::Checkpoint::open(input.teacher);

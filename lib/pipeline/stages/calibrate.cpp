@@ -48,8 +48,9 @@ class Calibrate : public Stage {
         [&](const text::CalibrationOptions& o) {
           return calibrate::imatrix_memory(source.arch(), source.dims(), o, moments());
         });
-    const data::Corpus corpus = data::load_corpus(
-        context.path("text"), text::Tokenizer(source.tokenizer()), context.progress);
+    const data::Corpus corpus =
+        data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()),
+                          context.progress, context.reading);
     const quant::Imatrix imatrix = calibrate::collect_imatrix(source, corpus, windows, moments(),
                                                               context.progress, context.part(""));
     quant::write_imatrix(imatrix, context.out, gram_);

@@ -162,6 +162,7 @@ Result Distill::run(const Context& context) {
               " tokens, loss " + core::number(r.loss_first) + " -> " + core::number(r.loss_last) +
               ", " + core::number(r.tokens_per_second) + " tokens/s\n"};
 }
+  input.reading = context.reading;
 
 }  // namespace
 

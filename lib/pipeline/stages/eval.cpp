@@ -105,6 +105,7 @@ Result Eval::run(const Context& context) {
                  verify::evaluation_identity(models, against, context.path("text"), options_));
     layerwise::begin(*work);
     work->start();
+  options_.reading = context.reading;
     options_.work = &*work;
   }
   const Result out = told(

@@ -272,6 +272,7 @@ Result Prune::run(const Context& context) {
       windows_within(*this, calibration_, context, source,
                      "read fewer tokens, or give a plan that was made elsewhere",
                      [&](const text::CalibrationOptions& o) {
+  settings.reading = context.reading;
                        settings.calibration = o;
                        return prune::peak_memory(settings, source.arch(), source.dims());
                      });

@@ -351,8 +351,8 @@ void Quantize::read_text(const Context& context, const checkpoint::Checkpoint& s
                      [&](const text::CalibrationOptions& o) { return memory(shape, o); });
   work.reading = std::make_shared<Reading>(
       windows,
-      data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()),
-                        context.progress),
+      data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()), context.progress,
+                        context.reading),
       std::nullopt);
   if (work.options.imatrix == nullptr)
     work.imatrix = calibrate::collect_imatrix(source, work.reading->corpus, windows, moments(),

@@ -61,6 +61,7 @@ class Score : public Stage {
                                               {.text_path = context.path("text"),
                                                .criterion = criterion_,
                                                .out_path = context.out,
+                                               .reading = context.reading,
                                                .calibration = windows,
                                                .work = context.part("")},
                                               context.progress);

@@ -20,6 +20,7 @@
 #include "options/given.h"
 #include "options/option.h"
 #include "stages/forecast.h"
+#include "text/documents.h"
 
 namespace espalier::stages {
 
@@ -83,6 +84,7 @@ struct Context {
   nlohmann::ordered_json record;               // of earlier stages
   std::string file_name;                       // as a recipe delivers what is judged; may be empty
   core::Progress progress;
+  text::Reading reading;                       // of texts
 
   // The path of an input; empty: there is none.
   std::string path(const std::string& key) const;

@@ -148,6 +148,7 @@ Result Verify::run(const Context& context) {
   options.context = context_;
   options.max_windows = windows_;
   options.max_ram = context.max_ram;
+  options.reading = context.reading;
   options.bench_program = context.device_program;
   options.threads = context.threads;
   if (const auto it = context.inputs.find("compare"); it != context.inputs.end())

@@ -11,8 +11,8 @@
 
 #include "arch/positions.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "core/notes.h"
+#include "data/corpus.h"
 #include "hash/sha256.h"
 #include "verify/device_model.h"
 #include "verify/totals.h"
@@ -45,7 +45,7 @@ std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std
   if (!against.empty()) check(against, ": a divergence between them is not defined");
   const text::Tokenizer tokenizer(first.tokenizer());
   const text::TokenStream stream =
-      runtime::perplexity_stream(tokenizer, core::read_text_file(text_path));
+      runtime::perplexity_stream(tokenizer, text::read_documents(text_path), options.reading);
   if (progress)
     progress({"text", 0, 0, "",
               text_path + ": " + text::describe_stream(tokenizer, stream.tokens.size())});
@@ -231,7 +231,8 @@ std::string evaluation_identity(const std::vector<EvalModel>& models, const std:
                         {"context", options.context},
                         {"protocol", static_cast<int>(options.protocol)},
                         {"windows", options.max_windows},
-                        {"text", hash::sha256_file(text_path)}};
+                        {"control_tokens", options.reading.control_tokens},
+                        {"text", data::text_sha256(text_path)}};
   const auto add = [&](const EvalModel& m) {
     const auto source = checkpoint::Checkpoint::open(m.path);
     all["models"].push_back(

@@ -22,6 +22,7 @@ struct EvalOptions {
   Engine engine = Engine::training;
   int threads = 0;
   MemoryBudget memory = {};
+  text::Reading reading = {};
   // Begun and started; null: nothing is kept. A killed run goes on in it with the same bits.
   checkpoint::WorkFolder* work = nullptr;
 };

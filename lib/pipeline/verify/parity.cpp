@@ -63,13 +63,13 @@ double activation_error(kernels::ActivationForm form) {
 
 }  // namespace
 
-Parity parity(const std::string& gguf, const std::string& text, std::int64_t tokens, int threads,
-              const MemoryBudget& memory) {
+Parity parity(const std::string& gguf, const text::Documents& documents, std::int64_t tokens,
+              int threads, const MemoryBudget& memory, const text::Reading& reading) {
   torch::InferenceMode inference;
   Parity p;
   const auto source = checkpoint::Checkpoint::open(gguf);
   const text::Tokenizer tokenizer(source.tokenizer());
-  std::vector<std::int32_t> ids = runtime::perplexity_stream(tokenizer, text).tokens;
+  std::vector<std::int32_t> ids = runtime::perplexity_stream(tokenizer, documents, reading).tokens;
   if (static_cast<std::int64_t>(ids.size()) > tokens) ids.resize(static_cast<std::size_t>(tokens));
   ESP_CHECK(ids.size() >= 2, input, "the text gives fewer than 2 tokens");
   p.tokens = static_cast<std::int64_t>(ids.size());

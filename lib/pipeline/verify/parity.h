@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "text/documents.h"
 #include "verify/memory.h"
 
 namespace espalier::verify {
@@ -21,7 +22,7 @@ struct Parity {
   bool passed() const { return leg_a <= leg_a_tolerance && leg_b <= leg_b_tolerance; }
 };
 // Measured on the first `tokens` tokens of the text, at all positions of that context.
-Parity parity(const std::string& gguf, const std::string& text, std::int64_t tokens, int threads,
-              const MemoryBudget& memory);
+Parity parity(const std::string& gguf, const text::Documents& documents, std::int64_t tokens,
+              int threads, const MemoryBudget& memory, const text::Reading& reading = {});
 
 }  // namespace espalier::verify

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
+#include "data/corpus.h"
 #include "format/json_input.h"
 #include "hash/sha256.h"
 #include "layerwise/saved.h"
@@ -106,8 +107,8 @@ Json parity_card(const std::string& gguf, const VerifyOptions& options, std::int
   if (work != nullptr && work->has(kParity))
     return format::parse_json<Json>(core::read_text_file(work->file(kParity)), work->file(kParity));
   if (progress) progress({"parity", 0, 0, "", "legs A and B"});
-  const Parity p =
-      parity(gguf, core::read_text_file(options.text_path), tokens, options.threads, eval.memory);
+  const Parity p = parity(gguf, text::read_documents(options.text_path), tokens, options.threads,
+                          eval.memory, options.reading);
   Json card = {{"tokens", p.tokens},
                {"leg_a_relative_error", p.leg_a},
                {"leg_a_tolerance", p.leg_a_tolerance},
@@ -171,7 +172,8 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                    .engine = Engine::device,
                    .threads = options.threads,
                    .memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
-                                           options.context, parity_tokens)};
+                                           options.context, parity_tokens),
+                   .reading = options.reading};
   std::optional<checkpoint::WorkFolder> work;
   if (!options.work.folder.empty()) {
     work.emplace(options.work,
@@ -188,7 +190,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   result.parity = card["parity"].at("passed").get<bool>();
   add_quality(options, evaluate_all(models, options.teacher, options.text_path, eval, progress),
               card);
-  card["text_sha256"] = hash::sha256_file(options.text_path);
+  card["text_sha256"] = data::text_sha256(options.text_path);
   if (options.with_speed) add_speed(gguf, options, progress, card);
   card["kv_bytes_per_token"] = arch::kv_bytes_per_token(checkpoint::Checkpoint::open(gguf).dims());
   card["lineage"] = options.lineage;

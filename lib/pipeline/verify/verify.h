@@ -20,6 +20,7 @@ struct VerifyOptions {
   std::string teacher;  // --against
   std::string student;  // the float student from which the file was made; may be empty
   std::string text_path;
+  text::Reading reading = {};
   // Number of windows, spread evenly over the text; 0: all.
   std::int64_t context = 512, max_windows = 0;
   std::int64_t max_ram = 0;  // bytes; 0: no limit

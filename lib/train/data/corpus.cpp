@@ -2,22 +2,40 @@
 // Reads and tokenizes text.
 #include "data/corpus.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "core/error.h"
-#include "core/file.h"
 #include "hash/sha256.h"
+#include "text/documents.h"
 
 namespace espalier::data {
 
 Corpus load_corpus(const std::string& path, const text::Tokenizer& tokenizer,
-                   const core::Progress& progress) {
-  const std::string content = core::read_text_file(path);
-  ESP_CHECK(!content.empty(), input, path, ": the file is empty");
-  text::TokenStream stream = text::token_stream(tokenizer, content);
+                   const core::Progress& progress, const text::Reading& reading) {
+  const text::Documents documents = text::read_documents(path);
+  ESP_CHECK(!documents.empty(), input, path, ": the text is empty");
+  text::TokenStream stream = text::token_stream(tokenizer, documents, reading);
   ESP_CHECK(!stream.tokens.empty(), input, path, ": the text has no tokens");
   if (progress)
     progress(
         {"text", 0, 0, "", path + ": " + text::describe_stream(tokenizer, stream.tokens.size())});
-  return {path, hash::sha256(content), std::move(stream.tokens), stream.bos};
+  return {path, text_sha256(path), std::move(stream.tokens), stream.bos,
+          text::describe_reading(tokenizer, documents, reading)};
+}
+
+std::string text_sha256(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code unreadable;
+  if (!fs::is_directory(path, unreadable)) return hash::sha256_file(path);
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(path))
+    if (entry.is_regular_file()) files.push_back(fs::relative(entry.path(), path).string());
+  std::sort(files.begin(), files.end());
+  hash::Sha256 sum;
+  for (const std::string& file : files)
+    sum.update(file + " " + hash::sha256_file(path + "/" + file) + "\n");
+  return sum.hex();
 }
 
 void require_vocabulary(const Corpus& corpus, std::int64_t vocab) {

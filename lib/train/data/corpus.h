@@ -18,9 +18,11 @@ namespace espalier::data {
 
 struct Corpus {
   std::string path, sha256;          // hash of the text
-  std::vector<std::int32_t> tokens;  // the whole text, tokenized once, without special tokens
+  std::vector<std::int32_t> tokens;  // the whole text, tokenized once, without BOS and EOS around
   std::optional<std::int32_t> bos =
       {};  // over the first token of each window, if the model adds it
+  // What was read differently than the letters of the file (text::describe_reading); may be empty.
+  std::string reading = {};
 
   // The window of out.size() tokens at `start`, as the model reads it (text/windows.h).
   void read_window(std::int64_t start, std::span<std::int64_t> out) const {
@@ -29,9 +31,13 @@ struct Corpus {
 };
 // `progress` is told once how many tokens there are and whether windows begin with BOS.
 Corpus load_corpus(const std::string& path, const text::Tokenizer& tokenizer,
-                   const core::Progress& progress = {});
+                   const core::Progress& progress = {}, const text::Reading& reading = {});
+// SHA-256 of a text: of the file, or of names and contents of a directory.
+std::string text_sha256(const std::string& path);
 // The option under which manifests name that BOS; absent where the model adds none.
 inline constexpr const char* kWindowBos = "window_bos";
+// The option under which manifests say what Corpus::reading does; absent where that is empty.
+inline constexpr const char* kTextReading = "text_reading";
 // Error(input) unless all ids, and BOS, lie in [0, vocab).
 void require_vocabulary(const Corpus& corpus, std::int64_t vocab);
 

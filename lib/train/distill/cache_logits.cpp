@@ -52,7 +52,8 @@ class Writer {
         progress_(progress),
         source_(checkpoint::Checkpoint::open(input.teacher)) {
     check(input, options, source_);
-    corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()), progress);
+    corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()), progress,
+                                input.reading);
     data::require_vocabulary(corpus_, source_.dims().vocab);
     const data::WindowSampler sampler(static_cast<std::int64_t>(corpus_.tokens.size()),
                                       options.sequence, options.seed);
@@ -79,6 +80,7 @@ class Writer {
     if (options.batch_tokens != text::kBatchTokens)
       manifest_.options["batch_tokens"] = options.batch_tokens;
     if (corpus_.bos) manifest_.options[data::kWindowBos] = *corpus_.bos;
+    if (!corpus_.reading.empty()) manifest_.options[data::kTextReading] = corpus_.reading;
     manifest_.algorithm = checkpoint::algorithm_version("cache");
     run_ = checkpoint::identity(manifest_);
     manifest_.metrics["run"] = run_;

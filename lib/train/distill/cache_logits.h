@@ -13,6 +13,7 @@
 #include "arch/arch.h"
 #include "core/progress.h"
 #include "text/calibration.h"
+#include "text/documents.h"
 
 namespace espalier::distill {
 
@@ -33,6 +34,7 @@ struct CacheInput {
   // Keep the complete files of an earlier run with the same inputs and options.
   bool resume = false;
   int threads = 0;  // 0: as in those files, else LibTorch's default
+  text::Reading reading = {};
 };
 struct CacheResult {
   std::int64_t tokens = 0;  // tokens in the cache

@@ -104,7 +104,7 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
     manifest.inputs["cached"] = setup.cached->shape().run;
   }
   if (!input.held_out.empty()) {
-    const data::Corpus held_out = data::load_corpus(input.held_out, tokenizer);
+    const data::Corpus held_out = data::load_corpus(input.held_out, tokenizer, {}, input.reading);
     data::require_disjoint(setup.corpus, held_out, tokenizer);
     manifest.inputs["held_out"] = held_out.sha256;
   }
@@ -114,6 +114,7 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
   if (!model::training_device().is_cpu())  // which rounds otherwise
     manifest.options["device"] = c10::DeviceTypeName(model::training_device().type(), true);
   if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
+  if (!setup.corpus.reading.empty()) manifest.options[data::kTextReading] = setup.corpus.reading;
   for (const objective::PlannedTerm& t : setup.terms)
     for (const objective::LayerPair& pair : t.pairs)
       manifest.options["layer_pairs"][t.label].push_back(objective::to_text(pair));
@@ -150,7 +151,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
             " is longer than the student's context of ", student.dims().positions);
 
   const text::Tokenizer tokenizer(student.tokenizer());
-  data::Corpus corpus = data::load_corpus(input.text, tokenizer, progress);
+  data::Corpus corpus = data::load_corpus(input.text, tokenizer, progress, input.reading);
   data::require_vocabulary(corpus, student.dims().vocab);
   if (progress && teacher && text::window_bos(teacher->tokenizer()) != corpus.bos)
     progress({"text", 0, 0, "",

@@ -16,6 +16,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/progress.h"
 #include "distill/options.h"
+#include "text/documents.h"
 
 namespace espalier::distill {
 
@@ -26,6 +27,7 @@ struct TrainInput {
   std::string cached;
   // Not empty: refuse training text that overlaps it.
   std::string held_out;
+  text::Reading reading = {};
   std::string out;
   // Continue from out/checkpoint. Start from the beginning when there is none. Do nothing when
   // `out` is finished.

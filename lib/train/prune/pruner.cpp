@@ -42,14 +42,15 @@ std::string importance_json(const std::vector<double>& influence, const plan::Pr
 
 // [n, sequence]; none without a text.
 torch::Tensor load_windows(const checkpoint::Checkpoint& source, const std::string& text_path,
-                           const std::string& held_out_path,
+                           const std::string& held_out_path, const text::Reading& reading,
                            const text::CalibrationOptions& options,
                            const core::Progress& progress) {
   if (text_path.empty()) return torch::empty({0, options.sequence}, torch::kInt64);
   const text::Tokenizer tokenizer(source.tokenizer());
-  const data::Corpus corpus = data::load_corpus(text_path, tokenizer, progress);
+  const data::Corpus corpus = data::load_corpus(text_path, tokenizer, progress, reading);
   if (!held_out_path.empty())
-    data::require_disjoint(corpus, data::load_corpus(held_out_path, tokenizer), tokenizer);
+    data::require_disjoint(corpus, data::load_corpus(held_out_path, tokenizer, {}, reading),
+                           tokenizer);
   return layerwise::draw_windows(corpus, options, source.dims().vocab);
 }
 
@@ -242,8 +243,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const arch::ModelDims& before = source.dims();
   const arch::ModelDims after = check(options, source.arch(), before);
   const std::optional<plan::PrunePlan> given = plan_for(source, options, after);
-  const torch::Tensor windows =
-      load_windows(source, options.text_path, options.held_out_path, options.calibration, progress);
+  const torch::Tensor windows = load_windows(source, options.text_path, options.held_out_path,
+                                             options.reading, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
   const Task task{
       before,
@@ -336,7 +337,8 @@ ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& opti
                   const core::Progress& progress) {
   const text::CalibrationOptions& calibration = options.calibration;
   const Criterion& criterion = criterion_by_name(options.criterion);
-  const torch::Tensor windows = load_windows(source, options.text_path, "", calibration, progress);
+  const torch::Tensor windows =
+      load_windows(source, options.text_path, "", options.reading, calibration, progress);
   checkpoint::WorkFolder work(
       options.work, layerwise::identity_of({{"verb", "score"},
                                             {"algorithm", checkpoint::algorithm_version("prune")},

@@ -13,6 +13,7 @@
 #include "core/progress.h"
 #include "plan/prune_plan.h"
 #include "text/calibration.h"
+#include "text/documents.h"
 
 namespace espalier::prune {
 
@@ -32,6 +33,7 @@ struct PruneOptions {
   std::optional<double> ridge;
   std::string text_path;      // calibration text
   std::string held_out_path;  // not empty: refuse calibration text that overlaps it
+  text::Reading reading = {};
   text::CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
   // Continue from <directory>/checkpoint. Start from the beginning when there is none.
@@ -67,6 +69,7 @@ std::vector<std::pair<std::string, std::string>> criterion_names();
 
 struct ScoreOptions {
   std::string text_path, criterion, out_path;
+  text::Reading reading = {};
   text::CalibrationOptions calibration;
   checkpoint::WorkOptions work = {};
 };

@@ -180,8 +180,8 @@ TEST_F(Cli, DraftReportsItsAcceptance) {
 
 // Each prompt of a file as if it were alone, in order.
 TEST_F(Cli, BatchOfPrompts) {
-  const std::string file = dir_.file("prompts.txt");
-  core::write_text_file(file, "Hello\n\n\"two\\nlines\"\r\n\"quoted\" only here\nHello\n");
+  const std::string file = dir_.file("prompts.txt"), lines_of_json = dir_.file("prompts.jsonl");
+  core::write_text_file(file, "Hello\n\ntwo lines\r\n\"quoted\" only here\nHello\n");
   const std::string rest = " --tokens 6 --temperature 1 --seed 4";
   const auto batch = json("generate " + gguf() + " --prompts " + file + rest);
   ASSERT_EQ(batch.at("results").size(), 4u);
@@ -198,10 +198,20 @@ TEST_F(Cli, BatchOfPrompts) {
   for (std::string line; std::getline(in, line); ++n)
     EXPECT_EQ(nlohmann::json::parse(line), batch.at("results")[n]);
   EXPECT_EQ(n, 4u);
-  core::write_text_file(file, "fine\n\"broken\\q\"\n");
-  const Ran broken = run("generate " + gguf() + " --prompts " + file);
+  // A quoted line keeps its quotes, and refuses no other; JSON is read where the name says so.
+  core::write_text_file(file, "fine\n\"Go home\"\n\"Yes,\" she said, \"of course\"\n");
+  const auto quoted = json("generate " + gguf() + " --prompts " + file + rest);
+  ASSERT_EQ(quoted.at("results").size(), 3u);
+  EXPECT_EQ(quoted.at("results")[1].at("prompt_tokens"), 9);
+  EXPECT_EQ(quoted.at("notes").size(), 1u);
+  core::write_text_file(lines_of_json, "\"two\\nlines\"\n{\"prompt\": \"Hello\"}\n");
+  const auto parsed = json("generate " + gguf() + " --prompts " + lines_of_json + rest);
+  EXPECT_EQ(parsed.at("results")[0].at("prompt_tokens"), 9);
+  EXPECT_EQ(parsed.at("results")[1].at("ids"), hello.at("ids"));
+  core::write_text_file(lines_of_json, "\"fine\"\n\"broken\\q\"\n");
+  const Ran broken = run("generate " + gguf() + " --prompts " + lines_of_json);
   EXPECT_EQ(broken.code, 3);
-  EXPECT_NE(broken.err.find("prompts.txt:2"), std::string::npos) << broken.err;
+  EXPECT_NE(broken.err.find("prompts.jsonl:2"), std::string::npos) << broken.err;
   core::write_text_file(file, "\n\n");
   EXPECT_EQ(run("generate " + gguf() + " --prompts " + file).code, 3);
 }

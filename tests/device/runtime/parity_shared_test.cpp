@@ -54,8 +54,9 @@ TEST_F(Stories, PerplexityIsLlamaCpps) {
   Session session(
       teacher_,
       {.threads = 2, .context = expected.at("context"), .kv = SessionOptions::KvType::f32});
-  const PerplexityResult result = perplexity(session, perplexity_stream(session.tokenizer(), text),
-                                             expected.at("context"), Protocol::llama_cpp);
+  const PerplexityResult result =
+      perplexity(session, perplexity_stream(session.tokenizer(), {{text}}), expected.at("context"),
+                 Protocol::llama_cpp);
   EXPECT_NEAR(result.perplexity / expected.at("value").get<double>(), 1, 1e-3);
   EXPECT_EQ(result.tokens, expected.at("scored"));
 }

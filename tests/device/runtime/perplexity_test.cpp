@@ -41,8 +41,8 @@ TEST(Perplexity, Windows) {
   const Opened o;
   const text::Tokenizer& tokenizer = o.session->tokenizer();
   // One token a letter; 50 letters and a newline that is dropped: three windows of 16.
-  const auto windows = perplexity_windows(perplexity_stream(tokenizer, text(50) + "\n"), kContext,
-                                          Protocol::windows);
+  const auto windows = perplexity_windows(perplexity_stream(tokenizer, {{text(50) + "\n"}}),
+                                          kContext, Protocol::windows);
   ASSERT_EQ(windows.size(), 3u);
   const std::vector<std::int32_t> ids = tokenizer.encode(text(50));
   for (std::size_t w = 0; w < 3; ++w) {
@@ -52,40 +52,40 @@ TEST(Perplexity, Windows) {
                                         ids.begin() + static_cast<std::ptrdiff_t>(16 * w + 16)));
   }
   EXPECT_EQ(
-      perplexity_windows(perplexity_stream(tokenizer, text(50)), kContext, Protocol::llama_cpp)
+      perplexity_windows(perplexity_stream(tokenizer, {{text(50)}}), kContext, Protocol::llama_cpp)
           .front()
           .first_scored,
       8);
   // Fewer windows are spread evenly: 2 of 5 are the first and the third.
   const auto all =
-      perplexity_windows(perplexity_stream(tokenizer, text(90)), kContext, Protocol::windows);
-  const auto some =
-      perplexity_windows(perplexity_stream(tokenizer, text(90)), kContext, Protocol::windows, 2);
+      perplexity_windows(perplexity_stream(tokenizer, {{text(90)}}), kContext, Protocol::windows);
+  const auto some = perplexity_windows(perplexity_stream(tokenizer, {{text(90)}}), kContext,
+                                       Protocol::windows, 2);
   ASSERT_EQ(all.size(), 5u);
   ASSERT_EQ(some.size(), 2u);
   EXPECT_EQ(some[0].tokens, all[0].tokens);
   EXPECT_EQ(some[1].tokens, all[2].tokens);
   EXPECT_EQ(
-      perplexity_windows(perplexity_stream(tokenizer, text(90)), kContext, Protocol::windows, 9)
+      perplexity_windows(perplexity_stream(tokenizer, {{text(90)}}), kContext, Protocol::windows, 9)
           .size(),
       5u);
-  EXPECT_EQ(
-      perplexity_windows(perplexity_stream(tokenizer, text(48) + "\n"), kContext, Protocol::windows)
-          .size(),
-      3u);
+  EXPECT_EQ(perplexity_windows(perplexity_stream(tokenizer, {{text(48) + "\n"}}), kContext,
+                               Protocol::windows)
+                .size(),
+            3u);
   support::expect_error(
       [&] {
-        perplexity_windows(perplexity_stream(tokenizer, text(15)), kContext, Protocol::windows);
+        perplexity_windows(perplexity_stream(tokenizer, {{text(15)}}), kContext, Protocol::windows);
       },
       ErrorKind::input, {"15 tokens", "16"});
   support::expect_error(
-      [&] { perplexity_windows(perplexity_stream(tokenizer, text(15)), 3, Protocol::windows); },
+      [&] { perplexity_windows(perplexity_stream(tokenizer, {{text(15)}}), 3, Protocol::windows); },
       ErrorKind::usage, {"--context 3"});
 
   text::TokenizerData with_bos =
       text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(o.dir.file("m.gguf"))));
   with_bos.add_bos = true;
-  const auto bos = perplexity_windows(perplexity_stream(text::Tokenizer(with_bos), text(50)),
+  const auto bos = perplexity_windows(perplexity_stream(text::Tokenizer(with_bos), {{text(50)}}),
                                       kContext, Protocol::windows);
   ASSERT_EQ(bos.size(), 3u);
   for (const PerplexityWindow& w : bos) EXPECT_EQ(w.tokens.front(), 1);
@@ -93,7 +93,7 @@ TEST(Perplexity, Windows) {
 
   // EOS is for the end of a document, which a window need not hold.
   with_bos.add_eos = true;
-  EXPECT_EQ(perplexity_stream(text::Tokenizer(with_bos), text(50)).tokens.size(), 51u);
+  EXPECT_EQ(perplexity_stream(text::Tokenizer(with_bos), {{text(50)}}).tokens.size(), 51u);
 }
 
 TEST(Perplexity, Names) {
@@ -117,7 +117,7 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
     double total = 0;
     std::int64_t n = 0;
     for (const PerplexityWindow& window : perplexity_windows(
-             perplexity_stream(o.session->tokenizer(), text(50)), kContext, protocol)) {
+             perplexity_stream(o.session->tokenizer(), {{text(50)}}), kContext, protocol)) {
       const std::vector<double> logits = support::plain_logits(o.model, window.tokens);
       for (std::int64_t t = window.first_scored; t + 1 < kContext; ++t) {
         const double* row = logits.data() + t * kSizes.vocab;
@@ -129,7 +129,7 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
     }
     std::int64_t calls = 0;
     const PerplexityResult result = perplexity(
-        *o.session, perplexity_stream(o.session->tokenizer(), text(50)), kContext, protocol, 0,
+        *o.session, perplexity_stream(o.session->tokenizer(), {{text(50)}}), kContext, protocol, 0,
         {.progress = [&](std::int64_t done, std::int64_t all, double so_far) {
           EXPECT_EQ(done, ++calls);
           EXPECT_EQ(all, 3);
@@ -143,7 +143,7 @@ TEST(Perplexity, EqualsThePlainForwardPass) {
   }
   support::expect_error(
       [&] {
-        perplexity(*o.session, perplexity_stream(o.session->tokenizer(), text(90)), 33,
+        perplexity(*o.session, perplexity_stream(o.session->tokenizer(), {{text(90)}}), 33,
                    Protocol::windows);
       },
       ErrorKind::usage, {"33", "32 positions"});

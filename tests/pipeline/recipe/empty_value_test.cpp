@@ -54,7 +54,8 @@ TEST(EmptyValue, IsRefusedBesideTheStages) {
   for (const std::string& nothing : kNothing) {
     for (const char* key : {"name", "seed", "teacher", "teacher_shape", "text", "stages"})
       expect_refused([&] { folder.parse("prune", {}, {{key, nothing}}); }, "r.yaml", key);
-    for (const char* key : {"train", "held_out", "train_sha256", "held_out_sha256"})
+    for (const char* key :
+         {"train", "held_out", "train_sha256", "held_out_sha256", "control_tokens"})
       expect_refused([&] { folder.parse("prune", {}, {}, {{key, nothing}}); }, "r.yaml", key);
   }
 }

@@ -249,7 +249,7 @@ TEST(Identity, KeysBesideTheStages) {
   EXPECT_EQ(std::set<std::string>(recipe.known_keys.begin(), recipe.known_keys.end()),
             (std::set<std::string>{"name", "seed", "teacher", "teacher_shape", "text", "text.train",
                                    "text.held_out", "text.train_sha256", "text.held_out_sha256",
-                                   "stages"}));
+                                   "text.control_tokens", "stages"}));
   const auto changed_by = [&](const Keys& top, const Keys& text) {
     std::set<std::string> out;
     for (const std::string& kind : kinds())
@@ -266,6 +266,8 @@ TEST(Identity, KeysBesideTheStages) {
   EXPECT_EQ(changed_by({{"teacher_shape", "model/config.json"}}, {}), Set{});
   EXPECT_EQ(changed_by({}, {{"train_sha256", "ab"}}), Set{});
   EXPECT_EQ(changed_by({}, {{"held_out_sha256", "ab"}}), Set{});
+  // A run adds what a text is read as, where that is not its letters.
+  EXPECT_EQ(changed_by({}, {{"control_tokens", "no"}}), Set{});
   // Another path to the same text is the same text; another text is not.
   core::write_text_file(folder.dir.file("third.txt"), RecipeFolder::words("third"));
   EXPECT_EQ(changed_by({}, {{"train", "third.txt"}}),

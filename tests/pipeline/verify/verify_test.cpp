@@ -202,7 +202,7 @@ TEST(ParityTest, LegsPassOnAGoodFile) {
     const std::string file = f.dir.file(std::string(mix) + ".gguf");
     exporter::export_gguf(source, plan::quant_plan(source.arch(), source.dims(), mix), file, {},
                           {});
-    const Parity p = parity(file, core::read_text_file(f.text), 48, 2, {});
+    const Parity p = parity(file, text::read_documents(f.text), 48, 2, {});
     EXPECT_TRUE(p.passed()) << mix << " A " << p.leg_a << " B " << p.leg_b << " ("
                             << p.leg_b_tolerance << ")";
     EXPECT_EQ(p.tokens, 48);

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs/text.md: every verb reads a text in the same way. The same text with a byte order mark and carriage returns, as lines of JSON or as a directory of
+documents gives what the plain one gives; control tokens are tokens, or letters where that is asked for; what is not UTF-8 is refused with its offset."""
+import concurrent.futures
+import hashlib
+import json
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import tool
+
+END = "<|im_end|>"  # of the tiny model: token 2, its EOS
+DOCUMENTS = [" ".join(f"word{i * i * 7919 % 97}" + (".\n" if i % 9 == 0 else "") for i in range(60 * d, 60 * d + 60)) for d in range(6)]
+WINDOWS = ("--tokens", 256, "--sequence", 64)
+CONTROL = "--text-control-tokens"
+
+
+def sha(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def tensors(path):
+    """The end of a GGUF: its head names the text and the text's hash."""
+    content = path.read_bytes()
+    assert len(content) > 6000, path
+    return hashlib.sha256(content[-4000:]).hexdigest()
+
+
+class Texts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None)
+        p = cls.path = pathlib.Path(cls.folder.name)
+        subprocess.run([tool.bin_dir / "tiny_gguf", p / "m.gguf"], check=True)
+        tool.run_json("import", p / "m.gguf", "--out", p / "m")
+        tool.run_json("prune", p / "m", "--ffn", 64, "--criterion", "magnitude", "--compensate", "none", "--text", cls.write("any.txt", "".join(DOCUMENTS)), *WINDOWS, "--out", p / "s")
+        plain = END.join(DOCUMENTS)
+        cls.forms = {"plain": cls.write("plain.txt", plain), "marked": p / "marked.txt", "lines": cls.write("docs.jsonl", "".join(json.dumps({"text": d}) + "\n" for d in DOCUMENTS)),
+                     "folder": p / "docs"}
+        cls.forms["marked"].write_bytes(b"\xef\xbb\xbf" + plain.replace("\n", "\r\n").encode())
+        for i, document in enumerate(DOCUMENTS):
+            cls.write(f"docs/{i}/text.txt", document)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def write(cls, name, text):
+        (cls.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (cls.path / name).write_text(text)
+        return cls.path / name
+
+    def verbs(self):
+        """Name -> what the verb makes of a text: out, text and further words -> a value to compare."""
+        p = self.path
+        train = ("--tokens", 128, "--batch", 1, "--sequence", 64, "--precision", "float32", "--threads", 1)
+
+        def made(look, *words):
+            def call(out, text, *more):
+                tool.run_json(*words, "--text", text, "--out", out, *more)
+                return look(out)
+            return call
+
+        def model(out):
+            return sha(out / "model.safetensors")
+
+        def said(key, *words, program=tool.espalier):
+            return lambda out, text, *more: tool.run_json(*words, "--text", text, *more, program=program)[key]
+        return {
+            "tokenize": said("ids", "tokenize", p / "m.gguf", program=tool.espalier_run),
+            "perplexity": said("perplexity", "perplexity", p / "m.gguf", "--context", 64, program=tool.espalier_run),
+            "eval": said("perplexity", "eval", p / "m", "--context", 64),
+            "verify": lambda out, text, *more: [tool.run_json("verify", p / "m.gguf", "--against", p / "m", "--context", 64, "--windows", 2, "--text", text, *more)[k] for k in ("tokens", "perplexity")],
+            "score": made(sha, "score", p / "m", *WINDOWS),
+            "prune": made(model, "prune", p / "m", "--ffn", 64, *WINDOWS),
+            "calibrate": made(tensors, "calibrate", p / "m", *WINDOWS),
+            "quantize": made(tensors, "quantize", p / "m", "--format", "q4_0", *WINDOWS),
+            "cache": lambda out, text, *more: (tool.run_json("cache", "--teacher", p / "m", "--sequence", 64, "--text", text, "--out", out, *more),
+                                               json.loads((out / "manifest.json").read_text())["inputs"]["token_ids"])[1],
+            "distill": made(model, "distill", "--student", p / "s", "--teacher", p / "m", *train),
+        }
+
+    def test_every_verb_reads_the_same(self):
+        verbs = self.verbs()
+
+        def results(name):
+            folder = self.path / f"out-{name}"
+            folder.mkdir()
+            forms = self.forms if name in ("tokenize", "eval", "calibrate") else {k: self.forms[k] for k in ("plain", "marked")}
+            found = {form: verbs[name](folder / form, text) for form, text in forms.items()}
+            found["letters"] = verbs[name](folder / "letters", self.forms["plain"], CONTROL, "no")
+            return found
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for name, found in zip(verbs, pool.map(results, verbs)):
+                with self.subTest(name):
+                    letters = found.pop("letters")
+                    self.assertEqual([form for form, value in found.items() if value != found["plain"]], [])
+                    self.assertNotEqual(letters, found["plain"])
+
+    def test_the_tokens(self):
+        ids = lambda *words: tool.run_json("tokenize", self.path / "m.gguf", *words, program=tool.espalier_run)
+        pieces = [ids("--text", self.write("piece.txt", d))["ids"] for d in DOCUMENTS]
+        joined = pieces[0]
+        for piece in pieces[1:]:
+            joined = joined + [2] + piece
+        plain = ids("--text", self.forms["plain"])
+        self.assertEqual(plain["ids"], joined)
+        self.assertEqual(len(plain["notes"]), 1)
+        self.assertIn(f"5 control tokens that are written out are read as tokens (5 times {END})", plain["notes"][0])
+        self.assertEqual(ids("--text", self.forms["plain"], "--special")["ids"], joined)
+        letters = ids("--text", self.forms["plain"], CONTROL, "no")
+        self.assertNotIn(2, letters["ids"])
+        self.assertEqual(letters["notes"], [])
+        scored = tool.run_json("eval", self.path / "m", "--text", self.forms["plain"], "--context", 64)["tokens"]
+        self.assertEqual(scored, len(joined) // 64 * 63)
+        self.assertEqual(ids("--text", self.forms["marked"])["notes"][0].split(": ")[1].split(" ", 1)[1], "carriage returns are read as line breaks")
+
+    def test_what_is_not_utf8(self):
+        utf16, latin1 = self.path / "utf16.txt", self.path / "latin1.txt"
+        utf16.write_bytes(b"\xff\xfe" + DOCUMENTS[0].encode("utf-16-le"))
+        latin1.write_bytes(DOCUMENTS[0].encode() + "caf\u00e9\n".encode("latin-1"))
+        words = {"tokenize": [self.path / "m.gguf"], "perplexity": [self.path / "m.gguf", "--context", 64], "eval": [self.path / "m", "--context", 64], "verify": [self.path / "m.gguf", "--against", self.path / "m", "--context", 64],
+                 "score": [self.path / "m"], "prune": [self.path / "m", "--ffn", 64], "calibrate": [self.path / "m"], "quantize": [self.path / "m", "--format", "q4_0"],
+                 "cache": ["--teacher", self.path / "m", "--sequence", 64], "distill": ["--student", self.path / "m", "--tokens", 64, "--sequence", 64]}
+        self.assertEqual(set(words), set(self.verbs()))
+        offset = len(DOCUMENTS[0].encode()) + 3
+        for verb, more in words.items():
+            program = tool.espalier_run if verb in ("tokenize", "perplexity") else tool.espalier
+            out = () if verb in ("tokenize", "perplexity", "eval", "verify") else ("--out", self.path / "none")
+            both = ((latin1, [f"byte {offset} ", "0xE9", "Latin-1"]), (utf16, ["utf16.txt:1: byte 0 ", "UTF-16"]))
+            for text, told in both if verb in ("tokenize", "eval") else both[:1]:
+                with self.subTest(verb=verb, text=text.name):
+                    done = tool.run(verb, *more, *out, "--text", text, program=program)
+                    self.assertEqual(done.returncode, 3, done.stderr)
+                    for part in told:
+                        self.assertIn(part, done.stderr)
+        recipe = self.write("r.yaml", f"name: r\nteacher: m\ntext: {{train: {latin1}}}\nstages:\n  - {{name: a, kind: calibrate, {'tokens: 64, sequence: 64'}}}\n")
+        for verb in (("plan", "--no-time", recipe), ("run", recipe, "--out", self.path / "never")):
+            done = tool.run(*verb)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("Latin-1", done.stderr)
+        self.assertFalse((self.path / "never").exists())
+
+    def test_pipes(self):
+        shell = lambda line: subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        p = self.path
+        subprocess.run(["mkfifo", p / "pipe"], check=True)
+        for words, pipe in ((f"{tool.espalier} verify {p}/m.gguf --against {p}/m --context 64", "{} --text <(cat {}) {}"),
+                            (f"{tool.espalier_run} perplexity {p}/m.gguf --context 64", "cat {1} > " + f"{p}/pipe & " + "{0} --text " + f"{p}/pipe" + " {2}"),
+                            (f"{tool.espalier_run} tokenize {p}/m.gguf", "cat {1} | {0} --text /dev/stdin {2}")):
+            with self.subTest(words):
+                said = []
+                for line in ("{} --text {} {}", pipe):
+                    done = shell(line.format(words, p / "plain.txt", "--json --quiet"))
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    said.append({k: v for k, v in json.loads(done.stdout).items() if k in ("ids", "perplexity", "tokens", "text_sha256")})
+                self.assertEqual(*said)
+        done = shell(f"{tool.espalier} quantize {p}/m --format q4_0 --tokens 256 --sequence 64 --text <(cat {p}/plain.txt) --out {p}/piped.gguf --quiet")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tool.run_json("quantize", p / "m", "--format", "q4_0", *WINDOWS, "--text", p / "plain.txt", "--out", p / "filed.gguf")
+        self.assertEqual(tensors(p / "piped.gguf"), tensors(p / "filed.gguf"))
+
+    def test_prompts(self):
+        p = self.path
+        generate = lambda *words: tool.run_json("generate", p / "m.gguf", "--tokens", 2, *words, program=tool.espalier_run)
+        wanted = generate("--prompt", "The clerk")
+        for content in (b"The clerk", b"The clerk\n", b"\xef\xbb\xbfThe clerk\r\n"):
+            (p / "prompt.txt").write_bytes(content)
+            for flag in ("--prompt-file", "--prompts"):
+                found = generate(flag, p / "prompt.txt")
+                found = found["results"][0] if flag == "--prompts" else found
+                self.assertEqual([found[k] for k in ("ids", "prompt_tokens")], [wanted[k] for k in ("ids", "prompt_tokens")], (content, flag))
+        (p / "prompt.txt").write_bytes(b"The clerk\n\n")
+        self.assertEqual(generate("--prompt-file", p / "prompt.txt")["prompt_tokens"], wanted["prompt_tokens"] + 1)
+        (p / "prompt.txt").write_bytes(b"caf\xe9\n")
+        for flag in ("--prompt-file", "--prompts"):
+            done = tool.run("generate", p / "m.gguf", flag, p / "prompt.txt", program=tool.espalier_run)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("byte 3 ", done.stderr)
+        piped = subprocess.run(["bash", "-c", f"{tool.espalier_run} generate {p}/m.gguf --tokens 2 --json --quiet --prompts <(printf 'The clerk\\nx\\n')"], capture_output=True, text=True)
+        self.assertEqual(json.loads(piped.stdout)["results"][0]["ids"], wanted["ids"], piped.stderr)
+
+    def test_a_recipe_has_a_key(self):
+        ran = {}
+        for key, stage in (("", "done"), (", control_tokens: no", "done"), (", control_tokens: no", "cached")):
+            recipe = self.write("key.yaml", f"name: r\nteacher: m\ntext: {{train: plain.txt{key}}}\nstages:\n  - {{name: a, kind: calibrate, tokens: 256, sequence: 64}}\n")
+            result = tool.run_json("run", recipe, "--out", self.path / "keyed", "--no-time")
+            self.assertEqual(result["stages"][0]["status"], stage, key)
+            ran[key] = sha(self.path / "keyed/stages/a/imatrix.gguf")
+            read = json.loads((self.path / "keyed/stages/a/manifest.json").read_text())["options"].get("text_reading")
+            self.assertEqual(read, None if key else "control tokens")
+        self.assertEqual(len(set(ran.values())), 2)
+        for wrong in ("control_tokens: maybe", "control_tokens:"):
+            recipe = self.write("key.yaml", f"name: r\nteacher: m\ntext:\n  train: plain.txt\n  {wrong}\nstages:\n  - {{name: a, kind: calibrate}}\n")
+            done = tool.run("plan", "--no-time", recipe)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("key.yaml:5:3: control_tokens", done.stderr)
+
+
+if __name__ == "__main__":
+    tool.main()
