@@ -4,10 +4,12 @@
 
 #include <filesystem>
 #include <optional>
-#include <utility>
 
 #include "checkpoint/manifest.h"
 #include "hash/sha256.h"
+#ifdef ESPALIER_WITH_TRAINING
+#include "data/corpus.h"
+#endif
 
 namespace espalier::tool {
 
@@ -15,21 +17,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string folder_of(const std::string& path) {
-  std::error_code unreadable;
-  return fs::weakly_canonical(path, unreadable).parent_path().string();
+// Only the training side reads texts.
+std::string text_sha256(const std::string& path) {
+#ifdef ESPALIER_WITH_TRAINING
+  return data::text_sha256(path);
+#else
+  return hash::sha256_file(path);
+#endif
 }
 
-// The stage of a recipe in whose folder the file lies as its result, and the hash in its manifest.
-std::optional<std::pair<std::string, std::string>> made_by_stage(const std::string& path) {
+// A stage of a recipe.
+struct Made {
+  std::string stage;
+  checkpoint::Manifest manifest;
+
+  const std::string& hash() const { return manifest.outputs.at("output"); }
+};
+
+// The stage in whose folder the file lies as its result.
+std::optional<Made> made_by_stage(const std::string& path) {
   std::error_code unreadable;
   const fs::path file = fs::weakly_canonical(path, unreadable);
   const std::string folder = file.parent_path().string();
   if (unreadable || folder.empty() || !checkpoint::has_manifest(folder)) return std::nullopt;
-  const checkpoint::Manifest made = checkpoint::read_manifest(folder);
-  const auto hash = made.outputs.find("output");
-  if (hash == made.outputs.end()) return std::nullopt;
-  return std::pair(file.parent_path().filename().string(), hash->second);
+  Made made{file.parent_path().filename().string(), checkpoint::read_manifest(folder)};
+  if (!made.manifest.outputs.contains("output")) return std::nullopt;
+  return made;
 }
 
 }  // namespace
@@ -43,12 +56,15 @@ std::map<std::string, std::string> lineage_of(const stages::Stage& stage,
   for (const auto& [key, sources] : context.inputs)
     for (const stages::Source& source : sources) {
       if (const auto made = made_by_stage(source.path)) {
-        out.insert(*made);
+        out.emplace(made->stage, made->hash());
         // A recipe names its text whether this stage reads it or not: its models come from it.
-        const auto& inputs = checkpoint::read_manifest(folder_of(source.path)).inputs;
+        const auto& inputs = made->manifest.inputs;
         if (const auto text = inputs.find("text.train"); text != inputs.end()) out.insert(*text);
-      } else
-        out[key == "text" ? "text.train" : key + " file"] = hash::sha256_file(source.path);
+      } else if (key == "text") {
+        out["text.train"] = text_sha256(source.path);
+      } else {
+        out[key + " file"] = hash::sha256_file(source.path);
+      }
     }
   return out;
 }
