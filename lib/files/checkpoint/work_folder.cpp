@@ -95,8 +95,14 @@ int WorkFolder::take_threads(int earlier) {
 }
 
 int WorkFolder::begin() {
-  const auto found = options_.resume ? read_started(folder()) : std::nullopt;
-  ESP_CHECK(!found || found->identity == identity_, input, folder(), kOtherRun);
+  auto found = options_.resume ? read_started(folder()) : std::nullopt;
+  if (found && found->identity != identity_) {
+    ESP_CHECK(options_.or_start_over, input, folder(), kOtherRun);
+    core::note(folder() +
+               ": was made with other options, inputs or limits of memory; this stage starts over");
+    found.reset();
+    started_over_ = true;
+  }
   if (!found) remove();
   return take_threads(found ? found->threads : 0);
 }
@@ -149,8 +155,9 @@ std::optional<Manifest> WorkFolder::finished(const std::string& directory,
                                              const std::string& stage) {
   if (!has_manifest(directory)) return std::nullopt;
   Manifest have = read_manifest(directory);
-  ESP_CHECK(have.stage == stage && have.metrics.value("run", "") == identity_, input, directory,
-            kOtherRun);
+  const bool same = have.stage == stage && have.metrics.value("run", "") == identity_;
+  if (!same && options_.or_start_over) return std::nullopt;
+  ESP_CHECK(same, input, directory, kOtherRun);
   take_threads(have.metrics.value("threads", 0));
   return have;
 }

@@ -20,7 +20,9 @@ namespace espalier::checkpoint {
 struct WorkOptions {
   std::string folder = {};  // empty: nothing is kept
   bool resume = false;      // go on from what an earlier run left; otherwise that is removed
-  int threads = 0;          // that the user asks for; 0: as in the earlier run
+  // With `resume`: what was made with other options or inputs is removed with a note, not refused.
+  bool or_start_over = false;
+  int threads = 0;  // that the user asks for; 0: as in the earlier run
   // Largest share of the time for save(). 1: always due.
   double share = 0.05;
 };
@@ -37,6 +39,8 @@ class WorkFolder {
   // or is broken, Error(usage) when it was computed with other than the wanted threads. Returns the
   // number of threads to use; 0: any.
   int begin();
+  // Whether begin() removed what another run left (or_start_over).
+  bool started_over() const { return started_over_; }
   // The number of threads in use. Set it before start(); matrix products round differently with
   // another.
   void set_threads(int threads) { options_.threads = threads; }
@@ -59,7 +63,7 @@ class WorkFolder {
   const std::string& save_error() const { return save_error_; }
 
   // The manifest of `directory` when this run has finished it (metrics "run" and "threads"), its
-  // threads checked as in begin(). Error(input) when another run has.
+  // threads checked as in begin(). Error(input) when another run has, unless `or_start_over`.
   std::optional<Manifest> finished(const std::string& directory, const std::string& stage);
   // Removes the folder, or one that holds only folders of runs. Error(input) for another.
   void remove() const { remove(options_.folder); }
@@ -70,6 +74,7 @@ class WorkFolder {
 
   WorkOptions options_;
   std::string identity_, save_error_;
+  bool started_over_ = false;
   using Clock = std::chrono::steady_clock;
   Clock::time_point last_save_ = Clock::now();
   Clock::duration to_save_{};

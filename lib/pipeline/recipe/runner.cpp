@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/output.h"
 #include "core/units.h"
 #include "data/corpus.h"
@@ -98,7 +99,9 @@ stages::Context Runner::context_of(const Step& step, const checkpoint::Manifest&
   out.out = result_of(step);
   out.work = out.folder + "/checkpoint";
   out.max_ram = options_.max_ram;
-  out.resume = true;  // execute() has removed what other inputs or options left
+  // execute() has removed what other inputs or options left. What another --max-ram left may not be
+  // of use either.
+  out.resume = out.or_start_over = true;
   out.device_program = options_.bench_program;
   out.lineage = manifest.inputs;
   if (step.stage->reads_records()) out.record = record();
@@ -115,6 +118,10 @@ void Runner::execute(const Step& step, checkpoint::Manifest& manifest) {
   const std::string identity = checkpoint::identity(started);
   work.resume = !step.stage->reads_records() && checkpoint::WorkFolder(work, identity).started() &&
                 !checkpoint::has_manifest(directory);
+  if (!work.resume && !step.stage->reads_records() && !checkpoint::has_manifest(directory) &&
+      fs::exists(directory + "/started.json"))
+    core::note("stage '" + step.name +
+               "': an unfinished run with other options or inputs was here; it starts over");
   checkpoint::WorkFolder folder(work, identity);
   folder.begin();
   folder.start();

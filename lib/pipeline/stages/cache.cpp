@@ -69,7 +69,8 @@ class Cache : public Stage {
   }
   Result run(const Context& context) override {
     const distill::CacheInput input{context.path("teacher"), context.path("text"), context.out,
-                                    context.resume,          context.threads,      context.reading};
+                                    context.resume,          context.threads,      context.reading,
+                                    context.or_start_over};
     options_.seed = context.seed;
     {
       const auto source = checkpoint::Checkpoint::open(input.teacher);

@@ -165,6 +165,7 @@ Result Distill::run(const Context& context) {
   input.reading = context.reading;
 
 }  // namespace
+  input.or_start_over = context.or_start_over;
 
 extern const Kind k_distill;
 const Kind k_distill{

@@ -281,6 +281,7 @@ Result Prune::run(const Context& context) {
   const prune::PruneResult r = prune::prune(source, context.out, settings, context.progress);
   return told(context, r.parameters_before, r.parameters_after, r.notes);
 #else
+  settings.or_start_over = context.or_start_over;
   core::fail(core::ErrorKind::unsupported,
              "prune: this build has no training side; give a plan and no text");
 #endif

@@ -76,6 +76,7 @@ struct Context {
   std::string folder;  // for the other outputs; empty: only the result is wanted
   std::string work;    // for what an unfinished run keeps
   bool resume = false;
+  bool or_start_over = false;  // where an unfinished run cannot go on (checkpoint/work_folder.h)
   int threads = 0;
   std::uint64_t seed = 0;
   std::int64_t max_ram = 0;                    // bytes; 0: no limit
@@ -91,6 +92,7 @@ struct Context {
   checkpoint::WorkOptions part(const std::string& name) const {
     return {.folder = work.empty() ? "" : work + (name.empty() ? "" : "/" + name),
             .resume = resume,
+            .or_start_over = or_start_over,
             .threads = threads};
   }
 };

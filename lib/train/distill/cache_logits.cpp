@@ -84,10 +84,11 @@ class Writer {
     manifest_.algorithm = checkpoint::algorithm_version("cache");
     run_ = checkpoint::identity(manifest_);
     manifest_.metrics["run"] = run_;
-    work_.emplace(
-        checkpoint::WorkOptions{
-            .folder = input.out + "/checkpoint", .resume = input.resume, .threads = input.threads},
-        run_);
+    work_.emplace(checkpoint::WorkOptions{.folder = input.out + "/checkpoint",
+                                          .resume = input.resume,
+                                          .or_start_over = input.or_start_over,
+                                          .threads = input.threads},
+                  run_);
   }
 
   CacheResult run() {
@@ -152,11 +153,12 @@ class Writer {
     if (!input_.resume) fs::remove(input_.out + "/manifest.json", error);
     work_->finished(input_.out, "cache");
     layerwise::begin(*work_);
+    const bool goes_on = input_.resume && !work_->started_over();
     std::vector<fs::path> stale;
     for (const auto& entry : fs::directory_iterator(input_.out, error)) {
       const std::string name = entry.path().filename().string();
       const bool ours = name.starts_with("logits-") && name.find(".bin") != std::string::npos;
-      if ((ours && (!input_.resume || name.find(".bin.tmp-") != std::string::npos)) ||
+      if ((ours && (!goes_on || name.find(".bin.tmp-") != std::string::npos)) ||
           name.starts_with("manifest.json.tmp-"))
         stale.push_back(entry.path());
     }

@@ -35,6 +35,7 @@ struct CacheInput {
   bool resume = false;
   int threads = 0;  // 0: as in those files, else LibTorch's default
   text::Reading reading = {};
+  bool or_start_over = false;  // checkpoint/work_folder.h
 };
 struct CacheResult {
   std::int64_t tokens = 0;  // tokens in the cache

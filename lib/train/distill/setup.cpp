@@ -3,6 +3,7 @@
 #include "distill/setup.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "arch/arch.h"
 #include "core/error.h"
@@ -108,9 +109,17 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
     data::require_disjoint(setup.corpus, held_out, tokenizer);
     manifest.inputs["held_out"] = held_out.sha256;
   }
+  bool pairs_layers = false;
   manifest.algorithm = checkpoint::algorithm_version("distill");
   manifest.options = options_json(options);
   manifest.options["precision"] = matmul_precision(options.precision);
+      pairs_layers = true;
+    }
+  // Which channels of the teacher the student has kept comes from its plan.
+  const std::string plan = setup.student_source.path() + "/plan.json";
+  std::error_code unreadable;
+  if (pairs_layers && std::filesystem::exists(plan, unreadable))
+    manifest.inputs["student_plan"] = hash::sha256_file(plan);
   if (!model::training_device().is_cpu())  // which rounds otherwise
     manifest.options["device"] = c10::DeviceTypeName(model::training_device().type(), true);
   if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;

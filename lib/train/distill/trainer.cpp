@@ -256,9 +256,11 @@ TrainResult distill(const TrainInput& input, const TrainOptions& options,
     Setup setup = prepare(input, options, progress);
     core::make_directory(input.out);
     std::error_code error;
-    checkpoint::WorkFolder work(
-        {.folder = input.out + "/checkpoint", .resume = input.resume, .threads = input.threads},
-        setup.run);
+    checkpoint::WorkFolder work({.folder = input.out + "/checkpoint",
+                                 .resume = input.resume,
+                                 .or_start_over = input.or_start_over,
+                                 .threads = input.threads},
+                                setup.run);
     if (!input.resume) fs::remove(input.out + "/manifest.json", error);
     if (const auto done = work.finished(input.out, "distill"))
       return result_of(setup, input.out, done->metrics.value("loss_first", 0.0),

@@ -32,6 +32,7 @@ struct TrainInput {
   // Continue from out/checkpoint. Start from the beginning when there is none. Do nothing when
   // `out` is finished.
   bool resume = false;
+  bool or_start_over = false;  // checkpoint/work_folder.h
   // 0: as in the checkpoint, else LibTorch's default.
   int threads = 0;
 };

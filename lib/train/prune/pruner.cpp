@@ -255,6 +255,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       options.ridge.value_or(layerwise::default_ridge(windows.numel()))};
   checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
                                .resume = options.resume,
+                               .or_start_over = options.or_start_over,
                                .threads = options.threads,
                                .share = options.state_share},
                               identity_of(task, source, options, windows));

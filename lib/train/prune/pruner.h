@@ -37,8 +37,8 @@ struct PruneOptions {
   text::CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
   // Continue from <directory>/checkpoint. Start from the beginning when there is none.
-  bool resume = false;
-  int threads = 0;  // 0: as in that state, else LibTorch's
+  bool resume = false, or_start_over = false;  // checkpoint/work_folder.h
+  int threads = 0;                             // 0: as in that state, else LibTorch's
   // Largest share of the time for writing that state. 1: write after every layer.
   double state_share = 0.05;
 };
