@@ -19,8 +19,10 @@ std::string delivered_name(YamlMap& map, const stages::Stage& stage) {
   const std::string name = map.text("deliver").value_or(stage.delivers());
   if (name.find('/') != std::string::npos || name == "." || name == "..")
     map.refuse("deliver", "'" + name + "': expected the name of a file in --out, without a folder");
-  if (name == "stages")
-    map.refuse("deliver", "'stages' is the folder of the stages; name another file");
+  for (const char* own : {"stages", "check", "run.json", "run.lock"})
+    if (name == own)
+      map.refuse("deliver",
+                 "'" + name + "' is what a run itself keeps in --out; name another file");
   return name;
 }
 
@@ -94,9 +96,9 @@ void parse_texts(YamlMap& map, Recipe& recipe) {
     text->refuse("held_out",
                  "is the training text, so that nothing could be measured on it; name another "
                  "text, or leave it out");
+  read_options(*text, stages::describe(recipe.reading, stages::kControlTokens));
   recipe.train_sha256 = text->text("train_sha256");
   recipe.held_out_sha256 = text->text("held_out_sha256");
-  read_options(*text, stages::describe(recipe.reading, stages::kControlTokens));
   text->finish();
   for (const std::string& key : text->known()) recipe.known_keys.push_back("text." + key);
 }

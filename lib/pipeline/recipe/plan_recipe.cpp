@@ -11,6 +11,7 @@
 #include "hash/sha256.h"
 #include "recipe/planner.h"
 #include "recipe/recipe.h"
+#include "text/windows.h"
 #include "timing/other_programs.h"
 #include "timing/stopwatch.h"
 
@@ -76,6 +77,7 @@ Planner::Planner(const Recipe& recipe, const timing::Place& machine)
       teacher_(checkpoint::Checkpoint::survey(
           from_shape_ ? recipe.teacher_shape : required(recipe.teacher, recipe.teacher_place),
           /*need_tensors=*/!from_shape_)) {
+  reading_ = recipe.reading;
   shapes_["teacher"] = {&teacher_.arch(), teacher_.dims(), {}, format_of(teacher_, from_shape_)};
   if (from_shape_) missing_.push_back(recipe.teacher);
   require_text(recipe.train_text, recipe.train_place, "train");
@@ -94,11 +96,36 @@ std::string Planner::refusal() const {
 
 void Planner::require_text(const std::string& path, const std::string& place, const char* key) {
   std::error_code unreadable;
-  if (path.empty() || std::filesystem::is_regular_file(path, unreadable)) return;
+  if (path.empty()) return;
   const bool there = exists(path);
+  if (std::filesystem::is_regular_file(path, unreadable) ||
+      std::filesystem::is_directory(path, unreadable)) {
+    ESP_CHECK(!text::read_documents(path).empty(), input, place, ": ", key, ": ", path,
+              ": the text is empty");
+    return;
+  }
   ESP_CHECK(from_shape_ && !there, input, place, ": ", key, ": ", path,
-            there ? " is not a regular file" : " does not exist");
+            there ? " is not a regular file: stages read a text more than once; copy it into one"
+                  : " does not exist");
   missing_.push_back(path);
+}
+
+// Refuses a text that is shorter than a window of a stage.
+void Planner::require_window(const Step& step, std::int64_t window) {
+  constexpr std::uintmax_t kLongToken = 256;  // bytes; few tokens are longer
+  for (const Link& link : step.links) {
+    std::error_code unreadable;
+    if (link.key != "text" || link.path.empty() || from_shape_ || !teacher_.has_tokenizer())
+      continue;
+    const std::uintmax_t bytes = std::filesystem::file_size(link.path, unreadable);
+    if (unreadable || bytes > kLongToken * static_cast<std::uintmax_t>(window)) continue;
+    const text::TokenStream stream = text::token_stream(text::Tokenizer(teacher_.tokenizer()),
+                                                        text::read_documents(link.path), reading_);
+    const auto tokens = static_cast<std::int64_t>(stream.tokens.size());
+    ESP_CHECK(tokens + stream.bos.has_value() >= window, input, link.path, ": the text has ",
+              tokens, " tokens, fewer than one window of ", window,
+              "; give more text or shorter windows");
+  }
 }
 
 stages::Forecast Planner::predict(const Step& step) {
@@ -110,14 +137,17 @@ stages::Forecast Planner::predict(const Step& step) {
     const std::string& name = link.stage.empty() ? link.name : link.stage;
     stages::ForecastInput input{name, link.path};
     if (const auto it = shapes_.find(name); it != shapes_.end()) input.shape = it->second;
+    if (const auto it = made_.find(name); it != made_.end()) input.made = it->second;
     forecast.inputs[link.key].push_back(std::move(input));
   }
   try {
     step.stage->predict(forecast);
+    if (forecast.window > 0) require_window(step, forecast.window);
   } catch (const core::Error& e) {
     throw core::Error(e.kind(), forecast.place + ": " + e.what());
   }
   if (forecast.made) shapes_[step.name] = *forecast.made;
+  made_[step.name] = forecast.beside;
   return forecast;
 }
 

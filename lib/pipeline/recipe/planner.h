@@ -27,12 +27,15 @@ class Planner {
 
  private:
   void require_text(const std::string& path, const std::string& place, const char* key);
+  void require_window(const Step& step, std::int64_t window);
 
   timing::Place machine_;
   bool from_shape_;
   checkpoint::Checkpoint teacher_;
   std::vector<std::string> missing_;
   std::map<std::string, stages::Shape> shapes_;  // by name of the stage
+  std::map<std::string, stages::Made> made_;     // by name of the stage
+  text::Reading reading_;
 };
 
 // All stages of a recipe.

@@ -31,11 +31,11 @@ std::string Runner::result_of(const Step& step) const {
   return directory_of(step.name) + "/" + step.result().file;
 }
 
-std::string Runner::hash_of(const StageInput& input) {
 std::string Runner::path_of(const Link& link) const {
   return link.stage.empty() ? link.path : directory_of(link.stage) + "/" + link.output.file;
 }
 
+std::string Runner::hash_of(const StageInput& input) {
   switch (input.kind) {
     case StageInput::Kind::record:
       return record_hash(*recipe_.find(input.stage));
@@ -173,21 +173,14 @@ checkpoint::Manifest Runner::wanted(const Step& step) {
       identity_of(step, recipe_, options_, [&](const StageInput& input) { return hash_of(input); });
   if (window_bos_ && manifest.inputs.contains("text.train"))
     manifest.options[data::kWindowBos] = *window_bos_;
-  return manifest;
-}
-
-// What stages are expected to take, before any of them has run here.
-void Runner::expect_times() {
-  const bool fresh = std::none_of(
-      recipe_.stages.begin(), recipe_.stages.end(),
   for (const Link& link : step.links)
     if (link.key == "text") {
       const std::string& reading = reading_of(path_of(link));
       if (!reading.empty()) manifest.options[data::kTextReading] = reading;
     }
-      [&](const Step& step) { return checkpoint::has_manifest(directory_of(step.name)); });
-  if (options_.timing_seconds <= 0 || !fresh) return;
-  Plan plan = forecast_recipe(recipe_, {options_.threads, options_.out});
+  return manifest;
+}
+
 // How a text is read, where that is not by the letters of its file.
 const std::string& Runner::reading_of(const std::string& path) {
   const auto [found, is_new] = readings_.try_emplace(path);
@@ -198,6 +191,12 @@ const std::string& Runner::reading_of(const std::string& path) {
   return found->second;
 }
 
+// What stages are expected to take, before any of them has run here.
+void Runner::expect_times(Plan plan) {
+  const bool fresh = std::none_of(
+      recipe_.stages.begin(), recipe_.stages.end(),
+      [&](const Step& step) { return checkpoint::has_manifest(directory_of(step.name)); });
+  if (options_.timing_seconds <= 0 || !fresh) return;
   time_stages(plan, options_.timing_seconds);
   for (std::size_t i = 0; i < recipe_.stages.size(); ++i)
     if (plan.seconds[i]) expected_[recipe_.stages[i].name] = *plan.seconds[i];
@@ -231,13 +230,13 @@ Json Runner::run_step(const Step& step, checkpoint::Manifest manifest, bool done
           {"metrics", manifest.metrics}};
 }
 
-Json Runner::run() {
+Json Runner::run(const Plan& plan) {
   check_outputs();
   check_texts();
   core::make_directory(options_.out);
   RunRecord record(recipe_, options_.out);
   window_bos_ = text::window_bos(checkpoint::Checkpoint::open(recipe_.teacher).tokenizer());
-  expect_times();
+  expect_times(plan);
   Json stages = Json::array(), failures = Json::array();
   bool again = false;
   for (const Step& step : recipe_.stages) {
@@ -280,24 +279,26 @@ static void require_stage(const Recipe& recipe, const std::string& name, const c
 }
 
 // Refuses what cannot work before anything starts.
-static Recipe checked(const std::string& path, const RunOptions& options) {
-  Recipe recipe = parse_recipe(path);
+static Plan checked(const Recipe& recipe, const RunOptions& options) {
   require_stage(recipe, options.until, "--until");
   require_stage(recipe, options.from, "--from");
-  const std::string refusal = forecast_recipe(recipe, {options.threads, "."}).refusal;
-  if (!refusal.empty()) core::fail(core::ErrorKind::unsupported, refusal);
-  return recipe;
+  for (const Step& step : recipe.stages)
+    if (step.stage->runs_device_program()) stages::require_device_program(options.bench_program);
+  Plan plan = forecast_recipe(recipe, {options.threads, options.out});
+  if (!plan.refusal.empty()) core::fail(core::ErrorKind::unsupported, plan.refusal);
+  return plan;
 }
 
 Json run_recipe(const std::string& path, const RunOptions& options,
                 const core::Progress& progress) {
-  const Recipe recipe = checked(path, options);
-  return Runner(recipe, options, progress).run();
+  const Recipe recipe = parse_recipe(path);
+  return Runner(recipe, options, progress).run(checked(recipe, options));
 }
 
 Json check_recipe(const std::string& path, const RunOptions& options,
                   const core::Progress& progress) {
-  Recipe recipe = checked(path, options);
+  Recipe recipe = parse_recipe(path);
+  const Plan plan = checked(recipe, options);
   const std::map<std::string, std::string> there =
       Runner(recipe, options, progress).finished_hashes();
   const auto compared = [](const Step& step) {
@@ -310,11 +311,13 @@ Json check_recipe(const std::string& path, const RunOptions& options,
       stages.push_back(
           {{"name", step.name}, {"kind", step.kind->name}, {"result", "not compared"}});
   std::erase_if(recipe.stages, [&](const Step& step) { return !compared(step); });
+  const core::PathLock lock(options.out + "/run.lock", options.out, core::PathLock::After::keep);
   RunOptions scratch = options;
   scratch.out = options.out + "/check";
   std::error_code ignored;
   fs::remove_all(scratch.out, ignored);
-  Runner(recipe, scratch, progress).run();
+  scratch.timing_seconds = 0;
+  Runner(recipe, scratch, progress).run(plan);
   const std::map<std::string, std::string> again =
       Runner(recipe, scratch, progress).finished_hashes();
   bool same = true;
@@ -332,4 +335,3 @@ Json check_recipe(const std::string& path, const RunOptions& options,
 }
 
 }  // namespace espalier::recipe
-  const core::PathLock lock(options.out + "/run.lock", options.out, core::PathLock::After::keep);

@@ -8,6 +8,7 @@
 #include "checkpoint/manifest.h"
 #include "core/progress.h"
 #include "recipe/identity.h"
+#include "recipe/planner.h"
 #include "recipe/recipe.h"
 #include "recipe/step.h"
 
@@ -16,25 +17,25 @@ namespace espalier::recipe {
 class Runner {
  public:
   Runner(const Recipe& recipe, const RunOptions& options, const core::Progress& progress);
-  nlohmann::ordered_json run();
+  nlohmann::ordered_json run(const Plan& plan);
   // The hash of every finished stage's result as it is on disk now, by name. Error(input) where one
   // is not finished.
   std::map<std::string, std::string> finished_hashes();
 
  private:
-  void expect_times();
+  void expect_times(Plan plan);
   nlohmann::ordered_json run_step(const Step& step, checkpoint::Manifest manifest, bool done,
                                   nlohmann::ordered_json& failures);
   std::string directory_of(const std::string& stage) const;  // out/stages/<name>
   std::string result_of(const Step& step) const;             // its path
-  void check_outputs() const;
   std::string path_of(const Link& link) const;
+  void check_outputs() const;
   void check_texts();
   std::string hash_of(const StageInput& input);
   bool is_done(const Step& step, const checkpoint::Manifest& wanted) const;
   checkpoint::Manifest wanted(const Step& step);
-  stages::Context context_of(const Step& step, const checkpoint::Manifest& manifest) const;
   const std::string& reading_of(const std::string& path);
+  stages::Context context_of(const Step& step, const checkpoint::Manifest& manifest) const;
   void execute(const Step& step, checkpoint::Manifest& manifest);
   void deliver(const Step& step) const;
   nlohmann::ordered_json record() const;            // report_data.cpp

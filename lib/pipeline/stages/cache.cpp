@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A teacher's sparse logits, written once, for training without the teacher in memory.
 #include "checkpoint/manifest.h"
+#include "core/error.h"
 #include "core/units.h"
 #include "distill/cache_logits.h"
 #include "plan/memory.h"
@@ -54,6 +55,13 @@ class Cache : public Stage {
   void predict(Forecast& forecast) const override {
     const Shape& shape = forecast.model("teacher");
     forecast.require_window("sequence", options_.sequence, {"teacher"});
+    ESP_CHECK(options_.top_k <= shape.dims.vocab, usage, "top_k ", options_.top_k,
+              ": expected at most ", shape.dims.vocab, ", the teacher's vocabulary");
+    forecast.window = options_.sequence;
+    forecast.beside = {.about = shape,
+                       .sequence = options_.sequence,
+                       .top_k = options_.top_k,
+                       .temperature = options_.temperature};
     forecast.set_memory(shape,
                         [&] { return distill::cache_memory(*shape.arch, shape.dims, options_); });
     if (options_.tokens > 0) {

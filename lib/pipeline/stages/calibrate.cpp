@@ -32,8 +32,8 @@ class Calibrate : public Stage {
   bool deliverable() const override { return true; }
   void predict(Forecast& forecast) const override {
     const Shape& shape = forecast.model("from");
-    if (given_names.contains("sequence"))
-      forecast.require_window("sequence", calibration_.sequence, {"from"});
+    plan_windows(*this, calibration_, "from", forecast);
+    forecast.beside = {.about = shape, .has_grams = gram_};
     forecast.set_memory(shape, [&] {
       return calibrate::imatrix_memory(*shape.arch, shape.dims, calibration_, moments());
     });

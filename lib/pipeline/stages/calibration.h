@@ -3,6 +3,7 @@
 #pragma once
 #include "arch/positions.h"
 #include "checkpoint/checkpoint.h"
+#include "core/error.h"
 #include "options/option.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
@@ -20,6 +21,12 @@ inline options::List describe(text::CalibrationOptions& o) {
   return list;
 }
 
+// Error(usage) for fewer tokens than one window.
+inline void require_window(std::int64_t tokens, std::int64_t sequence) {
+  ESP_CHECK(tokens >= sequence, usage, "tokens ", tokens, ": fewer than one window of ", sequence,
+            "; read more, or give a shorter sequence");
+}
+
 // What to read, with the seed of the run. A window that nobody asked for fits into the model's
 // context; Error(usage) for one that was asked for and is longer.
 inline text::CalibrationOptions windows_of(const Stage& stage, const text::CalibrationOptions& o,
@@ -27,9 +34,21 @@ inline text::CalibrationOptions windows_of(const Stage& stage, const text::Calib
                                            const std::string& place) {
   text::CalibrationOptions out = o;
   out.seed = seed;
-  if (!stage.given_names.contains("sequence")) return out.within(dims.positions);
-  arch::require_positions(dims, out.sequence, "sequence", place);
+  if (stage.given_names.contains("sequence"))
+    arch::require_positions(dims, out.sequence, "sequence", place);
+  out = out.within(dims.positions);
+  require_window(out.tokens, out.sequence);
   return out;
+}
+
+// The same of what is only planned: windows that are asked for fit into the model that reads them,
+// under `key`, and the text has to have one.
+inline void plan_windows(const Stage& stage, const text::CalibrationOptions& o, const char* key,
+                         Forecast& forecast) {
+  if (stage.given_names.contains("sequence"))
+    forecast.require_window("sequence", o.sequence, {key});
+  forecast.window = std::min(o.sequence, forecast.model(key).dims.positions);
+  require_window(o.tokens, forecast.window);
 }
 
 // The same, so many at a time that `memory` stays within the run's limit. `advice`: what else would

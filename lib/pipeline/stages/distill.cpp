@@ -61,6 +61,11 @@ class Distill : public Stage {
                           {"teacher", "cached"},
                           "leave it out, or add a term that compares with it");
     if (options_.tokens < 1) given.refuse("tokens", "the number of tokens to train on is missing");
+    try {
+      distill::check_schedule(options_);
+    } catch (const core::Error& e) {
+      given.refuse("final_learning_rate_ratio", e.what());
+    }
   }
   bool knows_devices() const override { return true; }
   bool reads(const std::string& key) const override {
@@ -70,6 +75,8 @@ class Distill : public Stage {
     const Shape& student = forecast.model("from");
     const std::int64_t p = student.parameters();
     forecast.require_window("sequence", options_.sequence, {"from", "teacher"});
+    forecast.window = options_.sequence;
+    if (cached_) require_cached(forecast.at("cached"));
     forecast.made = {student.arch, student.dims};
     forecast.bytes = p * 4;
     forecast.set_memory(student, [&] {
@@ -88,6 +95,17 @@ class Distill : public Stage {
   Result run(const Context& context) override;
 
  private:
+  // What a cache that an earlier stage will make does not give.
+  void require_cached(const ForecastInput& cached) const {
+    if (!cached.made.sequence) return;
+    ESP_CHECK(*cached.made.sequence == options_.sequence, usage, "sequence ", options_.sequence,
+              ": '", cached.name, "' caches windows of ", *cached.made.sequence,
+              " tokens; give both the same");
+    ESP_CHECK(cached.made.temperature == options_.temperature, usage, "temperature ",
+              options_.temperature, ": '", cached.name, "' caches temperature ",
+              cached.made.temperature, "; give both the same");
+    distill::require_cacheable(options_, cached.name, *cached.made.top_k);
+  }
   timing::Work work(const Forecast& forecast) const {
     const std::int64_t per_step = options_.batch * options_.accumulation * options_.sequence;
     timing::DistillWork out;
@@ -144,8 +162,10 @@ Result Distill::run(const Context& context) {
   input.teacher = context.path("teacher");
   input.text = context.path("text");
   input.held_out = context.path("held_out");
+  input.reading = context.reading;
   input.out = context.out;
   input.resume = context.resume;
+  input.or_start_over = context.or_start_over;
   input.threads = context.threads;
   options_.seed = context.seed;
   if (input.teacher.empty() && input.cached.empty() && reads_teacher_)
@@ -162,10 +182,8 @@ Result Distill::run(const Context& context) {
               " tokens, loss " + core::number(r.loss_first) + " -> " + core::number(r.loss_last) +
               ", " + core::number(r.tokens_per_second) + " tokens/s\n"};
 }
-  input.reading = context.reading;
 
 }  // namespace
-  input.or_start_over = context.or_start_over;
 
 extern const Kind k_distill;
 const Kind k_distill{

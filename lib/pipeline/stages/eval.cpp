@@ -53,7 +53,16 @@ class Eval : public Stage {
   bool uses_seed() const override { return false; }
   void predict(Forecast& forecast) const override {
     forecast.require_window("context", options_.context, {"from", "against"});
+    forecast.window = options_.context;
     const Shape& shape = forecast.model("from");
+    const ForecastInput& from = forecast.at("from");
+    std::error_code unreadable;
+    const bool is_directory = from.path.empty()
+                                  ? !shape.file_bytes
+                                  : std::filesystem::is_directory(from.path, unreadable);
+    ESP_CHECK(options_.engine != verify::Engine::device || !is_directory, usage,
+              "engine: device reads a GGUF, and '", from.name,
+              "' is a model directory; quantize it first, or use engine training");
     forecast.judged = shape;
     std::vector<verify::ModelSize> models{
         {shape.arch, shape.dims, options_.engine, shape.file_bytes.value_or(0)}};
@@ -96,6 +105,7 @@ Result Eval::run(const Context& context) {
             usage, model, ": is a directory, but --engine device reads a .gguf; make one with",
             " 'espalier quantize', or use --engine training");
   options_.threads = context.threads;
+  options_.reading = context.reading;
   const std::vector<verify::EvalModel> models{{model, options_.engine}};
   options_.memory = verify::budget_within(context.max_ram, verify::sizes_of(models, against),
                                           options_.context, 0);
@@ -105,7 +115,6 @@ Result Eval::run(const Context& context) {
                  verify::evaluation_identity(models, against, context.path("text"), options_));
     layerwise::begin(*work);
     work->start();
-  options_.reading = context.reading;
     options_.work = &*work;
   }
   const Result out = told(

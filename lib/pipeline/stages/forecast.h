@@ -27,10 +27,25 @@ struct Shape {
   bool computed() const { return arch::is_computed(*arch, dims); }
 };
 
+// What is known of a file that a stage will make, beside its model.
+struct Made {
+  std::optional<Shape> about = {};     // the model that scores or statistics are of
+  std::optional<bool> has_grams = {};  // statistics with second moments
+  std::string criterion = {};          // of scores
+  std::optional<std::int64_t> sequence = {}, top_k = {};  // of cached logits
+  double temperature = 1;
+};
+
 struct ForecastInput {
   std::string name, path;           // path: empty while an earlier stage has yet to make it
   std::optional<Shape> shape = {};  // of a model, or of the model that was made beside it
+  Made made = {};
 };
+
+// Error(input) for scores or statistics of a model of other sizes. `what`: they; `name`: of the
+// stage that makes them.
+void require_same_sizes(const Made& made, const Shape& model, const char* what,
+                        const std::string& name);
 
 class Forecast {
  public:
@@ -47,6 +62,8 @@ class Forecast {
   // Set by the stage.
   std::optional<Shape> made;           // the model that it makes
   std::optional<Shape> judged;         // the model that it is about, where it makes none
+  Made beside;                         // what it makes beside
+  std::int64_t window = 0;             // tokens that its text needs at least
   std::optional<std::int64_t> bytes;   // of its result
   std::optional<std::int64_t> memory;  // at its peak
   std::optional<std::int64_t> disk;

@@ -186,6 +186,11 @@ void Prune::predict(Forecast& forecast) const {
   prune::PruneOptions settings = this->settings(path("plan"), path("scores"));
   Shape after = before;
   const bool plan_to_come = has_plan && path("plan").empty();
+  if (forecast.has("scores") && path("scores").empty()) {
+    const Made& scores = forecast.at("scores").made;
+    if (!scores.criterion.empty()) settings.criterion = scores.criterion;
+    require_same_sizes(scores, before, "scores", forecast.at("scores").name);
+  }
   if (plan_to_come) {
     after.dims = forecast.at("plan").shape->dims;
     settings.target = target_like(after.dims);
@@ -205,8 +210,7 @@ void Prune::predict(Forecast& forecast) const {
             unsupported, "layers of ", forecast.at("from").name,
             " differ in size and their importance decides which go, so what is left cannot be "
             "predicted; give a plan");
-  if (reads_text_ && given_names.contains("sequence"))
-    forecast.require_window("sequence", calibration_.sequence, {"from"});
+  if (reads_text_) plan_windows(*this, calibration_, "from", forecast);
   forecast.made = after;
   forecast.bytes = after.parameters() * 4;
   forecast.set_memory(before, [&] {
@@ -268,20 +272,20 @@ Result Prune::run(const Context& context) {
   settings.write = write_options(source);
   settings.text_path = context.path("text");
   settings.held_out_path = context.path("held_out");
+  settings.reading = context.reading;
   settings.calibration =
       windows_within(*this, calibration_, context, source,
                      "read fewer tokens, or give a plan that was made elsewhere",
                      [&](const text::CalibrationOptions& o) {
-  settings.reading = context.reading;
                        settings.calibration = o;
                        return prune::peak_memory(settings, source.arch(), source.dims());
                      });
   settings.resume = context.resume;
+  settings.or_start_over = context.or_start_over;
   settings.threads = context.threads;
   const prune::PruneResult r = prune::prune(source, context.out, settings, context.progress);
   return told(context, r.parameters_before, r.parameters_after, r.notes);
 #else
-  settings.or_start_over = context.or_start_over;
   core::fail(core::ErrorKind::unsupported,
              "prune: this build has no training side; give a plan and no text");
 #endif

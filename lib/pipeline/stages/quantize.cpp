@@ -274,8 +274,16 @@ void Quantize::predict(Forecast& forecast) const {
     options.no_tokenizer = no_tokenizer_;
     exporter::require_tokenizer(*forecast.teacher, options);
   }
-  if (given_names.contains("sequence"))
-    forecast.require_window("sequence", calibration_.sequence, {"from"});
+#ifdef ESPALIER_WITH_TRAINING
+  if (reads_text_) plan_windows(*this, calibration_, "from", forecast);
+#endif
+  if (forecast.has("imatrix")) {
+    const ForecastInput& imatrix = forecast.at("imatrix");
+    require_same_sizes(imatrix.made, shape, "statistics", imatrix.name);
+    ESP_CHECK(how_ != quant::Rounding::gptq || reads_text_ || imatrix.made.has_grams.value_or(true),
+              input, "rounding gptq needs second moments, and '", imatrix.name,
+              "' collects none; set gram: true there");
+  }
   plan::check_overrides(*shape.arch, shape.dims, overrides());
   forecast.bytes = predicted_bytes(forecast, shape);
   forecast.made = {shape.arch, shape.dims, forecast.bytes};

@@ -38,8 +38,8 @@ class Score : public Stage {
   bool deliverable() const override { return true; }
   void predict(Forecast& forecast) const override {
     const Shape& shape = forecast.model("from");
-    if (given_names.contains("sequence"))
-      forecast.require_window("sequence", calibration_.sequence, {"from"});
+    plan_windows(*this, calibration_, "from", forecast);
+    forecast.beside = {.about = shape, .criterion = criterion_};
     forecast.set_memory(shape, [&] {
       return prune::score_memory(criterion_, *shape.arch, shape.dims, calibration_);
     });

@@ -2,6 +2,11 @@
 // The list of kinds, and what all stages share.
 #include "stages/stage.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
 #include "arch/positions.h"
 #include "core/error.h"
 
@@ -66,9 +71,28 @@ std::string_view artifact_name(Artifact artifact) {
   return "";
 }
 
+void require_device_program(const std::string& path) {
+  ESP_CHECK(::access(path.c_str(), X_OK) == 0, input, path,
+            ": cannot be run: ", std::strerror(errno), "; espalier-run must lie beside espalier");
+}
+
 std::string Context::path(const std::string& key) const {
   const auto it = inputs.find(key);
   return it == inputs.end() || it->second.empty() ? "" : it->second.front().path;
+}
+
+void require_same_sizes(const Made& made, const Shape& model, const char* what,
+                        const std::string& name) {
+  if (!made.about) return;
+  const Shape& about = *made.about;
+  const auto sizes = [](const arch::ModelDims& dims) {
+    std::vector<std::int64_t> out{dims.n_layers(), dims.hidden};
+    for (const arch::LayerDims& layer : dims.layers)
+      for (const arch::Axis axis : arch::kLayerAxes) out.push_back(layer[axis]);
+    return out;
+  };
+  ESP_CHECK(about.arch == model.arch && sizes(about.dims) == sizes(model.dims), input, what,
+            " of '", name, "' are of another model, whose sizes differ; make them from this one");
 }
 
 bool Forecast::has(const std::string& key) const {

@@ -84,8 +84,8 @@ struct Context {
   std::map<std::string, std::string> lineage;  // name -> SHA-256 of what the result is made from
   nlohmann::ordered_json record;               // of earlier stages
   std::string file_name;                       // as a recipe delivers what is judged; may be empty
-  core::Progress progress;
   text::Reading reading;                       // of texts
+  core::Progress progress;
 
   // The path of an input; empty: there is none.
   std::string path(const std::string& key) const;
@@ -145,6 +145,8 @@ class Stage {
   virtual bool uses_seed() const { return true; }
   // Whether it can compute on another device than the CPU.
   virtual bool knows_devices() const { return false; }
+  // Whether espalier-run measures.
+  virtual bool runs_device_program() const { return false; }
   // A report shows what all earlier stages left.
   virtual bool reads_records() const { return false; }
   virtual Result run(const Context& context) = 0;
@@ -164,6 +166,9 @@ struct Kind {
   // Keys of the metrics, and what they are. Empty for a card, which has a page of its own.
   std::vector<std::pair<std::string, std::string>> results = {};
 };
+// Error(input) when the program is not there or cannot be run.
+void require_device_program(const std::string& path);
+
 std::span<const Kind* const> all_kinds();
 const Kind* find_kind(std::string_view name);
 

@@ -58,6 +58,7 @@ class Verify : public Stage {
   std::vector<Output> outputs() const override { return {{Artifact::card, "device-card.json"}}; }
   bool deliverable() const override { return true; }
   bool uses_seed() const override { return false; }
+  bool runs_device_program() const override { return true; }
   std::string delivers() const override { return "device-card.json"; }
   void predict(Forecast& forecast) const override;
   Json surroundings(const Context& context) const override {
@@ -74,6 +75,7 @@ class Verify : public Stage {
 
 void Verify::predict(Forecast& forecast) const {
   forecast.require_window("context", context_, {"teacher", "of", "student", "compare"});
+  forecast.window = context_;
   std::vector<verify::ModelSize> models;
   for (const char* key : {"of", "teacher", "student", "compare"})
     if (forecast.has(key))
@@ -141,14 +143,15 @@ Json failed_lines(const Json& card) {
 }
 
 Result Verify::run(const Context& context) {
+  require_device_program(context.device_program);
   verify::VerifyOptions options;
   options.teacher = context.path("teacher");
   options.student = context.path("student");
   options.text_path = context.path("text");
+  options.reading = context.reading;
   options.context = context_;
   options.max_windows = windows_;
   options.max_ram = context.max_ram;
-  options.reading = context.reading;
   options.bench_program = context.device_program;
   options.threads = context.threads;
   if (const auto it = context.inputs.find("compare"); it != context.inputs.end())

@@ -21,13 +21,6 @@ namespace {
 
 using checkpoint::Checkpoint;
 
-void check_schedule(const TrainOptions& o) {
-  const double usual = TrainOptions().final_learning_rate_ratio;
-  ESP_CHECK(schedule_by_name(o.schedule).uses_final_ratio || o.final_learning_rate_ratio == usual,
-            usage, "final_learning_rate_ratio: no effect with schedule ", o.schedule,
-            "; leave it out");
-}
-
 torch::ScalarType matmul_dtype(const std::string& precision) {
   if (precision == "float32") return torch::kFloat32;
   if (precision == "bfloat16") return torch::kBFloat16;
@@ -109,10 +102,17 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
     data::require_disjoint(setup.corpus, held_out, tokenizer);
     manifest.inputs["held_out"] = held_out.sha256;
   }
-  bool pairs_layers = false;
   manifest.algorithm = checkpoint::algorithm_version("distill");
   manifest.options = options_json(options);
   manifest.options["precision"] = matmul_precision(options.precision);
+  if (!model::training_device().is_cpu())  // which rounds otherwise
+    manifest.options["device"] = c10::DeviceTypeName(model::training_device().type(), true);
+  if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
+  if (!setup.corpus.reading.empty()) manifest.options[data::kTextReading] = setup.corpus.reading;
+  bool pairs_layers = false;
+  for (const objective::PlannedTerm& t : setup.terms)
+    for (const objective::LayerPair& pair : t.pairs) {
+      manifest.options["layer_pairs"][t.label].push_back(objective::to_text(pair));
       pairs_layers = true;
     }
   // Which channels of the teacher the student has kept comes from its plan.
@@ -120,17 +120,22 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
   std::error_code unreadable;
   if (pairs_layers && std::filesystem::exists(plan, unreadable))
     manifest.inputs["student_plan"] = hash::sha256_file(plan);
-  if (!model::training_device().is_cpu())  // which rounds otherwise
-    manifest.options["device"] = c10::DeviceTypeName(model::training_device().type(), true);
-  if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
-  if (!setup.corpus.reading.empty()) manifest.options[data::kTextReading] = setup.corpus.reading;
-  for (const objective::PlannedTerm& t : setup.terms)
-    for (const objective::LayerPair& pair : t.pairs)
-      manifest.options["layer_pairs"][t.label].push_back(objective::to_text(pair));
   return manifest;
 }
 
 }  // namespace
+
+void check_schedule(const TrainOptions& o) {
+  const double usual = TrainOptions().final_learning_rate_ratio;
+  ESP_CHECK(schedule_by_name(o.schedule).uses_final_ratio || o.final_learning_rate_ratio == usual,
+            usage, "no effect with schedule ", o.schedule, "; leave it out");
+}
+
+void require_cacheable(const TrainOptions& options, const std::string& path, std::int64_t k) {
+  TrainOptions described = options;
+  describe(described);
+  check_cached(planned_terms(described), described, path, k);
+}
 
 std::string matmul_precision(const std::string& precision) {
   return matmul_dtype(precision) == torch::kFloat32 ? "float32" : "bfloat16";

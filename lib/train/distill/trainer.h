@@ -61,6 +61,12 @@ std::int64_t peak_memory(const arch::Arch& arch, const arch::ModelDims& student,
 // name terms, or contradict each other.
 bool reads_teacher(const TrainOptions& options);
 
+// Error(usage) for an option that the schedule does not read.
+void check_schedule(const TrainOptions& options);
+// Error(usage) for a term that cached logits, the `k` likeliest of each distribution at `path`, do
+// not determine.
+void require_cacheable(const TrainOptions& options, const std::string& path, std::int64_t k);
+
 // The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);
 

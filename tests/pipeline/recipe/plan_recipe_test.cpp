@@ -21,7 +21,9 @@ class PlanRecipe : public testing::Test {
     support::write_tiny_llama(
         dir.file("teacher"),
         {.hidden = 192, .kv_groups = 3, .q_per_kv = 4, .ffn = 512, .positions = 512});
-    core::write_text_file(dir.file("text.txt"), "text\n");
+    std::string text;  // of more than one window
+    for (int i = 0; i < 2000; ++i) text += std::to_string(i) + " words\n";
+    core::write_text_file(dir.file("text.txt"), text);
     return plan_again(stages);
   }
   // Without writing the model anew.
