@@ -4,6 +4,8 @@
 
 #include "command_line.h"
 #include "core/error.h"
+#include "core/notes.h"
+#include "progress.h"
 #include "reference.h"
 #include "streams.h"
 #include "verb.h"
@@ -17,6 +19,9 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default();
   tool::Common common;
+  core::hear_notes([&common](const std::string& text) {
+    if (!common.quiet) tool::say("espalier-run: note: " + text);
+  });
 #define ESP_VERB(name) tool::add_##name(app, common);
   ESP_VERBS(ESP_VERB)
 #undef ESP_VERB

@@ -64,13 +64,10 @@ runtime::SessionOptions session_options(const Common& common) {
           .tokenizer_first = true};
 }
 
-runtime::Session open_session(const Common& common, const std::string& path,
+runtime::Session open_session(const Common&, const std::string& path,
                               const runtime::SessionOptions& options) {
   runtime::Session session(path, options);
-  if (!session.packed_refusal().empty()) {
-    core::note(session.packed_refusal());
-    if (!common.quiet) say("espalier-run: " + session.packed_refusal());
-  }
+  if (!session.packed_refusal().empty()) core::note(session.packed_refusal());
   return session;
 }
 

@@ -28,7 +28,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
 // Adds --text-control-tokens, for verbs that read texts.
 CLI::Option* add_reading(CLI::App& verb, text::Reading& reading);
 runtime::SessionOptions session_options(const Common& common);
-// Opens a model. Says on stderr when a packed file beside it cannot be used.
+// Opens a model. Leaves a note when a packed file beside it cannot be used.
 runtime::Session open_session(const Common& common, const std::string& path,
                               const runtime::SessionOptions& options);
 // Prints `result` as one JSON object with --json, else `readable`.
