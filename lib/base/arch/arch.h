@@ -104,6 +104,9 @@ struct Arch {
   bool gguf_biases = false;
   // Stock readers of GGUF divide frequencies by rope_freqs.weight.
   bool gguf_rope_freqs = false;
+  // llama-quantize takes a model of so many layers for a 70B, whose attn_v gets more bits. 0: none.
+  std::int64_t gguf_70b_layers = 0;
+  bool gguf_70b_grouped = false;  // only where several heads share keys and values
   // In GGUF, rope.scaling.finetuned = false means a model without rotary positions.
   bool gguf_rope_switch = false;
   GgufOutput gguf_output = GgufOutput::any;
@@ -116,6 +119,9 @@ struct Arch {
   void (*fill_for_readers)(ModelDims& dims) = nullptr;
   // transformers refuses a hidden that is no multiple of the heads.
   bool heads_divide_hidden = false;
+  // Where config.json names no padding, BOS or EOS, transformers takes ids of the published model
+  // and refuses smaller vocabularies.
+  bool default_token_ids = false;
   // Families that compute the same, for models that transformers refuses under this name.
   std::span<const std::string_view> stand_ins = {};
   // Where config.json ties the output matrix, the family's code ignores a stored one.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named mixes, overrides, sizes and JSON of quantization plans. The mixes reproduce the files that
 // llama-quantize writes. The output matrix (the embedding, when tied) gets Q6_K. In *_k_m and
-// *_k_s, attn_v and ffn_down of some layers get more bits. In *_k_m, so does a fused q, k, v matrix
-// in every layer.
+// *_k_s, attn_v and ffn_down of some layers get more bits. A fused q, k, v matrix counts as attn_v.
+// attn_v of what llama-quantize takes for a 70B gets Q5_K at least.
 //
 // A table of positions is added to the stream, and a router decides which experts are used: both
 // stay F32 beside block formats.
@@ -13,6 +13,7 @@
 #include <optional>
 #include <sstream>
 
+#include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "core/units.h"
 #include "format/json_input.h"
@@ -27,45 +28,84 @@ using format::FormatId;
 // `promoted` selects.
 struct KMix {
   std::string_view name;
-  FormatId base, more, fused;
+  FormatId base, more;
   // k_m: the first eighth, the last eighth and every third layer in between. k_s: only the first
   // layers.
   bool medium;
 };
 constexpr KMix kMixes[] = {
     // Has its own rule: q3_k_m_format().
-    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, FormatId::q4_k, true},
-    {"q4_k_m", FormatId::q4_k, FormatId::q6_k, FormatId::q5_k, true},
-    {"q4_k_s", FormatId::q4_k, FormatId::q5_k, FormatId::q4_k, false},
-    {"q5_k_m", FormatId::q5_k, FormatId::q6_k, FormatId::q6_k, true},
-    {"q5_k_s", FormatId::q5_k, FormatId::q5_k, FormatId::q5_k, false},
+    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, true},
+    {"q4_k_m", FormatId::q4_k, FormatId::q6_k, true},
+    {"q4_k_s", FormatId::q4_k, FormatId::q5_k, false},
+    {"q5_k_m", FormatId::q5_k, FormatId::q6_k, true},
+    {"q5_k_s", FormatId::q5_k, FormatId::q5_k, false},
 };
 
+bool is_values(Role role) { return role == Role::attn_v || role == Role::attn_qkv; }
 bool is_down(Role role) { return role == Role::ffn_down || role == Role::ffn_down_exps; }
 
 bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
   const std::int64_t eighth = n_layers / 8;
   if (mix.medium) return layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2;
-  return layer < (role == Role::attn_v ? std::int64_t{4} : eighth);
+  return layer < (is_values(role) ? std::int64_t{4} : eighth);
 }
 
 // q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer. Q5_K for the first two attn_v
 // and the first sixteenth of ffn_down.
 FormatId q3_k_m_format(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
-  if (role == Role::attn_v) return layer < 2 ? FormatId::q5_k : mix.more;
+  if (is_values(role)) return layer < 2 ? FormatId::q5_k : mix.more;
   if (is_down(role)) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
-  return role == Role::attn_output ? mix.more : role == Role::attn_qkv ? mix.fused : mix.base;
+  return role == Role::attn_output ? mix.more : mix.base;
 }
 
-FormatId format_in_mix(const KMix& mix, const arch::TensorRef& tensor,
-                       const arch::ModelDims& dims) {
-  const Role role = tensor.spec->role;
-  if (role == Role::output || (role == Role::token_embd && dims.tied)) return FormatId::q6_k;
-  if (mix.base == FormatId::q3_k) return q3_k_m_format(mix, role, tensor.layer, dims.n_layers());
-  if ((role == Role::attn_v || is_down(role)) && promoted(mix, role, tensor.layer, dims.n_layers()))
-    return mix.more;
-  return role == Role::attn_qkv ? mix.fused : mix.base;
-}
+// The formats of a mix, tensor by tensor in the order of the file. llama-quantize counts tensors,
+// not layers: a layer without attention has no attn_v.
+class Mixed {
+ public:
+  Mixed(const KMix& mix, const arch::Arch& arch, const arch::ModelDims& dims,
+        const std::vector<arch::TensorRef>& tensors)
+      : mix_(mix), tied_(dims.tied), n_down_(dims.n_layers()) {
+    for (const arch::TensorRef& t : tensors)
+      n_values_ += !t.is_vector && is_values(t.spec->role) && t.elements() > 0;
+    large_ = is_70b(arch, dims);
+  }
+
+  FormatId next(const arch::TensorRef& tensor) {
+    const Role role = tensor.spec->role;
+    if (role == Role::output || (role == Role::token_embd && tied_)) return FormatId::q6_k;
+    const bool there = tensor.elements() > 0;
+    if (is_values(role)) {
+      const FormatId format = of(role, values_, n_values_);
+      values_ += there;
+      return large_ && (format == FormatId::q3_k || format == FormatId::q4_k) ? FormatId::q5_k
+                                                                              : format;
+    }
+    if (is_down(role)) {
+      const FormatId format = of(role, down_, n_down_);
+      down_ += there;
+      return format;
+    }
+    return of(role, tensor.layer, n_down_);
+  }
+
+ private:
+  static bool is_70b(const arch::Arch& arch, const arch::ModelDims& dims) {
+    if (dims.n_layers() != arch::arch_by_gguf_name(arch.gguf)->gguf_70b_layers) return false;
+    const arch::Arch& target = arch::gguf_family_for(arch, dims);
+    return dims.n_layers() == target.gguf_70b_layers &&
+           (!target.gguf_70b_grouped || dims.layers.front()[arch::Axis::q_per_kv] != 1);
+  }
+  FormatId of(Role role, std::int64_t index, std::int64_t n) const {
+    if (mix_.base == FormatId::q3_k) return q3_k_m_format(mix_, role, index, n);
+    return (is_values(role) || is_down(role)) && promoted(mix_, role, index, n) ? mix_.more
+                                                                                : mix_.base;
+  }
+
+  const KMix& mix_;
+  bool tied_, large_ = false;
+  std::int64_t n_values_ = 0, n_down_ = 0, values_ = 0, down_ = 0;
+};
 
 // The format that an override asks for. "role.layer" outranks "role".
 std::optional<FormatId> override_for(const std::map<std::string, FormatId>& overrides, Role role,
@@ -232,10 +272,12 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
   const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
   check_overrides(arch, dims, overrides);
   QuantPlan plan{.name = lower, .tensors = {}};
+  std::optional<Mixed> mixed;
+  if (k != nullptr) mixed.emplace(*k, arch, dims, tensors);
   for (const arch::TensorRef& t : tensors) {
     FormatId format = FormatId::f32;
     if (!t.is_vector) {
-      format = k != nullptr ? format_in_mix(*k, t, dims) : *uniform;
+      format = mixed ? mixed->next(t) : *uniform;
       if (stays_f32(t.spec->role) && !format::info(format).is_float()) format = FormatId::f32;
       if (const auto wanted = override_for(overrides, t.spec->role, t.layer)) format = *wanted;
     }

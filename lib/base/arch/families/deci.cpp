@@ -57,6 +57,7 @@ constexpr Arch k_deci{
     .scaled_embedding = false,
     .gguf_biases = true,
     .gguf_rope_freqs = true,
+    .gguf_70b_layers = 80,
     .check_gguf_layer = check_gguf_layer,
     .fill_for_readers = fill_for_readers,
     .unequal_layers = true,

@@ -40,6 +40,7 @@ constexpr Arch k_qwen2{.name = "qwen2",
                        .no_rope_period = 0,
                        .scaled_embedding = false,
                        .gguf_other_heads = "llama",
+                       .gguf_70b_layers = 80,
                        .model = kDecoderModel,
                        .blocks = kBlocks};
 static_assert(sound(k_qwen2));
