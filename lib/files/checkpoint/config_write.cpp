@@ -295,6 +295,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   config["tie_word_embeddings"] = dims.tied;
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
   if (tokenizer != nullptr) fill_token_ids(config, *tokenizer);
+  if (arch.default_token_ids)
+    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+      if (!config.contains(key)) config[key] = nullptr;
   return config.dump(2) + "\n";
 }
 

@@ -42,6 +42,7 @@ constexpr Arch k_phi3{.name = "phi3",
                       .no_rope_period = 0,
                       .scaled_embedding = false,
                       .heads_fill_hidden = true,
+                      .default_token_ids = true,
                       .long_rope = true,
                       .model = kDecoderModel,
                       .blocks = kBlocks};

@@ -17,6 +17,7 @@ constexpr Arch k_smollm3{.name = "smollm3",
                          .window_period = kOnlyListed,
                          .no_rope_period = 4,
                          .scaled_embedding = false,
+                         .default_token_ids = true,
                          .model = kDecoderModel,
                          .blocks = kLlamaBlocks};
 static_assert(sound(k_smollm3));
