@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/gguf.h"
+#include "quant/imatrix_dat.h"
 
 namespace espalier::quant {
 namespace {
@@ -32,6 +33,21 @@ std::vector<float> read_floats(const core::FileReader& file, const format::GgufT
 
 std::span<const std::byte> bytes_of(const std::vector<float>& values) {
   return std::as_bytes(std::span(values));
+}
+
+Matrices matrices_of(const arch::Arch& arch, const arch::ModelDims& dims) {
+  Matrices out;
+  for (const arch::TensorRef& t : arch::tensors(arch, dims))
+    if (!t.is_vector) out.emplace(arch::gguf_name(t.spec->role, t.layer), t);
+  return out;
+}
+
+// In either byte order. A file of another kind is an old imatrix, or says what is wrong.
+bool begins_as_gguf(const core::FileReader& file) {
+  char magic[4] = {};
+  if (file.size() < sizeof magic) return false;
+  file.read(0, std::as_writable_bytes(std::span(magic)));
+  return std::string_view(magic, 4) == "GGUF" || std::string_view(magic, 4) == "FUGG";
 }
 
 }  // namespace
@@ -76,6 +92,7 @@ void write_imatrix(const Imatrix& imatrix, const std::string& path, bool with_gr
 
 Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch::ModelDims& dims) {
   const core::FileReader file(path);
+  if (!begins_as_gguf(file)) return read_imatrix_dat(file, matrices_of(arch, dims));
   const format::GgufHeader header = format::GgufHeader::read(file);
   ESP_CHECK(header.optional_text("general.type") == "imatrix", input, path,
             ": not an imatrix (general.type is not \"imatrix\"); write one with espalier calibrate "
@@ -89,9 +106,7 @@ Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch
   ESP_CHECK(out.sequence > 0 && out.sequence < (std::int64_t{1} << 31), input, path,
             ": imatrix.chunk_size is ", out.sequence);
 
-  std::map<std::string, arch::TensorRef> matrices;
-  for (const arch::TensorRef& t : arch::tensors(arch, dims))
-    if (!t.is_vector) matrices.emplace(arch::gguf_name(t.spec->role, t.layer), t);
+  const Matrices matrices = matrices_of(arch, dims);
   for (const format::GgufTensor& t : header.tensors()) {
     const std::string weight = t.name.substr(0, t.name.rfind('.'));
     ESP_CHECK(matrices.count(weight) != 0, input, path, ": holds ", t.name,
@@ -113,7 +128,8 @@ Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch
       ESP_CHECK(values[i] >= 0, input, path, ": ", squares->name, "[", i, "] is negative");
     t.sum_squares.assign(values.begin(), values.end());
     t.tokens = static_cast<double>(read_floats(file, *counts, 1)[0]);
-    ESP_CHECK(t.tokens > 0, input, path, ": ", counts->name, " is ", t.tokens);
+    ESP_CHECK(t.tokens >= 0, input, path, ": ", counts->name, " is ", t.tokens);
+    if (t.tokens == 0) continue;
     out.tokens = std::max(out.tokens, static_cast<std::int64_t>(t.tokens));
     if (const format::GgufTensor* gram = header.tensor(name + ".in_gram"))
       grams[name] = t.gram =

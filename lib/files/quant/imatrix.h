@@ -9,6 +9,11 @@
 //               "<weight>.counts"  f32 [1, 1] (tokens)
 //               "<weight>.in_gram" f32 [cols, cols]; matrices with the same input share one:
 //               for the others, espalier.gram_of.<weight> names the weight that has it
+//
+// Files of before August 2025 (imatrix.dat, little-endian) are read too:
+//
+//   i32 n, n x { string weight, i32 calls, i32 cols, f32 mean[cols] x calls },
+//   and in most i32 chunks, string dataset                    string = i32 length + bytes
 #pragma once
 #include <cstdint>
 #include <map>
@@ -31,15 +36,15 @@ struct TensorStatistics {
 
 struct Imatrix {
   std::map<std::pair<arch::Role, int>, TensorStatistics> tensors;
-  std::int64_t tokens = 0;
+  std::int64_t tokens = 0;      // 0: not known
   std::int64_t sequence = 512;  // length of the windows in which tokens saw each other
   std::string text_sha256, dataset;
   const TensorStatistics* find(arch::Role role, int layer) const;  // nullptr when absent
 };
 
 void write_imatrix(const Imatrix& imatrix, const std::string& path, bool with_gram);
-// Also reads the GGUF output of llama-imatrix. Error(input) for tensors that the model lacks, or of
-// other widths.
+// Also reads both formats of llama-imatrix. Error(input) for tensors that the model lacks, or of
+// other widths. Matrices that no token has passed have no statistics.
 Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch::ModelDims& dims);
 
 }  // namespace espalier::quant

@@ -409,8 +409,8 @@ TEST(ImatrixFile, Refusals) {
   m.tensors[{arch::Role::ffn_up, 0}].sum_squares[3] = std::nan("");
   refused(m, "[3] is");
   m = tiny_imatrix();
-  m.tensors[{arch::Role::ffn_up, 0}].tokens = 0;
-  refused(m, "counts is 0");
+  m.tensors[{arch::Role::ffn_up, 0}].tokens = -1;
+  refused(m, "counts is -1");
   format::GgufWriter writer(path);
   writer.set("general.type", format::GgufValue::string("model"));
   writer.begin();
@@ -418,6 +418,72 @@ TEST(ImatrixFile, Refusals) {
   EXPECT_NE(refusal([&] { read_imatrix(path, arch, tiny_dims()); }, core::ErrorKind::input)
                 .find("not an imatrix"),
             std::string::npos);
+}
+
+TEST(ImatrixFile, AMatrixThatNoTokenPassedHasNoStatistics) {
+  support::TempDir dir;
+  const arch::Arch& arch = *arch::arch_by_gguf_name("llama");
+  Imatrix m = tiny_imatrix();
+  m.tensors[{arch::Role::ffn_up, 0}].tokens = 0;
+  write_imatrix(m, dir.file("i.gguf"), false);
+  const Imatrix back = read_imatrix(dir.file("i.gguf"), arch, tiny_dims());
+  EXPECT_EQ(back.find(arch::Role::ffn_up, 0), nullptr);
+  EXPECT_EQ(back.tensors.size(), m.tensors.size() - 1);
+}
+
+// imatrix.dat with one entry, built by hand.
+std::string old_imatrix(std::int32_t calls, std::int32_t cols, const std::string& name,
+                        bool with_text, std::int32_t entries = 1) {
+  std::string out;
+  const auto number = [&](std::int32_t v) {
+    out.append(reinterpret_cast<const char*>(&v), sizeof v);
+  };
+  number(entries);
+  number(static_cast<std::int32_t>(name.size()));
+  out += name;
+  number(calls);
+  number(cols);
+  for (std::int32_t i = 0; i < cols; ++i) {
+    const float v = static_cast<float>(calls * (i + 1));
+    out.append(reinterpret_cast<const char*>(&v), sizeof v);
+  }
+  if (with_text) {
+    number(8);
+    number(8);
+    out += "text.txt";
+  }
+  return out;
+}
+
+TEST(ImatrixFile, TheOldFormatIsRead) {
+  support::TempDir dir;
+  const arch::Arch& arch = *arch::arch_by_gguf_name("llama");
+  const std::string path = dir.file("imatrix.dat"), name = "blk.1.ffn_down.weight";
+  for (const bool with_text : {true, false}) {
+    core::write_text_file(path, old_imatrix(8, 64, name, with_text));
+    const Imatrix m = read_imatrix(path, arch, tiny_dims());
+    EXPECT_EQ(m.dataset, with_text ? "text.txt" : "");
+    ASSERT_EQ(m.tensors.size(), 1u);
+    const TensorStatistics* t = m.find(arch::Role::ffn_down, 1);
+    ASSERT_NE(t, nullptr);
+    for (std::size_t i = 0; i < 64; ++i)
+      EXPECT_EQ(t->sum_squares[i] / t->tokens, static_cast<double>(i + 1));
+  }
+  const auto refused = [&](const std::string& content, const char* part) {
+    core::write_text_file(path, content);
+    const std::string text =
+        refusal([&] { read_imatrix(path, arch, tiny_dims()); }, core::ErrorKind::input);
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  refused("a text that is no imatrix at all", "neither an imatrix in GGUF nor an imatrix.dat");
+  refused("", "truncated");
+  refused(old_imatrix(8, 32, name, false), "another model");
+  refused(old_imatrix(8, 64, "blk.7.ffn_down.weight", false), "another model");
+  refused(old_imatrix(-1, 64, name, false), "the number of calls");
+  refused(old_imatrix(8, 64, name, false).substr(0, 100), "truncated");
+  refused(old_imatrix(8, 64, name, false, 2), "truncated");
+  std::string twice = old_imatrix(8, 64, name, false, 2);
+  refused(twice + twice.substr(4), "twice");
 }
 
 }  // namespace
