@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/pipe.h"
+#include "format/gguf_files.h"
 #include "format/json_input.h"
 #include "reference.h"
 #include "text/chat_template.h"
@@ -57,7 +58,7 @@ void run(const Common& common, const TokenizeFlags& flags) {
   ESP_CHECK(flags.texts.empty() != flags.messages.empty(), usage,
             "expected exactly one of --text and --messages");
   const text::Tokenizer tokenizer(
-      text::tokenizer_from_gguf(format::GgufHeader::read(core::FileReader(common.model))));
+      text::tokenizer_from_gguf(format::read_gguf_header(common.model)));
   nlohmann::ordered_json result;
   std::vector<std::vector<std::int32_t>> all;
   if (flags.messages.empty()) {

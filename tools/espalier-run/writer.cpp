@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
-#include "format/gguf.h"
+#include "format/gguf_files.h"
 #include "streams.h"
 
 namespace espalier::tool {
@@ -63,8 +63,7 @@ Writer::Writer(const Common& common, const WriterFlags& flags)
       reader_(session_) {
   if (!flags.draft.empty()) {
     runtime::SessionOptions options = session_options(common);
-    const arch::GgufModel student =
-        arch::read_gguf_model(format::GgufHeader::read(core::FileReader(flags.draft)));
+    const arch::GgufModel student = arch::read_gguf_model(format::read_gguf_header(flags.draft));
     options.context = std::min(session_.context(), student.dims.positions);
     draft_.emplace(open_session(common, flags.draft, options));
     draft_reader_.emplace(*draft_);

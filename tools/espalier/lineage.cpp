@@ -63,7 +63,7 @@ std::map<std::string, std::string> lineage_of(const stages::Stage& stage,
       } else if (key == "text") {
         out["text.train"] = text_sha256(source.path);
       } else {
-        out[key + " file"] = hash::sha256_file(source.path);
+        out[key + " file"] = hash::sha256_parts(source.path);
       }
     }
   return out;

@@ -465,6 +465,9 @@ GgufModel read_gguf_model(const GgufHeader& header) {
   read_rotation(header, read, *out.arch, out);
   read_traits(header, read, *out.arch, d);
   out.rope_factors = header.tensor(gguf_name(Role::rope_freqs, -1)) != nullptr;
+  ESP_CHECK(!out.rope_factors || out.arch->gguf_rope_freqs, unsupported, header.path(),
+            ": tensor '", gguf_name(Role::rope_freqs, -1), "' is not part of architecture '",
+            out.arch->gguf, "', and stock readers do not load such a file either");
   ESP_CHECK(!(out.rope_factors && out.long_factors), unsupported, header.path(), ": tensors '",
             gguf_name(Role::rope_freqs, -1), "' and '", gguf_name(Role::rope_factors_long, -1),
             "' are both there: two kinds of rope scaling at once are not computed");

@@ -11,11 +11,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
 #include "core/error.h"
+#include "core/parts.h"
 #include "core/units.h"
 
 namespace espalier::core {
@@ -125,8 +127,11 @@ void FileReader::read(std::uint64_t offset, std::span<std::byte> out) const {
 }
 
 AtomicFile::AtomicFile(const std::string& path)
-    : path_(path), temporary_(path + ".tmp-" + std::to_string(::getpid())) {
+    : path_(path), temporary_(beside(path, ".tmp-" + std::to_string(::getpid()))) {
   std::error_code ignored;
+  const std::size_t name_bytes = std::filesystem::path(path).filename().string().size();
+  ESP_CHECK(name_bytes <= NAME_MAX, input, path, ": the name has ", name_bytes,
+            " bytes, but at most ", NAME_MAX, " are possible; choose a shorter one");
   // Renaming over a device or a pipe would put a file in its place.
   ESP_CHECK(
       !std::filesystem::exists(path, ignored) || std::filesystem::is_regular_file(path, ignored),

@@ -73,8 +73,9 @@ class FileReader {
   FileStamp stamp_;
 };
 
-// Writes to "<path>.tmp-<pid>" in the same directory. commit() syncs that file and renames it to
-// `path`. Without commit() the previous file stays untouched and the temporary file is removed.
+// Writes to "<path>.tmp-<pid>" in the same directory (core/parts.h shortens long names). commit()
+// syncs that file and renames it to `path`. Without commit() the previous file stays untouched and
+// the temporary file is removed.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parts.h"
 
 namespace espalier::core {
 namespace {
@@ -56,7 +57,9 @@ void require_writable_folder(fs::path folder, const std::string& path) {
 void require_not_input(const std::string& out, const std::vector<std::string>& inputs) {
   for (const std::string& in : inputs) {
     if (out.empty() || in.empty()) continue;
-    ESP_CHECK(!same_file(out, in), usage, out, ": the output is an input; choose another output");
+    for (const std::string& part : with_parts(in))
+      ESP_CHECK(!same_file(out, part), usage, out,
+                ": the output is an input; choose another output");
     std::error_code error;
     if (!fs::is_directory(in, error)) continue;
     for (fs::directory_iterator it(in, error), end; !error && it != end; it.increment(error))

@@ -229,6 +229,30 @@ GgufValue read_value(Cursor& in, const std::string& path, const std::string& wha
   return result;
 }
 
+// Types of other files, by their number. Those we read have their names in formats.inc.
+struct OtherType {
+  std::uint32_t type;
+  const char* name;
+};
+constexpr OtherType kOtherTypes[] = {
+    {4, "q4_2"},    {5, "q4_3"},        {9, "q8_1"},        {15, "q8_k"},       {16, "iq2_xxs"},
+    {17, "iq2_xs"}, {18, "iq3_xxs"},    {19, "iq1_s"},      {21, "iq3_s"},      {22, "iq2_s"},
+    {24, "i8"},     {25, "i16"},        {26, "i32"},        {27, "i64"},        {28, "f64"},
+    {29, "iq1_m"},  {31, "q4_0_4_4"},   {32, "q4_0_4_8"},   {33, "q4_0_8_8"},   {34, "tq1_0"},
+    {35, "tq2_0"},  {36, "iq4_nl_4_4"}, {37, "iq4_nl_4_8"}, {38, "iq4_nl_8_8"}, {40, "nvfp4"},
+    {41, "q1_0"}};
+
+std::string type_text(std::uint32_t type) {
+  for (const OtherType& other : kOtherTypes)
+    if (other.type == type) return other.name;
+  return "number " + std::to_string(type);
+}
+std::string supported_types() {
+  std::string out;
+  for (const QuantFormat& f : all_formats()) out += (out.empty() ? "" : ", ") + std::string(f.name);
+  return out;
+}
+
 GgufTensor read_tensor(Cursor& in, const std::string& path, std::uint64_t index) {
   GgufTensor tensor;
   tensor.name = in.string("the name of tensor " + std::to_string(index), kMaxTensorNameBytes);
@@ -249,8 +273,8 @@ GgufTensor read_tensor(Cursor& in, const std::string& path, std::uint64_t index)
   }
   const auto type = in.number<std::uint32_t>(what);
   const std::optional<FormatId> format = format_by_gguf_type(type);
-  ESP_CHECK(format.has_value(), unsupported, path, ": ", what, " has type number ", type,
-            ", which is not a supported format");
+  ESP_CHECK(format.has_value(), unsupported, path, ": ", what, " is of type ", type_text(type),
+            ", which is not supported; supported are ", supported_types());
   tensor.format = *format;
   const QuantFormat& layout = info(*format);
   ESP_CHECK(tensor.cols() % layout.block == 0, input, path, ": ", what, " has rows of ",
@@ -346,9 +370,20 @@ GgufHeader GgufHeader::read(const core::FileReader& file) {
     header.tensors_.push_back(std::move(tensor));
   }
   const std::uint64_t mask = header.alignment_ - 1;
-  header.data_offset_ = (in.position() + mask) & ~mask;
-  place_tensors(file, header.tensors_, header.data_offset_, header.alignment_);
+  header.data_offsets_ = {(in.position() + mask) & ~mask};
+  place_tensors(file, header.tensors_, header.data_offsets_.front(), header.alignment_);
   return header;
+}
+
+void GgufHeader::join(GgufHeader part) {
+  for (GgufTensor& tensor : part.tensors_) {
+    tensor.part = data_offsets_.size();
+    ESP_CHECK(tensor_index_.emplace(tensor.name, tensors_.size()).second, input, part.path_,
+              ": tensor ", tensor.name,
+              " is in another part already; fetch the parts of one model");
+    tensors_.push_back(std::move(tensor));
+  }
+  data_offsets_.push_back(part.data_offsets_.front());
 }
 
 const GgufValue* GgufHeader::find(std::string_view key) const {

@@ -75,6 +75,7 @@ struct GgufTensor {
   FormatId format = FormatId::f32;
   std::uint64_t offset = 0;  // absolute, in the file
   std::uint64_t bytes = 0;
+  std::size_t part = 0;  // of a split model: which of its files
   std::int64_t cols() const { return ne.empty() ? 1 : ne[0]; }
   std::int64_t rows() const {
     std::int64_t n = 1;
@@ -87,7 +88,10 @@ struct GgufTensor {
 // tensor data through FileReader or MappedFile.
 class GgufHeader {
  public:
+  // Of one file. gguf_files.h opens a model, which may have several.
   static GgufHeader read(const core::FileReader& file);
+  // Adds the tensors of the next part of the same model. Error(input) for a name that is there.
+  void join(GgufHeader part);
 
   const std::string& path() const { return path_; }
   // In file order.
@@ -107,7 +111,9 @@ class GgufHeader {
 
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* tensor(std::string_view name) const;  // nullptr when absent
-  std::uint64_t data_offset() const { return data_offset_; }
+  // Where the tensors of a part begin.
+  std::uint64_t data_offset(std::size_t part = 0) const { return data_offsets_[part]; }
+  std::size_t n_parts() const { return data_offsets_.size(); }
   std::uint32_t alignment() const { return alignment_; }
 
  private:
@@ -115,23 +121,29 @@ class GgufHeader {
   std::vector<std::pair<std::string, GgufValue>> metadata_;
   std::map<std::string, std::size_t, std::less<>> key_index_, tensor_index_;
   std::vector<GgufTensor> tensors_;
-  std::uint64_t data_offset_ = 0;
+  std::vector<std::uint64_t> data_offsets_{0};
   std::uint32_t alignment_ = 32;
 };
 
 // Writes version 3. Call set() and add_tensor() in any order, then begin(). Then write the bytes of
-// every tensor in the order added, in any number of pieces. finish() renames the temporary file
+// every tensor in the order added, in any number of pieces. finish() renames the temporary files
 // into place.
+//
+// A file of more than `part_bytes` (0: no limit) becomes a split model, whose parts are named after
+// `path` (core/parts.h). Error(usage) where a part cannot be so small.
 class GgufWriter {
  public:
-  explicit GgufWriter(std::string path, std::uint32_t alignment = 32);
+  explicit GgufWriter(std::string path, std::uint32_t alignment = 32, std::uint64_t part_bytes = 0);
   ~GgufWriter();
   void set(std::string key, GgufValue value);  // replaces an earlier value of the key
+  bool has(std::string_view key) const;
   void add_tensor(std::string name, std::vector<std::int64_t> ne, FormatId format);
-  std::uint64_t planned_bytes() const;  // size of the whole file
+  std::uint64_t planned_bytes() const;     // size of all files
+  std::vector<std::string> paths() const;  // of all files
   void begin();
   void write(std::span<const std::byte> bytes);
-  void finish();  // Error(internal) unless every tensor is complete
+  // Error(internal) unless every tensor is complete. A split model appears with its first part.
+  void finish();
 
  private:
   struct State;

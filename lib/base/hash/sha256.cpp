@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parts.h"
 
 namespace espalier::hash {
 
@@ -63,6 +64,14 @@ std::string sha256_file(const std::string& path) {
     h.update(std::span<const std::byte>(window).first(n));
     at += n;
   }
+  return h.hex();
+}
+
+std::string sha256_parts(const std::string& path) {
+  const std::vector<std::string> parts = core::with_parts(path);
+  if (parts.size() == 1) return sha256_file(path);
+  Sha256 h;
+  for (const std::string& part : parts) h.update(sha256_file(part) + "\n");
   return h.hex();
 }
 

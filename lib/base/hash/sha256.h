@@ -28,5 +28,8 @@ class Sha256 {
 
 std::string sha256(std::string_view text);
 std::string sha256_file(const std::string& path);  // reads in windows of 4 MiB
+// The same for a file that may be the first part of a split model: of several parts the digest of
+// their digests, in order, each with a line break.
+std::string sha256_parts(const std::string& path);
 
 }  // namespace espalier::hash

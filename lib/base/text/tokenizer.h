@@ -86,7 +86,7 @@ struct TokenizerData : TokenizerSettings {
   std::string hf_tokenizer_model;  // the file's bytes; only when there was no tokenizer.json
   std::string hf_tokenizer_config;
   std::string hf_special_tokens_map;
-  NamedTemplates hf_named_templates;  // of additional_chat_templates/
+  NamedTemplates hf_named_templates;  // of additional_chat_templates/, or of a GGUF
 };
 
 // Checks that the data make a tokenizer. Sizes agree, ids are in range, tokens are distinct and
@@ -102,6 +102,9 @@ void pad_vocabulary(TokenizerData& data, std::int64_t n);
 // `pre` does not imply) is stored under espalier.tokenizer.*. Throws Error(input | unsupported) for
 // unknown models and pre-tokenizers, sizes that do not match, and ids out of range.
 TokenizerData tokenizer_from_gguf(const format::GgufHeader& header);
+// The pre-tokenizer of every file that has byte-level BPE and does not name one. Error(usage) for
+// an unknown name, and later for a file that names another. To be called before files are read.
+void assume_pre(const std::string& name);
 void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer);
 // Converts between a Hugging Face directory and data. Reading takes tokenizer.json,
 // tokenizer_config.json, special_tokens_map.json and chat_template.jinja. The pre-tokenizer is

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Converts between GGUF's tokenizer.* metadata and TokenizerData.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <unordered_set>
@@ -21,6 +22,7 @@ using format::GgufValue;
 const std::string kPrefix = "tokenizer.ggml.";
 // Prefix of our keys for data that GGUF has no key for. Written only when needed.
 const std::string kOwn = "espalier.tokenizer.";
+const std::string kTemplate = "tokenizer.chat_template";
 
 std::string place(const GgufHeader& header, const std::string& key) {
   return header.path() + ": " + key;
@@ -162,6 +164,31 @@ void read_own_keys(const GgufHeader& header, TokenizerData& data) {
   }
 }
 
+// A name of a template as a file and a key have it.
+std::string plain_name(std::string name) {
+  for (char& c : name)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))) c = '_';
+  return name;
+}
+
+// tokenizer.chat_template.NAME. The list of names, tokenizer.chat_templates, says no more.
+void read_named_templates(const GgufHeader& header, TokenizerData& data) {
+  const std::string prefix = kTemplate + ".";
+  for (const auto& [key, value] : header.metadata())
+    if (key.size() > prefix.size() && key.starts_with(prefix))
+      data.hf_named_templates.emplace_back(plain_name(key.substr(prefix.size())), header.text(key));
+  std::sort(data.hf_named_templates.begin(), data.hf_named_templates.end());
+}
+
+void write_named_templates(const TokenizerData& data, format::GgufWriter& writer) {
+  std::vector<std::string> names;
+  for (const auto& [name, source] : data.hf_named_templates) {
+    names.push_back(plain_name(name));
+    writer.set(kTemplate + "." + names.back(), GgufValue::string(source));
+  }
+  if (!names.empty()) writer.set("tokenizer.chat_templates", GgufValue::strings(names));
+}
+
 TokenizerKind read_kind(const GgufHeader& header) {
   const std::string key = kPrefix + "model";
   ESP_CHECK(
@@ -182,11 +209,31 @@ struct AddedByDefault {
   bool bos = false, eos = false;
 };
 
+// What assume_pre() was given.
+std::string& assumed_pre() {
+  static std::string name;
+  return name;
+}
+
+// The pre-tokenizer that the file names, or else that a user has named.
+std::string read_pre(const GgufHeader& header, TokenizerKind kind) {
+  const std::string stated = header.optional_text(kPrefix + "pre").value_or("");
+  const std::string& assumed = assumed_pre();
+  if (assumed.empty()) return stated;
+  ESP_CHECK(kind == TokenizerKind::byte_bpe, usage, "--pre ", assumed, ": ", header.path(),
+            " has no byte-level BPE tokenizer; leave it out");
+  ESP_CHECK(stated.empty() || find_pre_spec(stated) == find_pre_spec(assumed), usage, "--pre ",
+            assumed, ": ", header.path(), " says ", stated, " itself; leave it out");
+  return stated.empty() ? assumed : stated;
+}
+
 AddedByDefault read_byte_bpe(const GgufHeader& header, const std::string& pre,
                              TokenizerData& data) {
   const PreSpec* spec = find_pre_spec(pre);
   ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"),
-            pre.empty() ? " is missing" : " is '" + pre + "'",
+            pre.empty() ? " is missing: the file does not say how text is divided into words; name "
+                          "the rule with --pre (stock llama.cpp takes default)"
+                        : " is '" + pre + "'",
             "; supported for byte-level BPE are ", known_pre_names());
   data.pre = pre;
   data.nfc = spec->nfc;
@@ -224,6 +271,12 @@ AddedByDefault read_spm(const GgufHeader& header, const std::string& pre, Tokeni
 
 }  // namespace
 
+void assume_pre(const std::string& name) {
+  ESP_CHECK(find_pre_spec(name) != nullptr, usage, "--pre ", name,
+            ": no such pre-tokenizer; known are ", known_pre_names());
+  assumed_pre() = name;
+}
+
 TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   TokenizerData data;
   data.kind = read_kind(header);
@@ -234,14 +287,15 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   data.eos = token_id(header, "eos_token_id", n);
   data.unk = token_id(header, "unknown_token_id", n);
   data.pad = token_id(header, "padding_token_id", n);
-  const std::string pre = header.optional_text(kPrefix + "pre").value_or("");
+  const std::string pre = read_pre(header, data.kind);
   const AddedByDefault added = data.kind == TokenizerKind::byte_bpe
                                    ? read_byte_bpe(header, pre, data)
                                : data.kind == TokenizerKind::unigram ? read_unigram(header, data)
                                                                      : read_spm(header, pre, data);
   data.add_bos = header.optional_boolean(kPrefix + "add_bos_token").value_or(added.bos);
   data.add_eos = header.optional_boolean(kPrefix + "add_eos_token").value_or(added.eos);
-  data.chat_template = header.optional_text("tokenizer.chat_template").value_or("");
+  data.chat_template = header.optional_text(kTemplate).value_or("");
+  read_named_templates(header, data);
   read_own_keys(header, data);
   check_tokenizer(data, header.path() + ": tokenizer.ggml");
   return data;
@@ -281,8 +335,8 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
     if (!data.charsmap.empty())
       writer.set(kPrefix + "precompiled_charsmap", byte_array(data.charsmap));
   }
-  if (!data.chat_template.empty())
-    writer.set("tokenizer.chat_template", GgufValue::string(data.chat_template));
+  if (!data.chat_template.empty()) writer.set(kTemplate, GgufValue::string(data.chat_template));
+  write_named_templates(data, writer);
 
   const PreSpec* spec = bpe ? find_pre_spec(data.pre) : nullptr;
   if (spec != nullptr && data.nfc != spec->nfc)

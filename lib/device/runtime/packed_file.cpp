@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/parts.h"
+#include "format/gguf_files.h"
 #include "runtime/weights.h"
 
 namespace espalier::runtime {
@@ -47,10 +49,24 @@ class Hash {
   std::vector<std::byte> window_ = std::vector<std::byte>(std::size_t{64} << 10);
 };
 
-std::string whole_hash(const core::FileReader& file) {
+using Files = std::span<const core::FileReader>;
+
+std::string whole_hash(Files files) {
   Hash hash;
-  hash.add(file, {0, file.size()});
+  for (const core::FileReader& file : files) hash.add(file, {0, file.size()});
   return hash.hexadecimal();
+}
+std::uint64_t total_bytes(Files files) {
+  std::uint64_t sum = 0;
+  for (const core::FileReader& file : files) sum += file.size();
+  return sum;
+}
+// Of several files a number that changes with each time.
+std::int64_t modified(Files files) {
+  std::uint64_t out = static_cast<std::uint64_t>(files.front().stamp().modified_ns);
+  for (const core::FileReader& file : files.subspan(1))
+    out = (out * 0x100000001B3 ^ static_cast<std::uint64_t>(file.stamp().modified_ns)) >> 2;
+  return static_cast<std::int64_t>(out);
 }
 
 // Evenly spread from the first byte to the last; of a small tensor everything.
@@ -64,10 +80,10 @@ void add_samples(const core::FileReader& file, const FilePart& tensor, Hash& has
              {tensor.offset + (tensor.bytes - kSampleBytes) * i / (kSamples - 1), kSampleBytes});
 }
 
-std::string sample_hash(const core::FileReader& file, const ModelParts& parts) {
+std::string sample_hash(Files files, const ModelParts& parts) {
   Hash hash;
-  hash.add(file, {0, parts.data_offset});
-  for (const FilePart& tensor : parts.tensors) add_samples(file, tensor, hash);
+  for (std::size_t i = 0; i < files.size(); ++i) hash.add(files[i], {0, parts.data_offsets[i]});
+  for (const FilePart& tensor : parts.tensors) add_samples(files[tensor.file], tensor, hash);
   return hash.hexadecimal();
 }
 
@@ -82,20 +98,24 @@ std::int64_t rows_of(const kernels::KernelTable& table) {
 }  // namespace
 
 ModelParts parts_of(const format::GgufHeader& header) {
-  ModelParts out{.data_offset = header.data_offset(), .tensors = {}};
-  for (const format::GgufTensor& t : header.tensors()) out.tensors.push_back({t.offset, t.bytes});
+  ModelParts out;
+  for (std::size_t i = 0; i < header.n_parts(); ++i)
+    out.data_offsets.push_back(header.data_offset(i));
+  for (const format::GgufTensor& t : header.tensors())
+    out.tensors.push_back({t.offset, t.bytes, t.part});
   return out;
 }
 
 std::string PackedFile::path_of(const std::string& gguf_path, const kernels::KernelTable& table) {
-  return rows_of(table) > 1 ? gguf_path + ".packed" + std::to_string(rows_of(table)) : "";
+  return rows_of(table) > 1 ? core::beside(gguf_path, ".packed" + std::to_string(rows_of(table)))
+                            : "";
 }
 
-std::optional<PackedFile> PackedFile::open_beside(const core::FileReader& model,
+std::optional<PackedFile> PackedFile::open_beside(std::span<const core::FileReader> model,
                                                   const ModelParts& parts,
                                                   const kernels::KernelTable& table) {
   PackedFile out;
-  out.path_ = path_of(model.path(), table);
+  out.path_ = path_of(model.front().path(), table);
   std::error_code ignored;
   if (out.path_.empty() || !std::filesystem::exists(out.path_, ignored)) return std::nullopt;
   try {
@@ -108,12 +128,13 @@ std::optional<PackedFile> PackedFile::open_beside(const core::FileReader& model,
     const std::int64_t layout = header.optional_integer(kPrefix + "layout").value_or(0);
     ESP_CHECK(layout == kLayout, input, out.path_, ": it has another layout (", layout,
               ", expected ", kLayout, ") and was packed by another version of espalier-run");
-    const bool same_time = header.integer(kPrefix + "source_modified") == model.stamp().modified_ns;
+    const bool same_time = header.integer(kPrefix + "source_modified") == modified(model);
     const bool same =
-        header.integer(kPrefix + "source_bytes") == static_cast<std::int64_t>(model.size()) &&
+        header.integer(kPrefix + "source_bytes") == static_cast<std::int64_t>(total_bytes(model)) &&
         header.text(kPrefix + "source_sample") == sample_hash(model, parts) &&
         (same_time || header.text(kPrefix + "source_xxh64") == whole_hash(model));
-    ESP_CHECK(same, input, out.path_, ": it was made from another version of ", model.path());
+    ESP_CHECK(same, input, out.path_, ": it was made from another version of ",
+              model.front().path());
     for (const format::GgufTensor& tensor : header.tensors())
       out.places_[tensor.name] = {tensor.offset, tensor.bytes};
     out.file_.emplace(out.path_);
@@ -140,8 +161,9 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
   PackResult out{.path = PackedFile::path_of(gguf_path, table), .rows = rows_of(table)};
   ESP_CHECK(!out.path.empty(), unsupported, "the kernels of ", kernels::isa_name(table),
             " read GGUF files directly: there is nothing to pack");
-  const core::FileReader model(gguf_path);
-  const ModelParts parts = parts_of(format::GgufHeader::read(model));
+  const format::GgufFiles files(gguf_path);
+  const Files model = files.files();
+  const ModelParts parts = parts_of(files.header());
   format::GgufWriter writer(out.path, kAlignment);
   const auto is_packed = [&](const MatrixBytes& m) {
     return kernels::Matrix::group_rows(table, m.tensor.format) > 1;
@@ -160,9 +182,9 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
   writer.set("general.architecture", format::GgufValue::string(kArchitecture));
   writer.set(kPrefix + "layout", format::GgufValue::u32(kLayout));
   writer.set(kPrefix + "rows", format::GgufValue::u32(static_cast<std::uint32_t>(out.rows)));
-  writer.set(kPrefix + "source_bytes", format::GgufValue::u64(model.size()));
+  writer.set(kPrefix + "source_bytes", format::GgufValue::u64(total_bytes(model)));
   writer.set(kPrefix + "source_modified",
-             format::GgufValue::u64(static_cast<std::uint64_t>(model.stamp().modified_ns)));
+             format::GgufValue::u64(static_cast<std::uint64_t>(modified(model))));
   writer.set(kPrefix + "source_sample", format::GgufValue::string(sample_hash(model, parts)));
   writer.set(kPrefix + "source_xxh64", format::GgufValue::string(whole_hash(model)));
   out.bytes = writer.planned_bytes();
@@ -180,9 +202,10 @@ PackResult pack_file(const std::string& gguf_path, const kernels::KernelTable& t
     return kernels::Matrix();
   });
   require_finite_embedding(gguf_path, rest, pool);
-  ESP_CHECK(core::file_stamp(gguf_path) == model.stamp(), input, gguf_path,
-            ": the file changed while it was packed, so no packed file was written; run "
-            "'espalier-run pack' again");
+  for (const core::FileReader& file : model)
+    ESP_CHECK(core::file_stamp(file.path()) == file.stamp(), input, file.path(),
+              ": the file changed while it was packed, so no packed file was written; run "
+              "'espalier-run pack' again");
   writer.finish();
   return out;
 }

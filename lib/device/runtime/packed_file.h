@@ -13,7 +13,8 @@
 //   espalier.packed.source_*    the file it was made from: u64 bytes, u64 modified (ns since 1970),
 //                               strings sample and xxh64 (hashes, hexadecimal)
 //
-// A packed file belongs to a model file of the same size and sample. The sample is a hash of all
+// A packed file belongs to a model file of the same size and sample. A split model has one, beside
+// its first part; then sizes are sums, and hashes go over all parts. The sample is a hash of all
 // that lies in front of the tensors and of four places in each tensor. If the modification time
 // differs, the whole model must have the same hash, which is then computed at each start. The time
 // alone says nothing: container images and some stores give all files the same time.
@@ -37,10 +38,11 @@ struct MatrixBytes;  // weights.h
 
 struct FilePart {
   std::uint64_t offset = 0, bytes = 0;
+  std::size_t file = 0;  // of a split model: which of its files
 };
-// Of a model file: where its metadata end, and its tensors in file order.
+// Of a model: where the metadata of each file end, and the tensors in their order.
 struct ModelParts {
-  std::uint64_t data_offset = 0;
+  std::vector<std::uint64_t> data_offsets;
   std::vector<FilePart> tensors;
 };
 ModelParts parts_of(const format::GgufHeader& header);
@@ -51,7 +53,7 @@ class PackedFile {
   static std::string path_of(const std::string& gguf_path, const kernels::KernelTable& table);
   // Empty when there is no such file. A file that is broken or belongs to another model is not
   // usable().
-  static std::optional<PackedFile> open_beside(const core::FileReader& model,
+  static std::optional<PackedFile> open_beside(std::span<const core::FileReader> model,
                                                const ModelParts& parts,
                                                const kernels::KernelTable& table);
 

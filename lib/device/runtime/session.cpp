@@ -67,7 +67,7 @@ struct Session::State {
   bool known(std::int32_t token) const { return token >= 0 && token < weights.dims.vocab; }
   // Every opening of the file has found the one that the weights are of.
   void require_same(const core::FileStamp& stamp) const {
-    ESP_CHECK(stamp == weights.file.stamp(), input, path,
+    ESP_CHECK(stamp == weights.files.front().stamp(), input, path,
               ": was replaced or written to while it was opened; try again");
   }
   const Session::Tap* active_tap() const { return tap ? &tap : nullptr; }

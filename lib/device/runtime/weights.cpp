@@ -16,6 +16,7 @@
 #include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "format/finite.h"
+#include "format/gguf_files.h"
 
 namespace espalier::runtime {
 namespace {
@@ -49,9 +50,11 @@ void check_tensors(const format::GgufHeader& header, const arch::GgufModel& mode
     const std::string name = arch::gguf_name(role, -1);
     expected.insert(name);
     const std::vector<std::int64_t> shape{model.dims.rotated() / 2};
-    if (header.tensor(name)->ne != shape)
-      problems.push_back("tensor '" + name + "' has the shape " +
-                         shape_text(header.tensor(name)->ne) + ", expected " + shape_text(shape));
+    const format::GgufTensor& tensor = *header.tensor(name);
+    if (tensor.ne != shape || tensor.format != format::FormatId::f32)
+      problems.push_back("tensor '" + name + "' is " +
+                         std::string(format::info(tensor.format).name) + " of the shape " +
+                         shape_text(tensor.ne) + ", expected f32 and " + shape_text(shape));
   };
   if (model.rope_factors) divisors(Role::rope_freqs);
   if (model.long_factors)
@@ -76,7 +79,7 @@ constexpr std::uint64_t kReadAhead = 32;
 // What loading needs from the header. The strings of the tokenizer, several times larger, are freed
 // before the weights are loaded.
 struct Index {
-  core::FileReader file;
+  std::vector<core::FileReader> files;
   ModelParts parts;
   arch::GgufModel model;
   std::map<std::string, format::GgufTensor> tensors;
@@ -88,15 +91,17 @@ struct Index {
 };
 
 Index read_index(const std::string& path) {
-  Index index{.file = core::FileReader(path), .parts = {}, .model = {}, .tensors = {}};
+  Index index{.files = {}, .parts = {}, .model = {}, .tensors = {}};
   {
-    const format::GgufHeader header = format::GgufHeader::read(index.file);
+    format::GgufFiles files(path);
+    const format::GgufHeader& header = files.header();
     index.parts = parts_of(header);
     index.model = arch::read_gguf_model(header);
     arch::require_computed(*index.model.arch, index.model.dims, path);
     check_tensors(header, index.model);
     for (const format::GgufTensor& tensor : header.tensors())
       index.tensors.emplace(tensor.name, tensor);
+    index.files = std::move(files).take_files();
   }
   // 100,000 small strings leave a heap that nothing else fills.
   ::malloc_trim(0);
@@ -132,8 +137,10 @@ class Loader {
   kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
     const format::GgufTensor* tensor = index_.find(role, layer);
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
-    const auto source = readable_past_the_end(bytes(*tensor).subspan(
-        static_cast<std::uint64_t>(first) * row_bytes, static_cast<std::uint64_t>(n) * row_bytes));
+    const auto source =
+        readable_past_the_end(weights_.files[tensor->part].bytes(),
+                              bytes(*tensor).subspan(static_cast<std::uint64_t>(first) * row_bytes,
+                                                     static_cast<std::uint64_t>(n) * row_bytes));
     const MatrixBytes m{.tensor = *tensor, .first = first, .n = n, .bytes = source};
     kernels::Matrix out = make_(m);
     if (out.not_finite() >= 0) refuse_value(path_, m, out.not_finite());
@@ -163,12 +170,12 @@ class Loader {
 
  private:
   std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
-    return weights_.file.bytes().subspan(tensor.offset, tensor.bytes);
+    return weights_.files[tensor.part].bytes().subspan(tensor.offset, tensor.bytes);
   }
   // Copies a tensor that ends close to the end of the last page, where reading ahead would leave
   // the mapping.
-  std::span<const std::byte> readable_past_the_end(std::span<const std::byte> source) {
-    const auto file = weights_.file.bytes();
+  std::span<const std::byte> readable_past_the_end(std::span<const std::byte> file,
+                                                   std::span<const std::byte> source) {
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     const std::size_t mapped = (file.size() + page - 1) / page * page;
     if (static_cast<std::size_t>(source.data() - file.data()) + source.size() + kReadAhead <=
@@ -296,10 +303,13 @@ void load_frequencies(Loader& load, const arch::GgufModel& model, const std::str
 
 Weights read_indexed(const Index& index,
                      const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
-  const std::string& path = index.file.path();
-  Weights w{.file = core::MappedFile(path), .arch = index.model.arch, .dims = index.model.dims};
-  ESP_CHECK(w.file.stamp() == index.file.stamp(), input, path,
-            ": was replaced or written to while it was opened; try again");
+  const std::string& path = index.files.front().path();
+  Weights w{.files = {}, .arch = index.model.arch, .dims = index.model.dims};
+  for (const core::FileReader& file : index.files) {
+    w.files.emplace_back(file.path());
+    ESP_CHECK(w.files.back().stamp() == file.stamp(), input, file.path(),
+              ": was replaced or written to while it was opened; try again");
+  }
   Loader load(path, index, w, make);
   load_frequencies(load, index.model, path, w);
   w.token_embd = *index.find(Role::token_embd, -1);
@@ -330,9 +340,12 @@ std::int64_t BlockWeights::macs() const {
 }
 
 void Weights::check_unchanged() const {
-  const bool model = core::written_since(file.path(), file.stamp());
+  const auto written = std::find_if(files.begin(), files.end(), [](const core::MappedFile& file) {
+    return core::written_since(file.path(), file.stamp());
+  });
+  const bool model = written != files.end();
   ESP_CHECK(!model && !(packed && packed->written_since()), input,
-            model ? file.path() : packed->path(),
+            model ? written->path() : packed->path(),
             ": was written to while it was in use, so the result may be wrong; replace such files "
             "by moving others into their place");
 }
@@ -343,9 +356,9 @@ void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) con
   } else {
     const std::uint64_t row_bytes = token_embd.bytes / static_cast<std::uint64_t>(dims.vocab);
     format::info(token_embd.format)
-        .decode(
-            file.bytes().data() + token_embd.offset + static_cast<std::uint64_t>(token) * row_bytes,
-            out_H, dims.hidden);
+        .decode(files[token_embd.part].bytes().data() + token_embd.offset +
+                    static_cast<std::uint64_t>(token) * row_bytes,
+                out_H, dims.hidden);
   }
   if (!positions_PH.empty())
     for (std::int64_t i = 0; i < dims.hidden; ++i)
@@ -383,7 +396,8 @@ Weights read_weights(const std::string& path,
 
 void require_finite_embedding(const std::string& path, const Weights& w, core::ThreadPool& pool) {
   if (w.dims.tied) return;  // the output matrix was checked already
-  const auto bytes = w.file.bytes().subspan(w.token_embd.offset, w.token_embd.bytes);
+  const auto bytes =
+      w.files[w.token_embd.part].bytes().subspan(w.token_embd.offset, w.token_embd.bytes);
   require_finite(path, {.tensor = w.token_embd, .first = 0, .n = w.dims.vocab, .bytes = bytes},
                  pool);
   core::drop_pages(bytes);
@@ -393,7 +407,7 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
                      core::ThreadPool& pool, bool packed_file) {
   const Index index = read_index(path);
   std::optional<PackedFile> packed;
-  if (packed_file) packed = PackedFile::open_beside(index.file, index.parts, table);
+  if (packed_file) packed = PackedFile::open_beside(index.files, index.parts, table);
   const bool looked_at = packed && packed->usable();  // pack_file() checked the same bytes
   bool in_place = false;
   Weights w = read_indexed(index, [&](const MatrixBytes& m) {
@@ -411,7 +425,8 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
   });
   if (!looked_at) require_finite_embedding(path, w, pool);
   // The pages between the matrices came along with them.
-  if (!in_place) core::drop_pages(w.file.bytes());
+  if (!in_place)
+    for (const core::MappedFile& file : w.files) core::drop_pages(file.bytes());
   w.packed = std::move(packed);
   ::malloc_trim(0);  // frees the names of tensors and the memory that packing used
   return w;

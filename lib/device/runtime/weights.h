@@ -53,7 +53,7 @@ struct LayerWeights {
 };
 
 struct Weights {
-  core::MappedFile file;
+  std::vector<core::MappedFile> files;  // of a split model several
   std::optional<PackedFile> packed{};
   // Copies of tensors at the very end of the mapping (see weights.cpp).
   std::vector<std::vector<std::byte>> padded{};

@@ -221,6 +221,7 @@ const std::string& Checkpoint::hf_generation_config() const {
   return state_->source.hf_generation_config;
 }
 const std::string& Checkpoint::name() const { return state_->source.name; }
+const Description& Checkpoint::description() const { return state_->source.description; }
 
 const text::TokenizerData& Checkpoint::tokenizer() const {
   ESP_CHECK(has_tokenizer(), input, path(), ": ", text::no_tokenizer_reason(path()));
@@ -280,7 +281,7 @@ std::string Checkpoint::sha256() const {
   std::call_once(state_->hash_once, [this] {
     const Source& source = state_->source;
     if (source.is_gguf) {
-      state_->hash = hash::sha256_file(source.path);
+      state_->hash = hash::sha256_parts(source.path);
       return;
     }
     // Hash of the lines "name hash", so that moving a directory does not change it.

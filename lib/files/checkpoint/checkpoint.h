@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "arch/arch.h"
+#include "checkpoint/description.h"
 #include "core/progress.h"
 #include "format/quant_format.h"
 #include "text/tokenizer.h"
@@ -52,7 +53,8 @@ class Checkpoint {
   // The text of config.json. When the source is a GGUF, it is made from the metadata.
   const std::string& hf_config() const;
   const std::string& hf_generation_config() const;  // may be empty
-  const std::string& name() const;                  // general.name, or the name of the directory
+  const std::string& name() const;                  // general.name, or model_name(path())
+  const Description& description() const;
 
   format::FormatId stored_format(arch::Role role, int layer) const;
   format::FormatId float_format() const;  // f16 or bf16 when all matrices are stored so, else f32
@@ -81,6 +83,8 @@ struct WrittenTexts {
   std::string base_config = {};
   const text::TokenizerData* tokenizer = nullptr;
   std::string generation_config = {};  // empty: made from the tokenizer
+  // Becomes README.md, unless the directory has one that somebody else wrote.
+  Description description = {};
 };
 struct WriteOptions {
   format::FormatId dtype = format::FormatId::f32;  // f32, f16 or bf16; applies to every tensor

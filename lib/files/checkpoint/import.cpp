@@ -15,9 +15,9 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory,
   ESP_CHECK(!core::same_file(source.path(), directory), usage, directory,
             ": the output is the source itself; choose another directory");
   const arch::ModelDims& dims = source.dims();
-  CheckpointWriter writer(
-      directory, source.arch(), dims, options,
-      {source.hf_config(), carried_tokenizer(source), source.hf_generation_config()});
+  CheckpointWriter writer(directory, source.arch(), dims, options,
+                          {source.hf_config(), carried_tokenizer(source),
+                           source.hf_generation_config(), source.description()});
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), dims);
   std::vector<float> rows;
   constexpr std::int64_t kWindow = std::int64_t{16} << 20;  // values: 64 MB as float

@@ -5,7 +5,6 @@
 // into it.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <set>
 
 #include "checkpoint/checkpoint.h"
@@ -46,7 +45,7 @@ void locate_tensors(Source& source, const format::GgufHeader& header, bool long_
         .is_vector = ref.is_vector,
         .transform = ref.spec->to_gguf == arch::Transform::transpose ? arch::Transform::none
                                                                      : ref.spec->to_gguf,
-        .pieces = {{source.gguf_file.get(), stored->offset, ref.rows, name}}};
+        .pieces = {{&source.gguf->files()[stored->part], stored->offset, ref.rows, name}}};
   }
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)
@@ -64,7 +63,8 @@ void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems
     return;
   }
   std::vector<float> factors(static_cast<std::size_t>(half));
-  source.gguf_file->read(tensor->offset, std::as_writable_bytes(std::span(factors)));
+  source.gguf->files()[tensor->part].read(tensor->offset,
+                                          std::as_writable_bytes(std::span(factors)));
   if (source.dims.rope_scaling.factor != 1) {
     if (!regenerates(source.dims, source.dims.rope_scaling, factors))
       problems.input("tensor \"", tensor->name, "\" contradicts the RoPE scaling in the metadata");
@@ -90,7 +90,7 @@ void read_long_factors(Source& source, const format::GgufHeader& header, Problem
       return;
     }
     out.resize(static_cast<std::size_t>(half));
-    source.gguf_file->read(tensor->offset, std::as_writable_bytes(std::span(out)));
+    source.gguf->files()[tensor->part].read(tensor->offset, std::as_writable_bytes(std::span(out)));
     for (const float v : out)
       if (!(v > 0) || !std::isfinite(v))
         return problems.input("tensor \"", tensor->name, "\" has the divisor ", v,
@@ -119,12 +119,10 @@ Source open_gguf(const std::string& path) {
   Source source;
   source.path = path;
   source.is_gguf = true;
-  source.gguf_file = std::make_unique<core::FileReader>(path);
-  source.file_bytes = source.gguf_file->size();
-  source.hashed_files = {path};
-  const auto header =
-      std::make_shared<const format::GgufHeader>(format::GgufHeader::read(*source.gguf_file));
-  source.gguf_header = header;
+  const auto files = std::make_shared<const format::GgufFiles>(path);
+  source.gguf = files;
+  source.file_bytes = files->bytes();
+  const format::GgufHeader* header = &files->header();
 
   const ParsedConfig parsed = dims_from_gguf(*header);
   source.arch = parsed.arch;
@@ -135,10 +133,11 @@ Source open_gguf(const std::string& path) {
   if (parsed.long_factors) read_long_factors(source, *header, problems);
   problems.raise();
 
-  source.name =
-      header->optional_text("general.name").value_or(std::filesystem::path(path).stem().string());
+  source.name = header->optional_text("general.name").value_or(model_name(path));
+  source.description = description_of(*header);
+  source.hf_generation_config = generation_config_of(source.description, *header);
   source.has_tokenizer = header->find("tokenizer.ggml.model") != nullptr;
-  source.load_tokenizer = [header] { return text::tokenizer_from_gguf(*header); };
+  source.load_tokenizer = [files] { return text::tokenizer_from_gguf(files->header()); };
   if (has_hf_form(*source.arch, source.dims)) {
     const text::TokenizerData ids = special_ids(*header);
     source.hf_config = make_hf_config(*source.arch, source.dims, "", format::FormatId::f32, &ids);

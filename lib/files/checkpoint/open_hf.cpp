@@ -178,10 +178,16 @@ void locate_tensors(Source& source, Problems& problems) {
 
 // Files besides the shards and the vocabulary that decide what the model is. tokenizer.json and
 // tokenizer.model count even where another vocabulary is read.
-constexpr const char* kSmallFiles[] = {
-    "config.json",           "generation_config.json",  "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "tokenizer.model",       "tokenizer_gguf.json",     "chat_template.json"};
+constexpr const char* kSmallFiles[] = {"config.json",
+                                       "generation_config.json",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "chat_template.jinja",
+                                       "tokenizer.model",
+                                       "tokenizer_gguf.json",
+                                       "chat_template.json",
+                                       "README.md"};
 
 }  // namespace
 
@@ -198,7 +204,8 @@ Source open_bare_config(const std::string& path) {
   source.arch = parsed.arch;
   source.dims = parsed.dims;
   source.hashed_files = {path};
-  source.name = fs::absolute(path).parent_path().filename().string();
+  const std::string folder = fs::path(path).parent_path().string();
+  source.name = model_name(folder.empty() ? "." : folder);
   return source;
 }
 
@@ -222,6 +229,9 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
   if (file_exists(base + "generation_config.json"))
     source.hf_generation_config =
         core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
+  source.description = description_of(base, source.hf_generation_config);
+  if (const format::GgufValue* name = find(source.description, "general.name"))
+    source.name = std::get<std::string>(name->value);
 
   const bool has_tensors =
       file_exists(base + "model.safetensors") || file_exists(base + "model.safetensors.index.json");

@@ -11,8 +11,9 @@
 #include <vector>
 
 #include "arch/arch.h"
+#include "checkpoint/description.h"
 #include "core/file.h"
-#include "format/gguf.h"
+#include "format/gguf_files.h"
 #include "format/safetensors.h"
 #include "text/tokenizer.h"
 
@@ -42,6 +43,7 @@ inline constexpr const char* kTemplateFolder = "additional_chat_templates";
 
 struct Source {
   std::string path, name;
+  Description description;
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;
   bool is_gguf = false;
@@ -50,11 +52,10 @@ struct Source {
   // Called on first use, because many stages never need the tokenizer.
   std::function<text::TokenizerData()> load_tokenizer;
   std::string hf_config, hf_generation_config;
-  std::vector<std::string> hashed_files;  // sorted; a GGUF is hashed as one file
+  std::vector<std::string> hashed_files;  // sorted; of a directory
   std::map<std::pair<arch::Role, int>, StoredTensor> tensors;
 
-  std::unique_ptr<core::FileReader> gguf_file;
-  std::shared_ptr<const format::GgufHeader> gguf_header;
+  std::shared_ptr<const format::GgufFiles> gguf;
   std::unique_ptr<format::SafetensorsSet> safetensors;
 };
 

@@ -24,6 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kCard = "README.md";
+
 // Whether a file belongs to a model directory of ours. Such files are replaced or removed together
 // with the model.
 bool belongs_to_model(const std::string& name) {
@@ -121,6 +123,11 @@ struct CheckpointWriter::State {
                                          : std::vector{rows, t.cols});
     }
   }
+  bool may_write_card() const {
+    std::error_code unreadable;
+    const std::string path = directory + "/" + kCard;
+    return !fs::exists(path, unreadable) || is_our_card(path);
+  }
   void write_texts(const WrittenTexts& texts, const std::string& config) const {
     const text::TokenizerData* tokenizer = texts.tokenizer;
     if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, staging);
@@ -128,6 +135,8 @@ struct CheckpointWriter::State {
                                        ? texts.generation_config
                                        : generation_config_from(*tokenizer);
     if (!generation.empty()) core::write_text_file(staging + "/generation_config.json", generation);
+    const std::string card = model_card(texts.description);
+    if (!card.empty() && may_write_card()) core::write_text_file(staging + "/" + kCard, card);
     core::write_text_file(staging + "/config.json", config);
   }
   void encode(std::span<const float> values) {
@@ -268,7 +277,8 @@ void CheckpointWriter::finish() {
   const std::vector<std::string> fresh = names_in(s.staging);
   std::vector<std::string> stale;
   for (const std::string& name : names_in(s.directory))
-    if (belongs_to_model(name) && !std::binary_search(fresh.begin(), fresh.end(), name))
+    if ((belongs_to_model(name) || (name == kCard && is_our_card(s.directory + "/" + name))) &&
+        !std::binary_search(fresh.begin(), fresh.end(), name))
       stale.push_back(name);
   const auto remove = [&](const std::string& name) {
     std::error_code error;

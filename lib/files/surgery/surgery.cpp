@@ -152,8 +152,9 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
     }
   }
 
-  checkpoint::CheckpointWriter writer(directory, source.arch(), after, options,
-                                      {config, carried, generation});
+  checkpoint::CheckpointWriter writer(
+      directory, source.arch(), after, options,
+      {config, carried, generation, checkpoint::derived(source.description(), source.name())});
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), after);
   std::int64_t written = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {

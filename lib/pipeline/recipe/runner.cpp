@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "core/output.h"
+#include "core/parts.h"
 #include "core/units.h"
 #include "data/corpus.h"
 #include "hash/sha256.h"
@@ -54,7 +55,7 @@ std::string Runner::hash_of(const StageInput& input) {
     std::error_code unreadable;
     file_hashes_[input.path] = fs::is_directory(input.path, unreadable)
                                    ? artifact_hash(stages::Artifact::folder, input.path)
-                                   : hash::sha256_file(input.path);
+                                   : hash::sha256_parts(input.path);
   }
   return file_hashes_[input.path];
 }
@@ -80,7 +81,7 @@ void Runner::deliver(const Step& step) const {
   const std::string file = result_of(step), target = options_.out + "/" + step.deliver;
   if (core::same_file(file, target)) return;
   std::error_code error;
-  const std::string temporary = target + ".tmp";
+  const std::string temporary = core::beside(target, ".tmp");
   fs::remove(temporary, error);
   fs::create_hard_link(file, temporary, error);
   if (error) {

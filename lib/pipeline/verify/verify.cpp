@@ -87,7 +87,7 @@ Json sizes_card(const std::string& gguf, const VerifyOptions& options) {
                                 : format::matrix_bytes(file.stored_format(t.spec->role, t.layer),
                                                        t.rows, t.cols);
   return {{"file", std::filesystem::path(gguf).filename().string()},
-          {"sha256", hash::sha256_file(gguf)},
+          {"sha256", hash::sha256_parts(gguf)},
           {"file_bytes", file.file_bytes()},
           {"bits_per_weight",
            8.0 * static_cast<double>(matrix_bytes) / static_cast<double>(parameters)},

@@ -120,7 +120,8 @@ void Transformer::save(const std::string& directory, const checkpoint::Checkpoin
                        const checkpoint::WriteOptions& options) const {
   checkpoint::CheckpointWriter writer(
       directory, *arch_, dims_, options,
-      {like.hf_config(), checkpoint::carried_tokenizer(like), like.hf_generation_config()});
+      {like.hf_config(), checkpoint::carried_tokenizer(like), like.hf_generation_config(),
+       checkpoint::derived(like.description(), like.name())});
   for (const TensorRef& ref : arch::tensors(*arch_, dims_)) {
     const Tensor value =
         weight(ref.spec->role, ref.layer).detach().to(torch::kCPU, torch::kFloat32).contiguous();

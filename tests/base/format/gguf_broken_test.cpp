@@ -157,7 +157,8 @@ const std::vector<Broken>& broken_files() {
          Bytes b = start(1, 0);
          return tensor(b, "t", 1ull << 62, 0, 0).pad(32).zeros(32).text();
        }},
-      {"unknown_tensor_type", "tensor t has type number 4",
+      {"unknown_tensor_type",
+       "tensor t is of type q4_2, which is not supported; supported are f32, f16, q4_0",
        [] {
          Bytes b = start(1, 0);
          return tensor(b, "t", 32, 4, 0).pad(32).zeros(32).text();
