@@ -14,6 +14,7 @@
 #include "core/units.h"
 #include "progress.h"
 #include "streams.h"
+#include "text/tokenizer.h"
 
 namespace espalier::tool {
 namespace {
@@ -144,6 +145,13 @@ int run_command_line(CLI::App& app, int argc, char** argv, const std::string* mo
     end_by_broken_pipe();
     return static_cast<int>(core::ErrorKind::input);
   }
+}
+
+void add_pre(CLI::App& verb) {
+  verb.add_option_function<std::string>(
+      "--pre", [](const std::string& name) { text::assume_pre(name); },
+      "how a GGUF that does not say it (tokenizer.ggml.pre) divides text into words, such as "
+      "default, gpt-2 or llama-bpe");
 }
 
 void add_progress_file(CLI::App& verb) {

@@ -15,6 +15,8 @@ void add_progress_file(CLI::App& verb);
 void add_seed(CLI::App& verb, std::uint64_t& seed);
 // Refuses what is no finite number from `low` to `high`.
 CLI::Validator number_between(double low, double high);
+// Adds --pre, for files that do not name their pre-tokenizer.
+void add_pre(CLI::App& verb);
 
 // Parses, runs the verb and ends its results. What goes wrong becomes a message on standard error.
 // Returns the exit code. `model`: the file to name when memory runs out; null where a program may

@@ -10,9 +10,8 @@
 #include "command_line.h"
 #include "core/duration.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "core/units.h"
-#include "format/gguf.h"
+#include "format/gguf_files.h"
 #include "reference.h"
 #include "verb.h"
 
@@ -23,13 +22,28 @@ nlohmann::ordered_json or_null(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
 
+// Which tests are as long as somebody asked. Others fit into the model's context.
+struct Asked {
+  bool prompt = false, generate = false;
+};
+
 // As many positions as the tests take, unless --context says more.
-void choose_context(const std::string& model, const runtime::BenchOptions& options,
+void choose_context(const Common& common, Asked asked, runtime::BenchOptions& options,
                     runtime::SessionOptions& open) {
+  const std::string& model = common.model;
+  const std::int64_t positions =
+      arch::read_gguf_model(format::read_gguf_header(model)).dims.positions;
+  const std::int64_t most = open.context > 0 ? std::min(open.context, positions) : positions;
+  const auto fit = [&](std::int64_t& tokens, bool is_asked) {
+    if (is_asked || options.depth + tokens <= most || options.depth >= most) return;
+    tokens = most - options.depth;
+    core::note(model + ": a test takes " + std::to_string(tokens) + " tokens, not more, in " +
+               std::to_string(most) + " positions");
+  };
+  fit(options.prompt, asked.prompt);
+  fit(options.generate, asked.generate);
   if (open.context != 0) return;
   open.context = options.depth + std::max(options.prompt, options.generate);
-  const std::int64_t most =
-      arch::read_gguf_model(format::GgufHeader::read(core::FileReader(model))).dims.positions;
   ESP_CHECK(open.context <= most, usage, "bench: --depth ", options.depth,
             " and the larger of --prompt ", options.prompt, " and --generate ", options.generate,
             " are ", open.context, " positions; ", model, " supports at most ", most);
@@ -96,11 +110,11 @@ nlohmann::ordered_json numbers(const runtime::Session& session, const runtime::B
           {"predicted_peak_bytes", session.predicted_peak_bytes()}};
 }
 
-void run(const Common& common, runtime::BenchOptions options) {
+void run(const Common& common, Asked asked, runtime::BenchOptions options) {
   options.seed = common.seed;
   runtime::SessionOptions open = session_options(common);
   open.tokenizer_first = false;
-  choose_context(common.model, options, open);
+  choose_context(common, asked, options, open);
   runtime::Session session = open_session(common, common.model, open);
   const runtime::BenchResult r = runtime::bench(session, options);
   print(common, numbers(session, r), readable(session, options, r));
@@ -112,12 +126,16 @@ void add_bench(CLI::App& app, Common& common) {
   CLI::App* verb =
       add_verb(app, common, "bench", "speed of prefill and decode, each from an empty KV cache");
   auto options = std::make_shared<runtime::BenchOptions>();
-  verb->add_option("--prompt", options->prompt, "tokens of prefill (0: skip)")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  verb->add_option("--generate", options->generate, "tokens of decode (0: skip)")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  const CLI::Option* prompt =
+      verb->add_option("--prompt", options->prompt,
+                       "tokens of prefill (0: skip); by default no more than the model's context")
+          ->check(CLI::NonNegativeNumber)
+          ->capture_default_str();
+  const CLI::Option* generate =
+      verb->add_option("--generate", options->generate,
+                       "tokens of decode (0: skip); by default no more than the model's context")
+          ->check(CLI::NonNegativeNumber)
+          ->capture_default_str();
   verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -153,7 +171,9 @@ void add_bench(CLI::App& app, Common& common) {
                  {"context", "positions in the KV cache"},
                  {"peak_rss_bytes", "most memory that the process held"},
                  {"predicted_peak_bytes", "the same when all positions are taken"}});
-  verb->callback([&common, options] { run(common, *options); });
+  verb->callback([&common, options, prompt, generate] {
+    run(common, {prompt->count() > 0, generate->count() > 0}, *options);
+  });
 }
 
 }  // namespace espalier::tool

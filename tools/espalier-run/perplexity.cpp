@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "arch/gguf_dims.h"
 #include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -11,6 +12,7 @@
 #include "core/output.h"
 #include "core/pipe.h"
 #include "core/units.h"
+#include "format/gguf_files.h"
 #include "progress.h"
 #include "reference.h"
 #include "runtime/perplexity.h"
@@ -24,6 +26,16 @@ struct PerplexityFlags {
   std::int64_t context = 512, windows = 0;
   text::Reading reading;
 };
+
+// A window that nobody asked for fits into the model's context.
+void fit_window(const Common& common, PerplexityFlags& flags) {
+  const std::int64_t positions =
+      arch::read_gguf_model(format::read_gguf_header(common.model)).dims.positions;
+  if (positions >= flags.context) return;
+  flags.context = positions;
+  core::note(common.model + ": has " + std::to_string(positions) +
+             " positions, so the text is read in windows of as many tokens");
+}
 
 void run(const Common& common, const PerplexityFlags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
@@ -82,7 +94,10 @@ void add_perplexity(CLI::App& app, Common& common) {
   verb->add_option("--text", flags->text, "text in UTF-8: a file, *.jsonl or a directory of texts")
       ->required();
   add_reading(*verb, flags->reading);
-  verb->add_option("--context", flags->context, "tokens in a window")->capture_default_str();
+  const CLI::Option* context =
+      verb->add_option("--context", flags->context,
+                       "tokens in a window; by default no more than the model's context")
+          ->capture_default_str();
   verb->add_option("--protocol", flags->protocol,
                    "windows or llama.cpp: which predictions are scored")
       ->capture_default_str();
@@ -101,7 +116,10 @@ void add_perplexity(CLI::App& app, Common& common) {
                         {"isa", "instruction set"},
                         {"seconds", "time of the measurement"}});
   add_progress_file(*verb);
-  verb->callback([&common, flags] { run(common, *flags); });
+  verb->callback([&common, flags, context] {
+    if (context->count() == 0) fit_window(common, *flags);
+    run(common, *flags);
+  });
 }
 
 }  // namespace espalier::tool

@@ -23,6 +23,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
                   ": is a directory, but espalier-run reads a .gguf; make one with 'espalier "
                   "quantize'");
       });
+  add_pre(*verb);
   verb->add_flag("--json", common.json, "print one JSON object on stdout");
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");
   verb->add_option("--threads", common.threads, "threads (0: all processors)")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier import MODEL --out DIR: converts any supported checkpoint to a Hugging Face directory.
 #include "checkpoint/checkpoint.h"
+#include "command_line.h"
 #include "core/error.h"
 #include "core/output.h"
 #include "core/units.h"
@@ -25,6 +26,7 @@ void add_import(CLI::App& app, Common& common) {
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   verb->add_option("--shard-bytes", flags->shard, "largest shard, e.g. 5GB");
   add_common(*verb, common);
+  add_pre(*verb);
   add_max_ram(*verb, common);
   describe_json(*verb, {{"architecture", "family of the model"},
                         {"parameters", "parameters of the model"},

@@ -5,6 +5,7 @@
 
 #include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
+#include "command_line.h"
 #include "core/units.h"
 #include "reference.h"
 #include "verb.h"
@@ -135,6 +136,7 @@ void add_inspect(CLI::App& app, Common& common) {
       ->required();
   verb->add_flag("--tensors", flags->tensors, "list every tensor");
   add_common(*verb, common);
+  add_pre(*verb);
   describe_json(*verb,
                 {{"architecture", "family of the model"},
                  {"parameters", "parameters of the model"},

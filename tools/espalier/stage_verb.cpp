@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "checkpoint/description.h"
+#include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
 #include "core/output.h"
+#include "core/parts.h"
 #include "core/pipe.h"
 #include "core/units.h"
 #include "lineage.h"
@@ -33,7 +36,9 @@ stages::Source named(const std::string& text) {
   const auto at = text.find('=');
   std::error_code unreadable;
   if (at == std::string::npos || at == 0 || fs::exists(text, unreadable))
-    return {fs::path(text).filename().string(), text};
+    return {fs::is_directory(text, unreadable) ? checkpoint::model_name(text)
+                                               : fs::path(text).filename().string(),
+            text};
   return {text.substr(0, at), text.substr(at + 1)};
 }
 
@@ -80,6 +85,7 @@ std::shared_ptr<StageVerb> add_stage_verb(CLI::App& app, Common& common, const c
   if (verb->inputs.contains("text"))
     add_flags(*verb->app, stages::describe(verb->reading, stages::kTextControlTokens));
   add_common(*verb->app, common, true);
+  add_pre(*verb->app);
   verb->trains = verb->stage->knows_devices();
   if (verb->trains) add_experimental_device(*verb->app, common);
   add_max_ram(*verb->app, common);
@@ -167,7 +173,7 @@ stages::Context StageVerb::context() const {
   c.out = out;
   const bool directory = is_directory(stage->outputs().front().artifact);
   // A stage that writes a directory works inside it.
-  const std::string beside = directory || out.empty() ? "" : out + ".work";
+  const std::string beside = directory || out.empty() ? "" : core::beside(out, ".work");
   c.work = common->work.empty() ? beside : common->work;
   c.resume = common->resume;
   if (directory)
@@ -211,7 +217,7 @@ void StageVerb::run() {
       if (output.artifact == stages::Artifact::prune_plan)
         printed["plan"] = out + output.file.substr(main.size());
     }
-    if (!out.empty()) printed["output"] = out;
+    if (!out.empty() && !printed.contains("output")) printed["output"] = out;
     printed["peak_rss_bytes"] = core::peak_rss_bytes();
   }
   if (!result.notes.empty()) printed["notes"] = result.notes;

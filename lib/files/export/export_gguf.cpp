@@ -12,6 +12,8 @@
 #include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
+#include "core/parts.h"
 #include "core/thread_pool.h"
 #include "export/metadata.h"
 #include "format/gguf.h"
@@ -29,7 +31,7 @@ void refuse_source(const checkpoint::Checkpoint& source, const std::string& path
     ESP_CHECK(!core::same_file(own, path), usage, path,
               " is a file of the model being exported; choose another output");
   };
-  refuse(source.path());
+  for (const std::string& part : core::with_parts(source.path())) refuse(part);
   std::error_code error;
   if (std::filesystem::is_directory(source.path(), error))
     for (const auto& entry : std::filesystem::directory_iterator(source.path(), error))
@@ -54,7 +56,8 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
       " rounding needs calibration statistics; give ",
       options.rounding == Rounding::gptq ? "--text FILE or --imatrix FILE" : "--imatrix FILE");
   std::string first;
-  std::int64_t n_missing = 0;
+  std::int64_t n_missing = 0, n_covered = 0;
+  std::vector<std::string> without;
   const auto miss = [&](const arch::TensorRef& t, const char* what) {
     if (n_missing++ == 0) first = arch::gguf_name(t.spec->role, t.layer) + what;
   };
@@ -64,9 +67,11 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
         (options.rounded && t.layer >= 0))  // rounded with statistics of its own
       continue;
     const quant::TensorStatistics* statistics = statistics_for(t, format, options);
-    if (statistics == nullptr && t.spec->role == arch::Role::token_embd) continue;
+    const bool is_table = t.spec->role == arch::Role::token_embd && !source.dims().tied;
+    if (statistics == nullptr && is_table) continue;
+    n_covered += statistics != nullptr;
     if (statistics == nullptr)
-      miss(t, ": no statistics");
+      without.push_back(arch::gguf_name(t.spec->role, t.layer));
     else if (static_cast<std::int64_t>(statistics->sum_squares.size()) != t.cols)
       miss(t, ": statistics of another width");
     else if (options.rounding == Rounding::gptq && statistics->gram == nullptr)
@@ -75,6 +80,17 @@ void require_statistics(const checkpoint::Checkpoint& source, const plan::QuantP
   ESP_CHECK(n_missing == 0, input, "the calibration statistics do not cover this model for ",
             quant::rounding_name(options.rounding), " rounding: ", first,
             n_missing > 1 ? "; and " + std::to_string(n_missing - 1) + " more" : "");
+  ESP_CHECK(n_covered > 0 || options.rounded || without.empty(), input,
+            "the calibration statistics cover no matrix of this model that is rounded, not even ",
+            without.front(), "; calibrate the model that you quantize");
+  if (without.empty()) return;
+  constexpr std::size_t kListed = 12;
+  std::string list;
+  for (std::size_t i = 0; i < std::min(without.size(), kListed); ++i)
+    list += (i > 0 ? ", " : "") + without[i];
+  if (without.size() > kListed)
+    list += " and " + std::to_string(without.size() - kListed) + " more";
+  core::note("without calibration statistics, and so rounded to nearest: " + list);
 }
 
 // Reorders rows from the Hugging Face order to the GGUF order, in place. `rows` holds whole heads,
@@ -209,7 +225,7 @@ void require_tokenizer(const checkpoint::Checkpoint& source, const ExportOptions
 
 std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                                 const ExportOptions& options) {
-  format::GgufWriter writer("plan");
+  format::GgufWriter writer("the output", 32, options.part_bytes);
   declare(source, plan, options, writer);
   return static_cast<std::int64_t>(writer.planned_bytes());
 }
@@ -218,11 +234,14 @@ ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::Quant
                          const std::string& path, const ExportOptions& options,
                          const core::Progress& progress) {
   refuse_source(source, path);
+  check_stock_readers(source, options);
   require_statistics(source, plan, options);
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());
-  format::GgufWriter writer(path);
+  format::GgufWriter writer(path, 32, options.part_bytes);
   declare(source, plan, options, writer);
   ExportResult result;
+  result.files = writer.paths();
+  for (const std::string& file : result.files) refuse_source(source, file);
   result.planned_bytes = static_cast<std::int64_t>(writer.planned_bytes());
   result.bits_per_weight = plan::bits_per_weight(source.arch(), source.dims(), plan);
   writer.begin();  // checks free disk space
@@ -249,7 +268,8 @@ ExportResult export_gguf(const checkpoint::Checkpoint& source, const plan::Quant
   writer.finish();
   if (progress)
     progress({.stage = "quantize", .done = done, .total = done, .unit = "tensors", .detail = ""});
-  result.file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  for (const std::string& file : result.files)
+    result.file_bytes += static_cast<std::int64_t>(std::filesystem::file_size(file));
   ESP_CHECK(result.file_bytes == result.planned_bytes, check_failed, path, ": planned ",
             result.planned_bytes, " bytes, wrote ", result.file_bytes);
   return result;

@@ -19,10 +19,15 @@
 
 namespace espalier::exporter {
 
+// Who reads the file. What stock llama.cpp would compute otherwise is always refused. What it would
+// only tokenize otherwise is said for `both` and refused for `llama_cpp`.
+enum class Compat : std::uint8_t { both, llama_cpp, espalier };
+
 struct ExportOptions {
-  // imatrix and gptq need statistics for every matrix in a block format, except token_embd. An
-  // untied token_embd is only a lookup table, so it has no input statistics and is rounded to
-  // nearest. A tied token_embd uses the statistics of the output matrix.
+  // imatrix and gptq need statistics. Matrices in a block format that have none are rounded to
+  // nearest, and a note lists them: llama-imatrix leaves out the output matrix. An untied
+  // token_embd is only a lookup table without such statistics, and is not listed. A tied token_embd
+  // uses the statistics of the output matrix.
   quant::Rounding rounding = quant::Rounding::nearest;
   const quant::Imatrix* imatrix = nullptr;
   // When set, it is asked first for the bytes of every matrix, in file order. It returns the matrix
@@ -32,11 +37,16 @@ struct ExportOptions {
   // Additional general.* / espalier.* string metadata (hashes of the lineage).
   std::map<std::string, std::string> provenance;
   bool no_tokenizer = false;  // the file gets none; otherwise a model without one is refused
+  // A larger file becomes a split model with parts of at most so many bytes. 0: never.
+  std::uint64_t part_bytes = 0;
+  Compat compat = Compat::both;
   int threads = 0;
 };
 // Unless options.no_tokenizer: Error(input) when the source has no tokenizer, or one with more
 // tokens than embeddings. The functions below begin with it; who works before them calls it first.
 void require_tokenizer(const checkpoint::Checkpoint& source, const ExportOptions& options);
+// Says or refuses what stock llama.cpp would tokenize otherwise (options.compat).
+void check_stock_readers(const checkpoint::Checkpoint& source, const ExportOptions& options);
 struct ExportResult {
   std::int64_t file_bytes = 0, planned_bytes = 0;
   double bits_per_weight = 0;
@@ -44,9 +54,11 @@ struct ExportResult {
     std::int64_t tensors = 0, parameters = 0;
   };
   std::map<std::string, PerFormat> formats;
+  std::vector<std::string> files;  // more than one: the parts of a split model
 };
 
-// The size of the whole file, header and padding included, computed before anything is rounded.
+// The size of the whole file, header and padding included, computed before anything is rounded. Of
+// a split model the size of all parts.
 std::int64_t planned_file_bytes(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                                 const ExportOptions& options);
 // Refuses to overwrite any of the source's own files. Checks free disk space first.

@@ -6,6 +6,7 @@
 
 #include "arch/gguf_dims.h"
 #include "core/error.h"
+#include "export/stock_readers.h"
 
 namespace espalier::exporter {
 namespace {
@@ -61,7 +62,8 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
             ": absent blocks that stock readers want are to be filled before the export");
   checkpoint::dims_to_gguf(target, dims, writer);
   writer.set("general.type", GgufValue::string("model"));
-  if (!source.name().empty()) writer.set("general.name", GgufValue::string(source.name()));
+  if (!source.name().empty())
+    writer.set("general.name", GgufValue::string(name_for_readers(source, options)));
   writer.set("general.file_type", GgufValue::u32(file_type(source, plan)));
   writer.set("general.quantization_version", GgufValue::u32(2));
   require_tokenizer(source, options);
@@ -72,14 +74,18 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
              GgufValue::string(std::string(quant::rounding_name(options.rounding))));
   if (options.imatrix != nullptr && options.rounding != quant::Rounding::nearest) {
     writer.set("espalier.imatrix.text_sha256", GgufValue::string(options.imatrix->text_sha256));
-    writer.set("espalier.imatrix.tokens",
-               GgufValue::u64(static_cast<std::uint64_t>(options.imatrix->tokens)));
+    if (options.imatrix->tokens > 0)
+      writer.set("espalier.imatrix.tokens",
+                 GgufValue::u64(static_cast<std::uint64_t>(options.imatrix->tokens)));
   }
   for (const auto& [key, value] : options.provenance) {
     ESP_CHECK(key.rfind("general.", 0) == 0 || key.rfind("espalier.", 0) == 0, usage,
               "provenance key ", key, " must begin with \"general.\" or \"espalier.\"");
     writer.set(key, GgufValue::string(value));
   }
+  for (const auto& [key, value] : source.description())
+    if (!writer.has(key) && !(options.no_tokenizer && key.starts_with("tokenizer.")))
+      writer.set(key, value);
   for (const arch::RopeTensor& t : arch::rope_tensors(dims))
     writer.add_tensor(arch::gguf_name(t.role, -1), {static_cast<std::int64_t>(t.values.size())},
                       FormatId::f32);

@@ -11,6 +11,7 @@
 #include "core/units.h"
 #include "layerwise/saved.h"
 #include "stages/stage.h"
+#include "stages/window.h"
 
 namespace espalier::stages {
 namespace {
@@ -52,8 +53,9 @@ class Eval : public Stage {
   bool deliverable() const override { return true; }
   bool uses_seed() const override { return false; }
   void predict(Forecast& forecast) const override {
-    forecast.require_window("context", options_.context, {"from", "against"});
-    forecast.window = options_.context;
+    const std::int64_t context =
+        window_within(*this, options_.context, forecast, {"from", "against"});
+    forecast.window = context;
     const Shape& shape = forecast.model("from");
     const ForecastInput& from = forecast.at("from");
     std::error_code unreadable;
@@ -68,9 +70,8 @@ class Eval : public Stage {
         {shape.arch, shape.dims, options_.engine, shape.file_bytes.value_or(0)}};
     if (forecast.has("against"))
       models.push_back({forecast.model("against").arch, forecast.model("against").dims});
-    forecast.set_memory(shape, [&] {
-      return verify::peak_memory(models, options_.context, options_.max_windows, 0, {});
-    });
+    forecast.set_memory(
+        shape, [&] { return verify::peak_memory(models, context, options_.max_windows, 0, {}); });
   }
   Result run(const Context& context) override;
 
@@ -106,6 +107,7 @@ Result Eval::run(const Context& context) {
             " 'espalier quantize', or use --engine training");
   options_.threads = context.threads;
   options_.reading = context.reading;
+  options_.context = window_within(*this, options_.context, {model, against});
   const std::vector<verify::EvalModel> models{{model, options_.engine}};
   options_.memory = verify::budget_within(context.max_ram, verify::sizes_of(models, against),
                                           options_.context, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Quantizes and exports a GGUF: in a given mix of formats, or in the formats that fit a size best.
-// --compat chooses nothing: no file has a form that only one of the two readers takes.
+#include <algorithm>
+#include <map>
 #include <optional>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "core/output.h"
+#include "core/parts.h"
 #include "core/units.h"
 #include "export/budget.h"
 #include "export/export_gguf.h"
@@ -51,8 +53,7 @@ class Quantize : public Stage {
   std::int64_t predicted_bytes(Forecast& forecast, const Shape& shape) const;
   plan::QuantPlan formats(const checkpoint::Checkpoint& source, const Context& context,
                           const exporter::ExportOptions& options) const;
-  Result told(const Context& context, const checkpoint::Checkpoint& source,
-              const exporter::ExportResult& result) const;
+  Result told(const checkpoint::Checkpoint& source, const exporter::ExportResult& result) const;
   struct Reading;
   struct Work {
     exporter::ExportOptions options;
@@ -74,8 +75,9 @@ class Quantize : public Stage {
   // As check() has decided.
   quant::Rounding how_ = quant::Rounding::nearest;
   bool reads_text_ = false;
-  std::string format_, rounding_, compat_ = "llama.cpp";
-  std::optional<std::int64_t> target_bytes_;
+  std::string format_, rounding_;
+  exporter::Compat compat_ = exporter::Compat::both;
+  std::optional<std::int64_t> target_bytes_, split_bytes_;
   std::optional<double> target_bpw_;
   std::vector<std::string> candidates_;
   std::map<std::string, std::string> tensors_;
@@ -119,10 +121,17 @@ options::List Quantize::options() {
   list.append(renamed);
   list.begin_group("output");
   list.add("no_tokenizer", &no_tokenizer_, "write no tokenizer, whether the model has one or not");
-  list.add("compat", &compat_,
-           "who has to read the file; every file is for both, for what stock llama.cpp would "
-           "compute otherwise is refused")
-      .one_of({"llama.cpp", "espalier"})
+  list.add("split_bytes", &split_bytes_,
+           "largest part: a larger file becomes NAME-00001-of-0000N.gguf and so on")
+      .in_bytes()
+      .at_least(1024)
+      .decides_nothing();
+  list.add_choice<exporter::Compat>("compat", compat_,
+                                    {{"both", exporter::Compat::both},
+                                     {"llama.cpp", exporter::Compat::llama_cpp},
+                                     {"espalier", exporter::Compat::espalier}},
+                                    "who has to read the file: what stock llama.cpp would tokenize "
+                                    "otherwise is said, refused, or passed over")
       .decides_nothing();
   return list;
 }
@@ -218,7 +227,7 @@ std::int64_t Quantize::target_bytes(const checkpoint::Checkpoint& source,
                                     const Context& context) const {
   if (target_bytes_) return *target_bytes_;
   if (target_bpw_) return of_bits(*target_bpw_, arch::parameters(source.arch(), source.dims()));
-  return static_cast<std::int64_t>(core::file_stamp(context.path("no_larger_than")).bytes);
+  return static_cast<std::int64_t>(core::bytes_with_parts(context.path("no_larger_than")));
 }
 
 std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) const {
@@ -239,7 +248,7 @@ std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) c
     const ForecastInput& other = forecast.at("no_larger_than");
     most = other.shape && other.shape->file_bytes
                ? *other.shape->file_bytes
-               : static_cast<std::int64_t>(core::file_stamp(other.path).bytes);
+               : static_cast<std::int64_t>(core::bytes_with_parts(other.path));
   }
   const exporter::BudgetOptions choice = budget(most);
   const std::int64_t smallest = exporter::smallest_data_bytes(*shape.arch, written, choice);
@@ -251,6 +260,27 @@ std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) c
     core::note(forecast.place + ": the budget of " + core::human_bytes(most) + " is above the " +
                core::human_bytes(largest) + " of the largest formats that may be chosen");
   return std::min(most, largest);
+}
+
+// Says when weights that were rounded before are rounded to blocks again.
+void note_second_rounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan) {
+  if (!source.is_gguf()) return;
+  std::map<format::FormatId, std::int64_t> rounded;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    if (t.is_vector || t.elements() == 0 || source.is_filler(t.spec->role, t.layer)) continue;
+    const format::FormatId from = source.stored_format(t.spec->role, t.layer);
+    if (!format::info(from).is_float() &&
+        !format::info(plan.format_of(t.spec->role, t.layer)).is_float())
+      rounded[from] += t.elements();
+  }
+  if (rounded.empty()) return;
+  const auto most = std::max_element(rounded.begin(), rounded.end(),
+                                     [](auto& a, auto& b) { return a.second < b.second; });
+  core::note(source.path() + ": its weights are rounded already (" +
+             std::string(format::info(most->first).name) +
+             (rounded.size() > 1 ? " and others" : "") +
+             "), and are rounded a second time; quantize the model that it was made from where you "
+             "have it");
 }
 
 // The format of most weights.
@@ -268,11 +298,16 @@ format::FormatId Quantize::made_format(const Shape& shape) const {
 }
 
 void Quantize::predict(Forecast& forecast) const {
+  ESP_CHECK(!split_bytes_, unsupported, forecast.place,
+            ": split_bytes: a stage of a recipe makes one file; leave it out, and quantize the "
+            "stage's model with 'espalier quantize --split-bytes'");
   const Shape& shape = forecast.model("from");
   if (forecast.teacher != nullptr) {  // every model of the recipe has the teacher's tokenizer
     exporter::ExportOptions options;
     options.no_tokenizer = no_tokenizer_;
+    options.compat = compat_;
     exporter::require_tokenizer(*forecast.teacher, options);
+    exporter::check_stock_readers(*forecast.teacher, options);
   }
 #ifdef ESPALIER_WITH_TRAINING
   if (reads_text_) plan_windows(*this, calibration_, "from", forecast);
@@ -313,26 +348,34 @@ plan::QuantPlan Quantize::formats(const checkpoint::Checkpoint& source, const Co
   return exporter::plan_for_budget(source, choice, options, context.progress);
 }
 
-Result Quantize::told(const Context& context, const checkpoint::Checkpoint& source,
+Result Quantize::told(const checkpoint::Checkpoint& source,
                       const exporter::ExportResult& result) const {
   nlohmann::ordered_json formats;
   std::ostringstream lines;
-  lines << context.out << ": " << core::human_bytes(result.file_bytes) << ", "
-        << core::number(result.bits_per_weight) << " bits per weight\n";
+  const bool split = result.files.size() > 1;
+  lines << result.files.front() << ": " << core::human_bytes(result.file_bytes) << ", "
+        << core::number(result.bits_per_weight) << " bits per weight";
+  if (split) lines << ", in " << result.files.size() << " parts";
+  lines << "\n";
   for (const auto& [name, count] : result.formats) {
     formats[name] = {{"tensors", count.tensors}, {"parameters", count.parameters}};
     lines << "  " << name << ": " << count.tensors << " tensors, "
           << core::human_count(count.parameters) << " parameters\n";
   }
   if (no_tokenizer_) lines << "  no tokenizer\n";
-  return {{{"file_bytes", result.file_bytes},
-           {"planned_bytes", result.planned_bytes},
-           {"bits_per_weight", result.bits_per_weight},
-           {"formats", formats},
-           {"parameters", arch::parameters(source.arch(), source.dims())},
-           {"tokenizer", !no_tokenizer_},
-           {"compat", "llama.cpp"}},
-          lines.str()};
+  Result out{{{"file_bytes", result.file_bytes},
+              {"planned_bytes", result.planned_bytes},
+              {"bits_per_weight", result.bits_per_weight},
+              {"formats", formats},
+              {"parameters", arch::parameters(source.arch(), source.dims())},
+              {"tokenizer", !no_tokenizer_},
+              {"compat", "llama.cpp"}},
+             lines.str()};
+  if (split) {
+    out.metrics["output"] = result.files.front();
+    out.metrics["parts"] = result.files;
+  }
+  return out;
 }
 
 #ifdef ESPALIER_WITH_TRAINING
@@ -394,10 +437,13 @@ Result Quantize::run(const Context& context) {
   Work work;
   work.options.rounding = how_;
   work.options.no_tokenizer = no_tokenizer_;
+  work.options.part_bytes = static_cast<std::uint64_t>(split_bytes_.value_or(0));
+  work.options.compat = compat_;
   work.options.threads = context.threads;
   for (const auto& [name, hash] : context.lineage)
     work.options.provenance["espalier.lineage." + name + ".sha256"] = hash;
   exporter::require_tokenizer(source, work.options);
+  exporter::check_stock_readers(source, work.options);
   plan::check_overrides(source.arch(), source.dims(), overrides());
   if (const std::string given = context.path("imatrix"); !given.empty()) {
     work.imatrix = quant::read_imatrix(given, source.arch(), source.dims());
@@ -411,8 +457,9 @@ Result Quantize::run(const Context& context) {
   const plan::QuantPlan plan = formats(source, context, work.options);
   if (!context.folder.empty())
     core::write_text_file(context.folder + "/quant-plan.json", plan::to_json(plan));
+  note_second_rounding(source, plan);
   if (reads_text_ && how_ == quant::Rounding::gptq) round_by_text(context, source, plan, work);
-  return told(context, source,
+  return told(source,
               exporter::export_gguf(source, plan, context.out, work.options, context.progress));
 }
 
@@ -430,6 +477,7 @@ const Kind k_quantize{"quantize",
                        {"formats", "tensors and parameters of each format"},
                        {"parameters", "parameters of the model"},
                        {"tokenizer", "whether the file has one"},
-                       {"compat", "who reads the file"}}};
+                       {"compat", "who reads the file"},
+                       {"parts", "paths of the parts, of a split model"}}};
 
 }  // namespace espalier::stages

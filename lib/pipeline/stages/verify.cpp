@@ -12,6 +12,7 @@
 #include "core/output.h"
 #include "core/units.h"
 #include "stages/stage.h"
+#include "stages/window.h"
 #include "stages/work.h"
 #include "verify/memory.h"
 
@@ -68,14 +69,15 @@ class Verify : public Stage {
   Result run(const Context& context) override;
 
  private:
-  timing::Work work(const Forecast& forecast) const;
+  timing::Work work(const Forecast& forecast, std::int64_t context) const;
   std::int64_t context_ = 512, windows_ = 0;
   std::map<std::string, double> gates_;
 };
 
 void Verify::predict(Forecast& forecast) const {
-  forecast.require_window("context", context_, {"teacher", "of", "student", "compare"});
-  forecast.window = context_;
+  const std::int64_t context =
+      window_within(*this, context_, forecast, {"teacher", "of", "student", "compare"});
+  forecast.window = context;
   std::vector<verify::ModelSize> models;
   for (const char* key : {"of", "teacher", "student", "compare"})
     if (forecast.has(key))
@@ -91,15 +93,15 @@ void Verify::predict(Forecast& forecast) const {
   forecast.judged = judged;
   forecast.bytes = judged.file_bytes;
   forecast.set_memory(judged, [&] {
-    return verify::peak_memory(models, context_, windows_,
-                               std::min(context_, verify::kParityTokens), {});
+    return verify::peak_memory(models, context, windows_, std::min(context, verify::kParityTokens),
+                               {});
   });
   forecast.disk = 0;
-  forecast.work = work(forecast);
+  forecast.work = work(forecast, context);
 }
 
 // The number of windows is guessed from the bytes of the text, four to a token.
-timing::Work Verify::work(const Forecast& forecast) const {
+timing::Work Verify::work(const Forecast& forecast, std::int64_t context) const {
   timing::VerifyWork out;
   out.file = stored(forecast.model("of"));
   out.teacher = stored(forecast.model("teacher"));
@@ -110,10 +112,10 @@ timing::Work Verify::work(const Forecast& forecast) const {
   std::error_code unreadable;
   const std::uintmax_t bytes = std::filesystem::file_size(forecast.at("text").path, unreadable);
   if (unreadable) return {};
-  const auto windows = static_cast<std::int64_t>(bytes) / 4 / context_;
+  const auto windows = static_cast<std::int64_t>(bytes) / 4 / context;
   out.windows = windows_ > 0 ? std::min(windows_, windows) : windows;
-  out.context = context_;
-  out.parity_tokens = std::min(context_, verify::kParityTokens);
+  out.context = context;
+  out.parity_tokens = std::min(context, verify::kParityTokens);
   return timing::work_of(out, forecast.machine);
 }
 
@@ -149,13 +151,15 @@ Result Verify::run(const Context& context) {
   options.student = context.path("student");
   options.text_path = context.path("text");
   options.reading = context.reading;
-  options.context = context_;
   options.max_windows = windows_;
   options.max_ram = context.max_ram;
   options.bench_program = context.device_program;
   options.threads = context.threads;
   if (const auto it = context.inputs.find("compare"); it != context.inputs.end())
     for (const Source& source : it->second) options.compare.push_back({source.name, source.path});
+  std::vector<std::string> models{options.teacher, context.path("of"), options.student};
+  for (const verify::Compared& other : options.compare) models.push_back(other.path);
+  options.context = window_within(*this, context_, models);
   options.lineage = context.lineage;
   options.gates = nlohmann::json::object();
   for (const auto& [name, limit] : gates_) {

@@ -28,7 +28,7 @@ nlohmann::ordered_json child_bench(const std::string& program, const std::string
   ESP_CHECK(::pipe(out) == 0, internal, "cannot make a pipe");
   std::vector<std::string> words{program,
                                  "bench",
-                                 gguf,
+                                 gguf.starts_with("-") ? "./" + gguf : gguf,  // is no flag
                                  "--json",
                                  "--quiet",
                                  "--prompt",

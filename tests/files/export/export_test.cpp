@@ -5,12 +5,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "export/metadata.h"
 #include "format/gguf.h"
 #include "support/edit_tensors.h"
@@ -364,16 +366,81 @@ TEST(Export, StatisticsAreCheckedBeforeWriting) {
   EXPECT_NE(text.find(".weight: no second moments (calibrate with --gram); and "),
             std::string::npos)
       << text;
-  imatrix.tensors.erase({Role::ffn_up, 1});
-  imatrix.tensors.erase({Role::attn_v, 0});
-  const std::string missing =
+  imatrix.tensors[{Role::attn_v, 0}].sum_squares.pop_back();
+  const std::string width =
       refusal([&] { attempt(&imatrix, quant::Rounding::imatrix); }, core::ErrorKind::input);
-  EXPECT_TRUE(missing.ends_with("blk.0.attn_v.weight: no statistics; and 1 more")) << missing;
+  EXPECT_TRUE(width.ends_with("blk.0.attn_v.weight: statistics of another width")) << width;
+  quant::Imatrix none;
+  const std::string nothing =
+      refusal([&] { attempt(&none, quant::Rounding::imatrix); }, core::ErrorKind::input);
+  EXPECT_NE(nothing.find("cover no matrix"), std::string::npos) << nothing;
   EXPECT_FALSE(std::filesystem::exists(dir.file("x.gguf")));
-  imatrix = flat_imatrix(source, false);
+}
+
+// As llama-imatrix writes them: the matrices of the layers alone.
+TEST(Export, MatricesWithoutStatisticsAreRoundedToNearestAndListed) {
+  support::TempDir dir;
+  const Checkpoint source =
+      Checkpoint::open(support::write_tiny_llama(dir.file("m"), {.tied = false}));
+  quant::Imatrix imatrix = flat_imatrix(source, false);
+  for (auto& [key, t] : imatrix.tensors)
+    for (std::size_t i = 0; i < t.sum_squares.size(); ++i)
+      t.sum_squares[i] = static_cast<double>(1 + i % 7 * i % 5);
+  ExportOptions options;
+  options.rounding = quant::Rounding::imatrix;
+  options.imatrix = &imatrix;
+  const auto bytes_of = [&](const std::string& path, const char* tensor) {
+    const core::FileReader reader(path);
+    const format::GgufTensor t = *format::GgufHeader::read(reader).tensor(tensor);
+    std::vector<std::byte> out(t.bytes);
+    reader.read(t.offset, out);
+    return out;
+  };
+  const std::string nearest = dir.file("n.gguf"), all = dir.file("a.gguf"),
+                    part = dir.file("p.gguf");
+  export_gguf(source, mix(source, "q4_0"), nearest, {}, {});
+  export_gguf(source, mix(source, "q4_0"), all, options, {});
+  imatrix.tensors.erase({Role::output, -1});
   imatrix.tensors.erase({Role::token_embd, -1});
-  attempt(&imatrix, quant::Rounding::imatrix);
-  EXPECT_TRUE(std::filesystem::exists(dir.file("x.gguf")));
+  export_gguf(source, mix(source, "q4_0"), part, options, {});
+  EXPECT_NE(bytes_of(all, "output.weight"), bytes_of(nearest, "output.weight"));
+  EXPECT_EQ(bytes_of(part, "output.weight"), bytes_of(nearest, "output.weight"));
+  EXPECT_EQ(bytes_of(part, "blk.0.attn_q.weight"), bytes_of(all, "blk.0.attn_q.weight"));
+  EXPECT_NE(bytes_of(part, "blk.0.attn_q.weight"), bytes_of(nearest, "blk.0.attn_q.weight"));
+  const std::vector<std::string> notes = core::notes();
+  EXPECT_EQ(std::count(notes.begin(), notes.end(),
+                       "without calibration statistics, and so rounded to nearest: output.weight"),
+            1);
+}
+
+TEST(Export, ASplitModelHoldsTheSameTensors) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m")));
+  ExportOptions options;
+  options.part_bytes = 64 << 10;
+  const std::string path = dir.file("s.gguf");
+  const ExportResult result = export_gguf(source, mix(source, "q8_0"), path, options, {});
+  ASSERT_GT(result.files.size(), 1u);
+  EXPECT_EQ(result.file_bytes, result.planned_bytes);
+  export_gguf(source, mix(source, "q8_0"), dir.file("w.gguf"), {}, {});
+  const Checkpoint split = Checkpoint::open(result.files.front()),
+                   whole = Checkpoint::open(dir.file("w.gguf"));
+  EXPECT_EQ(split.dims(), whole.dims());
+  EXPECT_EQ(split.file_bytes(), static_cast<std::uint64_t>(result.file_bytes));
+  for (const arch::TensorRef& t : arch::tensors(whole.arch(), whole.dims()))
+    EXPECT_EQ(split.read(t.spec->role, t.layer), whole.read(t.spec->role, t.layer));
+  // Its identity covers all parts.
+  const std::string hash = split.sha256();
+  {
+    std::fstream last(result.files.back(), std::ios::in | std::ios::out | std::ios::binary);
+    last.seekp(-40, std::ios::end);
+    last.put('\x55');
+  }
+  EXPECT_NE(Checkpoint::open(result.files.front()).sha256(), hash);
+  EXPECT_NE(refusal([&] { export_gguf(split, mix(split, "q4_0"), result.files.back(), {}, {}); },
+                    core::ErrorKind::usage)
+                .find("is a file of the model being exported"),
+            std::string::npos);
 }
 
 TEST(Export, ThreadsDoNotChangeTheFile) {

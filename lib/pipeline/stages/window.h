@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The window in which models are measured: as long as asked, or else no longer than the context of
+// the shortest model.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "core/notes.h"
+#include "stages/stage.h"
+
+namespace espalier::stages {
+
+// Of models on disk. Empty paths are absent ones.
+inline std::int64_t window_within(const Stage& stage, std::int64_t length,
+                                  const std::vector<std::string>& models) {
+  if (stage.given_names.contains("context")) return length;
+  std::int64_t out = length;
+  for (const std::string& path : models) {
+    if (path.empty()) continue;
+    const std::int64_t positions = checkpoint::Checkpoint::open(path, false).dims().positions;
+    if (positions >= out) continue;
+    out = positions;
+    core::note(path + ": has " + std::to_string(positions) +
+               " positions, so texts are read in windows of as many tokens");
+  }
+  return out;
+}
+
+// The same from headers.
+inline std::int64_t window_within(const Stage& stage, std::int64_t length, const Forecast& forecast,
+                                  const std::vector<std::string>& keys) {
+  if (stage.given_names.contains("context")) {
+    forecast.require_window("context", length, keys);
+    return length;
+  }
+  for (const std::string& key : keys)
+    if (forecast.has(key))
+      for (const ForecastInput& input : forecast.inputs.at(key))
+        if (input.shape) length = std::min(length, input.shape->dims.positions);
+  return length;
+}
+
+}  // namespace espalier::stages
