@@ -2,6 +2,8 @@
 // Reads the small files beside a vocabulary. tokenizer_config.json and special_tokens_map.json hold
 // named tokens, BOS and EOS around a text, and the chat template. tokenizer_gguf.json holds what
 // came from a GGUF.
+#include <algorithm>
+
 #include "core/error.h"
 #include "format/json_input.h"
 #include "text/hf_files.h"
@@ -17,16 +19,46 @@ std::string named_token(const JsonPlace& root, const char* key) {
   return value.value().is_string() ? value.text() : value.at("content").text();
 }
 
-std::string chat_template_of(const JsonPlace& config) {
+// A name of a template as a file can have it.
+std::string file_name_of(std::string name) {
+  for (char& c : name)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))) c = '_';
+  return name;
+}
+
+// The default template. Others go to `named`.
+std::string chat_template_of(const JsonPlace& config, NamedTemplates& named) {
   if (!config.has("chat_template")) return "";
   const JsonPlace value = config.at("chat_template");
   if (value.value().is_string()) return value.text();
   value.array();
+  std::string out;
   for (std::size_t i = 0; i < value.size(); ++i) {
-    if (value.at(i).at("name").text() == "default") return value.at(i).at("template").text();
+    const std::string name = value.at(i).at("name").text();
+    if (name == "default")
+      out = value.at(i).at("template").text();
+    else
+      named.emplace_back(file_name_of(name), value.at(i).at("template").text());
   }
-  core::fail(core::ErrorKind::unsupported, value.where(), " has ", value.size(),
-             " named templates, none of them 'default'");
+  return out;
+}
+
+// From the newest place of several: files of their own, tokenizer_config.json, chat_template.json.
+void read_templates(const HfFiles& files, const JsonPlace& config, TokenizerData& data) {
+  NamedTemplates named = files.named_templates;
+  const bool own_files = !files.chat_template.empty() || !named.empty();
+  data.chat_template = files.chat_template;
+  if (data.chat_template.empty()) {
+    NamedTemplates others;
+    data.chat_template = chat_template_of(config, own_files ? others : named);
+  }
+  if (data.chat_template.empty() && !files.old_chat_template.empty()) {
+    const std::string path = files.directory + "/chat_template.json";
+    const Json json = format::parse_json<Json>(files.old_chat_template, path);
+    data.chat_template = chat_template_of(JsonPlace(json, path + ":"), named);
+  }
+  std::sort(named.begin(), named.end());
+  data.hf_named_templates = std::move(named);
 }
 
 // Whether BOS and EOS surround a text. transformers rebuilds the post-processor when the
@@ -109,12 +141,7 @@ void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& 
     }
   }
   add_around(config, root, defaults.add_bos, data);
-  data.chat_template = files.chat_template.empty() ? chat_template_of(config) : files.chat_template;
-  if (data.chat_template.empty() && !files.old_chat_template.empty()) {
-    const std::string path = files.directory + "/chat_template.json";
-    const Json json = format::parse_json<Json>(files.old_chat_template, path);
-    data.chat_template = chat_template_of(JsonPlace(json, path + ":"));
-  }
+  read_templates(files, config, data);
 }
 
 void apply_extra(const HfFiles& files, TokenizerData& data) {

@@ -189,7 +189,6 @@ TokenizerData tokenizer_from_hf(const std::string& directory) {
   data.hf_tokenizer_model = files.tokenizer_model;
   data.hf_tokenizer_config = files.tokenizer_config;
   data.hf_special_tokens_map = files.special_tokens_map;
-  data.hf_named_templates = files.named_templates;
   return data;
 }
 

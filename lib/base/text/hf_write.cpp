@@ -304,7 +304,10 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
               files.tokenizer_json.empty() ? "/tokenizer.model" : "/tokenizer.json",
               " would not describe the tokenizer it is made from");
   }
-  if (read->chat_template != data.chat_template) files.chat_template = data.chat_template;
+  // Templates in files of their own hide those of tokenizer_config.json, so all go there or none.
+  const bool own_templates = read->chat_template != data.chat_template ||
+                             read->hf_named_templates != data.hf_named_templates;
+  if (own_templates) files.chat_template = data.chat_template;
   files.gguf_extra = gguf_extra(*read, data);
   const auto write = [&directory](const char* name, const std::string& text) {
     const std::string path = directory + "/" + name;
@@ -328,6 +331,7 @@ void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {
     write(name, "");
   std::error_code ignored;
   std::filesystem::remove_all(directory + "/additional_chat_templates", ignored);
+  if (!own_templates) return;
   for (const auto& [name, source] : data.hf_named_templates)
     core::write_text_file(directory + "/additional_chat_templates/" + name + ".jinja", source);
 }

@@ -281,6 +281,26 @@ TEST(VocabularyFiles, ChatTemplatesTravel) {
   EXPECT_EQ(after.hf_named_templates[1].second, "{{ tools }}");
 }
 
+TEST(VocabularyFiles, NamedChatTemplatesOfAListTravel) {
+  Directory d("gpt2");
+  d.write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "T"},
+      {"name": "default", "template": "D"}, {"name": "../x", "template": "X"}]})");
+  const TokenizerData data = d.read(), after = through_hf(data);
+  const NamedTemplates named = {{"___x", "X"}, {"tool_use", "T"}};
+  EXPECT_EQ(data.chat_template, "D");
+  EXPECT_EQ(data.hf_named_templates, named);
+  EXPECT_EQ(after.chat_template, "D");
+  EXPECT_EQ(after.hf_named_templates, named);
+  // Changed data go to files of their own, the default template with them.
+  TokenizerData changed = data;
+  changed.chat_template = "E";
+  EXPECT_EQ(through_hf(changed).chat_template, "E");
+  EXPECT_EQ(through_hf(changed).hf_named_templates, named);
+  d.write("tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "R"}]})");
+  EXPECT_EQ(d.read().chat_template, "");
+  EXPECT_EQ(d.read().hf_named_templates, (NamedTemplates{{"rag", "R"}}));
+}
+
 TEST(VocabularyFiles, WritingLeavesNoOtherTokenizerBehind) {
   Directory d("tekken-v3");
   Directory gpt2("gpt2");
