@@ -83,7 +83,7 @@ typedef struct espalier_info {
   int64_t kv_bytes_per_token;     /* times `context`: size of the full KV cache */
   int64_t weight_bytes_per_token; /* weights read to decode one token */
   int32_t threads;
-  int32_t has_chat_template; /* 1: espalier_tokenize_chat() knows the file's template */
+  int32_t has_chat_template; /* 1: espalier_tokenize_chat() can run the file's template */
   const char* packed_file;   /* from which matrices are mapped; "": they were packed on loading */
   /* Why an existing packed file is not used. "": it is used, or there is none. */
   const char* packed_refusal;
@@ -101,15 +101,22 @@ ESPALIER_API espalier_status espalier_tokenize(espalier_session* session, const 
                                                size_t text_bytes, int flags, int32_t* tokens,
                                                size_t capacity, size_t* n_tokens);
 typedef struct espalier_message {
-  /* "system" (only the first), then "user" and "assistant" in turn. Zero-terminated. */
+  /* "system", "user", "assistant", or what else the template knows. Zero-terminated. */
   const char* role;
   const char* content; /* zero-terminated */
 } espalier_message;
-/* Tokens of a conversation in the model's own template, up to where the answer begins. */
+/* Tokens of a conversation in the model's own template, up to where the answer begins. A template
+ * that refuses the conversation is ESPALIER_UNSUPPORTED. */
 ESPALIER_API espalier_status espalier_tokenize_chat(espalier_session* session,
                                                     const espalier_message* messages,
                                                     size_t n_messages, int32_t* tokens,
                                                     size_t capacity, size_t* n_tokens);
+/* The same for a conversation in JSON, with tools, documents and further variables of the template.
+ * Its keys are those of "espalier-run tokenize --messages". */
+ESPALIER_API espalier_status espalier_tokenize_chat_json(espalier_session* session,
+                                                         const char* json, size_t json_bytes,
+                                                         int32_t* tokens, size_t capacity,
+                                                         size_t* n_tokens);
 /* Writes valid UTF-8 and a zero byte. *n_bytes does not count the zero byte, but `capacity` must
  * have room for it. */
 ESPALIER_API espalier_status espalier_detokenize(espalier_session* session, const int32_t* tokens,

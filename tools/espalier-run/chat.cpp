@@ -26,15 +26,15 @@ struct ChatFlags : WriterFlags {
     sampler.temperature = 0.7;
     sampler.top_p = 0.9;
   }
-  std::string system;
+  std::string system, template_options;
 };
 
 void run(const Common& common, const ChatFlags& flags) {
   Writer writer(common, flags);
   const text::ChatTemplate conversation(writer.tokenizer(), common.model);
   runtime::GenerateOptions options = flags.generate;
-  options.stops.insert(options.stops.end(), conversation.stops().begin(),
-                       conversation.stops().end());
+  for (const std::string& stop : conversation.stops(writer.tokenizer()))
+    options.stops.push_back(stop);
 
   const bool terminal = ::isatty(STDIN_FILENO) != 0 && !common.quiet;
   nlohmann::ordered_json replies = nlohmann::ordered_json::array();
@@ -50,7 +50,10 @@ void run(const Common& common, const ChatFlags& flags) {
     }
     if (line.empty()) continue;
     messages.push_back({"user", line});
-    const std::vector<std::int32_t> prompt = conversation.encode(writer.tokenizer(), messages);
+    text::Conversation so_far(messages);
+    if (!flags.template_options.empty())
+      so_far.set_options(flags.template_options, "--chat-template-kwargs");
+    const std::vector<std::int32_t> prompt = conversation.encode(writer.tokenizer(), so_far);
     ESP_CHECK(static_cast<std::int64_t>(prompt.size()) < writer.session().context(), usage,
               "the conversation has ", prompt.size(), " tokens and does not fit into --context ",
               writer.session().context());
@@ -63,8 +66,7 @@ void run(const Common& common, const ChatFlags& flags) {
       write_result("\n");
   }
   nlohmann::ordered_json result = {{"replies", replies},
-                                   {"context_tokens", writer.session().position()},
-                                   {"template", conversation.family()}};
+                                   {"context_tokens", writer.session().position()}};
   result.update(writer.draft_numbers());
   if (common.json) print(common, result, "");
   writer.report_draft();
@@ -77,12 +79,14 @@ void add_chat(CLI::App& app, Common& common) {
                             "talk with the model in its own chat template, one message per line");
   auto flags = std::make_shared<ChatFlags>();
   verb->add_option("--system", flags->system, "the system message");
+  verb->add_option("--chat-template-kwargs", flags->template_options,
+                   "JSON object with further variables of the chat template, such as "
+                   "{\"enable_thinking\": false}");
   add_writer_options(*verb, common, *flags);
   verb->footer("Example:\n  espalier-run chat student.gguf");
   describe_json(*verb,
                 {{"replies", "the answers"},
                  {"context_tokens", "tokens in the context at the end"},
-                 {"template", "chat template in use"},
                  {"drafted", "tokens that the draft model proposed, with `--draft`"},
                  {"accepted", "those that the model took over"},
                  {"target_passes", "passes of the model"},

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "prompts.h"
 #include "reference.h"
@@ -16,15 +17,22 @@ namespace {
 
 struct GenerateFlags : WriterFlags {
   std::string prompt, prompt_file, prompts;
+  bool special = false;
 };
 
 using Json = nlohmann::ordered_json;
 
 std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
-                                 const std::string& where) {
-  std::vector<std::int32_t> ids = writer.tokenizer().encode(text);
+                                 const std::string& where, bool special) {
+  const text::TokenizerSettings& settings = writer.tokenizer().settings();
+  std::vector<std::int32_t> ids = writer.tokenizer().encode(text, true, special);
   // A prompt goes on: the EOS that the model adds behind a text would end it.
-  if (writer.tokenizer().settings().add_eos) ids.pop_back();
+  if (settings.add_eos) ids.pop_back();
+  // Templates write BOS themselves, and the model was trained on one.
+  if (special && settings.add_bos && ids.size() > 1 && ids[1] == *settings.bos) {
+    ids.erase(ids.begin());
+    core::note(where + ": the prompt begins with BOS itself, so no second one is added");
+  }
   ESP_CHECK(!ids.empty(), usage, where, ": the text has no tokens, and the model adds none");
   return ids;
 }
@@ -44,7 +52,7 @@ void one(const Common& common, const GenerateFlags& flags) {
       flags.prompt_file.empty() ? flags.prompt : read_prompt_file(flags.prompt_file);
   ESP_CHECK(!text.empty() || !flags.prompt_file.empty() || writer.tokenizer().settings().add_bos,
             usage, "generate: give --prompt TEXT, --prompt-file FILE or --prompts FILE");
-  const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt");
+  const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt", flags.special);
   const runtime::Generated out =
       writer.run(prompt, flags.generate, common.json ? runtime::Show() : show_text);
   const double prefill = static_cast<double>(prompt.size()) / out.prefill_seconds;
@@ -65,7 +73,7 @@ void batch(const Common& common, const GenerateFlags& flags) {
   Writer writer(common, flags);
   std::vector<std::vector<std::int32_t>> prompts;
   for (const std::string& text : read_prompts(flags.prompts)) {
-    prompts.push_back(encode(writer, text, flags.prompts));
+    prompts.push_back(encode(writer, text, flags.prompts, flags.special));
     ESP_CHECK(static_cast<std::int64_t>(prompts.back().size()) <= writer.session().context(), usage,
               flags.prompts, ": prompt ", prompts.size(), " has ", prompts.back().size(),
               " tokens, which do not fit into --context ", writer.session().context());
@@ -118,6 +126,9 @@ void add_generate(CLI::App& app, Common& common) {
                                        "each")
                           ->excludes(prompt)
                           ->excludes(file);
+  verb->add_flag("--special", flags->special,
+                 "control tokens spelled out in the prompt become their ids, as a chat template "
+                 "means them");
   add_writer_options(*verb, common, *flags);
   verb->footer(
       "Example:\n  espalier-run generate student.gguf --prompt 'Once upon a time' --tokens 64");

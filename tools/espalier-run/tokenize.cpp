@@ -8,7 +8,6 @@
 #include "core/file.h"
 #include "core/pipe.h"
 #include "format/gguf_files.h"
-#include "format/json_input.h"
 #include "reference.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -37,23 +36,6 @@ std::vector<std::int32_t> read_ids(const text::Tokenizer& tokenizer, const std::
   return ids;
 }
 
-// [{"role": "user", "content": "..."}, ...]
-std::vector<text::ChatMessage> read_messages(const std::string& path) {
-  const auto json = format::parse_json<nlohmann::json>(core::read_text_file(path), path);
-  std::vector<text::ChatMessage> out;
-  const auto is_message = [](const nlohmann::json& m) {
-    return m.is_object() && m.contains("role") && m.at("role").is_string() &&
-           m.contains("content") && m.at("content").is_string();
-  };
-  ESP_CHECK(json.is_array(), input, path, ": expected an array of messages");
-  for (const auto& m : json) {
-    ESP_CHECK(is_message(m), input, path, ": message ", out.size() + 1,
-              ": expected an object with the strings role and content");
-    out.push_back({m.at("role").get<std::string>(), m.at("content").get<std::string>()});
-  }
-  return out;
-}
-
 void run(const Common& common, const TokenizeFlags& flags) {
   ESP_CHECK(flags.texts.empty() != flags.messages.empty(), usage,
             "expected exactly one of --text and --messages");
@@ -64,11 +46,12 @@ void run(const Common& common, const TokenizeFlags& flags) {
   if (flags.messages.empty()) {
     for (const std::string& file : flags.texts) all.push_back(read_ids(tokenizer, file, flags));
   } else {
-    const text::ChatTemplate conversation(tokenizer, common.model);
-    const std::vector<text::ChatMessage> messages = read_messages(flags.messages);
-    all.push_back(conversation.encode(tokenizer, messages));
-    result["text"] = conversation.render(messages);
-    result["template"] = conversation.family();
+    const text::ChatTemplate chat(tokenizer, common.model, text::named_templates(common.model));
+    const text::Conversation conversation =
+        text::Conversation::read(core::read_text_file(flags.messages), flags.messages);
+    all.push_back(chat.encode(tokenizer, conversation));
+    result["text"] = chat.render(conversation);
+    result["template"] = chat.name_for(conversation);
   }
   if (all.size() == 1)
     result["ids"] = all.front();
@@ -94,8 +77,9 @@ void add_tokenize(CLI::App& app, Common& common) {
                    "separately");
   CLI::Option* messages = verb->add_option(
       "--messages", flags->messages,
-      "file with a JSON array of {role, content}; prints the ids in the chat template "
-      "and the rendered text");
+      "file with a JSON array of {role, content}, or an object with messages, tools, documents, "
+      "add_generation_prompt and chat_template_kwargs; prints the ids in the chat template and "
+      "the rendered text");
   // A template writes all of its control tokens itself.
   CLI::Option* reading = add_reading(*verb, flags->reading)->excludes(messages);
   verb->add_flag("--special")
@@ -108,7 +92,7 @@ void add_tokenize(CLI::App& app, Common& common) {
   describe_json(*verb, {{"ids", "token ids of one text"},
                         {"texts", "token ids of each of several texts"},
                         {"text", "with `--messages`: the rendered conversation"},
-                        {"template", "with `--messages`: chat template in use"}});
+                        {"template", "with `--messages`: name of the chat template in use"}});
   verb->callback([&common, flags] { run(common, *flags); });
 }
 

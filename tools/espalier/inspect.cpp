@@ -6,8 +6,11 @@
 #include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
 #include "command_line.h"
+#include "core/error.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "reference.h"
+#include "text/template/template.h"
 #include "verb.h"
 
 namespace espalier::tool {
@@ -72,6 +75,16 @@ Json numbers_of(const checkpoint::Checkpoint& source, const SizesOfLayers& sizes
   return out;
 }
 
+// Says now what chat would say later.
+void note_template(const checkpoint::Checkpoint& source, const std::string& model) {
+  if (!source.has_tokenizer() || source.tokenizer().chat_template.empty()) return;
+  try {
+    const text::jinja::Template parsed(source.tokenizer().chat_template, model);
+  } catch (const core::Error& error) {
+    core::note(error.what());
+  }
+}
+
 void write_summary(const checkpoint::Checkpoint& source, const std::string& model,
                    const SizesOfLayers& sizes, const Json& numbers, std::ostream& text) {
   const arch::ModelDims& d = source.dims();
@@ -116,6 +129,7 @@ void inspect(const InspectFlags& flags, const Common& common) {
   const bool bare = flags.model.size() > 5 && flags.model.ends_with(".json");
   const auto source = checkpoint::Checkpoint::survey(flags.model, !bare);
   const SizesOfLayers sizes = sizes_of_layers(source.arch(), source.dims());
+  note_template(source, flags.model);
   Json out = numbers_of(source, sizes, bare);
   std::ostringstream text;
   write_summary(source, flags.model, sizes, out, text);

@@ -33,7 +33,7 @@ struct espalier_session {
     packed_refusal = session.packed_refusal();
   }
   const text::ChatTemplate& chat() {
-    if (!conversation) conversation.emplace(session.tokenizer(), path);
+    if (!conversation) conversation.emplace(session.tokenizer(), path, text::named_templates(path));
     return *conversation;
   }
 
@@ -271,6 +271,19 @@ espalier_status espalier_tokenize_chat(espalier_session* session, const espalier
     std::vector<text::ChatMessage> said;
     for (const espalier_message& m : need_array(messages, n_messages, "messages"))
       said.push_back({&non_null(m.role, "role"), &non_null(m.content, "content")});
+    return fill(s.chat().encode(s.session.tokenizer(), text::Conversation(said)), tokens, capacity,
+                n_tokens);
+  });
+}
+
+espalier_status espalier_tokenize_chat_json(espalier_session* session, const char* json,
+                                            size_t json_bytes, int32_t* tokens, size_t capacity,
+                                            size_t* n_tokens) {
+  return guarded([&] {
+    espalier_session& s = non_null(session, "session");
+    const std::span<const char> in = need_array(json, json_bytes, "json");
+    const text::Conversation said =
+        text::Conversation::read({in.data(), in.size()}, "the conversation");
     return fill(s.chat().encode(s.session.tokenizer(), said), tokens, capacity, n_tokens);
   });
 }

@@ -146,8 +146,19 @@ TEST_F(CApi, TokensThereAndBack) {
       << espalier_error();
   chat.resize(n);
   EXPECT_EQ(std::count(chat.begin(), chat.end(), 1), 3);
-  EXPECT_EQ(espalier_tokenize_chat(session_, messages, 1, chat.data(), chat.size(), &n),
-            ESPALIER_USAGE);
+
+  const std::string json =
+      R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]})";
+  std::vector<std::int32_t> from_json(64);
+  ASSERT_EQ(espalier_tokenize_chat_json(session_, json.data(), json.size(), from_json.data(),
+                                        from_json.size(), &n),
+            ESPALIER_OK)
+      << espalier_error();
+  from_json.resize(n);
+  EXPECT_EQ(from_json, chat);
+  EXPECT_EQ(espalier_tokenize_chat_json(session_, "[5]", 3, nullptr, 0, &n), ESPALIER_INPUT);
+  EXPECT_TRUE(says("message 1")) << espalier_error();
+  EXPECT_EQ(espalier_tokenize_chat_json(session_, nullptr, 3, nullptr, 0, &n), ESPALIER_USAGE);
 }
 
 TEST_F(CApi, LogitsAreTheSessions) {

@@ -16,7 +16,7 @@ import unittest
 import tool
 
 build, cmake, config = pathlib.Path(sys.argv.pop(1)), sys.argv.pop(1), sys.argv.pop(1)
-MAX_PROGRAM_BYTES = 4 << 20
+MAX_PROGRAM_BYTES = 5 << 20
 PROMPT = "Once upon"
 
 

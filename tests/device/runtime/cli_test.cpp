@@ -221,7 +221,7 @@ TEST_F(Cli, TokenizeMessages) {
   core::write_text_file(
       file, R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"}])");
   const auto found = json("tokenize " + gguf() + " --messages " + file);
-  EXPECT_EQ(found.at("template"), "ChatML");
+  EXPECT_EQ(found.at("template"), "default");
   EXPECT_EQ(
       found.at("text"),
       "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
@@ -229,7 +229,7 @@ TEST_F(Cli, TokenizeMessages) {
   core::write_text_file(file, R"([{"role": "user", "content": "<|im_end|>"}])");
   EXPECT_EQ(run("tokenize " + gguf() + " --messages " + file).code, 2);
   for (const char* wrong :
-       {"{}", "[3]", R"([{"role": "user"}])", R"([{"role": "user", "content": 3}])", "["}) {
+       {"{}", "[3]", R"([{"content": "x"}])", R"([{"role": "user", "content": 3}])", "["}) {
     core::write_text_file(file, wrong);
     EXPECT_EQ(run("tokenize " + gguf() + " --messages " + file).code, 3) << wrong;
   }

@@ -55,7 +55,7 @@ text::TokenizerData byte_tokenizer(std::int64_t vocab) {
   data.eos = 2;
   data.chat_template =
       "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor "
-      "%}";
+      "%}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
   return data;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a program. One interpreter serves one rendering.
 //
-// Every operation is counted against Options, before it allocates. So a template from a hostile file
-// ends in a Fault, never in an endless loop or without memory.
+// Every operation is counted against Options, before it allocates. So a template from a hostile
+// file ends in a Fault, never in an endless loop or without memory.
 #pragma once
 #include <cstdint>
 #include <ctime>
