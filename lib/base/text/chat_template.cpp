@@ -103,11 +103,11 @@ std::vector<std::string> ChatTemplate::stops(const Tokenizer& tokenizer) const {
   between.remove_prefix(std::min(between.find_first_not_of(kSpace), between.size()));
   between = between.substr(0, between.find_last_not_of(kSpace) + 1);
   const std::vector<std::int32_t> ids = tokenizer.encode(between, false, true);
-  const bool by_token = std::any_of(ids.begin(), ids.end(), [&](std::int32_t id) {
-    return tokenizer.type(id) == TokenType::control;
-  });
-  return by_token || between.size() < 3 ? std::vector<std::string>{}
-                                        : std::vector<std::string>{std::string(between)};
+  const auto is_control = [&](std::int32_t id) { return tokenizer.type(id) == TokenType::control; };
+  if (!ids.empty() && is_control(ids.front())) return {tokenizer.piece(ids.front())};
+  const bool plain = std::none_of(ids.begin(), ids.end(), is_control);
+  return plain && between.size() >= 3 ? std::vector<std::string>{std::string(between)}
+                                      : std::vector<std::string>{};
 }
 
 }  // namespace espalier::text

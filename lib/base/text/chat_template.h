@@ -37,8 +37,8 @@ class ChatTemplate {
   // control token, which would be read as part of the template.
   std::vector<std::int32_t> encode(const Tokenizer& tokenizer,
                                    const Conversation& conversation) const;
-  // Strings that end the model's answer, in addition to its end tokens: what the template writes
-  // between an answer and the next message, unless a control token stands there.
+  // Strings that end the model's answer, in addition to its end tokens: the control token that the
+  // template writes behind an answer, or else the text between an answer and the next message.
   std::vector<std::string> stops(const Tokenizer& tokenizer) const;
 
  private:

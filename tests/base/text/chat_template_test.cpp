@@ -133,7 +133,8 @@ TEST(ChatTemplate, AnswersEndWhereTheTemplateGoesOn) {
   const std::string named =
       "{% for m in messages %}{{ m.role|upper }}: {{ m.content }}\n{% endfor %}";
   EXPECT_EQ(stops(named), std::vector<std::string>{"USER:"});
-  EXPECT_TRUE(stops(kTurns).empty());  // a control token ends the answer
+  EXPECT_EQ(stops(kTurns), std::vector<std::string>{"<|im_end|>"});
+  EXPECT_TRUE(stops("{% for m in messages %}{{ m.content }}.</s>{% endfor %}").empty());
   EXPECT_TRUE(stops("{{ raise_exception('x') }}").empty());
   EXPECT_TRUE(stops("{{ messages[0].content }}").empty());
 }
