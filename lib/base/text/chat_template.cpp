@@ -8,8 +8,7 @@
 #include <string_view>
 
 #include "core/error.h"
-#include "core/file.h"
-#include "format/gguf.h"
+#include "format/gguf_files.h"
 #include "text/utf8.h"
 
 namespace espalier::text {
@@ -42,7 +41,7 @@ std::tm current_time() {
 }  // namespace
 
 NamedTemplates named_templates(const std::string& path) {
-  const format::GgufHeader header = format::GgufHeader::read(core::FileReader(path));
+  const format::GgufHeader header = format::read_gguf_header(path);
   NamedTemplates out;
   for (const auto& [key, unused] : header.metadata())
     if (key.size() > kTemplatePrefix.size() && key.starts_with(kTemplatePrefix))

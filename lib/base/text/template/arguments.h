@@ -28,7 +28,9 @@ class Bound {
   // Given, and not none.
   bool has_value(std::size_t i) const { return has(i) && !found_[i]->is(Kind::none); }
   const Value& value(std::size_t i) const { return *found_[i]; }
-  Value value_or(std::size_t i, Value fallback) const { return has(i) ? value(i) : fallback; }
+  Value value_or(std::size_t i, const Value& fallback) const {
+    return has(i) ? value(i) : fallback;
+  }
   // Faults for other types.
   const std::string& text(std::size_t i) const;
   std::int64_t whole(std::size_t i) const;

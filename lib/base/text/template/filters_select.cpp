@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Filters that apply a test or another filter to every item: map, select, reject and their forms
 // for attributes.
+#include <algorithm>
+
 #include "text/template/builtins.h"
 #include "text/template/paths.h"
 

@@ -64,6 +64,7 @@ std::vector<Value> sorted_by(Interpreter& run, std::vector<Value> items,
   };
   std::stable_sort(order.begin(), order.end(), less);
   std::vector<Value> out;
+  out.reserve(order.size());
   for (const std::size_t i : order) out.push_back(std::move(items[i]));
   return out;
 }
@@ -82,6 +83,7 @@ Value sort_filter(Interpreter& run, const Value& value, const Arguments& given) 
   std::vector<Value> keys;
   for (const Value& item : items) {
     std::vector<Value> key;
+    key.reserve(paths.size());
     for (const Path& path : paths)
       key.push_back(with_case ? path.follow(run, item) : without_case(run, path.follow(run, item)));
     keys.push_back(run.list(std::move(key)));

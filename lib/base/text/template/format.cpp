@@ -147,7 +147,7 @@ Field percent_field(std::string_view format, std::size_t& at) {
   return field;
 }
 
-std::string percent_value(Interpreter& run, Field field, const Value& value) {
+std::string percent_value(Interpreter& run, const Field& field, const Value& value) {
   if (value.is(Kind::undefined) && field.type != 's' && field.type != 'r') throw Fault(value.why());
   if (field.type == 's' || field.type == 'r')
     return padded(field, "",

@@ -89,6 +89,7 @@ Interpreter::Flow Interpreter::run(const Statement& node) {
       return Flow::normal;
     case Statement::Kind::with: {
       std::vector<Value> values;
+      values.reserve(node.assignments.size());
       for (const auto& [target, expression] : node.assignments)
         values.push_back(evaluate(*expression));
       const Inner inner(*this);

@@ -49,6 +49,7 @@ Value strip_method(Interpreter& run, const Value& self, const Arguments& given) 
 Value texts(Interpreter& run, std::vector<std::string> parts, bool safe) {
   run.charge(parts.size() * (sizeof(Value) + sizeof(Text)));
   std::vector<Value> out;
+  out.reserve(parts.size());
   for (std::string& part : parts) out.push_back(run.text(std::move(part), safe));
   return run.list(std::move(out));
 }
@@ -84,6 +85,7 @@ Value partition(Interpreter& run, const Value& self, const Arguments& given) {
   else if (from_right)
     std::swap(parts[0], parts[2]);
   std::vector<Value> out;
+  out.reserve(parts.size());
   for (std::string& part : parts) out.push_back(run.text(std::move(part), self.safe()));
   return run.sequence(Shape::tuple, std::move(out));
 }
