@@ -25,7 +25,7 @@ namespace {
 }
 
 // -1: the path names no descriptor of this process.
-int number_of(std::string_view path) {
+int descriptor_of(std::string_view path) {
   if (path == "/dev/stdin") return STDIN_FILENO;
   for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
     if (!path.starts_with(folder)) continue;
@@ -60,7 +60,7 @@ std::string readable_again(const std::string& path) {
   if (path.empty() || ::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode) ||
       S_ISDIR(info.st_mode) || S_ISBLK(info.st_mode))
     return path;
-  const int number = number_of(path);
+  const int number = descriptor_of(path);
   const int from = number >= 0 ? number : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (from < 0) fail_errno(path, "open");
   const int kept = ::memfd_create("espalier-input", MFD_CLOEXEC);
