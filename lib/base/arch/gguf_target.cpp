@@ -31,7 +31,7 @@ const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
   }
   if (arch.name != arch.gguf) {
     for (const LayerDims& l : dims.layers)
-      ESP_CHECK(!l.local || dims.window >= dims.positions, unsupported, arch.name,
+      ESP_CHECK(!l.local || window_sees_all(dims), unsupported, arch.name,
                 " as GGUF: attention over a window of ", dims.window, " in a context of ",
                 dims.positions, " positions: the architecture '", arch.gguf,
                 "' of stock readers has no windows; set max_position_embeddings in config.json to ",
@@ -55,14 +55,11 @@ const Arch& gguf_family_for(const Arch& arch, const ModelDims& dims) {
               "rotary positions, but stock readers omit them in every " +
               std::to_string(arch.no_rope_period) +
               "th layer; keep that period when dropping layers");
-    const bool seen_whole = states_window(arch) && dims.window >= dims.positions;
-    if (layer.local && !has_window_keys(arch) && !seen_whole)
+    if (layer.local && !has_window_keys(arch) && !window_sees_all(dims))
       misread("attention over a window in layer " + std::to_string(l) + ": stock readers of '" +
-              std::string(arch.gguf) + "' have no windows" +
-              (states_window(arch) ? "; set max_position_embeddings in config.json to " +
-                                         std::to_string(dims.window) +
-                                         " or less (up to there both compute the same)"
-                                   : ""));
+              std::string(arch.gguf) +
+              "' have no windows; set max_position_embeddings in config.json to " +
+              std::to_string(dims.window) + " or less (up to there both compute the same)");
   }
   if (!arch.gguf_other_heads.empty() && dims.layers.front().heads() * dims.head_dim != dims.hidden)
     return *arch_by_gguf_name(arch.gguf_other_heads);

@@ -13,5 +13,7 @@ inline bool has_window_keys(const Arch& arch) {
 inline bool states_window(const Arch& arch) {
   return arch.window_period == kEveryLayer && arch.name == arch.gguf;
 }
+// No text of the model's context leaves a window. All layers then compute the same.
+inline bool window_sees_all(const ModelDims& dims) { return dims.window >= dims.positions; }
 
 }  // namespace espalier::arch

@@ -42,6 +42,17 @@ ModelDims some_dims() {
   return d;
 }
 
+// Why a GGUF of these sizes is refused. Empty: it is not.
+std::string refusal(const char* arch, const ModelDims& d) {
+  try {
+    gguf_family_for(*arch_by_name(arch), d);
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
+    return e.what();
+  }
+  return "";
+}
+
 TEST(GgufDims, RoundTrip) {
   support::TempDir dir;
   ModelDims d = some_dims();
@@ -275,15 +286,6 @@ TEST(GgufDims, LayerNormsAndLearnedPositionsHaveTheirOwnKeys) {
 
 // What stock readers would misread is refused by name.
 TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
-  const auto refusal = [](const char* arch, const ModelDims& d) -> std::string {
-    try {
-      gguf_family_for(*arch_by_name(arch), d);
-    } catch (const core::Error& e) {
-      EXPECT_EQ(e.kind(), core::ErrorKind::unsupported);
-      return e.what();
-    }
-    return "";
-  };
   ModelDims d = some_dims();
   EXPECT_EQ(refusal("phi3", d), "");
   EXPECT_EQ(refusal("nemotron", d), "");
@@ -300,6 +302,21 @@ TEST(GgufDims, TargetsOfFusedAndNormedFamilies) {
   EXPECT_NE(refusal("phi3", d).find("max_position_embeddings"), std::string::npos);
   d.positions = 2047;
   EXPECT_EQ(refusal("phi3", d), "");
+}
+
+// A window that no text of the context leaves is none, also where the file's architecture has none.
+TEST(GgufDims, WindowsThatSeeTheWholeContext) {
+  ModelDims d = some_dims();
+  for (LayerDims& l : d.layers) l.local = true;
+  for (const char* family : {"mistral", "qwen2", "qwen3", "smollm3", "phi3"}) {
+    d.window = d.positions - 1;
+    EXPECT_NE(refusal(family, d).find("max_position_embeddings"), std::string::npos) << family;
+    for (const std::int64_t more : {0, 1}) {
+      d.window = d.positions + more;
+      EXPECT_EQ(refusal(family, d), "") << family;
+    }
+  }
+  EXPECT_EQ(gguf_family_for(*arch_by_name("mistral"), d).name, "llama");
 }
 
 // Layers of unequal size leave as deci where its readers compute the same, with the blocks they
