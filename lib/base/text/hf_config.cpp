@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "format/json_input.h"
 #include "text/hf_files.h"
 #include "text/vocabulary.h"
@@ -61,19 +62,24 @@ void read_templates(const HfFiles& files, const JsonPlace& config, TokenizerData
   data.hf_named_templates = std::move(named);
 }
 
-// Whether BOS and EOS surround a text. transformers rebuilds the post-processor when the
-// configuration has one of the two flags. Otherwise the post-processor of tokenizer.json applies.
-// Without tokenizer.json, `add_bos` applies where the configuration is silent.
+// A flag of tokenizer_config.json that says otherwise than tokenizer.json, which transformers (5.23
+// and later) follows.
+void note_flag(const JsonPlace& config, const char* flag, bool added, const char* token) {
+  if (!config.has(flag) || config.flag(flag, added) == added) return;
+  core::note(config.where() + " " + flag + " is " + (added ? "false" : "true") +
+             ", but the post_processor of tokenizer.json adds " + (added ? "" : "no ") + token +
+             "; it decides, as in transformers");
+}
+
+// Whether BOS and EOS surround a text. The post-processor of tokenizer.json decides. Where the
+// tokens are of another file, the flags of the configuration do, and `add_bos` where it is silent.
 void add_around(const JsonPlace& config, const JsonPlace* root, bool add_bos, TokenizerData& data) {
-  const bool by_config =
-      config.value().contains("add_bos_token") || config.value().contains("add_eos_token");
-  if (root == nullptr || by_config || !root->has("post_processor")) {
-    data.add_bos = config.flag("add_bos_token", root == nullptr && add_bos) && data.bos.has_value();
+  if (root == nullptr) {
+    data.add_bos = config.flag("add_bos_token", add_bos) && data.bos.has_value();
     data.add_eos = config.flag("add_eos_token", false) && data.eos.has_value();
+    return;
   }
-  if (root == nullptr) return;
   const HfTemplate around = read_post_processor(*root);
-  if (by_config || !root->has("post_processor")) return;
   const auto take = [&](const std::optional<std::int32_t>& id, std::optional<std::int32_t>& named,
                         const char* name) {
     if (!id) return false;
@@ -84,6 +90,8 @@ void add_around(const JsonPlace& config, const JsonPlace* root, bool add_bos, To
   };
   data.add_bos = take(around.before, data.bos, "BOS");
   data.add_eos = take(around.after, data.eos, "EOS");
+  note_flag(config, "add_bos_token", data.add_bos, "BOS");
+  note_flag(config, "add_eos_token", data.add_eos, "EOS");
 }
 
 const char* vocabulary_file(HfVocabulary vocabulary) {
@@ -111,11 +119,19 @@ void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& 
   const Json map_json = parse_if_present(files.special_tokens_map, map_path);
   const JsonPlace config(config_json, config_path + ":"), map(map_json, map_path + ":");
   const TokenIds ids = index_tokens(data, files.directory + "/" + tokens_file + ": model.vocab");
+  std::string absent_pad;
   const auto find = [&](const char* key, std::optional<std::int32_t>& slot) {
     for (const JsonPlace* source : {&config, &map}) {
       const std::string name = named_token(*source, key);
       if (name.empty()) continue;
       const std::int32_t found = ids.find(name);
+      // transformers would give it an id behind the vocabulary. No text needs one.
+      if (found < 0 && std::string_view(key) == "pad_token") {
+        absent_pad = name;
+        core::note(source->where() + " pad_token is " + shown(name) + ", which " + tokens_file +
+                   " does not have; the model is read without a padding token");
+        return;
+      }
       ESP_CHECK(found >= 0, input, source->where(), " ", key, " is ", shown(name), ", which ",
                 tokens_file, " does not have");
       slot = found;
@@ -136,8 +152,9 @@ void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& 
     for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
       const std::string content =
           JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
-      ESP_CHECK(ids.find(content) >= 0, unsupported, config.where(), " added_tokens_decoder.", id,
-                " is ", shown(content), ", which ", tokens_file, " does not have");
+      ESP_CHECK(ids.find(content) >= 0 || content == absent_pad, unsupported, config.where(),
+                " added_tokens_decoder.", id, " is ", shown(content), ", which ", tokens_file,
+                " does not have");
     }
   }
   add_around(config, root, defaults.add_bos, data);

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "text/json_place.h"
 #include "text/tokenizer.h"
@@ -84,6 +85,11 @@ void apply_extra(const HfFiles& files, TokenizerData& data);
 // text is changed before added tokens flagged `normalized` are searched for.
 struct HfPipeline {
   bool has_normalizer = false;
+  // Added tokens flagged `normalized` would change how spaces are put in front of what follows.
+  bool raw_tokens_only = false;
+  // spm: pieces of the vocabulary that are found in the text before anything merges, and that
+  // never merge (SentencePiece's user-defined pieces).
+  std::vector<std::string> pieces = {};
 };
 HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data);
 // The ids that the post-processor puts before (BOS) and after (EOS) a text.

@@ -2,6 +2,9 @@
 // Recognises what a tokenizer.json does to a text around its merges. Recognition is by structure:
 // every field that would change ids is checked. Unknown parts are refused by their name in the
 // file.
+#include <algorithm>
+#include <cctype>
+
 #include "core/error.h"
 #include "text/hf_files.h"
 #include "text/pretokenizer.h"
@@ -85,40 +88,99 @@ HfPipeline read_byte_level(const std::vector<JsonPlace>& normalizers,
   return {.has_normalizer = data.nfc};
 }
 
+// Puts a second U+2581 before a text that begins with one, so that Metaspace's own is never left
+// out.
+bool doubles_first_space(const JsonPlace& step) {
+  const std::string space(kSpaceSymbol);
+  return is_type(step, "Replace") && step.at("pattern").has("Regex") &&
+         step.at("pattern").at("Regex").text() == "\\A" + space &&
+         step.at("content").text() == space + space;
+}
+
+// The texts of a regular expression "a|b|...", in which every special character is escaped. Nothing
+// for another expression.
+std::vector<std::string> alternatives(const std::string& pattern) {
+  std::vector<std::string> out(1);
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c == '|') {
+      out.emplace_back();
+    } else if (c == '\\') {
+      const bool letter =
+          i + 1 < pattern.size() && std::isalnum(static_cast<unsigned char>(pattern[i + 1])) != 0;
+      if (i + 1 == pattern.size() || letter) return {};  // a class of characters
+      out.back() += pattern[++i];
+    } else if (std::string_view(".^$*+?{}[]()").find(c) != std::string_view::npos) {
+      return {};
+    } else {
+      out.back() += c;
+    }
+  }
+  for (const std::string& text : out)
+    if (text.empty()) return {};
+  return out;
+}
+
+// Cuts out pieces of the vocabulary, the longest first, as SentencePiece does.
+std::vector<std::string> isolated_pieces(const JsonPlace& step) {
+  const bool isolated = is_type(step, "Split") && step.at("pattern").has("Regex") &&
+                        step.text_or("behavior", "") == "Isolated" && !step.flag("invert", false);
+  if (!isolated) return {};
+  std::vector<std::string> out = alternatives(step.at("pattern").at("Regex").text());
+  const auto shorter = [](const std::string& a, const std::string& b) {
+    return count_code_points(a) < count_code_points(b);
+  };
+  const bool longest_first = std::is_sorted(out.rbegin(), out.rend(), shorter);
+  return longest_first ? out : std::vector<std::string>{};
+}
+
+// The space in front of a text that Metaspace adds.
+void read_metaspace(const JsonPlace& step, bool doubled, TokenizerData& data) {
+  const std::string scheme = step.text_or("prepend_scheme", "always");
+  if (step.flag("split", true)) unsupported(step, "splits at spaces; known is split = false");
+  if (step.at("replacement").text() != kSpaceSymbol)
+    unsupported(step, "does not replace by U+2581");
+  if (scheme != "always" && scheme != "first" && scheme != "never")
+    unsupported(step, "has prepend_scheme '" + scheme + "'");
+  if (doubled && scheme != "always")
+    unsupported(step,
+                "has prepend_scheme '" + scheme + "' behind a normalizer that doubles U+2581");
+  data.add_space_prefix = scheme != "never";
+  if (scheme == "first") data.space_rule = SpaceRule::metaspace_first;
+  if (scheme == "always" && !doubled) data.space_rule = SpaceRule::metaspace_always;
+}
+
 HfPipeline read_spm(const std::vector<JsonPlace>& normalizers, const std::vector<JsonPlace>& steps,
                     TokenizerData& data) {
   data.kind = TokenizerKind::spm;
   data.pre = "default";
   data.add_space_prefix = false;
-  bool replaces = false;
+  bool replaces = false, doubled = false;
   for (const JsonPlace& step : normalizers) {
     if (is_type(step, "Prepend") && step.at("prepend").text() == kSpaceSymbol &&
         !data.add_space_prefix) {
       data.add_space_prefix = true;
     } else if (replaces_space(step) && !replaces) {
       replaces = true;
+    } else if (doubles_first_space(step) && replaces && !doubled && !data.add_space_prefix) {
+      doubled = true;
     } else {
       unsupported(step,
                   "is not a normalizer known for SPM (Prepend U+2581, Replace space by U+2581)");
     }
   }
+  const bool prepends = data.add_space_prefix;
   bool metaspace = false;
+  HfPipeline out;
   for (const JsonPlace& step : steps) {
-    if (is_type(step, "Metaspace") && !replaces && !metaspace) {
+    if (is_type(step, "Metaspace") && !prepends && !metaspace && out.pieces.empty()) {
       metaspace = true;
-      const std::string scheme = step.text_or("prepend_scheme", "always");
-      if (step.flag("split", true)) unsupported(step, "splits at spaces; known is split = false");
-      if (step.at("replacement").text() != kSpaceSymbol)
-        unsupported(step, "does not replace by U+2581");
-      if (scheme != "always" && scheme != "first" && scheme != "never")
-        unsupported(step, "has prepend_scheme '" + scheme + "'");
-      data.add_space_prefix = scheme != "never";
-      if (scheme != "never")
-        data.space_rule =
-            scheme == "first" ? SpaceRule::metaspace_first : SpaceRule::metaspace_always;
+      read_metaspace(step, doubled, data);
     } else if (is_type(step, "Split") && replaces &&
                step.at("pattern").text_or("String", "") == " ") {
       // Cuts at spaces. The normalizer has left none.
+    } else if (out.pieces.empty() && !isolated_pieces(step).empty()) {
+      out.pieces = isolated_pieces(step);
     } else {
       unsupported(
           step,
@@ -126,9 +188,17 @@ HfPipeline read_spm(const std::vector<JsonPlace>& normalizers, const std::vector
     }
   }
   ESP_CHECK(replaces || metaspace, unsupported,
-            data.add_space_prefix ? normalizers.front().where() : std::string("tokenizer.json"),
+            prepends ? normalizers.front().where() : std::string("tokenizer.json"),
             ": nothing replaces spaces by U+2581, which a tokenizer with byte fallback needs");
-  return {.has_normalizer = replaces};
+  ESP_CHECK(!doubled || metaspace, unsupported, normalizers.back().where(),
+            ": doubles the first U+2581, which is known together with Metaspace only");
+  if (!out.pieces.empty() && data.add_space_prefix && data.space_rule != SpaceRule::every_segment)
+    unsupported(
+        steps.back(),
+        "isolates pieces behind a Metaspace that leaves out a space, which is not supported");
+  out.has_normalizer = replaces && !metaspace;
+  out.raw_tokens_only = doubled;
+  return out;
 }
 
 void read_template(const JsonPlace& step, HfTemplate& out) {
@@ -184,9 +254,13 @@ HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data) {
                "] and model.byte_fallback is not set; supported are pre-tokenizers that end in "
                "ByteLevel, and byte_fallback");
   }
-  ESP_CHECK(!data.ignore_merges, unsupported, model.where(),
+  HfPipeline spm = read_spm(normalizers, steps, data);
+  // A word that is a token is taken whole: so are the isolated pieces, and other words merge to the
+  // same token.
+  ESP_CHECK(!data.ignore_merges || !spm.pieces.empty(), unsupported, model.where(),
             ".ignore_merges is not supported together with byte_fallback");
-  return read_spm(normalizers, steps, data);
+  data.ignore_merges = false;
+  return spm;
 }
 
 HfTemplate read_post_processor(const JsonPlace& root) {

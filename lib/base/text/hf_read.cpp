@@ -94,7 +94,20 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
                          .lstrip = added.flag("lstrip", false),
                          .rstrip = added.flag("rstrip", false),
                          .normalized = pipeline.has_normalizer && added.flag("normalized", true)};
+    ESP_CHECK(!pipeline.raw_tokens_only || !added.flag("normalized", true), unsupported,
+              added.where(), ": token ", shown(content),
+              " is searched for in normalized text, which is not supported for this normalizer");
     if (rule.lstrip || rule.rstrip || rule.normalized) data.rules.push_back(rule);
+  }
+  for (const std::string& piece : pipeline.pieces) {
+    const auto found = vocab.value().find(piece);
+    ESP_CHECK(found != vocab.value().end(), unsupported, root.where(), " pre_tokenizer isolates ",
+              shown(piece), ", which is no token");
+    const auto id = found->get<std::int32_t>();
+    TokenType& type = data.types[static_cast<std::size_t>(id)];
+    if (type != TokenType::normal) continue;  // an added token, which is found before
+    type = TokenType::user_defined;
+    data.rules.push_back({.id = id, .normalized = true, .bare = true});
   }
   std::sort(data.rules.begin(), data.rules.end(),
             [](const AddedRule& a, const AddedRule& b) { return a.id < b.id; });

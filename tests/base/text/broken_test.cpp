@@ -215,7 +215,7 @@ TEST(Broken, FilesBesideTokenizerJson) {
       {"template_is_number", "tokenizer_config.json", R"({"chat_template": 5})", "chat_template"},
       {"token_of_its_own", "tokenizer_config.json",
        R"({"added_tokens_decoder": {"700": {"content": "<own>"}}})", "<own>"},
-      {"map_unknown", "special_tokens_map.json", R"({"pad_token": {"content": "<nowhere>"}})",
+      {"map_unknown", "special_tokens_map.json", R"({"unk_token": {"content": "<nowhere>"}})",
        "'<nowhere>'"},
       {"extra_types_short", "tokenizer_gguf.json", R"({"types": [1, 2]})", "2 types"},
       {"extra_type_wild", "tokenizer_gguf.json", R"({"types": [99]})", "expected 1 to 6"},

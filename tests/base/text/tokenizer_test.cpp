@@ -3,9 +3,12 @@
 // files that change.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "support/growth.h"
 #include "text/fixtures.h"
 
@@ -112,15 +115,45 @@ TEST(Flags, BosAndEosSurroundTheText) {
   EXPECT_EQ(Tokenizer(through_gguf(data)).encode("a", true), ids);
 }
 
-// tokenizer_config.json's flags outrank the post-processor; without them the post-processor stands.
-TEST(Flags, ConfigurationOutranksPostProcessor) {
+// The post-processor of tokenizer.json outranks the flags of tokenizer_config.json, and a flag that
+// says otherwise is told.
+TEST(Flags, PostProcessorOutranksConfiguration) {
+  nlohmann::json json =
+      nlohmann::json::parse(core::read_text_file(fixture_directory("spm") + "/tokenizer.json"));
+  int told = 0;
+  for (const bool adds : {true, false}) {
+    if (!adds) json["post_processor"] = nullptr;
+    for (const char* flag : {"null", "true", "false"}) {
+      const support::TempDir directory;
+      core::write_text_file(directory.file("tokenizer.json"), json.dump());
+      core::write_text_file(
+          directory.file("tokenizer_config.json"),
+          std::string(R"({"bos_token": "<s>", "add_bos_token": )").append(flag).append("}"));
+      EXPECT_EQ(tokenizer_from_hf(directory.path()).add_bos, adds) << flag;
+      for (const std::string& note : core::notes())
+        told += note.find(directory.path()) != std::string::npos ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(told, 2);
+}
+
+// transformers would give it an id behind the vocabulary, which no text needs.
+TEST(Flags, APaddingTokenThatTheVocabularyLacksIsLeftOut) {
   const support::TempDir directory;
   core::write_text_file(directory.file("tokenizer.json"),
                         core::read_text_file(fixture_directory("spm") + "/tokenizer.json"));
-  EXPECT_TRUE(tokenizer_from_hf(directory.path()).add_bos);
-  core::write_text_file(directory.file("tokenizer_config.json"),
-                        R"({"bos_token": "<s>", "add_bos_token": false})");
-  EXPECT_FALSE(tokenizer_from_hf(directory.path()).add_bos);
+  const TokenizerData plain = tokenizer_from_hf(directory.path());
+  core::write_text_file(
+      directory.file("tokenizer_config.json"),
+      R"({"pad_token": "[PAD]", "added_tokens_decoder": {"9999": {"content": "[PAD]", "special": true}}})");
+  const TokenizerData data = tokenizer_from_hf(directory.path());
+  EXPECT_FALSE(data.pad);
+  EXPECT_EQ(data.tokens, plain.tokens);
+  const std::vector<std::string> notes = core::notes();
+  EXPECT_TRUE(std::any_of(notes.begin(), notes.end(), [&](const std::string& note) {
+    return note.find(directory.path()) != std::string::npos &&
+           note.find("'[PAD]'") != std::string::npos;
+  }));
 }
 
 TEST(Streaming, PiecesJoinToTheText) {
