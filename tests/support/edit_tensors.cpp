@@ -29,7 +29,7 @@ void edit_tensors(const std::string& directory, const std::function<void(RawTens
     const auto set = format::SafetensorsSet::open_directory(directory);
     for (const format::SafeTensor& t : set.tensors()) {
       RawTensor& raw = tensors[t.name] = {
-          t.dtype, t.shape, std::vector<std::byte>(static_cast<std::size_t>(t.bytes))};
+          *t.dtype, t.shape, std::vector<std::byte>(static_cast<std::size_t>(t.bytes))};
       set.read(t, 0, raw.bytes);
     }
   }

@@ -27,9 +27,16 @@ bool exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
+void require_floats(const std::string& path, const SafeTensor& tensor) {
+  ESP_CHECK(tensor.dtype, unsupported, path, ": tensor ", tensor.name, " has dtype ", tensor.stored,
+            "; F32, F16 and BF16 are supported");
+  ESP_CHECK(tensor.bytes > 0, input, path, ": tensor ", tensor.name,
+            " has an extent of 0 in its shape");
+}
+
 }  // namespace
 
-void SafetensorsSet::add_shard(const std::string& path) {
+void SafetensorsSet::add_shard(const std::string& path, Allowed allowed) {
   auto file = std::make_unique<core::FileReader>(path);
   ESP_CHECK(file->size() >= 8, input, path, ": truncated: ", file->size(),
             " bytes, but a safetensors file starts with an 8-byte length");
@@ -43,6 +50,7 @@ void SafetensorsSet::add_shard(const std::string& path) {
   file->read(8, std::as_writable_bytes(std::span(json.data(), json.size())));
   SafetensorsHeader header = parse_safetensors_header(path, json, file->size() - 8 - length);
   for (SafeTensor& tensor : header.tensors) {
+    if (allowed == Allowed::floats) require_floats(path, tensor);
     tensor.offset += 8 + length;
     tensor.shard = n_shards();
     tensors_.push_back(std::move(tensor));
@@ -59,16 +67,16 @@ void SafetensorsSet::finish_index() {
               ": tensor ", tensors_[i].name, " is also in another shard");
 }
 
-SafetensorsSet SafetensorsSet::open_file(const std::string& path) {
+SafetensorsSet SafetensorsSet::open_file(const std::string& path, Allowed allowed) {
   SafetensorsSet set;
-  set.add_shard(path);
+  set.add_shard(path, allowed);
   set.finish_index();
   return set;
 }
 
-SafetensorsSet SafetensorsSet::open_directory(const std::string& directory) {
+SafetensorsSet SafetensorsSet::open_directory(const std::string& directory, Allowed allowed) {
   const std::string single = directory + "/model.safetensors", index_path = single + ".index.json";
-  if (exists(single)) return open_file(single);
+  if (exists(single)) return open_file(single, allowed);
   ESP_CHECK(exists(index_path), input, directory,
             ": holds neither model.safetensors nor model.safetensors.index.json");
   const std::map<std::string, std::string> placed =
@@ -78,7 +86,7 @@ SafetensorsSet SafetensorsSet::open_directory(const std::string& directory) {
   ESP_CHECK(files.size() <= kMaxShards, unsupported, index_path, ": names ", files.size(),
             " shards, but at most ", kMaxShards, " are supported");
   SafetensorsSet set;
-  for (const std::string& file : files) set.add_shard(directory + "/" + file);
+  for (const std::string& file : files) set.add_shard(directory + "/" + file, allowed);
   set.finish_index();
   for (const SafeTensor& tensor : set.tensors_) {
     const std::string& path = set.shard(tensor.shard).path();

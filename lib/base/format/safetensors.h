@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,9 +26,9 @@ namespace espalier::format {
 
 struct SafeTensor {
   std::string name;
-  // F32, F16 or BF16. Other dtypes are refused with the tensor's name.
-  FormatId dtype = FormatId::f32;
-  std::vector<std::int64_t> shape;  // row-major; empty = scalar
+  std::string stored;               // the dtype as the file calls it: "F32", "F64", "I8", ...
+  std::optional<FormatId> dtype;    // of F32, F16 and BF16; nothing for the others
+  std::vector<std::int64_t> shape;  // row-major; empty = scalar. An extent may be 0
   std::uint64_t offset = 0;         // absolute, in the shard
   std::uint64_t bytes = 0;
   int shard = 0;  // index into SafetensorsSet::shards()
@@ -36,9 +37,13 @@ struct SafeTensor {
 // One file or a sharded directory. Opening it reads only the headers.
 class SafetensorsSet {
  public:
-  static SafetensorsSet open_file(const std::string& path);
+  // Which tensors may be there: those with values of F32, F16 or BF16, or any, for a caller that
+  // does not use them all.
+  enum class Allowed : std::uint8_t { floats, any };
+  static SafetensorsSet open_file(const std::string& path, Allowed allowed = Allowed::floats);
   // Opens model.safetensors, or the shards of the index.
-  static SafetensorsSet open_directory(const std::string& directory);
+  static SafetensorsSet open_directory(const std::string& directory,
+                                       Allowed allowed = Allowed::floats);
   const std::vector<SafeTensor>& tensors() const { return tensors_; }  // sorted by name
   const SafeTensor* find(std::string_view name) const;
   const core::FileReader& shard(int index) const {
@@ -51,7 +56,7 @@ class SafetensorsSet {
   void read(const SafeTensor& tensor, std::uint64_t byte_begin, std::span<std::byte> out) const;
 
  private:
-  void add_shard(const std::string& path);
+  void add_shard(const std::string& path, Allowed allowed);
   void finish_index();
   std::vector<std::unique_ptr<core::FileReader>> shards_;
   std::vector<SafeTensor> tensors_;

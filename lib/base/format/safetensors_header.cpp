@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 
@@ -215,15 +216,31 @@ void run(const std::string& path, std::string_view json, Sax& sax) {
   }
 }
 
-FormatId dtype_format(const std::string& path, const std::string& name, const std::string& dtype) {
+std::optional<FormatId> dtype_format(const std::string& dtype) {
   for (const QuantFormat& f : all_formats()) {
     std::string upper(f.name);
     std::transform(upper.begin(), upper.end(), upper.begin(),
                    [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
     if (f.is_float() && dtype == upper) return f.id;
   }
+  return std::nullopt;
+}
+
+// Bytes of one value of a dtype that has whole bytes.
+std::uint64_t value_bytes(const std::string& path, const std::string& name,
+                          const std::string& dtype) {
+  struct Width {
+    std::string_view dtype;
+    std::uint64_t bytes;
+  };
+  static constexpr Width kWidths[] = {
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1},
+      {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},     {"I32", 4},
+      {"F32", 4},  {"U64", 8}, {"I64", 8}, {"F64", 8},     {"C64", 8}};
+  for (const Width& known : kWidths)
+    if (dtype == known.dtype) return known.bytes;
   core::fail(ErrorKind::unsupported, path, ": tensor ", name, " has dtype ", dtype,
-             "; F32, F16 and BF16 are supported");
+             ", whose size is not known; F32, F16 and BF16 are supported");
 }
 
 SafeTensor checked(const std::string& path, const std::string& name, const Entry& entry,
@@ -235,13 +252,13 @@ SafeTensor checked(const std::string& path, const std::string& name, const Entry
                            : "data_offsets");
   SafeTensor tensor;
   tensor.name = name;
-  tensor.dtype = dtype_format(path, name, *entry.dtype);
-  std::uint64_t bytes = static_cast<std::uint64_t>(info(tensor.dtype).block_bytes);
+  tensor.stored = *entry.dtype;
+  tensor.dtype = dtype_format(tensor.stored);
+  std::uint64_t bytes = value_bytes(path, name, tensor.stored);
   for (const std::uint64_t extent : *entry.shape) {
-    ESP_CHECK(extent >= 1, input, path, ": tensor ", name, " has an extent of 0 in its shape");
-    ESP_CHECK(
-        extent <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / bytes,
-        input, path, ": tensor ", name, ": its size overflows");
+    ESP_CHECK(extent <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) /
+                            std::max<std::uint64_t>(bytes, 1),
+              input, path, ": tensor ", name, ": its size overflows");
     bytes *= extent;
     tensor.shape.push_back(static_cast<std::int64_t>(extent));
   }
@@ -274,7 +291,9 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
   order.reserve(header.tensors.size());
   for (const SafeTensor& tensor : header.tensors) order.push_back(&tensor);
   std::sort(order.begin(), order.end(),
-            [](const SafeTensor* a, const SafeTensor* b) { return a->offset < b->offset; });
+            [](const SafeTensor* a, const SafeTensor* b) {  // empty ones first
+              return std::pair(a->offset, a->bytes) < std::pair(b->offset, b->bytes);
+            });
   std::uint64_t end = 0;
   for (const SafeTensor* tensor : order) {
     ESP_CHECK(tensor->offset == end, input, path, ": tensor ", tensor->name,

@@ -87,10 +87,7 @@ struct SafetensorsWriter::State {
     if (!metadata.empty()) json["__metadata__"] = metadata;
     for (const SafeTensor& tensor : tensors) {
       if (tensor.shard != shard) continue;
-      std::string dtype(info(tensor.dtype).name);
-      std::transform(dtype.begin(), dtype.end(), dtype.begin(),
-                     [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-      json[tensor.name] = {{"dtype", dtype},
+      json[tensor.name] = {{"dtype", tensor.stored},
                            {"shape", tensor.shape},
                            {"data_offsets", {tensor.offset, tensor.offset + tensor.bytes}}};
     }
@@ -163,12 +160,14 @@ void SafetensorsWriter::add_tensor(std::string name, FormatId dtype,
             ": safetensors holds f32, f16 and bf16, not ", info(dtype).name);
   for (const SafeTensor& other : s.tensors)
     ESP_CHECK(other.name != name, internal, s.path, ": tensor ", name, " added twice");
-  SafeTensor tensor{std::move(name),
-                    dtype,
-                    std::move(shape),
-                    0,
-                    static_cast<std::uint64_t>(info(dtype).block_bytes),
-                    0};
+  std::string stored(info(dtype).name);
+  std::transform(stored.begin(), stored.end(), stored.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+  SafeTensor tensor{.name = std::move(name),
+                    .stored = std::move(stored),
+                    .dtype = dtype,
+                    .shape = std::move(shape),
+                    .bytes = static_cast<std::uint64_t>(info(dtype).block_bytes)};
   for (const std::int64_t extent : tensor.shape) {
     const bool fits = extent >= 1 &&
                       static_cast<std::uint64_t>(extent) <= (std::uint64_t{1} << 62) / tensor.bytes;

@@ -13,7 +13,6 @@
 #include "core/error.h"
 #include "core/notes.h"
 #include "core/profile.h"
-#include "format/finite.h"
 #include "hash/sha256.h"
 
 namespace espalier::checkpoint {
@@ -26,15 +25,17 @@ constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
 // row.
 void require_finite(const StoredTensor& t, const Piece& piece, std::span<const std::byte> bytes,
                     std::int64_t first, std::int64_t width) {
-  const std::int64_t at = format::first_not_finite(t.format, bytes);
+  const std::int64_t at = t.values.first_not_finite(bytes);
   if (at < 0) return;
-  const format::QuantFormat& f = format::info(t.format);
+  const format::QuantFormat& f = format::info(t.values.format);
   std::vector<float> block(static_cast<std::size_t>(f.block));
-  f.decode(bytes.data() + at / f.block * f.block_bytes, block.data(), f.block);
+  const std::int64_t offset = t.values.doubles ? at * 8 : at / f.block * f.block_bytes;
+  t.values.decode(bytes.data() + offset, block.data(), f.block);
   const std::int64_t index = first + at;
   const std::string column = t.is_vector ? "" : ", " + std::to_string(index % width);
   core::fail(core::ErrorKind::input, piece.file->path(), ": tensor ", piece.name, "[",
              t.is_vector ? index : index / width, column, "] is ", block.front(),
+             t.values.doubles ? " as F32" : "",
              ": a model with such a weight computes nothing; repair the file, or fetch it again");
 }
 
@@ -42,8 +43,7 @@ void require_finite(const StoredTensor& t, const Piece& piece, std::span<const s
 // the rows of a head are interleaved.
 void read_matrix_rows(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
                       std::int64_t begin, std::int64_t n, float* out) {
-  const format::QuantFormat& f = format::info(t.format);
-  const std::int64_t row_bytes = format::matrix_bytes(t.format, 1, t.cols);
+  const std::int64_t row_bytes = t.values.bytes(1, t.cols);
   const bool permuted = t.transform == arch::Transform::rope_permute;
   const std::int64_t unit = permuted ? head_dim : 1;
   const std::int64_t window_rows =
@@ -58,12 +58,13 @@ void read_matrix_rows(const StoredTensor& t, const Piece& piece, std::int64_t he
     require_finite(t, piece, bytes, (piece.first_row + window_begin) * t.cols, t.cols);
     const std::int64_t end = std::min(window_end, begin + n);
     if (!permuted) {
-      f.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols,
-               (end - row) * t.cols);
+      t.values.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols,
+                      (end - row) * t.cols);
     } else {
       for (std::int64_t r = row; r < end; ++r)
-        f.decode(bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes,
-                 out + (r - begin) * t.cols, t.cols);
+        t.values.decode(
+            bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes,
+            out + (r - begin) * t.cols, t.cols);
     }
     row = end;
   }
@@ -73,8 +74,7 @@ void read_matrix_rows(const StoredTensor& t, const Piece& piece, std::int64_t he
 // own place. Reads whole columns where most of a column is wanted, else a piece of each column.
 void read_transposed_rows(const StoredTensor& t, const Piece& piece, std::int64_t begin,
                           std::int64_t n, float* out) {
-  const format::QuantFormat& f = format::info(t.format);
-  const std::int64_t value_bytes = format::matrix_bytes(t.format, 1, 1);
+  const std::int64_t value_bytes = t.values.bytes(1, 1);
   const bool pieces = n < t.rows / 8;
   const std::int64_t at = pieces ? begin : 0, width = pieces ? n : t.rows;
   const std::int64_t columns =
@@ -88,7 +88,7 @@ void read_transposed_rows(const StoredTensor& t, const Piece& piece, std::int64_
     piece.file->read(piece.offset + static_cast<std::uint64_t>((c * t.rows + at) * value_bytes),
                      bytes);
     require_finite(t, piece, bytes, c * t.rows + at, t.rows);
-    f.decode(bytes.data(), values.data(), m * width);
+    t.values.decode(bytes.data(), values.data(), m * width);
     for (std::int64_t r = 0; r < n; ++r)
       for (std::int64_t j = 0; j < m; ++j)
         out[r * t.cols + c + j] = values[static_cast<std::size_t>(j * width + begin - at + r)];
@@ -97,11 +97,11 @@ void read_transposed_rows(const StoredTensor& t, const Piece& piece, std::int64_
 
 void read_vector(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
                  std::int64_t begin, std::int64_t n, float* out) {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(format::matrix_bytes(t.format, 1, t.rows)));
+  std::vector<std::byte> bytes(static_cast<std::size_t>(t.values.bytes(1, t.rows)));
   std::vector<float> values(static_cast<std::size_t>(t.rows));
   piece.file->read(piece.offset, bytes);
   require_finite(t, piece, bytes, piece.first_row, 1);
-  format::info(t.format).decode(bytes.data(), values.data(), t.rows);
+  t.values.decode(bytes.data(), values.data(), t.rows);
   const auto stored = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   switch (t.transform) {
     case arch::Transform::transpose:  // matrices only
@@ -158,6 +158,23 @@ bool has_model_magic(const std::string& path) {
     if (magic == known) return true;
   return false;
 }
+
+// Every token needs a row of the embedding. A padding token that was added without one is left out,
+// because no text has it.
+void fit_to_rows(text::TokenizerData& data, std::int64_t rows, const std::string& path) {
+  const auto n = static_cast<std::int64_t>(data.tokens.size());
+  if (n <= rows) return;
+  ESP_CHECK(data.pad && *data.pad == rows && n == rows + 1, input, path, ": the tokenizer has ", n,
+            " tokens, the embedding only ", rows,
+            " rows; the files of the tokenizer are another model's");
+  core::note(path + ": the padding token " + data.tokens.back() +
+             " has no row in the embedding; the model is read without it");
+  data.pad.reset();
+  data.tokens.pop_back();
+  data.types.pop_back();
+  if (!data.scores.empty()) data.scores.pop_back();
+  std::erase_if(data.rules, [&](const text::AddedRule& rule) { return rule.id == rows; });
+}
 }  // namespace
 
 Checkpoint::Checkpoint() : state_(std::make_unique<State>()) {}
@@ -181,6 +198,12 @@ Checkpoint Checkpoint::survey(const std::string& path, bool need_tensors) {
     ESP_CHECK(!need_tensors, input, path,
               ": this needs the weights too; give the model's directory instead of its config");
     checkpoint.state_->source = open_bare_config(path);
+    const Source& source = checkpoint.state_->source;
+    if (!source.part_of.empty())
+      core::note(path + ": the sizes are those of the text part of this " + source.part_of);
+    if (!source.quantization.empty())
+      core::note(path + ": the weights are quantized (" + source.quantization +
+                 "); the sizes are those of floats");
   } else {
     ESP_CHECK(path.ends_with(".gguf") || has_model_magic(path), input, path,
               ": is no model; expected a Hugging Face directory, a .gguf file or a config.json");
@@ -225,8 +248,10 @@ const Description& Checkpoint::description() const { return state_->source.descr
 
 const text::TokenizerData& Checkpoint::tokenizer() const {
   ESP_CHECK(has_tokenizer(), input, path(), ": ", text::no_tokenizer_reason(path()));
-  std::call_once(state_->tokenizer_once,
-                 [this] { state_->tokenizer = state_->source.load_tokenizer(); });
+  std::call_once(state_->tokenizer_once, [this] {
+    state_->tokenizer = state_->source.load_tokenizer();
+    fit_to_rows(state_->tokenizer, dims().vocab, path());
+  });
   return state_->tokenizer;
 }
 
@@ -238,15 +263,15 @@ const text::TokenizerData* carried_tokenizer(const Checkpoint& source) {
 }
 
 format::FormatId Checkpoint::stored_format(arch::Role role, int layer) const {
-  return state_->tensor(role, layer).format;
+  return state_->tensor(role, layer).values.format;
 }
 
 format::FormatId Checkpoint::float_format() const {
   std::optional<format::FormatId> all;
   for (const auto& [key, tensor] : state_->source.tensors) {
     if (tensor.is_vector || tensor.pieces.empty()) continue;
-    if (all && *all != tensor.format) return format::FormatId::f32;
-    all = tensor.format;
+    if (all && *all != tensor.values.format) return format::FormatId::f32;
+    all = tensor.values.format;
   }
   return all && format::info(*all).is_float() ? *all : format::FormatId::f32;
 }

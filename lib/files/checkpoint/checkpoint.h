@@ -109,9 +109,12 @@ class CheckpointWriter {
   std::unique_ptr<State> state_;
 };
 
-// `espalier import`: source -> Hugging Face directory. Checks free disk space first.
+class Adapter;  // adapter.h
+// `espalier import`: source -> Hugging Face directory, with the adapter's changes when there is
+// one. Checks free disk space first.
 void import_checkpoint(const Checkpoint& source, const std::string& directory,
-                       const WriteOptions& options, const core::Progress& progress);
+                       const WriteOptions& options, const core::Progress& progress,
+                       const Adapter* adapter = nullptr);
 
 // The text of a config.json -> architecture and sizes. The Error lists every key that is missing,
 // of the wrong type, or unknown and not harmless.
@@ -120,6 +123,8 @@ struct ParsedConfig {
   arch::ModelDims dims;
   // For a GGUF: the divisors of dims.long_rope must still be read from its tensors.
   bool long_factors = false;
+  // The tool that the config says has quantized the weights. Empty: none.
+  std::string quantization = {};
 };
 ParsedConfig parse_hf_config(const std::string& json_text, const std::string& path);
 // The family that a Hugging Face directory of this model is written as: `arch` itself, or another

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // config.json of a Hugging Face model -> architecture and sizes. Every key must be read, checked or
-// listed as harmless. Any other key is refused by name, because ignoring an unknown trait gives a
-// model that is silently wrong. Key styles: transformers 4 and 5. config_rope.cpp reads the keys of
-// rotary embedding.
+// neutral (neutral_keys.h). Any other key is refused by name, because ignoring an unknown trait
+// gives a model that is silently wrong. Key styles: transformers 4 and 5. config_rope.cpp reads the
+// keys of rotary embedding.
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -21,83 +21,17 @@ namespace {
 
 using nlohmann::json;
 
-// Keys that do not influence the forward pass of a decoder.
-constexpr std::string_view kHarmlessKeys[] = {"_attn_implementation",
-                                              "_attn_implementation_autoset",
-                                              "_commit_hash",
-                                              "_name_or_path",
-                                              "_num_labels",
-                                              "architectures",
-                                              "attention_dropout",
-                                              "attn_implementation",
-                                              "attn_pdrop",
-                                              "bad_words_ids",
-                                              "begin_suppress_tokens",
-                                              "bos_token_id",
-                                              "cache_implementation",
-                                              "chunk_size_feed_forward",
-                                              "decoder_start_token_id",
-                                              "diversity_penalty",
-                                              "do_sample",
-                                              "dtype",
-                                              "early_stopping",
-                                              "embd_pdrop",
-                                              "encoder_no_repeat_ngram_size",
-                                              "eos_token_id",
-                                              "exponential_decay_length_penalty",
-                                              "finetuning_task",
-                                              "forced_bos_token_id",
-                                              "forced_eos_token_id",
-                                              "gradient_checkpointing",
-                                              "id2label",
-                                              "initializer_range",
-                                              "is_llama_config",
-                                              "label2id",
-                                              "length_penalty",
-                                              "max_length",
-                                              "max_sequence_length",
-                                              "min_length",
-                                              "n_special",
-                                              "no_repeat_ngram_size",
-                                              "num_beam_groups",
-                                              "num_beams",
-                                              "num_return_sequences",
-                                              "output_attentions",
-                                              "output_hidden_states",
-                                              "output_past",
-                                              "output_scores",
-                                              "pad_token_id",
-                                              "predict_special_tokens",
-                                              "prefix",
-                                              "pretraining_tp",
-                                              "problem_type",
-                                              "remove_invalid_values",
-                                              "reorder_and_upcast_attn",
-                                              "repetition_penalty",
-                                              "resid_pdrop",
-                                              "return_dict",
-                                              "return_dict_in_generate",
-                                              "sep_token_id",
-                                              "summary_activation",
-                                              "summary_first_dropout",
-                                              "summary_proj_to_labels",
-                                              "summary_type",
-                                              "summary_use_proj",
-                                              "suppress_tokens",
-                                              "task_specific_params",
-                                              "temperature",
-                                              "tokenizer_class",
-                                              "top_k",
-                                              "top_p",
-                                              "torch_dtype",
-                                              "torchscript",
-                                              "transformers.js_config",
-                                              "transformers_version",
-                                              "typical_p",
-                                              "unsloth_fixed",
-                                              "unsloth_version",
-                                              "use_bfloat16",
-                                              "use_cache"};
+// Of a family without windows. A window that is switched off, or that no text can leave, is none.
+void parse_unused_window(ConfigReader& config, const arch::ModelDims& dims) {
+  const json* window = config.find("sliding_window");
+  const json* used = config.find("use_sliding_window");
+  if (used != nullptr && is_off(*used)) return;
+  if (window != nullptr && window->is_number() &&
+      window->get<double>() >= static_cast<double>(dims.positions))
+    return;
+  config.refuse("sliding_window", "sliding-window attention is not supported in this family");
+  if (window == nullptr) config.only("use_sliding_window", false);
+}
 
 // Which layers use a window: "layer_types", else the rule of the family.
 void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& arch,
@@ -107,8 +41,7 @@ void parse_windows(ConfigReader& config, Problems& problems, const arch::Arch& a
     return type.is_string() && type.get<std::string>() == name;
   };
   if (arch.window_period == arch::kNoWindow) {
-    config.refuse("sliding_window", "sliding-window attention is not supported in this family");
-    config.only("use_sliding_window", false);
+    parse_unused_window(config, dims);
     bool full = arch.attention_type.empty();
     if (types != nullptr) {
       full = types->is_array();
@@ -193,10 +126,28 @@ void parse_own_code(ConfigReader& config, const arch::Arch& arch) {
   const json* causal = map->is_object() && map->contains("AutoModelForCausalLM")
                            ? &map->at("AutoModelForCausalLM")
                            : nullptr;
+  bool any = !map->is_object();  // code of a tokenizer or a processor is none of the model's
+  if (map->is_object())
+    for (const auto& [key, code] : map->items())
+      any = any || key.starts_with("AutoModel") || key == "AutoConfig";
   const std::string tail = std::string(".").append(arch.hf_architecture);
-  if (causal != nullptr && causal->is_string() && causal->get<std::string>().ends_with(tail))
+  if (!any ||
+      (causal != nullptr && causal->is_string() && causal->get<std::string>().ends_with(tail)))
     return;
   config.refuse("auto_map", "the model carries its own code");
+}
+
+// Which tool the config says has quantized the weights. Whether it has, the tensors say.
+std::string quantization_of(ConfigReader& config) {
+  std::string tool;
+  for (const char* key : {"compression_config", "quantization", "quantization_config"}) {
+    const json* value = config.find(key);
+    if (value == nullptr || is_off(*value)) continue;
+    const bool named = value->is_object() && value->contains("quant_method") &&
+                       value->at("quant_method").is_string();
+    tool = named ? value->at("quant_method").get<std::string>() : key;
+  }
+  return tool;
 }
 
 void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& arch,
@@ -208,7 +159,14 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
     config.size(std::string(keys.other_positions), kMaxPositions, dims.positions);
   const auto bias = [&](const char* key, arch::Present present) {
     if (arch::has_optional(arch, present)) return config.boolean(key, false);
-    config.only(key, false);
+    // Families that have these biases whatever the key says.
+    const bool always = present == arch::Present::attention_bias &&
+                        (arch::find_spec(arch, arch::Role::attn_q_bias) != nullptr ||
+                         arch::find_spec(arch, arch::Role::attn_qkv_bias) != nullptr);
+    if (always)
+      config.boolean(key, true);
+    else
+      config.only(key, false);
     return false;
   };
   dims.attention_bias = bias("attention_bias", arch::Present::attention_bias);
@@ -216,17 +174,7 @@ void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& ar
   if (!keys.output_bias.empty())
     dims.output_bias = config.boolean(std::string(keys.output_bias), dims.output_bias);
   dims.mlp_bias = bias("mlp_bias", arch::Present::mlp_bias);
-  for (const char* key :
-       {"qkv_bias", "rope_interleaved", "use_qk_norm", "is_encoder_decoder", "add_cross_attention",
-        "cross_attention_hidden_size", "tie_encoder_decoder", "use_bidirectional_attention",
-        "lm_head_bias", "use_mrope"})
-    config.only(key, false);
-  for (const char* key : {"full_attn_mod", "interpolate_factor"}) config.only(key, 1);
-  config.find("is_decoder");  // a causal language model is a decoder whatever this key says
-  config.refuse("quantization_config",
-                "the weights are quantized by another tool; save a float version first");
   parse_own_code(config, arch);
-  config.only("pruned_heads", json::object());
   parse_windows(config, problems, arch, dims);
   parse_layers_without_rope(config, problems, arch, dims);
   const auto cap = [&](std::string_view name, double absent) {
@@ -369,7 +317,7 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
   Problems problems(path);
   ConfigReader config(root, problems);
 
-  ParsedConfig parsed{nullptr, {}, false};
+  ParsedConfig parsed{.arch = nullptr, .dims = {}};
   const json* type = config.find("model_type");
   ESP_CHECK(type != nullptr && type->is_string(), input, path,
             ": key \"model_type\" is missing or not a string; is this a model's config.json?");
@@ -390,7 +338,12 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
     parse_rope(config, problems, *parsed.arch, parsed.dims);
   }
   check_traits(config, problems, *parsed.arch, parsed.dims);
-  config.refuse_unknown({std::begin(kHarmlessKeys), std::end(kHarmlessKeys)});
+  parsed.quantization = quantization_of(config);
+  const bool complete = problems.empty();  // else what the keys say cannot be compared
+  config.refuse_unknown({}, [&](const std::string& key, const json& value) {
+    const Neutral neutral = neutral_key(key, value, *parsed.arch, parsed.dims);
+    return complete || neutral.against.empty() ? neutral : Neutral{.yes = true};
+  });
   problems.raise();
   arch::require_sizes(*parsed.arch, parsed.dims, path);
   return parsed;

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One JSON object of a config.json: typed keys with bounds. Problems collects everything that is
-// wrong. At the end, every key that was never read is refused by name.
+// wrong. At the end, every key that was never read is refused by name, unless its value is neutral
+// (neutral_keys.h).
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "checkpoint/neutral_keys.h"
 #include "checkpoint/problems.h"
 #include "core/units.h"
 
@@ -77,21 +80,33 @@ class ConfigReader {
     }
     return value->get<bool>();
   }
-  // Requires the only implemented value of a trait. Absent and null mean that value.
+  // Requires the only implemented value of a trait. Absent and null mean that value. Where it
+  // switches something off, so does every other value that does.
   void only(const std::string& key, const nlohmann::json& supported) {
     const nlohmann::json* value = find(key);
-    if (value != nullptr && *value != supported)
+    if (value != nullptr && *value != supported && !(is_off(supported) && is_off(*value)))
       problems_.unsupported("key \"", prefix_, key, "\" is ", shown(*value), "; only ",
                             supported.dump(), " is supported");
   }
+  // Unless the key's value switches it off.
   void refuse(const std::string& key, const char* reason) {
-    if (find(key) != nullptr) problems_.unsupported("key \"", prefix_, key, "\": ", reason);
+    const nlohmann::json* value = find(key);
+    if (value != nullptr && !is_off(*value))
+      problems_.unsupported("key \"", prefix_, key, "\": ", reason);
   }
-  void refuse_unknown(const std::set<std::string>& harmless) {
+  using Rule = std::function<Neutral(const std::string& key, const nlohmann::json& value)>;
+  void refuse_unknown(const std::set<std::string>& harmless, const Rule& rule = nullptr) {
     std::vector<std::string> known(seen_.begin(), seen_.end());
     known.insert(known.end(), harmless.begin(), harmless.end());
     for (const auto& [key, value] : object_.items()) {
       if (seen_.count(key) != 0 || harmless.count(key) != 0) continue;
+      const Neutral neutral = rule ? rule(key, value) : Neutral{.yes = is_off(value)};
+      if (neutral.yes) continue;
+      if (!neutral.against.empty()) {
+        problems_.unsupported("key \"", prefix_, key, "\" is ", shown(value),
+                              ", but by the other keys it is ", neutral.against);
+        continue;
+      }
       const std::string near = core::nearest_name(key, known.data(), known.size());
       problems_.unsupported(
           "unknown key \"", prefix_, key, "\" = ", shown(value),

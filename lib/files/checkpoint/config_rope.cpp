@@ -33,6 +33,14 @@ std::vector<float> parse_factors(ConfigReader& rope, const std::string& name,
   return out;
 }
 
+// These types of scaling compute the same as none with this factor.
+bool scales_by_one(const std::string& kind, ConfigReader& rope) {
+  const json* factor = rope.find("factor");
+  const bool known = kind == "linear" || kind == "dynamic" || kind == "yarn";
+  const bool scores = rope.find("attention_factor") != nullptr || rope.find("mscale") != nullptr;
+  return known && !scores && factor != nullptr && *factor == 1;
+}
+
 // Reads "rope_scaling" (transformers 4) or "rope_parameters" (transformers 5).
 void parse_rope_object(const json& object, const std::string& key, Problems& problems,
                        const arch::Arch& arch, arch::ModelDims& dims, RopeKeys& keys) {
@@ -44,9 +52,12 @@ void parse_rope_object(const json& object, const std::string& key, Problems& pro
   const json* type = rope.find("rope_type");
   const json* old_type = rope.find("type");
   if (type == nullptr) type = old_type;
-  const std::string kind = type == nullptr     ? "default"
-                           : type->is_string() ? type->get<std::string>()
-                                               : ConfigReader::shown(*type);
+  std::string kind = type == nullptr     ? "default"
+                     : type->is_string() ? type->get<std::string>()
+                                         : ConfigReader::shown(*type);
+  // Positions in three dimensions are three times the same for text.
+  for (const char* name : {"mrope_section", "mrope_interleaved"}) rope.find(name);
+  if (kind == "mrope") kind = "default";
   if (rope.find("rope_theta") != nullptr) keys.theta = rope.positive("rope_theta", std::nullopt);
   if (arch.defaults.partial_rotary == 0)
     rope.only("partial_rotary_factor", 1.0);
@@ -72,11 +83,15 @@ void parse_rope_object(const json& object, const std::string& key, Problems& pro
     dims.rope_linear = rope.positive("factor", std::nullopt);
     if (dims.rope_linear >= 1e6)
       problems.input("key \"", key, ".factor\" is ", dims.rope_linear, ", expected less than 1e6");
-  } else if (kind != "default") {
+  } else if (kind != "default" && !scales_by_one(kind, rope)) {
     problems.unsupported("key \"", key, ".rope_type\" is \"", kind,
                          "\"; supported are \"default\" and ",
                          arch.long_rope ? "\"longrope\"" : "\"llama3\" and \"linear\"");
     return;  // the other keys belong to that type
+  } else if (kind != "default") {
+    return;
+  } else if (rope.find("factor") != nullptr) {
+    rope.only("factor", 1);
   }
   // Families with LongRoPE state its context for every type.
   rope.refuse_unknown(arch.long_rope ? std::set<std::string>{"original_max_position_embeddings"}
@@ -130,7 +145,8 @@ void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch
   else if (config.find("partial_rotary_factor") != nullptr)
     keys.partial = config.positive("partial_rotary_factor", std::nullopt);
   const std::optional<double> outer_partial = keys.partial;
-  if (const json* scaling = config.find(std::string(arch.keys.rope_scaling)))
+  if (const json* scaling = config.find(std::string(arch.keys.rope_scaling));
+      scaling != nullptr && *scaling != false)
     parse_rope_object(*scaling, "rope_scaling", problems, arch, dims, keys);
   const bool has_local = arch.defaults.local_rope_theta > 0;
   if (has_local)

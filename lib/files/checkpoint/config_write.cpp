@@ -257,6 +257,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   }
   const arch::LayerDims& layer = dims.layers.front();
   if (arch.name != family.name) drop_keys_of(family, arch, config);
+  // What is written are floats, whatever the source's config says.
+  for (const char* key : {"compression_config", "quantization", "quantization_config"})
+    config.erase(key);
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// `espalier import`: any supported checkpoint -> Hugging Face directory, tensor by tensor in
-// windows of rows.
+// `espalier import`: any supported checkpoint, and perhaps an adapter that is merged into it -> a
+// Hugging Face directory, tensor by tensor in windows of rows.
 #include <algorithm>
 #include <filesystem>
 
+#include "checkpoint/adapter.h"
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -11,10 +12,11 @@
 namespace espalier::checkpoint {
 
 void import_checkpoint(const Checkpoint& source, const std::string& directory,
-                       const WriteOptions& options, const core::Progress& progress) {
+                       const WriteOptions& options, const core::Progress& progress,
+                       const Adapter* adapter) {
   ESP_CHECK(!core::same_file(source.path(), directory), usage, directory,
             ": the output is the source itself; choose another directory");
-  const arch::ModelDims& dims = source.dims();
+  const arch::ModelDims& dims = adapter != nullptr ? adapter->dims() : source.dims();
   CheckpointWriter writer(directory, source.arch(), dims, options,
                           {source.hf_config(), carried_tokenizer(source),
                            source.hf_generation_config(), source.description()});
@@ -29,7 +31,9 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory,
     for (std::int64_t row = 0; row < t.rows; row += window) {
       const std::int64_t n = std::min(window, t.rows - row);
       rows.resize(static_cast<std::size_t>(n * t.cols));
-      source.read_rows(t.spec->role, t.layer, row, n, rows.data());
+      if (adapter == nullptr || !adapter->replaces(t.spec->role, t.layer))
+        source.read_rows(t.spec->role, t.layer, row, n, rows.data());
+      if (adapter != nullptr) adapter->merge(t.spec->role, t.layer, row, rows);
       writer.write_rows(t.spec->role, t.layer, rows);
     }
     if (progress)

@@ -39,7 +39,7 @@ void locate_tensors(Source& source, const format::GgufHeader& header, bool long_
       continue;
     }
     source.tensors[{ref.spec->role, ref.layer}] = {
-        .format = stored->format,
+        .values = {.format = stored->format},
         .rows = ref.rows,
         .cols = ref.cols,
         .is_vector = ref.is_vector,

@@ -9,6 +9,8 @@
 #include "checkpoint/own_output.h"
 #include "checkpoint/problems.h"
 #include "checkpoint/source.h"
+#include "checkpoint/tensor_names.h"
+#include "checkpoint/text_part.h"
 #include "core/notes.h"
 
 namespace espalier::checkpoint {
@@ -17,27 +19,45 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 
-// Tensors of released checkpoints that transformers does not load either. Some tools save a copy of
-// the embedding although it is tied (untie_own_output has compared the values).
-bool ignorable(std::string_view name, const arch::Arch& arch, const arch::ModelDims& dims) {
+// What the families' tables call the buffer of rotary positions, and others of the same kind.
+constexpr std::string_view kRotaryTable = "inv_freq";
+constexpr std::string_view kOtherRotaryTables[] = {"original_inv_freq", "cos_cached", "sin_cached"};
+
+// Tensors of released checkpoints that transformers does not load either, whatever their dtype:
+// what it computes now, and what holds no values. Some tools save a copy of the embedding although
+// it is tied (untie_own_output has compared the values).
+bool ignorable(const TensorNames& names, std::string_view name, const format::SafeTensor& tensor,
+               const Source& source) {
+  if (tensor.bytes == 0) return true;
+  const arch::Arch& arch = *source.arch;
   for (const std::string_view pattern : arch.ignored)
-    for (std::int64_t l = 0; l < dims.n_layers(); ++l) {
-      const std::string full = arch::with_layer(pattern, static_cast<int>(l));
-      const std::size_t optional = arch.optional_prefix.size();
-      if (name == full || name == std::string_view(full).substr(optional)) return true;
+    for (std::int64_t l = 0; l < source.dims.n_layers(); ++l) {
+      const std::string full = names.expected(arch::with_layer(pattern, static_cast<int>(l)));
+      if (name == full) return true;
+      if (!full.ends_with(kRotaryTable)) continue;
+      for (const std::string_view other : kOtherRotaryTables)
+        if (name == full.substr(0, full.size() - kRotaryTable.size()).append(other)) return true;
     }
   const arch::TensorSpec* output = arch::find_spec(arch, arch::Role::output);
-  return output != nullptr && dims.tied && name == output->hf;
+  return output != nullptr && source.dims.tied && name == output->hf;
+}
+
+// What tools that quantize put beside the weights, or in their place.
+bool is_of_quantization(std::string_view name) {
+  for (const std::string_view ending :
+       {".qweight", ".qzeros", ".g_idx", ".scales", ".SCB", ".weight_scale", ".weight_scale_inv",
+        ".weight_packed", ".weight_shape", ".weight_zero_point", ".weight_format", ".input_scale",
+        ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", "_blocks", "_scales"})
+    if (name.ends_with(ending)) return true;
+  return name.find(".quant_state.") != std::string_view::npos;
 }
 
 // An output matrix that is stored although the config ties it to the embedding. Like transformers,
 // this ties the two only if their values are equal. The code of some families always computes with
 // the embedding.
-void untie_own_output(Source& source, const format::SafeTensor* embedding) {
-  const arch::TensorSpec* spec = arch::find_spec(*source.arch, arch::Role::output);
-  const format::SafeTensor* output =
-      source.dims.tied && spec != nullptr ? source.safetensors->find(spec->hf) : nullptr;
-  if (output == nullptr || embedding == nullptr ||
+void untie_own_output(Source& source, const format::SafeTensor* embedding,
+                      const format::SafeTensor* output) {
+  if (!source.dims.tied || output == nullptr || embedding == nullptr ||
       same_values(*source.safetensors, *embedding, *output))
     return;
   if (source.arch->ignores_own_output) {
@@ -56,23 +76,12 @@ void untie_own_output(Source& source, const format::SafeTensor* embedding) {
 // the table, whose rows follow each other, or one matrix of a stack.
 class Locator {
  public:
-  Locator(Source& source, Problems& problems)
-      : source_(source), problems_(problems), set_(*source.safetensors) {
-    const std::string prefix(source.arch->optional_prefix),
-        embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
-    if (!prefix.empty() && set_.find(embedding) == nullptr &&
-        set_.find(embedding.substr(prefix.size())) != nullptr)
-      left_out_ = prefix;
-  }
-
-  // As the files have it, perhaps without the prefix.
-  std::string name(std::string_view pattern, int layer, std::int64_t matrix = 0) const {
-    std::string out = arch::with_indices(pattern, layer, matrix);
-    if (!left_out_.empty() && out.starts_with(left_out_)) out.erase(0, left_out_.size());
-    return out;
-  }
+  Locator(Source& source, const TensorNames& names, Problems& problems)
+      : source_(source), names_(names), problems_(problems), set_(*source.safetensors) {}
 
   void locate() {
+    for (const auto& [name, tensor] : names_.all())
+      if (quantized_.empty() && is_of_quantization(name)) quantized_ = "there is " + tensor->name;
     const std::vector<arch::TensorRef> refs = arch::tensors(*source_.arch, source_.dims);
     for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
       const std::string_view pattern = pattern_of(refs[i]);
@@ -81,19 +90,29 @@ class Locator {
         ++next;
       locate(std::span(refs).subspan(i, next - i), pattern);
     }
+    if (!quantized_.empty())
+      core::fail(core::ErrorKind::unsupported, source_.path,
+                 ": the weights are quantized by another tool",
+                 source_.quantization.empty() ? "" : " (" + source_.quantization + ")", ": ",
+                 quantized_, "; save a float version first, or fetch the model's float files");
     ESP_CHECK(any_, input, source_.path, ": the files hold none of the ", expected_.size(),
               " tensors of config.json, such as ", *expected_.begin(),
               "; the weights are of another model");
-    for (const format::SafeTensor& tensor : set_.tensors())
-      if (expected_.count(tensor.name) == 0 && !ignorable(tensor.name, *source_.arch, source_.dims))
-        problems_.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.shape),
+    for (const auto& [name, tensor] : names_.all())
+      if (expected_.count(name) == 0 && !ignorable(names_, name, *tensor, source_))
+        problems_.unsupported("tensor \"", tensor->name, "\" ", shape_text(tensor->shape),
                               " is not part of architecture ", source_.arch->name);
+    if (doubles_ > 0)
+      core::note(source_.path + ": " + std::to_string(doubles_) +
+                 " tensors are F64; their values are rounded to F32");
   }
 
  private:
   std::string_view pattern_of(const arch::TensorRef& ref) const {
     const std::string_view stack = ref.spec->hf_stack;
-    return !stack.empty() && set_.find(name(stack, ref.layer)) != nullptr ? stack : ref.spec->hf;
+    return !stack.empty() && names_.find(arch::with_layer(stack, ref.layer)) != nullptr
+               ? stack
+               : ref.spec->hf;
   }
 
   // Tensors of the table that share tensors of the files: one, or one for each matrix of a stack.
@@ -102,7 +121,8 @@ class Locator {
     const bool apart = first.spec->is_stack() && pattern == first.spec->hf;
     const std::int64_t files = apart ? first.stack : 1, matrices = first.stack / files;
     if (files > static_cast<std::int64_t>(set_.tensors().size()))
-      return problems_.input("tensor \"", name(pattern, first.layer, files - 1),
+      return problems_.input("tensor \"",
+                             names_.expected(arch::with_indices(pattern, first.layer, files - 1)),
                              "\" is missing, and others before it");
     std::int64_t rows = 0;  // of one matrix
     for (const arch::TensorRef& part : parts) rows += part.rows / part.stack;
@@ -112,16 +132,21 @@ class Locator {
     if (transposed) std::swap(want.front(), want.back());
     if (first.spec->is_stack() && !apart) want.insert(want.begin(), matrices);
     for (std::int64_t file = 0; file < files; ++file) {
-      const std::string full = name(pattern, first.layer, file);
+      const std::string of_table = arch::with_indices(pattern, first.layer, file),
+                        full = names_.expected(of_table);
       expected_.insert(full);
-      const format::SafeTensor* stored = set_.find(full);
+      const format::SafeTensor* stored = names_.find(of_table);
       if (stored == nullptr) {
         problems_.input("tensor \"", full, "\" is missing");
         continue;
       }
       any_ = true;
+      if (!is_readable(*stored)) {
+        refuse_dtype(*stored);
+        continue;
+      }
       if (stored->shape != want) {
-        problems_.input("tensor \"", full, "\" has shape ", shape_text(stored->shape),
+        problems_.input("tensor \"", stored->name, "\" has shape ", shape_text(stored->shape),
                         ", expected ", shape_text(want));
         continue;
       }
@@ -129,8 +154,20 @@ class Locator {
     }
   }
 
+  // Integers of the config's quantization, or the shape of packed ones.
+  void refuse_dtype(const format::SafeTensor& stored) {
+    const bool packed = stored.stored.starts_with("I") || stored.stored.starts_with("U") ||
+                        stored.stored.starts_with("F8");
+    if ((packed || !source_.quantization.empty()) && quantized_.empty())
+      quantized_ = "tensor " + stored.name + " is " + stored.stored;
+    problems_.unsupported("tensor \"", stored.name, "\" has dtype ", stored.stored,
+                          "; F32, F16, BF16 and F64 are supported");
+  }
+
   void take(std::span<const arch::TensorRef> parts, const format::SafeTensor& stored,
             std::int64_t matrices) {
+    const StoredValues values = values_of(stored);
+    if (values.doubles) ++doubles_;
     std::uint64_t offset = stored.offset;
     std::int64_t first_row = 0;
     for (std::int64_t matrix = 0; matrix < matrices; ++matrix)
@@ -139,16 +176,15 @@ class Locator {
         const auto [at, is_new] = source_.tensors.try_emplace(
             {part.spec->role, part.layer},
             StoredTensor{
-                .format = stored.dtype,
+                .values = values,
                 .rows = part.rows,
                 .cols = part.cols,
                 .is_vector = part.is_vector,
                 .transform = transposed ? arch::Transform::transpose : arch::Transform::none});
         StoredTensor& tensor = at->second;
-        if (tensor.format != stored.dtype)
-          return problems_.unsupported(
-              "tensor \"", stored.name, "\" is ", format::info(stored.dtype).name, " but \"",
-              tensor.pieces.front().name, "\" is ", format::info(tensor.format).name);
+        if (tensor.values != values)
+          return problems_.unsupported("tensor \"", stored.name, "\" is ", stored.stored, " but \"",
+                                       tensor.pieces.front().name, "\" is of another dtype");
         const std::int64_t rows = part.rows / part.stack;
         if (!tensor.pieces.empty() && tensor.pieces.back().name == stored.name &&
             tensor.pieces.back().first_row + tensor.pieces.back().rows == first_row)
@@ -157,23 +193,52 @@ class Locator {
           tensor.pieces.push_back(
               {&set_.shard(stored.shard), offset, rows, stored.name, first_row});
         first_row += rows;
-        offset += static_cast<std::uint64_t>(format::matrix_bytes(stored.dtype, rows, part.cols));
+        offset += static_cast<std::uint64_t>(values.bytes(rows, part.cols));
       }
   }
 
   Source& source_;
+  const TensorNames& names_;
   Problems& problems_;
   const format::SafetensorsSet& set_;
-  std::string left_out_;
   std::set<std::string, std::less<>> expected_;
+  std::string quantized_;  // what shows that the weights are no floats
+  int doubles_ = 0;
   bool any_ = false;
 };
 
+std::string joined(const std::vector<std::string>& parts) {
+  std::string out;
+  for (const std::string& part : parts) out += (out.empty() ? "" : ", ") + part;
+  return out;
+}
+
+// What was read otherwise than it is written, or left out.
+void note_differences(const Source& source, const TensorNames& names) {
+  if (!names.wrappers().empty())
+    core::note(source.path + ": names of tensors are read without " + joined(names.wrappers()) +
+               " in them, which the tool that saved them has left there");
+  if (!source.part_of.empty())
+    core::note(source.path + ": the text part of this " + source.part_of + " is read" +
+               (names.n_others() == 0 ? std::string()
+                                      : "; " + std::to_string(names.n_others()) +
+                                            " tensors of its other parts are left out (" +
+                                            joined(names.other_parts()) + ")"));
+  if (!source.quantization.empty())
+    core::note(source.path + ": config.json says that the weights are quantized (" +
+               source.quantization + "), but all are floats; they are read as they are");
+}
+
 void locate_tensors(Source& source, Problems& problems) {
-  Locator locator(source, problems);
-  const std::string_view embedding = arch::find_spec(*source.arch, arch::Role::token_embd)->hf;
-  untie_own_output(source, source.safetensors->find(locator.name(embedding, -1)));
-  locator.locate();
+  const TensorNames names(source);
+  const arch::TensorSpec* output = arch::find_spec(*source.arch, arch::Role::output);
+  const format::SafeTensor* own = output == nullptr ? nullptr : names.find(output->hf);
+  // A whole's config need not say whether its text part is tied.
+  if (!source.part_of.empty() && own == nullptr && !source.says_tied) source.dims.tied = true;
+  untie_own_output(source, names.find(arch::find_spec(*source.arch, arch::Role::token_embd)->hf),
+                   own);
+  Locator(source, names, problems).locate();
+  if (problems.empty()) note_differences(source, names);
 }
 
 // Files besides the shards and the vocabulary that decide what the model is. tokenizer.json and
@@ -200,9 +265,15 @@ Source open_bare_config(const std::string& path) {
   Source source;
   source.path = path;
   source.hf_config = core::read_text_file(path, kMaxConfigBytes);
+  if (std::optional<TextPart> part = text_part(source.hf_config, path)) {
+    source.hf_config = std::move(part->config);
+    source.part_of = std::move(part->of);
+    source.says_tied = part->says_tied;
+  }
   const ParsedConfig parsed = parse_hf_config(source.hf_config, path);
   source.arch = parsed.arch;
   source.dims = parsed.dims;
+  source.quantization = parsed.quantization;
   source.hashed_files = {path};
   const std::string folder = fs::path(path).parent_path().string();
   source.name = model_name(folder.empty() ? "." : folder);
@@ -211,8 +282,17 @@ Source open_bare_config(const std::string& path) {
 
 Source open_hf_directory(const std::string& directory, bool need_tensors) {
   const std::string base = directory.ends_with('/') ? directory : directory + "/";
+  const bool adapter = file_exists(base + kAdapterConfig);
   ESP_CHECK(file_exists(base + "config.json"), input, directory,
-            ": there is no config.json; expected a Hugging Face model directory or a .gguf file");
+            adapter ? ": is an adapter (PEFT), which changes a model and is none itself; merge it "
+                      "into its base first: espalier import BASE --adapter " +
+                          directory + " --out MERGED"
+                    : std::string(": there is no config.json; expected a Hugging Face model "
+                                  "directory or a .gguf file"));
+  if (adapter)
+    core::note(directory +
+               ": the adapter beside the model (adapter_config.json) is not read; import --adapter "
+               "merges one");
   Source source = open_bare_config(base + "config.json");
   source.path = directory;
   source.hashed_files.clear();
@@ -243,8 +323,8 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
               "(save_pretrained does)");
     ESP_CHECK(has_tensors, input, directory,
               ": there is neither model.safetensors nor model.safetensors.index.json");
-    source.safetensors =
-        std::make_unique<format::SafetensorsSet>(format::SafetensorsSet::open_directory(directory));
+    source.safetensors = std::make_unique<format::SafetensorsSet>(
+        format::SafetensorsSet::open_directory(directory, format::SafetensorsSet::Allowed::any));
     Problems problems(directory);
     locate_tensors(source, problems);
     problems.raise();

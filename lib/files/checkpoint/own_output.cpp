@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "checkpoint/stored_values.h"
+
 namespace espalier::checkpoint {
 namespace {
 
@@ -14,7 +16,7 @@ constexpr std::int64_t kWindow = std::int64_t{1} << 20;  // values: two windows 
 // Values [begin, begin + n) of one tensor, as stored.
 void read_window(const format::SafetensorsSet& set, const format::SafeTensor& tensor,
                  std::int64_t begin, std::int64_t n, std::vector<std::byte>& bytes) {
-  const std::int64_t each = format::info(tensor.dtype).block_bytes;
+  const std::int64_t each = values_of(tensor).bytes(1, 1);
   bytes.resize(static_cast<std::size_t>(n * each));
   set.read(tensor, static_cast<std::uint64_t>(begin * each), bytes);
 }
@@ -23,7 +25,8 @@ void read_window(const format::SafetensorsSet& set, const format::SafeTensor& te
 
 bool same_values(const format::SafetensorsSet& set, const format::SafeTensor& a,
                  const format::SafeTensor& b) {
-  if (a.shape != b.shape) return false;
+  if (a.shape != b.shape || !is_readable(a) || !is_readable(b)) return false;
+  const StoredValues of_a = values_of(a), of_b = values_of(b);
   std::int64_t count = 1;
   for (const std::int64_t n : a.shape) count *= n;
   std::vector<std::byte> bytes_a, bytes_b;
@@ -32,12 +35,11 @@ bool same_values(const format::SafetensorsSet& set, const format::SafeTensor& a,
     const std::int64_t n = std::min(kWindow, count - begin);
     read_window(set, a, begin, n, bytes_a);
     read_window(set, b, begin, n, bytes_b);
-    if (a.dtype == b.dtype && std::memcmp(bytes_a.data(), bytes_b.data(), bytes_a.size()) == 0)
-      continue;
+    if (of_a == of_b && std::memcmp(bytes_a.data(), bytes_b.data(), bytes_a.size()) == 0) continue;
     values_a.resize(static_cast<std::size_t>(n));  // 0 and -0 are the same value
     values_b.resize(static_cast<std::size_t>(n));
-    format::info(a.dtype).decode(bytes_a.data(), values_a.data(), n);
-    format::info(b.dtype).decode(bytes_b.data(), values_b.data(), n);
+    of_a.decode(bytes_a.data(), values_a.data(), n);
+    of_b.decode(bytes_b.data(), values_b.data(), n);
     if (values_a != values_b) return false;
   }
   return true;

@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "checkpoint/description.h"
+#include "checkpoint/stored_values.h"
 #include "core/file.h"
 #include "format/gguf_files.h"
 #include "format/safetensors.h"
@@ -29,7 +30,7 @@ struct Piece {
 };
 
 struct StoredTensor {
-  format::FormatId format = format::FormatId::f32;
+  StoredValues values = {};
   std::int64_t rows = 0, cols = 0;  // as in the architecture's table; a vector has cols 1
   bool is_vector = false;
   // How the file differs from the table. Reading undoes it.
@@ -40,6 +41,8 @@ struct StoredTensor {
 
 // The folder of a model directory that holds chat templates with names, NAME.jinja.
 inline constexpr const char* kTemplateFolder = "additional_chat_templates";
+// The file that makes a directory an adapter of PEFT (adapter.h).
+inline constexpr const char* kAdapterConfig = "adapter_config.json";
 
 struct Source {
   std::string path, name;
@@ -52,6 +55,9 @@ struct Source {
   // Called on first use, because many stages never need the tokenizer.
   std::function<text::TokenizerData()> load_tokenizer;
   std::string hf_config, hf_generation_config;
+  std::string part_of;       // the model_type of which this is the text part, or empty
+  bool says_tied = false;    // then: whether its config says if the output is the embedding
+  std::string quantization;  // the tool that config.json says has quantized the weights, or empty
   std::vector<std::string> hashed_files;  // sorted; of a directory
   std::map<std::pair<arch::Role, int>, StoredTensor> tensors;
 

@@ -9,6 +9,8 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "format/bytes.h"
 #include "support/temp_dir.h"
 
 namespace espalier::format {
@@ -80,6 +82,29 @@ TEST(Safetensors, OneFileOfAllDtypes) {
   EXPECT_EQ(bytes, filled(20, 3));
   EXPECT_THROW(set.read(*set.find("c"), 1, bytes), core::Error);
   EXPECT_THROW(set.read(*set.find("c"), ~std::uint64_t{0}, bytes), core::Error);
+}
+
+// A caller that does not use every tensor may open files with dtypes that are not computed with.
+TEST(Safetensors, OtherDtypesAndEmptyTensorsWhereTheyAreAllowed) {
+  support::TempDir dir;
+  const std::string path = dir.file("other.safetensors"),
+                    json = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                           R"("b":{"dtype":"BOOL","shape":[3],"data_offsets":[8,11]},)"
+                           R"("c":{"dtype":"F64","shape":[0,4],"data_offsets":[11,11]},)"
+                           R"("d":{"dtype":"I64","shape":[1],"data_offsets":[11,19]}})";
+  core::write_text_file(path, Bytes().u64(json.size()).raw(json).zeros(19).text());
+  EXPECT_THROW(SafetensorsSet::open_file(path), core::Error);
+  const SafetensorsSet set = SafetensorsSet::open_file(path, SafetensorsSet::Allowed::any);
+  ASSERT_EQ(set.tensors().size(), 4u);
+  EXPECT_EQ(set.find("a")->dtype, FormatId::f32);
+  EXPECT_EQ(set.find("b")->stored, "BOOL");
+  EXPECT_FALSE(set.find("b")->dtype);
+  EXPECT_EQ(set.find("c")->bytes, 0u);
+  EXPECT_EQ(set.find("d")->bytes, 8u);
+  // Within one file the gap between tensors is still refused.
+  const std::string gap = R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})";
+  core::write_text_file(path, Bytes().u64(gap.size()).raw(gap).zeros(3).text());
+  EXPECT_THROW(SafetensorsSet::open_file(path, SafetensorsSet::Allowed::any), core::Error);
 }
 
 TEST(Safetensors, SmallSetIsOneFile) {

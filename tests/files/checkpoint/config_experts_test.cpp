@@ -115,7 +115,7 @@ TEST(ConfigExperts, WhatIsRefused) {
        "key \"intermediate_size\" is missing, and layer 3 has no experts"},
       {message(with({{"decoder_sparse_step", 49}})), "no layer has experts"},
       {message(with({{"decoder_sparse_step", 0}})), "key \"decoder_sparse_step\" is 0"},
-      {message(with({{"sliding_window", 4096}})), "sliding-window"},
+      {message(with({{"sliding_window", 4096}, {"use_sliding_window", true}})), "sliding-window"},
       {message(with({{"shared_expert_intermediate_size", 512}})),
        "unknown key \"shared_expert_intermediate_size\""},
   };

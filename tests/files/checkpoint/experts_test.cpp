@@ -130,7 +130,7 @@ TEST_F(Experts, DamageIsNamed) {
   expect(damaged("apart", [&](Tensors& t) { t[expert].shape = {16, 8}; }),
          "tensor \"" + expert + "\" has shape [16, 8], expected [8, 16]");
   expect(damaged("apart", [&](Tensors& t) { t[expert] = t[expert].as(format::FormatId::bf16); }),
-         "tensor \"" + expert + "\" is bf16 but ");
+         "tensor \"" + expert + "\" is BF16 but ");
   expect(damaged("apart",
                  [](Tensors& t) {
                    t["model.layers.1.mlp.experts.5.up_proj.weight"] =

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the names in files to those of the table.
+#include "checkpoint/tensor_names.h"
+
+#include <algorithm>
+
+#include "checkpoint/text_part.h"
+#include "core/error.h"
+
+namespace espalier::checkpoint {
+namespace {
+
+constexpr std::string_view kWrappers[] = {"_orig_mod.", "module.", "_fsdp_wrapped_module.",
+                                          "_checkpoint_wrapped_module."};
+constexpr std::string_view kAdapted = "base_model.model.";
+
+void remember(std::vector<std::string>& list, std::string_view text) {
+  if (std::find(list.begin(), list.end(), text) == list.end()) list.emplace_back(text);
+}
+
+// Takes the components of wrappers out of a name.
+std::string unwrapped(std::string name, std::vector<std::string>& seen) {
+  for (const std::string_view wrapper : kWrappers)
+    for (std::size_t at = name.find(wrapper); at != std::string::npos;
+         at = name.find(wrapper, at)) {
+      if (at > 0 && name[at - 1] != '.') {  // the end of another component
+        ++at;
+        continue;
+      }
+      name.erase(at, wrapper.size());
+      remember(seen, wrapper);
+    }
+  return name;
+}
+
+}  // namespace
+
+TensorNames::TensorNames(const Source& source) {
+  const std::string embedding(arch::find_spec(*source.arch, arch::Role::token_embd)->hf);
+  first_ = embedding.substr(0, embedding.find('.') + 1);
+  const std::vector<format::SafeTensor>& tensors = source.safetensors->tensors();
+  const bool adapted = std::any_of(tensors.begin(), tensors.end(), [](const format::SafeTensor& t) {
+    return t.name.find(".lora_") != std::string::npos;
+  });
+  for (const format::SafeTensor& tensor : tensors) add(tensor, source, adapted);
+  shorter_ = all_.count(embedding) == 0 && all_.count(embedding.substr(first_.size())) != 0;
+}
+
+void TensorNames::add(const format::SafeTensor& tensor, const Source& source, bool adapted) {
+  std::string name = unwrapped(tensor.name, wrappers_);
+  if (!adapted && name.starts_with(kAdapted)) {
+    name.erase(0, kAdapted.size());
+    remember(wrappers_, kAdapted);
+  }
+  if (!source.part_of.empty()) {
+    const std::string part = other_part(name);
+    if (!part.empty()) {
+      remember(other_parts_, part);
+      ++n_others_;
+      return;
+    }
+    name = name_in_text_part(name, first_);
+  }
+  const auto [at, is_new] = all_.emplace(name, &tensor);
+  ESP_CHECK(is_new, input, source.path, ": tensors ", at->second->name, " and ", tensor.name,
+            " are both ", name, " of the model; remove the one that is not meant");
+}
+
+const format::SafeTensor* TensorNames::find(std::string_view table_name) const {
+  const auto found = all_.find(expected(table_name));
+  return found == all_.end() ? nullptr : found->second;
+}
+
+std::string TensorNames::expected(std::string_view table_name) const {
+  if (shorter_ && table_name.starts_with(first_)) table_name.remove_prefix(first_.size());
+  return std::string(table_name);
+}
+
+}  // namespace espalier::checkpoint
