@@ -142,8 +142,6 @@ struct Arch {
   // The family that its directories are written as, with the same roles in the same order. Empty:
   // this one.
   std::string_view written_as = {};
-  // A prefix of Hugging Face names that some files leave out.
-  std::string_view optional_prefix = {};
   // Tensors of some files that transformers does not load either.
   std::span<const std::string_view> ignored = kOldRotaryTensors;
   std::span<const TensorSpec> model;  // tensors that occur once

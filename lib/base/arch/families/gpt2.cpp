@@ -76,7 +76,6 @@ constexpr Arch k_gpt2{
              .activation = "activation_function",
              .activation_name = "gelu_new"},
     .config = kConfig,
-    .optional_prefix = "transformer.",
     .ignored = kIgnored,
     .model = kModel,
     .blocks = kBlocks};
