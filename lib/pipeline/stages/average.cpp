@@ -139,9 +139,9 @@ Result Average::run(const Context& context) {
   checkpoint::WriteOptions options;
   options.dtype = *format::format_by_name(dtype_);
   options.max_shard_bytes = static_cast<std::uint64_t>(shard_bytes_);
-  checkpoint::CheckpointWriter writer(
-      context.out, first.arch(), first.dims(), options,
-      {first.hf_config(), checkpoint::carried_tokenizer(first), first.hf_generation_config()});
+  checkpoint::CheckpointWriter writer(context.out, first.arch(), first.dims(), options,
+                                      {first.hf_config(), checkpoint::carried_tokenizer(first),
+                                       first.hf_generation_config(), first.description()});
   const std::vector<arch::TensorRef> tensors = arch::tensors(first.arch(), first.dims());
   const std::vector<double> shares = shares_of(models.size(), first_share_);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
