@@ -61,7 +61,7 @@ def exit_codes(children):
 
 
 class Inputs:
-    """Made once: a teacher that adds BOS, a text that spells it out, students and a cache. 1,293 tokens make 20 windows and an offset."""
+    """Made once: a teacher that adds BOS, a text that spells it out as the token, students and a cache. 1,282 tokens make 20 windows and an offset."""
 
     TRAIN = ("tokens: 2k\nbatch: 4\nsequence: 64\nlearning_rate: 1e-3\nweight_decay: 0.1\nwarmup_ratio: 0.2\nprecision: float32\ncheckpoint_every: 4\nclip_norm: 2.5\n")  # clips some steps
 
@@ -138,7 +138,7 @@ class Reader(unittest.TestCase):
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
             tokenizer = AutoTokenizer.from_pretrained(inputs.path / "teacher")
-            tokens = tokenizer(inputs.text.read_text(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            tokens = tokenizer(inputs.text.read_text(), add_special_tokens=False, split_special_tokens=False)["input_ids"]
             assert hashlib.sha256(np.asarray(tokens, "<i4").data).hexdigest() == cache.token_ids
             model = AutoModelForCausalLM.from_pretrained(inputs.path / "teacher", dtype=torch.float32).eval()
             assert len(cache.starts) == 20
@@ -396,19 +396,19 @@ class Training(unittest.TestCase):
 
 
 class Windows(unittest.TestCase):
-    SHAPES = [("cache-48", 48, 3), ("cache-500", 500, 2**64 - 1), ("cache-17", 17, 123456789)]  # 26, 2 and 76 windows
+    SHAPES = [("cache-48", 48, 3), ("cache-500", 500, 2**64 - 1), ("cache-17", 17, 123456789)]  # 26, 2 and 75 windows
 
     def test_order_is_that_of_espalier(self):
         """Of whole epochs of several shapes; the trainings above read further epochs."""
         for name, sequence, seed in self.SHAPES:
             with self.subTest(sequence=sequence, seed=seed):
                 cache = logit_cache.LogitCache(inputs.finished(name))
-                sampler = windows.WindowSampler(1293, sequence, seed)
+                sampler = windows.WindowSampler(1282, sequence, seed)
                 self.assertEqual(sampler.starts(0, sampler.per_epoch).tolist(), cache.starts)
                 more = sampler.starts(sampler.per_epoch, 2 * sampler.per_epoch).reshape(2, -1)
                 for epoch in more:  # each is a permutation of its own grid
                     self.assertEqual(sorted((epoch - epoch.min()).tolist()), [sampler.sequence * i for i in range(sampler.per_epoch)])
-                    self.assertLessEqual(epoch.max() + sampler.sequence, 1293)
+                    self.assertLessEqual(epoch.max() + sampler.sequence, 1282)
 
     def test_windows_and_targets(self):
         tokens = np.arange(10, 30, dtype="<i4")
