@@ -241,6 +241,16 @@ bool needs_remote_code(const arch::Arch& arch, const arch::ModelDims& dims) {
   return hf_family_for(arch, dims).unequal_layers;
 }
 
+// What is written are floats, whatever the source's config says.
+static Json parse_base(const std::string& base) {
+  if (base.empty()) return Json::object();
+  Json config = format::parse_json<Json>(base, "base config.json");
+  ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
+  for (const char* key : {"compression_config", "quantization", "quantization_config"})
+    config.erase(key);
+  return config;
+}
+
 std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& family_dims,
                            const std::string& base, format::FormatId dtype,
                            const text::TokenizerData* tokenizer) {
@@ -250,16 +260,9 @@ std::string make_hf_config(const arch::Arch& family, const arch::ModelDims& fami
   if (arch::has_optional(arch, arch::Present::attention_bias) && bias != nullptr &&
       arch::present(*bias, dims))
     dims.attention_bias = true;  // some families have these biases without a key
-  Json config = Json::object();
-  if (!base.empty()) {
-    config = format::parse_json<Json>(base, "base config.json");
-    ESP_CHECK(config.is_object(), input, "base config.json: expected a JSON object");
-  }
+  Json config = parse_base(base);
   const arch::LayerDims& layer = dims.layers.front();
   if (arch.name != family.name) drop_keys_of(family, arch, config);
-  // What is written are floats, whatever the source's config says.
-  for (const char* key : {"compression_config", "quantization", "quantization_config"})
-    config.erase(key);
   config["architectures"] = Json::array({std::string(arch.hf_architecture)});
   config["model_type"] = std::string(arch.hf_model_type);
   config["vocab_size"] = dims.vocab;
