@@ -10,6 +10,7 @@
 #include "command_line.h"
 #include "core/duration.h"
 #include "core/error.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "format/gguf_files.h"
 #include "reference.h"

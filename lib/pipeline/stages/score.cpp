@@ -61,9 +61,9 @@ class Score : public Stage {
                                               {.text_path = context.path("text"),
                                                .criterion = criterion_,
                                                .out_path = context.out,
-                                               .reading = context.reading,
                                                .calibration = windows,
-                                               .work = context.part("")},
+                                               .work = context.part(""),
+                                               .reading = context.reading},
                                               context.progress);
     return {
         {{"criterion", r.criterion}, {"tokens", r.tokens}, {"axes", r.axes}},

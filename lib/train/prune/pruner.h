@@ -69,9 +69,9 @@ std::vector<std::pair<std::string, std::string>> criterion_names();
 
 struct ScoreOptions {
   std::string text_path, criterion, out_path;
-  text::Reading reading = {};
   text::CalibrationOptions calibration;
   checkpoint::WorkOptions work = {};
+  text::Reading reading = {};
 };
 struct ScoreResult {
   std::string criterion;

@@ -135,7 +135,8 @@ TEST(PackedFile, TheTimeAloneSaysNothing) {
     changed[place] = static_cast<char>(changed[place] ^ 1);
     core::write_text_file(p.model, changed);
     std::filesystem::last_write_time(p.model, time);
-    const auto packed = PackedFile::open_beside(core::FileReader(p.model), parts_of(header), table);
+    const core::FileReader model(p.model);
+    const auto packed = PackedFile::open_beside({&model, 1}, parts_of(header), table);
     ASSERT_TRUE(packed);
     EXPECT_FALSE(packed->usable()) << "byte " << place;
   }
