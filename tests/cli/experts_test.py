@@ -21,6 +21,7 @@ VERBS = {
     "prune": ["{model}", *OUT, *TEXT, "--ffn", 8],
     "score": ["{model}", *OUT, *TEXT, "--criterion", "magnitude"],
     "cache": ["--teacher", "{model}", *OUT, *TEXT],
+    "average": ["{model}", "{model}", *OUT],
     "distill": ["--teacher", "{model}", "--student", "{model}", *OUT, *TEXT, "--tokens", 64],
     "calibrate": ["{model}", *OUT, *TEXT],
     "eval": ["{model}", *TEXT],

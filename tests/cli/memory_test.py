@@ -108,7 +108,7 @@ class Memory(unittest.TestCase):
         corpus = self.path / "text.txt"
         corpus.write_text("".join(f"{i} words for calibration. " for i in range(400)))
         # The float32 weights of one layer are what is looked at: twice the stored bytes, and the program's libraries take address space of their own.
-        result = self.run_bounded("score", self.model, "--text", corpus, "--criterion", "activation", "--tokens", 256, "--out", self.path / "scores.safetensors",
+        result = self.run_bounded("score", self.model, "--text", corpus, "--criterion", "activation", "--tokens", 256, "--sequence", 256, "--out", self.path / "scores.safetensors",
                                   address_space=3 * GIB, activations=256 * (4 * HIDDEN + FFN) * 4)
         self.assertIn("ffn", result["axes"])
 
@@ -116,7 +116,7 @@ class Memory(unittest.TestCase):
         corpus = self.path / "cached.txt"
         corpus.write_text("".join(f"{i} words for the teacher. " for i in range(400)))
         buffer = 64 << 20
-        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 256, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
+        result = self.run_bounded("cache", "--teacher", self.model, "--text", corpus, "--out", self.path / "cache", "--tokens", 256, "--sequence", 256, "--buffer", buffer, address_space=3 * GIB, activations=buffer)
         self.assertEqual(result["tokens"], 256)
 
     def test_eval_layer_by_layer(self):

@@ -6,13 +6,11 @@
 #include <memory>
 #include <sstream>
 
-#include "arch/gguf_dims.h"
 #include "command_line.h"
 #include "core/duration.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "core/units.h"
-#include "format/gguf_files.h"
 #include "reference.h"
 #include "verb.h"
 
@@ -32,8 +30,7 @@ struct Asked {
 void choose_context(const Common& common, Asked asked, runtime::BenchOptions& options,
                     runtime::SessionOptions& open) {
   const std::string& model = common.model;
-  const std::int64_t positions =
-      arch::read_gguf_model(format::read_gguf_header(model)).dims.positions;
+  const std::int64_t positions = positions_of(model);
   const std::int64_t most = open.context > 0 ? std::min(open.context, positions) : positions;
   const auto fit = [&](std::int64_t& tokens, bool is_asked) {
     if (is_asked || options.depth + tokens <= most || options.depth >= most) return;

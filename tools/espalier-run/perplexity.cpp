@@ -4,7 +4,6 @@
 #include <cmath>
 #include <memory>
 
-#include "arch/gguf_dims.h"
 #include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -12,7 +11,6 @@
 #include "core/output.h"
 #include "core/pipe.h"
 #include "core/units.h"
-#include "format/gguf_files.h"
 #include "progress.h"
 #include "reference.h"
 #include "runtime/perplexity.h"
@@ -24,25 +22,26 @@ namespace {
 struct PerplexityFlags {
   std::string text, protocol = "windows", logits;
   std::int64_t context = 512, windows = 0;
+  bool fits = false;  // nobody asked for these windows
   text::Reading reading;
 };
 
 // A window that nobody asked for fits into the model's context.
 void fit_window(const Common& common, PerplexityFlags& flags) {
-  const std::int64_t positions =
-      arch::read_gguf_model(format::read_gguf_header(common.model)).dims.positions;
+  const std::int64_t positions = positions_of(common.model);
   if (positions >= flags.context) return;
   flags.context = positions;
   core::note(common.model + ": has " + std::to_string(positions) +
              " positions, so the text is read in windows of as many tokens");
 }
 
-void run(const Common& common, const PerplexityFlags& flags) {
+void run(const Common& common, PerplexityFlags& flags) {
   const runtime::Protocol protocol = runtime::protocol_by_name(flags.protocol);
   ESP_CHECK(flags.context >= 4, usage, "--context ", flags.context,
             ": expected at least 4 tokens in a window");
   core::require_not_input(flags.logits, {common.model, flags.text});
   if (!flags.logits.empty()) core::require_writable_file(flags.logits);
+  if (flags.fits) fit_window(common, flags);
   const text::Documents documents = text::read_documents(core::readable_again(flags.text));
   runtime::SessionOptions options = session_options(common);
   options.context = flags.context;
@@ -117,7 +116,7 @@ void add_perplexity(CLI::App& app, Common& common) {
                         {"seconds", "time of the measurement"}});
   add_progress_file(*verb);
   verb->callback([&common, flags, context] {
-    if (context->count() == 0) fit_window(common, *flags);
+    flags->fits = context->count() == 0;
     run(common, *flags);
   });
 }

@@ -4,9 +4,12 @@
 
 #include <filesystem>
 
+#include "arch/arch.h"
+#include "arch/gguf_dims.h"
 #include "command_line.h"
 #include "core/error.h"
 #include "core/notes.h"
+#include "format/gguf_files.h"
 #include "progress.h"
 #include "streams.h"
 
@@ -63,6 +66,12 @@ runtime::SessionOptions session_options(const Common& common) {
           .isa = common.isa,
           .kv = kv,
           .tokenizer_first = true};
+}
+
+std::int64_t positions_of(const std::string& path) {
+  const auto model = arch::read_gguf_model(format::read_gguf_header(path));
+  arch::require_computed(*model.arch, model.dims, path);
+  return model.dims.positions;
 }
 
 runtime::Session open_session(const Common&, const std::string& path,

@@ -27,6 +27,8 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
                    const std::string& description, bool runs_model = true);
 // Adds --text-control-tokens, for verbs that read texts.
 CLI::Option* add_reading(CLI::App& verb, text::Reading& reading);
+// The most that a model can read. Error(unsupported) for a model that is not computed yet.
+std::int64_t positions_of(const std::string& model);
 runtime::SessionOptions session_options(const Common& common);
 // Opens a model. Leaves a note when a packed file beside it cannot be used.
 runtime::Session open_session(const Common& common, const std::string& path,

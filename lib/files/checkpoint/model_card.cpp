@@ -3,6 +3,7 @@
 // scalars and lists of scalars of the outermost level, which is what model cards use for the keys
 // below. Text in quotes is written as JSON writes it, which YAML reads too.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "checkpoint/description.h"
 #include "checkpoint/sampling_keys.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "text/utf8.h"
 
 namespace espalier::checkpoint {
@@ -191,13 +193,20 @@ void add_list(std::string& out, const char* key, const std::vector<std::string>&
 
 void add_sampling(Description& out, const std::string& generation_config) {
   const Json config = Json::parse(generation_config, nullptr, false);
-  if (!config.is_object()) return;  // who reads it for its ids says what is wrong
+  if (!config.is_object()) {
+    core::note("generation_config.json is no JSON object, so its sampling defaults are left out");
+    return;
+  }
   if (const auto it = config.find("do_sample"); it != config.end() && *it == false) return;
   for (const SamplingKey& key : kSamplingKeys) {
     const auto it = config.find(key.config);
-    if (it == config.end() || !it->is_number()) continue;
-    const double value = it->get<double>();
-    if (key.is_whole && (value < 0 || value > 1e9)) continue;
+    if (it == config.end() || it->is_null()) continue;
+    const double value = it->is_number() ? it->get<double>() : std::nan("");
+    if (!(value >= key.least && value <= key.most)) {
+      core::note(std::string("generation_config.json: ") + key.config + ": " + it->dump() +
+                 " is no number that it can be, so it is left out");
+      continue;
+    }
     out.emplace_back(key.gguf, key.is_whole ? GgufValue::i32(static_cast<std::int32_t>(value))
                                             : GgufValue::f32(static_cast<float>(value)));
   }

@@ -5,7 +5,9 @@
 #include <map>
 
 #include "arch/gguf_dims.h"
+#include "checkpoint/end_tokens.h"
 #include "core/error.h"
+#include "core/notes.h"
 #include "export/stock_readers.h"
 
 namespace espalier::exporter {
@@ -53,6 +55,29 @@ text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_
   return out;
 }
 
+// Tokens that end a text by generation_config.json, but for EOS.
+std::vector<std::int64_t> further_ends(const checkpoint::Checkpoint& source) {
+  std::vector<std::int64_t> out = checkpoint::end_tokens_of(source.hf_generation_config());
+  std::erase_if(out, [&](std::int64_t id) {
+    return id < 0 || id >= source.dims().vocab || id == source.tokenizer().eos;
+  });
+  return out;
+}
+
+// GGUF has a place for one of them beside EOS.
+void add_further_ends(const checkpoint::Checkpoint& source, format::GgufWriter& writer) {
+  const std::vector<std::int64_t> ends = further_ends(source);
+  if (source.is_gguf() || ends.empty()) return;
+  constexpr const char* kEndOfTurn = "tokenizer.ggml.eot_token_id";
+  if (!writer.has(kEndOfTurn))
+    writer.set(kEndOfTurn, GgufValue::u32(static_cast<std::uint32_t>(ends.front())));
+  std::string list;
+  for (const std::int64_t id : ends) list += (list.empty() ? "" : ", ") + std::to_string(id);
+  core::note(source.path() + ": generation_config.json also ends a text at token " + list +
+             ", beside EOS; the file names the first as the end of a turn, and espalier-run ends "
+             "where a token has a usual name for it, such as <|im_end|>, or at --stop");
+}
+
 void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
              const ExportOptions& options, format::GgufWriter& writer) {
   const arch::Arch& arch = source.arch();
@@ -86,6 +111,7 @@ void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
   for (const auto& [key, value] : source.description())
     if (!writer.has(key) && !(options.no_tokenizer && key.starts_with("tokenizer.")))
       writer.set(key, value);
+  if (!options.no_tokenizer) add_further_ends(source, writer);
   for (const arch::RopeTensor& t : arch::rope_tensors(dims))
     writer.add_tensor(arch::gguf_name(t.role, -1), {static_cast<std::int64_t>(t.values.size())},
                       FormatId::f32);

@@ -32,6 +32,7 @@ inline Keys defaults_of(const std::string& kind) {
       {"distill", {{"from", "cut"}, {"tokens", "1k"}}},
       {"quantize", {{"from", "cut"}, {"format", "q8_0"}}},
       {"verify", {{"of", "small"}}},
+      {"average", {{"from", "[cut, other]"}}},
       {"external", {{"command", "[x, \"{out}\"]"}, {"inputs", "{student: cut, other: large}"}}},
       {"score", {}},
       {"eval", {}},

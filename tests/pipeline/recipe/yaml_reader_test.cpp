@@ -149,7 +149,7 @@ TEST(YamlReader, MergeKeysGiveDefaults) {
   };
   EXPECT_EQ(read("one"), "13-");
   EXPECT_EQ(read("two"), "726");
-  EXPECT_NE(map.map("two")->where("c").find("a.yaml:2:21"), std::string::npos)
+  EXPECT_NE(map.map("two")->where("c").find("a.yaml:2:20"), std::string::npos)
       << map.map("two")->where("c");
   for (const char* wrong : {"a: {<<: 3}\n", "a: {<<: [1]}\n"}) {
     core::write_text_file(dir.file("b.yaml"), wrong);
