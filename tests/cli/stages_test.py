@@ -108,7 +108,7 @@ class Stages(unittest.TestCase):
 
     def test_average(self):
         """Weights against float64, and models that have no mean."""
-        parts = [self.of(name, "model") for name in ("student", "cut", "again")]
+        parts = [self.of(name, "model") for name in ("student", "cut", "mixed")]
         weights = [floats_of(part) for part in parts]
         out = self.path / "three"
         self.assertEqual(self.verb("average", *parts, "--out", out)["models"], 3)

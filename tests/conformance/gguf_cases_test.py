@@ -250,7 +250,7 @@ class Readers(Case):
         for arch, code in (("llama", 0), ("qwen2", 4)):
             file = tiny_gguf.write(self.dir / f"{arch}.gguf", arch=arch, extra=factors)
             theirs = stock("llama-perplexity", "-m", file, "-f", self.text, "-c", 64, "--chunks", 1)
-            self.assertEqual("Final estimate" in theirs.stdout + theirs.stderr, code == 0, arch)
+            self.assertEqual(theirs.returncode == 0, code == 0, arch)
             for program, words in ((tool.espalier, ("inspect", file)), (tool.espalier_run, ("bench", file, "--prompt", 4, "--generate", 0, "--repeat", 1))):
                 done = tool.run(*words, program=program)
                 self.assertEqual(done.returncode, code, done.stderr)
