@@ -2,10 +2,10 @@
 // Reads and tokenizes text.
 #include "data/corpus.h"
 
-#include <algorithm>
 #include <filesystem>
 
 #include "core/error.h"
+#include "hash/folder.h"
 #include "hash/sha256.h"
 #include "text/documents.h"
 
@@ -25,17 +25,9 @@ Corpus load_corpus(const std::string& path, const text::Tokenizer& tokenizer,
 }
 
 std::string text_sha256(const std::string& path) {
-  namespace fs = std::filesystem;
   std::error_code unreadable;
-  if (!fs::is_directory(path, unreadable)) return hash::sha256_file(path);
-  std::vector<std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) files.push_back(fs::relative(entry.path(), path).string());
-  std::sort(files.begin(), files.end());
-  hash::Sha256 sum;
-  for (const std::string& file : files)
-    sum.update(file + " " + hash::sha256_file(path + "/" + file) + "\n");
-  return sum.hex();
+  return std::filesystem::is_directory(path, unreadable) ? hash::sha256_folder(path)
+                                                         : hash::sha256_file(path);
 }
 
 void require_vocabulary(const Corpus& corpus, std::int64_t vocab) {
