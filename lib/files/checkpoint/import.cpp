@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // `espalier import`: any supported checkpoint, and perhaps an adapter that is merged into it -> a
 // Hugging Face directory, tensor by tensor in windows of rows.
-#include <algorithm>
 #include <filesystem>
 
 #include "checkpoint/adapter.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/row_windows.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -25,17 +25,13 @@ void import_checkpoint(const Checkpoint& source, const std::string& directory,
   constexpr std::int64_t kWindow = std::int64_t{16} << 20;  // values: 64 MB as float
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const arch::TensorRef& t = tensors[i];
-    // A window holds whole heads, because rows of a head may be interleaved in the file.
-    const std::int64_t unit = t.is_vector ? t.rows : dims.head_dim;
-    const std::int64_t window = std::max<std::int64_t>(1, kWindow / (t.cols * unit)) * unit;
-    for (std::int64_t row = 0; row < t.rows; row += window) {
-      const std::int64_t n = std::min(window, t.rows - row);
+    each_row_window(t, dims, kWindow, [&](std::int64_t row, std::int64_t n) {
       rows.resize(static_cast<std::size_t>(n * t.cols));
       if (adapter == nullptr || !adapter->replaces(t.spec->role, t.layer))
         source.read_rows(t.spec->role, t.layer, row, n, rows.data());
       if (adapter != nullptr) adapter->merge(t.spec->role, t.layer, row, rows);
       writer.write_rows(t.spec->role, t.layer, rows);
-    }
+    });
     if (progress)
       progress({"import", static_cast<std::int64_t>(i) + 1,
                 static_cast<std::int64_t>(tensors.size()), "tensors", ""});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/row_windows.h"
 #include "core/error.h"
 #include "core/units.h"
 #include "plan/memory.h"
@@ -104,13 +105,9 @@ void write_mean(const std::vector<Checkpoint>& models, const std::vector<double>
                 const arch::TensorRef& t, checkpoint::CheckpointWriter& writer) {
   const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
   constexpr std::int64_t kWindow = std::int64_t{4} << 20;  // values: 16 MB as float
-  // A window holds whole heads, because rows of a head may be interleaved in the file.
-  const std::int64_t unit = t.is_vector ? t.rows : models.front().dims().head_dim;
-  const std::int64_t window = std::max<std::int64_t>(1, kWindow / (t.cols * unit)) * unit;
   std::vector<float> rows;
   std::vector<double> sum;
-  for (std::int64_t row = 0; row < t.rows; row += window) {
-    const std::int64_t n = std::min(window, t.rows - row);
+  const auto add_up = [&](std::int64_t row, std::int64_t n) {
     rows.resize(static_cast<std::size_t>(n * t.cols));
     sum.assign(rows.size(), 0);
     for (std::size_t m = 0; m < models.size(); ++m) {
@@ -120,7 +117,8 @@ void write_mean(const std::vector<Checkpoint>& models, const std::vector<double>
     }
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(sum[i] / all);
     writer.write_rows(t.spec->role, t.layer, rows);
-  }
+  };
+  checkpoint::each_row_window(t, models.front().dims(), kWindow, add_up);
 }
 
 Result Average::run(const Context& context) {
