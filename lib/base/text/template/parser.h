@@ -55,7 +55,7 @@ class Parser {
   const Expression* postfix(const Expression* node);
   const Expression* filters_and_tests(const Expression* node);
   const Expression* subscript(const Expression* node);
-  // One part between brackets; a slice has items[0] = nullptr for now.
+  // One part between brackets. A slice has items[0] = nullptr, which subscript() replaces.
   const Expression* subscribed();
   const Expression* call(const Expression* node);
   const Expression* filter(const Expression* node, bool first);
