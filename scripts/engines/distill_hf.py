@@ -309,10 +309,19 @@ def main(argv=None):
         return INTERNAL
     finally:
         sys.stdout = out
-        distributed = sys.modules.get("torch.distributed")
-        if distributed and distributed.is_available() and distributed.is_initialized() and sys.exc_info()[0] is None:
-            distributed.destroy_process_group()
+
+
+def leave(code):
+    """Ends the process. Of several ranks none takes the connections apart: a thread that still serves another rank would abort a finished run."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        if code == 0:
+            distributed.barrier()  # nobody leaves while another still receives the last message
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

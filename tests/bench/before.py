@@ -56,23 +56,23 @@ class Bench:
     def distill(self, folder):
         student = self.work / "student"
         if not student.exists():
-            self.run(folder / "espalier", "prune", self.teacher, "--out", student, "--text", self.text, "--tokens", "2k", "--sequence", 256, "--ffn", 1024, "--criterion", "weighted_rms")
+            self.run(folder / "espalier", "prune", self.teacher, "--out", student, "--text", self.text, "--tokens", 2048, "--sequence", 256, "--ffn", 1024, "--criterion", "weighted_rms")
         out = self.work / "out"
         told = self.run(folder / "espalier", "distill", "--teacher", self.teacher, "--student", student, "--text", self.text, "--config", self.config, "--tokens", 512 * 8, "--out", out)[0]
         subprocess.run(["rm", "-rf", str(out)], check=True)
         return told["tokens_per_second"]
 
     def prune(self, folder):
-        return self.verb(folder, "prune", self.teacher, "--text", self.text, "--tokens", "8k", "--ffn", 1024, "--criterion", "weighted_rms")
+        return self.verb(folder, "prune", self.teacher, "--text", self.text, "--tokens", 8192, "--ffn", 1024, "--criterion", "weighted_rms")
 
     def calibrate(self, folder):
-        return self.verb(folder, "calibrate", self.teacher, "--text", self.text, "--tokens", "8k")
+        return self.verb(folder, "calibrate", self.teacher, "--text", self.text, "--tokens", 8192)
 
     def cache(self, folder):
-        return self.verb(folder, "cache", "--teacher", self.teacher, "--text", self.text, "--tokens", "8k")
+        return self.verb(folder, "cache", "--teacher", self.teacher, "--text", self.text, "--tokens", 8192)
 
     def gptq(self, folder):
-        return self.verb(folder, "quantize", self.teacher, "--text", self.text, "--tokens", "4k", "--format", "q4_0", "--rounding", "gptq")
+        return self.verb(folder, "quantize", self.teacher, "--text", self.text, "--tokens", 4096, "--format", "q4_0", "--rounding", "gptq")
 
 
 CASES = ("prefill", "decode", "first_token", "distill", "prune", "calibrate", "cache", "gptq")
