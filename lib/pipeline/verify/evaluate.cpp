@@ -14,6 +14,7 @@
 #include "core/notes.h"
 #include "data/corpus.h"
 #include "hash/sha256.h"
+#include "model/allocation.h"
 #include "verify/device_model.h"
 #include "verify/totals.h"
 #include "verify/walked_model.h"
@@ -100,6 +101,7 @@ class Evaluation {
       const std::size_t begin = done_ / chunk_ * chunk_;  // an earlier run may have begun the chunk
       const Windows chunk = windows.subspan(begin, std::min(chunk_, total_ - begin));
       walk(chunk, begin);
+      const model::AllocationReuse reuse;  // all windows need the same blocks of logits
       while (done_ < begin + chunk.size()) {
         compare(chunk[done_ - begin], static_cast<std::int64_t>(done_ - begin));
         ++done_;

@@ -16,6 +16,7 @@
 #include "core/units.h"
 #include "distill/logit_cache.h"
 #include "layerwise/walk.h"
+#include "model/allocation.h"
 #include "plan/memory.h"
 
 namespace espalier::distill {
@@ -221,6 +222,7 @@ class Writer {
                           .batch_tokens = options_.batch_tokens});
     walk.run();
     const layerwise::Stream& stream = walk.stream();
+    const model::AllocationReuse reuse;
     for (std::int64_t b = 0; b < stream.batches(); ++b) {
       const Tensor x = stream.at(b);
       x.copy_(teacher_->final_norm(x));

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "model/allocation.h"
 
 namespace espalier::layerwise {
 namespace {
@@ -141,6 +142,7 @@ double walk_back(const model::Transformer& source, const Tensor& ids,
     const torch::InferenceMode off(false);
     stream = {walk.stream().states.clone(), walk.stream().batch};
   }
+  const model::AllocationReuse reuse;  // every window needs the same blocks
   model::Transformer model = source;
   const double loss = output_gradient(model, ids, stream);
   ESP_CHECK(std::isfinite(loss), input,
