@@ -3,7 +3,8 @@
 """Runs clang-tidy with the checks of .clang-tidy on the rooms that need no LibTorch; everything else is for scripts/tidy.sh.
 
 A file is looked at again only when it, a header of ours that it includes, its compile command, .clang-tidy or clang-tidy has changed: a stamp
-for each file lies in .cache/tidy. Named files are looked at whatever room they are in.
+for each file lies in .cache/tidy. Files that build/ compiles together are looked at together, which parses their headers once. Named files are
+looked at alone, whatever room they are in, so that each must include what it uses.
 
 It reads build/compile_commands.json, which the configuration of build/ leaves there."""
 import argparse
@@ -26,15 +27,18 @@ ROOMS = ("lib/base/", "lib/device/", "lib/files/")
 LEFT_OUT = "lib/device/kernels/isa/"
 
 
+def parts_of(unit):
+    """The files that a file of a unity build joins."""
+    return re.findall(r'^#include "(/[^"]+)"', unit.read_text(), re.MULTILINE)
+
+
 def commands(database):
     """Path in the repository -> compiler flags that clang understands."""
     out = {}
     entries = [(pathlib.Path(e["file"]).resolve(), e["command"]) for e in json.loads(database.read_text())]
-    # Files that are compiled together are looked at one by one, so that each includes what it uses.
-    joined = [(pathlib.Path(name).resolve(), command) for unit, command in entries if unit.parent.name == "Unity"
-              for name in re.findall(r'^#include "(/[^"]+)"', unit.read_text(), re.MULTILINE)]
+    joined = [(pathlib.Path(name).resolve(), command) for unit, command in entries if unit.parent.name == "Unity" for name in parts_of(unit)]
     for path, command in entries + joined:
-        if not path.is_relative_to(root) or path.is_relative_to(database.parent):
+        if not path.is_relative_to(root):
             continue
         words = shlex.split(command)
         words = words[next(i for i, w in enumerate(words) if re.search(r"(c\+\+|g\+\+|clang\+\+)(-\d+)?$", w)) + 1:]
@@ -79,6 +83,20 @@ def look_at(path, flags):
     return done.returncode, done.stdout
 
 
+def is_unit(path):
+    return pathlib.PurePath(path).parent.name == "Unity"
+
+
+def of_the_rooms(known):
+    """What is compiled of the rooms: files that join others, and files that nothing joins."""
+    def in_rooms(path):
+        return path.startswith(ROOMS) and not path.startswith(LEFT_OUT)
+    parts = {unit: [pathlib.Path(p).relative_to(root).as_posix() for p in parts_of(root / unit)] for unit in known if is_unit(unit)}
+    units = [unit for unit, files in parts.items() if files and all(map(in_rooms, files))]
+    joined = {file for unit in units for file in parts[unit]}
+    return units + [path for path in known if in_rooms(path) and path not in joined]
+
+
 def main():
     arguments = argparse.ArgumentParser(description="Runs clang-tidy on files that changed since it last found nothing in them.")
     arguments.add_argument("files", nargs="*", help="files to look at (default: those of the rooms without LibTorch)")
@@ -91,12 +109,12 @@ def main():
     if not database.exists():
         sys.exit(f"{database} is missing: cmake --preset release")
     known = commands(database)
-    wanted = [pathlib.Path(f).resolve().relative_to(root).as_posix() for f in options.files] or [p for p in known if p.startswith(ROOMS) and not p.startswith(LEFT_OUT)]
+    wanted = [pathlib.Path(f).resolve().relative_to(root).as_posix() for f in options.files] or of_the_rooms(known)
     unknown = [p for p in wanted if p not in known]
     if unknown:
         sys.exit(f"not compiled in {options.build}: {' '.join(unknown)}")
-    if not options.files and len(wanted) < 100:
-        sys.exit(f"only {len(wanted)} files found in {', '.join(ROOMS)}: {database} is not of a whole build")
+    if not options.files and len(files := [f for p in wanted for f in (parts_of(root / p) if is_unit(p) else [p])]) < 150:
+        sys.exit(f"only {len(files)} files found in {', '.join(ROOMS)}: {database} is not of a whole build")
 
     version = subprocess.run([tool, "--version"], capture_output=True, check=True).stdout
     common = version + (root / ".clang-tidy").read_bytes()
