@@ -287,6 +287,9 @@ TokenizerData tokenizer_from_gguf(const GgufHeader& header) {
   data.eos = token_id(header, "eos_token_id", n);
   data.unk = token_id(header, "unknown_token_id", n);
   data.pad = token_id(header, "padding_token_id", n);
+  for (const auto& [key, value] : header.metadata())  // those that others read
+    if (key.starts_with(kPrefix) && key.ends_with("_token_id"))
+      static_cast<void>(token_id(header, key.substr(kPrefix.size()).c_str(), n));
   const std::string pre = read_pre(header, data.kind);
   const AddedByDefault added = data.kind == TokenizerKind::byte_bpe
                                    ? read_byte_bpe(header, pre, data)

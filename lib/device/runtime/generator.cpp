@@ -3,7 +3,6 @@
 #include "runtime/generator.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 
 #include "core/error.h"
@@ -21,12 +20,12 @@ double seconds_since(Clock::time_point start) {
 // The text of one run: takes its tokens, shows their characters, and knows when it ends.
 class Writing {
  public:
-  Writing(const text::Tokenizer& tokenizer, const GenerateOptions& options, const Show& show)
-      : tokenizer_(tokenizer),
+  Writing(const Session& session, const GenerateOptions& options, const Show& show)
+      : tokenizer_(session.tokenizer()),
         show_(show),
         limit_(options.tokens),
         stream_(options.stops),
-        ends_(end_tokens(tokenizer)),
+        ends_(session.end_tokens()),
         open_(options.tokens > 0) {}
 
   bool open() const { return open_; }  // another token may follow
@@ -65,7 +64,7 @@ class Writing {
   const Show& show_;
   std::int64_t limit_;
   TextStream stream_;
-  std::set<std::int32_t> ends_;
+  const std::set<std::int32_t>& ends_;
   bool open_;
 };
 
@@ -98,19 +97,6 @@ void write_with_draft(Speculation& speculation, TokenReader& target, std::int64_
 }
 
 }  // namespace
-
-std::set<std::int32_t> end_tokens(const text::Tokenizer& tokenizer) {
-  constexpr std::array<std::string_view, 9> kEnds = {
-      "<|im_end|>",    "<|eot_id|>", "<|eom_id|>",      "<|endoftext|>", "<|end_of_text|>",
-      "<end_of_turn>", "<|end|>",    "<|end_of_turn|>", "</s>"};
-  std::set<std::int32_t> out;
-  if (tokenizer.settings().eos) out.insert(*tokenizer.settings().eos);
-  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    if (tokenizer.type(id) == text::TokenType::control &&
-        std::find(kEnds.begin(), kEnds.end(), tokenizer.token(id)) != kEnds.end())
-      out.insert(id);
-  return out;
-}
 
 std::optional<double> Generated::acceptance_rate() const {
   if (judged == 0) return std::nullopt;
@@ -157,7 +143,7 @@ Generated Generator::run(std::span<const std::int32_t> prompt, Sampler& sampler,
                          const GenerateOptions& options, const Show& show, bool reuse) {
   ESP_CHECK(draft_ == nullptr || options.draft_tokens >= 1, usage, "--draft-tokens ",
             options.draft_tokens, ": expected 1 or more");
-  Writing writing(target_.session().tokenizer(), options, show);
+  Writing writing(target_.session(), options, show);
 
   const auto start = Clock::now();
   sampler.forget();

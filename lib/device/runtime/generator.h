@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,10 +15,6 @@
 #include "runtime/token_reader.h"
 
 namespace espalier::runtime {
-
-// Tokens that end a text: the model's EOS, and the control tokens with which models end a document
-// or a turn.
-std::set<std::int32_t> end_tokens(const text::Tokenizer& tokenizer);
 
 struct GenerateOptions {
   std::int64_t tokens = 128;            // maximum number of tokens

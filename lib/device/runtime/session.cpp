@@ -15,6 +15,7 @@
 #include "runtime/forward.h"
 #include "runtime/kv_cache.h"
 #include "runtime/weights.h"
+#include "text/end_tokens.h"
 
 namespace espalier::runtime {
 namespace {
@@ -30,13 +31,21 @@ std::int64_t choose_context(std::int64_t asked, const arch::ModelDims& dims,
   return asked > 0 ? asked : std::min(dims.positions, kDefaultContext);
 }
 
-text::Tokenizer read_tokenizer(const core::FileReader& file) {
-  return text::Tokenizer(text::tokenizer_from_gguf(format::GgufHeader::read(file)));
+struct Texts {
+  text::Tokenizer tokenizer;
+  std::set<std::int32_t> ends;
+};
+
+Texts read_tokenizer(const core::FileReader& file) {
+  const format::GgufHeader header = format::GgufHeader::read(file);
+  Texts out{text::Tokenizer(text::tokenizer_from_gguf(header)), {}};
+  out.ends = text::end_tokens(out.tokenizer, header);
+  return out;
 }
 
 // The tokenizer, or none where it cannot be made. Callers that only use ids do not need it. A
 // caller that asks for it gets the error then.
-std::optional<text::Tokenizer> tokenizer_if_any(const core::FileReader& file) {
+std::optional<Texts> tokenizer_if_any(const core::FileReader& file) {
   try {
     return read_tokenizer(file);
   } catch (const core::Error&) {
@@ -53,14 +62,13 @@ struct Session::State {
         table(kernels::select_isa(options.isa)),
         pool(options.threads, options.pin),
         opened(core::FileReader(path).stamp()),
-        tokenizer(options.tokenizer_first ? tokenizer_if_any(core::FileReader(path))
-                                          : std::nullopt),
+        texts(options.tokenizer_first ? tokenizer_if_any(core::FileReader(path)) : std::nullopt),
         weights(load_weights(path, table, pool, options.packed_file)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
         forward(weights, cache, table, pool),
         logits_V(weights.dims.vocab) {
     require_same(opened);
-    if (tokenizer && tokenizer->vocab_size() != weights.dims.vocab) tokenizer.reset();
+    if (texts && texts->tokenizer.vocab_size() != weights.dims.vocab) texts.reset();
   }
 
   std::size_t vocab() const { return static_cast<std::size_t>(weights.dims.vocab); }
@@ -69,6 +77,18 @@ struct Session::State {
   void require_same(const core::FileStamp& stamp) const {
     ESP_CHECK(stamp == weights.files.front().stamp(), input, path,
               ": was replaced or written to while it was opened; try again");
+  }
+  const Texts& made() {
+    if (!texts) {
+      const core::FileReader file(path);
+      require_same(file.stamp());
+      Texts read = read_tokenizer(file);
+      ESP_CHECK(read.tokenizer.vocab_size() == weights.dims.vocab, input, path,
+                ": the tokenizer has ", read.tokenizer.vocab_size(), " tokens, but the model has ",
+                weights.dims.vocab);
+      texts.emplace(std::move(read));
+    }
+    return *texts;
   }
   const Session::Tap* active_tap() const { return tap ? &tap : nullptr; }
 
@@ -104,7 +124,7 @@ struct Session::State {
   core::FileStamp opened;  // of the file when its tokenizer was read
   // The file's tokenizer. Made on first use, or before the weights
   // (SessionOptions::tokenizer_first).
-  std::optional<text::Tokenizer> tokenizer;
+  std::optional<Texts> texts;
   Weights weights;
   KvCache cache;
   Forward forward;
@@ -121,17 +141,8 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 const arch::Arch& Session::arch() const { return *state_->weights.arch; }
 const arch::ModelDims& Session::dims() const { return state_->weights.dims; }
-const text::Tokenizer& Session::tokenizer() const {
-  if (!state_->tokenizer) {
-    const core::FileReader file(state_->path);
-    state_->require_same(file.stamp());
-    text::Tokenizer made = read_tokenizer(file);
-    ESP_CHECK(made.vocab_size() == dims().vocab, input, state_->path, ": the tokenizer has ",
-              made.vocab_size(), " tokens, but the model has ", dims().vocab);
-    state_->tokenizer.emplace(std::move(made));
-  }
-  return *state_->tokenizer;
-}
+const text::Tokenizer& Session::tokenizer() const { return state_->made().tokenizer; }
+const std::set<std::int32_t>& Session::end_tokens() const { return state_->made().ends; }
 std::string Session::isa() const { return kernels::isa_name(state_->table); }
 std::string Session::packed_file() const {
   const std::optional<PackedFile>& packed = state_->weights.packed;

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,6 +49,7 @@ class Session {
   const arch::ModelDims& dims() const;
   // Made on the first call, or before (SessionOptions::tokenizer_first).
   const text::Tokenizer& tokenizer() const;
+  const std::set<std::int32_t>& end_tokens() const;  // text/end_tokens.h; made with the tokenizer
   std::string isa() const;
   // The packed file from which matrices are mapped (runtime/packed_file.h). Empty: they were packed
   // on loading.

@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include "format/gguf.h"
 #include "kernels/linear.h"
 #include "runtime/expect_error.h"
 #include "runtime/plain_model.h"
+#include "support/rewrite_gguf.h"
 #include "support/temp_dir.h"
 
 namespace espalier::runtime {
@@ -51,7 +53,7 @@ TEST(Generator, StopsAtLimitEndTokenAndFullContext) {
   support::PlainModel model = support::random_model(kSizes, 5);
   support::write_gguf(model, dir.file("m.gguf"));
   Session session(dir.file("m.gguf"), {.threads = 1});
-  EXPECT_EQ(end_tokens(session.tokenizer()), (std::set<std::int32_t>{0, 2}));
+  EXPECT_EQ(session.end_tokens(), (std::set<std::int32_t>{0, 2}));
   std::string shown;
   const Generated ten = write(session, {5, 6, 7}, {.tokens = 10}, {},
                               [&](std::string_view piece) { return !(shown += piece).empty(); });
@@ -85,6 +87,50 @@ TEST(Generator, StopsAtLimitEndTokenAndFullContext) {
                         core::ErrorKind::usage, {"41 tokens", "--context 40"});
   support::expect_error([&] { write(full, std::vector<std::int32_t>(), {.tokens = 4}); },
                         core::ErrorKind::usage, {"no tokens"});
+}
+
+// The ends of stock readers: by key, and by name whatever the type.
+TEST(Generator, TheFileNamesFurtherEnds) {
+  support::TempDir dir;
+  support::PlainModel sevens = always(7);
+  support::write_gguf(sevens, dir.file("m.gguf"));
+  const auto with = [&](const std::string& key, format::GgufValue value) {
+    return support::rewrite_gguf(dir.file("m.gguf"), dir.file("x.gguf"), {{key, std::move(value)}})
+        .front();
+  };
+  for (const char* name : {"eot", "eom", "fim_pad", "fim_rep", "fim_sep"}) {
+    Session session(
+        with(std::string("tokenizer.ggml.") + name + "_token_id", format::GgufValue::u32(7)),
+        {.threads = 1});
+    EXPECT_EQ(session.end_tokens(), (std::set<std::int32_t>{0, 2, 7})) << name;
+    const Generated none = write(session, {5, 6}, {.tokens = 10});
+    EXPECT_EQ(none.end, End::end_token) << name;
+    EXPECT_TRUE(none.tokens.empty()) << name;
+  }
+  // Another special token is none.
+  Session other(with("tokenizer.ggml.mask_token_id", format::GgufValue::u32(7)), {.threads = 1});
+  EXPECT_EQ(write(other, {5, 6}, {.tokens = 10}).end, End::limit);
+  support::expect_error(
+      [&] {
+        Session session(with("tokenizer.ggml.eot_token_id", format::GgufValue::u32(300)),
+                        {.threads = 1});
+        session.end_tokens();
+      },
+      core::ErrorKind::input, {"x.gguf", "eot_token_id is 300", "300 tokens"});
+
+  format::GgufHeader header = format::GgufHeader::read(core::FileReader(dir.file("m.gguf")));
+  std::vector<std::string> tokens = header.array("tokenizer.ggml.tokens").strings;
+  const auto ends_with = [&](const std::vector<std::string>& names) {
+    for (std::size_t i = 0; i < names.size(); ++i) tokens[290 + i] = names[i];
+    Session session(with("tokenizer.ggml.tokens", format::GgufValue::strings(tokens)),
+                    {.threads = 1});
+    return session.end_tokens();
+  };
+  EXPECT_EQ(ends_with({"<end_of_turn>", "[EOS]", "<|end|>", "<|END|>"}),
+            (std::set<std::int32_t>{0, 2, 290, 291, 292}));
+  // A vocabulary whose turns end otherwise.
+  EXPECT_EQ(ends_with({"<|return|>", "<|call|>", "<|end|>", "x"}),
+            (std::set<std::int32_t>{0, 2, 290, 291}));
 }
 
 TEST(Generator, StopStringIsNotPartOfTheText) {
