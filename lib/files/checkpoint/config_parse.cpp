@@ -13,6 +13,7 @@
 #include "checkpoint/config_reader.h"
 #include "checkpoint/config_rope.h"
 #include "checkpoint/family_config.h"
+#include "checkpoint/stated_tokens.h"
 #include "core/error.h"
 #include "format/json_input.h"
 
@@ -339,6 +340,7 @@ ParsedConfig parse_hf_config(const std::string& json_text, const std::string& pa
   }
   check_traits(config, problems, *parsed.arch, parsed.dims);
   parsed.quantization = quantization_of(config);
+  if (parsed.dims.vocab > 0) check_stated_tokens(root, parsed.dims.vocab, problems);
   const bool complete = problems.empty();  // else what the keys say cannot be compared
   config.refuse_unknown({}, [&](const std::string& key, const json& value) {
     const Neutral neutral = neutral_key(key, value, *parsed.arch, parsed.dims);

@@ -107,6 +107,17 @@ Description derived(const Description& description, const std::string& parent) {
   return out;
 }
 
+// EOS, and what ends a turn and a message, where it is another token.
+static std::vector<std::int64_t> ends_of(const format::GgufHeader& header) {
+  std::vector<std::int64_t> out;
+  for (const char* name : {"eos", "eot", "eom"})
+    if (const auto id =
+            header.optional_integer(std::string("tokenizer.ggml.") + name + "_token_id");
+        id && std::find(out.begin(), out.end(), *id) == out.end())
+      out.push_back(*id);
+  return out;
+}
+
 std::string generation_config_of(const Description& description, const format::GgufHeader& header) {
   nlohmann::ordered_json out;
   for (const SamplingKey& key : kSamplingKeys)
@@ -115,13 +126,15 @@ std::string generation_config_of(const Description& description, const format::G
       if (const auto* n = std::get_if<std::int64_t>(&value->value)) out[key.config] = *n;
       if (const auto* n = std::get_if<std::uint64_t>(&value->value)) out[key.config] = *n;
     }
-  if (out.empty()) return "";
-  out["do_sample"] = true;
+  const std::vector<std::int64_t> ends = ends_of(header);
+  if (out.empty() && ends.size() < 2) return "";
+  if (!out.empty()) out["do_sample"] = true;
   const auto id = [&](const char* key, const char* gguf) {
     if (const auto value = header.optional_integer(gguf)) out[key] = *value;
   };
   id("bos_token_id", "tokenizer.ggml.bos_token_id");
   id("eos_token_id", "tokenizer.ggml.eos_token_id");
+  if (ends.size() > 1) out["eos_token_id"] = ends;
   id("pad_token_id", "tokenizer.ggml.padding_token_id");
   return out.dump(2) + "\n";
 }

@@ -3,15 +3,18 @@
 // tokenizer files. Also opens a bare config.json, which gives only sizes.
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/own_output.h"
 #include "checkpoint/problems.h"
 #include "checkpoint/source.h"
+#include "checkpoint/stated_tokens.h"
 #include "checkpoint/tensor_names.h"
 #include "checkpoint/text_part.h"
 #include "core/notes.h"
+#include "core/parts.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -254,6 +257,30 @@ constexpr const char* kSmallFiles[] = {"config.json",
                                        "chat_template.json",
                                        "README.md"};
 
+// "; give the file m.gguf in it": of several the first by name. A split model is opened by its
+// first part, which is the first by name.
+std::string named_gguf(const std::string& directory) {
+  std::vector<std::string> files;
+  std::error_code unreadable;
+  for (const auto& entry : fs::directory_iterator(directory, unreadable))
+    if (entry.path().extension() == ".gguf") files.push_back(entry.path().string());
+  if (files.empty()) return "";
+  std::sort(files.begin(), files.end());
+  const bool split = core::part_name(files.front()).has_value();
+  return "; there " + std::string(files.size() == 1 ? "is " : "are ") +
+         std::to_string(files.size()) + " .gguf in it: give " +
+         (split ? "the first part of the model, " : "one, such as ") + files.front();
+}
+
+// A file that is no JSON object is noted where it is read.
+void check_generation_config(const Source& source, const std::string& path) {
+  const auto config = nlohmann::json::parse(source.hf_generation_config, nullptr, false);
+  if (!config.is_object()) return;
+  Problems problems(path);
+  check_stated_tokens(config, source.dims.vocab, problems);
+  problems.raise();
+}
+
 }  // namespace
 
 bool file_exists(const std::string& path) {
@@ -287,12 +314,13 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
             adapter ? ": is an adapter (PEFT), which changes a model and is none itself; merge it "
                       "into its base first: espalier import BASE --adapter " +
                           directory + " --out MERGED"
-                    : std::string(": there is no config.json; expected a Hugging Face model "
-                                  "directory or a .gguf file"));
+                    : ": there is no config.json; expected a Hugging Face model directory or a "
+                      ".gguf file" +
+                          named_gguf(directory));
   if (adapter)
     core::note(directory +
-               ": the adapter beside the model (adapter_config.json) is not read; import --adapter "
-               "merges one");
+               ": the adapter beside the model (adapter_config.json) is not read with it; import "
+               "--adapter merges one");
   Source source = open_bare_config(base + "config.json");
   source.path = directory;
   source.hashed_files.clear();
@@ -309,6 +337,7 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
   if (file_exists(base + "generation_config.json"))
     source.hf_generation_config =
         core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
+  check_generation_config(source, base + "generation_config.json");
   source.description = description_of(base, source.hf_generation_config);
   if (const format::GgufValue* name = find(source.description, "general.name"))
     source.name = std::get<std::string>(name->value);

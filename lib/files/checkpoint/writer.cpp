@@ -12,6 +12,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/modeling.h"
+#include "checkpoint/stated_tokens.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/half.h"
@@ -53,11 +54,16 @@ std::vector<std::string> names_in(const std::string& directory) {
   return names;
 }
 
-std::string generation_config_from(const text::TokenizerData& tokenizer) {
+// transformers reads the end tokens of this file and no longer those of config.json, `model`.
+std::string generation_config_from(const text::TokenizerData& tokenizer, const std::string& model) {
   nlohmann::ordered_json config;
   config["_from_model_config"] = true;
   if (tokenizer.bos) config["bos_token_id"] = *tokenizer.bos;
-  if (tokenizer.eos) config["eos_token_id"] = *tokenizer.eos;
+  std::vector<std::int64_t> ends = end_tokens_of(model);
+  if (tokenizer.eos && std::find(ends.begin(), ends.end(), *tokenizer.eos) == ends.end())
+    ends.push_back(*tokenizer.eos);
+  if (ends.size() == 1) config["eos_token_id"] = ends.front();
+  if (ends.size() > 1) config["eos_token_id"] = ends;
   if (tokenizer.pad) config["pad_token_id"] = *tokenizer.pad;
   return config.dump(2) + "\n";
 }
@@ -133,7 +139,7 @@ struct CheckpointWriter::State {
     if (tokenizer != nullptr) text::tokenizer_to_hf(*tokenizer, staging);
     const std::string generation = !texts.generation_config.empty() || tokenizer == nullptr
                                        ? texts.generation_config
-                                       : generation_config_from(*tokenizer);
+                                       : generation_config_from(*tokenizer, config);
     if (!generation.empty()) core::write_text_file(staging + "/generation_config.json", generation);
     const std::string card = model_card(texts.description);
     if (!card.empty() && may_write_card()) core::write_text_file(staging + "/" + kCard, card);

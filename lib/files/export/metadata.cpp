@@ -2,13 +2,15 @@
 // Metadata and tensor list of an exported file.
 #include "export/metadata.h"
 
+#include <algorithm>
 #include <map>
 
 #include "arch/gguf_dims.h"
-#include "checkpoint/end_tokens.h"
+#include "checkpoint/stated_tokens.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "export/stock_readers.h"
+#include "text/end_tokens.h"
 
 namespace espalier::exporter {
 namespace {
@@ -55,27 +57,43 @@ text::TokenizerData full_vocabulary(const text::TokenizerData& data, std::int64_
   return out;
 }
 
-// Tokens that end a text by generation_config.json, but for EOS.
+// Tokens that end a text by the files of a directory, but for EOS.
 std::vector<std::int64_t> further_ends(const checkpoint::Checkpoint& source) {
-  std::vector<std::int64_t> out = checkpoint::end_tokens_of(source.hf_generation_config());
-  std::erase_if(out, [&](std::int64_t id) {
-    return id < 0 || id >= source.dims().vocab || id == source.tokenizer().eos;
-  });
+  std::vector<std::int64_t> out;
+  for (const std::string* file : {&source.hf_generation_config(), &source.hf_config()})
+    for (const std::int64_t id : checkpoint::end_tokens_of(*file))
+      if (id >= 0 && id < source.dims().vocab && id != source.tokenizer().eos &&
+          std::find(out.begin(), out.end(), id) == out.end())
+        out.push_back(id);
   return out;
 }
 
-// GGUF has a place for one of them beside EOS.
+// GGUF has a place for two of them beside EOS. A token with a usual name needs none.
 void add_further_ends(const checkpoint::Checkpoint& source, format::GgufWriter& writer) {
   const std::vector<std::int64_t> ends = further_ends(source);
   if (source.is_gguf() || ends.empty()) return;
-  constexpr const char* kEndOfTurn = "tokenizer.ggml.eot_token_id";
-  if (!writer.has(kEndOfTurn))
-    writer.set(kEndOfTurn, GgufValue::u32(static_cast<std::uint32_t>(ends.front())));
-  std::string list;
-  for (const std::int64_t id : ends) list += (list.empty() ? "" : ", ") + std::to_string(id);
-  core::note(source.path() + ": generation_config.json also ends a text at token " + list +
-             ", beside EOS; the file names the first as the end of a turn, and espalier-run ends "
-             "where a token has a usual name for it, such as <|im_end|>, or at --stop");
+  const std::vector<std::string>& tokens = source.tokenizer().tokens;
+  std::string list, left;
+  const auto append = [](std::string& to, std::int64_t id) {
+    to += (to.empty() ? "" : ", ") + std::to_string(id);
+  };
+  const auto take = [&](const char* key, std::int64_t id) {
+    if (writer.has(key)) return false;
+    writer.set(key, GgufValue::u32(static_cast<std::uint32_t>(id)));
+    return true;
+  };
+  for (const std::int64_t id : ends) {
+    append(list, id);
+    if (id == ends.front() && take("tokenizer.ggml.eot_token_id", id)) continue;
+    const auto i = static_cast<std::size_t>(id);
+    if (i < tokens.size() && text::names_an_end(tokens[i])) continue;
+    if (!take("tokenizer.ggml.eom_token_id", id)) append(left, id);
+  }
+  core::note(source.path() + ": config.json and generation_config.json also end a text at token " +
+             list + ", beside EOS, and so does the file" +
+             (left.empty() ? std::string()
+                           : ", which has no key for token " + left +
+                                 "; give its text to --stop of espalier-run"));
 }
 
 void declare(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,

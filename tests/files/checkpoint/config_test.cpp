@@ -405,6 +405,14 @@ const Broken kBroken[] = {
      "\"use_mrope\""},
     {"own code", [](Json& j) { j["auto_map"] = {{"AutoModel", "x.y"}}; },
      core::ErrorKind::unsupported, "\"auto_map\""},
+    {"EOS outside the vocabulary", [](Json& j) { j["eos_token_id"] = 49152; },
+     core::ErrorKind::input, "\"eos_token_id\" is 49152, outside the vocabulary of 49152 tokens"},
+    {"one of several ends outside", [](Json& j) { j["eos_token_id"] = {2, 70000}; },
+     core::ErrorKind::input, "\"eos_token_id\" is 70000, outside"},
+    {"BOS below", [](Json& j) { j["bos_token_id"] = -2; }, core::ErrorKind::input,
+     "\"bos_token_id\" is -2, outside"},
+    {"padding that is no id", [](Json& j) { j["pad_token_id"] = "<pad>"; }, core::ErrorKind::input,
+     "\"pad_token_id\" is \"<pad>\", expected the id of a token"},
     {"unknown trait", [](Json& j) { j["logits_scaling"] = 8.0; }, core::ErrorKind::unsupported,
      "unknown key \"logits_scaling\""},
     {"misspelt", [](Json& j) { j["num_hidden_layer"] = 3; }, core::ErrorKind::unsupported,
@@ -412,7 +420,7 @@ const Broken kBroken[] = {
 };
 
 TEST(Config, RefusesByName) {
-  ASSERT_EQ(std::size(kBroken), 32u);
+  ASSERT_EQ(std::size(kBroken), 36u);
   for (const Broken& broken : kBroken) {
     Json json = good();
     broken.edit(json);
@@ -425,6 +433,15 @@ TEST(Config, RefusesByName) {
           << broken.what << ": " << error.what();
       EXPECT_EQ(std::string(error.what()).find("config.json: "), 0u) << error.what();
     }
+  }
+}
+
+TEST(Config, SpecialTokensMayBeSeveralOrNone) {
+  for (const char* ids : {"null", "-1", "0", "49151", "[]", "[2, 7]"}) {
+    Json json = good();
+    for (const char* key : {"eos_token_id", "pad_token_id", "decoder_start_token_id"})
+      json[key] = Json::parse(ids);
+    EXPECT_NO_THROW(parse(json)) << ids;
   }
 }
 

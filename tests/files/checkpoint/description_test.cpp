@@ -129,6 +129,13 @@ TEST(Description, SamplingDefaultsBecomeAGenerationConfig) {
             "{\n  \"temperature\": 0.7,\n  \"top_k\": 20,\n  \"do_sample\": true,\n  "
             "\"eos_token_id\": 5\n}\n");
   EXPECT_EQ(generation_config_of({}, header), "");
+  // What ends a turn ends a text of transformers, too.
+  const auto turns = header_with(dir, [](format::GgufWriter& w) {
+    w.set("tokenizer.ggml.eos_token_id", GgufValue::u32(5));
+    w.set("tokenizer.ggml.eot_token_id", GgufValue::u32(5));
+    w.set("tokenizer.ggml.eom_token_id", GgufValue::u32(7));
+  });
+  EXPECT_EQ(generation_config_of({}, turns), "{\n  \"eos_token_id\": [\n    5,\n    7\n  ]\n}\n");
 }
 
 TEST(ModelName, IsOfTheFolderOrItsRepository) {
