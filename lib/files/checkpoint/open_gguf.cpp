@@ -70,13 +70,21 @@ void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems
       problems.input("tensor \"", tensor->name, "\" contradicts the RoPE scaling in the metadata");
     return;
   }
-  const std::optional<arch::RopeScaling> scaling = recover_rope_scaling(source.dims, factors);
-  if (scaling)
+  for (std::size_t i = 0; i < factors.size(); ++i)
+    if (!(factors[i] > 0) || !std::isfinite(factors[i]))
+      return problems.unsupported("tensor \"", tensor->name, "\" has the divisor ", factors[i],
+                                  " at ", i, ", expected positive numbers");
+  if (const std::optional<double> linear = recover_linear_scaling(factors))
+    source.dims.rope_linear = *linear;
+  else if (const auto scaling = recover_rope_scaling(source.dims, factors))
     source.dims.rope_scaling = *scaling;
   else
     problems.unsupported(
-        "tensor \"", tensor->name,
-        "\" holds frequency factors that no known RoPE scaling (llama3) regenerates");
+        "tensor \"", tensor->name, "\" holds divisors of frequencies that no RoPE scaling of a ",
+        source.arch->name,
+        " config.json gives (llama3, linear). espalier-run and llama.cpp run "
+        "this file, but a model made from it could not state them: start from the Hugging Face "
+        "directory that it was converted from");
 }
 
 // Reads the divisors of LongRoPE, whose presence the metadata stated.

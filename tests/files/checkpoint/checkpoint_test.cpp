@@ -410,6 +410,35 @@ TEST(Checkpoint, RecoversRopeScalingFromItsFactors) {
     factors.pop_back();
     refusal(with_factors(plain, factors), core::ErrorKind::input);
   }
+  // Other parameters. Only ratios of the last three follow from the factors.
+  for (const arch::RopeScaling& scaling :
+       {arch::RopeScaling{8, 1, 4, 4096}, arch::RopeScaling{2.5, 1, 1.5, 32768},
+        arch::RopeScaling{16, 1.25, 4, 8192}, arch::RopeScaling{4, 1, 1.01, 2048},
+        arch::RopeScaling{4, 2, 8, 6000}}) {
+    scaled.rope_scaling = scaling;
+    const arch::ModelDims wanted = support::tiny_dims(scaled);
+    const arch::ModelDims found =
+        Checkpoint::open(with_factors(plain, arch::rope_frequency_factors(wanted))).dims();
+    EXPECT_EQ(found.rope_scaling.factor, scaling.factor);
+    const std::vector<double> theirs = arch::rope_inverse_frequencies(wanted),
+                              ours = arch::rope_inverse_frequencies(found);
+    for (std::size_t i = 0; i < theirs.size(); ++i)
+      EXPECT_NEAR(ours[i] / theirs[i], 1, 1e-6) << scaling.original_positions << " " << i;
+  }
+  scaled.rope_scaling = {8, 1, 4, 4096};
+  EXPECT_EQ(Checkpoint::open(
+                with_factors(plain, arch::rope_frequency_factors(support::tiny_dims(scaled))))
+                .dims()
+                .rope_scaling,
+            scaled.rope_scaling);
+  const arch::ModelDims linear =
+      Checkpoint::open(with_factors(plain, std::vector<float>(32, 2.5f))).dims();
+  EXPECT_EQ(linear.rope_linear, 2.5);
+  EXPECT_EQ(linear.rope_scaling.factor, 1);
+  std::vector<float> arbitrary(32, 1.0f);
+  for (std::size_t i = 0; i < arbitrary.size(); ++i) arbitrary[i] += 0.1f * static_cast<float>(i);
+  const std::string refused = refusal(with_factors(plain, arbitrary), core::ErrorKind::unsupported);
+  EXPECT_NE(refused.find("start from the Hugging Face directory"), std::string::npos) << refused;
   // With our own metadata, too.
   scaled.rope_scaling = {5, 1.5, 3, 4096};
   EXPECT_EQ(Checkpoint::open(support::write_tiny_llama_gguf(dir.file("f.gguf"), scaled)).dims(),
