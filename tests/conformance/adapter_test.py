@@ -166,13 +166,29 @@ class Adapters(unittest.TestCase):
                  "rank": (3, ["has rank 4, but"], good, dict(r=8)), "no-b": (3, ["no matrix B"], {k: v for k, v in good.items() if "lora_A" in k}, {}),
                  "shape": (3, ["do not fit", module], {k: v[:, :-1] for k, v in good.items()}, {}), "other": (3, ["which the base does not have"], {k.replace("layers.0", "layers.7"): v for k, v in good.items()}, {}),
                  "resized": (3, ["vocabulary"], {"base_model.model.lm_head.weight": torch.ones(322, 64)}, {}), "nan": (3, ["not finite"], {k: v * float("nan") for k, v in good.items()}, {}),
+                 "classifier": (4, ["task_type", "SEQ_CLS"], good, dict(task_type="SEQ_CLS")), "no-task": (3, ["task_type", "CLASSIFY"], good, dict(task_type="CLASSIFY")),
+                 "layers": (3, ["is of layer 0", "layers_to_transform"], good, dict(layers_to_transform=[1])), "layer": (3, ["is of layer 0"], good, dict(layers_to_transform=1)),
+                 "no-layer": (3, ["layers_to_transform", "expected the index"], good, dict(layers_to_transform=["0"])),
                  "pattern": (3, ["rank_pattern", "regular expression"], good, dict(rank_pattern={"(": 4})), "twice": (3, ["change the same"], {**good, f"base_model.model.{module}.lora_A.default.weight": a.clone()}, {})}
         for name, (code, words, tensors, config) in cases.items():
             with self.subTest(name):
                 self.refused(code, words, "llama", self.adapter(f"bad-{name}", tensors, **config))
-        self.assertEqual(len(cases), 16)
+        self.assertEqual(len(cases), 21)
         done = tool.run("import", self.dir / "llama", "--adapter", self.adapter("good", good), "--out", self.dir / "good")
         self.assertNotEqual(done.returncode, 0)  # onto the adapter itself
+
+    def test_lists_that_differ_from_the_tensors_are_noted(self):
+        tensors = self.low_rank("llama", ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"])
+        for name, config, words in (("listed", dict(layers_to_transform=[0, 1], target_modules=["q_proj", "mlp.up_proj"]), ["lists layer 1, for which there are no tensors"]),
+                                    ("untargeted", dict(layers_to_transform=0), ["there are tensors for up_proj", "target_modules"]),
+                                    ("embedder", dict(task_type="FEATURE_EXTRACTION", target_modules="all-linear"), ["FEATURE_EXTRACTION"]),
+                                    ("plain", dict(task_type=None, layers_to_transform=[], target_modules=["up_proj", "self_attn.q_proj"]), [])):
+            with self.subTest(name):
+                _, done, _ = self.merged("llama", self.adapter(f"noted-{name}", tensors, **config))
+                notes = [n for n in done["notes"] if "adapter" in n or "target_modules" in n]
+                self.assertEqual(len(notes), bool(words), notes)
+                for word in words:
+                    self.assertIn(word, notes[0])
 
     def test_an_adapter_is_named_elsewhere(self):
         adapter = self.adapter("alone", self.low_rank("llama", ["model.layers.0.self_attn.q_proj"]))

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,19 @@ namespace {
 using format::SafeTensor;
 
 constexpr std::uint64_t kMaxSettingsBytes = 1 << 20;
+
+// "model.layers.7.mlp.up_proj" -> 7; -1: of no layer.
+std::int64_t layer_of(const std::string& module) {
+  for (std::size_t dot = module.find('.'); dot != std::string::npos;
+       dot = module.find('.', dot + 1)) {
+    std::int64_t out = 0;
+    std::size_t at = dot + 1;
+    for (; at < module.size() && at < dot + 8 && module[at] >= '0' && module[at] <= '9'; ++at)
+      out = 10 * out + (module[at] - '0');
+    if (at > dot + 1 && at < module.size() && module[at] == '.') return out;
+  }
+  return -1;
+}
 
 // What an adapter holds for one tensor of a Hugging Face model: another tensor in its place, or
 // what is added, or both (PEFT saves the embedding that it adds to).
@@ -83,6 +97,8 @@ struct Adapter::State {
   arch::ModelDims dims;
   std::map<std::string, Change> changes;  // by the name of the Hugging Face tensor
   std::map<std::pair<arch::Role, int>, Part> parts;
+  std::set<std::int64_t> changed_layers;
+  std::set<std::string> unlisted;  // names of modules that target_modules does not name
 
   // Every Hugging Face tensor of the model, and where the tensors of the table lie in them.
   std::map<std::string, Part> list_parts(const arch::Arch& arch, const arch::ModelDims& sizes) {
@@ -115,6 +131,33 @@ struct Adapter::State {
     return wholes;
   }
 
+  // PEFT leaves out, without a word, what the lists of the config do not name.
+  void check_listed(const std::string& tensor, const std::string& module, Problems& problems) {
+    const std::int64_t layer = layer_of(module);
+    if (layer >= 0) changed_layers.insert(layer);
+    if (!settings.layers.empty() && layer >= 0 && settings.layers.count(layer) == 0)
+      problems.input("tensor \"", tensor, "\" is of layer ", layer,
+                     ", which key \"layers_to_transform\" of adapter_config.json does not list; "
+                     "PEFT would leave it out: list the layer, or remove the tensor");
+    if (!settings.targets_module(module)) unlisted.insert(module.substr(module.rfind('.') + 1));
+  }
+
+  void note_unlisted() const {
+    std::string list;
+    for (const std::int64_t layer : settings.layers)
+      if (changed_layers.count(layer) == 0)
+        list += (list.empty() ? "" : ", ") + std::to_string(layer);
+    if (!list.empty())
+      core::note(directory + ": layers_to_transform of adapter_config.json lists layer " + list +
+                 ", for which there are no tensors; it stays as it is");
+    list.clear();
+    for (const std::string& module : unlisted) list += (list.empty() ? "" : ", ") + module;
+    if (!list.empty())
+      core::note(directory + ": there are tensors for " + list +
+                 ", which target_modules of adapter_config.json does not list; they are merged, "
+                 "while PEFT would leave them out");
+  }
+
   // Sorts the tensors of the files by what they change.
   void collect(const std::map<std::string, Part>& wholes, const std::string& first,
                Problems& problems) {
@@ -143,6 +186,7 @@ struct Adapter::State {
                              "; F32, F16, BF16 and F64 are supported");
         continue;
       }
+      if (name.kind.starts_with("lora_")) check_listed(tensor.name, module, problems);
       Change& change = changes[module + ending];
       const SafeTensor*& slot = name.kind.ends_with("_A")   ? change.a
                                 : name.kind.ends_with("_B") ? change.b
@@ -152,6 +196,7 @@ struct Adapter::State {
       slot = &tensor;
       change.of_embedding = change.of_embedding || name.kind.starts_with("lora_embedding");
     }
+    note_unlisted();
     if (others > 0)
       core::note(directory + ": " + std::to_string(others) +
                  " tensors of parts that the base lacks (vision, sound) are left out");
@@ -291,7 +336,7 @@ Adapter::Adapter(const std::string& directory, const Checkpoint& base)
   // The output of a model that stays tied is the embedding.
   s.list_parts(arch, s.dims);
   for (const char* file : {"tokenizer.json", "tokenizer.model", "chat_template.jinja"})
-    if (file_exists(directory + "/" + file)) {
+    if (!core::same_file(directory, base.path()) && file_exists(directory + "/" + file)) {
       core::note(directory +
                  ": the tokenizer's files beside the adapter are not read; the merged "
                  "model has those of the base");

@@ -2,12 +2,14 @@
 // The keys of PEFT's LoraConfig. Those of training say nothing about what is added.
 #include "checkpoint/adapter_settings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <regex>
 
 #include "checkpoint/config_reader.h"
 #include "core/error.h"
+#include "core/notes.h"
 #include "format/json_input.h"
 
 namespace espalier::checkpoint {
@@ -77,7 +79,46 @@ void check_kind(ConfigReader& config, Problems& problems) {
         "training; convert it with PEFT (path_initial_model_for_weight_conversion)");
 }
 
+// PEFT wraps models of other tasks, which have another head, in classes of their own.
+void check_task(ConfigReader& config, Problems& problems) {
+  const nlohmann::json* task = config.find("task_type");
+  if (task == nullptr || *task == "CAUSAL_LM") return;
+  if (*task == "FEATURE_EXTRACTION")
+    return core::note(
+        "adapter_config.json: task_type is FEATURE_EXTRACTION: the adapter was "
+        "trained to embed texts, not to continue them; it is merged all the same");
+  for (const char* other : {"SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS"})
+    if (*task == other)
+      return problems.unsupported("key \"task_type\" is ", ConfigReader::shown(*task),
+                                  ": the adapter is of a model with another head, which writes no "
+                                  "text; only \"CAUSAL_LM\" can be merged");
+  problems.input("key \"task_type\" is ", ConfigReader::shown(*task),
+                 ", which is no task of PEFT; expected \"CAUSAL_LM\"");
+}
+
+// One index or a list of them. An empty list means all, as in PEFT.
+std::set<std::int64_t> read_layers(ConfigReader& config, Problems& problems) {
+  std::set<std::int64_t> out;
+  const nlohmann::json* listed = config.find("layers_to_transform");
+  if (listed == nullptr) return out;
+  const nlohmann::json all = listed->is_array() ? *listed : nlohmann::json::array({*listed});
+  for (const nlohmann::json& layer : all)
+    if (layer.is_number_integer() && layer >= 0 && layer < kMaxLayers)
+      out.insert(layer.get<std::int64_t>());
+    else
+      problems.input("key \"layers_to_transform\" is ", ConfigReader::shown(*listed),
+                     ", expected the index of a layer, from 0, or a list of them");
+  return out;
+}
+
 }  // namespace
+
+bool AdapterSettings::targets_module(const std::string& module) const {
+  const auto names = [&](const std::string& target) {
+    return module == target || module.ends_with("." + target);
+  };
+  return targets.empty() || std::any_of(targets.begin(), targets.end(), names);
+}
 
 std::int64_t AdapterSettings::rank_of(const std::string& module) const {
   return static_cast<std::int64_t>(matched(ranks, module, static_cast<double>(rank)));
@@ -106,32 +147,22 @@ AdapterSettings parse_adapter_settings(const std::string& text, const std::strin
   if (const nlohmann::json* base = config.find("base_model_name_or_path");
       base != nullptr && base->is_string())
     out.base = base->get<std::string>();
+  check_task(config, problems);
+  out.layers = read_layers(config, problems);
+  // A text is a regular expression, or stands for all.
+  if (const nlohmann::json* targets = config.find("target_modules");
+      targets != nullptr && targets->is_array())
+    for (const nlohmann::json& target : *targets)
+      if (target.is_string()) out.targets.push_back(target.get<std::string>());
   // How matrices lie in memory, which the tables say; what is trained, which the tensors say; and
   // how it is trained.
-  config.refuse_unknown({"arrow_config",
-                         "auto_mapping",
-                         "bias",
-                         "corda_config",
-                         "ensure_weight_tying",
-                         "eva_config",
-                         "exclude_modules",
-                         "fan_in_fan_out",
-                         "inference_mode",
-                         "layers_pattern",
-                         "layers_to_transform",
-                         "loftq_config",
-                         "lora_dropout",
-                         "lora_ga_config",
-                         "megatron_config",
-                         "megatron_core",
-                         "modules_to_save",
-                         "peft_version",
-                         "qalora_group_size",
-                         "revision",
-                         "runtime_config",
-                         "target_modules",
-                         "task_type",
-                         "unsloth_fixed"});
+  config.refuse_unknown({"arrow_config",    "auto_mapping",        "bias",
+                         "corda_config",    "ensure_weight_tying", "eva_config",
+                         "exclude_modules", "fan_in_fan_out",      "inference_mode",
+                         "layers_pattern",  "loftq_config",        "lora_dropout",
+                         "lora_ga_config",  "megatron_config",     "megatron_core",
+                         "modules_to_save", "peft_version",        "qalora_group_size",
+                         "revision",        "runtime_config",      "unsloth_fixed"});
   problems.raise();
   return out;
 }

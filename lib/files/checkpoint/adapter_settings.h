@@ -3,6 +3,7 @@
 // matrices is multiplied before it is added to a weight.
 #pragma once
 #include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +18,12 @@ struct AdapterSettings {
   // these modules.
   std::vector<std::pair<std::string, double>> ranks = {}, alphas = {};
   std::string base = {};  // the model that it was trained on, by the config; may be empty
+  // The layers and the names of modules that it changes. Empty: the config lists none.
+  std::set<std::int64_t> layers = {};
+  std::vector<std::string> targets = {};
 
   std::int64_t rank_of(const std::string& module) const;
+  bool targets_module(const std::string& module) const;
   // Of a module whose matrices have that rank.
   double scale_of(const std::string& module, std::int64_t module_rank) const;
 };
