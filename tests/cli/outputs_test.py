@@ -101,6 +101,32 @@ class Outputs(unittest.TestCase):
         for _ in range(2):
             tool.run_json("quantize", self.names["s"], "--out", self.names["s"] / "s.gguf", "--format", "q8_0")
 
+    def test_a_stage_delivers_a_split_file(self):
+        stage = "{name: q, kind: quantize, from: teacher, format: q8_0, rounding: nearest%s}"
+        out, recipe = self.path / "split", self.recipe(stage % ", deliver: small.gguf, split_bytes: 40kB")
+        tool.run_json("run", recipe, "--out", out, "--threads", 1)
+        parts = sorted(out.glob("small*"))
+        self.assertGreater(len(parts), 2)
+        self.assertEqual([p.name for p in parts], [f"small-{i + 1:05}-of-{len(parts):05}.gguf" for i in range(len(parts))])
+        self.assertTrue(all(p.stat().st_size <= 40_000 for p in parts))
+        whole = out / "stages/q/model.gguf"
+        words = ("--text", self.names["text"], "--context", 64, "--windows", 2)
+        self.assertEqual(*(tool.run_json("perplexity", file, *words, program=tool.espalier_run)["perplexity"] for file in (parts[0], whole)))
+        # The file of the stage is the same, and parts that are gone come back.
+        parts[-1].unlink()
+        again = tool.run_json("run", recipe, "--out", out, "--threads", 1)
+        self.assertEqual(again["stages"][0]["status"], "cached")
+        self.assertTrue(parts[-1].exists())
+        self.recipe(stage % ", deliver: whole.gguf")
+        self.assertEqual(tool.run_json("run", recipe, "--out", out, "--threads", 1)["stages"][0]["status"], "cached")
+        self.assertEqual((out / "whole.gguf").read_bytes(), whole.read_bytes())
+        self.recipe(stage % ", split_bytes: 40kB")
+        self.assertTrue(any("split_bytes: no effect without 'deliver'" in n for n in tool.run_json("plan", recipe, "--no-time")["notes"]))
+        # The parts of a teacher stay.
+        self.recipe(stage % ", deliver: small.gguf, split_bytes: 40kB", teacher=parts[0].relative_to(self.path))
+        self.refused(2, ["would replace the input", "small-00001-of-"], "run", recipe, "--out", out)
+        recipe.unlink()
+
     def test_no_result_of_a_run_is_an_input(self):
         stage = "{name: q, kind: quantize, from: teacher, format: q8_0, rounding: nearest, deliver: %s}"
         (self.path / "r.yaml").unlink(missing_ok=True)  # of another test

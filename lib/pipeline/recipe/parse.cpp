@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "recipe/option_reader.h"
 #include "recipe/step.h"
 #include "recipe/yaml_reader.h"
@@ -69,6 +70,10 @@ Step parse_step(YamlMap& map, const Recipe& recipe) {
   step.stage->check(given, have);
   std::erase_if(step.links, [&](const Link& link) { return !step.stage->reads(link.key); });
   step.deliver = delivered_name(map, *step.stage);
+  if (step.deliver.empty() && step.stage->delivers_parts())
+    core::note(map.where("split_bytes") +
+               ": split_bytes: no effect without 'deliver', which names the parts; add it, or "
+               "leave split_bytes out");
   map.finish();
   step.known_keys = map.known();
   return step;

@@ -15,6 +15,7 @@
 #include "core/units.h"
 #include "data/corpus.h"
 #include "hash/sha256.h"
+#include "recipe/key_names.h"
 #include "recipe/planner.h"
 #include "recipe/run_record.h"
 
@@ -77,19 +78,19 @@ bool Runner::is_done(const Step& step, const checkpoint::Manifest& wanted) const
 }
 
 void Runner::deliver(const Step& step) const {
-  if (step.deliver.empty()) return;
-  const std::string file = result_of(step), target = options_.out + "/" + step.deliver;
-  if (core::same_file(file, target)) return;
+  if (!step.deliver.empty())
+    step.stage->deliver(result_of(step), options_.out + "/" + step.deliver);
+}
+
+// Parts of an input that the parts of a delivered model would replace.
+static void require_other_parts(const std::string& target, const std::vector<std::string>& inputs) {
   std::error_code error;
-  const std::string temporary = core::beside(target, ".tmp");
-  fs::remove(temporary, error);
-  fs::create_hard_link(file, temporary, error);
-  if (error) {
-    fs::copy_file(file, temporary, fs::copy_options::overwrite_existing, error);
-    ESP_CHECK(!error, input, target, ": cannot write: ", error.message());
-  }
-  fs::rename(temporary, target, error);
-  ESP_CHECK(!error, input, target, ": cannot replace: ", error.message());
+  const std::string name = target.ends_with(".gguf") ? target.substr(0, target.size() - 5) : target;
+  for (const std::string& in : inputs)
+    if (const auto part = core::part_name(in))
+      ESP_CHECK(fs::weakly_canonical(part->prefix, error) != fs::weakly_canonical(name, error),
+                usage, target, ": its parts would replace the input ", in,
+                "; choose another name for 'deliver'");
 }
 
 stages::Context Runner::context_of(const Step& step, const checkpoint::Manifest& manifest) const {
@@ -127,7 +128,7 @@ void Runner::execute(const Step& step, checkpoint::Manifest& manifest) {
   folder.begin();
   folder.start();
   const stages::Context context = context_of(step, manifest);
-  manifest.metrics = step.stage->run(context).metrics;
+  manifest.metrics = speaking_of_keys(step, "", [&] { return step.stage->run(context).metrics; });
   checkpoint::WorkFolder::remove(context.work);
 }
 
@@ -156,6 +157,7 @@ void Runner::check_outputs() const {
     if (!step.deliver.empty()) {
       const std::string target = options_.out + "/" + step.deliver;
       core::require_not_input(target, inputs);
+      if (step.stage->delivers_parts()) require_other_parts(target, inputs);
       core::require_writable_file(target);
     }
     const fs::path folder = fs::weakly_canonical(directory_of(step.name), error);

@@ -16,6 +16,7 @@
 #include "core/units.h"
 #include "export/budget.h"
 #include "export/export_gguf.h"
+#include "export/split.h"
 #include "plan/memory.h"
 #include "plan/quant_plan.h"
 #include "stages/calibration.h"
@@ -38,6 +39,11 @@ class Quantize : public Stage {
     return {{Artifact::gguf, "model.gguf"}, {Artifact::quant_plan, "quant-plan.json"}};
   }
   bool deliverable() const override { return true; }
+  bool delivers_parts() const override { return split_bytes_.has_value(); }
+  void deliver(const std::string& result, const std::string& target) const override {
+    if (!split_bytes_) return Stage::deliver(result, target);
+    exporter::split_gguf(result, target, static_cast<std::uint64_t>(*split_bytes_));
+  }
   void check(const options::Given& given, const std::set<std::string>& inputs) override;
   void predict(Forecast& forecast) const override;
   Result run(const Context& context) override;
@@ -122,7 +128,8 @@ options::List Quantize::options() {
   list.begin_group("output");
   list.add("no_tokenizer", &no_tokenizer_, "write no tokenizer, whether the model has one or not");
   list.add("split_bytes", &split_bytes_,
-           "largest part: a larger file becomes NAME-00001-of-0000N.gguf and so on")
+           "largest part: a larger file becomes NAME-00001-of-0000N.gguf and so on; in a recipe, "
+           "what is delivered")
       .in_bytes()
       .at_least(1024)
       .decides_nothing();
@@ -298,9 +305,6 @@ format::FormatId Quantize::made_format(const Shape& shape) const {
 }
 
 void Quantize::predict(Forecast& forecast) const {
-  ESP_CHECK(!split_bytes_, unsupported, forecast.place,
-            ": split_bytes: a stage of a recipe makes one file; leave it out, and quantize the "
-            "stage's model with 'espalier quantize --split-bytes'");
   const Shape& shape = forecast.model("from");
   if (forecast.teacher != nullptr) {  // every model of the recipe has the teacher's tokenizer
     exporter::ExportOptions options;
@@ -329,7 +333,7 @@ void Quantize::predict(Forecast& forecast) const {
     return plan::file_stage_memory(*shape.arch, shape.dims);
 #endif
   });
-  forecast.disk = forecast.bytes;
+  forecast.disk = split_bytes_ ? 2 * *forecast.bytes : *forecast.bytes;
 #ifdef ESPALIER_WITH_TRAINING
   timing::QuantizeWork work{stored(shape),           made_format(shape), how_, {},
                             forecast.has("imatrix"), !by_format()};
@@ -437,7 +441,9 @@ Result Quantize::run(const Context& context) {
   Work work;
   work.options.rounding = how_;
   work.options.no_tokenizer = no_tokenizer_;
-  work.options.part_bytes = static_cast<std::uint64_t>(split_bytes_.value_or(0));
+  // The stages of a recipe read one file. What is delivered is split.
+  if (context.folder.empty())
+    work.options.part_bytes = static_cast<std::uint64_t>(split_bytes_.value_or(0));
   work.options.compat = compat_;
   work.options.threads = context.threads;
   for (const auto& [name, hash] : context.lineage)

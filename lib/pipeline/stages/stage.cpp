@@ -6,9 +6,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "arch/positions.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/parts.h"
 
 namespace espalier::stages {
 
@@ -74,6 +77,21 @@ std::string_view artifact_name(Artifact artifact) {
 void require_device_program(const std::string& path) {
   ESP_CHECK(::access(path.c_str(), X_OK) == 0, input, path,
             ": cannot be run: ", std::strerror(errno), "; espalier-run must lie beside espalier");
+}
+
+void Stage::deliver(const std::string& result, const std::string& target) const {
+  namespace fs = std::filesystem;
+  if (core::same_file(result, target)) return;
+  std::error_code error;
+  const std::string temporary = core::beside(target, ".tmp");
+  fs::remove(temporary, error);
+  fs::create_hard_link(result, temporary, error);
+  if (error) {
+    fs::copy_file(result, temporary, fs::copy_options::overwrite_existing, error);
+    ESP_CHECK(!error, input, target, ": cannot write: ", error.message());
+  }
+  fs::rename(temporary, target, error);
+  ESP_CHECK(!error, input, target, ": cannot replace: ", error.message());
 }
 
 std::string Context::path(const std::string& key) const {

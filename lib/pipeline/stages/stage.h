@@ -120,6 +120,11 @@ class Stage {
   virtual std::string delivers() const { return ""; }
   // Whether a recipe may deliver the result, which is one file then.
   virtual bool deliverable() const { return false; }
+  // Puts the finished result under the name by which a recipe delivers it: as a link, or else as a
+  // copy. Done at every run.
+  virtual void deliver(const std::string& result, const std::string& target) const;
+  // Whether deliver() may make several files of it, named as the parts of a split model.
+  virtual bool delivers_parts() const { return false; }
   // What one option makes of another, before any file is opened. `has_input`: by key, also what a
   // recipe gives by itself.
   virtual void check(const options::Given& given, const std::set<std::string>& inputs) {

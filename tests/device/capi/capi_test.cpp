@@ -14,6 +14,7 @@
 
 #include "core/file.h"
 #include "runtime/generator.h"
+#include "support/rewrite_gguf.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -321,6 +322,29 @@ TEST_F(CApi, StructuresOfOtherVersions) {
   ASSERT_EQ(espalier_get_info(session, &i, sizeof i), ESPALIER_OK);
   EXPECT_EQ(i.context, 32);
   espalier_free(session);
+}
+
+TEST_F(CApi, ASplitModelIsOpenedByItsFirstPart) {
+  const std::vector<std::string> parts =
+      support::rewrite_gguf(path(), dir_.file("s.gguf"), {}, 100 << 10);
+  ASSERT_GT(parts.size(), 2u);
+  espalier_session* split = nullptr;
+  ASSERT_EQ(espalier_load(parts.front().c_str(), nullptr, &split), ESPALIER_OK) << espalier_error();
+  const std::int32_t ids[] = {5, 6, 7};
+  std::vector<float> whole(320), parted(320);
+  ASSERT_EQ(espalier_prefill(session_, ids, 3, whole.data(), whole.size()), ESPALIER_OK);
+  ASSERT_EQ(espalier_prefill(split, ids, 3, parted.data(), parted.size()), ESPALIER_OK);
+  EXPECT_EQ(parted, whole);
+  espalier_info of_whole = info(), of_split;
+  ASSERT_EQ(espalier_get_info(split, &of_split, sizeof of_split), ESPALIER_OK);
+  EXPECT_EQ(of_split.weight_bytes_per_token, of_whole.weight_bytes_per_token);
+  espalier_free(split);
+  EXPECT_EQ(espalier_load(parts[1].c_str(), nullptr, &split), ESPALIER_INPUT);
+  EXPECT_TRUE(says("open the first part")) << espalier_error();
+  EXPECT_EQ(split, nullptr);
+  std::filesystem::remove(parts.back());
+  EXPECT_EQ(espalier_load(parts.front().c_str(), nullptr, &split), ESPALIER_INPUT);
+  EXPECT_TRUE(says("is missing")) << espalier_error();
 }
 
 // Who brings token ids needs no tokenizer; who asks for text is told why there is none.

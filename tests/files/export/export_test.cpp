@@ -6,16 +6,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <functional>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
 #include "export/metadata.h"
+#include "export/split.h"
 #include "format/gguf.h"
 #include "support/edit_tensors.h"
+#include "support/refusal.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -25,17 +28,7 @@ namespace {
 using arch::Role;
 using checkpoint::Checkpoint;
 using format::FormatId;
-
-std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
-  try {
-    f();
-  } catch (const core::Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "not refused";
-  return "";
-}
+using support::refusal;
 
 plan::QuantPlan mix(const Checkpoint& source, std::string_view name,
                     const std::map<std::string, FormatId>& overrides = {}) {
@@ -441,6 +434,69 @@ TEST(Export, ASplitModelHoldsTheSameTensors) {
                     core::ErrorKind::usage)
                 .find("is a file of the model being exported"),
             std::string::npos);
+}
+
+// What both configs of a directory name beside the tokenizer's EOS.
+TEST(Export, FurtherEndTokensAreKept) {
+  support::TempDir dir;
+  const std::string model = support::write_tiny_llama(dir.file("m"));
+  const auto ids = [&](const char* config, const char* generation) {
+    auto json = nlohmann::ordered_json::parse(core::read_text_file(model + "/config.json"));
+    json["eos_token_id"] = nlohmann::ordered_json::parse(config);
+    core::write_text_file(model + "/config.json", json.dump());
+    core::write_text_file(model + "/generation_config.json",
+                          std::string("{\"eos_token_id\": ") + generation + "}");
+    const Checkpoint source = Checkpoint::open(model);
+    export_gguf(source, mix(source, "q8_0"), dir.file("x.gguf"), {}, {});
+    const auto header = format::GgufHeader::read(core::FileReader(dir.file("x.gguf")));
+    std::vector<std::int64_t> out;
+    for (const char* name : {"eos", "eot", "eom"})
+      out.push_back(header.optional_integer(std::string("tokenizer.ggml.") + name + "_token_id")
+                        .value_or(-1));
+    return out;
+  };
+  using Ids = std::vector<std::int64_t>;
+  EXPECT_EQ(ids("2", "2"), (Ids{2, -1, -1}));
+  EXPECT_EQ(ids("7", "2"), (Ids{2, 7, -1}));
+  EXPECT_EQ(ids("[2, 7]", "[8, 2]"), (Ids{2, 8, 7}));
+  // <|endoftext|> needs no key.
+  EXPECT_EQ(ids("[7, 0]", "[2, 7, 9]"), (Ids{2, 7, 9}));
+  EXPECT_EQ(ids("[7, 10]", "[9]"), (Ids{2, 9, 7}));
+  const std::string note = core::notes().back();
+  EXPECT_NE(note.find("at token 9, 7, 10, beside EOS"), std::string::npos) << note;
+  EXPECT_NE(note.find("no key for token 10"), std::string::npos) << note;
+}
+
+TEST(Export, AFinishedFileIsSplitIntoTheSameParts) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m")));
+  constexpr std::uint64_t kPart = 40 << 10;
+  ExportOptions options;
+  options.part_bytes = kPart;
+  std::filesystem::create_directory(dir.file("at_once"));
+  const ExportResult at_once =
+      export_gguf(source, mix(source, "q8_0"), dir.file("at_once/s.gguf"), options, {});
+  export_gguf(source, mix(source, "q8_0"), dir.file("w.gguf"), {}, {});
+  core::write_text_file(dir.file("s.gguf"), "the whole of an earlier run");
+  split_gguf(dir.file("w.gguf"), dir.file("s.gguf"), kPart);
+  EXPECT_FALSE(std::filesystem::exists(dir.file("s.gguf")));
+  ASSERT_GT(at_once.files.size(), 2u);
+  const auto ours = [&](const std::string& part) {
+    return dir.file(std::filesystem::path(part).filename().string());
+  };
+  for (const std::string& part : at_once.files)
+    EXPECT_EQ(core::read_text_file(ours(part)), core::read_text_file(part)) << part;
+  // What is there stays; what is missing or older is made again.
+  const std::string last = ours(at_once.files.back());
+  const auto time = std::filesystem::last_write_time(last);
+  split_gguf(dir.file("w.gguf"), dir.file("s.gguf"), kPart);
+  EXPECT_EQ(std::filesystem::last_write_time(last), time);
+  std::filesystem::remove(last);
+  split_gguf(dir.file("w.gguf"), dir.file("s.gguf"), kPart);
+  EXPECT_EQ(core::read_text_file(last), core::read_text_file(at_once.files.back()));
+  std::filesystem::last_write_time(last, time - std::chrono::hours(1));
+  split_gguf(dir.file("w.gguf"), dir.file("s.gguf"), kPart);
+  EXPECT_GE(std::filesystem::last_write_time(last), time);
 }
 
 TEST(Export, ThreadsDoNotChangeTheFile) {
