@@ -49,7 +49,7 @@ TEST(Template, AsJinja2) {
       ++refused;
     }
   }
-  EXPECT_EQ(equal, 117);
+  EXPECT_EQ(equal, 121);
   EXPECT_EQ(refused, 56);
 }
 
@@ -117,6 +117,8 @@ TEST(Template, NothingOutlivesItsOwner) {
   EXPECT_EQ(render("{% set n = namespace() %}{% for x in [1, 2] %}{% set n.l = loop %}{% endfor %}"
                    "{{ n.l.length }}"),
             "2");
+  EXPECT_EQ(render("{% for x in [1, 2] %}{{ loop }}{% endfor %}"),
+            "<LoopContext 1/2><LoopContext 2/2>");
   expect_refused(
       "{% set n = namespace() %}{% for x in [1] %}{% macro m() %}{{ x }}{% endmacro %}"
       "{% set n.m = m %}{% endfor %}{{ n.m() }}",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What can be done with a value, whatever its type: attributes, items, calls, iteration.
 #include <algorithm>
+#include <optional>
 
 #include "text/template/builtins.h"
 #include "text/template/interpreter.h"
@@ -34,6 +35,26 @@ Value loop_attribute(const Loop& loop, const std::string& name) {
 Value method_of(const Value& self, const std::string& name) {
   return Value::callable(
       {.kind = Callable::Kind::method, .name = name, .self = self, .macro = nullptr, .scope = {}});
+}
+
+// What jinja2's Macro says of itself. A call block has no name.
+std::optional<Value> macro_attribute(Interpreter& run, const Statement& macro,
+                                     const std::string& name) {
+  if (name == "name")
+    return macro.kind == Statement::Kind::call_block ? Value::none() : run.text(macro.text);
+  if (name == "arguments") {
+    std::vector<Value> names;
+    for (const Parameter& parameter : macro.parameters) names.push_back(run.text(parameter.name));
+    return run.sequence(Shape::tuple, std::move(names));
+  }
+  if (name == "catch_kwargs") return Value::boolean(macro.takes_kwargs);
+  if (name == "catch_varargs") return Value::boolean(macro.takes_varargs);
+  if (name == "caller") return Value::boolean(macro.takes_caller);
+  if (name == "explicit_caller")
+    return Value::boolean(
+        std::any_of(macro.parameters.begin(), macro.parameters.end(),
+                    [](const Parameter& parameter) { return parameter.name == "caller"; }));
+  return std::nullopt;
 }
 
 Value missing(const Value& value, const std::string& name) {
@@ -85,6 +106,10 @@ Value Interpreter::attribute(const Value& value, const std::string& name) {
       for (const auto& [known, held] : value.name_space()->attributes)
         if (known == name) return held;
       return missing(value, name);
+    case Kind::callable:
+      if (const Statement* macro = value.callable().macro)
+        if (const auto found = macro_attribute(*this, *macro, name)) return *found;
+      break;
     case Kind::loop:
       if (name == "cycle" || name == "changed") return method_of(value, name);
       return loop_attribute(*value.loop(), name);

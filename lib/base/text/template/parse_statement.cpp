@@ -255,6 +255,10 @@ void Parser::macro_body(Statement& node, Words ends) {
   node.body = inner_body(ends);
   loops_ = loops;
   macros_.pop_back();
+  for (const Parameter& parameter : node.parameters) {  // these names are taken then
+    if (parameter.name == "kwargs") node.takes_kwargs = false;
+    if (parameter.name == "varargs") node.takes_varargs = false;
+  }
 }
 
 Statement* Parser::macro() {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <string>
 
+#include "text/template/syntax.h"
 #include "text/template/value.h"
 #include "text/utf8.h"
 
@@ -103,6 +104,21 @@ void append_repr(std::string& out, const Value& value) {
       out += "}";
       return;
     }
+    case Kind::loop:
+      out += "<LoopContext " + std::to_string(value.loop()->index + 1) + "/" +
+             std::to_string(value.loop()->items.size()) + ">";
+      return;
+    case Kind::callable:
+      if (const Statement* macro = value.callable().macro) {
+        out += "<Macro ";
+        if (macro->kind == Statement::Kind::call_block)
+          out += "anonymous";
+        else
+          append_quoted(out, macro->text);
+        out += ">";
+        return;
+      }
+      [[fallthrough]];
     default:
       throw Fault(std::string("printing a '") + type_name(value) + "' is not supported");
   }
