@@ -44,22 +44,48 @@ std::string chat_template_of(const JsonPlace& config, NamedTemplates& named) {
   return out;
 }
 
+// chat_template.json is for processors of other kinds, and is read where nothing else says it.
+std::string old_template_of(const HfFiles& files, NamedTemplates& named) {
+  if (files.old_chat_template.empty()) return "";
+  const std::string path = files.directory + "/chat_template.json";
+  const Json json = format::parse_json<Json>(files.old_chat_template, path);
+  return chat_template_of(JsonPlace(json, path + ":"), named);
+}
+
+// Says which of several different templates is read.
+void note_other_templates(const HfFiles& files, const std::string& stated,
+                          const NamedTemplates& others, const TokenizerData& data) {
+  const auto note = [&](const char* used, const char* other) {
+    core::note(files.directory + ": " + used + " and " + other +
+               " hold different chat templates; that of " + used + " is read, as in transformers");
+  };
+  const char* const used =
+      files.chat_template.empty() ? "tokenizer_config.json" : "chat_template.jinja";
+  if (!files.chat_template.empty() && !stated.empty() && stated != data.chat_template)
+    note(used, "tokenizer_config.json");
+  const Json old = Json::parse(files.old_chat_template, nullptr, false);
+  if (old.is_object() && old.contains("chat_template") && old["chat_template"].is_string() &&
+      old["chat_template"].get<std::string>() != data.chat_template)
+    note(used, "chat_template.json");
+  for (const auto& [name, source] : others)
+    if (std::find(data.hf_named_templates.begin(), data.hf_named_templates.end(),
+                  std::pair(name, source)) == data.hf_named_templates.end())
+      core::note(files.directory + ": the chat template '" + name +
+                 "' of tokenizer_config.json is not read, because there are files with chat "
+                 "templates, as in transformers");
+}
+
 // From the newest place of several: files of their own, tokenizer_config.json, chat_template.json.
 void read_templates(const HfFiles& files, const JsonPlace& config, TokenizerData& data) {
-  NamedTemplates named = files.named_templates;
+  NamedTemplates named = files.named_templates, others;
   const bool own_files = !files.chat_template.empty() || !named.empty();
-  data.chat_template = files.chat_template;
-  if (data.chat_template.empty()) {
-    NamedTemplates others;
-    data.chat_template = chat_template_of(config, own_files ? others : named);
-  }
-  if (data.chat_template.empty() && !files.old_chat_template.empty()) {
-    const std::string path = files.directory + "/chat_template.json";
-    const Json json = format::parse_json<Json>(files.old_chat_template, path);
-    data.chat_template = chat_template_of(JsonPlace(json, path + ":"), named);
-  }
+  const std::string stated = chat_template_of(config, own_files ? others : named);
+  data.chat_template = files.chat_template.empty() ? stated : files.chat_template;
+  const bool old = data.chat_template.empty();
+  if (old) data.chat_template = old_template_of(files, named);
   std::sort(named.begin(), named.end());
   data.hf_named_templates = std::move(named);
+  if (!old) note_other_templates(files, stated, others, data);
 }
 
 // A flag of tokenizer_config.json that says otherwise than tokenizer.json, which transformers (5.23

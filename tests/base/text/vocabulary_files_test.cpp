@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "core/error.h"
+#include "core/notes.h"
 #include "text/fixtures.h"
 
 namespace espalier::text {
@@ -264,6 +265,28 @@ TEST(VocabularyFiles, WithoutAnyItIsSaidWhatWasLookedFor) {
   }
 }
 
+std::int64_t notes_with(const std::string& part) {
+  const std::vector<std::string> all = core::notes();
+  return std::count_if(all.begin(), all.end(), [&](const std::string& note) {
+    return note.find(part) != std::string::npos;
+  });
+}
+
+TEST(VocabularyFiles, EqualChatTemplatesNeedNoNote) {
+  Directory d("gpt2");
+  d.write("tokenizer_config.json", R"({"chat_template": "{{ same }}"})");
+  d.write("chat_template.jinja", "{{ same }}")
+      .write("chat_template.json", R"({"chat_template": "{{ same }}"})");
+  EXPECT_EQ(d.read().chat_template, "{{ same }}");
+  EXPECT_EQ(notes_with(d.path()), 0);
+  d.write("tokenizer_config.json",
+          R"({"chat_template": [{"name": "default", "template": "{{ same }}"},
+      {"name": "rag", "template": "R"}]})");
+  EXPECT_EQ(d.read().chat_template, "{{ same }}");
+  EXPECT_EQ(notes_with(d.path() + ": the chat template 'rag' of tokenizer_config.json is not read"),
+            1);
+}
+
 TEST(VocabularyFiles, ChatTemplatesTravel) {
   Directory d("gpt2");
   d.write("chat_template.json", R"({"chat_template": "{{ old }}"})");
@@ -276,6 +299,14 @@ TEST(VocabularyFiles, ChatTemplatesTravel) {
   const TokenizerData data = d.read(), after = through_hf(data);
   EXPECT_EQ(data.chat_template, "{{ jinja }}");
   EXPECT_EQ(after.chat_template, "{{ jinja }}");
+  // Which of the different ones was read is said, once each.
+  for (const char* note :
+       {": tokenizer_config.json and chat_template.json hold different chat templates; that of "
+        "tokenizer_config.json is read",
+        ": chat_template.jinja and tokenizer_config.json hold different chat templates; that of "
+        "chat_template.jinja is read",
+        ": chat_template.jinja and chat_template.json hold different"})
+    EXPECT_EQ(notes_with(d.path() + note), 1) << note;
   ASSERT_EQ(after.hf_named_templates.size(), 2u);
   EXPECT_EQ(after.hf_named_templates, data.hf_named_templates);
   EXPECT_EQ(after.hf_named_templates[1].second, "{{ tools }}");
