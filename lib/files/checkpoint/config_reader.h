@@ -38,7 +38,7 @@ class ConfigReader {
   bool present(const std::string& key) const { return object_.contains(key); }  // true for null
   std::int64_t size_or_zero(const std::string& key, std::int64_t max) {
     const nlohmann::json* value = find(key);
-    if (value != nullptr && value->is_number_integer() && *value == 0) return 0;
+    if (value != nullptr && value->is_number() && *value == 0) return 0;
     return size(key, max, 0);
   }
   std::int64_t size(const std::string& key, std::int64_t max,
@@ -48,15 +48,13 @@ class ConfigReader {
       if (!absent) problems_.input("key \"", prefix_, key, "\" is missing");
       return absent.value_or(0);
     }
-    if (!value->is_number_integer() ||
-        (value->is_number_unsigned() &&
-         value->get<std::uint64_t>() > static_cast<std::uint64_t>(max)) ||
-        value->get<std::int64_t>() < 1 || value->get<std::int64_t>() > max) {
+    const std::optional<std::int64_t> size = whole(*value);
+    if (!size || *size < 1 || *size > max) {
       problems_.input("key \"", prefix_, key, "\" is ", shown(*value),
                       ", expected an integer between 1 and ", max);
       return 0;
     }
-    return value->get<std::int64_t>();
+    return *size;
   }
   double positive(const std::string& key, std::optional<double> absent) {
     const nlohmann::json* value = find(key);
@@ -113,6 +111,12 @@ class ConfigReader {
           near.empty() ? "; it may change what the model computes, remove it if it does not"
                        : "; did you mean \"" + near + "\"?");
     }
+  }
+  // A whole number, also one that is written as a real one: 4096.0. nullopt: none, or too large.
+  static std::optional<std::int64_t> whole(const nlohmann::json& value) {
+    const double real = value.is_number() ? value.get<double>() : std::nan("");
+    if (!(std::fabs(real) < 0x1p53) || real != std::floor(real)) return std::nullopt;
+    return static_cast<std::int64_t>(real);
   }
   static std::string shown(const nlohmann::json& value) {
     std::string text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);

@@ -121,6 +121,18 @@ constexpr std::string_view kNames[] = {
     "use_flash_attention_2",
     "use_return_dict",
     "xla_device",
+    // Over how many machines it was trained.
+    "cp_size",
+    "dp_size",
+    "ep_size",
+    "expert_model_parallel_size",
+    "expert_parallel_size",
+    "pipeline_model_parallel_size",
+    "pipeline_parallel_size",
+    "pp_size",
+    "tensor_model_parallel_size",
+    "tensor_parallel_size",
+    "world_size",
     // Lengths that `positions` decides, or that only data preparation needs.
     "max_seq_len",
     "max_seq_length",
@@ -237,6 +249,16 @@ bool named_without_effect(const std::string& key, const nlohmann::json& value) {
           std::any_of(std::begin(kStringEndings), std::end(kStringEndings), ends));
 }
 
+// A switch that says that a kind of weights is missing, and whether they are.
+bool states_absence(const std::string& key, const nlohmann::json& value, const arch::Arch& arch,
+                    const arch::ModelDims& dims) {
+  if (value != true) return false;
+  if (key != "no_bias" && key != "disable_bias" && key != "no_biases") return false;
+  for (const arch::TensorRef& t : arch::tensors(arch, dims))
+    if (t.is_vector && arch::weight_of(t.spec->role)) return false;
+  return true;
+}
+
 // Words for what a family does anyway. Nothing for keys that hold no such word.
 std::vector<std::string_view> stated_words(const std::string& key, const arch::Arch& arch) {
   if (key == "position_embedding_type") {
@@ -273,6 +295,7 @@ Neutral neutral_key(const std::string& key, const nlohmann::json& value, const a
     const bool whole = read == std::floor(read) && std::fabs(read) < 1e15;
     return {.against = whole ? std::to_string(std::llround(read)) : nlohmann::json(read).dump()};
   }
+  if (states_absence(key, value, arch, dims)) return {.yes = true};
   const std::vector<std::string_view> words = stated_words(key, arch);
   if (words.empty() || !value.is_string()) return {};
   if (std::find(words.begin(), words.end(), value.get<std::string>()) != words.end())

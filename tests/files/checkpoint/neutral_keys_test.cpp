@@ -84,6 +84,9 @@ TEST(NeutralKeys, ChangeNothingInAnyFamily) {
       {"task_specific_params", {{"text-generation", {{"do_sample", true}, {"max_length", 50}}}}},
       {"id2label", {{"0", "LABEL_0"}}},
       {"repetition_penalty", 1.1},
+      {"ep_size", 1},
+      {"world_size", 8},
+      {"no_bias", false},
       {"is_decoder", true},
       {"use_flash_attn", true},
       {"trust_remote_code", true}};
@@ -125,6 +128,31 @@ TEST(NeutralKeys, WhatSwitchesSomethingOnIsRefused) {
         EXPECT_NE(std::string(e.what()).find("\"" + key + "\""), std::string::npos) << e.what();
       }
     }
+}
+
+// "no_bias" says of the weights what it may say of those without any.
+TEST(NeutralKeys, AbsentBiasesMayBeStated) {
+  for (const auto& [name, neutral] : std::map<std::string, bool>{{"model_untied", true},
+                                                                 {"model_qwen3_a", true},
+                                                                 {"model_qwen2_a", false},
+                                                                 {"model_gpt2_a", false}}) {
+    Json with = configs().at(name);
+    with["no_bias"] = true;
+    if (neutral)
+      EXPECT_NO_THROW(parse(with)) << name;
+    else
+      EXPECT_THROW(parse(with), core::Error) << name;
+  }
+}
+
+TEST(NeutralKeys, WholeNumbersMayBeWrittenAsReal) {
+  const Json& json = configs().at("model_untied");
+  Json real = json, half = json;
+  for (const char* key : {"hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size"})
+    real[key] = json.at(key).get<double>();
+  EXPECT_EQ(parse(real).dims, parse(json).dims);
+  half["hidden_size"] = json.at("hidden_size").get<double>() + 0.5;
+  EXPECT_THROW(parse(half), core::Error);
 }
 
 // Other tools' names for what the other keys say: the same, or refused with both values.
