@@ -165,10 +165,7 @@ void add_progress_file(CLI::App& verb) {
 
 void add_seed(CLI::App& verb, std::uint64_t& seed) {
   verb.add_option("--seed", seed, "seed of everything random, where something is")
-      ->check([](const std::string& text) {
-        return text.starts_with('-') ? "expected a whole number from 0 on, not " + text
-                                     : std::string();
-      });
+      ->check(whole_number(0, UINT64_MAX));
 }
 
 CLI::Validator number_between(double low, double high) {
@@ -180,6 +177,18 @@ CLI::Validator number_between(double low, double high) {
     std::ostringstream out;
     out << "expected a number from " << low << " to " << high << ", not " << text;
     return out.str();
+  };
+  return CLI::Validator(refusal, "", "");
+}
+
+CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
+  const auto refusal = [low, high](const std::string& text) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && value >= low && value <= high) return std::string();
+    return "expected a whole number from " + std::to_string(low) +
+           (high < INT64_MAX ? " to " + std::to_string(high) : " on") + ", not " + text;
   };
   return CLI::Validator(refusal, "", "");
 }

@@ -13,8 +13,10 @@ void add_progress_file(CLI::App& verb);
 
 // Adds --seed.
 void add_seed(CLI::App& verb, std::uint64_t& seed);
-// Refuses what is no finite number from `low` to `high`.
+// Refuses what is no finite number from `low` to `high`, or no whole one in decimal digits, and
+// says what is expected.
 CLI::Validator number_between(double low, double high);
+CLI::Validator whole_number(std::uint64_t low = 0, std::uint64_t high = INT64_MAX);
 // Adds --pre, for files that do not name their pre-tokenizer.
 void add_pre(CLI::App& verb);
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What cannot work is said before anything is computed, by `plan` as by `run`; an edited plan file is another input; a run that was killed goes on under another
 limit of memory, or says that it starts over; two processes do not write one result; numbers out of range and results that are not finite have their place."""
-import hashlib
 import json
 import pathlib
 import re
@@ -10,7 +9,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -38,6 +36,8 @@ LATE = [  # text, stages, exit code, what is said
     ("{train: text.txt}", [QUANTIZE, "{name: d, kind: distill, from: teacher, tokens: 64, sequence: 64, schedule: constant, final_learning_rate_ratio: 0.5}"], 3,
      ["final_learning_rate_ratio", "no effect with schedule constant"]),
     ("{train: text.txt}", [QUANTIZE[:-1] + ", deliver: run.json}"], 3, ["deliver", "run.json"]),
+    ("{train: text.txt}", ["{name: cut, kind: prune, ffn: 1000}"], 2, ["stage 'cut': ffn 1000: the source has only 96"]),
+    ("{train: text.txt}", ["{name: cut, kind: prune, parameters: 5}"], 4, ["stage 'cut': parameters 5", "give hidden, kv_groups or ffn as well"]),
     ("{train: empty.txt}", [QUANTIZE], 3, ["empty.txt", "the text is empty"]),
     ("{train: text.txt}", [QUANTIZE + "\n---\nstages:\n  - " + QUANTIZE], 3, ["r.yaml:7", "second document"]),
 ]
@@ -54,19 +54,20 @@ NUMBERS = [  # program, words; exit code 2 and the flag's name
     (tool.espalier_run, ["bench", "{gguf}", "--sustained", "inf"]), (tool.espalier_run, ["bench", "{gguf}", "--context", "-5"]),
     (tool.espalier_run, ["perplexity", "{gguf}", "--text", "{text}", "--windows", "-3"]), (tool.espalier_run, ["perplexity", "{gguf}", "--text", "{text}", "--text-control-tokens", "maybe"]),
 ]
-
-
-def sha(path):
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+SIZES = [  # program, words that end in a flag, values; what is accepted is said
+    (tool.espalier, ["prune", "{m}", "--out", "{out}", "--text", "{text}", "--ffn"], ["yes", "0x40"]), (tool.espalier, ["prune", "{m}", "--out", "{out}", "--text", "{text}", "--threads"], ["yes"]),
+    (tool.espalier, ["prune", "{m}", "--out", "{out}", "--text", "{text}", "--seed"], ["yes", "0x40"]), (tool.espalier, ["quantize", "{m}", "--out", "{out}", "--target-bytes"], ["yes", "0x40"]),
+    (tool.espalier_run, ["generate", "{gguf}", "--prompt", "x", "--tokens"], ["yes", "0x40", "-1", "1.5"]), (tool.espalier_run, ["generate", "{gguf}", "--prompt", "x", "--context"], ["yes"]),
+    (tool.espalier_run, ["generate", "{gguf}", "--prompt", "x", "--temperature"], ["inf", "nan", "yes", "-1"]), (tool.espalier_run, ["generate", "{gguf}", "--prompt", "x", "--top-p"], ["inf"]),
+    (tool.espalier_run, ["bench", "{gguf}", "--prompt"], ["yes"]),
+]
 
 
 class Early(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None)
+        cls.folder = tool.folder_with_tiny_model()
         p = cls.path = pathlib.Path(cls.folder.name)
-        subprocess.run([tool.bin_dir / "tiny_gguf", p / "m.gguf"], check=True)
-        tool.run_json("import", p / "m.gguf", "--out", p / "m")
         text = " ".join(f"word{i * i * 7919 % 997}" + (".\n" if i % 9 == 0 else "") for i in range(1500))
         for name, content in (("text.txt", text), ("held.txt", text[::-1]), ("short.txt", text[:90]), ("empty.txt", "")):
             (p / name).write_text(content)
@@ -106,6 +107,17 @@ class Early(unittest.TestCase):
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(words[-2].split("=")[0], done.stderr)
                 self.assertNotIn(": :", done.stderr)
+                if "perplexity_max=nan" in words:
+                    self.assertIn("finite number", done.stderr)
+                    self.assertNotIn("kl_mean_max", done.stderr)
+        for program, words, values in SIZES:
+            for value in values:
+                with self.subTest(flag=words[-1], value=value):
+                    done = tool.run(*(w.format(**names) for w in words), value, program=program)
+                    self.assertEqual(done.returncode, 2, done.stderr)
+                    self.assertRegex(done.stderr, rf"{words[-1]}.*(expected a .*(number|size)).*")
+                    self.assertIn(value, done.stderr)
+                    self.assertLess(len(done.stderr), 250)
 
     def test_an_edited_plan_is_another_input(self):
         def plan(first):
@@ -116,12 +128,12 @@ class Early(unittest.TestCase):
         run = lambda out: tool.run_json("run", recipe, "--out", self.path / out, "--no-time")
         first = run("planned")
         self.assertEqual([s["status"] for s in run("planned")["stages"]], ["cached", "cached"])
-        before = sha(self.path / "planned/s.gguf")
+        before = tool.sha(self.path / "planned/s.gguf")
         plan(32)
         self.assertEqual([s["status"] for s in run("planned")["stages"]], ["done", "done"])
         run("fresh")
-        self.assertEqual(sha(self.path / "planned/s.gguf"), sha(self.path / "fresh/s.gguf"))
-        self.assertNotEqual(sha(self.path / "planned/s.gguf"), before)
+        self.assertEqual(tool.sha(self.path / "planned/s.gguf"), tool.sha(self.path / "fresh/s.gguf"))
+        self.assertNotEqual(tool.sha(self.path / "planned/s.gguf"), before)
         self.assertTrue(first["passed"])
 
     def killed(self, *words, until):

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that bear on each other: what one of them would make of no effect is refused before any file is opened; a plan is cut as it says, compensated where
 text is given, and only for the model it was made for; overrides name tensors that are there."""
-import hashlib
 import json
 import pathlib
 import shutil
@@ -46,10 +45,6 @@ REFUSED_BY_RUNTIME = [
 PRUNE = ("--tokens", 1024, "--sequence", 64, "--threads", 2)
 
 
-def sha(path):
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-
-
 class Options(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -88,9 +83,9 @@ class Options(unittest.TestCase):
         tool.run_json("prune", self.model, "--out", p / "alone", *plan)
         tool.run_json("prune", self.model, "--out", p / "none", *plan, "--text", self.text, "--compensate", "none", *PRUNE)
         name = "model.safetensors"
-        self.assertEqual(sha(p / "again" / name), sha(p / "scored" / name))
-        self.assertNotEqual(sha(p / "alone" / name), sha(p / "scored" / name))
-        self.assertEqual(sha(p / "none" / name), sha(p / "alone" / name))
+        self.assertEqual(tool.sha(p / "again" / name), tool.sha(p / "scored" / name))
+        self.assertNotEqual(tool.sha(p / "alone" / name), tool.sha(p / "scored" / name))
+        self.assertEqual(tool.sha(p / "none" / name), tool.sha(p / "alone" / name))
         self.assertEqual((p / "again/plan.json").read_text(), (p / "scored/plan.json").read_text())
         # Another model's plan, with text and without, on the command line and in a recipe.
         shutil.copytree(self.model, p / "other", dirs_exist_ok=True)
@@ -107,7 +102,7 @@ class Options(unittest.TestCase):
         for more, same_as in (("", "alone"), (", compensate: least_squares, tokens: 1024, sequence: 64", "scored")):
             recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n" + stage % more)
             tool.run_json("run", recipe, "--out", p / "run", "--threads", 2)
-            self.assertEqual(sha(p / "run/stages/cut/model" / name), sha(p / same_as / name), more)
+            self.assertEqual(tool.sha(p / "run/stages/cut/model" / name), tool.sha(p / same_as / name), more)
 
     def test_a_plan_that_cuts_heads_or_whole_blocks_is_compensated(self):
         layers = [{"ffn": [], "q_per_kv": [1]}, {"kv_groups": [], "ffn": ["0-63"]}]
@@ -117,7 +112,7 @@ class Options(unittest.TestCase):
         done = tool.run("prune", self.model, "--out", cut, "--plan", plan, "--quiet")
         self.assertEqual(done.returncode, 0, done.stderr)
         tool.run_json("prune", self.model, "--out", fit, "--plan", plan, "--text", self.text, *PRUNE)
-        self.assertNotEqual(sha(fit / "model.safetensors"), sha(cut / "model.safetensors"))
+        self.assertNotEqual(tool.sha(fit / "model.safetensors"), tool.sha(cut / "model.safetensors"))
         self.assertEqual((fit / "plan.json").read_text(), (cut / "plan.json").read_text())
         self.assertEqual((fit / "model.safetensors").stat().st_size, (cut / "model.safetensors").stat().st_size)
         divergence = [tool.run_json("eval", d, "--text", self.text, "--context", 64, "--windows", 8)["perplexity"] for d in (fit, cut)]
@@ -142,7 +137,7 @@ class Options(unittest.TestCase):
         self.assertEqual(done["compat"], "llama.cpp")
         tool.run_json("quantize", self.model, "--out", self.path / "e.gguf", "--format", "q8_0", "--compat", "espalier")
         tool.run_json("quantize", self.model, "--out", self.path / "l.gguf", "--format", "q8_0")
-        self.assertEqual(sha(self.path / "e.gguf"), sha(self.path / "l.gguf"))
+        self.assertEqual(tool.sha(self.path / "e.gguf"), tool.sha(self.path / "l.gguf"))
         recipe = self.path / "o.yaml"
         recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n  - {name: file, kind: quantize, from: teacher, rounding: nearest, target_bytes: 200kB, tensors: {attn_q.7: q8_0}}\n")
         for verb in (("plan", recipe), ("run", recipe, "--out", self.path / "late")):
@@ -161,7 +156,7 @@ class Options(unittest.TestCase):
         for seed in ("none", 0, 1):
             words = () if seed == "none" else ("--seed", seed)
             tool.run_json("distill", "--student", self.model, "--text", self.text, "--out", self.path / f"seed-{seed}", "--config", config, "--threads", 1, *words)
-            hashes[seed] = sha(self.path / f"seed-{seed}/model.safetensors")
+            hashes[seed] = tool.sha(self.path / f"seed-{seed}/model.safetensors")
         self.assertEqual(hashes["none"], hashes[0])
         self.assertNotEqual(hashes[0], hashes[1])
         # A teacher that the weights leave out.

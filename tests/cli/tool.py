@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command-line tests share: running the programs, and where things lie."""
+import hashlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 source = pathlib.Path(os.environ.get("ESPALIER_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
@@ -25,6 +27,19 @@ def run_json(*words, program=espalier, timeout=900):
     if done.returncode != 0:
         raise AssertionError(f"{words}: exit {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)
+
+
+def sha(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def folder_with_tiny_model():
+    """A temporary folder, in memory where that is possible, with a tiny model: m.gguf, and the directory m made from it."""
+    folder = tempfile.TemporaryDirectory(dir="/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None)
+    path = pathlib.Path(folder.name)
+    subprocess.run([bin_dir / "tiny_gguf", path / "m.gguf"], check=True)
+    run_json("import", path / "m.gguf", "--out", path / "m")
+    return folder
 
 
 def main():

@@ -168,6 +168,16 @@ class Statistics(Case):
         self.assertIn("neither an imatrix", self.refused(3, "quantize", source, "--out", self.dir / "x", "--format", "q4_k", "--imatrix", self.text))
 
 
+class Folders(Case):
+    def test_a_folder_of_ggufs_is_told_which_file_to_give(self):
+        for split, words in ((8, "the first part of the model, "), (0, "one, such as ")):
+            folder = self.dir / f"folder-{split}"
+            folder.mkdir()
+            tiny_gguf.write(folder / "m.gguf", split=split)
+            first = sorted(folder.glob("*.gguf"))[0]
+            self.assertIn(words + str(first), self.refused(3, "inspect", folder))
+
+
 class Descriptions(Case):
     KEYS = {"general.name": "Tiny One", "general.license": "mit", "general.author": "A. Author", "general.base_model.count": 1, "general.base_model.0.name": "Base",
             "general.tags": ["a", "b c"], "general.sampling.temp": 0.5, "general.sampling.top_k": 7, "tokenizer.chat_template": "MAIN",
@@ -186,10 +196,10 @@ class Descriptions(Case):
             self.kept(done["output"])
         self.json("import", source, "--out", self.dir / "hf")
         self.json("quantize", self.dir / "hf", "--out", self.dir / "back.gguf", "--format", "q8_0")
-        self.kept(self.dir / "back.gguf", without=("tokenizer.ggml.eot_token_id", "other.tool.key"))
+        self.kept(self.dir / "back.gguf", without=("other.tool.key",))
         self.assertEqual((self.dir / "hf/additional_chat_templates/tool_use.jinja").read_text(), "TOOL")
         config = json.loads((self.dir / "hf/generation_config.json").read_text())
-        self.assertEqual((config["temperature"], config["top_k"], config["eos_token_id"]), (0.5, 7, 0))
+        self.assertEqual((config["temperature"], config["top_k"], config["eos_token_id"]), (0.5, 7, [0, 2]))
         self.assertEqual(values(self.dir / "back.gguf")["tokenizer.chat_templates"], ["tool_use"])
 
     def test_stages_add_themselves(self):

@@ -127,25 +127,25 @@ void add_bench(CLI::App& app, Common& common) {
   const CLI::Option* prompt =
       verb->add_option("--prompt", options->prompt,
                        "tokens of prefill (0: skip); by default no more than the model's context")
-          ->check(CLI::NonNegativeNumber)
+          ->check(whole_number())
           ->capture_default_str();
   const CLI::Option* generate =
       verb->add_option("--generate", options->generate,
                        "tokens of decode (0: skip); by default no more than the model's context")
-          ->check(CLI::NonNegativeNumber)
+          ->check(whole_number())
           ->capture_default_str();
   verb->add_option("--depth", options->depth, "tokens in the KV cache before each test")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number())
       ->capture_default_str();
   verb->add_option("--repeat", options->repeat, "number of rounds; results are medians")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   verb->add_option("--sustained", options->sustained_seconds,
                    "afterwards decode without a pause for this many seconds, to see throttling")
       ->check(number_between(0, 1e6))
       ->capture_default_str();
   verb->add_option("--context", common.context, "positions in the KV cache (0: as many as needed)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number());
   verb->footer("Example:\n  espalier-run bench student.gguf --prompt 512 --generate 128");
   describe_json(*verb,
                 {{"prefill_tokens_per_second", "median speed of reading"},

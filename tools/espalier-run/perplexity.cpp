@@ -96,13 +96,14 @@ void add_perplexity(CLI::App& app, Common& common) {
   const CLI::Option* context =
       verb->add_option("--context", flags->context,
                        "tokens in a window; by default no more than the model's context")
+          ->check(whole_number(1))
           ->capture_default_str();
   verb->add_option("--protocol", flags->protocol,
                    "windows or llama.cpp: which predictions are scored")
       ->capture_default_str();
   verb->add_option("--windows", flags->windows,
                    "number of windows to read at most, spread evenly over the text (0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number());
   verb->add_option(
       "--logits", flags->logits,
       "file to write with the logits of every scored prediction, float32 [tokens, vocab]");

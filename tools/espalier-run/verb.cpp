@@ -30,7 +30,7 @@ CLI::App* add_verb(CLI::App& app, Common& common, const std::string& name,
   verb->add_flag("--json", common.json, "print one JSON object on stdout");
   verb->add_flag("--quiet", common.quiet, "nothing on stderr but errors");
   verb->add_option("--threads", common.threads, "threads (0: all processors)")
-      ->check(CLI::Range(0, 1024));
+      ->check(whole_number(0, 1024));
   add_seed(*verb, common.seed);
   if (runs_model) {
     verb->add_option("--isa", common.isa,

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "arch/gguf_dims.h"
+#include "command_line.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/units.h"
@@ -16,24 +17,32 @@ namespace espalier::tool {
 
 void add_writer_options(CLI::App& verb, Common& common, WriterFlags& flags) {
   verb.add_option("--tokens", flags.generate.tokens, "maximum number of tokens to write")
+      ->check(whole_number())
       ->capture_default_str();
   verb.add_option("--context", common.context,
                   "positions in the KV cache (0: the model's context, at most 4096)")
-      ->check(CLI::NonNegativeNumber);
-  verb.add_option("--temperature", flags.sampler.temperature, "0: greedy")->capture_default_str();
+      ->check(whole_number());
+  verb.add_option("--temperature", flags.sampler.temperature, "0: greedy")
+      ->check(number_between(0, 1e6))
+      ->capture_default_str();
   verb.add_option("--top-k", flags.sampler.top_k, "sample from the K best (0: all)")
+      ->check(whole_number())
       ->capture_default_str();
   verb.add_option("--top-p", flags.sampler.top_p,
                   "sample from the best tokens that hold this probability")
+      ->check(number_between(0, 1))
       ->capture_default_str();
   verb.add_option("--min-p", flags.sampler.min_p,
                   "sample from tokens with at least this share of the best token's probability")
+      ->check(number_between(0, 1))
       ->capture_default_str();
   verb.add_option("--repeat-penalty", flags.sampler.repeat_penalty,
                   "divides the logits of tokens that occurred (1: none)")
+      ->check(number_between(0, 1e6))
       ->capture_default_str();
   verb.add_option("--repeat-window", flags.sampler.repeat_window,
                   "number of last tokens that the penalty applies to (0: all)")
+      ->check(whole_number())
       ->capture_default_str();
   verb.add_option("--stop", flags.generate.stops,
                   "text before which the output ends; may be repeated")
@@ -44,6 +53,7 @@ void add_writer_options(CLI::App& verb, Common& common, WriterFlags& flags) {
       "does not change");
   verb.add_option("--draft-tokens", flags.generate.draft_tokens,
                   "tokens that the draft guesses at a time")
+      ->check(whole_number(1))
       ->needs(draft)
       ->capture_default_str();
 }

@@ -81,7 +81,7 @@ void add_common(CLI::App& app, Common& common, bool training) {
   app.add_flag("--quiet", common.quiet, "no progress on stderr");
   add_progress_file(app);
   app.add_option("--threads", common.threads, "threads (0: all processors)")
-      ->check(CLI::Range(0, 1024));
+      ->check(whole_number(0, 1024));
   add_seed(app, common.seed);
   if (training) app.add_option("--device", common.device, "auto, cpu or cuda[:N]");
 }

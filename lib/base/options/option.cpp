@@ -34,10 +34,22 @@ std::string shortest(double value) {
   return {};
 }
 
+// "0 to 1", "at least 2". Empty: any number.
+std::string bounds_text(const Option& option) {
+  const bool low = std::isfinite(option.least), high = std::isfinite(option.most);
+  if (option.above_least)
+    return "above " + shortest(option.least) + (high ? ", at most " + shortest(option.most) : "");
+  if (low && high) return shortest(option.least) + " to " + shortest(option.most);
+  if (low) return "at least " + shortest(option.least);
+  return high ? "at most " + shortest(option.most) : "";
+}
+
 void require_range(const Option& option, double value) {
   const bool low = option.above_least ? value > option.least : value >= option.least;
-  ESP_CHECK(std::isfinite(value) && low && value <= option.most, usage, shortest(value),
-            ": expected ", std::isfinite(value) ? "" : "a finite number ", range_text(option));
+  const std::string bounds = bounds_text(option);
+  ESP_CHECK(std::isfinite(value), usage, shortest(value), ": expected a finite number",
+            bounds.empty() ? "" : ", ", bounds);
+  ESP_CHECK(low && value <= option.most, usage, shortest(value), ": expected ", bounds);
 }
 
 std::int64_t whole(const Option& option, const std::string& text) {
@@ -180,12 +192,7 @@ std::string range_text(const Option& option) {
     for (const std::string& name : option.choices) out += (out.empty() ? "" : ", ") + name;
     return out;
   }
-  const bool low = std::isfinite(option.least), high = std::isfinite(option.most);
-  if (option.above_least)
-    return "above " + shortest(option.least) + (high ? ", at most " + shortest(option.most) : "");
-  if (low && high) return shortest(option.least) + " to " + shortest(option.most);
-  if (low) return "at least " + shortest(option.least);
-  return high ? "at most " + shortest(option.most) : "";
+  return bounds_text(option);
 }
 
 std::string value_text(const Option& option) {

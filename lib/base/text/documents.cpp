@@ -62,7 +62,8 @@ bool has_many_zeros(std::string_view bytes) {
       code_point_at(bytes, offset).length == bytes.size() - offset &&
       static_cast<unsigned char>(bytes[offset]) >= 0xC2)
     what = "ends inside a character; cut it between characters";
-  if (what.empty()) what = "may be Latin-1 (ISO 8859-1); convert it with iconv -f LATIN1 -t UTF-8";
+  if (what.empty())
+    what = "is in another encoding; convert it from that, as with iconv -f ENCODING -t UTF-8";
   core::fail(core::ErrorKind::input, path, ":", line, ": byte ", offset, " of the file (", byte,
              ") is not UTF-8 text; the file ", what);
 }
@@ -151,10 +152,19 @@ class Reader {
     }
   }
 
+  static std::string shown(const nlohmann::ordered_json& value) {
+    constexpr std::size_t kMost = 60;
+    const std::string all = value.dump(-1, ' ', true);
+    return all.size() <= kMost ? all : all.substr(0, kMost - 3) + "...";
+  }
+
   static std::string text_of(std::string_view line, const std::string& place) {
     const auto json = format::parse_json<nlohmann::ordered_json>(line, place);
     if (json.is_string()) return json.get<std::string>();
     const bool there = json.is_object() && json.contains("text") && json["text"].is_string();
+    ESP_CHECK(there || !json.is_object() || !json.contains("text"), input, place,
+              ": key \"text\" is ", shown(json["text"]),
+              ", expected a string; leave out the line, or give it a text");
     std::string keys;
     if (json.is_object())
       for (const auto& [key, value] : json.items()) keys += (keys.empty() ? "" : ", ") + key;

@@ -39,14 +39,15 @@ struct Sampler::State {
 
 Sampler::Sampler(const SamplerOptions& options) : state_(std::make_unique<State>(options)) {
   ESP_CHECK(options.temperature >= 0 && std::isfinite(options.temperature), usage, "--temperature ",
-            options.temperature, ": expected 0 or more");
+            options.temperature, ": expected a finite number, 0 or more");
   ESP_CHECK(options.top_p > 0 && options.top_p <= 1, usage, "--top-p ", options.top_p,
             ": expected more than 0 and at most 1");
   ESP_CHECK(options.min_p >= 0 && options.min_p <= 1, usage, "--min-p ", options.min_p,
             ": expected 0 to 1");
   ESP_CHECK(options.top_k >= 0, usage, "--top-k ", options.top_k, ": expected 0 (all) or more");
   ESP_CHECK(options.repeat_penalty > 0 && std::isfinite(options.repeat_penalty), usage,
-            "--repeat-penalty ", options.repeat_penalty, ": expected more than 0 (1: none)");
+            "--repeat-penalty ", options.repeat_penalty,
+            ": expected a finite number, more than 0 (1: none)");
   ESP_CHECK(options.repeat_window >= 0, usage, "--repeat-window ", options.repeat_window,
             ": expected 0 (all) or more");
 }

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "hash/sha256.h"
+#include "recipe/key_names.h"
 #include "recipe/planner.h"
 #include "recipe/recipe.h"
 #include "text/windows.h"
@@ -140,12 +141,10 @@ stages::Forecast Planner::predict(const Step& step) {
     if (const auto it = made_.find(name); it != made_.end()) input.made = it->second;
     forecast.inputs[link.key].push_back(std::move(input));
   }
-  try {
+  speaking_of_keys(step, forecast.place + ": ", [&] {
     step.stage->predict(forecast);
     if (forecast.window > 0) require_window(step, forecast.window);
-  } catch (const core::Error& e) {
-    throw core::Error(e.kind(), forecast.place + ": " + e.what());
-  }
+  });
   if (forecast.made) shapes_[step.name] = *forecast.made;
   made_[step.name] = forecast.beside;
   return forecast;

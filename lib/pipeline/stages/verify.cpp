@@ -139,6 +139,8 @@ Json failed_lines(const Json& card) {
     core::HumanPair texts{"the card has no such value", core::human_value(name, limit)};
     if (gate.at("value").is_number())
       texts = core::human_values(name, gate["value"].get<double>(), limit);
+    if (gate["value"].is_number() && std::isnan(gate["value"].get<double>()))
+      texts.value = "not a number";
     out.push_back("gate " + name + " " + texts.limit + ": " + texts.value);
   }
   return out;

@@ -6,27 +6,17 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <functional>
 
 #include "core/error.h"
 #include "core/parts.h"
+#include "support/refusal.h"
 #include "support/temp_dir.h"
 
 namespace espalier::format {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
-  try {
-    f();
-  } catch (const core::Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "not refused";
-  return "";
-}
+using support::refusal;
 
 // Six tensors of 400 bytes with values that tell them apart.
 void declare(GgufWriter& writer, const std::string& name) {

@@ -36,8 +36,10 @@ TEST(Documents, WhatIsNoUtf8IsRefusedAtItsFirstByte) {
       {std::string("\xFE\xFF\0h\0i", 6), ":1: byte 0 ", "UTF-16"},
       {std::string("\xFF\xFE\0\0h\0\0\0", 8), ":1: byte 0 ", "UTF-32"},
       {std::string("h\0i\0\n\0", 6), ":1: byte 1 ", "UTF-16"},
-      {"caf\xE9 au lait\n", ":1: byte 3 of the file (0xE9)", "Latin-1"},
-      {"one\ntwo\nna\xEFve\n", ":3: byte 10 of the file (0xEF)", "Latin-1"},
+      {"caf\xE9 au lait\n", ":1: byte 3 of the file (0xE9)", "another encoding"},
+      {"one\ntwo\nna\xEFve\n", ":3: byte 10 of the file (0xEF)", "another encoding"},
+      {"\x82\xA0\x82\xA2", ":1: byte 0 of the file (0x82)", "another encoding"},  // Shift-JIS
+      {"it\x92s", ":1: byte 2 of the file (0x92)", "another encoding"},           // CP1252
       {"caf\xC3", ":1: byte 3 of the file (0xC3)", "ends inside a character"},
       {"a\xE2\x82", ":1: byte 1 of the file (0xE2)", "ends inside a character"},
       {"\x1F\x8B\x08rest", ":1: byte 1 ", "gzip"},
@@ -47,6 +49,7 @@ TEST(Documents, WhatIsNoUtf8IsRefusedAtItsFirstByte) {
     const std::string said = refusal(dir.file("a.txt"));
     EXPECT_NE(said.find(std::string("a.txt") + c.place), std::string::npos) << said;
     EXPECT_NE(said.find(c.what), std::string::npos) << said;
+    EXPECT_EQ(said.find("Latin"), std::string::npos) << said;
     EXPECT_THROW(read_text(dir.file("a.txt")), core::Error);
   }
   core::write_text_file(dir.file("a.txt"), std::string("a stray zero \0 in a text", 24));
@@ -71,9 +74,12 @@ TEST(Documents, LinesOfJsonAndDirectories) {
   const Documents lines = read_documents(dir.file("a.jsonl"));
   EXPECT_EQ(lines.texts, (std::vector<std::string>{"one\nline", "two"}));
   EXPECT_EQ(lines.changes, "documents");
-  for (const auto& [line, told] : {std::pair("{\"messages\": []}", "a.jsonl:2: expected"),
-                                   {"{\"text\": 3}", "a.jsonl:2: expected"},
-                                   {"{\"text\": ", "a.jsonl:2"}}) {
+  for (const auto& [line, told] :
+       {std::pair("{\"messages\": []}", "a.jsonl:2: expected"),
+        {"[1]", "a.jsonl:2: expected"},
+        {"{\"text\": 3}", "a.jsonl:2: key \"text\" is 3, expected"},
+        {"{\"text\": null}", "a.jsonl:2: key \"text\" is null, expected"},
+        {"{\"text\": ", "a.jsonl:2: not JSON at byte 10 of the line (unexpected end"}}) {
     core::write_text_file(dir.file("a.jsonl"), "\"fine\"\n" + std::string(line) + "\n");
     EXPECT_NE(refusal(dir.file("a.jsonl")).find(told), std::string::npos)
         << refusal(dir.file("a.jsonl"));

@@ -5,19 +5,20 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <set>
 
 #include "core/error.h"
 #include "core/rng.h"
 #include "support/layer_sizes.h"
+#include "support/refusal.h"
 
 namespace espalier::plan {
 namespace {
 
 using arch::Role;
 using format::FormatId;
+using support::refusal;
 
 const arch::Arch& llama() { return *arch::arch_by_gguf_name("llama"); }
 
@@ -30,17 +31,6 @@ arch::ModelDims dims(std::int64_t hidden, std::int64_t ffn, std::int64_t layers,
   d.tied = tied;
   d.layers.assign(static_cast<std::size_t>(layers), support::layer_sizes(2, hidden / 128, ffn));
   return d;
-}
-
-std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
-  try {
-    f();
-  } catch (const core::Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "not refused";
-  return "";
 }
 
 std::int64_t padded_bytes(const arch::ModelDims& d, const QuantPlan& plan) {

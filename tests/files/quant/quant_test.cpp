@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <functional>
 
 #include "core/error.h"
 #include "core/rng.h"
@@ -15,12 +14,14 @@
 #include "quant/imatrix.h"
 #include "quant/rounding.h"
 #include "support/layer_sizes.h"
+#include "support/refusal.h"
 #include "support/temp_dir.h"
 
 namespace espalier::quant {
 namespace {
 
 using format::FormatId;
+using support::refusal;
 
 constexpr FormatId kBlockFormats[] = {
     FormatId::q2_0, FormatId::q4_0,   FormatId::q4_1,   FormatId::q5_0, FormatId::q5_1,
@@ -72,17 +73,6 @@ double error_of(const std::vector<float>& w, std::int64_t rows, std::int64_t col
   return output_error(
       w, decode_matrix(round_matrix(w, rows, cols, f, {rounding, &s}, pool), rows, cols, f), rows,
       cols, s);
-}
-
-std::string refusal(const std::function<void()>& f, core::ErrorKind kind) {
-  try {
-    f();
-  } catch (const core::Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "not refused";
-  return "";
 }
 
 TEST(Grid, EveryBlockFormatHasOneAndFloatsHaveNone) {
