@@ -49,11 +49,19 @@ class Pages(unittest.TestCase):
 
     def test_every_criterion_is_described(self):
         known = re.findall(r"^ESP_CRITERION\((\w+)\)$", (tool.source / "lib/train/prune/criteria.inc").read_text(), re.M)
-        self.assertGreaterEqual(len(known), 6)
-        concepts = TEXT[tool.source / "docs/concepts.md"].split("### Criterion\n")[1].split("\n### ")[0]
-        self.assertEqual(re.findall(r"^\| `(\w+)` \|", concepts, re.M), known)
+        self.assertGreaterEqual(len(known), 24)
+        rows = [row for row in re.findall(r"^\| `(\w+)` \|(.*)\|$", TEXT[tool.source / "docs/criteria.md"], re.M) if row[0] in known]
+        self.assertEqual([name for name, _ in rows], known)
+        listed = {line.split()[0]: line.split("[")[1].split("]")[0] for line in tool.run("score", "--list").stdout.splitlines()}
+        of_blocks = known[known.index("block_perplexity"):]
+        of_layers = known[known.index("block_influence"):-len(of_blocks)]
+        for name, row in rows:
+            axes = {"layers"} if name in of_layers else {"blocks"} if name in of_blocks else set(re.split(r"(?<!\\)\|", row)[1].strip().split(", "))
+            self.assertEqual(axes, set(listed[name].split(", ")), name)
         rows = re.findall(r"^\| `criterion` \| (.*?) \|", TEXT[tool.source / "docs/reference.md"], re.M)
         self.assertEqual([row.split(", ") for row in rows if ", " in row], [known, known])  # of score and prune
+        rows = re.findall(r"^\| `layer_criterion` \| (.*?) \|", TEXT[tool.source / "docs/reference.md"], re.M)
+        self.assertEqual([row.split(", ") for row in rows], [["random", *of_layers]])
 
     def test_every_term_is_described(self):
         known = re.findall(r"^ESP_TERM\((\w+)\)$", (tool.source / "lib/train/objective/terms.inc").read_text(), re.M)

@@ -11,9 +11,11 @@ namespace {
 void list_criteria(const Common& common) {
   nlohmann::ordered_json names = nlohmann::ordered_json::array();
   std::string text;
-  for (const auto& [name, paper] : prune::criterion_names()) {
-    names.push_back({{"name", name}, {"source", paper}});
-    text += name + "  " + paper + "\n";
+  for (const prune::CriterionFacts& facts : prune::criterion_facts()) {
+    std::string axes;
+    for (const std::string& axis : facts.axes) axes += (axes.empty() ? "" : ", ") + axis;
+    names.push_back({{"name", facts.name}, {"source", facts.source}, {"axes", facts.axes}});
+    text += facts.name + "  [" + axes + "]  " + facts.source + "\n";
   }
   print(common, {{"criteria", names}}, text);
 }

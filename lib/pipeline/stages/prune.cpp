@@ -17,6 +17,7 @@
 #include "surgery/surgery.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "prune/pruner.h"
+#include "stages/layers_out.h"
 #include "stages/work.h"
 #endif
 
@@ -51,17 +52,19 @@ class Prune : public Stage {
 #endif
 
   plan::PruneTarget target_;
-  std::string criterion_ = "activation", compensate_, dtype_ = "auto";
+  std::optional<std::int64_t> blocks_;
+  std::string criterion_ = "activation", layer_criterion_, compensate_, dtype_ = "auto";
   bool reads_text_ = true;  // a plan or scores decide, and nothing is refitted: no text is read
   std::optional<double> ridge_;
   std::int64_t shard_bytes_ = 5'000'000'000;
   text::CalibrationOptions calibration_;
 };
 
-std::vector<std::string> criteria() {
+std::vector<std::string> criteria(bool of_layers) {
   std::vector<std::string> names;
 #ifdef ESPALIER_WITH_TRAINING
-  for (const auto& [name, source] : prune::criterion_names()) names.push_back(name);
+  for (const prune::CriterionFacts& facts : prune::criterion_facts())
+    if (!of_layers || facts.scores_layers) names.push_back(facts.name);
 #endif
   return names;
 }
@@ -75,6 +78,10 @@ options::List Prune::options() {
     list.add(std::string(arch::axis_name(axis)), &target_.sizes[axis],
              std::string(plan::size_help(axis)))
         .otherwise("all");
+  list.add("blocks", &blocks_,
+           "attention and FFN blocks to keep, of all layers together; no other size beside it")
+      .at_least(1)
+      .otherwise("all");
   list.add("vocab", &target_.vocab, "vocabulary entries to keep; fewer only by a plan")
       .otherwise("all");
   list.add("parameters", &target_.parameters,
@@ -83,7 +90,10 @@ options::List Prune::options() {
   list.add("ffn_granule", &target_.ffn_granule, "ffn is a multiple of it").at_least(1);
   list.add("hidden_granule", &target_.hidden_granule, "hidden is a multiple of it").at_least(1);
   list.begin_group("what to keep, and how the rest is refitted");
-  list.add("criterion", &criterion_, "importance criterion").one_of(criteria());
+  list.add("criterion", &criterion_, "importance criterion").one_of(criteria(false));
+  list.add("layer_criterion", &layer_criterion_, "which layers go, where fewer are asked for")
+      .one_of(criteria(true))
+      .otherwise("that of criterion where it scores layers, else block_influence");
   list.add("compensate", &compensate_, "how the rest is refitted to the text")
       .one_of({"none", "least_squares"})
       .otherwise(
@@ -122,13 +132,23 @@ std::vector<Input> Prune::inputs() const {
 void Prune::check(const options::Given& given, const std::set<std::string>& inputs) {
   const bool has_plan = inputs.contains("plan"), has_scores = inputs.contains("scores");
   if (has_plan)
-    given.refuse_unused("beside " + given.spelled("plan") + ", which says what is kept",
-                        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "parameters",
-                         "ffn_granule", "hidden_granule", "criterion", "scores"},
-                        "leave one of the two out");
+    given.refuse_unused(
+        "beside " + given.spelled("plan") + ", which says what is kept",
+        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "parameters", "ffn_granule",
+         "hidden_granule", "criterion", "layer_criterion", "blocks", "scores"},
+        "leave one of the two out");
   if (has_scores)
     given.refuse_unused("beside " + given.spelled("scores") + ", which decide what is kept",
-                        {"criterion"}, "leave one of the two out");
+                        {"criterion", "layer_criterion"}, "leave one of the two out");
+  if (blocks_)
+    given.refuse_unused(
+        "beside " + given.spelled("blocks") + ", which drops blocks and nothing else",
+        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "parameters", "ffn_granule",
+         "hidden_granule", "layer_criterion"},
+        "prune the result once more for other sizes");
+  if (!target_.layers && !target_.parameters)
+    given.refuse_unused("where all layers stay", {"layer_criterion"},
+                        "give " + given.spelled("layers") + ", or leave it out");
   if (compensate_.empty())
     compensate_ = (has_plan || has_scores) && !given.has("text") ? "none" : "least_squares";
   reads_text_ = !(has_plan || has_scores) || compensate_ == "least_squares";
@@ -157,9 +177,11 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
 prune::PruneOptions Prune::settings(const std::string& plan, const std::string& scores) const {
   prune::PruneOptions out;
   out.target = target_;
+  out.blocks = blocks_;
   out.plan_path = plan;
   out.scores_path = scores;
   out.criterion = criterion_;
+  out.layer_criterion = layer_criterion_;
   out.compensation =
       compensate_ == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
   out.ridge = ridge_;
@@ -182,6 +204,9 @@ void Prune::predict(Forecast& forecast) const {
     return forecast.has(key) ? forecast.at(key).path : std::string();
   };
   const bool has_plan = forecast.has("plan");
+  ESP_CHECK(!blocks_, unsupported,
+            "scores decide which blocks go, so what is left cannot be predicted; run `espalier "
+            "prune` and give its plan.json");
   const Shape& before = forecast.model("from");
   prune::PruneOptions settings = this->settings(path("plan"), path("scores"));
   Shape after = before;
@@ -220,8 +245,15 @@ void Prune::predict(Forecast& forecast) const {
   forecast.disk = *forecast.bytes;
   timing::PruneWork work{stored(before), after.dims, {}, compensate_ == "least_squares"};
   if (reads_text_) work.text = text_of(calibration_, before);
-  work.gives_scores = criterion_ == "taylor" || criterion_ == "fisher";
+  work.gives_scores = prune::facts_of(criterion_).before_the_pass;
   forecast.work = timing::work_of(work, forecast.machine);
+  const std::int64_t drop = before.dims.n_layers() - after.dims.n_layers();
+  if (drop == 0 || has_plan || forecast.has("scores")) return;
+  timing::Text text = work.text;  // windows that decide which layers go
+  text.tokens = std::min(text.tokens, prune::kLayerWindows * text.sequence);
+  forecast.work += losses_without_layers(
+      prune::facts_of(layer_criterion_.empty() ? criterion_ : layer_criterion_), text, before,
+      drop);
 }
 #else
 void Prune::predict(Forecast&) const {}

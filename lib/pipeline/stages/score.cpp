@@ -5,6 +5,7 @@
 #include "core/units.h"
 #include "prune/pruner.h"
 #include "stages/calibration.h"
+#include "stages/layers_out.h"
 #include "stages/stage.h"
 #include "stages/work.h"
 #include "timing/layers.h"
@@ -17,7 +18,7 @@ class Score : public Stage {
   options::List options() override {
     options::List list;
     std::vector<std::string> names;
-    for (const auto& [name, source] : prune::criterion_names()) names.push_back(name);
+    for (const prune::CriterionFacts& facts : prune::criterion_facts()) names.push_back(facts.name);
     list.begin_group("scores");
     list.add("criterion", &criterion_, "importance criterion").one_of(names);
     list.append(describe(calibration_));
@@ -45,10 +46,11 @@ class Score : public Stage {
     });
     // The walk and its sums; criteria that read gradients also go back through every layer.
     const timing::Text text = text_of(calibration_, shape);
-    forecast.work = timing::work_of(timing::CalibrateWork{stored(shape), text, criterion_ == "obs"},
-                                    forecast.machine);
-    if (criterion_ == "taylor" || criterion_ == "fisher")
-      forecast.work += timing::train({shape.arch, shape.dims}, text);
+    const prune::CriterionFacts facts = prune::facts_of(criterion_);
+    forecast.work = timing::work_of(
+        timing::CalibrateWork{stored(shape), text, facts.second_moments}, forecast.machine);
+    forecast.work += losses_without_layers(facts, text, shape, 0);
+    if (facts.backward) forecast.work += timing::train({shape.arch, shape.dims}, text);
   }
   Result run(const Context& context) override {
     const auto source = checkpoint::Checkpoint::open(context.path("from"));

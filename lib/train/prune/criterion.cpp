@@ -24,10 +24,28 @@ std::span<const Criterion* const> all_criteria() {
   return list;
 }
 
-std::vector<std::pair<std::string, std::string>> criterion_names() {
-  std::vector<std::pair<std::string, std::string>> out;
-  for (const Criterion* c : all_criteria()) out.emplace_back(c->name, c->source);
+std::vector<CriterionFacts> criterion_facts() {
+  std::vector<CriterionFacts> out;
+  for (const Criterion* c : all_criteria()) {
+    CriterionFacts facts{.name = std::string(c->name),
+                         .source = std::string(c->source),
+                         .scores_layers = c->layers != nullptr,
+                         .before_the_pass = c->scope == Scope::model,
+                         .backward = any_backward(c->needs),
+                         .second_moments = c->needs.contains("second_moments"),
+                         .rounds = c->rounds};
+    for (const Axis axis : c->axes) facts.axes.emplace_back(arch::axis_name(axis));
+    if (facts.scores_layers) facts.axes.emplace_back("layers");
+    if (c->blocks != nullptr) facts.axes.emplace_back("blocks");
+    out.push_back(std::move(facts));
+  }
   return out;
+}
+
+CriterionFacts facts_of(const std::string& name) {
+  for (CriterionFacts& facts : criterion_facts())
+    if (facts.name == name) return std::move(facts);
+  return {.name = name};
 }
 
 const Criterion& criterion_by_name(std::string_view name) {
@@ -60,7 +78,7 @@ class KeptScores : public layerwise::Visitor {
 
 Scores score_model(const model::Transformer& dense, const torch::Tensor& windows,
                    const Criterion& criterion, const std::set<Axis>& axes,
-                   const layerwise::WalkOptions& options) {
+                   const layerwise::WalkOptions& options, std::uint64_t seed) {
   Scores out;
   out.criterion = criterion.name;
   out.tokens = windows.numel();
@@ -79,12 +97,27 @@ Scores score_model(const model::Transformer& dense, const torch::Tensor& windows
               [&](const model::Transformer& model, const Sums& of_layer, int l) {
                 const arch::LayerDims& size = dense.dims().layers[static_cast<std::size_t>(l)];
                 for (const Axis axis : arch::kScoredAxes)
-                  if (size[axis] > 0) add({model, of_layer}, axis, l);
+                  if (size[axis] > 0) add({model, of_layer, seed}, axis, l);
               },
               {&influence, &kept});
-  add({dense, sums}, Axis::hidden, -1);
+  add({dense, sums, seed}, Axis::hidden, -1);
   require_finite("layers", out.all["layers"] = influence.of_layers);
   return out;
+}
+
+void score_layers(const Criterion& criterion, const LayersInput& input, Scores& out) {
+  layerwise::WalkOptions walk = input.walk;
+  walk.work = nullptr;  // its state is that of one walk
+  const LayersInput whole{input.model, input.windows, walk, input.seed, input.drop};
+  const auto put = [&](const std::string& name, const std::vector<double>& scores) {
+    require_finite(name, scores);
+    out.all[name].clear();
+    for (const double v : scores) out.all[name].push_back(static_cast<float>(v));  // as in a file
+  };
+  if (criterion.layers != nullptr)
+    for (const auto& [drop, scores] : criterion.layers(whole)) put(layer_scores_name(drop), scores);
+  if (criterion.blocks != nullptr)
+    for (const auto& [kind, scores] : criterion.blocks(whole)) put(block_scores_name(kind), scores);
 }
 
 }  // namespace espalier::prune

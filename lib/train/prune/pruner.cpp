@@ -16,6 +16,8 @@
 #include "layerwise/saved.h"
 #include "layerwise/windows.h"
 #include "plan/memory.h"
+#include "prune/choose.h"
+#include "prune/criteria/loss.h"
 #include "prune/criterion.h"
 #include "prune/influence.h"
 #include "prune/sequential.h"
@@ -25,20 +27,6 @@ namespace espalier::prune {
 namespace {
 
 using arch::Axis;
-
-constexpr std::int64_t kFewWindows = 16;  // for block influence
-
-// What the report shows of the decision.
-std::string importance_json(const std::vector<double>& influence, const plan::PrunePlan& plan,
-                            const arch::ModelDims& before, const arch::ModelDims& after) {
-  nlohmann::ordered_json out;
-  // Known when layers were dropped, or when a pass went through the model.
-  for (const double v : influence) out["block_influence"].push_back(std::stod(std::to_string(v)));
-  out["kept_layers"] = plan.keep_layers;
-  for (const arch::LayerDims& l : before.layers) out["ffn_before"].push_back(l[Axis::ffn]);
-  for (const arch::LayerDims& l : after.layers) out["ffn_after"].push_back(l[Axis::ffn]);
-  return out.dump(1) + "\n";
-}
 
 // [n, sequence]; none without a text.
 torch::Tensor load_windows(const checkpoint::Checkpoint& source, const std::string& text_path,
@@ -71,31 +59,6 @@ void require_scored(const Criterion& criterion, Axis axis, std::int64_t before,
              " here); leave it as it is, or choose among ", able);
 }
 
-// The layers and the stream's indices that stay, and with `blocks` also what stays in each layer.
-plan::PrunePlan choose(const Scores& scores, const arch::ModelDims& before,
-                       const arch::ModelDims& after, const std::vector<arch::LayerDims>& sizes,
-                       bool blocks) {
-  plan::PrunePlan plan = plan::keep_all(before);
-  if (after.n_layers() != before.n_layers())
-    plan.keep_layers = keep_highest(scores.at("layers"), after.n_layers());
-  if (after.hidden != before.hidden) plan.hidden = keep_highest(scores.at("hidden"), after.hidden);
-  plan.layers.assign(plan.keep_layers.size(), {});
-  const auto cut = [&](Axis axis) {
-    std::vector<std::int64_t> wanted;
-    for (const arch::LayerDims& l : sizes) wanted.push_back(l[axis]);
-    const KeptOfLayers kept = keep_highest_per_layer(scores, axis, wanted);
-    for (std::size_t k = 0; k < plan.layers.size(); ++k) {
-      const auto l = static_cast<std::size_t>(plan.keep_layers[k]);
-      if (wanted[l] == before.layers[l][axis]) continue;
-      static_cast<void>(scores.at(scores_name(axis, static_cast<int>(l))));
-      plan.layers[k][axis] = kept[l];
-    }
-  };
-  for (const Axis axis : arch::kScoredAxes)
-    if (blocks) cut(axis);
-  return plan;
-}
-
 // What a file decides, a plan or scores; nothing without one.
 std::optional<plan::PrunePlan> given_plan(const PruneOptions& options, const arch::Arch& arch,
                                           const arch::ModelDims& before,
@@ -104,8 +67,10 @@ std::optional<plan::PrunePlan> given_plan(const PruneOptions& options, const arc
   if (options.scores_path.empty()) return std::nullopt;
   try {
     const Scores scores = read_scores(options.scores_path, before);
-    plan::PrunePlan plan = choose(scores, before, after,
-                                  plan::resolve_layers(options.target, arch, before, after), true);
+    plan::PrunePlan plan =
+        options.blocks ? choose_blocks(scores, arch, before, *options.blocks)
+                       : choose(scores, before, after,
+                                plan::resolve_layers(options.target, arch, before, after), true);
     plan.source_sha256 = scores.source_sha256;
     return plan;
   } catch (const core::Error& error) {
@@ -129,14 +94,19 @@ struct Task {
   const arch::ModelDims& before;
   const arch::ModelDims after;
   const Criterion& criterion;
+  const Criterion* const of_layers;  // whose scores decide which layers go; null: block influence
   const std::optional<plan::PrunePlan> given;
   const std::vector<arch::LayerDims> sizes;  // wanted of each layer of `before`
   const double ridge;
+  const std::uint64_t seed;
+  const std::optional<std::int64_t> blocks;
 
+  // How many layers the scores drop.
+  std::int64_t drop() const { return given ? 0 : before.n_layers() - after.n_layers(); }
   // One pass over the model scores everything, before anything is cut.
-  bool scores_all() const { return !given && criterion.scope == Scope::model; }
+  bool scores_all() const { return !given && !blocks && criterion.scope == Scope::model; }
   // The plan says what every block keeps.
-  bool chosen() const { return given || scores_all(); }
+  bool chosen() const { return given || blocks || scores_all(); }
 };
 
 std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
@@ -146,6 +116,9 @@ std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
       {"source", source.sha256()},
       {"plan", task.given ? plan::to_json(*task.given, source.arch(), task.before) : ""},
       {"criterion", task.criterion.name},
+      {"layer_criterion", task.of_layers == nullptr ? "" : task.of_layers->name},
+      {"seed", task.seed},
+      {"blocks", task.blocks.value_or(0)},
       {"ridge", task.ridge},
       {"compensation", static_cast<int>(options.compensation)},
       {"batch", options.calibration.batch_tokens},
@@ -156,22 +129,41 @@ std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
   return layerwise::identity_of(identity, windows);
 }
 
-// The scores that choose() needs. `work` keeps those that took a pass over everything.
+// The scores that choose() needs. `work` keeps those that took passes over everything.
 Scores scores_for(const Task& task, const model::Transformer& dense, const torch::Tensor& windows,
                   const layerwise::WalkOptions& walk, checkpoint::WorkFolder& work) {
-  if (task.scores_all()) {
-    const std::string kept = work.file("scores.safetensors");
-    if (work.has("scores.safetensors")) return read_scores(kept, task.before);
-    Scores scores = score_model(dense, windows, task.criterion, task.criterion.axes, walk);
-    work.save([&] { write_scores(scores, kept); });
-    return scores;
-  }
-  const bool drops = task.after.n_layers() != task.before.n_layers(),
-             thins = task.after.hidden != task.before.hidden;
-  if (task.given || !(drops || thins)) return {};
+  const std::string kept = work.file("scores.safetensors");
+  const bool thins = task.after.hidden != task.before.hidden,
+             by_criterion = task.of_layers != nullptr,
+             by_influence = task.drop() > 0 && !by_criterion,
+             of_blocks = task.blocks && !task.given;
+  const bool keeps = task.scores_all() || by_criterion || of_blocks;
+  if (keeps && work.has("scores.safetensors")) return read_scores(kept, task.before);
   // Layers and the stream are chosen before the pass that cuts. Their scores converge fast.
-  return score_model(dense, windows.slice(0, 0, kFewWindows), task.criterion,
-                     thins ? std::set{Axis::hidden} : std::set<Axis>(), walk);
+  const torch::Tensor few = windows.slice(0, 0, kLayerWindows);
+  Scores scores;
+  if (task.scores_all())
+    scores = score_model(dense, windows, task.criterion, task.criterion.axes, walk, task.seed);
+  else if (!task.given && (by_influence || thins))
+    scores = score_model(dense, few, task.criterion,
+                         thins ? std::set{Axis::hidden} : std::set<Axis>(), walk, task.seed);
+  if (by_criterion)
+    score_layers(*task.of_layers, {dense, few, walk, task.seed, task.drop()}, scores);
+  if (of_blocks) {
+    const auto present = present_blocks(dense.arch(), task.before).size();
+    score_layers(task.criterion,
+                 {dense, few, walk, task.seed, static_cast<std::int64_t>(present) - *task.blocks},
+                 scores);
+    scores.all.erase("layers");  // of random; no layer goes by them
+  }
+  if (keeps) work.save([&] { write_scores(scores, kept); });
+  return scores;
+}
+
+plan::PrunePlan decide(const Task& task, const Scores& scores, const arch::Arch& arch) {
+  if (task.given) return *task.given;
+  if (task.blocks) return choose_blocks(scores, arch, task.before, *task.blocks);
+  return choose(scores, task.before, task.after, task.sizes, task.scores_all());
 }
 
 // The sizes to cut the kept layers to. Where the plan says what each keeps, those of the source.
@@ -182,6 +174,26 @@ std::vector<arch::LayerDims> kept_sizes(const Task& task, const plan::PrunePlan&
     kept.push_back(task.chosen() ? task.before.layers[i] : task.sizes[i]);
   }
   return kept;
+}
+
+// Whose scores of layers decide; null: block influence.
+const Criterion* layer_criterion(const PruneOptions& options) {
+  const Criterion& criterion = criterion_by_name(
+      options.layer_criterion.empty() ? options.criterion : options.layer_criterion);
+  if (criterion.layers != nullptr) return &criterion;
+  if (options.layer_criterion.empty()) return nullptr;
+  std::string able;
+  for (const Criterion* c : all_criteria())
+    if (c->layers != nullptr) able += (able.empty() ? "" : ", ") + std::string(c->name);
+  core::fail(core::ErrorKind::usage, "layer_criterion: '", criterion.name,
+             "' does not score whole layers; choose among ", able);
+}
+
+void note_a_missing_refit(const Task& task, Compensation compensation) {
+  if (task.given || !task.criterion.assumes_refit || compensation != Compensation::none) return;
+  core::note("criterion '" + std::string(task.criterion.name) +
+             "' ranks by what is left after a refit, but nothing is refitted: with 'compensate: "
+             "none' another criterion may keep more");
 }
 
 using Weights = std::map<std::pair<arch::Role, int>, torch::Tensor>;
@@ -202,11 +214,71 @@ bool cuts_width(const arch::ModelDims& before, const plan::PrunePlan& plan,
   return false;
 }
 
+// What importance.json shows of the decision. `layers`: their scores, which are known when layers
+// were dropped or when a pass went through the model.
+void write_report(const std::string& directory, const Task& task, const plan::PrunePlan& plan,
+                  const std::vector<double>& layers) {
+  nlohmann::ordered_json out;
+  const char* key = task.of_layers == nullptr ? "block_influence" : "layer_scores";
+  if (task.of_layers != nullptr) out["layer_criterion"] = task.of_layers->name;
+  for (const double v : layers) out[key].push_back(std::stod(std::to_string(v)));
+  out["kept_layers"] = plan.keep_layers;
+  for (const arch::LayerDims& l : task.before.layers) out["ffn_before"].push_back(l[Axis::ffn]);
+  for (const arch::LayerDims& l : plan::dims_after(plan, task.before).layers)
+    out["ffn_after"].push_back(l[Axis::ffn]);
+  core::write_text_file(directory + "/importance.json", out.dump(1) + "\n");
+}
+
+text::CalibrationOptions few(text::CalibrationOptions calibration) {
+  calibration.tokens = std::min(calibration.tokens, kLayerWindows * calibration.sequence);
+  return calibration;
+}
+
+// With a stream for every layer or block that is left out (criteria/loss.h), the output matrix and
+// some logits.
+std::int64_t part_score_memory(const Criterion& criterion, const arch::Arch& arch,
+                               const arch::ModelDims& dims,
+                               const text::CalibrationOptions& calibration) {
+  const std::int64_t streams = layerwise::walk_back_bytes(dims, calibration.tokens);
+  return plan::layer_stage_memory(arch, dims,
+                                  {.tokens = calibration.tokens,
+                                   .batch_tokens = calibration.batch_tokens,
+                                   .sums = false,
+                                   .streams = 1,
+                                   .more = (criterion.blocks == nullptr ? 1 : 2) * streams +
+                                           4 * dims.vocab * (dims.hidden + 3 * kLossTokens)});
+}
+
+// Refuses a number of blocks that cannot stay, and a criterion that does not score blocks.
+void check_blocks(const PruneOptions& options, const arch::Arch& arch,
+                  const arch::ModelDims& before) {
+  const std::int64_t keep = *options.blocks;
+  const auto present = static_cast<std::int64_t>(present_blocks(arch, before).size());
+  ESP_CHECK(keep >= 1 && keep < present, usage, "blocks ", keep, ": the model has ", present,
+            " attention and FFN blocks; keep at least one, and fewer than it has");
+  arch::ModelDims lacking = before;
+  lacking.layers.back()[Axis::ffn] = 0;
+  static_cast<void>(checkpoint::hf_family_for(arch, lacking));
+  if (!options.scores_path.empty()) {
+    static_cast<void>(given_plan(options, arch, before, before));
+    return;
+  }
+  std::string able;
+  for (const Criterion* c : all_criteria())
+    if (c->blocks != nullptr) able += (able.empty() ? "" : ", ") + std::string(c->name);
+  ESP_CHECK(criterion_by_name(options.criterion).blocks != nullptr, usage, "blocks ", keep,
+            ": criterion '", options.criterion, "' does not score blocks; choose among ", able);
+}
+
 }  // namespace
 
 arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
                       const arch::ModelDims& before) {
   arch::ModelDims after;
+  if (options.blocks) {
+    check_blocks(options, arch, before);
+    return before;
+  }
   if (!options.plan_path.empty()) {
     after = plan::dims_after(read_plan(options, before), before);
   } else {
@@ -224,6 +296,7 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
               ": no criterion scores the vocabulary (", before.vocab,
               " here); give a plan that keeps the wanted tokens");
     const Criterion& criterion = criterion_by_name(options.criterion);
+    static_cast<void>(layer_criterion(options));
     const auto sizes = plan::resolve_layers(options.target, arch, before, after);
     if (!options.scores_path.empty()) {
       static_cast<void>(given_plan(options, arch, before, after));
@@ -250,9 +323,13 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
       before,
       after,
       criterion_by_name(options.criterion),
+      given || after.n_layers() == before.n_layers() ? nullptr : layer_criterion(options),
       given,
       given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after),
-      options.ridge.value_or(layerwise::default_ridge(windows.numel()))};
+      options.ridge.value_or(layerwise::default_ridge(windows.numel())),
+      options.calibration.seed,
+      options.blocks};
+  note_a_missing_refit(task, options.compensation);
   checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
                                .resume = options.resume,
                                .or_start_over = options.or_start_over,
@@ -263,11 +340,10 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const layerwise::WalkOptions walk{.progress = progress,
                                     .batch_tokens = options.calibration.batch_tokens};
   const Scores scores = scores_for(task, dense, windows, walk, work);
-  plan::PrunePlan plan =
-      given ? *given : choose(scores, before, after, task.sizes, task.scores_all());
+  plan::PrunePlan plan = decide(task, scores, source.arch());
 
   Weights replaced;
-  Influence influence(kFewWindows);
+  Influence influence(kLayerWindows);
   const std::vector<arch::LayerDims> kept = kept_sizes(task, plan);
   if (cuts_width(before, plan, kept) || options.compensation == Compensation::least_squares) {
     SequentialInput input{dense,      windows,          task.criterion, options.compensation,
@@ -288,10 +364,8 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   out.parameters_before = arch::parameters(source.arch(), before);
   out.parameters_after =
       surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
-  core::write_text_file(
-      directory + "/importance.json",
-      importance_json(scores.all.contains("layers") ? scores.at("layers") : influence.of_layers,
-                      plan, before, plan::dims_after(plan, before)));
+  write_report(directory, task, plan,
+               scores.all.contains("layers") ? scores.of_layers(task.drop()) : influence.of_layers);
   work.remove();
   if (options.plan_path.empty()) out.notes = plan::smaller_layers(options.target, before);
   out.plan = std::move(plan);
@@ -317,21 +391,31 @@ std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                                 .follows = pass,
                                 .streams = 1,
                                 .more = refitted + bytes_of(needs, arch, dims)});
-  if (planned || criterion_by_name(options.criterion).scope == Scope::layer) return of_pass;
-  return std::max(of_pass, score_memory(options.criterion, arch, dims, options.calibration));
+  if (planned) return of_pass;
+  std::int64_t most = of_pass;
+  if (criterion_by_name(options.criterion).scope == Scope::model)
+    most = std::max(most, score_memory(options.criterion, arch, dims, options.calibration));
+  const Criterion* of_layers =
+      options.blocks ? &criterion_by_name(options.criterion) : layer_criterion(options);
+  if (of_layers && of_layers->rounds && (options.blocks || after.n_layers() < dims.n_layers()))
+    most = std::max(most, part_score_memory(*of_layers, arch, dims, few(options.calibration)));
+  return most;
 }
 
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
                           const arch::ModelDims& dims,
                           const text::CalibrationOptions& calibration) {
-  const StatisticNames& needs = criterion_by_name(criterion).needs;
+  const Criterion& c = criterion_by_name(criterion);
   const std::int64_t back =
-      any_backward(needs) ? layerwise::walk_back_bytes(dims, calibration.tokens) : 0;
-  return plan::layer_stage_memory(arch, dims,
-                                  {.tokens = calibration.tokens,
-                                   .batch_tokens = calibration.batch_tokens,
-                                   .streams = 2,  // of block influence
-                                   .more = bytes_of(needs, arch, dims) + back});
+      any_backward(c.needs) ? layerwise::walk_back_bytes(dims, calibration.tokens) : 0;
+  const std::int64_t of_sums =
+      plan::layer_stage_memory(arch, dims,
+                               {.tokens = calibration.tokens,
+                                .batch_tokens = calibration.batch_tokens,
+                                .streams = 2,  // of block influence
+                                .more = bytes_of(c.needs, arch, dims) + back});
+  return c.rounds == nullptr ? of_sums
+                             : std::max(of_sums, part_score_memory(c, arch, dims, calibration));
 }
 
 ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& options,
@@ -345,19 +429,30 @@ ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& opti
                                             {"algorithm", checkpoint::algorithm_version("prune")},
                                             {"source", source.sha256()},
                                             {"batch", calibration.batch_tokens},
+                                            {"seed", calibration.seed},
                                             {"criterion", criterion.name}},
                                            windows));
   layerwise::begin(work);
-  if (options.work.resume && any_backward(criterion.needs))
-    core::note("--resume: criterion '" + options.criterion +
-               "' reads gradients, of which nothing is kept, so it starts over");
-  Scores scores =
-      score_model(model::Transformer::open(source), windows, criterion, criterion.axes,
-                  {.progress = progress, .batch_tokens = calibration.batch_tokens, .work = &work});
+  if (options.work.resume && (any_backward(criterion.needs) || criterion.axes.empty()))
+    core::note("--resume: criterion '" + options.criterion + "' " +
+               (criterion.axes.empty() ? "scores layers or blocks" : "reads gradients") +
+               ", of which nothing is kept, so it starts over");
+  const model::Transformer dense = model::Transformer::open(source);
+  const layerwise::WalkOptions walk{
+      .progress = progress, .batch_tokens = calibration.batch_tokens, .work = &work};
+  Scores scores;
+  scores.criterion = options.criterion;
+  scores.tokens = windows.numel();
+  if (!criterion.axes.empty())
+    scores = score_model(dense, windows, criterion, criterion.axes, walk, calibration.seed);
+  if (criterion.layers != nullptr || criterion.blocks != nullptr)
+    score_layers(criterion, {dense, windows, walk, calibration.seed}, scores);
   scores.source_sha256 = source.sha256();
   write_scores(scores, options.out_path);
   work.remove();
-  ScoreResult out{options.criterion, scores.tokens, {"layers"}};
+  ScoreResult out{options.criterion, scores.tokens, {}};
+  if (scores.all.contains("layers")) out.axes.emplace_back("layers");
+  if (scores.all.contains("blocks.ffn")) out.axes.emplace_back("blocks");
   for (const Axis axis : arch::kScoredAxes)
     if (scores.has(axis)) out.axes.emplace_back(arch::axis_name(axis));
   if (scores.has(Axis::hidden)) out.axes.emplace_back(arch::axis_name(Axis::hidden));

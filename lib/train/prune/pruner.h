@@ -21,12 +21,17 @@ enum class Compensation : std::uint8_t { none, least_squares };
 
 struct PruneOptions {
   plan::PruneTarget target;
+  // So many attention and FFN blocks of all layers stay. It is the only size then.
+  std::optional<std::int64_t> blocks = {};
   // Not empty: what this plan keeps, instead of what a target and scores would choose; `target` and
   // `criterion` have no say then. Compensation refits the plan's cut like any other.
   std::string plan_path;
   // Not empty: the scores in this file decide (scores.h), instead of those of `criterion`.
   std::string scores_path = {};
   std::string criterion = "activation";
+  // Which layers go: a criterion that scores layers. Empty: `criterion` where it scores them, else
+  // block influence.
+  std::string layer_criterion = {};
   Compensation compensation = Compensation::least_squares;
   // Ridge of the least-squares fit, times the mean diagonal of the Gram matrix. Empty: chosen by
   // the number of tokens.
@@ -50,7 +55,7 @@ struct PruneResult {
 };
 // Refuses what prune() cannot do with this model, before any text or tensor is read: sizes that no
 // criterion scores, an axis that the given criterion does not know, a plan of other sizes. Returns
-// the sizes after.
+// the sizes after; those before where blocks go, because scores decide which.
 arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
                       const arch::ModelDims& before);
 // Writes `directory`: the pruned model, plan.json and importance.json. While layers are cut,
@@ -64,8 +69,20 @@ std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
                           const arch::ModelDims& dims, const text::CalibrationOptions& calibration);
 
-// (name, source) of every criterion, in the order of criteria.inc.
-std::vector<std::pair<std::string, std::string>> criterion_names();
+// What options, lists and predictions say of a criterion.
+struct CriterionFacts {
+  std::string name, source = {};
+  std::vector<std::string> axes = {};  // and "layers" and "blocks"
+  bool scores_layers = false;
+  bool before_the_pass = false;  // it scores everything before anything is cut
+  bool backward = false, second_moments = false;
+  // How often it computes losses without each of the layers; null: never.
+  std::int64_t (*rounds)(std::int64_t layers, std::int64_t drop) = nullptr;
+};
+// Windows that decide which layers go.
+inline constexpr std::int64_t kLayerWindows = 16;
+std::vector<CriterionFacts> criterion_facts();     // in the order of criteria.inc
+CriterionFacts facts_of(const std::string& name);  // nothing but the name of an unknown one
 
 struct ScoreOptions {
   std::string text_path, criterion, out_path;

@@ -170,12 +170,14 @@ TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
              unsupported = core::ErrorKind::unsupported;
   for (const std::string key :
        {"layers: 2", "hidden: 96", "ffn: 96", "kv_groups: 1", "q_per_kv: 1", "vocab: 300",
-        "parameters: 10k", "ffn_granule: 16", "hidden_granule: 16", "criterion: obs"})
+        "parameters: 10k", "ffn_granule: 16", "hidden_granule: 16", "criterion: obs",
+        "layer_criterion: perplexity", "blocks: 2"})
     refused("kind: prune, plan: plan.json, " + key, input,
             {"'plan'", std::string("'").append(key, 0, key.find(':')).append("'")});
   refused("kind: prune, plan: plan.json, ridge: 0.1", input, {"ridge", "least_squares"});
   refused("kind: prune, hidden: 96, criterion: obs", usage, {"hidden 96", "obs", "activation"});
   refused("kind: prune, q_per_kv: 1", usage, {"q_per_kv 1", "plan"});
+  refused("kind: prune, blocks: 3, criterion: random", unsupported, {"blocks", "plan.json"});
   refused("kind: prune, vocab: 300", usage, {"vocab 300", "plan"});
   const std::string file = "kind: quantize, from: teacher, format: q8_0, ";
   refused(file + "candidates: [q4_0]", input, {"candidates", "format"});

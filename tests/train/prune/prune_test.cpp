@@ -4,6 +4,7 @@
 // channel that nothing consumes can go without changing the logits; exact sizes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <functional>
@@ -57,7 +58,34 @@ Sums collected(const model::Transformer& model, const Fixture& f) {
   return collect(model, f.windows, f.all, {});
 }
 
-TEST(Criteria, TheListHasAsManyAsWeThink) { EXPECT_EQ(all_criteria().size(), 6u); }
+// Those that score the indices of axes. The others score layers or blocks (layers_test.cpp).
+std::vector<const Criterion*> of_axes() {
+  std::vector<const Criterion*> out;
+  for (const Criterion* c : all_criteria())
+    if (c->score != nullptr) out.push_back(c);
+  return out;
+}
+// The first of those that read the same sums at the same time, for tests that take long.
+std::vector<const Criterion*> one_of_each_kind() {
+  std::vector<const Criterion*> out;
+  for (const Criterion* c : of_axes())
+    if (std::none_of(out.begin(), out.end(), [&](const Criterion* other) {
+          return other->scope == c->scope && other->needs == c->needs;
+        }))
+      out.push_back(c);
+  return out;
+}
+
+TEST(Criteria, TheListHasAsManyAsWeThink) {
+  EXPECT_EQ(all_criteria().size(), 24u);
+  EXPECT_EQ(of_axes().size(), 17u);
+  EXPECT_EQ(one_of_each_kind().size(), 8u);
+  for (const Criterion* c : all_criteria()) {
+    EXPECT_EQ(c->score == nullptr, c->axes.empty()) << c->name;
+    EXPECT_TRUE(c->score != nullptr || c->layers != nullptr || c->blocks != nullptr) << c->name;
+    EXPECT_TRUE(c->score != nullptr || c->needs.empty()) << c->name;
+  }
+}
 
 // A pruning pass gives a criterion of a layer all that it needs. Gradients need the whole model.
 TEST(Criteria, NeedWhatTheirScopeCanGive) {
@@ -78,10 +106,11 @@ TEST(Criteria, RightLengthFiniteAndZeroedChannelLast) {
   f.model.weight(Role::attn_v, 2).slice(0, 0, 16).zero_();
   const Sums statistics = collected(f.model, f);
   torch::InferenceMode inference;
-  for (const Criterion* c : all_criteria()) {
+  for (const Criterion* c : of_axes()) {
     const std::vector<double> ffn = c->score({f.model, statistics}, Axis::ffn, 1);
     ASSERT_EQ(ffn.size(), 96u) << c->name;
     for (double v : ffn) ASSERT_TRUE(std::isfinite(v)) << c->name;
+    if (c->name == "random") continue;
     EXPECT_EQ(std::min_element(ffn.begin(), ffn.end()) - ffn.begin(), 17) << c->name;
     const std::vector<double> groups = c->score({f.model, statistics}, Axis::kv_groups, 2);
     ASSERT_EQ(groups.size(), 2u) << c->name;
@@ -117,7 +146,8 @@ TEST(Criteria, PermutingChannelsPermutesScores) {
       .copy_(permuted.weight(Role::ffn_down, 0).index_select(1, order).clone());
   const Sums after = collected(permuted, f);
   torch::InferenceMode inference;
-  for (const Criterion* c : all_criteria()) {
+  for (const Criterion* c : of_axes()) {
+    if (c->name == "random") continue;
     const auto a = c->score({original, before}, Axis::ffn, 0),
                b = c->score({permuted, after}, Axis::ffn, 0);
     double largest = 0;
@@ -304,7 +334,7 @@ TEST(Pruner, UnequalSources) {
                         q = torch::log_softmax(student.forward(windows), -1);
     return (p.exp() * (p - q)).sum(-1).mean().item<double>();
   };
-  for (const Criterion* c : all_criteria()) {
+  for (const Criterion* c : one_of_each_kind()) {
     const std::string name(c->name);
     EXPECT_LT(divergence(name.c_str(), Compensation::least_squares),
               divergence(name.c_str(), Compensation::none))
@@ -486,7 +516,9 @@ TEST(Pruner, AnAxisThatIsNotScoredIsRefused) {
         EXPECT_NE(std::string(e.what()).find("activation"), std::string::npos) << e.what();
       }
     }
-  EXPECT_EQ(refusals, 3);  // hidden by obs, taylor and fisher
+  // hidden by obs, taylor, fisher, taylor_elements, wanda_sp and flap; all by those of layers and
+  // blocks
+  EXPECT_EQ(refusals, 6 + 3 * 7);
 }
 
 // Killed behind any layer and started again: the same bytes.
@@ -565,7 +597,10 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
       for (int i = 0; i < 64; ++i) all.at(name).set(i, value);
     });
     const auto source = checkpoint::Checkpoint::open(path);
-    for (const Criterion* c : all_criteria()) {
+    std::vector<const Criterion*> criteria = one_of_each_kind();
+    for (const Criterion* c : all_criteria())
+      if (c->score == nullptr) criteria.push_back(c);
+    for (const Criterion* c : criteria) {
       // Activations of 1e24 are finite, their squares are not.
       if (value == 1e24f && !c->needs.contains("second_moments")) continue;
       const text::CalibrationOptions calibration{.tokens = 512, .sequence = 64, .seed = 0};
@@ -585,7 +620,12 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
       });
       refused([&] {
         PruneOptions options;
-        options.target.sizes[arch::Axis::ffn] = 64;
+        if (c->blocks != nullptr)
+          options.blocks = 6;
+        else if (c->score == nullptr)
+          options.target.layers = 3;
+        else
+          options.target.sizes[arch::Axis::ffn] = 64;
         options.criterion = std::string(c->name);
         options.text_path = f.dir.file("text.txt");
         options.calibration = calibration;

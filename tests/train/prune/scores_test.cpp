@@ -4,10 +4,17 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
+#include <limits>
+#include <map>
+#include <span>
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "format/safetensors.h"
+#include "support/layer_sizes.h"
+#include "support/temp_dir.h"
 
 namespace espalier::prune {
 namespace {
@@ -100,6 +107,100 @@ TEST(Scores, KnowTheirAxes) {
   scores.all["hidden"] = {1};
   EXPECT_TRUE(scores.has(Axis::hidden));
   EXPECT_THROW(static_cast<void>(scores.at("kv_groups.0")), core::Error);
+}
+
+// A file of another program: three layers with 4 channels and 2 KV groups, of which layer 1 lacks
+// its FFN.
+struct Foreign {
+  support::TempDir dir;
+  std::string path = dir.file("foreign.safetensors");
+  arch::ModelDims dims = [] {
+    arch::ModelDims out;
+    out.hidden = 6;
+    out.layers = support::layer_list({{2, 1, 4}, {2, 1, 0}, {2, 1, 4}});
+    return out;
+  }();
+  struct Named {
+    std::string name;
+    std::vector<float> values;
+    std::vector<std::int64_t> shape = {};  // empty: that of the values
+    format::FormatId type = format::FormatId::f32;
+  };
+  void write(const std::vector<Named>& all, const std::map<std::string, std::string>& metadata) {
+    format::SafetensorsWriter writer(path);
+    for (const auto& [key, value] : metadata) writer.set_metadata(key, value);
+    for (const Named& t : all)
+      writer.add_tensor(t.name, t.type,
+                        t.shape.empty()
+                            ? std::vector<std::int64_t>{static_cast<std::int64_t>(t.values.size())}
+                            : t.shape);
+    writer.begin();
+    for (const Named& t : all) {
+      const auto bytes = std::as_bytes(std::span(t.values));
+      writer.write(t.type == format::FormatId::f32 ? bytes : bytes.first(bytes.size() / 2));
+    }
+    writer.finish();
+  }
+};
+
+TEST(ScoresOfOtherPrograms, AreReadWithWhatTheyHave) {
+  Foreign f;
+  const std::string hash(64, 'a');
+  f.write({{"ffn.2", {1, 4, 2, 3}}, {"layers", {3, 1, 2}}, {"layers.2", {1, 1, 9}}},
+          {{"format", "pt"}, {"criterion", "mine"}, {"tokens", "512"}, {"source_sha256", hash}});
+  const Scores scores = read_scores(f.path, f.dims);
+  EXPECT_EQ(scores.criterion, "mine");
+  EXPECT_EQ(scores.tokens, 512);
+  EXPECT_EQ(scores.source_sha256, hash);
+  EXPECT_EQ(scores.at("ffn.2"), (std::vector<double>{1, 4, 2, 3}));
+  EXPECT_EQ(keep_highest(scores.of_layers(1), 2), (std::vector<std::int64_t>{0, 2}));
+  EXPECT_EQ(keep_highest(scores.of_layers(2), 1), (std::vector<std::int64_t>{2}));
+  try {
+    static_cast<void>(scores.at("kv_groups.0"));
+    ADD_FAILURE();
+  } catch (const core::Error& e) {
+    EXPECT_STREQ(e.what(), "there are no scores of kv_groups.0 (there are some of ffn, layers)");
+  }
+  f.write({{"hidden", {1, 2, 3, 4, 5, 6}}}, {});
+  EXPECT_TRUE(read_scores(f.path, f.dims).has(Axis::hidden));
+}
+
+TEST(ScoresOfOtherPrograms, AreRefusedWithTheirPlace) {
+  Foreign f;
+  const float nan = std::nanf(""), inf = std::numeric_limits<float>::infinity();
+  const std::vector<float> good{1, 2, 3, 4};
+  struct Case {
+    std::vector<Foreign::Named> tensors;
+    std::map<std::string, std::string> metadata;
+    std::vector<std::string> parts;
+  };
+  const std::vector<Case> cases = {
+      {{{"ffn.0", good}, {"ffn.2", {1, 2, nan, 4}}}, {}, {"ffn.2: the score of index 2 is nan"}},
+      {{{"ffn.2", {1, 2, 3, -inf}}}, {}, {"ffn.2: the score of index 3 is -inf"}},
+      {{{"ffn.0", {1, 2, 3}}}, {}, {"'ffn.0' has the shape [3], expected [4]"}},
+      {{{"ffn.0", good, {2, 2}}}, {}, {"'ffn.0' has the shape [2, 2], expected [4]"}},
+      {{{"ffn.0", good, {4}, format::FormatId::f16}}, {}, {"'ffn.0' is F16, expected F32"}},
+      {{{"ffn.1", good}}, {}, {"'ffn.1': the layer lacks this block"}},
+      {{{"ffn.3", good}}, {}, {"'ffn.3' names no axis", "ffn.0 to ffn.2"}},
+      {{{"layers.3", {1, 2, 3}}}, {}, {"'layers.3' names no axis"}},
+      {{{"model.layers.0.mlp", good}}, {}, {"'model.layers.0.mlp' names no axis"}},
+      {{}, {{"criterion", "x"}}, {"there are no scores in it"}},
+      {{{"ffn.0", good}}, {{"source_sha256", "1234"}}, {"source_sha256 '1234' is no SHA-256"}},
+      {{{"ffn.0", good}}, {{"tokens", "many"}}, {"tokens 'many' is no number"}},
+  };
+  for (const Case& c : cases) {
+    f.write(c.tensors, c.metadata);
+    try {
+      read_scores(f.path, f.dims);
+      ADD_FAILURE() << c.parts[0];
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::input);
+      EXPECT_NE(std::string(e.what()).find(f.path), std::string::npos) << e.what();
+      for (const std::string& part : c.parts)
+        EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+    }
+  }
+  EXPECT_EQ(cases.size(), 12u);
 }
 
 }  // namespace

@@ -33,6 +33,28 @@ torch::Tensor hidden_weight_squares(const CriterionInput& input) {
   return sum;
 }
 
+std::vector<double> over_stream(const CriterionInput& input,
+                                const std::function<torch::Tensor(const torch::Tensor&)>& of) {
+  constexpr std::int64_t kValues = std::int64_t{1} << 22;  // of a matrix at a time
+  const arch::ModelDims& dims = input.model.dims();
+  torch::Tensor sum = torch::zeros({dims.hidden}, torch::kFloat64);
+  for (const arch::TensorRef& ref : arch::tensors(input.model.arch(), dims)) {
+    const bool reads = touches(ref.spec->cols, arch::Axis::hidden);
+    if (ref.is_vector || (!reads && !touches(ref.spec->rows, arch::Axis::hidden))) continue;
+    const std::int64_t block = std::max<std::int64_t>(1, kValues / ref.cols);
+    for (std::int64_t row = 0; row < ref.rows; row += block) {
+      const std::int64_t n = std::min(block, ref.rows - row);
+      const torch::Tensor values =
+          of(input.model.rows(ref.spec->role, ref.layer, row, n).detach().to(torch::kFloat64));
+      if (reads)
+        sum += values.sum(0);
+      else
+        sum.narrow(0, row, n).add_(values.sum(1));
+    }
+  }
+  return {sum.const_data_ptr<double>(), sum.const_data_ptr<double>() + sum.numel()};
+}
+
 std::vector<double> over_coupled(const CriterionInput& input, arch::Axis axis, int layer,
                                  const std::function<torch::Tensor(arch::Role)>& of_weights) {
   const arch::ModelDims& dims = input.model.dims();

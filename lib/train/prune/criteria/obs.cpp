@@ -8,7 +8,7 @@
 // P_jj^-1 P_j, P -= P_:j P_jj^-1 P_j:. The score is the order of elimination.
 //
 // Hassibi, Stork 1993 (Optimal Brain Surgeon); structured as in Kurtic, Frantar, Alistarh 2023
-// (ZipLM), arXiv 2302.04089.
+// (ZipLM), arXiv 2302.04089, and Guo et al. 2024 (SlimGPT), arXiv 2412.18110.
 #include <algorithm>
 #include <numeric>
 
@@ -104,6 +104,8 @@ const Criterion k_obs{"obs",
                       {"second_moments"},
                       Scope::layer,
                       {arch::Axis::ffn, arch::Axis::kv_groups},
-                      score};
+                      score,
+                      nullptr,
+                      /*assumes_refit=*/true};
 
 }  // namespace espalier::prune
