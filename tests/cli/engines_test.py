@@ -421,6 +421,35 @@ class Windows(unittest.TestCase):
             windows.WindowSampler(7, 8, 0)
 
 
+class ScoresOfOthers(unittest.TestCase):
+    """The example of docs/criteria.md: scores that transformers gives."""
+
+    def test_wanda_with_transformers(self):
+        import score_wanda
+        p, model = inputs.path, inputs.path / "plain"
+        text = p / "window.txt"
+        tiny_teacher.write_text(text, 40)
+        text.write_text(text.read_text()[:128])  # one window of bytes, so that both read the same tokens
+        theirs, ours = p / "theirs.safetensors", p / "ours.safetensors"
+        log = p / "wanda.log"
+        self.assertEqual(exit_codes([in_child(lambda: score_wanda.main(model, text, theirs, 128) or 0, log)]), [0], log.read_text())
+        tool.run_json("score", model, "--text", text, "--criterion", "wanda_sp", "--tokens", 128, "--sequence", 128, "--out", ours)
+        from safetensors.numpy import load_file
+        found, expected = load_file(theirs), load_file(ours)
+        self.assertEqual(sorted(found), [f"ffn.{layer}" for layer in range(4)])
+        for name in found:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4)
+        tool.run_json("prune", model, "--scores", theirs, "--ffn", 256, "--out", p / "by-theirs")
+        tool.run_json("prune", model, "--scores", ours, "--ffn", 256, "--out", p / "by-ours")
+        plans = [json.loads((p / name / "plan.json").read_text())["layers"] for name in ("by-theirs", "by-ours")]
+        self.assertEqual(*plans)
+        from safetensors.numpy import save_file
+        save_file({name: np.full_like(score, np.nan) for name, score in found.items()}, theirs)
+        done = tool.run("prune", model, "--scores", theirs, "--ffn", 256, "--out", p / "no")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("ffn.0: the score of index 0 is nan", done.stderr)
+
+
 class Refused(unittest.TestCase):
     REQUIRED = ("--student", "{student}", "--text", "{text}", "--out", "{out}")
     CACHED = (*REQUIRED, "--cached", "{cache}", "--config", "{config}")
