@@ -84,8 +84,10 @@ std::map<std::int32_t, std::int64_t> written_control_tokens(const Tokenizer& tok
 std::string describe_reading(const Tokenizer& tokenizer, const Documents& documents,
                              const Reading& reading) {
   std::string out = documents.changes;
-  if (reading.control_tokens && !written_control_tokens(tokenizer, documents).empty())
-    out += (out.empty() ? "" : ",") + std::string("control tokens");
+  if (reading.control_tokens && !written_control_tokens(tokenizer, documents).empty()) {
+    if (!out.empty()) out += ',';
+    out += "control tokens";
+  }
   return out;
 }
 
