@@ -29,6 +29,23 @@ using torch::Tensor;
 
 constexpr int kLayers = 5;
 
+// The stream before each layer and behind the last one, with the layers `kept` alone.
+std::vector<Tensor> streams_of(const model::Transformer& model, const Tensor& windows,
+                               const std::vector<int>& kept) {
+  const torch::InferenceMode inference;
+  std::vector<Tensor> out{model.embed(windows)};
+  for (const int l : kept) out.push_back(model.layer(l, out.back()));
+  return out;
+}
+double loss_of(const model::Transformer& model, const Tensor& windows,
+               const std::vector<int>& kept) {
+  const torch::InferenceMode inference;
+  const Tensor logits =
+      model.logits(model.final_norm(streams_of(model, windows, kept).back())).to(torch::kFloat64);
+  const Tensor p = torch::log_softmax(logits.narrow(1, 0, 23), -1);
+  return -p.gather(2, windows.narrow(1, 1, 23).unsqueeze(2)).mean().item<double>();
+}
+
 struct Fixture {
   support::TempDir dir;
   support::TinyOptions options{.hidden = 32,
@@ -55,19 +72,10 @@ struct Fixture {
     score_layers(criterion_by_name(name), {model, windows, walk, 0, drop}, out);
     return out.of_layers(drop);
   }
-  // The stream before each layer and behind the last one, with the layers `kept` alone.
   std::vector<Tensor> streams(const std::vector<int>& kept) const {
-    const torch::InferenceMode inference;
-    std::vector<Tensor> out{model.embed(windows)};
-    for (const int l : kept) out.push_back(model.layer(l, out.back()));
-    return out;
+    return streams_of(model, windows, kept);
   }
-  double loss(const std::vector<int>& kept) const {
-    const torch::InferenceMode inference;
-    const Tensor logits = model.logits(model.final_norm(streams(kept).back())).to(torch::kFloat64);
-    const Tensor p = torch::log_softmax(logits.narrow(1, 0, 23), -1);
-    return -p.gather(2, windows.narrow(1, 1, 23).unsqueeze(2)).mean().item<double>();
-  }
+  double loss(const std::vector<int>& kept) const { return loss_of(model, windows, kept); }
 };
 
 std::vector<int> all() {
@@ -181,9 +189,7 @@ double loss_of_blocks(const Fixture& f, unsigned kept) {
         const Role consumer = ffn ? Role::ffn_down : Role::attn_output;
         model.set_weight(consumer, l, torch::zeros_like(f.model.weight(consumer, l)));
       }
-  Fixture copy;
-  copy.model = model;
-  return copy.loss(all());
+  return loss_of(model, f.windows, all());
 }
 
 TEST(BlockCriteria, PerplexityAndItsGreedyOrderAreBruteForce) {
@@ -220,7 +226,7 @@ TEST(BlockCriteria, PerplexityAndItsGreedyOrderAreBruteForce) {
 
 std::string text_file(const Fixture& f) {
   std::string text;
-  for (int i = 0; i < 900; ++i) text += "word" + std::to_string(i * 7919 % 997) + " ";
+  for (int i = 0; i < 300; ++i) text += "word" + std::to_string(i * 7919 % 997) + " ";
   core::write_text_file(f.dir.file("text.txt"), text);
   return f.dir.file("text.txt");
 }
@@ -239,7 +245,7 @@ TEST(LayerCriteria, DecideWhatAPruningDrops) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   PruneOptions options;
   options.text_path = text_file(f);
-  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
   options.target = {.layers = 3, .sizes = {{Axis::ffn, 32}}};
   options.state_share = 1;
   for (const Criterion* c : all_criteria()) {
@@ -276,7 +282,7 @@ TEST(BlockCriteria, DecideWhatAPruningDrops) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   PruneOptions options;
   options.text_path = text_file(f);
-  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
   for (const char* criterion : {"block_perplexity_greedy", "random"})
     for (const Compensation compensation : {Compensation::none, Compensation::least_squares}) {
       const std::string out = f.dir.file(std::string(criterion) +
@@ -319,7 +325,7 @@ TEST(LayerCriteria, AreKeptForARunThatWasKilled) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   PruneOptions options;
   options.text_path = text_file(f);
-  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
   options.target = {.layers = 3, .sizes = {{Axis::ffn, 32}}};
   options.layer_criterion = "perplexity_greedy";
   options.state_share = 1;
@@ -343,7 +349,7 @@ TEST(LayerCriteria, ACriterionThatAssumesARefitSaysSo) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   PruneOptions options;
   options.text_path = text_file(f);
-  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
   options.target = {.sizes = {{Axis::ffn, 32}}};
   options.compensation = Compensation::none;
   const auto noted = [&](const char* criterion) {
