@@ -68,7 +68,7 @@ class Texts(unittest.TestCase):
             "perplexity": said("perplexity", "perplexity", p / "m.gguf", "--context", 64, program=tool.espalier_run),
             "eval": said("perplexity", "eval", p / "m", "--context", 64),
             "verify": lambda out, text, *more: [tool.run_json("verify", p / "m.gguf", "--against", p / "m", "--context", 64, "--windows", 2, "--text", text, *more)[k] for k in ("tokens", "perplexity")],
-            "score": made(sha, "score", p / "m", *WINDOWS),
+            "score": made(tool.sha, "score", p / "m", *WINDOWS),
             "prune": made(model, "prune", p / "m", "--ffn", 64, *WINDOWS),
             "calibrate": made(tensors, "calibrate", p / "m", *WINDOWS),
             "quantize": made(tensors, "quantize", p / "m", "--format", "q4_0", *WINDOWS),

@@ -129,7 +129,7 @@ TEST(Generator, TheFileNamesFurtherEnds) {
   EXPECT_EQ(ends_with({"<end_of_turn>", "[EOS]", "<|end|>", "<|END|>"}),
             (std::set<std::int32_t>{0, 2, 290, 291, 292}));
   // A vocabulary whose turns end otherwise.
-  EXPECT_EQ(ends_with({"<|return|>", "<|call|>", "<|end|>", "x"}),
+  EXPECT_EQ(ends_with({"<|return|>", "<|call|>", "<|end|>", "<|other|>"}),
             (std::set<std::int32_t>{0, 2, 290, 291}));
 }
 
