@@ -57,7 +57,8 @@ void Merger::push(const MergeTable& table, const std::vector<Symbol>& word,
   heap_.push_back({target.rank, position, word[position].id, word[right].id, target.result});
 }
 
-void Merger::apply(const MergeTable& table, std::vector<Symbol>& word) {
+void Merger::apply(const MergeTable& table, std::vector<Symbol>& word,
+                   std::vector<std::int32_t>* made) {
   if (word.size() < 2) return;
   const auto later = [](const Candidate& a, const Candidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
@@ -84,6 +85,7 @@ void Merger::apply(const MergeTable& table, std::vector<Symbol>& word) {
         word[right].id != best.right)
       continue;
     word[left].id = best.result;
+    if (made != nullptr) made->push_back(best.result);
     const std::uint32_t after = next_[right];
     next_[left] = after;
     next_[right] = right;

@@ -54,8 +54,10 @@ class MergeTable {
 // thread-safe.
 class Merger {
  public:
-  // Merges `word` in place until no pair merges. At most 2^31 symbols.
-  void apply(const MergeTable& table, std::vector<Symbol>& word);
+  // Merges `word` in place until no pair merges. At most 2^31 symbols. Appends the token that each
+  // merge makes to `made`, in order.
+  void apply(const MergeTable& table, std::vector<Symbol>& word,
+             std::vector<std::int32_t>* made = nullptr);
 
  private:
   struct Candidate {
