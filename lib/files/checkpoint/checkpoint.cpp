@@ -10,6 +10,7 @@
 
 #include "arch/gguf_dims.h"
 #include "checkpoint/source.h"
+#include "checkpoint/vocabulary.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "core/profile.h"
@@ -136,6 +137,15 @@ struct Checkpoint::State {
   mutable std::once_flag tokenizer_once, hash_once;
   mutable text::TokenizerData tokenizer;
   mutable std::string hash;
+  std::vector<std::int64_t> kept_vocabulary;  // empty: all
+
+  // Whether its rows are tokens of which only some are kept.
+  bool is_gathered(arch::Role role) const {
+    return !kept_vocabulary.empty() &&
+           arch::touches(arch::find_spec(*source.arch, role)->rows, arch::Axis::vocab);
+  }
+  // Rows as they are stored.
+  void read_stored(const StoredTensor& t, std::int64_t row_begin, std::int64_t n, float* out) const;
 
   const StoredTensor& tensor(arch::Role role, int layer) const {
     const arch::TensorSpec* spec = arch::find_spec(*source.arch, role);
@@ -276,29 +286,54 @@ format::FormatId Checkpoint::float_format() const {
   return all && format::info(*all).is_float() ? *all : format::FormatId::f32;
 }
 
-void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
-                           float* out) const {
-  const core::Section section("read");
-  const StoredTensor& t = state_->tensor(role, layer);
-  ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= t.rows && n <= t.rows - row_begin, internal,
-            "rows ", row_begin, " + ", n, " of ", arch::role_name(role), " which has ", t.rows);
-  if (n == 0) return;
+void Checkpoint::State::read_stored(const StoredTensor& t, std::int64_t row_begin, std::int64_t n,
+                                    float* out) const {
   if (t.pieces.empty()) std::fill_n(out, n * t.cols, t.filler);
   std::int64_t first = 0;  // of the piece
   for (const Piece& piece : t.pieces) {
     const std::int64_t begin = std::max(row_begin, first),
                        end = std::min(row_begin + n, first + piece.rows);
     if (begin < end)
-      read_piece(t, piece, state_->source.dims.head_dim, begin - first, end - begin,
+      read_piece(t, piece, source.dims.head_dim, begin - first, end - begin,
                  out + (begin - row_begin) * t.cols);
     first += piece.rows;
   }
 }
 
+void Checkpoint::keep_vocabulary(std::vector<std::int64_t> keep) {
+  State& s = *state_;
+  if (has_tokenizer()) s.tokenizer = cut_tokenizer(tokenizer(), keep);
+  s.source.dims.vocab = static_cast<std::int64_t>(keep.size());
+  s.kept_vocabulary = std::move(keep);
+}
+
+void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+                           float* out) const {
+  const core::Section section("read");
+  const StoredTensor& t = state_->tensor(role, layer);
+  const bool gathered = state_->is_gathered(role);
+  const std::int64_t rows = gathered ? dims().vocab : t.rows;
+  ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= rows && n <= rows - row_begin, internal,
+            "rows ", row_begin, " + ", n, " of ", arch::role_name(role), " which has ", rows);
+  if (n == 0) return;
+  if (!gathered) {
+    state_->read_stored(t, row_begin, n, out);
+    return;
+  }
+  const std::int64_t* kept = state_->kept_vocabulary.data() + row_begin;
+  for (std::int64_t i = 0; i < n;) {
+    std::int64_t run = 1;
+    while (i + run < n && kept[i + run] == kept[i] + run) ++run;
+    state_->read_stored(t, kept[i], run, out + i * t.cols);
+    i += run;
+  }
+}
+
 std::vector<float> Checkpoint::read(arch::Role role, int layer) const {
   const StoredTensor& t = state_->tensor(role, layer);
-  std::vector<float> out(static_cast<std::size_t>(t.rows * t.cols));
-  read_rows(role, layer, 0, t.rows, out.data());
+  const std::int64_t rows = state_->is_gathered(role) ? dims().vocab : t.rows;
+  std::vector<float> out(static_cast<std::size_t>(rows * t.cols));
+  read_rows(role, layer, 0, rows, out.data());
   return out;
 }
 

@@ -40,6 +40,9 @@ class Checkpoint {
   // Adds the blocks that stock readers need where the model has none (arch::gguf_dims_for), with
   // zeros for matrices. The model computes the same as before. For writing a GGUF.
   void fill_absent_blocks();
+  // Leaves these rows of the vocabulary (sorted ids): of the tensors and of the tokenizer. Ids and
+  // logits are those of a model whose vocabulary was cut to them. The files, and sha256(), are not.
+  void keep_vocabulary(std::vector<std::int64_t> keep);
   // True for a zero-filled tensor added by fill_absent_blocks().
   bool is_filler(arch::Role role, int layer) const;
 

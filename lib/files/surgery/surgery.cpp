@@ -117,6 +117,25 @@ void stream_cut(const checkpoint::Checkpoint& source, const TensorCut& cut, Writ
   }
 }
 
+// What names tokens by their ids.
+struct Texts {
+  std::string config, generation;
+  text::TokenizerData tokenizer;
+};
+
+Texts cut_texts(const checkpoint::Checkpoint& source, const std::vector<std::int64_t>& keep,
+                const text::TokenizerData* tokenizer) {
+  const auto remap = [&](const std::string& json, const char* file) {
+    return checkpoint::remap_token_ids(json, keep, source.dims().vocab,
+                                       source.path() + ": " + file);
+  };
+  Texts out{remap(source.hf_config(), "config.json"),
+            remap(source.hf_generation_config(), "generation_config.json"),
+            {}};
+  if (tokenizer != nullptr) out.tokenizer = checkpoint::cut_tokenizer(*tokenizer, keep);
+  return out;
+}
+
 }  // namespace
 
 std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,
@@ -139,22 +158,16 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
   plan::require_source(plan, source.path(), source.sha256(), "the plan");
   const arch::ModelDims after = plan::dims_after(plan, source.dims());
 
-  text::TokenizerData tokenizer;
   const text::TokenizerData* carried = checkpoint::carried_tokenizer(source);
-  std::string config = source.hf_config(), generation = source.hf_generation_config();
+  Texts texts{source.hf_config(), source.hf_generation_config(), {}};
   if (plan.vocab && after.vocab != source.dims().vocab) {
-    config = checkpoint::remap_token_ids(config, *plan.vocab, source.path() + ": config.json");
-    generation = checkpoint::remap_token_ids(generation, *plan.vocab,
-                                             source.path() + ": generation_config.json");
-    if (carried != nullptr) {
-      tokenizer = checkpoint::cut_tokenizer(*carried, *plan.vocab);
-      carried = &tokenizer;
-    }
+    texts = cut_texts(source, *plan.vocab, carried);
+    if (carried != nullptr) carried = &texts.tokenizer;
   }
 
-  checkpoint::CheckpointWriter writer(
-      directory, source.arch(), after, options,
-      {config, carried, generation, checkpoint::derived(source.description(), source.name())});
+  checkpoint::CheckpointWriter writer(directory, source.arch(), after, options,
+                                      {texts.config, carried, texts.generation,
+                                       checkpoint::derived(source.description(), source.name())});
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), after);
   std::int64_t written = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -91,19 +92,103 @@ TEST(Vocabulary, SpecialIdsMove) {
   EXPECT_EQ(cut.tokens.at(316), "<|im_start|>");
   const auto json = nlohmann::json::parse(remap_token_ids(
       R"({"bos_token_id": 318, "eos_token_id": [319, 5], "pad_token_id": null, "top_k": 260})",
-      keep, "config"));
+      keep, 320, "config"));
   EXPECT_EQ(
       json,
       nlohmann::json::parse(
           R"({"bos_token_id": 316, "eos_token_id": [317, 5], "pad_token_id": null, "top_k": 260})"));
-  EXPECT_THROW(remap_token_ids(R"({"eos_token_id": 260})", keep, "config"), core::Error);
-  EXPECT_THROW(remap_token_ids(R"({"eos_token_id": ["x"]})", keep, "config"), core::Error);
-  EXPECT_THROW(remap_token_ids("[", keep, "config"), core::Error);
+  EXPECT_THROW(remap_token_ids(R"({"eos_token_id": 260})", keep, 320, "config"), core::Error);
+  EXPECT_THROW(remap_token_ids(R"({"eos_token_id": ["x"]})", keep, 320, "config"), core::Error);
+  EXPECT_THROW(remap_token_ids("[", keep, 320, "config"), core::Error);
   EXPECT_THROW(
       remap_token_ids("{\"x\": " + std::string(100000, '[') + std::string(100000, ']') + "}", keep,
-                      "config"),
+                      320, "config"),
       core::Error);
-  EXPECT_EQ(remap_token_ids("", keep, "config"), "");
+  EXPECT_EQ(remap_token_ids("", keep, 320, "config"), "");
+}
+
+// Lists, nested objects, ids that are only forbidden, and ids that no token has.
+TEST(Vocabulary, IdsOfConfigsMove) {
+  const Indices keep = all_but(320, {260, 300});
+  const char* config =
+      R"({"eos_token_id": [2, 310], "pad_token_id": 320, "sep_token_id": -1, "top_k": 300,
+          "inner": {"image_token_id": 301}, "suppress_tokens": [1, 260, 310],
+          "begin_suppress_tokens": [300], "bad_words_ids": [[1, 310], [310, 260]],
+          "forced_decoder_ids": null})";
+  EXPECT_EQ(token_ids_of(config, "config"), (Indices{2, 310, 320, 301}));
+  EXPECT_EQ(nlohmann::json::parse(remap_token_ids(config, keep, 320, "config")),
+            nlohmann::json::parse(
+                R"({"eos_token_id": [2, 308], "pad_token_id": null, "sep_token_id": -1,
+                    "top_k": 300, "inner": {"image_token_id": 299}, "suppress_tokens": [1, 308],
+                    "begin_suppress_tokens": null, "bad_words_ids": [[1, 308]],
+                    "forced_decoder_ids": null})"));
+  EXPECT_THROW(remap_token_ids(R"({"forced_decoder_ids": [[1, 5]]})", keep, 320, "config"),
+               core::Error);
+  EXPECT_EQ(token_ids_of("", "config"), Indices{});
+}
+
+// What an added token does moves with it.
+TEST(Vocabulary, RulesMove) {
+  text::TokenizerData data = support::tiny_tokenizer(320);
+  std::rotate(data.tokens.begin(), data.tokens.begin() + 3, data.tokens.end());
+  std::rotate(data.types.begin(), data.types.begin() + 3, data.types.end());
+  data.unk = data.pad = 317;
+  data.bos = 318;
+  data.eos = 319;
+  data.rules = {{.id = 319, .lstrip = true, .rstrip = true}};
+  const text::TokenizerData cut = cut_tokenizer(data, all_but(320, {260, 300}));
+  ASSERT_EQ(cut.rules.size(), 1u);
+  EXPECT_EQ(cut.rules[0], (text::AddedRule{.id = 317, .lstrip = true, .rstrip = true}));
+  EXPECT_EQ(text::Tokenizer(cut).encode("a  <|im_end|> b", false, true).at(1), 317);
+}
+
+// The files of a directory are rewritten: what they say besides the vocabulary stays.
+TEST(Vocabulary, FilesOfADirectoryKeepTheirOtherKeys) {
+  const support::TempDir dir;
+  text::tokenizer_to_hf(support::tiny_tokenizer(700), dir.path());
+  auto config = nlohmann::json::parse(core::read_text_file(dir.file("tokenizer_config.json")));
+  config["model_max_length"] = 2048;
+  config["added_tokens_decoder"]["2"]["content"] = "<|im_end|>";
+  core::write_text_file(dir.file("tokenizer_config.json"), config.dump());
+  auto json = nlohmann::json::parse(core::read_text_file(dir.file("tokenizer.json")));
+  json["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"SpecialToken", {{"id", "<|im_start|>"}, {"type_id", 0}}}},
+        {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"pair", {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"special_tokens",
+       {{"<|im_start|>", {{"id", "<|im_start|>"}, {"ids", {1}}, {"tokens", {"<|im_start|>"}}}}}}};
+  json["truncation"] = {{"max_length", 7}};
+  core::write_text_file(dir.file("tokenizer.json"), json.dump());
+  // The specials behind an ordinary token, so that their ids change.
+  const text::TokenizerData data = text::tokenizer_from_hf(dir.path());
+  const Indices keep = all_but(700, {id_of(data, "ae"), 698, 699});
+  const support::TempDir out;
+  text::tokenizer_to_hf(cut_tokenizer(data, keep), out.path());
+  const auto written = nlohmann::json::parse(core::read_text_file(out.file("tokenizer.json")));
+  EXPECT_EQ(written.at("truncation").at("max_length"), 7);
+  EXPECT_EQ(written.at("model").at("vocab").size(), 697u);
+  EXPECT_EQ(written.at("post_processor").at("special_tokens").at("<|im_start|>").at("ids")[0], 1);
+  const auto settings =
+      nlohmann::json::parse(core::read_text_file(out.file("tokenizer_config.json")));
+  EXPECT_EQ(settings.at("model_max_length"), 2048);
+  EXPECT_EQ(settings.at("added_tokens_decoder").size(), 3u);
+}
+
+TEST(Vocabulary, ACutOfACutIsOneCut) {
+  const text::TokenizerData data = support::tiny_tokenizer(700);
+  const Indices first = all_but(700, {600, 650, 651}), second = all_but(697, {500, 690});
+  Indices both;
+  for (const std::int64_t place : second) both.push_back(first[static_cast<std::size_t>(place)]);
+  const text::TokenizerData once = cut_tokenizer(data, both),
+                            twice = cut_tokenizer(cut_tokenizer(data, first), second);
+  EXPECT_TRUE(text::same_vocabulary(once, twice));
+  EXPECT_EQ(ids_of_part(data, twice), both);
+  EXPECT_EQ(ids_of_part(twice, data), std::nullopt);  // it is not the smaller one
+  text::TokenizerData other = twice;
+  std::swap(other.tokens[400], other.tokens[401]);
+  EXPECT_EQ(ids_of_part(data, other), std::nullopt);
 }
 
 TEST(Vocabulary, RefusesToCutWhatEncodingNeeds) {
