@@ -12,7 +12,7 @@ import tool
 
 NOWHERE = ("nowhere", "--out", "out")
 PLAN, TEXT = ("--plan", "plan.json"), ("--text", "text.txt")
-SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--vocab", 300, "--parameters", "1k", "--criterion", "activation", "--layer-criterion", "perplexity", "--blocks", 3, "--scores", "S")
+SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--parameters", "1k", "--criterion", "activation", "--layer-criterion", "perplexity", "--blocks", 3, "--scores", "S")
 OF_TEXT = ("--held-out", "held.txt", "--seed", 0, "--resume")
 WINDOWS = ("--tokens", 65536, "--sequence", 512)
 REFUSED = [  # words of the command line, which names files that do not exist; what the message must name
@@ -22,9 +22,17 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("prune", *NOWHERE, *PLAN, *WINDOWS), ["--text", *WINDOWS[::2]]),
     (("prune", *NOWHERE, *PLAN, "--compensate", "least_squares"), ["--compensate: least_squares", "--text"]),
     (("prune", *NOWHERE, "--ffn", 32), ["--text", "--plan"]),
+    (("prune", *NOWHERE, "--vocab", 300), ["--vocab", "--text"]),
+    (("prune", *NOWHERE, *PLAN, "--vocab-coverage", 0.9), ["--vocab-coverage", "--text"]),
+    (("prune", *NOWHERE, *TEXT, "--vocab", 300, "--vocab-coverage", 0.9), ["--vocab", "--vocab-coverage"]),
+    (("prune", *NOWHERE, *TEXT, "--vocab-coverage", 1.5), ["--vocab-coverage"]),
+    (("prune", *NOWHERE, *TEXT, "--vocab", 300, "--criterion", "obs"), ["--criterion", "vocabulary alone"]),
+    (("prune", *NOWHERE, *TEXT, "--vocab", 300, "--compensate", "least_squares"), ["--compensate", "vocabulary alone"]),
+    (("prune", *NOWHERE, *TEXT, "--vocab", 300, *OF_TEXT), ["only counted", *OF_TEXT[::2]]),
+    (("prune", *NOWHERE, *TEXT, "--vocab", 300, *WINDOWS), ["only counted", *WINDOWS[::2]]),
     (("prune", *NOWHERE, *TEXT, "--scores", "S", "--ffn", 32, "--criterion", "obs"), ["--scores", "--criterion"]),
     (("prune", *NOWHERE, "--scores", "S", "--layers", 1, "--layer-criterion", "perplexity"), ["--scores", "--layer-criterion"]),
-    (("prune", *NOWHERE, *TEXT, "--blocks", 3, *SIZES[:14], "--layer-criterion", "perplexity"), ["--blocks", *SIZES[:14:2], "--layer-criterion"]),
+    (("prune", *NOWHERE, *TEXT, "--blocks", 3, *SIZES[:12], "--layer-criterion", "perplexity"), ["--blocks", *SIZES[:12:2], "--layer-criterion"]),
     (("prune", *NOWHERE, *TEXT, "--ffn", 32, "--layer-criterion", "perplexity"), ["--layer-criterion", "--layers"]),
     (("prune", *NOWHERE, *TEXT, "--layers", 1, "--layer-criterion", "obs"), ["--layer-criterion", "obs", "block_influence"]),
     (("prune", *NOWHERE, "--scores", "S", "--ffn", 32, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
@@ -72,7 +80,7 @@ class Options(unittest.TestCase):
         self.assertNotIn("internal", done.stderr)
 
     def test_refused_before_any_file_is_opened(self):
-        self.assertEqual(len(REFUSED), 24)
+        self.assertEqual(len(REFUSED), 32)
         for words, parts in REFUSED:
             with self.subTest(" ".join(map(str, words))):
                 self.refused(2, parts, *words)
@@ -124,7 +132,7 @@ class Options(unittest.TestCase):
 
     def test_what_no_criterion_scores(self):
         text = ("--text", self.text, *PRUNE)
-        for words, parts in ((("--hidden", 32, "--criterion", "obs"), ["hidden 32", "obs", "activation"]), (("--hidden", 32, "--criterion", "taylor"), ["hidden 32", "taylor", "magnitude, activation, weighted_rms, magnitude_l1"]), (("--ffn", 32, "--criterion", "angular_distance"), ["ffn 32", "angular_distance", "activation"]), (("--q-per-kv", 1), ["q_per_kv 1", "plan"]), (("--vocab", 300), ["vocab 300", "plan"])):
+        for words, parts in ((("--hidden", 32, "--criterion", "obs"), ["hidden 32", "obs", "activation"]), (("--hidden", 32, "--criterion", "taylor"), ["hidden 32", "taylor", "magnitude, activation, weighted_rms, magnitude_l1"]), (("--ffn", 32, "--criterion", "angular_distance"), ["ffn 32", "angular_distance", "activation"]), (("--q-per-kv", 1), ["q_per_kv 1", "plan"])):
             # the text does not exist: it is not what is refused first
             self.refused(2, parts, "prune", self.model, "--out", self.path / "x", "--text", self.path / "absent.txt", *words)
         tool.run_json("prune", self.model, "--out", self.path / "whole", "--ffn", 64, "--q-per-kv", 2, "--vocab", 320, *text)  # as the source has them

@@ -3,6 +3,7 @@
 // known to be sound.
 #include "checkpoint/vocabulary_files.h"
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <unordered_set>
@@ -10,6 +11,7 @@
 #include "checkpoint/vocabulary.h"
 #include "core/error.h"
 #include "format/json_input.h"
+#include "text/wire_reader.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -20,6 +22,8 @@ using Json = nlohmann::ordered_json;
 using Indices = std::vector<std::int64_t>;
 
 std::int64_t moved_id(const SortedJson& id, const Indices& keep, const char* what) {
+  ESP_CHECK(id.is_number_integer(), input, "tokenizer.json: ", what, " has ", id.type_name(),
+            " for a token id");
   const std::optional<std::int64_t> out = new_id(id.get<std::int64_t>(), keep);
   ESP_CHECK(out, input, "tokenizer.json: ", what, " names token ", id.dump(),
             ", which must be kept");
@@ -88,25 +92,58 @@ std::string cut_tokenizer_json(const std::string& text, const Indices& keep,
   return json.dump(2) + "\n";
 }
 
-std::string cut_tokenizer_config(const std::string& text, const Indices& keep) {
-  if (text.empty()) return "";
-  Json json = format::parse_json<Json>(text, "tokenizer_config.json");
-  const auto decoder = json.find("added_tokens_decoder");
-  if (decoder == json.end() || !decoder->is_object()) return text;
+void cut_tokenizer_config(Json& config, const Indices& keep) {
+  const auto decoder = config.find("added_tokens_decoder");
+  if (decoder == config.end() || !decoder->is_object()) return;
   Json out = Json::object();
-  for (const auto& [id, token] : decoder->items())
-    if (const auto place = new_id(std::stoll(id), keep)) out[std::to_string(*place)] = token;
+  for (const auto& [key, token] : decoder->items()) {
+    std::int64_t id = -1;
+    std::from_chars(key.data(), key.data() + key.size(), id);
+    if (const auto place = new_id(id, keep)) out[std::to_string(*place)] = token;
+  }
   *decoder = std::move(out);
-  return json.dump(2) + "\n";
+}
+
+// The message without the pieces (field 1, in the order of ids) that are not kept.
+std::string cut_sentencepiece(const std::string& model, const Indices& keep) {
+  struct Span {
+    std::size_t begin;
+    bool kept;
+  };
+  std::vector<Span> fields;
+  text::WireReader reader(model, "tokenizer.model");
+  std::int64_t piece = 0;
+  for (text::WireField field; reader.next(field);)
+    fields.push_back({field.offset, field.number != 1 || new_id(piece++, keep).has_value()});
+  fields.push_back({model.size(), false});
+  std::string out;
+  for (std::size_t i = 0; i + 1 < fields.size(); ++i)
+    if (fields[i].kept) out.append(model, fields[i].begin, fields[i + 1].begin - fields[i].begin);
+  return out;
 }
 
 }  // namespace
 
 void cut_files(const text::TokenizerData& data, const Indices& keep, text::TokenizerData& out) {
-  if (data.hf_tokenizer_json.empty()) return;
-  out.hf_tokenizer_json = cut_tokenizer_json(data.hf_tokenizer_json, keep, out);
-  out.hf_tokenizer_config = cut_tokenizer_config(data.hf_tokenizer_config, keep);
+  const bool json = !data.hf_tokenizer_json.empty();
+  if (json)
+    out.hf_tokenizer_json = cut_tokenizer_json(data.hf_tokenizer_json, keep, out);
+  else if (!data.hf_tokenizer_model.empty() && data.kind == text::TokenizerKind::unigram)
+    out.hf_tokenizer_model = cut_sentencepiece(data.hf_tokenizer_model, keep);
+  else
+    return;
   out.hf_special_tokens_map = data.hf_special_tokens_map;
+  if (!json && data.hf_tokenizer_config.empty()) return;
+  Json config = data.hf_tokenizer_config.empty()
+                    ? Json::object()
+                    : format::parse_json<Json>(data.hf_tokenizer_config, "tokenizer_config.json");
+  cut_tokenizer_config(config, keep);
+  if (json) {
+    // A class named after a model may take its own pre-tokenizer instead of the file's.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast";
+    config.erase("auto_map");
+  }
+  out.hf_tokenizer_config = config.dump(2) + "\n";
 }
 
 }  // namespace espalier::checkpoint

@@ -3,7 +3,8 @@
 //
 //   tokenizer.json         model.vocab and model.merges, added_tokens, the ids of post_processor
 //                          and padding. All other parts stay as they are.
-//   tokenizer_config.json  the keys of added_tokens_decoder
+//   tokenizer.model        of unigram: the pieces; all other fields stay
+//   tokenizer_config.json  the keys of added_tokens_decoder; beside tokenizer.json the generic class
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -133,6 +133,7 @@ stages::Forecast Planner::predict(const Step& step) {
   stages::Forecast forecast;
   forecast.place = step.place + ": stage '" + step.name + "'";
   forecast.teacher = from_shape_ ? nullptr : &teacher_;
+  forecast.reading = reading_;
   forecast.machine = machine_;
   for (const Link& link : step.links) {
     const std::string& name = link.stage.empty() ? link.name : link.stage;

@@ -49,14 +49,24 @@ class Cache : public Stage {
              {Artifact::model, Artifact::gguf},
              "teacher",
              true},
-            {"text", "--text", "training text", {Artifact::text}, "text.train", true}};
+            {"text", "--text", "training text", {Artifact::text}, "text.train", true},
+            {"student",
+             "--student",
+             "student with a cut vocabulary: the logits are over its tokens",
+             {Artifact::model, Artifact::gguf}}};
   }
   std::vector<Output> outputs() const override { return {{Artifact::logits, "logits"}}; }
   void predict(Forecast& forecast) const override {
-    const Shape& shape = forecast.model("teacher");
+    Shape shape = forecast.model("teacher");
+    if (forecast.has("student")) {
+      const std::int64_t tokens = forecast.model("student").dims.vocab;
+      ESP_CHECK(tokens <= shape.dims.vocab, input, "student: it has ", tokens,
+                " tokens, more than the ", shape.dims.vocab, " of the teacher");
+      shape.dims.vocab = tokens;
+    }
     forecast.require_window("sequence", options_.sequence, {"teacher"});
     ESP_CHECK(options_.top_k <= shape.dims.vocab, usage, "top_k ", options_.top_k,
-              ": expected at most ", shape.dims.vocab, ", the teacher's vocabulary");
+              ": expected at most ", shape.dims.vocab, ", the vocabulary");
     forecast.window = options_.sequence;
     forecast.beside = {.about = shape,
                        .sequence = options_.sequence,
@@ -76,9 +86,10 @@ class Cache : public Stage {
     }
   }
   Result run(const Context& context) override {
-    const distill::CacheInput input{context.path("teacher"), context.path("text"), context.out,
-                                    context.resume,          context.threads,      context.reading,
-                                    context.or_start_over};
+    const distill::CacheInput input{
+        context.path("teacher"), context.path("text"),   context.out,
+        context.resume,          context.threads,        context.reading,
+        context.or_start_over,   context.path("student")};
     options_.seed = context.seed;
     {
       const auto source = checkpoint::Checkpoint::open(input.teacher);

@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "checkpoint/checkpoint.h"
+#include "text/documents.h"
 #include "timing/work.h"
 
 namespace espalier::stages {
@@ -54,6 +55,7 @@ class Forecast {
   std::string place;  // of the stage: file:line:column and its name
   // The teacher of the recipe; null while only its shape is known.
   const checkpoint::Checkpoint* teacher = nullptr;
+  text::Reading reading = {};  // of texts
 
   bool has(const std::string& key) const;
   const ForecastInput& at(const std::string& key) const;

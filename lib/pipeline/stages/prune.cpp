@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Structured pruning: statistics of a text, scores or a given plan decide what is kept. Without
 // text it needs no LibTorch.
-#include <sstream>
+#include <algorithm>
+#include <optional>
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/modeling.h"
@@ -12,6 +13,7 @@
 #include "core/units.h"
 #include "plan/memory.h"
 #include "plan/prune_plan.h"
+#include "plan/vocabulary_choice.h"
 #include "stages/calibration.h"
 #include "stages/told.h"
 #include "surgery/surgery.h"
@@ -37,24 +39,36 @@ class Prune : public Stage {
   }
   void check(const options::Given& given, const std::set<std::string>& inputs) override;
   bool reads(const std::string& key) const override {
-    return (key != "text" && key != "held_out") || reads_text_;
+    if (key == "text") return calibrates_ || vocabulary_.given();
+    return key != "held_out" || calibrates_;
   }
   void predict(Forecast& forecast) const override;
   Result run(const Context& context) override;
 
  private:
   checkpoint::WriteOptions write_options(const checkpoint::Checkpoint& source) const;
-  Result cut_by_plan(const Context& context, const checkpoint::Checkpoint& source) const;
+  void check_text(const options::Given& given, const std::set<std::string>& inputs);
+  std::optional<plan::VocabularyChoice> choose_tokens(const Context& context,
+                                                      const checkpoint::Checkpoint& source);
+  // A plan, a vocabulary, or both, and nothing is refitted.
+  Result cut_as_it_stands(const Context& context, const checkpoint::Checkpoint& source,
+                          const std::optional<plan::VocabularyChoice>& tokens) const;
+  Result calibrate_and_cut(const Context& context, const checkpoint::Checkpoint& source,
+                           const std::optional<plan::VocabularyChoice>& tokens);
   Result told(const Context& context, std::int64_t before, std::int64_t after,
               const std::vector<std::string>& notes) const;
 #ifdef ESPALIER_WITH_TRAINING
   prune::PruneOptions settings(const std::string& plan, const std::string& scores) const;
+  void predict_vocabulary(const Forecast& forecast, plan::PruneTarget& target) const;
 #endif
 
   plan::PruneTarget target_;
   std::optional<std::int64_t> blocks_;
+  plan::VocabularyTarget vocabulary_;
   std::string criterion_ = "activation", layer_criterion_, compensate_, dtype_ = "auto";
-  bool reads_text_ = true;  // a plan or scores decide, and nothing is refitted: no text is read
+  // A pass over the text scores or refits. Not where a plan or scores decide and nothing is
+  // refitted, nor where the vocabulary alone is cut.
+  bool calibrates_ = true;
   std::optional<double> ridge_;
   std::int64_t shard_bytes_ = 5'000'000'000;
   text::CalibrationOptions calibration_;
@@ -82,7 +96,13 @@ options::List Prune::options() {
            "attention and FFN blocks to keep, of all layers together; no other size beside it")
       .at_least(1)
       .otherwise("all");
-  list.add("vocab", &target_.vocab, "vocabulary entries to keep; fewer only by a plan")
+  list.add("vocab", &vocabulary_.size,
+           "tokens to keep: the most frequent of the text, and what they need")
+      .otherwise("all");
+  list.add("vocab_coverage", &vocabulary_.coverage,
+           "instead of a number of tokens: the share of the text's tokens to keep, such as 0.999")
+      .between(0, 1)
+      .above(0)
       .otherwise("all");
   list.add("parameters", &target_.parameters,
            "at most so many parameters, such as 92M: sizes are chosen")
@@ -105,7 +125,7 @@ options::List Prune::options() {
   list.append(describe(calibration_));
   list.begin_group("output");
   list.add("dtype", &dtype_,
-           "type of the weights; auto: as the source where a plan is cut as it stands, else f32")
+           "type of the weights; auto: as the source where nothing is scored or refitted, else f32")
       .one_of({"auto", "f32", "f16", "bf16"});
   list.add("shard_bytes", &shard_bytes_, "largest file of weights").in_bytes().at_least(1);
   return list;
@@ -113,7 +133,11 @@ options::List Prune::options() {
 
 std::vector<Input> Prune::inputs() const {
   return {{"from", "model", "model to prune", {Artifact::model, Artifact::gguf}, "teacher", true},
-          {"text", "--text", "calibration text", {Artifact::text}, "text.train"},
+          {"text",
+           "--text",
+           "text to calibrate on, and to count tokens of",
+           {Artifact::text},
+           "text.train"},
           {"held_out",
            "--held-out",
            "text that must not occur in the calibration text",
@@ -134,7 +158,7 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   if (has_plan)
     given.refuse_unused(
         "beside " + given.spelled("plan") + ", which says what is kept",
-        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "parameters", "ffn_granule",
+        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "parameters", "ffn_granule",
          "hidden_granule", "criterion", "layer_criterion", "blocks", "scores"},
         "leave one of the two out");
   if (has_scores)
@@ -143,22 +167,52 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   if (blocks_)
     given.refuse_unused(
         "beside " + given.spelled("blocks") + ", which drops blocks and nothing else",
-        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "parameters", "ffn_granule",
-         "hidden_granule", "layer_criterion"},
+        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "vocab_coverage",
+         "parameters", "ffn_granule", "hidden_granule", "layer_criterion"},
         "prune the result once more for other sizes");
   if (!target_.layers && !target_.parameters)
     given.refuse_unused("where all layers stay", {"layer_criterion"},
                         "give " + given.spelled("layers") + ", or leave it out");
+  if (vocabulary_.size && vocabulary_.coverage)
+    given.refuse("vocab_coverage", "chooses the number of tokens that " + given.spelled("vocab") +
+                                       " gives; leave one of the two out");
+  const bool sizes = target_.layers || target_.hidden || target_.parameters || blocks_ ||
+                     std::any_of(arch::kCutAxes.begin(), arch::kCutAxes.end(),
+                                 [&](arch::Axis axis) { return target_.sizes[axis].has_value(); }),
+             only_vocabulary = vocabulary_.given() && !sizes && !has_plan && !has_scores;
+  // Beside a plan or scores, a text is there for the fit, unless a vocabulary needs it.
+  const bool fits = given.has("text") && !vocabulary_.given();
   if (compensate_.empty())
-    compensate_ = (has_plan || has_scores) && !given.has("text") ? "none" : "least_squares";
-  reads_text_ = !(has_plan || has_scores) || compensate_ == "least_squares";
-  if (reads_text_) {
+    compensate_ = only_vocabulary || ((has_plan || has_scores) && !fits) ? "none" : "least_squares";
+  calibrates_ = !only_vocabulary && (!(has_plan || has_scores) || compensate_ == "least_squares");
+  if (only_vocabulary)
+    given.refuse_unused("where the vocabulary alone is cut: nothing is scored or refitted",
+                        {"criterion", "ridge", "ffn_granule", "hidden_granule"}, "leave it out");
+  if (only_vocabulary && compensate_ != "none")
+    given.refuse("compensate",
+                 "nothing is refitted where the vocabulary alone is cut; leave it out");
+  check_text(given, inputs);
+  if (ridge_ && compensate_ == "none")
+    given.refuse("ridge", "belongs to " + given.spelled("compensate") +
+                              " least_squares, which needs a text; leave it out");
+}
+
+// Of the text and of what says how it is read.
+void Prune::check_text(const options::Given& given, const std::set<std::string>& inputs) {
+  if (vocabulary_.given() && !inputs.contains("text"))
+    given.refuse(vocabulary_.size ? "vocab" : "vocab_coverage",
+                 "needs a text whose tokens are counted; give " + given.spelled("text"));
+  if (calibrates_) {
     if (!inputs.contains("text") && given.has("compensate"))
       given.refuse("compensate", "least_squares needs a text to fit to; give " +
                                      given.spelled("text") + ", or leave it out");
     if (!inputs.contains("text"))
       given.refuse("text", "is needed to score; give it, or " + given.spelled("plan") + " or " +
                                given.spelled("scores"));
+  } else if (vocabulary_.given()) {
+    const std::string cause = "where the text is only counted, and nothing is scored or refitted";
+    given.refuse_unused(cause, {"held_out", "seed", "resume"}, "leave it out");
+    given.unused(cause, {"tokens", "sequence"}, "the whole text counts; leave it out");
   } else if (given.has("compensate") && given.has("text")) {
     core::note("no text is read: a plan or scores say what is kept, and nothing is refitted");
   } else {
@@ -168,9 +222,6 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
     given.refuse_unused(cause, {"held_out", "seed", "resume"}, advice);
     given.unused(cause, {"tokens", "sequence"}, advice);
   }
-  if (ridge_ && compensate_ == "none")
-    given.refuse("ridge", "belongs to " + given.spelled("compensate") +
-                              " least_squares, which needs a text; leave it out");
 }
 
 #ifdef ESPALIER_WITH_TRAINING
@@ -194,9 +245,28 @@ plan::PruneTarget target_like(const arch::ModelDims& dims) {
   plan::PruneTarget out;
   out.layers = dims.n_layers();
   out.hidden = dims.hidden;
+  out.vocab = dims.vocab;
   if (dims.uniform())
     for (const arch::Axis axis : arch::kScoredAxes) out.sizes[axis] = dims.layers[0][axis];
   return out;
+}
+
+// How many tokens stay. Where only the text can say it, the text is read.
+void Prune::predict_vocabulary(const Forecast& forecast, plan::PruneTarget& target) const {
+  if (!vocabulary_.given()) return;
+  target.vocab = vocabulary_.size;
+  const Shape& before = forecast.model("from");
+  const bool same_tokens = forecast.teacher != nullptr && forecast.teacher->has_tokenizer() &&
+                           forecast.teacher->dims().vocab == before.dims.vocab;
+  const bool text_there = forecast.has("text") && !forecast.at("text").path.empty();
+  if (vocabulary_.coverage)
+    ESP_CHECK(same_tokens && text_there, usage, "vocab_coverage ", *vocabulary_.coverage,
+              ": how many tokens that is depends on a text or a tokenizer that an earlier stage "
+              "has yet to make; give vocab");
+  if (!same_tokens) return;
+  const std::string text = vocabulary_.coverage ? forecast.at("text").path : "";
+  target.vocab = static_cast<std::int64_t>(
+      plan::choose_vocabulary(*forecast.teacher, text, forecast.reading, vocabulary_).keep.size());
 }
 
 void Prune::predict(Forecast& forecast) const {
@@ -209,6 +279,7 @@ void Prune::predict(Forecast& forecast) const {
             "prune` and give its plan.json");
   const Shape& before = forecast.model("from");
   prune::PruneOptions settings = this->settings(path("plan"), path("scores"));
+  predict_vocabulary(forecast, settings.target);
   Shape after = before;
   const bool plan_to_come = has_plan && path("plan").empty();
   if (forecast.has("scores") && path("scores").empty()) {
@@ -218,6 +289,7 @@ void Prune::predict(Forecast& forecast) const {
   }
   if (plan_to_come) {
     after.dims = forecast.at("plan").shape->dims;
+    if (settings.target.vocab) after.dims.vocab = *settings.target.vocab;
     settings.target = target_like(after.dims);
   } else {
     // Refuses what cannot be scored, and what transformers would not load.
@@ -235,16 +307,16 @@ void Prune::predict(Forecast& forecast) const {
             unsupported, "layers of ", forecast.at("from").name,
             " differ in size and their importance decides which go, so what is left cannot be "
             "predicted; give a plan");
-  if (reads_text_) plan_windows(*this, calibration_, "from", forecast);
+  if (calibrates_) plan_windows(*this, calibration_, "from", forecast);
   forecast.made = after;
   forecast.bytes = after.parameters() * 4;
   forecast.set_memory(before, [&] {
-    return reads_text_ ? prune::peak_memory(settings, *before.arch, before.dims)
+    return calibrates_ ? prune::peak_memory(settings, *before.arch, before.dims)
                        : plan::file_stage_memory(*before.arch, before.dims);
   });
   forecast.disk = *forecast.bytes;
   timing::PruneWork work{stored(before), after.dims, {}, compensate_ == "least_squares"};
-  if (reads_text_) work.text = text_of(calibration_, before);
+  if (calibrates_) work.text = text_of(calibration_, before);
   work.gives_scores = prune::facts_of(criterion_).before_the_pass;
   forecast.work = timing::work_of(work, forecast.machine);
   const std::int64_t drop = before.dims.n_layers() - after.dims.n_layers();
@@ -265,7 +337,7 @@ checkpoint::WriteOptions Prune::write_options(const checkpoint::Checkpoint& sour
   checkpoint::WriteOptions out;
   if (dtype_ != "auto")
     out.dtype = *format::format_by_name(dtype_);
-  else if (!reads_text_)
+  else if (!calibrates_)
     out.dtype = source.float_format();
   out.max_shard_bytes = static_cast<std::uint64_t>(shard_bytes_);
   return out;
@@ -282,24 +354,66 @@ Result Prune::told(const Context& context, std::int64_t before, std::int64_t aft
   return out;
 }
 
-Result Prune::cut_by_plan(const Context& context, const checkpoint::Checkpoint& source) const {
-  const std::string path = context.path("plan");
-  plan::PrunePlan plan =
-      plan::prune_plan_from_json(core::read_text_file(path), source.dims(), path);
-  plan::require_source(plan, source.path(), source.sha256(), path);
+std::optional<plan::VocabularyChoice> Prune::choose_tokens(const Context& context,
+                                                           const checkpoint::Checkpoint& source) {
+  if (!vocabulary_.given()) return std::nullopt;
+  plan::VocabularyChoice choice =
+      plan::choose_vocabulary(source, context.path("text"), context.reading, vocabulary_);
+  target_.vocab = static_cast<std::int64_t>(choice.keep.size());
+  return choice;
+}
+
+Result Prune::cut_as_it_stands(const Context& context, const checkpoint::Checkpoint& source,
+                               const std::optional<plan::VocabularyChoice>& tokens) const {
+  plan::PrunePlan plan = plan::keep_all(source.dims());
+  if (const std::string path = context.path("plan"); !path.empty()) {
+    plan = plan::prune_plan_from_json(core::read_text_file(path), source.dims(), path);
+    plan::require_source(plan, source.path(), source.sha256(), path);
+    ESP_CHECK(!tokens || !plan.vocab, usage, path,
+              ": the plan chooses tokens already, so there is no choice of a vocabulary beside it; "
+              "leave one of the two out");
+  }
+  if (tokens) plan.vocab = tokens->keep;
+  ESP_CHECK(!tokens || plan::dims_after(plan, source.dims()) != source.dims(), usage,
+            "nothing would be cut: the vocabulary has ", source.dims().vocab,
+            " tokens, and all of them would stay; ask for fewer");
   plan.source_sha256 = source.sha256();  // a plan written by hand may name none
   plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), context.max_ram,
                        "no pruning needs less");
+  static_cast<void>(
+      checkpoint::hf_family_for(source.arch(), plan::dims_after(plan, source.dims())));
   const std::int64_t after = surgery::prune_checkpoint(source, plan, context.out,
                                                        write_options(source), {}, context.progress);
   return told(context, arch::parameters(source.arch(), source.dims()), after, {});
 }
 
+// What a choice of tokens adds to the result.
+void tell_tokens(const plan::VocabularyChoice& tokens, std::int64_t before, Result& result) {
+  const std::size_t kept = tokens.keep.size();
+  result.metrics["vocab_before"] = before;
+  result.metrics["vocab_after"] = kept;
+  result.metrics["vocab_coverage"] = tokens.coverage();
+  result.told += "  vocabulary " + std::to_string(before) + " -> " + std::to_string(kept) +
+                 " tokens, which are " + core::number(100 * tokens.coverage()) +
+                 " % of those of the text; " + std::to_string(tokens.needed) +
+                 " stay in any case\n";
+}
+
 Result Prune::run(const Context& context) {
   const auto source = checkpoint::Checkpoint::open(context.path("from"));
-  if (!context.path("plan").empty() && !reads_text_) return cut_by_plan(context, source);
+  const std::optional<plan::VocabularyChoice> tokens = choose_tokens(context, source);
+  const bool decides = calibrates_ || !context.path("scores").empty();
+  Result result = decides ? calibrate_and_cut(context, source, tokens)
+                          : cut_as_it_stands(context, source, tokens);
+  if (tokens) tell_tokens(*tokens, source.dims().vocab, result);
+  return result;
+}
+
+Result Prune::calibrate_and_cut(const Context& context, const checkpoint::Checkpoint& source,
+                                const std::optional<plan::VocabularyChoice>& tokens) {
 #ifdef ESPALIER_WITH_TRAINING
   prune::PruneOptions settings = this->settings(context.path("plan"), context.path("scores"));
+  if (tokens) settings.vocab = tokens->keep;
   static_cast<void>(prune::check(settings, source.arch(), source.dims()));
   settings.write = write_options(source);
   settings.text_path = context.path("text");
@@ -318,8 +432,12 @@ Result Prune::run(const Context& context) {
   const prune::PruneResult r = prune::prune(source, context.out, settings, context.progress);
   return told(context, r.parameters_before, r.parameters_after, r.notes);
 #else
+  static_cast<void>(context);
+  static_cast<void>(source);
+  static_cast<void>(tokens);
   core::fail(core::ErrorKind::unsupported,
-             "prune: this build has no training side; give a plan and no text");
+             "prune: this build has no training side; give a plan and no text, or cut the "
+             "vocabulary alone");
 #endif
 }
 
@@ -332,6 +450,9 @@ const Kind k_prune{"prune",
                    make_stage<Prune>,
                    checkpoint::algorithm_version("prune"),
                    {{"parameters_before", "parameters of the model"},
-                    {"parameters_after", "parameters that are left"}}};
+                    {"parameters_after", "parameters that are left"},
+                    {"vocab_before", "tokens of the model, where a vocabulary was chosen"},
+                    {"vocab_after", "tokens that are left"},
+                    {"vocab_coverage", "share of the text's tokens that are left"}}};
 
 }  // namespace espalier::stages

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "arch/positions.h"
+#include "checkpoint/vocabulary_match.h"
 #include "core/error.h"
 #include "core/notes.h"
 #include "data/corpus.h"
@@ -32,9 +33,14 @@ std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std
   const auto first = checkpoint::Checkpoint::open(models.front().path);
   const std::optional<std::int32_t> window_bos = text::window_bos(first.tokenizer());
   std::vector<std::string> others;  // models that by themselves would read other windows
-  const auto check = [&](const std::string& path, const std::string& consequence) {
-    const auto other = checkpoint::Checkpoint::open(path);
+  using Kind = checkpoint::VocabularyMatch::Kind;
+  const auto check = [&](const std::string& path, bool is_reference,
+                         const std::string& consequence) {
+    auto other = checkpoint::Checkpoint::open(path);
     arch::require_positions(other.dims(), options.context, "--context", path);
+    if (is_reference)
+      if (const auto match = checkpoint::match_vocabularies(other, first); match.kind == Kind::part)
+        checkpoint::keep_part(other, first, match);
     ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, path, " and ",
               models.front().path, " have different vocabularies", consequence);
     ESP_CHECK(first.dims().vocab == other.dims().vocab, input, path, " and ", models.front().path,
@@ -42,8 +48,8 @@ std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std
               consequence);
     if (text::window_bos(other.tokenizer()) != window_bos) others.push_back(path);
   };
-  for (const EvalModel& m : models) check(m.path, " and cannot be compared");
-  if (!against.empty()) check(against, ": a divergence between them is not defined");
+  for (const EvalModel& m : models) check(m.path, false, " and cannot be compared");
+  if (!against.empty()) check(against, true, ": a divergence between them is not defined");
   const text::Tokenizer tokenizer(first.tokenizer());
   const text::TokenStream stream =
       runtime::perplexity_stream(tokenizer, text::read_documents(text_path), options.reading);
@@ -81,7 +87,8 @@ class Evaluation {
     rows_ = rows_at_once(sizes.front().dims.vocab);
     const auto walk = [&](const std::string& path, std::optional<std::size_t> of,
                           const ModelSize& size) {
-      walked_.emplace_back(path, of, keeps_output(size.dims, options.memory));
+      walked_.emplace_back(path, of, keeps_output(size.dims, options.memory),
+                           of ? "" : models.front().path);
     };
     for (std::size_t m = 0; m < models.size(); ++m) {
       if (models[m].engine == Engine::training)
@@ -120,8 +127,9 @@ class Evaluation {
 
  private:
   struct Walked {
-    Walked(const std::string& p, std::optional<std::size_t> m, bool keep_output)
-        : path(p), of(m), model(p, keep_output) {}
+    Walked(const std::string& p, std::optional<std::size_t> m, bool keep_output,
+           const std::string& vocabulary_of)
+        : path(p), of(m), model(p, keep_output, vocabulary_of) {}
     std::string path;
     std::optional<std::size_t> of;  // the model whose totals it adds to; none: the reference
     WalkedModel model;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "checkpoint/vocabulary_match.h"
 #include "core/error.h"
 
 namespace espalier::verify {
@@ -20,11 +21,20 @@ void check_embedding(const model::Transformer& model) {
         model.rows(arch::Role::token_embd, -1, first, std::min(kRows, model.dims().vocab - first)));
 }
 
+checkpoint::Checkpoint open_part(const std::string& path, const std::string& vocabulary_of) {
+  auto source = checkpoint::Checkpoint::open(path);
+  if (vocabulary_of.empty()) return source;
+  const auto part = checkpoint::Checkpoint::open(vocabulary_of);
+  checkpoint::keep_part(source, part, checkpoint::match_vocabularies(source, part));
+  return source;
+}
+
 }  // namespace
 
-WalkedModel::WalkedModel(const std::string& path, bool keep_output)
+WalkedModel::WalkedModel(const std::string& path, bool keep_output,
+                         const std::string& vocabulary_of)
     : path_(path),
-      source_(checkpoint::Checkpoint::open(path)),
+      source_(open_part(path, vocabulary_of)),
       model_(model::Transformer::open(source_)) {
   check_embedding(model_);
   if (keep_output) model_.load_output();

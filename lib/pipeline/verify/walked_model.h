@@ -13,7 +13,8 @@ namespace espalier::verify {
 class WalkedModel {
  public:
   // keep_output: the output matrix stays in memory. Otherwise logits() reads it in blocks.
-  WalkedModel(const std::string& path, bool keep_output);
+  // `vocabulary_of`: a model whose vocabulary is the same or a part of it; then that part is read.
+  WalkedModel(const std::string& path, bool keep_output, const std::string& vocabulary_of = "");
   // The model below refers to the checkpoint.
   WalkedModel(const WalkedModel&) = delete;
   WalkedModel& operator=(const WalkedModel&) = delete;

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "checkpoint/manifest.h"
+#include "checkpoint/vocabulary_match.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
@@ -45,13 +46,23 @@ void check(const CacheInput& input, const CacheOptions& o, const checkpoint::Che
             ": the output is an input; choose another directory");
 }
 
+// The teacher, of whose vocabulary only what the student has counts, where one is given.
+checkpoint::Checkpoint open_teacher(const CacheInput& input) {
+  auto teacher = checkpoint::Checkpoint::open(input.teacher);
+  if (input.student.empty()) return teacher;
+  const auto student = checkpoint::Checkpoint::open(input.student);
+  const checkpoint::VocabularyMatch match = checkpoint::match_vocabularies(teacher, student);
+  ESP_CHECK(match.kind != checkpoint::VocabularyMatch::Kind::other, input, input.student,
+            ": its vocabulary of ", student.dims().vocab, " tokens is not a part of the ",
+            teacher.dims().vocab, " that the teacher ", input.teacher, " has");
+  checkpoint::keep_part(teacher, student, match);
+  return teacher;
+}
+
 class Writer {
  public:
   Writer(const CacheInput& input, const CacheOptions& options, const core::Progress& progress)
-      : input_(input),
-        options_(options),
-        progress_(progress),
-        source_(checkpoint::Checkpoint::open(input.teacher)) {
+      : input_(input), options_(options), progress_(progress), source_(open_teacher(input)) {
     check(input, options, source_);
     corpus_ = data::load_corpus(input.text, text::Tokenizer(source_.tokenizer()), progress,
                                 input.reading);

@@ -36,6 +36,9 @@ struct CacheInput {
   int threads = 0;  // 0: as in those files, else LibTorch's default
   text::Reading reading = {};
   bool or_start_over = false;  // checkpoint/work_folder.h
+  // Not empty: a student whose vocabulary is a part of the teacher's. The logits are over that
+  // part, and the text is read with its tokenizer.
+  std::string student = {};
 };
 struct CacheResult {
   std::int64_t tokens = 0;  // tokens in the cache

@@ -93,7 +93,8 @@ void LogitCache::require(const data::Corpus& corpus, const text::TokenizerData& 
                          std::int64_t vocab, std::int64_t sequence) const {
   ESP_CHECK(vocab == shape_.vocab, input, directory_, ": teacher logits over ", shape_.vocab,
             " tokens, but the student has ", vocab,
-            ": distillation compares their distributions token by token");
+            ": distillation compares their distributions token by token. For a student whose "
+            "vocabulary was cut, make the cache with `espalier cache --student`");
   ESP_CHECK(tokenizer_sha256(tokenizer) == tokenizer_, input, directory_,
             ": the student's tokenizer differs from the teacher's: distillation compares their "
             "distributions token by token");

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "arch/arch.h"
+#include "checkpoint/vocabulary_match.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
@@ -35,13 +36,17 @@ torch::ScalarType matmul_dtype(const std::string& precision) {
   return torch::kFloat32;
 }
 
-void check_vocabularies(const Checkpoint& teacher, const Checkpoint& student) {
-  ESP_CHECK(teacher.dims().vocab == student.dims().vocab, input, "teacher ", teacher.path(),
-            " has a vocabulary of ", teacher.dims().vocab, ", student ", student.path(), " of ",
-            student.dims().vocab, ": distillation compares their distributions token by token");
-  ESP_CHECK(text::same_vocabulary(teacher.tokenizer(), student.tokenizer()), input, "teacher ",
-            teacher.path(), " and student ", student.path(),
-            " have different tokenizers: distillation compares their distributions token by token");
+checkpoint::VocabularyMatch match_of(const Checkpoint& teacher, const Checkpoint& student) {
+  checkpoint::VocabularyMatch match = checkpoint::match_vocabularies(teacher, student);
+  if (match.kind != checkpoint::VocabularyMatch::Kind::other) return match;
+  ESP_CHECK(
+      teacher.dims().vocab == student.dims().vocab, input, "teacher ", teacher.path(),
+      " has a vocabulary of ", teacher.dims().vocab, ", student ", student.path(), " of ",
+      student.dims().vocab,
+      ", which is not a part of it: distillation compares their distributions token by token");
+  core::fail(
+      core::ErrorKind::input, "teacher ", teacher.path(), " and student ", student.path(),
+      " have different tokenizers: distillation compares their distributions token by token");
 }
 
 // Checks the temperature, and that the cache has every window of the run. All epochs read the
@@ -157,9 +162,12 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   const torch::ScalarType dtype = matmul_dtype(options.precision);
   Checkpoint student = Checkpoint::open(input.student);
   std::optional<Checkpoint> teacher;
+  std::vector<std::int64_t> channels;  // of the teacher's stream that the student has
   if (has_teacher) {
     teacher.emplace(Checkpoint::open(input.teacher));
-    check_vocabularies(*teacher, student);
+    const checkpoint::VocabularyMatch match = match_of(*teacher, student);
+    channels = pair_layers(terms, described, student, *teacher).channels;
+    checkpoint::keep_part(*teacher, student, match);
   }
   ESP_CHECK(options.sequence <= student.dims().positions, usage, "sequence ", options.sequence,
             " is longer than the student's context of ", student.dims().positions);
@@ -178,9 +186,8 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
     check_cached(terms, options, input.cached, cached->shape().k);
     check_cached_windows(*cached, input.cached, corpus, options);
   }
-  objective::Settings settings{
-      described.of_terms, options.temperature, options.vocab_chunk, dtype, {}};
-  if (teacher) settings.channels = pair_layers(terms, described, student, *teacher).channels;
+  objective::Settings settings{described.of_terms, options.temperature, options.vocab_chunk, dtype,
+                               std::move(channels)};
   const std::int64_t per_step = options.batch * options.sequence * options.accumulation,
                      steps = (options.tokens + per_step - 1) / per_step;
   Setup setup{std::move(student),

@@ -281,20 +281,24 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
   }
   if (!options.plan_path.empty()) {
     after = plan::dims_after(read_plan(options, before), before);
+    if (options.target.vocab) {
+      ESP_CHECK(
+          after.vocab == before.vocab, usage, options.plan_path, ": the plan keeps ", after.vocab,
+          " of ", before.vocab,
+          " tokens, so there is no choice of a vocabulary beside it; leave one of the two out");
+      after.vocab = *options.target.vocab;
+    }
   } else {
     after = plan::resolve(options.target, arch, before);
     ESP_CHECK(arch::parameters(arch, after) < arch::parameters(arch, before), usage,
               "nothing would be cut: the model has these sizes already; give smaller layers, "
-              "hidden, ffn, kv_groups or parameters (`espalier inspect` prints the sizes)");
+              "hidden, ffn, kv_groups, vocab or parameters (`espalier inspect` prints the sizes)");
     const auto& query_heads = options.target.sizes[Axis::q_per_kv];
     for (std::size_t l = 0; query_heads && l < before.layers.size(); ++l)
       ESP_CHECK(before.layers[l][Axis::q_per_kv] <= *query_heads, usage, "q_per_kv ", *query_heads,
                 ": no criterion scores the query heads of a KV group (",
                 before.layers[l][Axis::q_per_kv],
                 " here); give a plan that keeps the wanted heads");
-    ESP_CHECK(after.vocab == before.vocab, usage, "vocab ", after.vocab,
-              ": no criterion scores the vocabulary (", before.vocab,
-              " here); give a plan that keeps the wanted tokens");
     const Criterion& criterion = criterion_by_name(options.criterion);
     static_cast<void>(layer_criterion(options));
     const auto sizes = plan::resolve_layers(options.target, arch, before, after);
@@ -357,6 +361,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
     replaced = std::move(result.replaced);
   }
   plan.source_sha256 = source.sha256();
+  if (options.vocab) plan.vocab = options.vocab;
   const auto replacement = [&](arch::Role role, int layer) {
     return values_of(replaced, role, layer);
   };

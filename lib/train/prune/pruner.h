@@ -28,6 +28,9 @@ struct PruneOptions {
   std::string plan_path;
   // Not empty: the scores in this file decide (scores.h), instead of those of `criterion`.
   std::string scores_path = {};
+  // The tokens that stay (plan/vocabulary_choice.h), as many as `target.vocab`. A plan may not
+  // choose them too.
+  plan::Selection vocab = {};
   std::string criterion = "activation";
   // Which layers go: a criterion that scores layers. Empty: `criterion` where it scores them, else
   // block influence.

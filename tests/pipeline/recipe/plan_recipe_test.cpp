@@ -168,17 +168,19 @@ TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
   };
   const auto input = core::ErrorKind::input, usage = core::ErrorKind::usage,
              unsupported = core::ErrorKind::unsupported;
-  for (const std::string key :
-       {"layers: 2", "hidden: 96", "ffn: 96", "kv_groups: 1", "q_per_kv: 1", "vocab: 300",
-        "parameters: 10k", "ffn_granule: 16", "hidden_granule: 16", "criterion: obs",
-        "layer_criterion: perplexity", "blocks: 2"})
+  for (const std::string key : {"layers: 2", "hidden: 96", "ffn: 96", "kv_groups: 1", "q_per_kv: 1",
+                                "parameters: 10k", "ffn_granule: 16", "hidden_granule: 16",
+                                "criterion: obs", "layer_criterion: perplexity", "blocks: 2"})
     refused("kind: prune, plan: plan.json, " + key, input,
             {"'plan'", std::string("'").append(key, 0, key.find(':')).append("'")});
   refused("kind: prune, plan: plan.json, ridge: 0.1", input, {"ridge", "least_squares"});
   refused("kind: prune, hidden: 96, criterion: obs", usage, {"hidden 96", "obs", "activation"});
   refused("kind: prune, q_per_kv: 1", usage, {"q_per_kv 1", "plan"});
   refused("kind: prune, blocks: 3, criterion: random", unsupported, {"blocks", "plan.json"});
-  refused("kind: prune, vocab: 300", usage, {"vocab 300", "plan"});
+  refused("kind: prune, vocab: 200", usage, {"vocab 200", "at least"});
+  refused("kind: prune, vocab: 400", usage, {"vocab 400", "only 320"});
+  refused("kind: prune, vocab: 300, vocab_coverage: 0.9", input, {"vocab", "vocab_coverage"});
+  refused("kind: prune, vocab: 300, criterion: obs", input, {"criterion", "vocabulary alone"});
   const std::string file = "kind: quantize, from: teacher, format: q8_0, ";
   refused(file + "candidates: [q4_0]", input, {"candidates", "format"});
   refused(file + "rounding: nearest, calibration_tokens: 1k", input,
@@ -198,6 +200,7 @@ TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
       1u);
   EXPECT_EQ(plan_again("  - {name: it, kind: prune, ffn: 96, q_per_kv: 4, vocab: 320}\n").size(),
             1u);
+  EXPECT_EQ(plan_again("  - {name: it, kind: prune, plan: plan.json, vocab: 310}\n").size(), 1u);
 }
 
 }  // namespace

@@ -195,6 +195,18 @@ TEST(Evaluate, DifferentVocabulariesAreRefused) {
                core::Error);
 }
 
+// The reference may have more tokens: it is read over those of the model.
+TEST(Evaluate, AReferenceOfMoreTokens) {
+  Fixture f;
+  support::TinyOptions more = f.options;
+  more.vocab = 400;  // the first of them are those of the model, with the same weights
+  const std::string reference = support::write_tiny_llama(f.dir.file("more"), more);
+  const EvalResult r = f.eval(f.directory, reference), itself = f.eval(f.directory, f.directory);
+  EXPECT_EQ(r.kl_mean, itself.kl_mean);
+  EXPECT_EQ(r.against_perplexity, itself.against_perplexity);
+  EXPECT_EQ(r.same_top1, 1);
+}
+
 TEST(ParityTest, LegsPassOnAGoodFile) {
   Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);

@@ -105,6 +105,30 @@ TEST_F(Cache, HoldsTheTeachersDistributions) {
   EXPECT_GT(files(input_.out).size(), 2u);
 }
 
+// The first tokens of a larger teacher are those of the student, with the same weights.
+TEST_F(Cache, OfMoreTokensThanTheStudentHas) {
+  cache_logits(input_, options_, {});
+  distill(student(true, "expected"), train_, {});
+  support::TinyOptions more;
+  more.vocab = 400;
+  input_.teacher = support::write_tiny_llama(temp_.file("more"), more);
+  input_.out = temp_.file("whole");
+  cache_logits(input_, options_, {});
+  expect_refused(core::ErrorKind::input, {"400", "--student"},
+                 [&] { distill(student(true, "refused"), train_, {}); });
+  input_.out = temp_.file("over");
+  input_.student = student_;
+  cache_logits(input_, options_, {});
+  EXPECT_EQ(LogitCache(input_.out).shape().vocab, 320);
+  distill(student(true, "over-student"), train_, {});
+  EXPECT_EQ(files(temp_.file("over-student")).at("model.safetensors"),
+            files(temp_.file("expected")).at("model.safetensors"));
+  std::swap(input_.teacher, input_.student);
+  input_.out = temp_.file("reverse");
+  expect_refused(core::ErrorKind::input, {"not a part"},
+                 [&] { cache_logits(input_, options_, {}); });
+}
+
 TEST_F(Cache, ChunksDoNotMatter) {
   options_.sequence = 50;  // batches that are no whole blocks of the output's products
   options_.file_tokens = 1 << 20;

@@ -418,9 +418,21 @@ TEST_F(Trainer, EveryLossTrains) {
 
 TEST_F(Trainer, RefusesOtherVocabularies) {
   support::TinyOptions other;
-  other.vocab = 330;
+  other.vocab = 310;  // fewer than the student has
   input_.teacher = support::write_tiny_llama(temp_.file("other"), other);
   expect_refused(core::ErrorKind::input, "vocabulary");
+}
+
+// Its first tokens are those of the student, with the same weights.
+TEST_F(Trainer, ATeacherOfMoreTokensIsReadOverThoseOfTheStudent) {
+  distill(input_, options_, {});
+  const std::string expected = weights(input_.out);
+  support::TinyOptions more;
+  more.vocab = 400;
+  input_.teacher = support::write_tiny_llama(temp_.file("more"), more);
+  input_.out = temp_.file("over");
+  distill(input_, options_, {});
+  EXPECT_EQ(weights(input_.out), expected);
 }
 TEST_F(Trainer, RefusesTextShorterThanAWindow) {
   core::write_text_file(input_.text, "short");
