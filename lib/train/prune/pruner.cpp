@@ -270,6 +270,22 @@ void check_blocks(const PruneOptions& options, const arch::Arch& arch,
             ": criterion '", options.criterion, "' does not score blocks; choose among ", able);
 }
 
+Task task_for(const checkpoint::Checkpoint& source, const PruneOptions& options,
+              const arch::ModelDims& after, std::int64_t n_tokens) {
+  const arch::ModelDims& before = source.dims();
+  const std::optional<plan::PrunePlan> given = plan_for(source, options, after);
+  return {
+      before,
+      after,
+      criterion_by_name(options.criterion),
+      given || after.n_layers() == before.n_layers() ? nullptr : layer_criterion(options),
+      given,
+      given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after),
+      options.ridge.value_or(layerwise::default_ridge(n_tokens)),
+      options.calibration.seed,
+      options.blocks};
+}
+
 }  // namespace
 
 arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
@@ -319,20 +335,10 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                   const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
   const arch::ModelDims after = check(options, source.arch(), before);
-  const std::optional<plan::PrunePlan> given = plan_for(source, options, after);
   const torch::Tensor windows = load_windows(source, options.text_path, options.held_out_path,
                                              options.reading, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
-  const Task task{
-      before,
-      after,
-      criterion_by_name(options.criterion),
-      given || after.n_layers() == before.n_layers() ? nullptr : layer_criterion(options),
-      given,
-      given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after),
-      options.ridge.value_or(layerwise::default_ridge(windows.numel())),
-      options.calibration.seed,
-      options.blocks};
+  const Task task = task_for(source, options, after, windows.numel());
   note_a_missing_refit(task, options.compensation);
   checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
                                .resume = options.resume,
