@@ -44,6 +44,7 @@ std::optional<Value> macro_attribute(Interpreter& run, const Statement& macro,
     return macro.kind == Statement::Kind::call_block ? Value::none() : run.text(macro.text);
   if (name == "arguments") {
     std::vector<Value> names;
+    names.reserve(macro.parameters.size());
     for (const Parameter& parameter : macro.parameters) names.push_back(run.text(parameter.name));
     return run.sequence(Shape::tuple, std::move(names));
   }
