@@ -50,6 +50,12 @@ std::int64_t widest(const arch::ModelDims& dims, const arch::Block& block) {
   return out;
 }
 
+std::int64_t channels_read(const arch::Arch& arch, const arch::ModelDims& dims) {
+  std::int64_t out = dims.hidden;
+  for (const arch::Block& block : arch.blocks) out += widest(dims, block);
+  return out;
+}
+
 std::string sum_name(arch::Role role, const char* what) {
   return std::string(arch::role_name(role)) + "." + what;
 }

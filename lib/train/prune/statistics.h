@@ -53,6 +53,8 @@ std::int64_t bytes_of(const StatisticNames& wanted, const arch::Arch& arch,
                       const arch::ModelDims& dims);
 // The largest number of channels that the block's consumer reads in any layer.
 std::int64_t widest(const arch::ModelDims& dims, const arch::Block& block);
+// The stream's channels and, of one layer at its widest, those that consumers read.
+std::int64_t channels_read(const arch::Arch& arch, const arch::ModelDims& dims);
 
 // Called when the sums of a layer are complete, while its weights are in memory. The layer's sums
 // are freed afterwards. Layers come from first to last, or from last to first in a walk back.

@@ -78,14 +78,19 @@ TEST(Vocabulary, BpeKeepsItsMeaning) {
   EXPECT_TRUE(text::same_vocabulary(text::tokenizer_from_hf(dir.path()), cut));
 }
 
-TEST(Vocabulary, SpecialIdsMove) {
+// The specials at the end, as in GPT-2.
+text::TokenizerData specials_behind() {
   text::TokenizerData data = support::tiny_tokenizer(320);
-  // The specials at the end, as in GPT-2.
   std::rotate(data.tokens.begin(), data.tokens.begin() + 3, data.tokens.end());
   std::rotate(data.types.begin(), data.types.begin() + 3, data.types.end());
   data.unk = data.pad = 317;
   data.bos = 318;
   data.eos = 319;
+  return data;
+}
+
+TEST(Vocabulary, SpecialIdsMove) {
+  const text::TokenizerData data = specials_behind();
   const Indices keep = all_but(320, {260, 300});
   const text::TokenizerData cut = cut_tokenizer(data, keep);
   EXPECT_EQ(cut.bos, 316);
@@ -129,12 +134,7 @@ TEST(Vocabulary, IdsOfConfigsMove) {
 
 // What an added token does moves with it.
 TEST(Vocabulary, RulesMove) {
-  text::TokenizerData data = support::tiny_tokenizer(320);
-  std::rotate(data.tokens.begin(), data.tokens.begin() + 3, data.tokens.end());
-  std::rotate(data.types.begin(), data.types.begin() + 3, data.types.end());
-  data.unk = data.pad = 317;
-  data.bos = 318;
-  data.eos = 319;
+  text::TokenizerData data = specials_behind();
   data.rules = {{.id = 319, .lstrip = true, .rstrip = true}};
   const text::TokenizerData cut = cut_tokenizer(data, all_but(320, {260, 300}));
   ASSERT_EQ(cut.rules.size(), 1u);

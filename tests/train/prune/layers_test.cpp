@@ -230,6 +230,12 @@ std::string text_file(const Fixture& f) {
   core::write_text_file(f.dir.file("text.txt"), text);
   return f.dir.file("text.txt");
 }
+PruneOptions options_of(const Fixture& f) {
+  PruneOptions out;
+  out.text_path = text_file(f);
+  out.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
+  return out;
+}
 
 std::string told(const std::function<void()>& run) {
   try {
@@ -243,9 +249,7 @@ std::string told(const std::function<void()>& run) {
 TEST(LayerCriteria, DecideWhatAPruningDrops) {
   const Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
-  PruneOptions options;
-  options.text_path = text_file(f);
-  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
+  PruneOptions options = options_of(f);
   options.target = {.layers = 3, .sizes = {{Axis::ffn, 32}}};
   options.state_share = 1;
   for (const Criterion* c : all_criteria()) {
@@ -280,9 +284,7 @@ TEST(LayerCriteria, DecideWhatAPruningDrops) {
 TEST(BlockCriteria, DecideWhatAPruningDrops) {
   const Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
-  PruneOptions options;
-  options.text_path = text_file(f);
-  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
+  PruneOptions options = options_of(f);
   for (const char* criterion : {"block_perplexity_greedy", "random"})
     for (const Compensation compensation : {Compensation::none, Compensation::least_squares}) {
       const std::string out = f.dir.file(std::string(criterion) +
@@ -323,9 +325,7 @@ TEST(BlockCriteria, DecideWhatAPruningDrops) {
 TEST(LayerCriteria, AreKeptForARunThatWasKilled) {
   const Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
-  PruneOptions options;
-  options.text_path = text_file(f);
-  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
+  PruneOptions options = options_of(f);
   options.target = {.layers = 3, .sizes = {{Axis::ffn, 32}}};
   options.layer_criterion = "perplexity_greedy";
   options.state_share = 1;
@@ -347,9 +347,7 @@ TEST(LayerCriteria, AreKeptForARunThatWasKilled) {
 TEST(LayerCriteria, ACriterionThatAssumesARefitSaysSo) {
   const Fixture f;
   const auto source = checkpoint::Checkpoint::open(f.directory);
-  PruneOptions options;
-  options.text_path = text_file(f);
-  options.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
+  PruneOptions options = options_of(f);
   options.target = {.sizes = {{Axis::ffn, 32}}};
   options.compensation = Compensation::none;
   const auto noted = [&](const char* criterion) {

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "model/allocation.h"
+#include "prune/choose.h"
 
 namespace espalier::prune {
 namespace {
@@ -51,10 +52,8 @@ std::vector<Part> layers_of(const model::Transformer& model) {
 
 std::vector<Part> blocks_of(const model::Transformer& model) {
   std::vector<Part> out;
-  for (const Part& layer : layers_of(model))
-    for (const arch::Block& block : model.arch().blocks)
-      if (block.in(model.dims().layers[static_cast<std::size_t>(layer.layer)]))
-        out.push_back({layer.layer, &block});
+  for (const PresentBlock& b : present_blocks(model.arch(), model.dims()))
+    out.push_back({static_cast<int>(b.layer), b.block});
   return out;
 }
 

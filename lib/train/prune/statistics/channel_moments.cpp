@@ -24,9 +24,7 @@ void of_block(Sums& sums, const arch::Block& block, int layer,
 }
 
 std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
-  std::int64_t channels = dims.hidden;
-  for (const arch::Block& block : arch.blocks) channels += widest(dims, block);
-  return 2 * 8 * channels;
+  return 2 * 8 * channels_read(arch, dims);
 }
 
 }  // namespace

@@ -31,9 +31,7 @@ void add(Sums& sums, const model::BlockInput& input, int layer, const torch::Ten
 }
 
 std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
-  std::int64_t channels = dims.hidden;
-  for (const arch::Block& block : arch.blocks) channels += widest(dims, block);
-  return 4 * 8 * channels;
+  return 4 * 8 * channels_read(arch, dims);
 }
 
 }  // namespace
