@@ -145,7 +145,7 @@ class Stages(unittest.TestCase):
             shown = set(re.findall(r"`(--[a-z][a-z0-9-]*)`", page.split(f"\n### espalier {kind}\n")[1].split("\n###")[0]))
             self.assertEqual(flags - {"--help", "--reference", "--version"} - shown, set(), kind)
             names = {"from": {"distill": "--student", "average": "models"}.get(kind, "model"), "of": "file", "teacher": "--against" if kind == "verify" else "--teacher",
-                     "candidates": "--candidate", "tensors": "--tensor", "gates": "--gate"}
+                     "candidates": "--candidate", "tensors": "--tensor", "gates": "--gate", "tasks": "--task"}
             for key in keys:
                 flag = names.get(key, "--" + key.replace("_", "-"))
                 self.assertTrue(flag in flags or flag in listed.split(), f"{kind}: {key} is no flag of the verb")

@@ -128,6 +128,13 @@ void StageVerb::check_output() const {
     for (const std::string& path : inputs.at(input.key))
       paths.push_back(input.many ? named(path).path : path);
   core::require_not_input(out, paths);
+  for (const auto& [file, path] : beside) {
+    if (path.empty()) continue;
+    core::require_not_input(path, paths);
+    ESP_CHECK(!core::same_file(path, out) && path != out, usage, path,
+              ": is named twice, and would hold two results");
+    core::require_writable_file(path);
+  }
   if (out.empty()) return;
   if (is_directory(stage->outputs().front().artifact))
     core::require_writable_directory(out);
@@ -173,14 +180,16 @@ stages::Context StageVerb::context() const {
   c.out = out;
   const bool directory = is_directory(stage->outputs().front().artifact);
   // A stage that writes a directory works inside it.
-  const std::string beside = directory || out.empty() ? "" : core::beside(out, ".work");
-  c.work = common->work.empty() ? beside : common->work;
+  const std::string kept = directory || out.empty() ? "" : core::beside(out, ".work");
+  c.work = common->work.empty() ? kept : common->work;
+  for (const auto& [file, path] : beside)
+    if (!path.empty()) c.beside[file] = path;
   c.resume = common->resume;
   if (directory)
     note_nothing_to_resume(*common, out);
   else
     static_cast<void>(work_options(
-        *common, beside, "name it with --work, or the result with " + std::string(out_flag)));
+        *common, kept, "name it with --work, or the result with " + std::string(out_flag)));
   c.threads = common->threads;
   c.seed = common->seed;
   c.max_ram = common->max_ram_bytes();

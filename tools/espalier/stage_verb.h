@@ -22,6 +22,8 @@ struct StageVerb {
   Common* common = nullptr;
   std::map<std::string, std::vector<std::string>> inputs;  // by key
   std::string out, config;
+  // Paths of outputs beside the result, by their file, for flags of their own.
+  std::map<std::string, std::string> beside;
   text::Reading reading;
   const char* out_flag = "--out";
   bool trains = false;  // may compute on another device than the CPU

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "options/pattern.h"
 
 namespace espalier::options {
 namespace {
@@ -78,7 +79,9 @@ double parse_number(const std::string& text) {
 }
 
 void require_known(const std::vector<std::string>& known, const std::string& text) {
-  if (known.empty() || std::find(known.begin(), known.end(), text) != known.end()) return;
+  if (known.empty() || std::find(known.begin(), known.end(), text) != known.end() ||
+      is_like_any(known, text))
+    return;
   const std::string nearest = core::nearest_name(text, known.data(), known.size());
   std::string list;
   for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;

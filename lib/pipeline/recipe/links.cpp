@@ -12,6 +12,7 @@
 namespace espalier::recipe {
 namespace {
 
+namespace fs = std::filesystem;
 using stages::Artifact;
 
 bool takes(const stages::Input& input, Artifact artifact) {
@@ -104,10 +105,18 @@ class Joiner {
   Link file(const std::string& value) const {
     const std::string path = map_.resolved(value);
     std::error_code unreadable;
-    if (!std::filesystem::exists(path, unreadable))
-      map_.refuse(input_.key,
-                  "'" + value + "' is neither an earlier stage nor a file" + nearest(value));
-    return {input_.key, input_.key + " file", path};
+    if (std::filesystem::exists(path, unreadable))
+      return {input_.key,
+              input_.key + " " + (input_.many ? fs::path(path).filename().string() : "file"), path};
+    // NAME=PATH of a list
+    const auto at = input_.many ? value.find('=') : value.npos;
+    if (at != value.npos && at > 0) {
+      const std::string named = map_.resolved(value.substr(at + 1));
+      if (std::filesystem::exists(named, unreadable))
+        return {input_.key, input_.key + " " + value.substr(0, at), named};
+    }
+    map_.refuse(input_.key,
+                "'" + value + "' is neither an earlier stage nor a file" + nearest(value));
   }
 
   YamlMap& map_;

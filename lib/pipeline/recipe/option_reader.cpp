@@ -4,13 +4,17 @@
 
 #include "core/error.h"
 #include "core/notes.h"
+#include "options/pattern.h"
 
 namespace espalier::recipe {
 namespace {
 
 void read_items(YamlMap& items, const options::Option& option) {
   // Known keys are asked for one by one, so that a misspelt one is refused with its neighbour.
-  const std::vector<std::string> keys = option.choices.empty() ? items.keys() : option.choices;
+  std::vector<std::string> keys = option.choices.empty() ? items.keys() : option.choices;
+  if (!option.choices.empty())
+    for (const std::string& key : items.keys())
+      if (options::is_like_any(option.choices, key)) keys.push_back(key);
   for (const std::string& key : keys)
     if (const auto text = items.text(key))
       at_key(items, key, [&] { options::read_item(option, key, *text); });

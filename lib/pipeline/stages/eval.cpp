@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Perplexity of a model on a text, and its divergence from another model.
+// Perplexity of a model on a text, its divergence from another model, and its accuracy on tasks.
 #include "verify/evaluate.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <sstream>
@@ -11,7 +12,9 @@
 #include "core/units.h"
 #include "layerwise/saved.h"
 #include "stages/stage.h"
+#include "stages/tasks.h"
 #include "stages/window.h"
+#include "verify/measure_tasks.h"
 
 namespace espalier::stages {
 namespace {
@@ -47,15 +50,29 @@ class Eval : public Stage {
          "text that was not trained on",
          {Artifact::text},
          "text.held_out",
-         true}};
+         false,
+         false,
+         /*or_none=*/true},
+        tasks_input()};
   }
-  std::vector<Output> outputs() const override { return {{Artifact::record, "eval.json"}}; }
+  std::vector<Output> outputs() const override {
+    return {{Artifact::record, "eval.json"}, {Artifact::record, kItems}};
+  }
+  void check(const options::Given& given, const std::set<std::string>& inputs) override {
+    if (inputs.contains("text")) return;
+    if (!inputs.contains(kTasks))
+      given.refuse("text",
+                   "is missing; give a text, tasks (" + given.spelled(kTasks) + "), or both");
+    given.refuse_unused("without a text", {"against", "context", "windows", "protocol"},
+                        "give a text, or leave them out; items of tasks are read whole");
+  }
   bool deliverable() const override { return true; }
   bool uses_seed() const override { return false; }
   void predict(Forecast& forecast) const override {
     const std::int64_t context =
         window_within(*this, options_.context, forecast, {"from", "against"});
-    forecast.window = context;
+    if (forecast.has("text")) forecast.window = context;
+    const bool has_tasks = !task_files(forecast).empty();
     const Shape& shape = forecast.model("from");
     const ForecastInput& from = forecast.at("from");
     std::error_code unreadable;
@@ -70,17 +87,22 @@ class Eval : public Stage {
         {shape.arch, shape.dims, options_.engine, shape.file_bytes.value_or(0)}};
     if (forecast.has("against"))
       models.push_back({forecast.model("against").arch, forecast.model("against").dims});
-    forecast.set_memory(
-        shape, [&] { return verify::peak_memory(models, context, options_.max_windows, 0, {}); });
+    forecast.set_memory(shape, [&] {
+      return has_tasks
+                 ? verify::peak_memory(models, std::max(context, verify::kForestTokens), 0, 0, {})
+                 : verify::peak_memory(models, context, options_.max_windows, 0, {});
+    });
   }
   Result run(const Context& context) override;
 
  private:
+  static constexpr const char* kItems = "items.jsonl";  // what was found of each item of tasks
+  void measure_text(const Context& context, Result& out);
+  void measure_tasks(const Context& context, const std::vector<tasks::Task>& tasks, Result& out);
   verify::EvalOptions options_;
 };
 
-Result told(const verify::EvalResult& r, const std::string& against) {
-  Result out;
+void add_told(const verify::EvalResult& r, const std::string& against, Result& out) {
   std::ostringstream text;
   out.metrics = {{"perplexity", r.perplexity}, {"tokens", r.tokens}};
   text << "perplexity " << core::number(r.perplexity) << " over " << r.tokens << " tokens\n";
@@ -94,17 +116,49 @@ Result told(const verify::EvalResult& r, const std::string& against) {
          << core::number(r.kl_p99) << ", same top token " << core::number(100 * r.same_top1)
          << " %\n";
   }
-  out.told = text.str();
-  return out;
+  out.told += text.str();
+}
+
+void add_told(const verify::TaskResults& r, Result& out) {
+  std::ostringstream text;
+  const auto metric = [&](const nlohmann::ordered_json& task, const char* key) {
+    if (!task.contains(key)) return;
+    text << ", " << key << " " << core::number(task[key].get<double>());
+    const std::string error = std::string(key) + "_stderr";
+    if (task.contains(error) && task[error].is_number())
+      text << " +- " << core::number(task[error].get<double>());
+  };
+  for (const auto& [name, task] : r.by_name.items()) {
+    text << name << " (" << task.at("layout").get<std::string>() << ")";
+    for (const char* key : {"acc", "acc_norm", "perplexity"}) metric(task, key);
+    text << ", " << task.at("items").get<std::int64_t>() << " items\n";
+  }
+  out.metrics["accuracy"] = r.accuracy;
+  if (r.accuracy_norm) out.metrics["accuracy_norm"] = *r.accuracy_norm;
+  out.metrics["items"] = r.items;
+  out.metrics["tasks"] = r.by_name;
+  out.told += text.str();
 }
 
 Result Eval::run(const Context& context) {
-  const std::string model = context.path("from"), against = context.path("against");
+  const std::string model = context.path("from");
   std::error_code unreadable;
   ESP_CHECK(options_.engine != verify::Engine::device ||
                 !std::filesystem::is_directory(model, unreadable),
             usage, model, ": is a directory, but --engine device reads a .gguf; make one with",
             " 'espalier quantize', or use --engine training");
+  const std::vector<tasks::Task> tasks = tasks::read_tasks(task_files(context));
+  ESP_CHECK(!tasks.empty() || !context.beside.contains(kItems), usage,
+            "--items: no effect without --task; give a task, or leave it out");
+  Result out;
+  if (!context.path("text").empty()) measure_text(context, out);
+  if (!tasks.empty()) measure_tasks(context, tasks, out);
+  if (!context.out.empty()) core::write_text_file(context.out, out.metrics.dump(1) + "\n");
+  return out;
+}
+
+void Eval::measure_text(const Context& context, Result& out) {
+  const std::string model = context.path("from"), against = context.path("against");
   options_.threads = context.threads;
   options_.reading = context.reading;
   options_.context = window_within(*this, options_.context, {model, against});
@@ -119,17 +173,28 @@ Result Eval::run(const Context& context) {
     work->start();
     options_.work = &*work;
   }
-  const Result out = told(
-      verify::evaluate(model, against, context.path("text"), options_, context.progress), against);
-  if (!context.out.empty()) core::write_text_file(context.out, out.metrics.dump(1) + "\n");
-  return out;
+  add_told(verify::evaluate(model, against, context.path("text"), options_, context.progress),
+           against, out);
+  options_.work = nullptr;
+}
+
+void Eval::measure_tasks(const Context& context, const std::vector<tasks::Task>& tasks,
+                         Result& out) {
+  const verify::EvalModel model{context.path("from"), options_.engine};
+  const verify::MemoryBudget memory = verify::budget_within(
+      context.max_ram, verify::sizes_of({model}, ""), verify::kForestTokens, 0);
+  const verify::TaskResults found = verify::measure_tasks(
+      model, tasks, {.threads = context.threads, .memory = memory}, context.progress);
+  add_told(found, out);
+  if (const std::string path = context.path_beside(kItems); !path.empty())
+    core::write_text_file(path, found.lines);
 }
 
 }  // namespace
 
 extern const Kind k_eval;
 const Kind k_eval{"eval",
-                  "measure perplexity, and the divergence from another model",
+                  "measure perplexity, the divergence from another model, and accuracy on tasks",
                   "espalier eval student --text heldout.txt --against teacher.gguf",
                   make_stage<Eval>,
                   checkpoint::algorithm_version("verify"),
@@ -138,6 +203,13 @@ const Kind k_eval{"eval",
                    {"against_perplexity", "of the reference, where there is one"},
                    {"kl_mean", "mean divergence from the reference, nats per token"},
                    {"kl_p99", "its 99th percentile"},
-                   {"same_top1", "share of tokens with the same likeliest next token"}}};
+                   {"same_top1", "share of tokens with the same likeliest next token"},
+                   {"accuracy", "mean of `acc` over the tasks"},
+                   {"accuracy_norm", "mean of `acc_norm` over the tasks of several choices"},
+                   {"items", "items of all tasks"},
+                   {"tasks",
+                    "of each task, by its name: `layout`, `items`, `acc`, `acc_norm`, "
+                    "`acc_bytes`, each with `_stderr`, `perplexity` of a cloze, and how "
+                    "many items were `truncated`"}}};
 
 }  // namespace espalier::stages

@@ -74,7 +74,9 @@ struct Context {
   std::map<std::string, std::vector<Source>> inputs;  // by key
   std::string out;                                    // where the result goes
   std::string folder;  // for the other outputs; empty: only the result is wanted
-  std::string work;    // for what an unfinished run keeps
+  // Paths of other outputs by their file, where a verb names them one by one.
+  std::map<std::string, std::string> beside;
+  std::string work;  // for what an unfinished run keeps
   bool resume = false;
   bool or_start_over = false;  // where an unfinished run cannot go on (checkpoint/work_folder.h)
   int threads = 0;
@@ -89,6 +91,11 @@ struct Context {
 
   // The path of an input; empty: there is none.
   std::string path(const std::string& key) const;
+  // Where an output goes that is not the result; empty: it is not wanted.
+  std::string path_beside(const std::string& file) const {
+    if (const auto it = beside.find(file); it != beside.end()) return it->second;
+    return folder.empty() ? "" : folder + "/" + file;
+  }
   checkpoint::WorkOptions part(const std::string& name) const {
     return {.folder = work.empty() ? "" : work + (name.empty() ? "" : "/" + name),
             .resume = resume,

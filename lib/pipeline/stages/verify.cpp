@@ -12,8 +12,10 @@
 #include "core/output.h"
 #include "core/units.h"
 #include "stages/stage.h"
+#include "stages/tasks.h"
 #include "stages/window.h"
 #include "stages/work.h"
+#include "verify/measure_tasks.h"
 #include "verify/memory.h"
 
 namespace espalier::stages {
@@ -31,7 +33,7 @@ class Verify : public Stage {
         .at_least(0);
     list.begin_group("gates");
     list.add("gates", &gates_, "limits of the card's values: the stage fails beyond them")
-        .one_of(verify::gate_names())
+        .one_of(gates())
         .flagged("gate");
     return list;
   }
@@ -54,7 +56,8 @@ class Verify : public Stage {
              "",
              false,
              true},
-            {"text", "--text", "held-out text", {Artifact::text}, "text.held_out", true}};
+            {"text", "--text", "held-out text", {Artifact::text}, "text.held_out", true},
+            tasks_input()};
   }
   std::vector<Output> outputs() const override { return {{Artifact::card, "device-card.json"}}; }
   bool deliverable() const override { return true; }
@@ -70,6 +73,17 @@ class Verify : public Stage {
 
  private:
   timing::Work work(const Forecast& forecast, std::int64_t context) const;
+  static std::vector<std::string> gates() {
+    std::vector<std::string> out = verify::gate_names();
+    const std::vector<std::string>& of_tasks = verify::task_gate_patterns();
+    out.insert(out.end(), of_tasks.begin(), of_tasks.end());
+    return out;
+  }
+  void require_tasks_of_gates(const std::vector<tasks::TaskFile>& files) const {
+    std::vector<std::string> names;
+    for (const tasks::TaskFile& file : files) names.push_back(file.name);
+    verify::require_tasks_of_gates(gates_, names);
+  }
   std::int64_t context_ = 512, windows_ = 0;
   std::map<std::string, double> gates_;
 };
@@ -78,6 +92,8 @@ void Verify::predict(Forecast& forecast) const {
   const std::int64_t context =
       window_within(*this, context_, forecast, {"teacher", "of", "student", "compare"});
   forecast.window = context;
+  const std::vector<tasks::TaskFile> files = task_files(forecast);
+  require_tasks_of_gates(files);
   std::vector<verify::ModelSize> models;
   for (const char* key : {"of", "teacher", "student", "compare"})
     if (forecast.has(key))
@@ -93,8 +109,9 @@ void Verify::predict(Forecast& forecast) const {
   forecast.judged = judged;
   forecast.bytes = judged.file_bytes;
   forecast.set_memory(judged, [&] {
-    return verify::peak_memory(models, context, windows_, std::min(context, verify::kParityTokens),
-                               {});
+    const std::int64_t at_once = files.empty() ? context : std::max(context, verify::kForestTokens);
+    return verify::peak_memory(models, at_once, files.empty() ? windows_ : 0,
+                               std::min(context, verify::kParityTokens), {});
   });
   forecast.disk = 0;
   forecast.work = work(forecast, context);
@@ -162,6 +179,8 @@ Result Verify::run(const Context& context) {
   std::vector<std::string> models{options.teacher, context.path("of"), options.student};
   for (const verify::Compared& other : options.compare) models.push_back(other.path);
   options.context = window_within(*this, context_, models);
+  options.tasks = task_files(context);
+  require_tasks_of_gates(options.tasks);
   options.lineage = context.lineage;
   options.gates = nlohmann::json::object();
   for (const auto& [name, limit] : gates_) {

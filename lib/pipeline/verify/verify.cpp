@@ -19,8 +19,10 @@
 #include "format/json_input.h"
 #include "hash/sha256.h"
 #include "layerwise/saved.h"
+#include "tasks/score.h"
 #include "verify/child_bench.h"
 #include "verify/gates.h"
+#include "verify/measure_tasks.h"
 #include "verify/parity.h"
 
 namespace espalier::verify {
@@ -149,6 +151,19 @@ void add_quality(const VerifyOptions& options, const std::vector<EvalResult>& re
   card["beats_baselines"] = beaten;
 }
 
+// Of the file, beside the same of the teacher.
+void add_tasks(const std::string& gguf, const VerifyOptions& options, const EvalOptions& eval,
+               const std::vector<tasks::Task>& tasks, const core::Progress& progress, Json& card) {
+  if (tasks.empty()) return;
+  const TaskOptions how{.threads = options.threads, .memory = eval.memory};
+  card["tasks"] = measure_tasks({gguf, Engine::device}, tasks, how, progress).by_name;
+  const Json teacher =
+      measure_tasks({options.teacher, Engine::training}, tasks, how, progress).by_name;
+  for (const auto& [name, of] : teacher.items())
+    for (const std::string& metric : tasks::gate_metrics())
+      if (of.contains(metric)) card["tasks"][name]["teacher_" + metric] = of[metric];
+}
+
 void add_speed(const std::string& gguf, const VerifyOptions& options,
                const core::Progress& progress, Json& card) {
   if (progress) progress({"bench", 0, 0, "", "speed and memory in a child process"});
@@ -165,14 +180,17 @@ void add_speed(const std::string& gguf, const VerifyOptions& options,
 VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                     const core::Progress& progress) {
   const std::vector<EvalModel> models = models_of(gguf, options);
-  const std::int64_t parity_tokens = std::min(options.context, kParityTokens);
+  const std::vector<tasks::Task> tasks = tasks::read_tasks(options.tasks);
+  const std::int64_t parity_tokens = std::min(options.context, kParityTokens),
+                     at_once =
+                         tasks.empty() ? options.context : std::max(options.context, kForestTokens);
   EvalOptions eval{.context = options.context,
                    .protocol = runtime::Protocol::windows,
                    .max_windows = options.max_windows,
                    .engine = Engine::device,
                    .threads = options.threads,
                    .memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
-                                           options.context, parity_tokens),
+                                           at_once, parity_tokens),
                    .reading = options.reading};
   std::optional<checkpoint::WorkFolder> work;
   if (!options.work.folder.empty()) {
@@ -190,6 +208,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   result.parity = card["parity"].at("passed").get<bool>();
   add_quality(options, evaluate_all(models, options.teacher, options.text_path, eval, progress),
               card);
+  add_tasks(gguf, options, eval, tasks, progress, card);
   card["text_sha256"] = data::text_sha256(options.text_path);
   if (options.with_speed) add_speed(gguf, options, progress, card);
   card["kv_bytes_per_token"] = arch::kv_bytes_per_token(checkpoint::Checkpoint::open(gguf).dims());
@@ -217,6 +236,21 @@ std::string VerifyResult::failures() const {
            std::to_string(card["gates"].size()) + " gates failed";
   }
   return out;
+}
+
+// "  task        arc: acc 0.4 (teacher 0.5), acc_norm 0.45 (teacher 0.5), 100 items"
+static std::string readable_tasks(const Json& card) {
+  std::ostringstream out;
+  const Json tasks = card.value("tasks", Json::object());
+  for (const auto& [name, task] : tasks.items()) {
+    out << "  task        " << name << ":";
+    for (const std::string& metric : tasks::gate_metrics())
+      if (task.contains(metric) && metric != "acc_bytes")
+        out << " " << metric << " " << core::number(task[metric].get<double>()) << " (teacher "
+            << core::number(task.at("teacher_" + metric).get<double>()) << "),";
+    out << " " << task.at("items").get<std::int64_t>() << " items\n";
+  }
+  return out.str();
 }
 
 std::string readable_card(const Json& card) {
@@ -247,6 +281,7 @@ std::string readable_card(const Json& card) {
         << core::human_bytes(b.at("file_bytes").get<std::int64_t>()) << ", perplexity "
         << fixed(b.at("perplexity").get<double>(), 3)
         << (b.at("beaten").get<bool>() ? "  (beaten)\n" : "  (NOT beaten)\n");
+  out << readable_tasks(card);
   if (card.contains("decode_tokens_per_second"))
     out << "  speed       prefill " << fixed(card["prefill_tokens_per_second"].get<double>(), 0)
         << " tokens/s, decode " << fixed(card["decode_tokens_per_second"].get<double>(), 1)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "tasks/task.h"
 #include "verify/evaluate.h"
 
 namespace espalier::verify {
@@ -30,7 +31,8 @@ struct VerifyOptions {
   // Where the run keeps what it has, so that a killed one can go on. The caller removes the folder
   // when the card is written. An empty folder: nothing is kept.
   checkpoint::WorkOptions work = {};
-  std::vector<Compared> compare;  // baselines, measured on the same windows in the same pass
+  std::vector<Compared> compare;       // baselines, measured on the same windows in the same pass
+  std::vector<tasks::TaskFile> tasks;  // measured of the file and of the teacher
   bool with_speed = true;
   // Name -> sha256 of each input from which the file was made.
   std::map<std::string, std::string> lineage;
@@ -54,6 +56,11 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
 // perplexity_ratio_max, file_bytes_max, kl_mean_max, same_top1_min, decode_tokens_per_second_min,
 // peak_rss_bytes_max, parameters_ratio_max.
 const std::vector<std::string>& gate_names();
+// The same of tasks, where NAME stands for the name of one: "task.NAME.acc_norm_min".
+const std::vector<std::string>& task_gate_patterns();
+// Error(usage) for a gate on a task that is not among `names`.
+void require_tasks_of_gates(const std::map<std::string, double>& gates,
+                            const std::vector<std::string>& names);
 std::string readable_card(const nlohmann::ordered_json& card);
 
 }  // namespace espalier::verify

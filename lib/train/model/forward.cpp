@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass with autograd. The steps have the names and the order of runtime/forward.cpp, so
 // that the two can be read side by side. Positions always start at 0. Attention is causal over the
-// whole window. There is no cache and no padding.
+// whole window, or over the paths of trees (forest.h). There is no cache and no padding.
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "model/block.h"
+#include "model/forest.h"
 #include "model/host_rows.h"
 #include "model/ops/operations.h"
 #include "model/transformer.h"
@@ -91,26 +92,53 @@ Tensor Transformer::embed(const Tensor& ids_BT) const {
   ESP_CHECK(ids_BT.dim() == 2, internal, "token ids must be a [batch, tokens] matrix");
   Tensor rows = embeddings(ids_BT);
   if (arch::learned_positions(*arch_)) {
-    ESP_CHECK(ids_BT.size(1) <= dims_.positions, usage, "a text of ", ids_BT.size(1),
+    const Forest* forest = ReadForest::current();
+    const std::int64_t longest = forest == nullptr ? ids_BT.size(1) : forest->longest();
+    ESP_CHECK(longest <= dims_.positions, usage, "a text of ", longest,
               " tokens is too long: the model has ", dims_.positions, " learned positions");
-    rows = rows + weight(Role::pos_embd, -1).narrow(0, 0, ids_BT.size(1));
+    const Tensor& table = weight(Role::pos_embd, -1);
+    rows = rows + (forest == nullptr ? table.narrow(0, 0, longest) : forest->rows(table));
   }
   const double factor = arch::embedding_factor(*arch_, dims_);
   return factor == 1 ? rows : rows * factor;
 }
 
+// The paths of a forest: a trunk attends to itself, and a branch to its trunk and itself.
+template <typename Attend>
+static Tensor attend_trees(const Forest& forest, const Tensor& q_BTND, const Tensor& k_BTKD,
+                           const Tensor& v_BTKD, Attend&& attend) {
+  std::vector<Tensor> out;
+  std::int64_t first = 0;
+  for (const Forest::Tree& tree : forest.trees) {
+    const Tensor k = k_BTKD.narrow(1, first, tree.trunk), v = v_BTKD.narrow(1, first, tree.trunk);
+    if (tree.trunk > 0) out.push_back(attend(q_BTND.narrow(1, first, tree.trunk), k, v));
+    first += tree.trunk;
+    for (const std::int64_t n : tree.branches) {
+      if (n == 0) continue;
+      out.push_back(attend(q_BTND.narrow(1, first, n),
+                           torch::cat({k, k_BTKD.narrow(1, first, n)}, 1),
+                           torch::cat({v, v_BTKD.narrow(1, first, n)}, 1)));
+      first += n;
+    }
+  }
+  return torch::cat(out, 1);
+}
+
 // softmax(scale q k^T, with the layer's soft-cap and window) v.
 Tensor Transformer::attend(int index, const Tensor& q_BTND, const Tensor& k_BTKD,
                            const Tensor& v_BTKD) const {
-  // The causal half of two products.
-  core::count_operations(2.0 * static_cast<double>(q_BTND.numel()) *
-                         static_cast<double>(q_BTND.size(1)));
   const bool local = dims_.layers.at(static_cast<std::size_t>(index)).local;
-  return operations(q_BTND.device())
-      .attention(q_BTND, k_BTKD, v_BTKD,
-                 {.scale = arch::attention_scale(dims_),
-                  .softcap = dims_.attention_softcap,
-                  .window = local ? dims_.window : 0});
+  const AttentionRule rule{.scale = arch::attention_scale(dims_),
+                           .softcap = dims_.attention_softcap,
+                           .window = local ? dims_.window : 0};
+  const auto text = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    // The causal half of two products.
+    core::count_operations(2.0 * static_cast<double>(q.numel()) * static_cast<double>(k.size(1)));
+    return operations(q.device()).attention(q, k, v, rule);
+  };
+  const Forest* forest = ReadForest::current();
+  return forest == nullptr ? text(q_BTND, k_BTKD, v_BTKD)
+                           : attend_trees(*forest, q_BTND, k_BTKD, v_BTKD, text);
 }
 
 Tensor Transformer::attention_mix(const arch::Block& block, int index, const Tensor& h) const {
@@ -133,7 +161,12 @@ Tensor Transformer::attention_mix(const arch::Block& block, int index, const Ten
     k_BTKD = norm(Role::attn_k_norm, index, k_BTKD);
   }
   if (size.rope) {
-    const auto [cosine, sine] = rope_tables(index, T);
+    const Forest* forest = ReadForest::current();
+    auto [cosine, sine] = rope_tables(index, forest == nullptr ? T : forest->longest());
+    if (forest != nullptr) {
+      cosine = forest->rows(cosine);
+      sine = forest->rows(sine);
+    }
     const Operations& ops = operations(h.device());
     q_BTND = ops.rotate(q_BTND, cosine, sine);
     k_BTKD = ops.rotate(k_BTKD, cosine, sine);

@@ -105,6 +105,18 @@ TEST(Options, RefusesWithWhatWasExpected) {
   EXPECT_THROW(read_item(s.describe().at("tensors"), "attn_q", "q4_0"), core::Error);
 }
 
+TEST(Options, NamesWithAPartThatUsersChoose) {
+  std::map<std::string, double> gates;
+  List list;
+  list.add("gates", &gates, "gates").one_of({"kl_mean_max", "task.NAME.acc_min"});
+  for (const char* known : {"kl_mean_max", "task.arc.acc_min", "task.a.b.acc_min"})
+    EXPECT_NO_THROW(read_item(list.at("gates"), known, "1")) << known;
+  EXPECT_EQ(gates.size(), 3u);
+  for (const char* unknown :
+       {"task..acc_min", "task.acc_min", "task.arc.acc_max", "tasks.a.acc_min"})
+    EXPECT_THROW(read_item(list.at("gates"), unknown, "1"), core::Error) << unknown;
+}
+
 TEST(Options, ChecksAStructThatNobodyRead) {
   Sample s;
   check(s.describe());

@@ -135,6 +135,7 @@ const std::vector<Change>& that_matter() {
         {"eval", "windows", {}, {{"windows", "3"}}},
         {"eval", "protocol", {}, {{"protocol", "llama.cpp"}}},
         {"eval", "engine", {}, {{"engine", "device"}}},
+        {"eval", "tasks", {}, {{"tasks", "[task.jsonl]"}}},
         {"score", "from", {}, {{"from", "cut"}}},
         {"score", "text", {}, {{"text", "held.txt"}}},
         {"score", "criterion", {}, {{"criterion", "obs"}}},
@@ -158,6 +159,7 @@ const std::vector<Change>& that_matter() {
         {"verify", "compare", {}, {{"compare", "[other]"}}},
         {"verify", "context", {}, {{"context", "64"}}},
         {"verify", "windows", {}, {{"windows", "3"}}},
+        {"verify", "tasks", {}, {{"tasks", "[task.jsonl]"}}},
         {"verify", "gates", {}, {{"gates", "{kl_mean_max: 1}"}}},
         {"report", "title", {}, {{"title", "Other"}}},
     };
@@ -223,7 +225,7 @@ TEST(Identity, EveryKeyOfEveryKindIsInOneOfTheTwoTables) {
     }
     EXPECT_EQ(known, listed) << kind;
   }
-  EXPECT_EQ(that_matter().size(), 111u);
+  EXPECT_EQ(that_matter().size(), 113u);
   EXPECT_EQ(that_do_not_matter().size(), 21u);
 }
 
@@ -293,6 +295,25 @@ TEST(Identity, KeysBesideTheStages) {
   // The others read it through the stages before them.
   EXPECT_EQ(changed_by({{"teacher", "model2"}}, {}),
             (Set{"prune", "distill", "verify", "score", "cache", "calibrate", "eval"}));
+}
+
+// Each by its own name, and each by its content.
+TEST(Identity, EveryTaskOfAList) {
+  const RecipeFolder folder;
+  fs::copy_file(folder.dir.file("task.jsonl"), folder.dir.file("two.jsonl"));
+  const auto of = [&](const char* tasks) {
+    return identity(folder.parse("eval", {{"tasks", tasks}}));
+  };
+  const std::string before = of("[task.jsonl, two.jsonl]");
+  EXPECT_EQ(std::set<std::string>({before, of("[two.jsonl, task.jsonl]"), of("[task.jsonl]"),
+                                   of("[task.jsonl, other=two.jsonl]")})
+                .size(),
+            4u);
+  for (const char* name : {"task.jsonl", "two.jsonl"}) {
+    core::write_text_file(folder.dir.file(name),
+                          std::string("{\"text\": \"another ") + name + "\"}\n");
+    EXPECT_NE(of("[task.jsonl, two.jsonl]"), before) << name;
+  }
 }
 
 TEST(Identity, OptionsOfARun) {

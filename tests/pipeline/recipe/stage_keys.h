@@ -51,6 +51,7 @@ class RecipeFolder {
     support::write_tiny_llama(dir.file("model"), {.layers = 2, .ffn = 96, .positions = 1024});
     core::write_text_file(dir.file("train.txt"), words("train"));
     core::write_text_file(dir.file("held.txt"), words("held"));
+    core::write_text_file(dir.file("task.jsonl"), "{\"text\": \"the last word\"}\n");
     core::write_text_file(dir.file("plan.json"), plan(0));
     core::write_text_file(dir.file("other.json"), plan(32));
   }

@@ -106,24 +106,29 @@ void add_rotations(Cases& out) {
 }
 
 // Odd lengths, several blocks of queries, groups of one and of several heads; then other scales,
-// soft-caps, and windows shorter and longer than the text.
+// soft-caps, and windows shorter and longer than the text; then queries of the last positions
+// alone.
 void add_attention(Cases& out) {
   struct Case {
     std::int64_t b, t, n, k, d;
     double scale = 0, softcap = 0;
     std::int64_t window = 0;
+    std::int64_t queries = 0;  // 0: of all positions
+    std::int64_t n_queries() const { return queries > 0 ? queries : t; }
   };
-  for (const Case c : {Case{2, 1, 2, 1, 4}, Case{1, 37, 3, 3, 10}, Case{2, 131, 6, 2, 16},
-                       Case{1, 300, 4, 1, 7}, Case{1, 1100, 1, 1, 4}, Case{2, 37, 4, 2, 10, 0.11},
-                       Case{2, 37, 4, 2, 10, 0.3, 5}, Case{2, 37, 4, 2, 10, 0, 0, 8},
-                       Case{2, 37, 4, 4, 10, 0, 0, 64}, Case{1, 41, 6, 2, 10, 0.25, 20, 7}})
+  for (const Case& c : {Case{2, 1, 2, 1, 4}, Case{1, 37, 3, 3, 10}, Case{2, 131, 6, 2, 16},
+                        Case{1, 300, 4, 1, 7}, Case{1, 1100, 1, 1, 4}, Case{2, 37, 4, 2, 10, 0.11},
+                        Case{2, 37, 4, 2, 10, 0.3, 5}, Case{2, 37, 4, 2, 10, 0, 0, 8},
+                        Case{2, 37, 4, 4, 10, 0, 0, 64}, Case{1, 41, 6, 2, 10, 0.25, 20, 7},
+                        Case{2, 41, 6, 2, 10, 0, 0, 0, 5}, Case{1, 41, 4, 2, 10, 0.3, 5, 7, 12}})
     out.push_back({"attention",
                    "[" + std::to_string(c.b) + ", " + std::to_string(c.t) + ", " +
                        std::to_string(c.n) + " of " + std::to_string(c.k) + ", " +
                        std::to_string(c.d) + "], softcap " + std::to_string(c.softcap) +
-                       ", window " + std::to_string(c.window),
-                   {torch::randn({c.b, c.t, c.n, c.d}) * 2, torch::randn({c.b, c.t, c.k, c.d}) * 2,
-                    torch::randn({c.b, c.t, c.k, c.d})},
+                       ", window " + std::to_string(c.window) + ", queries " +
+                       std::to_string(c.n_queries()),
+                   {torch::randn({c.b, c.n_queries(), c.n, c.d}) * 2,
+                    torch::randn({c.b, c.t, c.k, c.d}) * 2, torch::randn({c.b, c.t, c.k, c.d})},
                    [c](const Operations& ops, const Inputs& v) {
                      const double usual = 1 / std::sqrt(static_cast<double>(c.d));
                      return ops.attention(v[0], v[1], v[2],

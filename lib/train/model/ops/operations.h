@@ -55,7 +55,7 @@ struct Operations {
   torch::Tensor (*rotate)(const torch::Tensor& x_BTND, const torch::Tensor& cos_TR2,
                           const torch::Tensor& sin_TR2);
   // softmax(scores of the keys that the rule allows) v, per head. Query head n reads group
-  // n / (N / K). Returns BTND.
+  // n / (N / K). Returns BTND. With fewer queries than keys, they are of the last positions.
   torch::Tensor (*attention)(const torch::Tensor& q_BTND, const torch::Tensor& k_BTKD,
                              const torch::Tensor& v_BTKD, const AttentionRule& rule);
   // Rows of weight [V, H] by id (int64).

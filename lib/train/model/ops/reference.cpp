@@ -49,7 +49,7 @@ Tensor embed_rows(const Tensor& ids, const Tensor& weight) { return weight.index
 // Scores of all pairs of positions at once.
 Tensor attention(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD,
                  const AttentionRule& rule) {
-  const std::int64_t T = q_BTND.size(1), heads_of_group = q_BTND.size(2) / k_BTKD.size(2);
+  const std::int64_t T = k_BTKD.size(1), heads_of_group = q_BTND.size(2) / k_BTKD.size(2);
   const auto heads_first = [&](const Tensor& x) {
     return x.repeat_interleave(heads_of_group, 2).transpose(1, 2);
   };
@@ -58,7 +58,8 @@ Tensor attention(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTK
   if (rule.softcap > 0) scores = torch::tanh(scores / rule.softcap) * rule.softcap;
   const Tensor position =
       torch::arange(T, torch::TensorOptions(torch::kInt64).device(q_BTND.device()));
-  const Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);
+  const Tensor of_queries = position.narrow(0, T - q_BTND.size(1), q_BTND.size(1)),
+               distance = of_queries.unsqueeze(1) - position.unsqueeze(0);
   const Tensor hidden =
       rule.window > 0 ? (distance < 0).bitwise_or(distance >= rule.window) : distance < 0;
   const Tensor shares =

@@ -215,7 +215,8 @@ struct Attention : Function<Attention> {
 // bfloat16 too, the products stay in float32: LibTorch's casts take longer than the products save.)
 Tensor attention(const Tensor& q_BTND, const Tensor& k_BTKD, const Tensor& v_BTKD,
                  const AttentionRule& rule) {
-  if (rule.softcap > 0 || (rule.window > 0 && rule.window < q_BTND.size(1)))
+  const std::int64_t T = k_BTKD.size(1);
+  if (rule.softcap > 0 || (rule.window > 0 && rule.window < T) || q_BTND.size(1) != T)
     return reference::attention(q_BTND, k_BTKD, v_BTKD, rule);
   const double usual = 1 / std::sqrt(static_cast<double>(q_BTND.size(3)));
   const Tensor q = (rule.scale == usual ? q_BTND : q_BTND * (rule.scale / usual)).contiguous(),
