@@ -27,6 +27,7 @@ VERBS = {
     "eval": ["{model}", *TEXT],
     "verify": [GGUF, "--against", "{model}", *TEXT],
     "run": ["recipe.yaml", *OUT],
+    "compare": ["compare.yaml", *OUT],
 }
 DEVICE_VERBS = {
     "generate": [GGUF, "--prompt", "x"],
@@ -49,6 +50,7 @@ class Experts(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
         (self.path / "text.txt").write_text("some text\n" * 400)
+        (self.path / "other.txt").write_text("other text\n" * 400)
 
     def tearDown(self):
         self.folder.cleanup()
@@ -56,6 +58,7 @@ class Experts(unittest.TestCase):
     def recipe(self, teacher):
         (self.path / "recipe.yaml").write_text(f"name: x\nteacher: {teacher}\ntext: {{train: text.txt}}\nstages:\n"
                                                "  - {name: q, kind: quantize, from: teacher, format: f16, no_tokenizer: true}\n")
+        (self.path / "compare.yaml").write_text(f"model: {teacher}\ntexts: {{calibration: text.txt, evaluation: {{other: other.txt}}}}\nratios: [{{ffn: 4}}]\nschemes: [{{name: a}}]\n")
         return self.path / "recipe.yaml"
 
     def refused(self, program, verb, words):

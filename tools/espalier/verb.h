@@ -73,6 +73,7 @@ void apply_device(const Common& common, bool trains = false);
   ESP_VERB(verify)                \
   ESP_VERB(plan)                  \
   ESP_VERB(run)                   \
+  ESP_VERB(compare)               \
   ESP_VERB(status)
 // clang-format on
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What decides a stage's result: the content of everything it reads, its options, and the algorithm
 // version of its kind. A stage is skipped only when all of it is as its manifest says. Internal to
-// lib/pipeline/recipe.
+// lib/pipeline.
 #pragma once
 #include <functional>
 #include <string>

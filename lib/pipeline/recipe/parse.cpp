@@ -48,6 +48,8 @@ std::string name_of(YamlMap& map, const Recipe& recipe) {
   return name;
 }
 
+}  // namespace
+
 Step parse_step(YamlMap& map, const Recipe& recipe) {
   Step step;
   step.name = name_of(map, recipe);
@@ -78,6 +80,8 @@ Step parse_step(YamlMap& map, const Recipe& recipe) {
   step.known_keys = map.known();
   return step;
 }
+
+namespace {
 
 // Two stages that deliver one file would leave only the later one's.
 void check_delivery(const Step& step, const Recipe& recipe) {

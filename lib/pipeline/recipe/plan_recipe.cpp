@@ -51,6 +51,14 @@ format::FormatId format_of(const checkpoint::Checkpoint& model, bool from_shape)
   return format::FormatId::f32;
 }
 
+// Of a model that another tool wrote.
+stages::Shape shape_of_file(const std::string& path) {
+  const auto model = checkpoint::Checkpoint::open(path);
+  stages::Shape out{&model.arch(), model.dims(), {}, format_of(model, false)};
+  if (model.is_gguf()) out.file_bytes = static_cast<std::int64_t>(model.file_bytes());
+  return out;
+}
+
 template <typename T>
 Json optional(const std::optional<T>& v) {
   return v ? Json(*v) : Json(nullptr);
@@ -140,6 +148,7 @@ stages::Forecast Planner::predict(const Step& step) {
     stages::ForecastInput input{name, link.path};
     if (const auto it = shapes_.find(name); it != shapes_.end()) input.shape = it->second;
     if (const auto it = made_.find(name); it != made_.end()) input.made = it->second;
+    if (link.is_model && link.stage.empty() && !input.shape) input.shape = shape_of_file(link.path);
     forecast.inputs[link.key].push_back(std::move(input));
   }
   speaking_of_keys(step, forecast.place + ": ", [&] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Predicts stages in the order of a recipe, each from what the ones before will leave. Internal to
-// lib/pipeline/recipe.
+// lib/pipeline.
 #pragma once
 #include <map>
 #include <optional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs stages: directories, manifests, hashes. Internal to lib/pipeline/recipe.
+// Runs stages: directories, manifests, hashes. Internal to lib/pipeline.
 #pragma once
 #include <map>
 #include <optional>

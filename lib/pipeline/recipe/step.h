@@ -51,10 +51,12 @@ struct Recipe {
 };
 
 Recipe parse_recipe(const std::string& path);
+class YamlMap;
+// One stage. It may name the stages that `recipe` has.
+Step parse_step(YamlMap& map, const Recipe& recipe);
 
 // Joins what a stage asks for under `input` to an earlier stage, the teacher, a text of the recipe
 // or a file. Error(input) with the place of the key.
-class YamlMap;
 std::vector<Link> links_of(YamlMap& map, const stages::Input& input, const std::string& stage,
                            const Recipe& recipe);
 

@@ -80,6 +80,9 @@ struct YamlMap::State {
     if (entries.erase(key) == 0) order.push_back(key);
     entries.emplace(key, entry);
   }
+  void remove(const std::string& key) {
+    if (entries.erase(key) != 0) std::erase(order, key);
+  }
   static std::unique_ptr<State> make(const YAML::Node& node, const std::string& file,
                                      const std::string& place, int depth) {
     ESP_CHECK(depth <= kMaxDepth, input, place,
@@ -220,11 +223,41 @@ std::string YamlMap::path_of(const std::string& key) {
   return name ? state_->resolve(*name) : "";
 }
 std::string YamlMap::resolved(const std::string& name) const { return state_->resolve(name); }
-void YamlMap::finish() const {
-  std::vector<std::string> names = known();
+YamlMap YamlMap::rest() const {
+  YamlMap out(std::make_unique<State>(*state_));
+  for (const std::string& key : state_->asked) out.state_->remove(key);
+  return out;
+}
+YamlMap YamlMap::only(const std::set<std::string>& names) const {
+  YamlMap out(std::make_unique<State>(*state_));
+  for (const std::string& key : state_->order)
+    if (!names.contains(key)) out.state_->remove(key);
+  out.state_->asked.clear();
+  return out;
+}
+void YamlMap::add(const YamlMap& other) {
+  for (const std::string& key : other.state_->order)
+    state_->put(key, other.state_->entries.at(key));
+}
+void YamlMap::add_defaults(const YamlMap& other) {
+  for (const std::string& key : other.state_->order)
+    if (!has(key)) state_->put(key, other.state_->entries.at(key));
+}
+void YamlMap::set(const std::string& key, const std::string& value) {
+  state_->put(key, {YAML::Node(value), state_->place});
+}
+void YamlMap::set(const std::string& key, const std::vector<std::string>& values) {
+  YAML::Node list(YAML::NodeType::Sequence);
+  for (const std::string& value : values) list.push_back(value);
+  state_->put(key, {list, where(key)});
+}
+void YamlMap::drop(const std::string& key) { state_->remove(key); }
+void YamlMap::finish() const { allow_only(known()); }
+void YamlMap::allow_only(const std::vector<std::string>& allowed) const {
+  std::vector<std::string> names = allowed;
   names.emplace_back("use");  // taken in every map
   for (const std::string& key : state_->order) {
-    if (state_->asked.contains(key)) continue;
+    if (std::find(allowed.begin(), allowed.end(), key) != allowed.end()) continue;
     const std::string nearest = core::nearest_name(key, names.data(), names.size());
     std::string list;
     for (const std::string& k : names) list += (list.empty() ? "" : ", ") + k;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,8 +43,20 @@ class YamlMap {
   // The same of any file name.
   std::string resolved(const std::string& name) const;
 
+  // Maps that are put together from several, as one cell of a comparison is. Every key keeps the
+  // place where it is written.
+  YamlMap rest() const;  // the keys that were not read so far; the others are known there
+  YamlMap only(const std::set<std::string>& names) const;
+  void add(const YamlMap& other);           // its keys win
+  void add_defaults(const YamlMap& other);  // the keys that are here win
+  void set(const std::string& key, const std::string& value);
+  void set(const std::string& key, const std::vector<std::string>& values);
+  void drop(const std::string& key);
+
   // Throws for every key that was not read.
   void finish() const;
+  // Throws for every key that is not among `names`, before any is read.
+  void allow_only(const std::vector<std::string>& names) const;
   std::string where(const std::string& key = "") const;  // "recipe.yaml:12:5"
   const std::string& file() const;
   [[noreturn]] void refuse(const std::string& key, const std::string& reason) const;

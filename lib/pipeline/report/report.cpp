@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assembles the page. Every number comes from `data`, and text is escaped. "</" inside the embedded
-// JSON is broken up, so that no string can end the script element.
+// Assembles the page. Every number comes from `data`, and text is escaped.
 #include "report/report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <map>
 #include <set>
 #include <sstream>
@@ -15,7 +12,7 @@
 
 #include "core/duration.h"
 #include "core/units.h"
-#include "report/chart_js.h"
+#include "report/html.h"
 #include "report/page.h"
 
 namespace espalier::report {
@@ -23,35 +20,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string escape(const std::string& text) {
-  std::string out;
-  for (char c : text) switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  return out;
-}
-// JSON has no infinity; what was none is null.
-constexpr const char* kNotFinite = "not finite";
-double real(const Json& v) { return v.is_number() ? v.get<double>() : std::nan(""); }
-std::string fixed(double v, int digits) {
-  if (!std::isfinite(v)) return kNotFinite;
-  char out[64];
-  std::snprintf(out, sizeof out, "%.*f", digits, v);
-  return out;
-}
 // A value for a table, by the name of its key.
 std::string shown(std::string_view key, const Json& v) {
   if (v.is_null()) return kNotFinite;
@@ -151,11 +119,6 @@ void baselines(std::ostream& out, const Json& card) {
   out << "</table></div></div>";
 }
 
-void figure(std::ostream& out, const char* id, const char* caption) {
-  out << "<figure><canvas id=" << id << " height=220></canvas><figcaption>" << caption
-      << "</figcaption></figure>";
-}
-
 // What the loss chart draws: [key of a step, label] of the loss and of each of its terms.
 Json curves(const Json& steps) {
   static const std::set<std::string> others{"step", "tokens", "learning_rate", "grad_norm",
@@ -202,10 +165,7 @@ void stages(std::ostream& out, const Json& data) {
 
 std::string report_html(const Json& data) {
   std::ostringstream out;
-  const std::string title = escape(data.value("title", "Espalier"));
-  out << "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
-         "content=\"width=device-width,initial-scale=1\"><title>"
-      << title << "</title><style>" << kStyle << "</style><body><main><h1>" << title << "</h1>";
+  begin_page(out, data.value("title", "Espalier"));
   if (data.contains("card")) {
     const Json& card = data["card"];
     out << "<p class=sub>" << escape(card.value("file", "")) << " <code>"
@@ -238,11 +198,7 @@ std::string report_html(const Json& data) {
     out << "<h2>Recipe</h2><pre>" << escape(data["recipe"].get<std::string>()) << "</pre>";
   Json shown = data;
   if (data.contains("loss") && !data["loss"].empty()) shown["curves"] = curves(data["loss"]);
-  std::string json = shown.dump(-1, ' ', false, Json::error_handler_t::replace);
-  for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3)
-    json.replace(at, 2, "<\\/");
-  out << "</main><script type=\"application/json\" id=data>" << json << "</script><script>"
-      << chart_js() << "</script><script>" << kScript << "</script></body></html>\n";
+  end_page(out, shown, kScript);
   return out.str();
 }
 

@@ -3,11 +3,13 @@
 #include "verify/evaluate.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <sstream>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/output.h"
 #include "core/units.h"
 #include "layerwise/saved.h"
@@ -18,6 +20,21 @@
 
 namespace espalier::stages {
 namespace {
+
+// One line for each window of the text, beside the result: what intervals are computed from.
+constexpr const char* kWindowLosses = "windows.csv";
+
+std::string losses_csv(const std::vector<verify::WindowLoss>& windows) {
+  std::string out = "window,tokens,nll,kl,same_top1\n";
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%zu,%lld,%.17g,%.17g,%lld\n", w,
+                  static_cast<long long>(windows[w].tokens), windows[w].nll, windows[w].kl,
+                  static_cast<long long>(windows[w].same_top1));
+    out += line;
+  }
+  return out;
+}
 
 class Eval : public Stage {
  public:
@@ -56,7 +73,9 @@ class Eval : public Stage {
         tasks_input()};
   }
   std::vector<Output> outputs() const override {
-    return {{Artifact::record, "eval.json"}, {Artifact::record, kItems}};
+    return {{Artifact::record, "eval.json"},
+            {Artifact::record, kItems},
+            {Artifact::record, kWindowLosses}};
   }
   void check(const options::Given& given, const std::set<std::string>& inputs) override {
     if (inputs.contains("text")) return;
@@ -173,9 +192,12 @@ void Eval::measure_text(const Context& context, Result& out) {
     work->start();
     options_.work = &*work;
   }
-  add_told(verify::evaluate(model, against, context.path("text"), options_, context.progress),
-           against, out);
+  const verify::EvalResult measured =
+      verify::evaluate(model, against, context.path("text"), options_, context.progress);
   options_.work = nullptr;
+  add_told(measured, against, out);
+  if (const std::string path = context.path_beside(kWindowLosses); !path.empty())
+    core::write_text_file(path, losses_csv(measured.windows));
 }
 
 void Eval::measure_tasks(const Context& context, const std::vector<tasks::Task>& tasks,

@@ -189,6 +189,7 @@ class Evaluation {
 
   // Adds one window to all totals. `index`: in the chunk.
   void compare(const Window& window, std::int64_t index) {
+    for (Totals& totals : totals_) totals.begin_window();
     Reference reference;  // of the rows that begin at `have`
     std::int64_t have = -1, counted = window.first_scored;
     const auto reference_at = [&](std::int64_t row, std::int64_t n) -> const Reference* {
@@ -242,6 +243,7 @@ std::string evaluation_identity(const std::vector<EvalModel>& models, const std:
                         {"protocol", static_cast<int>(options.protocol)},
                         {"windows", options.max_windows},
                         {"control_tokens", options.reading.control_tokens},
+                        {"losses", "of every window"},
                         {"text", data::text_sha256(text_path)}};
   const auto add = [&](const EvalModel& m) {
     const auto source = checkpoint::Checkpoint::open(m.path);

@@ -26,12 +26,18 @@ struct EvalOptions {
   // Begun and started; null: nothing is kept. A killed run goes on in it with the same bits.
   checkpoint::WorkFolder* work = nullptr;
 };
+// What one window of the text adds to the sums.
+struct WindowLoss {
+  std::int64_t tokens = 0, same_top1 = 0;
+  double nll = 0, kl = 0;  // nats; KL and same_top1 only where there is a reference
+};
 struct EvalResult {
   double perplexity = 0, against_perplexity = 0;
   std::int64_t tokens = 0;
   bool has_divergence = false;
   double kl_mean = 0, kl_p99 = 0, same_top1 = 0;  // KL(against || model) in nats per scored token
   std::vector<float> kl_per_token;
+  std::vector<WindowLoss> windows;  // in the order of the text
 };
 // One of several models that are evaluated in one pass. The reference runs once for all of them.
 struct EvalModel {

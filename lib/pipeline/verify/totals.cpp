@@ -7,8 +7,15 @@
 
 namespace espalier::verify {
 
+constexpr std::int64_t kOfWindow = 4;  // numbers of a window in a saved state
+
 void Totals::add(const Measured& m) {
+  WindowLoss& window = windows.back();
   for (double v : m.nll) nll += v;
+  for (double v : m.nll) window.nll += v;
+  for (float v : m.kl) window.kl += v;
+  window.tokens += static_cast<std::int64_t>(m.nll.size());
+  window.same_top1 += m.same_top1;
   tokens += static_cast<std::int64_t>(m.nll.size());
   same_top1 += m.same_top1;
   kl.insert(kl.end(), m.kl.begin(), m.kl.end());
@@ -20,6 +27,11 @@ void Totals::save(layerwise::Saved& out, const std::string& name) const {
   out.about[name] = {{"tokens", tokens}, {"same_top1", same_top1}};
   out.tensors[name + ".nll"] = torch::tensor({nll}, torch::kFloat64);
   out.tensors[name + ".kl"] = torch::tensor(kl, torch::kFloat32);
+  std::vector<double> values;
+  for (const WindowLoss& w : windows)
+    values.insert(values.end(),
+                  {static_cast<double>(w.tokens), static_cast<double>(w.same_top1), w.nll, w.kl});
+  out.tensors[name + ".windows"] = torch::tensor(values, torch::kFloat64).view({-1, kOfWindow});
 }
 
 void Totals::load(const layerwise::Saved& in, const std::string& name) {
@@ -28,12 +40,18 @@ void Totals::load(const layerwise::Saved& in, const std::string& name) {
   nll = in.tensors.at(name + ".nll").item<double>();
   const torch::Tensor& values = in.tensors.at(name + ".kl");
   kl.assign(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
+  const torch::Tensor& rows = in.tensors.at(name + ".windows");
+  const double* row = rows.const_data_ptr<double>();
+  for (std::int64_t w = 0; w < rows.numel() / kOfWindow; ++w, row += kOfWindow)
+    windows.push_back(
+        {static_cast<std::int64_t>(row[0]), static_cast<std::int64_t>(row[1]), row[2], row[3]});
 }
 
 EvalResult Totals::result(const Totals* reference) const {
   EvalResult r;
   r.tokens = tokens;
   r.perplexity = perplexity();
+  r.windows = windows;
   if (reference == nullptr) return r;
   r.has_divergence = true;
   r.against_perplexity = reference->perplexity();

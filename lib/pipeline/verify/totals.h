@@ -11,7 +11,10 @@ struct Totals {
   double nll = 0;
   std::int64_t same_top1 = 0, tokens = 0;
   std::vector<float> kl;
+  std::vector<WindowLoss> windows;
 
+  // What is added from here on belongs to the next window.
+  void begin_window() { windows.emplace_back(); }
   void add(const Measured& m);
   double perplexity() const;
   void save(layerwise::Saved& out, const std::string& name) const;

@@ -159,6 +159,35 @@ TEST(YamlReader, MergeKeysGiveDefaults) {
   }
 }
 
+TEST(YamlReader, MapsPutTogetherKeepTheirPlaces) {
+  support::TempDir dir;
+  core::write_text_file(dir.file("a.yaml"),
+                        "first: {name: a, ffn: 1, seed: 3}\nsecond: {ffn: 2, tokens: 4}\n");
+  YamlMap all = YamlMap::load(dir.file("a.yaml"));
+  YamlMap first = *all.map("first");
+  const YamlMap second = *all.map("second");
+  EXPECT_EQ(first.text("name"), "a");
+  YamlMap joined = first.rest();
+  EXPECT_FALSE(joined.has("name"));
+  joined.add(second);
+  joined.add_defaults(first);
+  EXPECT_EQ(joined.text("ffn"), "2");  // of the one that was added
+  EXPECT_NE(joined.where("ffn").find("a.yaml:2:"), std::string::npos) << joined.where("ffn");
+  EXPECT_EQ(joined.text("name"), "a");
+  joined.set("words", std::vector<std::string>{"x", "y"});
+  joined.set("kind", "prune");
+  EXPECT_EQ(joined.texts("words"), (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(joined.text("kind"), "prune");
+  joined.drop("tokens");
+  EXPECT_EQ(joined.only({"seed", "tokens"}).keys(), (std::vector<std::string>{"seed"}));
+  EXPECT_THROW(joined.finish(), core::Error);  // nobody asked for the seed
+  EXPECT_EQ(joined.count("seed"), 3);
+  joined.finish();
+  EXPECT_EQ(first.count("seed"), 3);  // the parts are as they were
+  EXPECT_NO_THROW(second.allow_only({"ffn", "tokens"}));
+  EXPECT_THROW(second.allow_only({"ffn", "token"}), core::Error);
+}
+
 TEST(YamlReader, ASecondDocumentIsRefused) {
   support::TempDir dir;
   core::write_text_file(dir.file("a.yaml"), "---\na: 1\n---\nb: 2\n");

@@ -58,6 +58,25 @@ TEST(Evaluate, AModelAgainstItself) {
   }
 }
 
+TEST(Evaluate, WindowsAddUpToTheWhole) {
+  const Fixture f;
+  const EvalResult r = f.eval(f.directory, f.gguf);
+  ASSERT_EQ(r.windows.size(), 6);
+  WindowLoss sum;
+  for (const WindowLoss& w : r.windows) {
+    EXPECT_EQ(w.tokens, 63);
+    sum.tokens += w.tokens;
+    sum.same_top1 += w.same_top1;
+    sum.nll += w.nll;
+    sum.kl += w.kl;
+  }
+  const auto n = static_cast<double>(r.tokens);
+  EXPECT_EQ(sum.tokens, r.tokens);
+  EXPECT_NEAR(std::exp(sum.nll / n), r.perplexity, 1e-12 * r.perplexity);
+  EXPECT_NEAR(sum.kl / n, r.kl_mean, 1e-12);
+  EXPECT_DOUBLE_EQ(static_cast<double>(sum.same_top1) / n, r.same_top1);
+}
+
 TEST(Evaluate, DamagedModelsAreSeen) {
   Fixture f;
   support::TinyOptions other = f.options;
