@@ -193,6 +193,50 @@ class Texts(unittest.TestCase):
             self.assertEqual(done.returncode, 3, done.stderr)
             self.assertIn("key.yaml:5:3: control_tokens", done.stderr)
 
+    def test_several_texts_with_weights(self):
+        """Verbs and recipes read several texts alike. A file whose name ends like a weight is that file."""
+        p = self.path
+        other, odd = self.write("other.txt", " ".join(f"thing{i * i % 89}" for i in range(400))), self.write("odd:2", "".join(DOCUMENTS) * 3)
+        imatrix = lambda name, *texts: (tool.run_json("calibrate", p / "m", *(w for t in texts for w in ("--text", t)), *WINDOWS, "--out", p / name), tensors(p / name))[1]
+        plain = self.forms["plain"]
+        alone, half, most = imatrix("a1", plain), imatrix("a2", f"{plain}:1", f"{other}:1"), imatrix("a3", f"{plain}:3", f"{other}:1")
+        self.assertEqual(imatrix("a4", plain, other), half)
+        self.assertEqual(imatrix("a5", f"{plain}:6", f"{other}:2"), most)
+        self.assertEqual(imatrix("a6", f"{plain}:7"), alone)
+        self.assertEqual(imatrix("a7", odd), imatrix("a8", self.write("even.txt", odd.read_text())))
+        self.assertEqual(len({alone, half, most}), 3)
+        for verb in (("prune", p / "m", "--ffn", 64), ("score", p / "m"), ("quantize", p / "m", "--format", "q4_0")):
+            results = [(tool.run_json(*verb, "--text", f"{plain}:{weight}", "--text", other, *WINDOWS, "--out", p / f"{verb[0]}-{weight}"), p / f"{verb[0]}-{weight}")[1] for weight in (1, 3)]
+            a, b = (sha(r / "model.safetensors") if r.is_dir() else sha(r) for r in results)
+            self.assertNotEqual(a, b, verb[0])
+        for word, said in ((f"{plain}:0", "0"), (f"{plain}:x", "'x'"), (f"{plain}:-1", "-1")):
+            done = tool.run("calibrate", p / "m", "--text", word, "--out", p / "never")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(str(plain), done.stderr)
+            self.assertIn(said, done.stderr)
+        for weights, status in (("[plain.txt:3, other.txt:1]", "done"), ("[plain.txt:3, other.txt]", "cached"), ("[plain.txt:1, other.txt]", "done")):
+            recipe = self.write("weights.yaml", f"name: r\nteacher: m\ntext: {{train: plain.txt}}\nstages:\n  - {{name: a, kind: calibrate, text: {weights}, tokens: 256, sequence: 64}}\n")
+            self.assertEqual(tool.run_json("run", recipe, "--out", p / "weighted", "--no-time")["stages"][0]["status"], status, weights)
+            self.assertEqual(tensors(p / "weighted/stages/a/imatrix.gguf"), half if "1, o" in weights else most)
+
+    def test_the_models_own_text(self):
+        """`--text self` needs no corpus: the seed alone decides, with any number of threads. A file of that name is ./self."""
+        p = self.path
+        out = lambda name, *words: (tool.run_json("calibrate", p / "m", *words, "--out", p / name), tensors(p / name))[1]
+        own = out("b1", "--text", "self", *WINDOWS)
+        self.assertEqual(out("b2", "--text", "self:3", *WINDOWS, "--threads", 1), own)
+        self.assertNotEqual(out("b3", "--text", "self", *WINDOWS, "--seed", 4), own)
+        mixed = out("b4", "--text", "self:2", "--text", f"{self.forms['plain']}:2", *WINDOWS)
+        self.assertEqual(len({own, mixed, out("b5", "--text", self.forms["plain"], *WINDOWS)}), 3)
+        tool.run_json("prune", p / "m", "--ffn", 64, "--text", "self", *WINDOWS, "--out", p / "own")
+        for text, status in (("self", "done"), ("self", "cached"), ("[self, text.train]", "done")):
+            recipe = self.write("own.yaml", f"name: r\nteacher: m\ntext: {{train: plain.txt}}\nstages:\n  - {{name: a, kind: calibrate, text: {text}, tokens: 256, sequence: 64}}\n")
+            self.assertEqual(tool.run_json("run", recipe, "--out", p / "owned", "--no-time")["stages"][0]["status"], status, text)
+            self.assertEqual(tensors(p / "owned/stages/a/imatrix.gguf"), own if text == "self" else mixed)
+        done = tool.run("calibrate", p / "m", "--text", "./self", "--out", p / "never")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("./self", done.stderr)
+
 
 if __name__ == "__main__":
     tool.main()

@@ -7,6 +7,7 @@
 
 #include "checkpoint/manifest.h"
 #include "hash/sha256.h"
+#include "stages/weight.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "data/corpus.h"
 #endif
@@ -60,8 +61,12 @@ std::map<std::string, std::string> lineage_of(const stages::Stage& stage,
         // A recipe names its text whether this stage reads it or not: its models come from it.
         const auto& inputs = made->manifest.inputs;
         if (const auto text = inputs.find("text.train"); text != inputs.end()) out.insert(*text);
+      } else if (key == "text" && source.path == stages::kSelf) {
+        continue;  // the model's own text has no file
       } else if (key == "text") {
-        out["text.train"] = text_sha256(source.path);
+        const auto place = &source - sources.data();
+        out["text.train" + (place == 0 ? "" : " " + std::to_string(place + 1))] =
+            text_sha256(source.path);
       } else {
         out[key + " file"] = hash::sha256_parts(source.path);
       }

@@ -17,6 +17,7 @@ std::string wanted(const stages::Input& input) {
     out += (first ? "" : " or ") + std::string(artifact_name(artifact));
     first = false;
   }
+  if (input.weighted) out += ", or a list of `NAME:WEIGHT`";
   return out + (input.or_none ? ", or `none`" : "");
 }
 

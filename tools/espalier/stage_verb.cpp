@@ -18,6 +18,7 @@
 #include "option_flags.h"
 #include "reference.h"
 #include "stages/reading.h"
+#include "stages/weight.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "recipe/option_reader.h"
 #endif
@@ -51,7 +52,7 @@ void add_input(StageVerb& verb, const stages::Input& input) {
   option->description(input.help)
       ->type_name(input.many ? "[NAME=]PATH" : "PATH")
       ->group("inputs and output");
-  if (input.many) option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (input.many || input.weighted) option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   if (input.many && input.flag.front() != '-')  // words that stand by themselves
     option->expected(CLI::detail::expected_max_vector_size);
   if (input.required) option->required();
@@ -110,6 +111,26 @@ void add_stage_verbs(CLI::App& app, Common& common) {
     const std::string help = std::string(artifact_name(artifact)) + " to write";
     const auto verb = add_stage_verb(app, common, name.c_str(), help.c_str());
     add_resume(*verb->app, common);
+  }
+}
+
+// "a.txt:2" becomes a path and a weight.
+void StageVerb::split_weights() {
+  for (const stages::Input& input : stage->inputs()) {
+    if (!input.weighted) continue;
+    for (std::string& word : inputs.at(input.key)) {
+      try {
+        const stages::Weighted split = stages::split_weight(word, [](const std::string& path) {
+          std::error_code unreadable;
+          return fs::exists(path, unreadable);
+        });
+        word = split.name;
+        weights[input.key].push_back(split.weight);
+      } catch (const core::Error& e) {
+        core::fail(e.kind(), kind->name, ": ", input.flag, " ", word, ": ", e.what(),
+                   "; no file has that name, so the number is a weight");
+      }
+    }
   }
 }
 
@@ -174,9 +195,12 @@ void StageVerb::check_options() const {
 stages::Context StageVerb::context() const {
   stages::Context c;
   for (const stages::Input& input : stage->inputs())
-    for (const std::string& path : inputs.at(input.key))
-      if (stage->reads(input.key))
-        c.inputs[input.key].push_back(input.many ? named(path) : stages::Source{input.key, path});
+    for (const std::string& path : inputs.at(input.key)) {
+      if (!stage->reads(input.key)) continue;
+      std::vector<stages::Source>& sources = c.inputs[input.key];
+      sources.push_back(input.many ? named(path) : stages::Source{input.key, path});
+      if (input.weighted) sources.back().weight = weights.at(input.key).at(sources.size() - 1);
+    }
   c.out = out;
   const bool directory = is_directory(stage->outputs().front().artifact);
   // A stage that writes a directory works inside it.
@@ -211,6 +235,7 @@ std::unique_ptr<core::PathLock> StageVerb::lock() const {
 
 void StageVerb::run() {
   if (instead && instead(*this)) return;
+  split_weights();
   keep_pipes();
   check_output();
   apply_device(*common, trains);

@@ -21,6 +21,7 @@ struct StageVerb {
   CLI::App* app = nullptr;
   Common* common = nullptr;
   std::map<std::string, std::vector<std::string>> inputs;  // by key
+  std::map<std::string, std::vector<double>> weights;      // of inputs that have some
   std::string out, config;
   // Paths of outputs beside the result, by their file, for flags of their own.
   std::map<std::string, std::string> beside;
@@ -36,6 +37,7 @@ struct StageVerb {
   void run();
 
  private:
+  void split_weights();
   void keep_pipes();
   void check_output() const;
   void read_options();

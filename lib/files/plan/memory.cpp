@@ -71,9 +71,10 @@ std::int64_t forward_values(const Widths& w, std::int64_t hidden) { return 3 * h
 // Values while a sum takes them up: squares and their float64, and gaps between blocks of memory.
 std::int64_t summed_values(const Widths& w) { return 8 * w.inner; }
 
-// Both sides of the normal equations in float64, damped, factorized, and the solution.
+// Both sides of the normal equations in float64, of the windows that a fit sees, of those that are
+// held out, and of all; damped, factorized, and the solution.
 std::int64_t least_squares_bytes(const Widths& w, std::int64_t hidden) {
-  return 8 * (6 * square(w.inner) + 4 * w.inner * hidden);
+  return 8 * (8 * square(w.inner) + 6 * w.inner * hidden);
 }
 
 // Second moments of a layer in float64, and those that are being added.

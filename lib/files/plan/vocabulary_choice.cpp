@@ -3,6 +3,7 @@
 #include "plan/vocabulary_choice.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "checkpoint/vocabulary.h"
@@ -142,17 +143,40 @@ VocabularyChoice choose_vocabulary(const text::TokenizerData& data,
   return out;
 }
 
+namespace {
+
+// Every text at its weight. None shrinks, so that no token that occurs is lost.
+std::vector<std::int64_t> count_weighted(const text::TokenizerData& data,
+                                         const std::vector<CountedText>& texts,
+                                         const text::Reading& reading) {
+  std::vector<std::vector<std::int64_t>> counts;
+  std::vector<double> scales;  // so that a text's tokens are its weight
+  for (const CountedText& text : texts) {
+    const text::Documents documents = text::read_documents(text.path);
+    ESP_CHECK(!documents.empty(), input, text.path, ": the text is empty");
+    counts.push_back(count_tokens(data, documents, reading));
+    const auto total = std::accumulate(counts.back().begin(), counts.back().end(), std::int64_t{0});
+    scales.push_back(text.weight / static_cast<double>(std::max<std::int64_t>(total, 1)));
+  }
+  if (counts.size() == 1) return counts.front();
+  std::vector<std::int64_t> out;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const double scale = scales[i] / *std::min_element(scales.begin(), scales.end());
+    out.resize(std::max(out.size(), counts[i].size()));
+    for (std::size_t id = 0; id < counts[i].size(); ++id)
+      out[id] += std::llround(scale * static_cast<double>(counts[i][id]));
+  }
+  return out;
+}
+
+}  // namespace
+
 VocabularyChoice choose_vocabulary(const checkpoint::Checkpoint& source,
-                                   const std::string& text_path, const text::Reading& reading,
-                                   const VocabularyTarget& target) {
+                                   const std::vector<CountedText>& texts,
+                                   const text::Reading& reading, const VocabularyTarget& target) {
   const text::TokenizerData& data = source.tokenizer();
   const std::int64_t rows = source.dims().vocab;
-  std::vector<std::int64_t> counts;
-  if (!text_path.empty()) {
-    const text::Documents documents = text::read_documents(text_path);
-    ESP_CHECK(!documents.empty(), input, text_path, ": the text is empty");
-    counts = count_tokens(data, documents, reading);
-  }
+  const std::vector<std::int64_t> counts = count_weighted(data, texts, reading);
   std::vector<std::int64_t> named =
       checkpoint::token_ids_of(source.hf_config(), source.path() + ": config.json");
   for (const std::int64_t id : checkpoint::token_ids_of(source.hf_generation_config(),

@@ -56,9 +56,14 @@ VocabularyChoice choose_vocabulary(const text::TokenizerData& data,
                                    const std::vector<std::int64_t>& named,
                                    const std::vector<std::int64_t>& counts, std::int64_t rows,
                                    const VocabularyTarget& target);
-// The same of a model and a text. Without a path nothing is counted, and only the size is checked.
+struct CountedText {
+  std::string path;
+  double weight = 1;
+};
+// The same of a model and texts. The tokens of each count in proportion to its weight, whatever its
+// length. Without a text nothing is counted, and only the size is checked.
 VocabularyChoice choose_vocabulary(const checkpoint::Checkpoint& source,
-                                   const std::string& text_path, const text::Reading& reading,
-                                   const VocabularyTarget& target);
+                                   const std::vector<CountedText>& texts,
+                                   const text::Reading& reading, const VocabularyTarget& target);
 
 }  // namespace espalier::plan

@@ -136,6 +136,24 @@ Texts cut_texts(const checkpoint::Checkpoint& source, const std::vector<std::int
   return out;
 }
 
+arch::ModelDims dims_with(const Replacement& replacement, arch::ModelDims dims) {
+  dims.attention_bias |= replacement.attention_bias;
+  dims.output_bias |= replacement.output_bias;
+  dims.mlp_bias |= replacement.mlp_bias;
+  return dims;
+}
+
+// Empty where the cut stays. A bias that the source lacks is zero.
+std::vector<float> replaced_values(const Replacement& replacement,
+                                   const checkpoint::Checkpoint& source, const arch::TensorRef& t,
+                                   int source_layer) {
+  std::vector<float> out;
+  if (replacement.weights) out = replacement.weights(t.spec->role, source_layer);
+  if (out.empty() && !arch::present(*t.spec, source.dims()))
+    out.resize(static_cast<std::size_t>(t.elements()));
+  return out;
+}
+
 }  // namespace
 
 std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,
@@ -156,7 +174,7 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
             ": the output is the source itself; choose another directory");
   plan::validate(plan, source.dims(), "plan");
   plan::require_source(plan, source.path(), source.sha256(), "the plan");
-  const arch::ModelDims after = plan::dims_after(plan, source.dims());
+  const arch::ModelDims after = dims_with(replacement, plan::dims_after(plan, source.dims()));
 
   const text::TokenizerData* carried = checkpoint::carried_tokenizer(source);
   Texts texts{source.hf_config(), source.hf_generation_config(), {}};
@@ -175,8 +193,7 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
     const arch::Role role = t.spec->role;
     const int source_layer =
         t.layer < 0 ? -1 : static_cast<int>(plan.keep_layers[static_cast<std::size_t>(t.layer)]);
-    const std::vector<float> replaced =
-        replacement ? replacement(role, source_layer) : std::vector<float>{};
+    const std::vector<float> replaced = replaced_values(replacement, source, t, source_layer);
     if (!replaced.empty()) {
       ESP_CHECK(static_cast<std::int64_t>(replaced.size()) == t.elements(), internal,
                 "replacement of ", arch::role_name(role), " in layer ", source_layer, " has ",

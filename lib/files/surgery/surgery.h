@@ -3,8 +3,10 @@
 // Hugging Face directory. The architecture table alone determines which rows and columns of which
 // tensors survive.
 #pragma once
+#include <concepts>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -13,9 +15,19 @@
 
 namespace espalier::surgery {
 
-// Returns weights that replace the cut tensor, in its new shape (e.g. after least-squares
-// compensation). Empty: keep the cut.
-using Replacement = std::function<std::vector<float>(arch::Role role, int source_layer)>;
+// What replaces cut tensors, such as refitted weights.
+struct Replacement {
+  using Weights = std::function<std::vector<float>(arch::Role role, int source_layer)>;
+  Replacement() = default;
+  template <std::invocable<arch::Role, int> F>
+  Replacement(F f) : weights(std::move(f)) {}
+
+  // Returns values of the tensor in its new shape. Empty: keep the cut.
+  Weights weights;
+  // Biases that the new model has and the source may lack (ModelDims). Without values they are
+  // zero.
+  bool attention_bias = false, output_bias = false, mlp_bias = false;
+};
 
 // The cut of one tensor in its new shape: rows x cols after the plan. source_layer -1: model scope.
 std::vector<float> cut_tensor(const checkpoint::Checkpoint& source, const plan::PrunePlan& plan,

@@ -118,10 +118,9 @@ std::optional<ScoresMade> CellRunner::scores(const Cell& cell) {
   core::make_directory(folder);
   const Turn turn(folder + "/turn.lock");
   const Json ran = run_recipe(wanted->recipe, folder, "");
-  return scores_made_[wanted->name] =
-             ScoresMade{wanted->criterion,
-                        fs::absolute(folder).string() + "/stages/scores/scores.safetensors",
-                        ran.at("stages").at(0).at("metrics").at("seconds").get<double>()};
+  return scores_made_[wanted->name] = ScoresMade{
+             wanted->criterion, fs::absolute(folder).string() + "/stages/scores/scores.safetensors",
+             ran.at("stages").at(0).at("metrics").at("seconds").get<double>()};
 }
 
 // Runs the scheme's own stage alone, so that its memory is known. What an earlier run has measured

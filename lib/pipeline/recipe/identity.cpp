@@ -3,12 +3,14 @@
 #include "recipe/identity.h"
 
 #include "options/json.h"
+#include "stages/weight.h"
 
 namespace espalier::recipe {
 
 std::vector<StageInput> inputs_of(const Step& step, const Recipe& recipe) {
   std::vector<StageInput> out;
   for (const Link& link : step.links) {
+    if (link.path == stages::kSelf) continue;  // the model, the seed and the options say all
     const auto kind = !link.stage.empty()      ? StageInput::Kind::output
                       : link.name == "teacher" ? StageInput::Kind::teacher
                                                : StageInput::Kind::file;
@@ -44,6 +46,10 @@ checkpoint::Manifest identity_of(const Step& step, const Recipe& recipe, const R
   nlohmann::ordered_json all{{"kind", out.stage}};
   // Which input is which, by the names that the manifest gives to their hashes.
   for (const Link& link : step.links) all[link.key].push_back(link.name);
+  // Equal weights of one text say nothing.
+  for (const Link& link : step.links)
+    if (all[link.key].size() > 1 && link.weight != 1)
+      all[link.key + "_weights"][link.name] = link.weight;
   all.update(options::json_of(step.stage->options()));
   if (step.stage->uses_seed()) all["seed"] = recipe.seed;
   all.update(step.stage->surroundings(surroundings_of(step, recipe, options)));

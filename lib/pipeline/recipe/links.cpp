@@ -6,8 +6,10 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "recipe/option_reader.h"
 #include "recipe/step.h"
 #include "recipe/yaml_reader.h"
+#include "stages/weight.h"
 
 namespace espalier::recipe {
 namespace {
@@ -54,6 +56,28 @@ class Joiner {
     if (const auto link = further_output(value)) return {*link};
     if (takes_models(input_) && !takes(input_, Artifact::text)) refuse_name(value);
     return {file(value)};
+  }
+
+  // One of several texts, "NAME:WEIGHT". Manifests tell texts apart by their names.
+  void join_weighted(const std::string& value, std::vector<Link>& out) const {
+    stages::Weighted item;
+    at_key(map_, input_.key, [&] {
+      item = stages::split_weight(value, [&](const std::string& word) {
+        std::error_code unreadable;
+        return std::filesystem::exists(map_.resolved(word), unreadable);
+      });
+    });
+    std::vector<Link> links{{input_.key, stages::kSelf, stages::kSelf}};
+    if (item.name != stages::kSelf) links = join(item.name);
+    for (Link& link : links) {
+      link.weight = item.weight;
+      const std::string name = link.name;
+      for (int n = 2; std::any_of(out.begin(), out.end(),
+                                  [&](const Link& other) { return other.name == link.name; });
+           ++n)
+        link.name = name + " " + std::to_string(n);
+      out.push_back(std::move(link));
+    }
   }
 
  private:
@@ -136,8 +160,13 @@ std::vector<Link> links_of(YamlMap& map, const stages::Input& input, const std::
   } else if (input.many) {
     for (const std::string& value : map.texts(input.key))
       for (Link& link : joiner.join(value)) out.push_back(std::move(link));
+  } else if (input.weighted && map.has_list(input.key)) {
+    for (const std::string& value : map.texts(input.key)) joiner.join_weighted(value, out);
   } else if (const auto value = map.text(input.key)) {
-    out = joiner.join(*value);
+    if (input.weighted)
+      joiner.join_weighted(*value, out);
+    else
+      out = joiner.join(*value);
   } else if (!input.otherwise.empty()) {
     out = joiner.join(input.otherwise);
   }

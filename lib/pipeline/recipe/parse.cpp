@@ -42,7 +42,8 @@ std::string name_of(YamlMap& map, const Recipe& recipe) {
         name.front() == '.')
       map.refuse("name", "'" + name + "': letters, digits, '-', '_' and '.' only");
   // "none" stands for no teacher; the others are what manifests call the texts.
-  static const std::set<std::string> taken{"teacher", "none", "text.train", "text.held_out"};
+  static const std::set<std::string> taken{"teacher", "none", "self", "text.train",
+                                           "text.held_out"};
   ESP_CHECK(!taken.contains(name) && recipe.find(name) == nullptr, input, map.where("name"),
             ": stage name '", name, "' is taken");
   return name;

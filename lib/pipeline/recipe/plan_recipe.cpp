@@ -145,7 +145,7 @@ stages::Forecast Planner::predict(const Step& step) {
   forecast.machine = machine_;
   for (const Link& link : step.links) {
     const std::string& name = link.stage.empty() ? link.name : link.stage;
-    stages::ForecastInput input{name, link.path};
+    stages::ForecastInput input{name, link.path, link.weight};
     if (const auto it = shapes_.find(name); it != shapes_.end()) input.shape = it->second;
     if (const auto it = made_.find(name); it != made_.end()) input.made = it->second;
     if (link.is_model && link.stage.empty() && !input.shape) input.shape = shape_of_file(link.path);

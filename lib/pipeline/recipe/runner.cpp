@@ -18,6 +18,7 @@
 #include "recipe/key_names.h"
 #include "recipe/planner.h"
 #include "recipe/run_record.h"
+#include "stages/weight.h"
 
 namespace espalier::recipe {
 namespace fs = std::filesystem;
@@ -96,7 +97,8 @@ static void require_other_parts(const std::string& target, const std::vector<std
 stages::Context Runner::context_of(const Step& step, const checkpoint::Manifest& manifest) const {
   stages::Context out = surroundings_of(step, recipe_, options_);
   for (const Link& link : step.links)
-    out.inputs[link.key].push_back({link.stage.empty() ? link.name : link.stage, path_of(link)});
+    out.inputs[link.key].push_back(
+        {link.stage.empty() ? link.name : link.stage, path_of(link), link.weight});
   out.folder = directory_of(step.name);
   out.out = result_of(step);
   out.work = out.folder + "/checkpoint";
@@ -177,9 +179,11 @@ checkpoint::Manifest Runner::wanted(const Step& step) {
   if (window_bos_ && manifest.inputs.contains("text.train"))
     manifest.options[data::kWindowBos] = *window_bos_;
   for (const Link& link : step.links)
-    if (link.key == "text") {
+    if (link.key == "text" && link.path != stages::kSelf) {
       const std::string& reading = reading_of(path_of(link));
-      if (!reading.empty()) manifest.options[data::kTextReading] = reading;
+      if (reading.empty()) continue;
+      auto& said = manifest.options[data::kTextReading];  // of several texts: of one after another
+      said = said.is_null() ? reading : said.get<std::string>() + "; " + link.name + ": " + reading;
     }
   return manifest;
 }

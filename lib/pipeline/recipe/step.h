@@ -22,6 +22,7 @@ struct Link {
   stages::Output output = {};  // of that stage
   bool first_output = true;    // the result of that stage, not what it leaves beside it
   bool is_model = false;       // a directory or a GGUF
+  double weight = 1;           // of a text, among those of the key
 };
 
 struct Step {

@@ -170,6 +170,10 @@ YamlMap YamlMap::load(const std::string& path) {
 }
 
 bool YamlMap::has(const std::string& key) const { return state_->entries.contains(key); }
+bool YamlMap::has_list(const std::string& key) const {
+  const auto found = state_->entries.find(key);
+  return found != state_->entries.end() && found->second.value.IsSequence();
+}
 std::optional<std::string> YamlMap::text(const std::string& key) { return state_->scalar(key); }
 std::string YamlMap::required_text(const std::string& key) {
   const auto value = text(key);

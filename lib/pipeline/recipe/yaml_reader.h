@@ -28,6 +28,7 @@ class YamlMap {
   YamlMap& operator=(YamlMap&&) noexcept;
 
   bool has(const std::string& key) const;
+  bool has_list(const std::string& key) const;
   // Scalars. When the key is absent, the optional form returns nullopt and the required form
   // throws.
   std::optional<std::string> text(const std::string& key);

@@ -6,6 +6,7 @@
 #include "core/units.h"
 #include "stages/calibration.h"
 #include "stages/stage.h"
+#include "stages/texts.h"
 #include "stages/work.h"
 
 namespace espalier::stages {
@@ -26,7 +27,13 @@ class Calibrate : public Stage {
              {Artifact::model, Artifact::gguf},
              "teacher",
              true},
-            {"text", "--text", "calibration text", {Artifact::text}, "text.train", true}};
+            {.key = "text",
+             .flag = "--text",
+             .help = "calibration text; several, each with a weight: a.txt:2",
+             .takes = {Artifact::text},
+             .otherwise = "text.train",
+             .required = true,
+             .weighted = true}};
   }
   std::vector<Output> outputs() const override { return {{Artifact::imatrix, "imatrix.gguf"}}; }
   bool deliverable() const override { return true; }
@@ -48,10 +55,10 @@ class Calibrate : public Stage {
         [&](const text::CalibrationOptions& o) {
           return calibrate::imatrix_memory(source.arch(), source.dims(), o, moments());
         });
-    const data::Corpus corpus =
-        data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()),
-                          context.progress, context.reading);
-    const quant::Imatrix imatrix = calibrate::collect_imatrix(source, corpus, windows, moments(),
+    const data::Mixture texts =
+        data::load_mixture(texts_of(context, source, windows), text::Tokenizer(source.tokenizer()),
+                           context.progress, context.reading);
+    const quant::Imatrix imatrix = calibrate::collect_imatrix(source, texts, windows, moments(),
                                                               context.progress, context.part(""));
     quant::write_imatrix(imatrix, context.out, gram_);
     return {{{"tokens", imatrix.tokens}, {"tensors", imatrix.tensors.size()}},

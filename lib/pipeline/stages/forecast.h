@@ -39,6 +39,7 @@ struct Made {
 
 struct ForecastInput {
   std::string name, path;           // path: empty while an earlier stage has yet to make it
+  double weight = 1;                // of a text, among those of the input
   std::optional<Shape> shape = {};  // of a model, or of the model that was made beside it
   Made made = {};
 };

@@ -16,10 +16,12 @@
 #include "plan/vocabulary_choice.h"
 #include "stages/calibration.h"
 #include "stages/told.h"
+#include "stages/weight.h"
 #include "surgery/surgery.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "prune/pruner.h"
 #include "stages/layers_out.h"
+#include "stages/texts.h"
 #include "stages/work.h"
 #endif
 
@@ -115,13 +117,13 @@ options::List Prune::options() {
       .one_of(criteria(true))
       .otherwise("that of criterion where it scores layers, else block_influence");
   list.add("compensate", &compensate_, "how the rest is refitted to the text")
-      .one_of({"none", "least_squares"})
+      .one_of({"none", "bias", "least_squares"})
       .otherwise(
           "least_squares where text decides; none beside a plan or scores, unless a text is "
           "given for it");
   list.add("ridge", &ridge_, "of least squares: how much the original weights count")
       .at_least(0)
-      .otherwise("0.2; 0.05 from 65536 tokens on");
+      .otherwise("chosen for each matrix by windows that its fit did not see");
   list.append(describe(calibration_));
   list.begin_group("output");
   list.add("dtype", &dtype_,
@@ -133,11 +135,13 @@ options::List Prune::options() {
 
 std::vector<Input> Prune::inputs() const {
   return {{"from", "model", "model to prune", {Artifact::model, Artifact::gguf}, "teacher", true},
-          {"text",
-           "--text",
-           "text to calibrate on, and to count tokens of",
-           {Artifact::text},
-           "text.train"},
+          {.key = "text",
+           .flag = "--text",
+           .help = "text to calibrate on, and to count tokens of; several, each with a weight: "
+                   "a.txt:2",
+           .takes = {Artifact::text},
+           .otherwise = "text.train",
+           .weighted = true},
           {"held_out",
            "--held-out",
            "text that must not occur in the calibration text",
@@ -184,15 +188,19 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   const bool fits = given.has("text") && !vocabulary_.given();
   if (compensate_.empty())
     compensate_ = only_vocabulary || ((has_plan || has_scores) && !fits) ? "none" : "least_squares";
-  calibrates_ = !only_vocabulary && (!(has_plan || has_scores) || compensate_ == "least_squares");
+  calibrates_ = !only_vocabulary && (!(has_plan || has_scores) || compensate_ != "none");
   if (only_vocabulary)
     given.refuse_unused("where the vocabulary alone is cut: nothing is scored or refitted",
                         {"criterion", "ridge", "ffn_granule", "hidden_granule"}, "leave it out");
   if (only_vocabulary && compensate_ != "none")
     given.refuse("compensate",
                  "nothing is refitted where the vocabulary alone is cut; leave it out");
+  if (blocks_ && compensate_ == "bias")
+    given.refuse("compensate", "a bias stands for channels that are cut, and " +
+                                   given.spelled("blocks") +
+                                   " drops whole blocks; choose least_squares or none");
   check_text(given, inputs);
-  if (ridge_ && compensate_ == "none")
+  if (ridge_ && compensate_ != "least_squares")
     given.refuse("ridge", "belongs to " + given.spelled("compensate") +
                               " least_squares, which needs a text; leave it out");
 }
@@ -204,7 +212,7 @@ void Prune::check_text(const options::Given& given, const std::set<std::string>&
                  "needs a text whose tokens are counted; give " + given.spelled("text"));
   if (calibrates_) {
     if (!inputs.contains("text") && given.has("compensate"))
-      given.refuse("compensate", "least_squares needs a text to fit to; give " +
+      given.refuse("compensate", compensate_ + " needs a text to fit to; give " +
                                      given.spelled("text") + ", or leave it out");
     if (!inputs.contains("text"))
       given.refuse("text", "is needed to score; give it, or " + given.spelled("plan") + " or " +
@@ -224,6 +232,19 @@ void Prune::check_text(const options::Given& given, const std::set<std::string>&
   }
 }
 
+// The texts whose tokens a choice of a vocabulary counts, of a context or a forecast.
+template <typename Inputs>
+std::vector<plan::CountedText> counted(const Inputs& texts) {
+  std::vector<plan::CountedText> out;
+  for (const auto& text : texts) {
+    ESP_CHECK(text.path != kSelf, usage,
+              "text self: what the model writes does not say which tokens a user needs; a choice "
+              "of a vocabulary counts the tokens of a file");
+    out.push_back({text.path, text.weight});
+  }
+  return out;
+}
+
 #ifdef ESPALIER_WITH_TRAINING
 prune::PruneOptions Prune::settings(const std::string& plan, const std::string& scores) const {
   prune::PruneOptions out;
@@ -233,8 +254,9 @@ prune::PruneOptions Prune::settings(const std::string& plan, const std::string& 
   out.scores_path = scores;
   out.criterion = criterion_;
   out.layer_criterion = layer_criterion_;
-  out.compensation =
-      compensate_ == "none" ? prune::Compensation::none : prune::Compensation::least_squares;
+  out.compensation = compensate_ == "none"   ? prune::Compensation::none
+                     : compensate_ == "bias" ? prune::Compensation::bias
+                                             : prune::Compensation::least_squares;
   out.ridge = ridge_;
   out.calibration = calibration_;
   return out;
@@ -264,9 +286,10 @@ void Prune::predict_vocabulary(const Forecast& forecast, plan::PruneTarget& targ
               ": how many tokens that is depends on a text or a tokenizer that an earlier stage "
               "has yet to make; give vocab");
   if (!same_tokens) return;
-  const std::string text = vocabulary_.coverage ? forecast.at("text").path : "";
+  const std::vector<plan::CountedText> texts =
+      vocabulary_.coverage ? counted(forecast.inputs.at("text")) : std::vector<plan::CountedText>();
   target.vocab = static_cast<std::int64_t>(
-      plan::choose_vocabulary(*forecast.teacher, text, forecast.reading, vocabulary_).keep.size());
+      plan::choose_vocabulary(*forecast.teacher, texts, forecast.reading, vocabulary_).keep.size());
 }
 
 void Prune::predict(Forecast& forecast) const {
@@ -317,6 +340,7 @@ void Prune::predict(Forecast& forecast) const {
   forecast.disk = *forecast.bytes;
   timing::PruneWork work{stored(before), after.dims, {}, compensate_ == "least_squares"};
   if (calibrates_) work.text = text_of(calibration_, before);
+  work.ridges = ridge_ ? 0 : 3;
   work.gives_scores = prune::facts_of(criterion_).before_the_pass;
   forecast.work = timing::work_of(work, forecast.machine);
   const std::int64_t drop = before.dims.n_layers() - after.dims.n_layers();
@@ -357,8 +381,8 @@ Result Prune::told(const Context& context, std::int64_t before, std::int64_t aft
 std::optional<plan::VocabularyChoice> Prune::choose_tokens(const Context& context,
                                                            const checkpoint::Checkpoint& source) {
   if (!vocabulary_.given()) return std::nullopt;
-  plan::VocabularyChoice choice =
-      plan::choose_vocabulary(source, context.path("text"), context.reading, vocabulary_);
+  plan::VocabularyChoice choice = plan::choose_vocabulary(
+      source, counted(context.inputs.at("text")), context.reading, vocabulary_);
   target_.vocab = static_cast<std::int64_t>(choice.keep.size());
   return choice;
 }
@@ -416,7 +440,6 @@ Result Prune::calibrate_and_cut(const Context& context, const checkpoint::Checkp
   if (tokens) settings.vocab = tokens->keep;
   static_cast<void>(prune::check(settings, source.arch(), source.dims()));
   settings.write = write_options(source);
-  settings.text_path = context.path("text");
   settings.held_out_path = context.path("held_out");
   settings.reading = context.reading;
   settings.calibration =
@@ -426,6 +449,7 @@ Result Prune::calibrate_and_cut(const Context& context, const checkpoint::Checkp
                        settings.calibration = o;
                        return prune::peak_memory(settings, source.arch(), source.dims());
                      });
+  settings.texts = texts_of(context, source, settings.calibration);
   settings.resume = context.resume;
   settings.or_start_over = context.or_start_over;
   settings.threads = context.threads;

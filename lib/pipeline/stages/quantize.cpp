@@ -23,6 +23,7 @@
 #include "stages/stage.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "calibrate/sequential_rounding.h"
+#include "stages/texts.h"
 #include "stages/work.h"
 #endif
 
@@ -146,12 +147,13 @@ options::List Quantize::options() {
 std::vector<Input> Quantize::inputs() const {
   return {
       {"from", "model", "model to quantize", {Artifact::model, Artifact::gguf}, "teacher", true},
-      {"text",
-       "--text",
-       "calibration text: gptq then rounds layer by layer, each knowing what rounding did to "
-       "the ones before",
-       {Artifact::text},
-       "text.train"},
+      {.key = "text",
+       .flag = "--text",
+       .help = "calibration text: gptq then rounds layer by layer, each knowing what rounding did "
+               "to the ones before; several, each with a weight: a.txt:2",
+       .takes = {Artifact::text},
+       .otherwise = "text.train",
+       .weighted = true},
       {"imatrix",
        "--imatrix",
        "activation statistics, as 'calibrate' or llama-imatrix writes them",
@@ -393,7 +395,7 @@ std::int64_t Quantize::memory(const Shape& shape, const text::CalibrationOptions
 // The text, and what is computed from it while a file is written.
 struct Quantize::Reading {
   text::CalibrationOptions windows;
-  data::Corpus corpus;
+  data::Mixture texts;
   std::optional<calibrate::SequentialRounding> rounding;
 };
 
@@ -406,11 +408,11 @@ void Quantize::read_text(const Context& context, const checkpoint::Checkpoint& s
                      [&](const text::CalibrationOptions& o) { return memory(shape, o); });
   work.reading = std::make_shared<Reading>(
       windows,
-      data::load_corpus(context.path("text"), text::Tokenizer(source.tokenizer()), context.progress,
-                        context.reading),
+      data::load_mixture(texts_of(context, source, windows), text::Tokenizer(source.tokenizer()),
+                         context.progress, context.reading),
       std::nullopt);
   if (work.options.imatrix == nullptr)
-    work.imatrix = calibrate::collect_imatrix(source, work.reading->corpus, windows, moments(),
+    work.imatrix = calibrate::collect_imatrix(source, work.reading->texts, windows, moments(),
                                               context.progress, context.part("imatrix"));
   work.options.imatrix = &work.imatrix;
 }
@@ -418,7 +420,7 @@ void Quantize::read_text(const Context& context, const checkpoint::Checkpoint& s
 void Quantize::round_by_text(const Context& context, const checkpoint::Checkpoint& source,
                              const plan::QuantPlan& plan, Work& work) const {
   auto& rounding = work.reading->rounding;
-  rounding.emplace(source, plan, work.imatrix, work.reading->corpus, work.reading->windows,
+  rounding.emplace(source, plan, work.imatrix, work.reading->texts, work.reading->windows,
                    context.part("rounding"));
   work.options.rounded = [&rounding](arch::Role role, int layer) {
     return rounding->rounded(role, layer);

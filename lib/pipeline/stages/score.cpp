@@ -7,6 +7,7 @@
 #include "stages/calibration.h"
 #include "stages/layers_out.h"
 #include "stages/stage.h"
+#include "stages/texts.h"
 #include "stages/work.h"
 #include "timing/layers.h"
 
@@ -31,7 +32,13 @@ class Score : public Stage {
              {Artifact::model, Artifact::gguf},
              "teacher",
              true},
-            {"text", "--text", "calibration text", {Artifact::text}, "text.train", true}};
+            {.key = "text",
+             .flag = "--text",
+             .help = "calibration text; several, each with a weight: a.txt:2",
+             .takes = {Artifact::text},
+             .otherwise = "text.train",
+             .required = true,
+             .weighted = true}};
   }
   std::vector<Output> outputs() const override {
     return {{Artifact::scores, "scores.safetensors"}};
@@ -60,7 +67,7 @@ class Score : public Stage {
                          return prune::score_memory(criterion_, source.arch(), source.dims(), o);
                        });
     const prune::ScoreResult r = prune::score(source,
-                                              {.text_path = context.path("text"),
+                                              {.texts = texts_of(context, source, windows),
                                                .criterion = criterion_,
                                                .out_path = context.out,
                                                .calibration = windows,

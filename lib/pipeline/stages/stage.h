@@ -56,6 +56,7 @@ struct Input {
   bool or_none = false;  // a recipe may say "none"
   // Where an option has named it already: a stage, a text of the recipe, or a file.
   std::optional<std::string> value = {};
+  bool weighted = false;  // a list, each item with a weight: "PATH:2" (stages/weight.h)
 };
 
 // In the folder of the stage. The first is the result: `--out` of the verb.
@@ -67,6 +68,7 @@ struct Output {
 struct Source {
   std::string name;  // as manifests call it: a stage, "teacher", "text.train", or the key
   std::string path;
+  double weight = 1;  // among the texts of an input
 };
 
 // What a run gives to a stage.

@@ -14,5 +14,4 @@ inline timing::Stored stored(const Shape& shape) {
 inline timing::Text text_of(const text::CalibrationOptions& o, const Shape& shape) {
   return {o.tokens, std::min(o.sequence, shape.dims.positions), o.batch_tokens};
 }
-
 }  // namespace espalier::stages

@@ -45,18 +45,24 @@ std::int64_t reader_rows(const arch::Block& block, const arch::ModelDims& dims,
 }
 
 // Readers and consumer of a block are fitted to what the exact stream has. before and after: of the
-// layer. What is cut is fitted twice.
+// layer. What is cut is fitted twice. `ridges`: that are tried before a fit.
 Work refit(const arch::Block& block, const arch::ModelDims& dims, const arch::LayerDims& before,
-           const arch::LayerDims& after, const Text& text) {
+           const arch::LayerDims& after, const Text& text, int ridges) {
   const std::int64_t H = dims.hidden, n = columns(block, dims, before),
                      kept = columns(block, dims, after);
+  // A ridge is tried on every fourth output (layerwise/held_out.h).
+  const auto fit = [&](std::int64_t width) {
+    Work out{solve(width, H)};
+    for (int i = 0; i < ridges; ++i) out += solve(width, H / 4);
+    return out;
+  };
   Work out;
   out += equations(H, H, text);
-  out += solve(H, H);
+  out += fit(H);
   out += product(reader_rows(block, dims, before), H, H);
   out += equations(n, H, text);
   if (kept != n) out += solve(n, H);
-  out += solve(kept, H);
+  out += fit(kept);
   return out;
 }
 
@@ -99,7 +105,7 @@ Work round_by_layer(const QuantizeWork& stage, const Place& place) {
   Work out = walk(stage.source, stage.text);
   out += forward(model, stage.text);  // of the rounded stream
   each_block(model, [&](const arch::Block& block, std::size_t l) {
-    out += refit(block, dims, dims.layers[l], dims.layers[l], stage.text);
+    out += refit(block, dims, dims.layers[l], dims.layers[l], stage.text, 0);
     out += round_block(block, dims, dims.layers[l], stage.format, place);
   });
   // The embedding, by the second moments of what the output matrix reads.
@@ -132,7 +138,8 @@ Work work_of(const PruneWork& stage, const Place& place) {
   out += forward(followed, stage.text);
   if (stage.refits)
     each_block(followed, [&](const arch::Block& block, std::size_t l) {
-      out += refit(block, before.dims, before.dims.layers[l], stage.after.layers[l], stage.text);
+      out += refit(block, before.dims, before.dims.layers[l], stage.after.layers[l], stage.text,
+                   stage.ridges);
     });
   out += decode(weights_of(before), stage.source.format);
   out += write(4 * weights_of(after), place);

@@ -24,6 +24,7 @@ struct PruneWork {
   Text text = {};
   bool refits = true;         // least squares
   bool gives_scores = false;  // the criterion scores everything in a pass of its own
+  int ridges = 0;             // tried before each fit, where none is given
 };
 Work work_of(const PruneWork& stage, const Place& place);
 

@@ -155,22 +155,22 @@ std::int64_t rounding_memory(const arch::Arch& arch, const arch::ModelDims& dims
   return std::max({following, embedding, imatrix_memory(arch, dims, options, moments)});
 }
 
-quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
+quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Mixture& texts,
                                const text::CalibrationOptions& options, Moments moments,
                                const core::Progress& progress,
                                const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
-  const Tensor windows = layerwise::draw_windows(corpus, options, source.dims().vocab);
+  const Tensor windows = layerwise::draw_windows(texts, options, source.dims().vocab);
   quant::Imatrix out;
   out.tokens = windows.numel();
   out.sequence = options.sequence;
-  out.text_sha256 = corpus.sha256;
-  out.dataset = corpus.path;
+  out.text_sha256 = texts.sha256();
+  out.dataset = texts.path();
   checkpoint::WorkFolder folder(
       work, layerwise::identity_of({{"verb", "calibrate"},
                                     {"algorithm", checkpoint::algorithm_version("quantize")},
                                     {"source", source.sha256()},
-                                    {"text", corpus.sha256},
+                                    {"text", out.text_sha256},
                                     {"batch", options.batch_tokens},
                                     {"moments", static_cast<int>(moments)}},
                                    windows));

@@ -7,7 +7,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/work_folder.h"
 #include "core/progress.h"
-#include "data/corpus.h"
+#include "data/mixture.h"
 #include "quant/imatrix.h"
 
 namespace espalier::calibrate {
@@ -23,11 +23,11 @@ std::int64_t imatrix_memory(const arch::Arch& arch, const arch::ModelDims& dims,
 std::int64_t rounding_memory(const arch::Arch& arch, const arch::ModelDims& dims,
                              const text::CalibrationOptions& options, Moments moments);
 
-// Streams the text through the model layer by layer. It reads whole windows of `sequence` tokens,
+// Streams the texts through the model layer by layer. It reads whole windows of `sequence` tokens,
 // drawn with the seed. The output matrix (or tied embedding) gets the statistics of the final
 // normed hidden state. A killed run goes on with the same bits where `work` names a folder; the
 // caller removes that.
-quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Corpus& corpus,
+quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data::Mixture& texts,
                                const text::CalibrationOptions& options, Moments moments,
                                const core::Progress& progress,
                                const checkpoint::WorkOptions& work = {});

@@ -2,6 +2,8 @@
 // Rounding as an edit of the pass that lets one model follow another.
 #include "calibrate/sequential_rounding.h"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <span>
 #include <string>
@@ -33,6 +35,17 @@ std::vector<std::int64_t> all_layers(const arch::ModelDims& dims) {
   std::vector<std::int64_t> out(dims.layers.size());
   for (std::size_t l = 0; l < out.size(); ++l) out[l] = static_cast<std::int64_t>(l);
   return out;
+}
+
+// Rounding refits matrices that keep their columns. At 12,288 tokens, 0.05 has 1.16 times the
+// divergence of 0.2, and with more tokens less is best: the ridge is interpolated log-log between
+// the two numbers of tokens and constant outside.
+double ridge_of(std::int64_t tokens) {
+  constexpr double kFewTokens = 24576, kManyTokens = 65536;
+  const double way = std::clamp(
+      std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0,
+      1.0);
+  return 0.2 * std::pow(0.25, way);
 }
 
 using Bytes = std::map<std::pair<Role, int>, std::vector<std::byte>>;
@@ -144,7 +157,8 @@ struct SequentialRounding::State {
         const checkpoint::WorkOptions& options)
       : imatrix(statistics),
         round(plan, statistics, options.threads),
-        follow({.keep_layers = all_layers(source.dims())}, round),
+        follow({.keep_layers = all_layers(source.dims()), .ridge = ridge_of(windows.numel())},
+               round),
         work(options, identity(source, plan, statistics, windows, batch_tokens)) {
     layerwise::begin(work);
     walk.emplace(model::Transformer::open(source), windows,
@@ -169,12 +183,12 @@ struct SequentialRounding::State {
 
 SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source,
                                        const plan::QuantPlan& plan, const quant::Imatrix& imatrix,
-                                       const data::Corpus& corpus,
+                                       const data::Mixture& texts,
                                        const text::CalibrationOptions& options,
                                        const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
   state_ = std::make_unique<State>(source, plan, imatrix,
-                                   layerwise::draw_windows(corpus, options, source.dims().vocab),
+                                   layerwise::draw_windows(texts, options, source.dims().vocab),
                                    options.batch_tokens, work);
 }
 SequentialRounding::~SequentialRounding() = default;

@@ -11,7 +11,7 @@
 
 #include "calibrate/calibrate.h"
 #include "checkpoint/checkpoint.h"
-#include "data/corpus.h"
+#include "data/mixture.h"
 #include "plan/quant_plan.h"
 #include "quant/imatrix.h"
 
@@ -23,7 +23,7 @@ class SequentialRounding {
   // them, by `work.threads` threads. A killed run goes on with the same bytes where `work` names a
   // folder; the caller removes that.
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
-                     const quant::Imatrix& imatrix, const data::Corpus& corpus,
+                     const quant::Imatrix& imatrix, const data::Mixture& texts,
                      const text::CalibrationOptions& options, const checkpoint::WorkOptions& work);
   ~SequentialRounding();
   SequentialRounding(const SequentialRounding&) = delete;

@@ -29,7 +29,7 @@ Tensor Follow::on_hidden(const Tensor& t, int dim) const {
 
 void Follow::begin(model::Transformer& model, const Tensor& ids, const Stream& stream) {
   exact_ = &model;
-  ridge_ = options_.ridge.value_or(default_ridge(ids.numel()));
+  n_seen_ = ids.size(0) - (options_.ridge ? 0 : held_out_windows(ids.size(0)));
   edited_.batch = stream.batch;
   for (Edit* edit : edits_)
     if (!edited_.states.defined())
@@ -52,14 +52,22 @@ void Follow::save_layer(int layer, Saved& out) const {
       out.about[std::to_string(static_cast<int>(axis))] = kept;
     for (const auto& [role, weights] : layers_[k].refitted)
       out.tensors[std::to_string(static_cast<int>(role))] = weights;
+    for (const auto& [role, ridge] : layers_[k].ridges)
+      out.about["ridge"][std::to_string(static_cast<int>(role))] = ridge;
   }
 }
 
 void Follow::load_layer(int layer, const Saved& in) {
   if (layers_.size() >= options_.keep_layers.size() || end_of(layers_.size()) != layer) return;
   EditedLayer& out = layers_.emplace_back();
-  for (const auto& [axis, kept] : in.about.items())
-    out.kept[static_cast<Axis>(std::stoi(axis))] = kept.get<std::vector<std::int64_t>>();
+  for (const auto& [name, value] : in.about.items()) {
+    if (name != "ridge") {
+      out.kept[static_cast<Axis>(std::stoi(name))] = value.get<std::vector<std::int64_t>>();
+      continue;
+    }
+    for (const auto& [role, ridge] : value.items())
+      out.ridges[static_cast<Role>(std::stoi(role))] = ridge.get<double>();
+  }
   for (const auto& [role, weights] : in.tensors)
     out.refitted[static_cast<Role>(std::stoi(role))] = weights;
 }
@@ -154,9 +162,24 @@ void Follow::see(model::Tap point, int layer, std::int64_t batch, const Tensor& 
   const auto input = model::input_at(exact_->arch(), point);
   if (!input || removed(*input->block)) return;
   const arch::Block& block = *input->block;
-  if (!input->inner && refits()) inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch)), value);
+  if (!input->inner && refits())
+    inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch)), value,
+                n_seen_ - batch * edited_.batch);
   if (input->inner && block.norm_behind)
     products_.push_back(on_hidden(value.matmul(exact_->weight(block.consumer, layer).t()), -1));
+}
+
+// That of the layer before, for the same matrix.
+double Follow::likely_ridge(Role role) const {
+  if (options_.ridge) return *options_.ridge;
+  if (layers_.empty() || !layers_.back().ridges.contains(role)) return kFirstRidge;
+  return layers_.back().ridges.at(role);
+}
+
+double Follow::ridge_for(Role role, const SplitEquations& equations, const Tensor& prior) const {
+  if (options_.ridge) return *options_.ridge;
+  return equations.splits() ? choose_ridge(equations, prior, likely_ridge(role))
+                            : kRidgeOfOneWindow;
 }
 
 Tensor Follow::edit(const arch::Block& block, Role role, Tensor weights,
@@ -168,16 +191,17 @@ Tensor Follow::edit(const arch::Block& block, Role role, Tensor weights,
 }
 
 void Follow::edit_readers(model::Transformer& model, const arch::Block& block) {
-  if (!inputs_.gram.defined()) return;
-  const Tensor map = inputs_.solve(on_hidden(torch::eye(model.dims().hidden), -1), ridge_)
-                         .to(torch::kFloat32)
-                         .contiguous();
+  const NormalEquations all = inputs_.all();
+  if (!all.gram.defined()) return;
+  const Tensor same = on_hidden(torch::eye(model.dims().hidden), -1);
+  const double ridge = ridge_for(block.readers.front(), inputs_, same);
+  inputs_ = {};
+  result_.ridges[block.readers.front()] = ridge;
+  const Tensor map = all.solve(same, ridge).to(torch::kFloat32).contiguous();
   for (const Role role : block.readers) {
-    layer_->set_weight(role, 0,
-                       edit(block, role, model.weight(role, source_).matmul(map), inputs_));
+    layer_->set_weight(role, 0, edit(block, role, model.weight(role, source_).matmul(map), all));
     model.unload(role, source_);
   }
-  inputs_ = {};
 }
 
 void Follow::block_end(model::Transformer& model, int layer, const arch::Block& block,
@@ -209,34 +233,60 @@ void Follow::layer_end(model::Transformer&, int layer, const Stream& stream) {
   layer_.reset();
 }
 
-NormalEquations Follow::consumer_equations(const arch::Block& block, const Stream& exact,
-                                           bool with_abs) const {
-  NormalEquations out;
+// What the consumer should give, and the token's weight.
+Follow::Aim Follow::aim_of(const arch::Block& block, const Stream& exact, std::int64_t b) const {
+  const Tensor target =
+      products_.empty() ? on_hidden(exact.at(b), -1) : products_[static_cast<std::size_t>(b)];
+  Aim out{target, inverse_rms(target)};
+  if (!products_.empty()) return out;
+  out.value = (target - edited_.at(b)) / layer_->dims().residual_factor;
+  if (const auto bias = arch::bias_of(block.consumer); bias && layer_->has(*bias, 0))
+    out.value = out.value - layer_->weight(*bias, 0);
+  return out;
+}
+
+SplitEquations Follow::consumer_equations(const arch::Block& block, const Stream& exact,
+                                          bool with_abs) const {
+  SplitEquations out;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
-    const auto i = static_cast<std::size_t>(b);
-    const Tensor target = products_.empty() ? on_hidden(exact.at(b), -1) : products_[i];
-    const Tensor weight = inverse_rms(target), a = activations_[i] * weight;
-    Tensor aim = target;
-    if (products_.empty()) {
-      aim = (target - edited_.at(b)) / layer_->dims().residual_factor;
-      if (const auto bias = arch::bias_of(block.consumer); bias && layer_->has(*bias, 0))
-        aim = aim - layer_->weight(*bias, 0);
-    }
-    out.add(a, aim * weight);
+    const Aim aim = aim_of(block, exact, b);
+    const Tensor a = activations_[static_cast<std::size_t>(b)] * aim.weight;
+    out.add(a, aim.value * aim.weight, n_seen_ - b * edited_.batch);
     if (with_abs) out.add_abs(a);
   }
   return out;
 }
 
+// The bias takes up the mean of what the consumer, as it is now, leaves.
+void Follow::set_bias(const arch::Block& block, const Stream& exact) {
+  const Role role = *arch::bias_of(block.consumer);
+  const Tensor& consumer = layer_->weight(block.consumer, 0);
+  Tensor sum = torch::zeros({consumer.size(0)}, torch::kFloat64);
+  double total = 0;
+  for (std::int64_t b = 0; b < edited_.batches(); ++b) {
+    const Aim aim = aim_of(block, exact, b);
+    const Tensor left = aim.value - activations_[static_cast<std::size_t>(b)].matmul(consumer.t());
+    const Tensor weight = aim.weight.square();
+    sum += (left * weight).flatten(0, 1).sum(0, false, torch::kFloat64);
+    total += weight.sum(torch::kFloat64).item<double>();
+  }
+  Tensor bias = (sum / total).to(torch::kFloat32);
+  if (layer_->has(role, 0)) bias = bias + layer_->weight(role, 0);
+  layer_->set_weight(role, 0, bias);
+  result_.refitted[role] = bias;
+}
+
 // Cuts the consumer, the activations and the refitted readers. Returns the consumer's columns that
 // stay, and restricts `equations` to them.
 Tensor Follow::cut(const arch::Block& block, const Tensor& consumer, bool refit,
-                   NormalEquations& equations) {
+                   SplitEquations& equations) {
+  const NormalEquations all = equations.all();
   const Tensor fitted =
-      refit ? equations.solve(consumer, ridge_).to(torch::kFloat32).contiguous() : consumer;
+      refit ? all.solve(consumer, likely_ridge(block.consumer)).to(torch::kFloat32).contiguous()
+            : consumer;
   Kept kept;
   for (Edit* e : edits_)
-    if (e->cuts(view(block))) kept = e->keep(view(block), equations, fitted);
+    if (e->cuts(view(block))) kept = e->keep(view(block), all, fitted);
   for (const Role role : block.readers) {
     const auto found = result_.refitted.find(role);
     if (found == result_.refitted.end()) continue;
@@ -255,16 +305,26 @@ void Follow::finish_block(const arch::Block& block, const Stream& exact, bool la
   const bool cuts = std::any_of(edits_.begin(), edits_.end(),
                                 [&](const Edit* e) { return e->cuts(view(block)); });
   const bool refit = options_.refit && (cuts || later || refits());
+  const auto bias = arch::bias_of(block.consumer);
+  const bool shift = bias && options_.biases.contains(*bias) && (cuts || later || streams_differ());
   Tensor consumer = layer_->weight(block.consumer, 0);
-  NormalEquations equations;
+  SplitEquations equations;
   if (cuts || refit) equations = consumer_equations(block, exact, cuts);
-  products_.clear();
   if (cuts) consumer = cut(block, consumer, refit, equations);
   if (refit) {
-    consumer = edit(block, block.consumer, equations.solve(consumer, ridge_), equations);
+    const NormalEquations all = equations.all();
+    const double ridge = ridge_for(block.consumer, equations, consumer);
+    equations = {};
+    result_.ridges[block.consumer] = ridge;
+    consumer = edit(block, block.consumer, all.solve(consumer, ridge), all);
     differ_ = true;
   }
   layer_->set_weight(block.consumer, 0, consumer);
+  if (shift) {
+    set_bias(block, exact);
+    differ_ = true;
+  }
+  products_.clear();
   const core::Section section("forward");
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
     Tensor& a = activations_[static_cast<std::size_t>(b)];

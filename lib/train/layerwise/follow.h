@@ -15,7 +15,8 @@
 // dropped layers is fitted to the exact stream after them. So it takes over as much of their work
 // as it can. Where a norm follows a consumer, the consumer is fitted to its own exact products.
 // Where what a block adds has a factor, d - u is divided by it. lambda is the ridge times the mean
-// diagonal of the Gram matrix.
+// diagonal of the Gram matrix. Each fit chooses its ridge by windows that it did not see
+// (held_out.h), unless one is given.
 //
 // Memory: one layer of each model, both streams and one block's inner activations of all tokens:
 // 4 * tokens * (2 H + F) bytes.
@@ -23,9 +24,11 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "layerwise/edit.h"
+#include "layerwise/held_out.h"
 #include "layerwise/visitor.h"
 
 namespace espalier::layerwise {
@@ -34,13 +37,16 @@ struct FollowOptions {
   std::vector<std::int64_t> keep_layers;                 // ascending; the others are dropped
   std::optional<std::vector<std::int64_t>> hidden = {};  // indices of the stream that stay
   bool refit = true;
-  std::optional<double> ridge = {};  // default_ridge() of the text
+  std::optional<double> ridge = {};  // of every fit; empty: each chooses its own
+  // Biases of consumers that take up what is left in the mean, where there is no refit.
+  std::set<arch::Role> biases = {};
 };
 
 // What became of one kept layer.
 struct EditedLayer {
   Kept kept;                                     // of the axes that were cut
   std::map<arch::Role, torch::Tensor> refitted;  // float32, in their new shape
+  std::map<arch::Role, double> ridges;           // of a consumer, and of a block's first reader
 };
 
 class Follow : public Visitor {
@@ -75,21 +81,29 @@ class Follow : public Visitor {
   bool is_last(const arch::Block& block) const;
   std::optional<torch::Tensor> positions(const arch::Extent& extent, const Kept& kept) const;
   bool refits() const;
+  double likely_ridge(arch::Role role) const;
+  double ridge_for(arch::Role role, const SplitEquations& equations,
+                   const torch::Tensor& prior) const;
   torch::Tensor edit(const arch::Block& block, arch::Role role, torch::Tensor weights,
                      const NormalEquations& inputs);
   void edit_readers(model::Transformer& model, const arch::Block& block);
   void finish_block(const arch::Block& block, const Stream& exact, bool later);
   torch::Tensor cut(const arch::Block& block, const torch::Tensor& consumer, bool refit,
-                    NormalEquations& equations);
-  NormalEquations consumer_equations(const arch::Block& block, const Stream& exact,
-                                     bool with_abs) const;
+                    SplitEquations& equations);
+  struct Aim {
+    torch::Tensor value, weight;  // [windows, T, H], [windows, T, 1]
+  };
+  Aim aim_of(const arch::Block& block, const Stream& exact, std::int64_t batch) const;
+  void set_bias(const arch::Block& block, const Stream& exact);
+  SplitEquations consumer_equations(const arch::Block& block, const Stream& exact,
+                                    bool with_abs) const;
 
   FollowOptions options_;
   std::vector<Edit*> edits_;
   Stream edited_;
   std::vector<EditedLayer> layers_;
   bool differ_ = false;
-  double ridge_ = 0;
+  std::int64_t n_seen_ = 0;  // the windows from here on are held out
 
   // Of the layer that is being edited.
   std::optional<model::Transformer> layer_;
@@ -97,7 +111,7 @@ class Follow : public Visitor {
   int source_ = 0, next_ = 0;          // the layer, and the kept layer after it
   const arch::Block* open_ = nullptr;  // its consumer waits for the stream before layer next_
   EditedLayer result_;
-  NormalEquations inputs_;                  // of the block's readers
+  SplitEquations inputs_;                   // of the block's readers
   std::vector<torch::Tensor> products_;     // per batch, of a consumer that a norm follows
   std::vector<torch::Tensor> activations_;  // per batch, of the edited model
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "core/error.h"
 #include "core/profile.h"
@@ -12,14 +13,6 @@
 namespace espalier::layerwise {
 
 using torch::Tensor;
-
-double default_ridge(std::int64_t tokens) {
-  constexpr double kFewTokens = 24576, kManyTokens = 65536;
-  const double way = std::clamp(
-      std::log(static_cast<double>(tokens) / kFewTokens) / std::log(kManyTokens / kFewTokens), 0.0,
-      1.0);
-  return 0.2 * std::pow(0.25, way);
-}
 
 Tensor inverse_rms(const Tensor& x) {
   const Tensor squares = x.square().mean(-1, true);
@@ -56,16 +49,31 @@ NormalEquations NormalEquations::of(const Tensor& channels) const {
           tokens};
 }
 
+namespace {
+
+// The lower factor of gram + lambda I. Rounding can make a singular matrix indefinite; then lambda
+// rises until it is not.
+Tensor factor(const Tensor& gram, double mean, double& lambda) {
+  ESP_CHECK(std::isfinite(mean), internal, "second moments that are not finite");
+  while (true) {
+    Tensor damped = gram.clone();
+    damped.diagonal().add_(lambda);
+    const auto [lower, info] = torch::linalg_cholesky_ex(damped);
+    if (info.item<std::int32_t>() == 0) return lower;
+    lambda = std::max(10 * lambda, 1e-9 * mean);
+  }
+}
+
+}  // namespace
+
 Tensor NormalEquations::solve(const Tensor& prior, double ridge) const {
   const core::Section section("least squares");
   const auto n = static_cast<double>(gram.size(0));
   core::count_operations(n * n * (n / 3 + 2 * static_cast<double>(prior.size(0))));
-  const double lambda = ridge * gram.diagonal().mean().item<double>() + 1e-30;
-  const Tensor damped = gram.clone();
-  damped.diagonal().add_(lambda);
-  return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(),
-                               torch::linalg_cholesky(damped))
-      .t();
+  const double mean = gram.diagonal().mean().item<double>();
+  double lambda = ridge * mean + 1e-30;
+  const Tensor lower = factor(gram, mean, lambda);
+  return torch::cholesky_solve(cross + lambda * prior.to(torch::kFloat64).t(), lower).t();
 }
 
 }  // namespace espalier::layerwise

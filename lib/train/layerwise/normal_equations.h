@@ -10,12 +10,6 @@ namespace espalier::layerwise {
 // 1 / rms over the last dimension, [.., 1]: weighs a token by what the following norm divides by.
 torch::Tensor inverse_rms(const torch::Tensor& x);
 
-// A small ridge overfits the calibration text. Best value measured for pruning: 0.2 at 24,576
-// tokens (0.01 was 4 % worse in perplexity), 0.05 at 65,536 tokens, where the choice matters less.
-// For rounding at 12,288 tokens, 0.05 has 1.16 times the divergence of 0.2. The ridge is
-// interpolated log-log between the two numbers of tokens and constant outside.
-double default_ridge(std::int64_t tokens);
-
 // Sums over tokens of a a^T and a t^T, where a [n] is what a matrix reads and t [m] is what it
 // should give. Products are float32 for each batch, sums are float64.
 struct NormalEquations {
@@ -27,7 +21,7 @@ struct NormalEquations {
   void add_abs(const torch::Tensor& inputs_BTN);
   NormalEquations of(const torch::Tensor& channels) const;  // for some of the inputs alone
   // argmin over W [m, n] of sum || t - W a ||^2 + lambda || W - prior ||^2, in float64. lambda is
-  // `ridge` times the mean diagonal of `gram`.
+  // `ridge` times the mean diagonal of `gram`, and more where that leaves a singular matrix.
   torch::Tensor solve(const torch::Tensor& prior, double ridge) const;
 };
 

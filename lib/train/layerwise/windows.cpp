@@ -4,9 +4,9 @@
 
 namespace espalier::layerwise {
 
-torch::Tensor draw_windows(const data::Corpus& corpus, const text::CalibrationOptions& options,
+torch::Tensor draw_windows(const data::Mixture& texts, const text::CalibrationOptions& options,
                            std::int64_t vocab) {
-  return torch::tensor(data::calibration_ids(corpus, options, vocab)).view({-1, options.sequence});
+  return torch::tensor(data::calibration_ids(texts, options, vocab)).view({-1, options.sequence});
 }
 
 }  // namespace espalier::layerwise

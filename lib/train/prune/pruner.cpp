@@ -4,18 +4,21 @@
 #include "prune/pruner.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
-#include "data/corpus.h"
+#include "data/mixture.h"
 #include "layerwise/backward.h"
 #include "layerwise/saved.h"
 #include "layerwise/windows.h"
 #include "plan/memory.h"
+#include "prune/bias.h"
 #include "prune/choose.h"
 #include "prune/criteria/loss.h"
 #include "prune/criterion.h"
@@ -29,17 +32,17 @@ namespace {
 using arch::Axis;
 
 // [n, sequence]; none without a text.
-torch::Tensor load_windows(const checkpoint::Checkpoint& source, const std::string& text_path,
-                           const std::string& held_out_path, const text::Reading& reading,
-                           const text::CalibrationOptions& options,
+torch::Tensor load_windows(const checkpoint::Checkpoint& source,
+                           const std::vector<data::Share>& shares, const std::string& held_out_path,
+                           const text::Reading& reading, const text::CalibrationOptions& options,
                            const core::Progress& progress) {
-  if (text_path.empty()) return torch::empty({0, options.sequence}, torch::kInt64);
+  if (shares.empty()) return torch::empty({0, options.sequence}, torch::kInt64);
   const text::Tokenizer tokenizer(source.tokenizer());
-  const data::Corpus corpus = data::load_corpus(text_path, tokenizer, progress, reading);
+  const data::Mixture texts = data::load_mixture(shares, tokenizer, progress, reading);
   if (!held_out_path.empty())
-    data::require_disjoint(corpus, data::load_corpus(held_out_path, tokenizer, {}, reading),
+    data::require_disjoint(texts, data::load_corpus(held_out_path, tokenizer, {}, reading),
                            tokenizer);
-  return layerwise::draw_windows(corpus, options, source.dims().vocab);
+  return layerwise::draw_windows(texts, options, source.dims().vocab);
 }
 
 plan::PrunePlan read_plan(const PruneOptions& options, const arch::ModelDims& before) {
@@ -97,7 +100,7 @@ struct Task {
   const Criterion* const of_layers;  // whose scores decide which layers go; null: block influence
   const std::optional<plan::PrunePlan> given;
   const std::vector<arch::LayerDims> sizes;  // wanted of each layer of `before`
-  const double ridge;
+  const std::optional<double> ridge;
   const std::uint64_t seed;
   const std::optional<std::int64_t> blocks;
 
@@ -119,7 +122,7 @@ std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
       {"layer_criterion", task.of_layers == nullptr ? "" : task.of_layers->name},
       {"seed", task.seed},
       {"blocks", task.blocks.value_or(0)},
-      {"ridge", task.ridge},
+      {"ridge", task.ridge ? nlohmann::json(*task.ridge) : nlohmann::json(nullptr)},
       {"compensation", static_cast<int>(options.compensation)},
       {"batch", options.calibration.batch_tokens},
       {"layers", task.after.n_layers()},
@@ -206,6 +209,25 @@ std::vector<float> values_of(const Weights& weights, arch::Role role, int layer)
   return std::vector<float>(w.data_ptr<float>(), w.data_ptr<float>() + w.numel());
 }
 
+surgery::Replacement replacement_of(const Weights& weights, const arch::ModelDims& after) {
+  surgery::Replacement out(
+      [&weights](arch::Role role, int layer) { return values_of(weights, role, layer); });
+  out.attention_bias = after.attention_bias;
+  out.output_bias = after.output_bias;
+  out.mlp_bias = after.mlp_bias;
+  return out;
+}
+
+// The pass over the model, but for how it walks.
+SequentialInput pass_of(const Task& task, const model::Transformer& dense,
+                        const torch::Tensor& windows, Compensation compensation,
+                        const plan::PrunePlan& plan) {
+  SequentialInput out{dense,      windows,          task.criterion, compensation,
+                      task.ridge, plan.keep_layers, plan.hidden,    kept_sizes(task, plan)};
+  if (task.chosen()) out.given = plan.layers;
+  return out;
+}
+
 bool cuts_width(const arch::ModelDims& before, const plan::PrunePlan& plan,
                 const std::vector<arch::LayerDims>& kept) {
   for (std::size_t k = 0; k < kept.size(); ++k)
@@ -217,7 +239,8 @@ bool cuts_width(const arch::ModelDims& before, const plan::PrunePlan& plan,
 // What importance.json shows of the decision. `layers`: their scores, which are known when layers
 // were dropped or when a pass went through the model.
 void write_report(const std::string& directory, const Task& task, const plan::PrunePlan& plan,
-                  const std::vector<double>& layers) {
+                  const std::vector<double>& layers,
+                  const std::map<arch::Role, std::vector<double>>& ridges) {
   nlohmann::ordered_json out;
   const char* key = task.of_layers == nullptr ? "block_influence" : "layer_scores";
   if (task.of_layers != nullptr) out["layer_criterion"] = task.of_layers->name;
@@ -226,6 +249,8 @@ void write_report(const std::string& directory, const Task& task, const plan::Pr
   for (const arch::LayerDims& l : task.before.layers) out["ffn_before"].push_back(l[Axis::ffn]);
   for (const arch::LayerDims& l : plan::dims_after(plan, task.before).layers)
     out["ffn_after"].push_back(l[Axis::ffn]);
+  for (const auto& [role, of_layers] : ridges)
+    out["ridges"][std::string(arch::role_name(role))] = of_layers;
   core::write_text_file(directory + "/importance.json", out.dump(1) + "\n");
 }
 
@@ -271,7 +296,7 @@ void check_blocks(const PruneOptions& options, const arch::Arch& arch,
 }
 
 Task task_for(const checkpoint::Checkpoint& source, const PruneOptions& options,
-              const arch::ModelDims& after, std::int64_t n_tokens) {
+              const arch::ModelDims& after) {
   const arch::ModelDims& before = source.dims();
   const std::optional<plan::PrunePlan> given = plan_for(source, options, after);
   return {
@@ -281,15 +306,29 @@ Task task_for(const checkpoint::Checkpoint& source, const PruneOptions& options,
       given || after.n_layers() == before.n_layers() ? nullptr : layer_criterion(options),
       given,
       given ? before.layers : plan::resolve_layers(options.target, source.arch(), before, after),
-      options.ridge.value_or(layerwise::default_ridge(n_tokens)),
+      options.ridge,
       options.calibration.seed,
       options.blocks};
 }
 
-}  // namespace
+// The cut of each layer, in case it stays.
+std::vector<LayerCut> layer_cuts(const PruneOptions& options, const arch::Arch& arch,
+                                 const arch::ModelDims& before, const arch::ModelDims& after) {
+  std::vector<LayerCut> out;
+  if (options.plan_path.empty()) {
+    const auto sizes = plan::resolve_layers(options.target, arch, before, after);
+    for (std::size_t l = 0; l < sizes.size(); ++l) out.push_back({before.layers[l], sizes[l]});
+    return out;
+  }
+  const std::vector<std::int64_t> kept = read_plan(options, before).keep_layers;
+  for (std::size_t k = 0; k < kept.size(); ++k)
+    out.push_back({before.layers[static_cast<std::size_t>(kept[k])], after.layers[k]});
+  return out;
+}
 
-arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
-                      const arch::ModelDims& before) {
+// Sizes after the cut, before compensation changes any.
+arch::ModelDims checked_sizes(const PruneOptions& options, const arch::Arch& arch,
+                              const arch::ModelDims& before) {
   arch::ModelDims after;
   if (options.blocks) {
     check_blocks(options, arch, before);
@@ -327,6 +366,21 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
       for (const Axis axis : arch::kScoredAxes)
         require_scored(criterion, axis, before.layers[l][axis], sizes[l][axis]);
   }
+  return after;
+}
+
+std::set<arch::Role> biases_of(const PruneOptions& options, const arch::Arch& arch,
+                               const arch::ModelDims& before, arch::ModelDims& after) {
+  if (options.compensation != Compensation::bias) return {};
+  return add_biases(arch, layer_cuts(options, arch, before, after), before, after);
+}
+
+}  // namespace
+
+arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
+                      const arch::ModelDims& before) {
+  arch::ModelDims after = checked_sizes(options, arch, before);
+  static_cast<void>(biases_of(options, arch, before, after));
   static_cast<void>(checkpoint::hf_family_for(arch, after));
   return after;
 }
@@ -334,11 +388,12 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
 PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
                   const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
-  const arch::ModelDims after = check(options, source.arch(), before);
-  const torch::Tensor windows = load_windows(source, options.text_path, options.held_out_path,
+  arch::ModelDims after = check(options, source.arch(), before);
+  const std::set<arch::Role> biases = biases_of(options, source.arch(), before, after);
+  const torch::Tensor windows = load_windows(source, options.texts, options.held_out_path,
                                              options.reading, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
-  const Task task = task_for(source, options, after, windows.numel());
+  const Task task = task_for(source, options, after);
   note_a_missing_refit(task, options.compensation);
   checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
                                .resume = options.resume,
@@ -352,31 +407,27 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   const Scores scores = scores_for(task, dense, windows, walk, work);
   plan::PrunePlan plan = decide(task, scores, source.arch());
 
-  Weights replaced;
   Influence influence(kLayerWindows);
-  const std::vector<arch::LayerDims> kept = kept_sizes(task, plan);
-  if (cuts_width(before, plan, kept) || options.compensation == Compensation::least_squares) {
-    SequentialInput input{dense,      windows,          task.criterion, options.compensation,
-                          task.ridge, plan.keep_layers, plan.hidden,    kept};
-    if (task.chosen()) input.given = plan.layers;
+  SequentialResult passed;
+  if (cuts_width(before, plan, kept_sizes(task, plan)) ||
+      options.compensation != Compensation::none) {
+    SequentialInput input = pass_of(task, dense, windows, options.compensation, plan);
     input.walk = walk;
     input.walk.work = &work;
+    input.biases = biases;
     if (!scores.all.contains("layers")) input.watchers = {&influence};
-    SequentialResult result = prune_sequentially(input);
-    plan.layers = std::move(result.layers);
-    replaced = std::move(result.replaced);
+    passed = prune_sequentially(input);
+    plan.layers = std::move(passed.layers);
   }
   plan.source_sha256 = source.sha256();
   if (options.vocab) plan.vocab = options.vocab;
-  const auto replacement = [&](arch::Role role, int layer) {
-    return values_of(replaced, role, layer);
-  };
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
-  out.parameters_after =
-      surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
+  out.parameters_after = surgery::prune_checkpoint(
+      source, plan, directory, options.write, replacement_of(passed.replaced, after), progress);
   write_report(directory, task, plan,
-               scores.all.contains("layers") ? scores.of_layers(task.drop()) : influence.of_layers);
+               scores.all.contains("layers") ? scores.of_layers(task.drop()) : influence.of_layers,
+               passed.ridges);
   work.remove();
   if (options.plan_path.empty()) out.notes = plan::smaller_layers(options.target, before);
   out.plan = std::move(plan);
@@ -386,7 +437,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
 std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                          const arch::ModelDims& dims) {
   const bool planned = !options.plan_path.empty() || !options.scores_path.empty(),
-             pass = !planned || options.compensation == Compensation::least_squares;
+             pass = !planned || options.compensation != Compensation::none;
   // Refitted layers wait in memory until they are written.
   const arch::ModelDims after = check(options, arch, dims);
   std::int64_t refitted = 0;
@@ -434,7 +485,7 @@ ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& opti
   const text::CalibrationOptions& calibration = options.calibration;
   const Criterion& criterion = criterion_by_name(options.criterion);
   const torch::Tensor windows =
-      load_windows(source, options.text_path, "", options.reading, calibration, progress);
+      load_windows(source, options.texts, "", options.reading, calibration, progress);
   checkpoint::WorkFolder work(
       options.work, layerwise::identity_of({{"verb", "score"},
                                             {"algorithm", checkpoint::algorithm_version("prune")},

@@ -11,13 +11,15 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/work_folder.h"
 #include "core/progress.h"
+#include "data/mixture.h"
 #include "plan/prune_plan.h"
 #include "text/calibration.h"
 #include "text/documents.h"
 
 namespace espalier::prune {
 
-enum class Compensation : std::uint8_t { none, least_squares };
+// bias: bias.h; least_squares: layerwise/follow.h.
+enum class Compensation : std::uint8_t { none, bias, least_squares };
 
 struct PruneOptions {
   plan::PruneTarget target;
@@ -36,11 +38,11 @@ struct PruneOptions {
   // block influence.
   std::string layer_criterion = {};
   Compensation compensation = Compensation::least_squares;
-  // Ridge of the least-squares fit, times the mean diagonal of the Gram matrix. Empty: chosen by
-  // the number of tokens.
+  // Ridge of every least-squares fit, times the mean diagonal of the Gram matrix. Empty: each fit
+  // chooses its own by windows that it did not see.
   std::optional<double> ridge;
-  std::string text_path;      // calibration text
-  std::string held_out_path;  // not empty: refuse calibration text that overlaps it
+  std::vector<data::Share> texts;  // calibration texts
+  std::string held_out_path;       // not empty: refuse calibration text that overlaps it
   text::Reading reading = {};
   text::CalibrationOptions calibration;
   checkpoint::WriteOptions write = {};
@@ -88,7 +90,8 @@ std::vector<CriterionFacts> criterion_facts();     // in the order of criteria.i
 CriterionFacts facts_of(const std::string& name);  // nothing but the name of an unknown one
 
 struct ScoreOptions {
-  std::string text_path, criterion, out_path;
+  std::vector<data::Share> texts;
+  std::string criterion, out_path;
   text::CalibrationOptions calibration;
   checkpoint::WorkOptions work = {};
   text::Reading reading = {};

@@ -78,6 +78,7 @@ SequentialResult result_of(const std::vector<layerwise::EditedLayer>& layers,
       for (const Axis axis : arch::kCutAxes) out.layers.at(k)[axis] = kept(axis);
     for (const auto& [role, weights] : layers[k].refitted)
       out.replaced[{role, static_cast<int>(input.keep_layers[k])}] = weights;
+    for (const auto& [role, ridge] : layers[k].ridges) out.ridges[role].push_back(ridge);
   }
   return out;
 }
@@ -90,7 +91,8 @@ SequentialResult prune_sequentially(const SequentialInput& input) {
   layerwise::Follow follow({.keep_layers = input.keep_layers,
                             .hidden = input.hidden,
                             .refit = input.compensation == Compensation::least_squares,
-                            .ridge = input.ridge},
+                            .ridge = input.ridge,
+                            .biases = input.biases},
                            {&cut});
   std::vector<layerwise::Visitor*> visitors{&follow};
   visitors.insert(visitors.end(), input.watchers.begin(), input.watchers.end());

@@ -4,6 +4,8 @@
 // predecessors feed it. Layers may differ in size and lack a block.
 #pragma once
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -19,7 +21,7 @@ struct SequentialInput {
   const torch::Tensor& windows;  // [n, sequence]
   const Criterion& criterion;
   Compensation compensation;
-  double ridge;
+  std::optional<double> ridge;  // empty: each fit chooses its own
   std::vector<std::int64_t> keep_layers;
   plan::Selection hidden;
   // The sizes of each kept layer after the cut. q_per_kv is that of the source. An absent block
@@ -28,6 +30,7 @@ struct SequentialInput {
   // Not empty: what each kept layer keeps, instead of what `criterion` would choose. `sizes` are
   // those of the source then.
   std::vector<plan::LayerSelection> given = {};
+  std::set<arch::Role> biases = {};  // of consumers, that compensation may set
   layerwise::WalkOptions walk = {};
   std::vector<layerwise::Visitor*> watchers = {};  // of the same walk
 };
@@ -35,6 +38,8 @@ struct SequentialResult {
   std::vector<plan::LayerSelection> layers;  // one per kept layer
   // (role, source layer) -> refitted weights in their new shape.
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
+  // Of each refitted consumer, and of a block's first reader, in the order of the kept layers.
+  std::map<arch::Role, std::vector<double>> ridges;
 };
 SequentialResult prune_sequentially(const SequentialInput& input);
 

@@ -232,7 +232,7 @@ std::string text_file(const Fixture& f) {
 }
 PruneOptions options_of(const Fixture& f) {
   PruneOptions out;
-  out.text_path = text_file(f);
+  out.texts = {{text_file(f)}};
   out.calibration = {.tokens = 256, .sequence = 32, .seed = 0};
   return out;
 }
@@ -263,7 +263,7 @@ TEST(LayerCriteria, DecideWhatAPruningDrops) {
     EXPECT_NE(core::read_text_file(out + "/importance.json").find("\"layer_criterion\": \"" + name),
               std::string::npos);
     // The scores in a file drop the same layers.
-    score(source, {options.text_path, name, file, options.calibration}, {});
+    score(source, {options.texts, name, file, options.calibration}, {});
     options.scores_path = file;
     options.target.sizes = {};
     EXPECT_EQ(prune(source, out + "-2", options, {}).plan.keep_layers, plan.keep_layers) << name;
@@ -302,7 +302,7 @@ TEST(BlockCriteria, DecideWhatAPruningDrops) {
       }
       EXPECT_EQ(blocks, 6);
       EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
-      score(source, {options.text_path, criterion, out + ".safetensors", options.calibration}, {});
+      score(source, {options.texts, criterion, out + ".safetensors", options.calibration}, {});
       options.scores_path = out + ".safetensors";
       const plan::PrunePlan again = prune(source, out + "-2", options, {}).plan;
       EXPECT_EQ(plan::to_json(again, source.arch(), source.dims()),

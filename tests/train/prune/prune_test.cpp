@@ -203,7 +203,7 @@ double stream_error(const Fixture& f, Compensation compensation, const char* cri
   options.target.layers = 3;
   options.criterion = criterion;
   options.compensation = compensation;
-  options.text_path = out + ".txt";
+  options.texts = {{out + ".txt"}};
   options.calibration = {.tokens = 4096, .sequence = 64, .seed = 0};
   const PruneResult result = prune(source, out, options, {});
   const auto pruned = checkpoint::Checkpoint::open(out);
@@ -234,11 +234,6 @@ TEST(Pruner, LeastSquaresFollowsTheTeacherBetter) {
 }
 
 TEST(Pruner, TheRidgeTiesTheRefittedWeightsToTheOriginals) {
-  EXPECT_EQ(layerwise::default_ridge(1000), 0.2);
-  EXPECT_EQ(layerwise::default_ridge(24576), 0.2);
-  EXPECT_NEAR(layerwise::default_ridge(40132), 0.1, 1e-5);  // halfway by the logarithm
-  EXPECT_EQ(layerwise::default_ridge(65536), 0.05);
-  EXPECT_EQ(layerwise::default_ridge(1 << 20), 0.05);
   Fixture f;
   const auto distance = [&](double ridge) {
     const SequentialInput input{f.model,
@@ -312,7 +307,7 @@ TEST(Pruner, UnequalSources) {
       torch::tensor(std::vector<std::int64_t>(ids.end() - 512, ids.end())).view({8, 64});
   PruneOptions options;
   options.target = {.sizes = {{arch::Axis::ffn, 64}, {arch::Axis::kv_groups, 1}}};
-  options.text_path = f.dir.file("text.txt");
+  options.texts = {{f.dir.file("text.txt")}};
   options.calibration = {.tokens = 4096, .sequence = 64, .seed = 0};
   const auto divergence = [&](const char* criterion, Compensation compensation) {
     options.criterion = criterion;
@@ -339,7 +334,7 @@ TEST(Pruner, UnequalSources) {
     EXPECT_LT(divergence(name.c_str(), Compensation::least_squares),
               divergence(name.c_str(), Compensation::none))
         << name;
-    score(source, {options.text_path, name, f.dir.file(name + ".safetensors"), options.calibration},
+    score(source, {options.texts, name, f.dir.file(name + ".safetensors"), options.calibration},
           {});
     const auto scores = format::SafetensorsSet::open_file(f.dir.file(name + ".safetensors"));
     EXPECT_EQ(scores.find("ffn.1")->shape, std::vector<std::int64_t>{32}) << name;
@@ -373,7 +368,7 @@ TEST(Pruner, GoesOnWhereItWasKilled) {
     options.target.layers = 3;
     options.target.hidden = 32;
     options.compensation = compensation;
-    options.text_path = f.dir.file("text.txt");
+    options.texts = {{f.dir.file("text.txt")}};
     options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
     options.state_share = 1;
     const std::string whole = f.dir.file("whole"), broken = f.dir.file("broken");
@@ -412,7 +407,7 @@ TEST(Pruner, ABrokenStateIsRefusedAndAFullDiskOnlySaidSo) {
   }());
   PruneOptions options;
   options.target.sizes[arch::Axis::ffn] = 64;
-  options.text_path = f.dir.file("text.txt");
+  options.texts = {{f.dir.file("text.txt")}};
   options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
   options.state_share = 1;
   const std::string out = f.dir.file("out");
@@ -447,10 +442,10 @@ TEST(Pruner, ScoresOfAFileDecideLikeTheirCriterion) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   const text::CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   const std::string text = words_file(f), file = f.dir.file("scores.safetensors");
-  score(source, {text, "taylor", file, calibration}, {});
+  score(source, {{{text}}, "taylor", file, calibration}, {});
   PruneOptions options;
   options.target = {.layers = 3, .sizes = {{arch::Axis::ffn, 64}, {arch::Axis::kv_groups, 1}}};
-  options.text_path = text;
+  options.texts = {{text}};
   options.calibration = calibration;
   options.criterion = "taylor";
   const plan::PrunePlan by_criterion = prune(source, f.dir.file("a"), options, {}).plan;
@@ -530,9 +525,9 @@ TEST(Pruner, ScoresGoOnWhereTheyWereKilled) {
   const text::CalibrationOptions calibration{.tokens = 1024, .sequence = 64, .seed = 0};
   struct Killed {};
   for (const char* criterion : {"activation", "obs"}) {
-    score(source, {text, criterion, whole, calibration}, {});
+    score(source, {{{text}}, criterion, whole, calibration}, {});
     ScoreOptions options{
-        text, criterion, broken, calibration, {.folder = broken + ".work", .share = 1}};
+        {{text}}, criterion, broken, calibration, {.folder = broken + ".work", .share = 1}};
     EXPECT_THROW(score(source, options,
                        [](const core::ProgressEvent& e) {
                          if (e.unit == "layers" && e.done == 2) throw Killed();
@@ -557,7 +552,7 @@ TEST(Pruner, BlockInfluenceNeedsNoPassOfItsOwn) {
   const auto source = checkpoint::Checkpoint::open(f.directory);
   PruneOptions options;
   options.target.sizes[arch::Axis::ffn] = 64;
-  options.text_path = words_file(f);
+  options.texts = {{words_file(f)}};
   options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
   options.state_share = 1;
   const auto influence = [&](const std::string& directory) {
@@ -614,7 +609,9 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
       };
       refused([&] {
         score(source,
-              {f.dir.file("text.txt"), std::string(c->name), f.dir.file("s.safetensors"),
+              {{{f.dir.file("text.txt")}},
+               std::string(c->name),
+               f.dir.file("s.safetensors"),
                calibration},
               {});
       });
@@ -627,7 +624,7 @@ TEST(Pruner, EveryCriterionRefusesAModelThatOverflows) {
         else
           options.target.sizes[arch::Axis::ffn] = 64;
         options.criterion = std::string(c->name);
-        options.text_path = f.dir.file("text.txt");
+        options.texts = {{f.dir.file("text.txt")}};
         options.calibration = calibration;
         prune(source, f.dir.file("pruned"), options, {});
       });
@@ -641,7 +638,7 @@ TEST(Pruner, RefusesWhatItCannotDo) {
   core::write_text_file(f.dir.file("short.txt"), "a b c");
   PruneOptions options;
   options.target.sizes[arch::Axis::ffn] = 64;
-  options.text_path = f.dir.file("short.txt");
+  options.texts = {{f.dir.file("short.txt")}};
   EXPECT_THROW(prune(source, f.dir.file("x"), options, {}), core::Error);
   options.target.sizes[arch::Axis::ffn] = 65;  // not a granule
   EXPECT_THROW(prune(source, f.dir.file("x"), options, {}), core::Error);
