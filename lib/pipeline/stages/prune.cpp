@@ -19,6 +19,7 @@
 #include "stages/weight.h"
 #include "surgery/surgery.h"
 #ifdef ESPALIER_WITH_TRAINING
+#include "prune/choose.h"
 #include "prune/pruner.h"
 #include "stages/layers_out.h"
 #include "stages/texts.h"
@@ -297,9 +298,6 @@ void Prune::predict(Forecast& forecast) const {
     return forecast.has(key) ? forecast.at(key).path : std::string();
   };
   const bool has_plan = forecast.has("plan");
-  ESP_CHECK(!blocks_, unsupported,
-            "scores decide which blocks go, so what is left cannot be predicted; run `espalier "
-            "prune` and give its plan.json");
   const Shape& before = forecast.model("from");
   prune::PruneOptions settings = this->settings(path("plan"), path("scores"));
   predict_vocabulary(forecast, settings.target);
@@ -317,6 +315,10 @@ void Prune::predict(Forecast& forecast) const {
   } else {
     // Refuses what cannot be scored, and what transformers would not load.
     after.dims = prune::check(settings, *before.arch, before.dims);
+    // Scores decide which blocks go, so this is the most that can be left.
+    if (blocks_)
+      after.dims =
+          plan::dims_after(prune::largest_blocks(*before.arch, before.dims, *blocks_), before.dims);
   }
   if (has_plan && !plan_to_come && forecast.teacher != nullptr &&
       forecast.at("from").name == "teacher") {
@@ -343,7 +345,10 @@ void Prune::predict(Forecast& forecast) const {
   work.ridges = ridge_ ? 0 : 3;
   work.gives_scores = prune::facts_of(criterion_).before_the_pass;
   forecast.work = timing::work_of(work, forecast.machine);
-  const std::int64_t drop = before.dims.n_layers() - after.dims.n_layers();
+  const std::int64_t drop =
+      blocks_ ? static_cast<std::int64_t>(prune::present_blocks(*before.arch, before.dims).size()) -
+                    *blocks_
+              : before.dims.n_layers() - after.dims.n_layers();
   if (drop == 0 || has_plan || forecast.has("scores")) return;
   timing::Text text = work.text;  // windows that decide which layers go
   text.tokens = std::min(text.tokens, prune::kLayerWindows * text.sequence);

@@ -65,4 +65,18 @@ plan::PrunePlan choose_blocks(const Scores& scores, const arch::Arch& arch,
   return plan;
 }
 
+plan::PrunePlan largest_blocks(const arch::Arch& arch, const arch::ModelDims& before,
+                               std::int64_t keep) {
+  Scores sizes;
+  for (const PresentBlock& b : present_blocks(arch, before)) {
+    arch::ModelDims without = before;
+    without.layers[b.layer][b.block->axis()] = 0;
+    std::vector<double>& of_kind = sizes.all[block_scores_name(b.block->kind)];
+    of_kind.resize(before.layers.size());
+    of_kind[b.layer] =
+        static_cast<double>(arch::parameters(arch, before) - arch::parameters(arch, without));
+  }
+  return choose_blocks(sizes, arch, before, keep);
+}
+
 }  // namespace espalier::prune

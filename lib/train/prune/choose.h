@@ -23,5 +23,8 @@ std::vector<PresentBlock> present_blocks(const arch::Arch& arch, const arch::Mod
 // `keep` attention and FFN blocks of all layers stay. A layer without any goes as a whole.
 plan::PrunePlan choose_blocks(const Scores& scores, const arch::Arch& arch,
                               const arch::ModelDims& before, std::int64_t keep);
+// The most that so many blocks can be: those with the most parameters stay. For predictions.
+plan::PrunePlan largest_blocks(const arch::Arch& arch, const arch::ModelDims& before,
+                               std::int64_t keep);
 
 }  // namespace espalier::prune

@@ -176,7 +176,6 @@ TEST_F(PlanRecipe, KeysThatWouldHaveNoEffectAreRefused) {
   refused("kind: prune, plan: plan.json, ridge: 0.1", input, {"ridge", "least_squares"});
   refused("kind: prune, hidden: 96, criterion: obs", usage, {"hidden 96", "obs", "activation"});
   refused("kind: prune, q_per_kv: 1", usage, {"q_per_kv 1", "plan"});
-  refused("kind: prune, blocks: 3, criterion: random", unsupported, {"blocks", "plan.json"});
   refused("kind: prune, vocab: 200", usage, {"vocab 200", "at least"});
   refused("kind: prune, vocab: 400", usage, {"vocab 400", "only 320"});
   refused("kind: prune, vocab: 300, vocab_coverage: 0.9", input, {"vocab", "vocab_coverage"});

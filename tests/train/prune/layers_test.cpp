@@ -15,6 +15,7 @@
 #include "core/notes.h"
 #include "core/rng.h"
 #include "plan/prune_plan.h"
+#include "prune/choose.h"
 #include "prune/criterion.h"
 #include "prune/pruner.h"
 #include "support/temp_dir.h"
@@ -302,6 +303,11 @@ TEST(BlockCriteria, DecideWhatAPruningDrops) {
       }
       EXPECT_EQ(blocks, 6);
       EXPECT_EQ(arch::parameters(pruned.arch(), pruned.dims()), result.parameters_after);
+      const arch::ModelDims most =
+          plan::dims_after(largest_blocks(source.arch(), source.dims(), 6), source.dims());
+      EXPECT_GE(arch::parameters(source.arch(), most), result.parameters_after);
+      EXPECT_LT(arch::parameters(source.arch(), most),
+                arch::parameters(source.arch(), source.dims()));
       score(source, {options.texts, criterion, out + ".safetensors", options.calibration}, {});
       options.scores_path = out + ".safetensors";
       const plan::PrunePlan again = prune(source, out + "-2", options, {}).plan;
