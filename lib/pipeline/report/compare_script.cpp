@@ -11,7 +11,7 @@ const marks = [['circle', 0, 1], ['rect', 0, 1], ['triangle', 0, 1], ['rectRot',
                ['circle', 0, 0], ['rect', 0, 0], ['triangle', 0, 0], ['rectRot', 0, 0], ['triangle', 90, 1], ['triangle', 180, 0], ['triangle', 90, 0], ['triangle', 270, 1]];
 const tones = dark ? ['#5fbf86', '#7fb2e5', '#f0b45a', '#c79af0', '#f08a80', '#6fd3d3', '#d8d36a', '#e58fc0']
                    : ['#2f7d4f', '#2a5d94', '#a86a00', '#6a3f94', '#b3392f', '#1f7a80', '#6b6a14', '#94386b'];
-const titles = {parameters: 'parameters, millions', bytes: 'bytes, MB', decode_tokens_per_second: 'decode, tokens a second', ratio: 'perplexity, times dense', kl: 'KL to dense, nats a token'};
+const titles = {parameters: 'parameters, millions', bytes: 'bytes, MB', decode_tokens_per_second: 'decode, tokens a second', ratio: 'times dense', kl: 'KL, nats'};
 const scale = {parameters: 1e6, bytes: 1e6, decode_tokens_per_second: 1};
 // What no other point beats in both. More of a size is worse, more speed is better.
 function front(points, x) {
