@@ -15,6 +15,18 @@ template <typename AnyBlock, int kHighestLevel>
 struct AffineSuperCodec {
   using Block = AnyBlock;
   static constexpr int kValues = kSuperBlock, kHighest = kHighestLevel;
+  static constexpr Grid kGrid = {.block = kSuperBlock,
+                                 .sub = 32,
+                                 .low = 0,
+                                 .high = kHighest,
+                                 .affine = true,
+                                 .super = true,
+                                 .scale_low = 0,
+                                 .scale_high = 63,
+                                 .fit = fit_step_and_offset<32, kHighest, true>,
+                                 .fit_super = fit_super<AffineSuperCodec>,
+                                 .store_scales = store_scales6};
+  static const Grid& grid() { return kGrid; }
 
   static void take_apart(const Block& block, Parts& __restrict out) {
     std::memcpy(out.scales, block.scales, sizeof block.scales);
@@ -56,21 +68,9 @@ struct AffineSuperCodec {
   static Block encode_block(const float* x, const float* importance) {
     return encode_super_block<AffineSuperCodec, 32>(x, importance);
   }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out) {
+    encode_super_blocks<AffineSuperCodec>(x, importance, out);
+  }
 };
-
-template <typename Codec>
-constexpr Grid affine_super_grid() {
-  return {.block = kSuperBlock,
-          .sub = 32,
-          .low = 0,
-          .high = Codec::kHighest,
-          .affine = true,
-          .super = true,
-          .scale_low = 0,
-          .scale_high = 63,
-          .fit = fit_step_and_offset<32, Codec::kHighest, true>,
-          .fit_super = fit_super<Codec>,
-          .store_scales = store_scales6};
-}
 
 }  // namespace espalier::format

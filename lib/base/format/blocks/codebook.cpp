@@ -11,7 +11,6 @@
 namespace espalier::format {
 namespace {
 
-constexpr int kRounds = 3, kAlternations = 4;
 constexpr int kLow = kCodebook4[0], kHigh = kCodebook4[15];
 
 struct Sums {
@@ -87,7 +86,7 @@ CodebookSuperBlock fit_codebook_super_block(const float* x, const float* weight)
   for (std::uint8_t& q : block.q) q = kIq4.index(0.0f);
   CodebookSuperBlock best = block;
   float best_error = INFINITY;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kSuperRounds; ++round) {
     const float d = core::half_to_float(block.d);
     float error = 0;
     for (int g = 0; g < kAffineGroups; ++g)

@@ -10,6 +10,9 @@
 //   put_together(parts) -> Block
 //   decode_block(block, out[kValues])
 //   encode_block(x[kValues], importance[kValues] or null) -> Block
+// It may have encode_lanes(x, importance or null, out) for kLanes blocks in a row (lanes/lanes.h).
+// Results are equal.
+//
 // A Block with members d, and m or dmin after it, is known to hold binary16 there. A Codec without
 // has first_not_finite(bytes) too.
 //
@@ -29,6 +32,9 @@
 #include "format/quant_format.h"
 
 namespace espalier::format {
+
+// Blocks that a vector search takes at once.
+constexpr int kLanes = 8;
 
 #define ESP_FORMAT(name, gguf_type) extern const QuantFormat k_##name;
 #include "format/formats.inc"
@@ -131,7 +137,14 @@ void decode_blocks(const std::byte* source, float* out, std::int64_t n) {
 
 template <typename Codec>
 void encode_blocks(const float* source, const float* importance, std::byte* out, std::int64_t n) {
-  for (std::int64_t b = 0; b < n / Codec::kValues; ++b) {
+  std::int64_t b = 0;
+  if constexpr (requires { Codec::encode_lanes(source, importance, out); })
+    for (; b + kLanes <= n / Codec::kValues; b += kLanes) {
+      const std::int64_t at = b * Codec::kValues;
+      Codec::encode_lanes(source + at, importance == nullptr ? nullptr : importance + at,
+                          out + b * static_cast<std::int64_t>(sizeof(typename Codec::Block)));
+    }
+  for (; b < n / Codec::kValues; ++b) {
     const std::int64_t at = b * Codec::kValues;
     store_block(Codec::encode_block(source + at, importance == nullptr ? nullptr : importance + at),
                 out, b);

@@ -12,13 +12,6 @@
 namespace espalier::format {
 namespace {
 
-// The search tries scales that put the extreme value at `levels + offset` for these offsets. A
-// positive offset clips the extreme value and gives the many small values finer steps. The more
-// levels, the less that helps.
-constexpr float kOffsets[] = {0.0f,  -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f,
-                              1.25f, 1.5f,   1.75f, 2.0f,   2.5f,  3.0f, 3.5f,  4.0f};
-constexpr int kAlternations = 4;
-
 struct ScaleSums {
   double xq = 0, qq = 0;
   // How much the best scale lowers sum w x^2.

@@ -7,10 +7,19 @@
 // is tried instead.
 //
 // Results are float. The caller rounds them to what its format stores. Sums run in four lanes of
-// fixed order, so compilers vectorise them and the result is the same everywhere.
+// fixed order, so compilers vectorise them and the result is the same everywhere. lanes/lanes.h
+// does the same for several groups at once.
 #pragma once
 
 namespace espalier::format {
+
+// The search tries scales that put the extreme value at `levels + offset` for these offsets. A
+// positive offset clips the extreme value and gives the many small values finer steps. The more
+// levels, the less that helps.
+inline constexpr float kOffsets[] = {0.0f,  -0.75f, -0.5f, -0.25f, 0.25f, 0.5f, 0.75f, 1.0f,
+                                     1.25f, 1.5f,   1.75f, 2.0f,   2.5f,  3.0f, 3.5f,  4.0f};
+// From the best of them on, levels and scale alternate this often.
+inline constexpr int kAlternations = 4;
 
 // A group of N values with their weights, and the sums that all candidates share.
 template <int N>

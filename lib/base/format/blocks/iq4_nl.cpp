@@ -9,7 +9,7 @@
 //
 // d is always searched for the least (weighted) squared error.
 #include "format/blocks/codebook.h"
-#include "format/grid.h"
+#include "format/blocks/simple.h"
 
 namespace espalier::format {
 namespace {
@@ -50,11 +50,15 @@ struct Codec {
     for (int i = 0; i < kBlock32; ++i) parts.q[i] = kIq4.index(x[i] * id);
     return put_together(parts);
   }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out);
 };
 
 Affine fit(const float* x, const float* weight) { return {fit_codebook({x, weight}), 0.0f}; }
 constexpr Grid kGrid = {
     .block = kBlock32, .sub = 32, .low = -127, .high = 113, .codebook = &kIq4, .fit = fit};
+void Codec::encode_lanes(const float* x, const float* importance, std::byte* out) {
+  encode_small_blocks<Codec>(kGrid, x, importance, out);
+}
 
 }  // namespace
 

@@ -73,6 +73,10 @@ struct Codec {
   static Block encode_block(const float* x, const float* importance) {
     return encode_super_block<Codec, kBlock32>(x, importance);
   }
+  static const Grid& grid();
+  static void encode_lanes(const float* x, const float* importance, std::byte* out) {
+    encode_super_blocks<Codec>(x, importance, out);
+  }
 };
 
 Affine fit(const float* x, const float* weight) { return {fit_codebook({x, weight}), 0.0f}; }
@@ -87,6 +91,7 @@ constexpr Grid kGrid = {.block = kSuperBlock,
                         .fit = fit,
                         .fit_super = fit_super<Codec>,
                         .store_scales = store_scales};
+const Grid& Codec::grid() { return kGrid; }
 
 }  // namespace
 

@@ -72,6 +72,10 @@ struct Codec {
   static Block encode_block(const float* x, const float* importance) {
     return encode_super_block<Codec, 16>(x, importance);
   }
+  static const Grid& grid();
+  static void encode_lanes(const float* x, const float* importance, std::byte* out) {
+    encode_super_blocks<Codec>(x, importance, out);
+  }
 };
 
 constexpr Grid kGrid = {.block = kSuperBlock,
@@ -84,6 +88,7 @@ constexpr Grid kGrid = {.block = kSuperBlock,
                         .fit = fit_step<16, -4, 3>,
                         .fit_super = fit_super<Codec>,
                         .store_scales = store_scales};
+const Grid& Codec::grid() { return kGrid; }
 
 }  // namespace
 

@@ -20,9 +20,6 @@ static_assert(sizeof(BlockQ4_0) == 18);
 
 using Codec = SymmetricCodec<BlockQ4_0, -8>;
 
-constexpr Grid kGrid = {
-    .block = kBlock32, .sub = 32, .low = -8, .high = 7, .fit = fit_step<32, -8, 7>};
-
 }  // namespace
 
 constinit const QuantFormat k_q4_0 = block_format<Codec>({.id = FormatId::q4_0,
@@ -30,6 +27,6 @@ constinit const QuantFormat k_q4_0 = block_format<Codec>({.id = FormatId::q4_0,
                                                           .gguf_type = 2,
                                                           .file_type = 2,
                                                           .level_bits = 4,
-                                                          .grid = &kGrid});
+                                                          .grid = &Codec::kGrid});
 
 }  // namespace espalier::format

@@ -22,13 +22,6 @@ static_assert(sizeof(BlockQ4_1) == 20);
 
 using Codec = OffsetCodec<BlockQ4_1, 15>;
 
-constexpr Grid kGrid = {.block = kBlock32,
-                        .sub = 32,
-                        .low = 0,
-                        .high = 15,
-                        .affine = true,
-                        .fit = fit_step_and_offset<32, 15, false>};
-
 }  // namespace
 
 constinit const QuantFormat k_q4_1 = block_format<Codec>({.id = FormatId::q4_1,
@@ -36,6 +29,6 @@ constinit const QuantFormat k_q4_1 = block_format<Codec>({.id = FormatId::q4_1,
                                                           .gguf_type = 3,
                                                           .file_type = 3,
                                                           .level_bits = 4,
-                                                          .grid = &kGrid});
+                                                          .grid = &Codec::kGrid});
 
 }  // namespace espalier::format

@@ -27,8 +27,6 @@ static_assert(sizeof(BlockQ4_K) == 144);
 
 using Codec = AffineSuperCodec<BlockQ4_K, 15>;
 
-constexpr Grid kGrid = affine_super_grid<Codec>();
-
 }  // namespace
 
 // The file type is that of the "small" mix: the list has no pure K formats but Q6_K.
@@ -39,6 +37,6 @@ constinit const QuantFormat k_q4_k = block_format<Codec>({.id = FormatId::q4_k,
                                                           .level_bits = 4,
                                                           .scale_words = 3,
                                                           .paired_scales = true,
-                                                          .grid = &kGrid});
+                                                          .grid = &Codec::kGrid});
 
 }  // namespace espalier::format

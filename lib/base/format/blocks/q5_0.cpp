@@ -22,9 +22,6 @@ static_assert(sizeof(BlockQ5_0) == 22);
 
 using Codec = SymmetricCodec<BlockQ5_0, -16>;
 
-constexpr Grid kGrid = {
-    .block = kBlock32, .sub = 32, .low = -16, .high = 15, .fit = fit_step<32, -16, 15>};
-
 }  // namespace
 
 constinit const QuantFormat k_q5_0 = block_format<Codec>({.id = FormatId::q5_0,
@@ -32,6 +29,6 @@ constinit const QuantFormat k_q5_0 = block_format<Codec>({.id = FormatId::q5_0,
                                                           .gguf_type = 6,
                                                           .file_type = 8,
                                                           .level_bits = 5,
-                                                          .grid = &kGrid});
+                                                          .grid = &Codec::kGrid});
 
 }  // namespace espalier::format

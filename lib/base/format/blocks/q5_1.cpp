@@ -23,13 +23,6 @@ static_assert(sizeof(BlockQ5_1) == 24);
 
 using Codec = OffsetCodec<BlockQ5_1, 31>;
 
-constexpr Grid kGrid = {.block = kBlock32,
-                        .sub = 32,
-                        .low = 0,
-                        .high = 31,
-                        .affine = true,
-                        .fit = fit_step_and_offset<32, 31, false>};
-
 }  // namespace
 
 constinit const QuantFormat k_q5_1 = block_format<Codec>({.id = FormatId::q5_1,
@@ -37,6 +30,6 @@ constinit const QuantFormat k_q5_1 = block_format<Codec>({.id = FormatId::q5_1,
                                                           .gguf_type = 7,
                                                           .file_type = 9,
                                                           .level_bits = 5,
-                                                          .grid = &kGrid});
+                                                          .grid = &Codec::kGrid});
 
 }  // namespace espalier::format

@@ -23,8 +23,6 @@ static_assert(sizeof(BlockQ5_K) == 176);
 
 using Codec = AffineSuperCodec<BlockQ5_K, 31>;
 
-constexpr Grid kGrid = affine_super_grid<Codec>();
-
 }  // namespace
 
 constinit const QuantFormat k_q5_k = block_format<Codec>({.id = FormatId::q5_k,
@@ -34,6 +32,6 @@ constinit const QuantFormat k_q5_k = block_format<Codec>({.id = FormatId::q5_k,
                                                           .level_bits = 5,
                                                           .scale_words = 3,
                                                           .paired_scales = true,
-                                                          .grid = &kGrid});
+                                                          .grid = &Codec::kGrid});
 
 }  // namespace espalier::format

@@ -53,6 +53,7 @@ struct Codec {
   static Block encode_block(const float* x, const float* importance) {
     return nearest_or_searched<Codec>(x, importance);
   }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out);
 };
 
 // -128 stays unused, as in other encoders. Kernels that take absolute values of int8 rely on it.
@@ -62,6 +63,9 @@ constexpr Grid kGrid = {.block = kBlock32,
                         .high = 127,
                         .signed_levels = true,
                         .fit = fit_step<32, -127, 127>};
+void Codec::encode_lanes(const float* x, const float* importance, std::byte* out) {
+  encode_small_blocks<Codec>(kGrid, x, importance, out);
+}
 
 }  // namespace
 

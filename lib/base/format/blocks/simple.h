@@ -8,6 +8,7 @@
 #include "format/blocks/codec.h"
 #include "format/blocks/fit.h"
 #include "format/grid.h"
+#include "format/lanes/lanes.h"
 
 namespace espalier::format {
 
@@ -35,6 +36,21 @@ typename Codec::Block nearest_or_searched(const float* x, const float* importanc
              : best;
 }
 
+// The encoder of kLanes blocks of 32 values (codec.h).
+template <typename Codec>
+void encode_small_blocks(const Grid& grid, const float* x, const float* importance,
+                         std::byte* out) {
+  SmallLanes rounded;
+  encode_small_lanes(grid, x, importance, rounded);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    Parts parts;
+    parts.d = rounded.d[lane];
+    parts.m = rounded.m[lane];
+    std::copy(rounded.q[lane], rounded.q[lane] + kBlock32, parts.q);
+    store_block(Codec::put_together(parts), out, lane);
+  }
+}
+
 // x[i] = d * (q[i] + kLow), q in 0..-2 kLow - 1. Q4_0 and Q5_0, whose Block has d, qs, and qh for
 // the fifth bits.
 //
@@ -43,6 +59,11 @@ template <typename AnyBlock, int kLow>
 struct SymmetricCodec {
   using Block = AnyBlock;
   static constexpr int kValues = kBlock32, kHighest = -2 * kLow - 1;
+  static constexpr Grid kGrid = {.block = kBlock32,
+                                 .sub = 32,
+                                 .low = kLow,
+                                 .high = -kLow - 1,
+                                 .fit = fit_step<32, kLow, -kLow - 1>};
 
   static void take_apart(const Block& block, Parts& __restrict out) {
     out.d = block.d;
@@ -78,6 +99,9 @@ struct SymmetricCodec {
   static Block encode_block(const float* x, const float* importance) {
     return nearest_or_searched<SymmetricCodec>(x, importance);
   }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out) {
+    encode_small_blocks<SymmetricCodec>(kGrid, x, importance, out);
+  }
 };
 
 // x[i] = d * q[i] + m, q in 0..kHighest. Q4_1 and Q5_1, whose Block has m too.
@@ -87,6 +111,12 @@ template <typename AnyBlock, int kHighest>
 struct OffsetCodec {
   using Block = AnyBlock;
   static constexpr int kValues = kBlock32;
+  static constexpr Grid kGrid = {.block = kBlock32,
+                                 .sub = 32,
+                                 .low = 0,
+                                 .high = kHighest,
+                                 .affine = true,
+                                 .fit = fit_step_and_offset<32, kHighest, false>};
 
   static void take_apart(const Block& block, Parts& __restrict out) {
     out.d = block.d;
@@ -125,6 +155,9 @@ struct OffsetCodec {
   }
   static Block encode_block(const float* x, const float* importance) {
     return nearest_or_searched<OffsetCodec>(x, importance);
+  }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out) {
+    encode_small_blocks<OffsetCodec>(kGrid, x, importance, out);
   }
 };
 

@@ -11,9 +11,6 @@
 namespace espalier::format {
 namespace {
 
-// Rounds of the alternation. Later rounds change less than 0.1 % of the error.
-constexpr int kRounds = 3;
-
 int rounded(float v, int lowest, int highest) {
   return level(v - static_cast<float>(lowest) + 0.5f, highest - lowest) + lowest;
 }
@@ -152,7 +149,7 @@ AffineSuperBlock fit_affine_groups(const float* x, const float* weight, AffineRa
   }
   AffineSuperBlock best = block;
   float best_error = INFINITY;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kSuperRounds; ++round) {
     const AffineSteps steps{core::half_to_float(block.d), core::half_to_float(block.dmin)};
     float error = 0;
     for (int g = 0; g < kGroups; ++g)
@@ -192,7 +189,7 @@ ScaledSuperBlock fit_scaled_super_block(const float* x, const float* weight, Sca
   }
   ScaledSuperBlock best = block;
   float best_error = INFINITY;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kSuperRounds; ++round) {
     const float d = core::half_to_float(block.d);
     float error = 0;
     for (int g = 0; g < kScaledGroups; ++g) {

@@ -12,8 +12,12 @@
 
 #include "format/blocks/codec.h"
 #include "format/grid.h"
+#include "format/lanes/lanes.h"
 
 namespace espalier::format {
+
+// Rounds of the alternation. Later rounds change less than 0.1 % of the error.
+constexpr int kSuperRounds = 3;
 
 constexpr int kAffineGroups = 8;   // of 32 values
 constexpr int kScaledGroups = 16;  // of 16 values
@@ -75,6 +79,20 @@ typename Codec::Block encode_super_block(const float* x, const float* importance
   float weight[kSuperBlock];
   super_block_weights(x, importance, kGroup, weight);
   return Codec::put_together(Codec::fit(x, weight));
+}
+// The encoder of kLanes such blocks (codec.h).
+template <typename Codec>
+void encode_super_blocks(const float* x, const float* importance, std::byte* out) {
+  SuperLanes fits;
+  encode_super_lanes(Codec::grid(), x, importance, fits);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    Parts parts;
+    parts.d = fits.d[lane];
+    parts.m = fits.m[lane];
+    Codec::grid().store_scales(fits.scale[lane], fits.min[lane], parts);
+    std::copy(fits.q[lane], fits.q[lane] + kSuperBlock, parts.q);
+    store_block(Codec::put_together(parts), out, lane);
+  }
 }
 // Grid::fit_super.
 template <typename Codec>
