@@ -1,137 +1,125 @@
 // SPDX-License-Identifier: Apache-2.0
-// All rows of a chunk visit a sub-block before the next sub-block. A visit updates only the
-// sub-block's part of the gradient. One matrix product then updates the rest.
-#include "quant/descent.h"
-
-#include <Eigen/Core>
+// Coordinate descent over a chunk of rows. All rows visit a sub-block before the next one. A visit
+// updates only the sub-block's part of the gradient. One product with the changes, most of which
+// are 0, then updates the rest.
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 
-#include "quant/gptq.h"
+#include "quant/chunk.h"
 
 namespace espalier::quant {
 namespace {
 
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+constexpr std::int64_t kDepth = 64;  // rows of H that are multiplied at a time
 
-// Changes must lower the error by more than the float noise of the running gradient.
-constexpr float kWorthwhile = 1e-5f;
+class Descent {
+ public:
+  explicit Descent(Chunk& chunk)
+      : chunk_(chunk),
+        grid_(chunk.grid),
+        cols_(chunk.factor.cols()),
+        gradient_(static_cast<std::size_t>(chunk.rows * cols_), 0.0f),
+        g_(kMaxSub * kRowChunk, 0.0f),
+        e_(kMaxSub * kRowChunk),
+        coefficient_(kMaxSub * kRowChunk),
+        index_(kMaxSub * kRowChunk) {}
 
-// One sub-block of one row. Changing its values by e changes the error by e H e^T - 2 g e^T, where
-// g = (w - q) H.
-template <int kSub>
-struct Visit {
-  const Grid& grid;
-  const GridBlock& block;
-  const float* h;  // [kSub, kSub]: the sub-block's part of H
-  float g[kSub];   // kept up to date
-  float e[kSub];   // change so far
-  SubScale& scale;
-  std::int8_t* level;
-
-  void change(int i, float by) {
-    e[i] += by;
-    for (int k = 0; k < kSub; ++k) g[k] -= by * h[i * kSub + k];
-  }
-
-  void improve_levels() {
-    const float inverse = inverse_step(scale);
-    if (inverse == 0.0f) return;
-    for (int i = 0; i < kSub; ++i) {
-      const float hii = h[i * (kSub + 1)];
-      // The target zeroes the gradient.
-      const int l = nearest_level(grid, scale, inverse, grid_value(scale, level[i]) + g[i] / hii);
-      if (l == level[i]) continue;
-      const float by = scale.step * static_cast<float>(l - level[i]);
-      if (!(by * (2 * g[i] - by * hii) > kWorthwhile * hii * scale.step * scale.step)) continue;
-      level[i] = static_cast<std::int8_t>(l);
-      change(i, by);
-    }
-  }
-
-  // Takes the stored scale nearest to the least-squares scale for the current levels, if it lowers
-  // the error.
-  void improve_scale() {
-    float ga = 0, gb = 0, aa = 0, ab = 0, bb = 0;  // gradient and curvature in (step, offset)
-    for (int i = 0; i < kSub; ++i) {
-      float ha = 0, hb = 0;
-      for (int k = 0; k < kSub; ++k) {
-        ha += h[i * kSub + k] * static_cast<float>(level[k]);
-        hb += h[i * kSub + k];
+  void run() {
+    const int passes = chunk_.factor.options().descent_passes;
+    if (passes == 0) return;
+    begin();
+    for (int pass = 0; pass < passes; ++pass)
+      for (std::int64_t c = 0; c < cols_; c += grid_.sub) {
+        visit(c);
+        // Nothing reads the gradient of the columns behind after the last pass.
+        update(c, pass + 1 < passes ? 0 : c + grid_.sub);
       }
-      const auto l = static_cast<float>(level[i]);
-      ga += g[i] * l;
-      gb += g[i];
-      aa += ha * l;
-      ab += hb * l;
-      bb += hb;
-    }
-    float a = 0, b = 0;
-    const float determinant = aa * bb - ab * ab;
-    if (grid.affine && determinant > 1e-4f * aa * bb) {
-      a = (ga * bb - gb * ab) / determinant;
-      b = (gb * aa - ga * ab) / determinant;
-    } else if (aa > 0) {
-      a = ga / aa;
-    } else {
-      return;
-    }
-    const SubScale next = stored_scale(grid, block, scale.step + a, scale.offset + b);
-    const float da = next.step - scale.step, db = next.offset - scale.offset;
-    const float gain = 2 * (da * ga + db * gb) - (da * da * aa + 2 * da * db * ab + db * db * bb);
-    if (!(gain > kWorthwhile * h[0] * scale.step * scale.step)) return;
-    for (int i = 0; i < kSub; ++i)
-      change(i, grid_value(next, level[i]) - grid_value(scale, level[i]));
-    scale = next;
   }
+
+ private:
+  // The gradient (w - q) H.
+  void begin() {
+    std::vector<float> off(chunk_.weights, chunk_.weights + chunk_.rows * cols_);
+    for (std::int64_t c = 0; c < cols_; ++c) {
+      const SubScale* scale = chunk_.scale.data() + c / grid_.sub * kRowChunk;
+      const std::int8_t* level = chunk_.level.data() + c * kRowChunk;
+      for (std::int64_t r = 0; r < chunk_.rows; ++r)
+        off[static_cast<std::size_t>(r * cols_ + c)] -= grid_value(scale[r], level[r]);
+    }
+    std::vector<std::int32_t> index(static_cast<std::size_t>(cols_));
+    std::iota(index.begin(), index.end(), 0);
+    std::int32_t count[kRowChunk];
+    for (std::int64_t k = 0; k < cols_; k += kDepth) {
+      std::fill_n(count, kRowChunk, static_cast<std::int32_t>(std::min(kDepth, cols_ - k)));
+      chunk_.kernels.multiply({.rows = chunk_.rows,
+                               .coefficient = off.data() + k,
+                               .index = index.data() + k,
+                               .coefficient_stride = cols_,
+                               .index_stride = 0,
+                               .count = count,
+                               .matrix = chunk_.factor.h(),
+                               .stride = cols_,
+                               .first = 0,
+                               .end = cols_,
+                               .out = gradient_.data(),
+                               .adds = true});
+    }
+  }
+
+  void visit(std::int64_t c) {
+    const int sub = grid_.sub;
+    float h[kMaxSub * kMaxSub];
+    for (int i = 0; i < sub; ++i)
+      std::copy_n(chunk_.factor.h() + (c + i) * cols_ + c, sub, h + i * sub);
+    for (std::int64_t r = 0; r < chunk_.rows; ++r)
+      for (int i = 0; i < sub; ++i)
+        g_[static_cast<std::size_t>(i * kRowChunk + r)] =
+            gradient_[static_cast<std::size_t>(r * cols_ + c + i)];
+    chunk_.kernels.descend({.grid = grid_,
+                            .h = h,
+                            .g = g_.data(),
+                            .e = e_.data(),
+                            .level = chunk_.level.data() + c * kRowChunk,
+                            .scale = chunk_.scale.data() + c / sub * kRowChunk,
+                            .block = chunk_.block.data() + c / grid_.block * kRowChunk});
+  }
+
+  // Takes the changes to the sub-block at c from the gradient of the columns from `first` on.
+  void update(std::int64_t c, std::int64_t first) {
+    std::int32_t count[kRowChunk] = {};
+    for (int i = 0; i < grid_.sub; ++i)
+      for (std::int64_t r = 0; r < chunk_.rows; ++r) {
+        const float e = e_[static_cast<std::size_t>(i * kRowChunk + r)];
+        if (e == 0) continue;
+        const auto at = static_cast<std::size_t>(r * kMaxSub + count[r]++);
+        coefficient_[at] = e;
+        index_[at] = static_cast<std::int32_t>(c + i);
+      }
+    chunk_.kernels.multiply({.rows = chunk_.rows,
+                             .coefficient = coefficient_.data(),
+                             .index = index_.data(),
+                             .coefficient_stride = kMaxSub,
+                             .index_stride = kMaxSub,
+                             .count = count,
+                             .matrix = chunk_.factor.h(),
+                             .stride = cols_,
+                             .first = first,
+                             .end = cols_,
+                             .out = gradient_.data(),
+                             .adds = false});
+  }
+
+  Chunk& chunk_;
+  const Grid& grid_;
+  const std::int64_t cols_;
+  std::vector<float> gradient_;  // [rows, cols]
+  std::vector<float> g_, e_;     // the sub-block's, in lanes
+  std::vector<float> coefficient_;
+  std::vector<std::int32_t> index_;  // [kRowChunk, kMaxSub] changes that are not 0
 };
-
-template <int kSub>
-void descend_by(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n,
-                std::vector<GridBlock>& blocks) {
-  const std::int64_t cols = factor.cols(), blocks_per_row = cols / grid.block;
-  const Eigen::Map<const Matrix> h(factor.h(), cols, cols);
-  const auto block_of = [&](std::int64_t row, std::int64_t c) -> GridBlock& {
-    return blocks[static_cast<std::size_t>(row * blocks_per_row + c / grid.block)];
-  };
-  Matrix r = Eigen::Map<const Matrix>(weights, n, cols);
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t c = 0; c < cols; ++c) {
-      const GridBlock& block = block_of(i, c);
-      const auto in_block = static_cast<int>(c % grid.block);
-      r(i, c) -= grid_value(block.sub[in_block / kSub], block.level[in_block]);
-    }
-  Matrix g = r * h;
-  Matrix changes(n, kSub);
-  for (int pass = 0; pass < factor.options().descent_passes; ++pass)
-    for (std::int64_t c = 0; c < cols; c += kSub) {
-      float local_h[kSub * kSub];
-      for (int i = 0; i < kSub; ++i)
-        std::copy_n(factor.h() + (c + i) * cols + c, kSub, local_h + i * kSub);
-      for (std::int64_t i = 0; i < n; ++i) {
-        GridBlock& block = block_of(i, c);
-        const auto in_block = static_cast<int>(c % grid.block);
-        Visit<kSub> visit{
-            grid, block, local_h, {}, {}, block.sub[in_block / kSub], block.level + in_block};
-        std::copy_n(g.row(i).data() + c, kSub, visit.g);
-        visit.improve_levels();
-        visit.improve_scale();
-        visit.improve_levels();
-        std::copy_n(visit.e, kSub, changes.row(i).data());
-      }
-      g.noalias() -= changes * h.middleRows(c, kSub);
-    }
-}
 
 }  // namespace
 
-void descend(const Grid& grid, const GptqFactor& factor, const float* weights, std::int64_t n,
-             std::vector<GridBlock>& blocks) {
-  if (factor.options().descent_passes == 0) return;
-  const auto by = grid.sub == 64   ? descend_by<64>
-                  : grid.sub == 32 ? descend_by<32>
-                                   : descend_by<16>;
-  by(grid, factor, weights, n, blocks);
-}
+void descend(Chunk& chunk) { Descent(chunk).run(); }
 
 }  // namespace espalier::quant

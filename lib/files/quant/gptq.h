@@ -37,15 +37,13 @@ class GptqFactor {
   std::int64_t cols() const { return cols_; }
   const float* h() const { return h_.data(); }         // [cols, cols]
   const float* feedback() const { return v_.data(); }  // [cols, cols] U_ik / U_ii for k > i, else 0
-  // [ceil(cols / kMaxSub), kMaxSub, kMaxSub] of feedback.
-  const float* diagonal_blocks() const { return blocks_.data(); }
   const float* weight() const { return weight_.data(); }  // [cols] 1 / U_ii^2
   const GptqOptions& options() const { return options_; }
 
  private:
   std::int64_t cols_;
   GptqOptions options_;
-  std::vector<float> h_, v_, blocks_, weight_;
+  std::vector<float> h_, v_, weight_;
 };
 
 // weights[rows * cols] -> bytes of the matrix in a block format. The result does not depend on the

@@ -15,7 +15,7 @@ int nearest_integer(float v, int low, int high) {
   return v >= static_cast<float>(high) ? high : static_cast<int>(std::lround(v));
 }
 
-SubScale super_scale(const Grid& grid, const GridBlock& block, int scale, int min) {
+SubScale super_scale(const Grid& grid, const BlockScale& block, int scale, int min) {
   SubScale s;
   s.scale = scale;
   s.min = min;
@@ -33,16 +33,15 @@ int add(SubScale* out, int n, const SubScale& scale) {
 
 }  // namespace
 
-void begin_block(const Grid& grid, const float* x, const float* weight, GridBlock& block) {
-  if (!grid.super) return;
+BlockScale block_scale(const Grid& grid, const float* x, const float* weight) {
+  if (!grid.super) return {};
   float uniform[kMaxBlock];
   format::Parts fit;
   grid.fit_super(x, format::usable_weights(weight, grid.block, uniform), fit);
-  block.d = fit.d;
-  if (grid.affine) block.dmin = fit.m;
+  return {fit.d, grid.affine ? fit.m : std::uint16_t{0}};
 }
 
-SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset) {
+SubScale stored_scale(const Grid& grid, const BlockScale& block, float step, float offset) {
   // Weights near the end of float's range overflow the sums of a fit.
   if (!std::isfinite(step)) step = 0;
   if (!std::isfinite(offset)) offset = 0;
@@ -65,11 +64,15 @@ SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, floa
   return s;
 }
 
-int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight,
+int scale_candidates(const Grid& grid, const BlockScale& block, const float* x, const float* weight,
                      SubScale* out) {
   float uniform[kMaxBlock];
-  weight = format::usable_weights(weight, grid.sub, uniform);
-  const auto [step, offset] = grid.fit(x, weight);
+  const auto [step, offset] = grid.fit(x, format::usable_weights(weight, grid.sub, uniform));
+  return candidates_around(grid, block, step, offset, out);
+}
+
+int candidates_around(const Grid& grid, const BlockScale& block, float step, float offset,
+                      SubScale* out) {
   int n = add(out, 0, stored_scale(grid, block, step, offset));
   const SubScale centre = out[0];
   if (grid.super) {
@@ -105,8 +108,8 @@ void pack_block(const format::QuantFormat& format, const GridBlock& block, std::
       scale[s] = static_cast<std::int8_t>(block.sub[s].scale);
       min[s] = static_cast<std::int8_t>(block.sub[s].min);
     }
-    parts.d = block.d;
-    parts.m = block.dmin;
+    parts.d = block.scale.d;
+    parts.m = block.scale.dmin;
     grid.store_scales(scale, min, parts);
   } else {
     parts.d = block.sub[0].d;

@@ -25,21 +25,27 @@ struct SubScale {
   int scale = 0, min = 0;      // K formats: integers
   float step = 0, offset = 0;
 };
+// The binary16 numbers of a K super-block. Other formats have none outside SubScale.
+struct BlockScale {
+  std::uint16_t d = 0, dmin = 0;
+};
 struct GridBlock {
-  std::uint16_t d = 0, dmin = 0;  // K formats
+  BlockScale scale;
   SubScale sub[kMaxSubBlocks];
   std::int8_t level[kMaxBlock];
 };
 
-// Sets d and dmin of a K super-block for values x under weights (>= 0). Does nothing for other
-// formats.
-void begin_block(const Grid& grid, const float* x, const float* weight, GridBlock& block);
+// d and dmin of a K super-block for values x under weights (>= 0). Zeros for other formats.
+BlockScale block_scale(const Grid& grid, const float* x, const float* weight);
 // Candidate scales for sub-block values x, the best fit first. Returns their number (1 ..
 // kMaxCandidates).
-int scale_candidates(const Grid& grid, const GridBlock& block, const float* x, const float* weight,
+int scale_candidates(const Grid& grid, const BlockScale& block, const float* x, const float* weight,
                      SubScale* out);
+// The same from what Grid::fit found.
+int candidates_around(const Grid& grid, const BlockScale& block, float step, float offset,
+                      SubScale* out);
 // The stored scale nearest to a wanted step and offset.
-SubScale stored_scale(const Grid& grid, const GridBlock& block, float step, float offset);
+SubScale stored_scale(const Grid& grid, const BlockScale& block, float step, float offset);
 // Writes the bytes of one block. All levels and scales must be set.
 void pack_block(const format::QuantFormat& format, const GridBlock& block, std::byte* out);
 

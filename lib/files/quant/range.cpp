@@ -3,7 +3,9 @@
 #include "quant/range.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <limits>
 #include <sstream>
 #include <vector>
 
@@ -25,10 +27,18 @@ float reach_of(const QuantFormat& f) {
   return static_cast<float>(level * scale);
 }
 
+// Several running maxima, so that compilers vectorise the loop.
 float largest_of(const float* x, std::int64_t n) {
-  float largest = 0;
-  for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
-  return largest;
+  constexpr int kRunning = 16;
+  float largest[kRunning] = {};
+  std::int64_t i = 0;
+  for (; i + kRunning <= n; i += kRunning)
+    for (int l = 0; l < kRunning; ++l) {
+      const float size = std::fabs(x[i + l]);
+      largest[l] = size > largest[l] ? size : largest[l];
+    }
+  for (; i < n; ++i) largest[0] = std::max(largest[0], std::fabs(x[i]));
+  return *std::max_element(largest, largest + kRunning);
 }
 
 // The first of the grid.sub values sharing a scale that no scale reaches. -1: all are reached.
@@ -66,9 +76,15 @@ Loss loss_of(const float* x, std::int64_t n, const QuantFormat& f, float least,
   Loss out;
   for (std::int64_t b = 0; b < n; b += f.block) {
     float squares[4] = {}, largest = 0;
-    for (std::int64_t i = b; i < b + f.block; ++i) {
-      squares[i % 4] += x[i] * x[i];
-      largest = std::max(largest, std::fabs(x[i]));
+    if (f.block % 4 == 0) {
+      largest = largest_of(x + b, f.block);
+      for (std::int64_t i = b; i < b + f.block; i += 4)
+        for (int l = 0; l < 4; ++l) squares[l] += x[i + l] * x[i + l];
+    } else {
+      for (std::int64_t i = b; i < b + f.block; ++i) {
+        squares[i % 4] += x[i] * x[i];
+        largest = std::max(largest, std::fabs(x[i]));
+      }
     }
     out.energy += static_cast<double>((squares[0] + squares[1]) + (squares[2] + squares[3]));
     if (largest >= least || largest == 0) continue;
@@ -102,6 +118,26 @@ std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::in
     }
   }
   return std::nullopt;
+}
+
+std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
+                                         FormatId format, core::ThreadPool& pool) {
+  if (weights.empty()) return std::nullopt;
+  std::atomic<std::int64_t> first = std::numeric_limits<std::int64_t>::max();
+  pool.split(static_cast<std::int64_t>(weights.size()) / cols, 1,
+             [&](std::int64_t begin, std::int64_t end) {
+               const auto at =
+                   first_beyond(weights.subspan(static_cast<std::size_t>(begin * cols),
+                                                static_cast<std::size_t>((end - begin) * cols)),
+                                cols, format);
+               if (!at) return;
+               std::int64_t before = first.load();
+               while (begin * cols + *at < before &&
+                      !first.compare_exchange_weak(before, begin * cols + *at)) {
+               }
+             });
+  if (first == std::numeric_limits<std::int64_t>::max()) return std::nullopt;
+  return first.load();
 }
 
 std::string beyond_text(std::span<const float> weights, std::int64_t at, std::int64_t cols,
@@ -151,7 +187,7 @@ bool Magnitudes::surely_held(FormatId format) const {
 
 void RangeCheck::add(std::span<const float> weights, core::ThreadPool& pool) {
   const std::int64_t rows = static_cast<std::int64_t>(weights.size()) / cols_;
-  if (const auto at = first_beyond(weights, cols_, format_); at && beyond_.empty())
+  if (const auto at = first_beyond(weights, cols_, format_, pool); at && beyond_.empty())
     beyond_ = beyond_text(weights, *at, cols_, rows_, format_);
   rows_ += rows;
   const QuantFormat& f = format::info(format_);

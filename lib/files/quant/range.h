@@ -22,6 +22,10 @@ namespace espalier::quant {
 std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
                                          format::FormatId format);
 
+// The same on all threads.
+std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
+                                         format::FormatId format, core::ThreadPool& pool);
+
 // Describes that weight and names the formats that hold it. first_row is the row of `weights` in
 // the matrix.
 std::string beyond_text(std::span<const float> weights, std::int64_t at, std::int64_t cols,

@@ -3,10 +3,13 @@
 #include "quant/rounding.h"
 
 #include <Eigen/Core>
+#include <algorithm>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/profile.h"
 #include "format/finite.h"
+#include "format/lanes/lanes.h"
 #include "quant/gptq.h"
 #include "quant/range.h"
 
@@ -18,13 +21,13 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 constexpr std::int64_t kRows = 64;  // rows decoded or encoded together
 
 void check_weights(std::span<const float> weights, std::int64_t rows, std::int64_t cols,
-                   format::FormatId format) {
+                   format::FormatId format, core::ThreadPool& pool) {
   ESP_CHECK(rows >= 0 && cols >= 0 && static_cast<std::int64_t>(weights.size()) == rows * cols,
             internal, "rounding: ", weights.size(), " weights for ", rows, " x ", cols);
   const std::int64_t at = format::first_not_finite(format::FormatId::f32, std::as_bytes(weights));
   ESP_CHECK(at < 0, input, "rounding: weight [", at / cols, ", ", at % cols, "] is ",
             weights[static_cast<std::size_t>(at)]);
-  if (const auto beyond = first_beyond(weights, cols, format))
+  if (const auto beyond = first_beyond(weights, cols, format, pool))
     core::fail(core::ErrorKind::input,
                "rounding: ", beyond_text(weights, *beyond, cols, 0, format));
 }
@@ -38,6 +41,30 @@ std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_
   for (const double s : statistics.sum_squares)
     importance.push_back(static_cast<float>(s / statistics.tokens));
   return importance;
+}
+
+struct Rows {
+  std::span<const float> weights;
+  std::int64_t rows, cols;
+};
+// Each row is rounded under `importance`, or to nearest where that is empty. The encoder takes so
+// many rows at once that they are whole groups of blocks (format/lanes/lanes.h).
+void encode_rows(const Rows& of, const std::vector<float>& importance,
+                 const format::QuantFormat& codec, core::ThreadPool& pool,
+                 std::vector<std::byte>& out) {
+  const auto [weights, rows, cols] = of;
+  const std::int64_t row_bytes = format::matrix_bytes(codec.id, 1, cols),
+                     together = format::kLanes /
+                                std::gcd(cols / codec.block, std::int64_t{format::kLanes});
+  std::vector<float> repeated;
+  for (std::int64_t i = 0; i < together; ++i)
+    repeated.insert(repeated.end(), importance.begin(), importance.end());
+  pool.split(rows, together, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t step = importance.empty() ? end - begin : together;
+    for (std::int64_t r = begin; r < end; r += step)
+      codec.encode(weights.data() + r * cols, importance.empty() ? nullptr : repeated.data(),
+                   out.data() + r * row_bytes, std::min(step, end - r) * cols);
+  });
 }
 
 }  // namespace
@@ -77,7 +104,7 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
   const auto [rounding, statistics, cache] = by;
   const format::QuantFormat& codec = format::info(format);
   std::vector<std::byte> out(static_cast<std::size_t>(format::matrix_bytes(format, rows, cols)));
-  check_weights(weights, rows, cols, format);
+  check_weights(weights, rows, cols, format, pool);
   ESP_CHECK(rounding == Rounding::nearest || codec.is_float() || statistics != nullptr, usage,
             rounding_name(rounding), " rounding needs calibration statistics");
   if (rounding == Rounding::gptq && codec.grid != nullptr) {
@@ -88,12 +115,7 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
   std::vector<float> importance;
   if (rounding != Rounding::nearest && !codec.is_float())
     importance = importance_of(*statistics, cols);
-  const std::int64_t row_bytes = format::matrix_bytes(format, 1, cols);
-  pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r)
-      codec.encode(weights.data() + r * cols, importance.empty() ? nullptr : importance.data(),
-                   out.data() + r * row_bytes, cols);
-  });
+  encode_rows({weights, rows, cols}, importance, codec, pool, out);
   return out;
 }
 

@@ -100,12 +100,12 @@ TEST(Grid, PackedBytesDecodeToTheValuesOfTheSweep) {
           grid.block, 100 + static_cast<std::uint64_t>(round), round % 5 == 0 ? 30.0 : 0.03);
       const std::vector<float> weight(static_cast<std::size_t>(grid.block), 1.0f);
       GridBlock block;
-      begin_block(grid, x.data(), weight.data(), block);
+      block.scale = block_scale(grid, x.data(), weight.data());
       std::vector<float> expected;
       for (int s = 0; s < grid.block / grid.sub; ++s) {
         SubScale candidates[kMaxCandidates];
         const int n =
-            scale_candidates(grid, block, x.data() + s * grid.sub, weight.data(), candidates);
+            scale_candidates(grid, block.scale, x.data() + s * grid.sub, weight.data(), candidates);
         ASSERT_GE(n, 1);
         ASSERT_LE(n, kMaxCandidates);
         block.sub[s] = candidates[rng.below(static_cast<std::uint64_t>(n))];
