@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <filesystem>
+#include <mutex>
 #include <numeric>
 #include <span>
 
@@ -24,7 +26,8 @@ namespace {
 
 using quant::Rounding;
 
-constexpr std::int64_t kPieceValues = std::int64_t{1} << 23;  // 32 MB of floats at a time
+// Floats that are read at a time. What is rounded by itself stays in the cache meanwhile.
+constexpr std::int64_t kPieceValues = std::int64_t{1} << 23, kPlainValues = std::int64_t{1} << 20;
 
 void refuse_source(const checkpoint::Checkpoint& source, const std::string& path) {
   const auto refuse = [&](const std::string& own) {
@@ -144,13 +147,15 @@ class TensorExporter {
     if (options_.rounded && write_rounded(t, format, permuted)) return;
     const std::int64_t unit =
         permuted ? std::lcm(quant::kRowChunk, source_.dims().head_dim) : quant::kRowChunk;
+    const std::int64_t values = rounding == Rounding::gptq ? kPieceValues : kPlainValues;
     const std::int64_t piece =
-        std::max(unit, kPieceValues / std::max<std::int64_t>(t.cols, 1) / unit * unit);
+        std::max(unit, values / std::max<std::int64_t>(t.cols, 1) / unit * unit);
+    std::vector<float> rows;
     quant::RangeCheck range(t.cols, format);
     for (std::int64_t begin = 0; begin < t.rows; begin += piece) {
       const std::int64_t n = std::min(piece, t.rows - begin);
-      std::vector<float> rows(static_cast<std::size_t>(n * t.cols));
-      source_.read_rows(role, t.layer, begin, n, rows.data());
+      rows.resize(static_cast<std::size_t>(n * t.cols));
+      read(t, begin, rows);
       if (permuted) permute_rows(rows, t.cols, source_.dims().head_dim);
       fold(role, rows);
       range.add(rows, pool_);
@@ -166,6 +171,22 @@ class TensorExporter {
   }
 
  private:
+  // Rows from `begin` on, on all threads.
+  void read(const arch::TensorRef& t, std::int64_t begin, std::vector<float>& rows) {
+    std::mutex lock;
+    std::exception_ptr failed;
+    pool_.split(static_cast<std::int64_t>(rows.size()) / t.cols, source_.dims().head_dim,
+                [&](std::int64_t first, std::int64_t end) {
+                  try {
+                    source_.read_rows(t.spec->role, t.layer, begin + first, end - first,
+                                      rows.data() + first * t.cols);
+                  } catch (...) {
+                    const std::lock_guard guard(lock);
+                    if (!failed) failed = std::current_exception();
+                  }
+                });
+    if (failed) std::rethrow_exception(failed);
+  }
   void require_held(const arch::TensorRef& t, const std::string& refusal) const {
     ESP_CHECK(refusal.empty(), input, source_.path(), ": tensor ",
               arch::gguf_name(t.spec->role, t.layer), ": ", refusal);
