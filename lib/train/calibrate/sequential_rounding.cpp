@@ -89,7 +89,15 @@ class Round : public layerwise::Edit {
   bool all_matrices() const override { return true; }
   Tensor matrix(const layerwise::BlockEdit& edit, Role role, Tensor weights,
                 const layerwise::NormalEquations& inputs) override {
-    return round(role, edit.source, weights, statistics_of(inputs));
+    if (role == edit.block.consumer)
+      return round(role, edit.source, weights, statistics_of(inputs));
+    // The readers of a block have the same inputs, and so one factorization.
+    const bool first = role == edit.block.readers.front(),
+               last = role == *(edit.block.readers.end() - 1);
+    if (first) statistics_ = statistics_of(inputs);
+    Tensor out = round(role, edit.source, weights, statistics_);
+    if (last) statistics_ = {};
+    return out;
   }
 
   Bytes bytes;
@@ -99,6 +107,7 @@ class Round : public layerwise::Edit {
   const quant::Imatrix& imatrix_;
   core::ThreadPool pool_;
   quant::FactorCache cache_;
+  quant::TensorStatistics statistics_;  // of the readers that are being rounded
 };
 
 std::string role_key(Role role) { return std::to_string(static_cast<int>(role)); }
