@@ -3,14 +3,11 @@
 // updates only the sub-block's part of the gradient. One product with the changes, most of which
 // are 0, then updates the rest.
 #include <algorithm>
-#include <numeric>
 
 #include "quant/chunk.h"
 
 namespace espalier::quant {
 namespace {
-
-constexpr std::int64_t kDepth = 64;  // rows of H that are multiplied at a time
 
 class Descent {
  public:
@@ -46,24 +43,19 @@ class Descent {
       for (std::int64_t r = 0; r < chunk_.rows; ++r)
         off[static_cast<std::size_t>(r * cols_ + c)] -= grid_value(scale[r], level[r]);
     }
-    std::vector<std::int32_t> index(static_cast<std::size_t>(cols_));
-    std::iota(index.begin(), index.end(), 0);
-    std::int32_t count[kRowChunk];
-    for (std::int64_t k = 0; k < cols_; k += kDepth) {
-      std::fill_n(count, kRowChunk, static_cast<std::int32_t>(std::min(kDepth, cols_ - k)));
+    for (std::int64_t k = 0; k < cols_; k += kMaxDepth)
       chunk_.kernels.multiply({.rows = chunk_.rows,
                                .coefficient = off.data() + k,
-                               .index = index.data() + k,
                                .coefficient_stride = cols_,
-                               .index_stride = 0,
-                               .count = count,
-                               .matrix = chunk_.factor.h(),
+                               .index = nullptr,
+                               .count = nullptr,
+                               .matrix = chunk_.factor.h() + k * cols_,
+                               .depth = std::min<std::int64_t>(kMaxDepth, cols_ - k),
                                .stride = cols_,
                                .first = 0,
                                .end = cols_,
                                .out = gradient_.data(),
                                .adds = true});
-    }
   }
 
   void visit(std::int64_t c) {
@@ -93,15 +85,15 @@ class Descent {
         if (e == 0) continue;
         const auto at = static_cast<std::size_t>(r * kMaxSub + count[r]++);
         coefficient_[at] = e;
-        index_[at] = static_cast<std::int32_t>(c + i);
+        index_[at] = i;
       }
     chunk_.kernels.multiply({.rows = chunk_.rows,
                              .coefficient = coefficient_.data(),
-                             .index = index_.data(),
                              .coefficient_stride = kMaxSub,
-                             .index_stride = kMaxSub,
+                             .index = index_.data(),
                              .count = count,
-                             .matrix = chunk_.factor.h(),
+                             .matrix = chunk_.factor.h() + c * cols_,
+                             .depth = grid_.sub,
                              .stride = cols_,
                              .first = first,
                              .end = cols_,

@@ -2,7 +2,6 @@
 // The GPTQ sweep over a chunk of rows. All rows round a sub-block before the next one. Its
 // differences reach the columns of its batch at once, and those behind the batch when that is done.
 #include <algorithm>
-#include <numeric>
 
 #include "format/lanes/lanes.h"
 #include "quant/chunk.h"
@@ -12,7 +11,7 @@ namespace {
 
 using format::kLanes;
 
-constexpr std::int64_t kBatch = 128;  // columns between two updates of the rest of the row
+constexpr std::int64_t kBatch = kMaxDepth;  // columns between two updates of the rest of the row
 
 class Sweep {
  public:
@@ -21,14 +20,12 @@ class Sweep {
         grid_(chunk.grid),
         cols_(chunk.factor.cols()),
         w_(static_cast<std::size_t>(kRowChunk * cols_), 0.0f),
-        index_(static_cast<std::size_t>(cols_)),
         lane_w_(kMaxSub * kRowChunk),
         lane_difference_(kMaxSub * kRowChunk),
         step_(kMaxCandidates * kRowChunk),
         offset_(kMaxCandidates * kRowChunk),
         differences_(kRowChunk * kBatch) {
     std::copy_n(chunk.weights, chunk.rows * cols_, w_.begin());
-    std::iota(index_.begin(), index_.end(), 0);
   }
 
   void run() {
@@ -131,15 +128,13 @@ class Sweep {
   void update(std::int64_t c, std::int64_t begin, std::int64_t n, std::int64_t first,
               std::int64_t end) {
     if (first >= end) return;
-    std::int32_t count[kRowChunk];
-    std::fill_n(count, kRowChunk, static_cast<std::int32_t>(n));
     chunk_.kernels.multiply({.rows = chunk_.rows,
                              .coefficient = differences_.data() + (c - begin),
-                             .index = index_.data() + c,
                              .coefficient_stride = kBatch,
-                             .index_stride = 0,
-                             .count = count,
-                             .matrix = chunk_.factor.feedback(),
+                             .index = nullptr,
+                             .count = nullptr,
+                             .matrix = chunk_.factor.feedback() + c * cols_,
+                             .depth = n,
                              .stride = cols_,
                              .first = first,
                              .end = end,
@@ -150,8 +145,7 @@ class Sweep {
   Chunk& chunk_;
   const Grid& grid_;
   const std::int64_t cols_;
-  std::vector<float> w_;             // [kRowChunk, cols] current weights
-  std::vector<std::int32_t> index_;  // 0 .. cols - 1
+  std::vector<float> w_;  // [kRowChunk, cols] current weights
   std::vector<float> lane_w_, lane_difference_, step_, offset_;
   std::vector<float> differences_;  // [kRowChunk, kBatch]
   SubScale candidates_[kRowChunk][kMaxCandidates];

@@ -80,6 +80,7 @@ std::vector<std::byte> in_lanes(const format::QuantFormat& f, const GptqFactor& 
 }
 
 TEST(RowKernels, RowsInLanesAreThoseOfThePlainLoops) {
+  core::ThreadPool pool(2);
   int compared = 0;
   for (const std::int64_t cols : {32, 192, 512}) {
     const TensorStatistics inputs = inputs_of(cols, 7);
@@ -100,7 +101,6 @@ TEST(RowKernels, RowsInLanesAreThoseOfThePlainLoops) {
               << kernels.isa << " " << f.name << " " << rows << " x " << cols;
           ++compared;
         }
-        core::ThreadPool pool(2);
         EXPECT_EQ(round_matrix(w, rows, cols, f.id, {Rounding::gptq, &inputs}, pool), expected)
             << f.name << " " << rows << " x " << cols;
       }

@@ -37,23 +37,26 @@ ESP_INLINE I select(I mask, I a, I b) { return mask ? a : b; }
 ESP_INLINE D select(M mask, D a, D b) {
   return {mask.low ? a.low : b.low, mask.high ? a.high : b.high};
 }
-// The second where one is NaN.
-ESP_INLINE V larger(V a, V b) { return a > b ? a : b; }
-ESP_INLINE V smaller(V a, V b) { return a < b ? a : b; }
 ESP_INLINE V absolute(V v) {
   return __builtin_bit_cast(V, __builtin_bit_cast(I, v) & splat_int(0x7FFFFFFF));
 }
 ESP_INLINE I is_finite(V v) { return absolute(v) <= splat(std::numeric_limits<float>::max()); }
 ESP_INLINE I to_int(V v) { return __builtin_convertvector(v, I); }
 ESP_INLINE V to_float(I v) { return __builtin_convertvector(v, V); }
-ESP_INLINE V truncated(V v) { return to_float(to_int(v)); }
 
+// larger() and smaller(): the second where one is NaN. truncated(): of magnitudes below 2^31.
 #ifdef ESP_AVX2
+ESP_INLINE V larger(V a, V b) { return __builtin_ia32_maxps256(a, b); }
+ESP_INLINE V smaller(V a, V b) { return __builtin_ia32_minps256(a, b); }
+ESP_INLINE V truncated(V v) { return __builtin_ia32_roundps256(v, 3); }
 #define ESP_EACH_LOW 0, 1, 2, 3
 #define ESP_EACH_HIGH 4, 5, 6, 7
 #define ESP_EACH_EVEN 0, 2, 4, 6, 8, 10, 12, 14
 ESP_INLINE bool any(I mask) { return __builtin_ia32_movmskps256(__builtin_bit_cast(V, mask)) != 0; }
 #else
+ESP_INLINE V larger(V a, V b) { return a > b ? a : b; }
+ESP_INLINE V smaller(V a, V b) { return a < b ? a : b; }
+ESP_INLINE V truncated(V v) { return to_float(to_int(v)); }
 #define ESP_EACH_LOW 0, 1
 #define ESP_EACH_HIGH 2, 3
 #define ESP_EACH_EVEN 0, 2, 4, 6

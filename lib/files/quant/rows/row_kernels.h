@@ -45,16 +45,19 @@ struct DescentLanes {
 // with `adds`, the terms are added to `out` one by one. The columns are a multiple of 16.
 struct Products {
   std::int64_t rows;
-  const float* coefficient;   // rows lie coefficient_stride apart
-  const std::int32_t* index;  // rows lie index_stride apart; 0: all rows have the same
-  std::int64_t coefficient_stride, index_stride;
-  const std::int32_t* count;  // [rows] terms of the row
+  const float* coefficient;  // rows lie coefficient_stride apart
+  std::int64_t coefficient_stride;
+  // The terms of each row, [rows, kMaxSub], and their numbers, [rows]. Null: all rows of the matrix
+  // in order.
+  const std::int32_t *index, *count;
   const float* matrix;
+  std::int64_t depth;   // rows of the matrix, at most kMaxDepth
   std::int64_t stride;  // of `matrix` and of `out`
   std::int64_t first, end;
   float* out;
   bool adds;
 };
+constexpr int kMaxDepth = 128;
 
 // One row for each instruction set that is compiled in.
 struct RowKernels {
