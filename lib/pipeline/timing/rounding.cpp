@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kMostColumns = 1536;  // whole super-blocks
 constexpr std::int64_t kFewInputs = 256;
-constexpr double kSearch = 1500;  // columns
+constexpr double kSearch = 300;  // columns
 constexpr std::int64_t kMostRows = 4096;
 
 std::vector<float> random_values(std::int64_t n) {
