@@ -45,15 +45,18 @@ need_venv() {
   cp "$wants" "$stamp"
 }
 
-# Another transformers than .venv's, "oldest" or "newest", in a folder for PYTHONPATH: the judges of what we write for both. Needs .venv with 'test'.
-need_transformers() {
-  local wants=$root/scripts/requirements-transformers-$1.txt place=$cache/transformers-$1
+# What scripts/requirements-NAME.txt pins, on top of .venv, in a folder for PYTHONPATH. Needs .venv with 'test', which has all else that those packages import.
+need_on_top() {
+  local wants=$root/scripts/requirements-$1.txt place=$cache/$1
   [ -f "$place/installed" ] && cmp -s "$place/installed" "$wants" && return 0
   say "installing into $place: $(grep -v '^#' "$wants" | tr '\n' ' ')"
   rm -rf "$place"
   "$root/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-compile --target "$place" -r "$wants" || die "pip could not install what $wants lists"
   cp "$wants" "$place/installed"
 }
+
+# Another transformers than .venv's, "oldest" or "newest": the judges of what we write for both.
+need_transformers() { need_on_top "transformers-$1"; }
 
 # The quickstart's teacher: SmolLM2-135M-Instruct, a Q4_1 GGUF inside a package on PyPI (Apache-2.0).
 teacher=$cache/teacher/SmolLM2-135M-Instruct.Q4_1.gguf
