@@ -28,31 +28,31 @@ def _tokenizer(w, pre):
     w.add_add_bos_token(False)
 
 
-def shapes(arch, tied=False):
+def shapes(arch, tied=False, ffn=FFN):
     n, kv = len(tokens()), HIDDEN // HEADS * GROUPS
     out = {"token_embd": (n, HIDDEN), "output_norm": (HIDDEN,)}
     if not tied:
         out["output"] = (n, HIDDEN)
     for layer in range(LAYERS):
         if arch == "phi3":
-            inputs = {"attn_qkv": (HIDDEN + 2 * kv, HIDDEN), "ffn_up": (2 * FFN, HIDDEN)}
+            inputs = {"attn_qkv": (HIDDEN + 2 * kv, HIDDEN), "ffn_up": (2 * ffn, HIDDEN)}
         else:
-            inputs = {"attn_q": (HIDDEN, HIDDEN), "attn_k": (kv, HIDDEN), "attn_v": (kv, HIDDEN), "ffn_gate": (FFN, HIDDEN), "ffn_up": (FFN, HIDDEN)}
+            inputs = {"attn_q": (HIDDEN, HIDDEN), "attn_k": (kv, HIDDEN), "attn_v": (kv, HIDDEN), "ffn_gate": (ffn, HIDDEN), "ffn_up": (ffn, HIDDEN)}
         if arch == "qwen2":
             inputs.update({"attn_q.bias": (HIDDEN,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)})
-        rest = {"attn_norm": (HIDDEN,), "attn_output": (HIDDEN, HIDDEN), "ffn_norm": (HIDDEN,), "ffn_down": (HIDDEN, FFN)}
+        rest = {"attn_norm": (HIDDEN,), "attn_output": (HIDDEN, HIDDEN), "ffn_norm": (HIDDEN,), "ffn_down": (HIDDEN, ffn)}
         out.update({f"blk.{layer}.{name}": shape for name, shape in {**inputs, **rest}.items()})
     return {name if name.endswith(".bias") else name + ".weight": shape for name, shape in out.items()}
 
 
-def write(path, arch="llama", split=0, positions=512, pre="gpt-2", tied=False, keys=None, extra=None, seed=0):
+def write(path, arch="llama", split=0, positions=512, pre="gpt-2", tied=False, keys=None, extra=None, seed=0, ffn=FFN):
     """`keys`: more metadata, texts, numbers or lists of texts. `extra`: more tensors."""
     rng = np.random.default_rng(seed)
     w = GGUFWriter(path, arch, split_max_tensors=split)
     w.add_context_length(positions)
     w.add_embedding_length(HIDDEN)
     w.add_block_count(LAYERS)
-    w.add_feed_forward_length(FFN)
+    w.add_feed_forward_length(ffn)
     w.add_head_count(HEADS)
     w.add_head_count_kv(GROUPS)
     w.add_layer_norm_rms_eps(1e-5)
@@ -61,7 +61,7 @@ def write(path, arch="llama", split=0, positions=512, pre="gpt-2", tied=False, k
     _tokenizer(w, pre)
     for key, value in (keys or {}).items():
         {str: w.add_string, int: w.add_uint32, float: w.add_float32, list: w.add_array}[type(value)](key, value)
-    for name, shape in shapes(arch, tied).items():
+    for name, shape in shapes(arch, tied, ffn).items():
         w.add_tensor(name, (1 + 0.1 * rng.standard_normal(shape) if len(shape) == 1 else 0.09 * rng.standard_normal(shape)).astype(np.float32))
     for name, values in (extra or {}).items():
         w.add_tensor(name, values)

@@ -10,26 +10,16 @@
 #include "core/error.h"
 #include "core/notes.h"
 #include "export/stock_readers.h"
+#include "plan/quant_mix.h"
 #include "text/end_tokens.h"
 
 namespace espalier::exporter {
-namespace {
 
 using format::FormatId;
 using format::GgufValue;
 
-struct MixType {
-  std::string_view name;
-  std::uint32_t type;
-};
-constexpr MixType kMixTypes[] = {
-    {"q3_k_m", 12}, {"q4_k_s", 14}, {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k_m", 17}};
-
-}  // namespace
-
 std::uint32_t file_type(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan) {
-  for (const MixType& m : kMixTypes)
-    if (m.name == plan.name) return m.type;
+  if (const auto type = plan::k_mix_file_type(plan.name)) return *type;
   std::map<FormatId, std::int64_t> bytes;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
     if (!t.is_vector)

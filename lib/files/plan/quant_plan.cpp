@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Named mixes, overrides, sizes and JSON of quantization plans. The mixes reproduce the files that
-// llama-quantize writes. The output matrix (the embedding, when tied) gets Q6_K. In *_k_m and
-// *_k_s, attn_v and ffn_down of some layers get more bits. A fused q, k, v matrix counts as attn_v.
-// attn_v of what llama-quantize takes for a 70B gets Q5_K at least.
+// Named formats, overrides, sizes and JSON of quantization plans. The mixes of K formats are in
+// quant_mix.h.
 //
 // A table of positions is added to the stream, and a router decides which experts are used: both
 // stay F32 beside block formats.
@@ -13,99 +11,16 @@
 #include <optional>
 #include <sstream>
 
-#include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "core/units.h"
 #include "format/json_input.h"
+#include "plan/quant_mix.h"
 
 namespace espalier::plan {
 namespace {
 
 using arch::Role;
 using format::FormatId;
-
-// The `k` mixes: a base format everywhere, and `more` for attn_v and ffn_down of the layers that
-// `promoted` selects.
-struct KMix {
-  std::string_view name;
-  FormatId base, more;
-  // k_m: the first eighth, the last eighth and every third layer in between. k_s: only the first
-  // layers.
-  bool medium;
-};
-constexpr KMix kMixes[] = {
-    // Has its own rule: q3_k_m_format().
-    {"q3_k_m", FormatId::q3_k, FormatId::q4_k, true},
-    {"q4_k_m", FormatId::q4_k, FormatId::q6_k, true},
-    {"q4_k_s", FormatId::q4_k, FormatId::q5_k, false},
-    {"q5_k_m", FormatId::q5_k, FormatId::q6_k, true},
-    {"q5_k_s", FormatId::q5_k, FormatId::q5_k, false},
-};
-
-bool is_values(Role role) { return role == Role::attn_v || role == Role::attn_qkv; }
-bool is_down(Role role) { return role == Role::ffn_down || role == Role::ffn_down_exps; }
-
-bool promoted(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
-  const std::int64_t eighth = n_layers / 8;
-  if (mix.medium) return layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2;
-  return layer < (is_values(role) ? std::int64_t{4} : eighth);
-}
-
-// q3_k_m: Q4_K for attn_v, ffn_down and attn_output of every layer. Q5_K for the first two attn_v
-// and the first sixteenth of ffn_down.
-FormatId q3_k_m_format(const KMix& mix, Role role, std::int64_t layer, std::int64_t n_layers) {
-  if (is_values(role)) return layer < 2 ? FormatId::q5_k : mix.more;
-  if (is_down(role)) return layer < n_layers / 16 ? FormatId::q5_k : mix.more;
-  return role == Role::attn_output ? mix.more : mix.base;
-}
-
-// The formats of a mix, tensor by tensor in the order of the file. llama-quantize counts tensors,
-// not layers: a layer without attention has no attn_v.
-class Mixed {
- public:
-  Mixed(const KMix& mix, const arch::Arch& arch, const arch::ModelDims& dims,
-        const std::vector<arch::TensorRef>& tensors)
-      : mix_(mix), tied_(dims.tied), n_down_(dims.n_layers()) {
-    for (const arch::TensorRef& t : tensors)
-      n_values_ += !t.is_vector && is_values(t.spec->role) && t.elements() > 0;
-    large_ = is_70b(arch, dims);
-  }
-
-  FormatId next(const arch::TensorRef& tensor) {
-    const Role role = tensor.spec->role;
-    if (role == Role::output || (role == Role::token_embd && tied_)) return FormatId::q6_k;
-    const bool there = tensor.elements() > 0;
-    if (is_values(role)) {
-      const FormatId format = of(role, values_, n_values_);
-      values_ += there;
-      return large_ && (format == FormatId::q3_k || format == FormatId::q4_k) ? FormatId::q5_k
-                                                                              : format;
-    }
-    if (is_down(role)) {
-      const FormatId format = of(role, down_, n_down_);
-      down_ += there;
-      return format;
-    }
-    return of(role, tensor.layer, n_down_);
-  }
-
- private:
-  static bool is_70b(const arch::Arch& arch, const arch::ModelDims& dims) {
-    if (dims.n_layers() != arch::arch_by_gguf_name(arch.gguf)->gguf_70b_layers) return false;
-    const arch::Arch& target = arch::gguf_family_for(arch, dims);
-    return dims.n_layers() == target.gguf_70b_layers &&
-           (!target.gguf_70b_grouped || dims.layers.front()[arch::Axis::q_per_kv] != 1);
-  }
-  FormatId of(Role role, std::int64_t index, std::int64_t n) const {
-    if (mix_.base == FormatId::q3_k) return q3_k_m_format(mix_, role, index, n);
-    return (is_values(role) || is_down(role)) && promoted(mix_, role, index, n) ? mix_.more
-                                                                                : mix_.base;
-  }
-
-  const KMix& mix_;
-  bool tied_, large_ = false;
-  std::int64_t n_values_ = 0, n_down_ = 0, values_ = 0, down_ = 0;
-};
 
 // The format that an override asks for. "role.layer" outranks "role".
 std::optional<FormatId> override_for(const std::map<std::string, FormatId>& overrides, Role role,
@@ -192,12 +107,6 @@ void require_legal(const QuantPlan& plan, const std::vector<arch::TensorRef>& te
   core::fail(core::ErrorKind::unsupported, text.str());
 }
 
-const KMix* k_mix(std::string_view name) {
-  for (const KMix& m : kMixes)
-    if (m.name == name) return &m;
-  return nullptr;
-}
-
 }  // namespace
 
 bool stays_f32(Role role) { return role == Role::pos_embd || role == Role::ffn_gate_inp; }
@@ -249,7 +158,8 @@ FormatId QuantPlan::format_of(Role role, int layer) const {
 std::vector<std::string> mix_names() {
   std::vector<std::string> names;
   for (const format::QuantFormat& f : format::all_formats()) names.emplace_back(f.name);
-  for (const KMix& m : kMixes) names.emplace_back(m.name);
+  for (const std::string_view name : k_mixes())
+    if (!format::format_by_name(name)) names.emplace_back(name);
   return names;
 }
 
@@ -259,9 +169,9 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
   std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   });
-  const KMix* k = k_mix(lower);
+  const bool is_mix = is_k_mix(lower);
   const std::optional<FormatId> uniform = format::format_by_name(lower);
-  if (k == nullptr && !uniform) {
+  if (!is_mix && !uniform) {
     const std::vector<std::string> names = mix_names();
     const std::string near = core::nearest_name(lower, names.data(), names.size());
     std::string known;
@@ -272,12 +182,13 @@ QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::s
   const std::vector<arch::TensorRef> tensors = arch::tensors(arch, dims);
   check_overrides(arch, dims, overrides);
   QuantPlan plan{.name = lower, .tensors = {}};
-  std::optional<Mixed> mixed;
-  if (k != nullptr) mixed.emplace(*k, arch, dims, tensors);
-  for (const arch::TensorRef& t : tensors) {
+  std::vector<MixFormat> mixed;
+  if (is_mix) mixed = k_mix_formats(lower, arch, dims, tensors);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const arch::TensorRef& t = tensors[i];
     FormatId format = FormatId::f32;
     if (!t.is_vector) {
-      format = mixed ? mixed->next(t) : *uniform;
+      format = is_mix ? mixed[i].stored : *uniform;
       if (stays_f32(t.spec->role) && !format::info(format).is_float()) format = FormatId::f32;
       if (const auto wanted = override_for(overrides, t.spec->role, t.layer)) format = *wanted;
     }

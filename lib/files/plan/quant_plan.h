@@ -25,12 +25,12 @@ struct QuantPlan {
   format::FormatId format_of(arch::Role role, int layer) const;
 };
 
-// Makes a plan from a named mix. Mixes are every format name (all matrices in that format, vectors
-// f32), and q3_k_m, q4_k_m, q4_k_s, q5_k_m, q5_k_s, a subset of llama.cpp's.
+// Makes a plan from a named mix. Mixes are the K mixes of llama-quantize (quant_mix.h), which fit
+// every model, and every other format name: all matrices in that format, vectors f32.
 //
-// A mix whose formats do not fit is refused (Error unsupported). The error lists each tensor, its
-// row length and the nearest legal length. `overrides`: role name (or "role.layer") -> format,
-// applied on top, e.g. {"token_embd": q8_0}.
+// A format that does not fit is refused (Error unsupported). The error lists each tensor, its row
+// length and the nearest legal length. `overrides`: role name (or "role.layer") -> format, applied
+// on top, e.g. {"token_embd": q8_0}. They must fit.
 QuantPlan quant_plan(const arch::Arch& arch, const arch::ModelDims& dims, std::string_view mix,
                      const std::map<std::string, format::FormatId>& overrides = {});
 std::vector<std::string> mix_names();

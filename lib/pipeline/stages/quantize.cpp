@@ -18,6 +18,7 @@
 #include "export/export_gguf.h"
 #include "export/split.h"
 #include "plan/memory.h"
+#include "plan/quant_mix.h"
 #include "plan/quant_plan.h"
 #include "stages/calibration.h"
 #include "stages/stage.h"
@@ -54,6 +55,7 @@ class Quantize : public Stage {
   void check_size(const options::Given& given, bool has_other) const;
   void check_statistics(const options::Given& given, const std::set<std::string>& inputs);
   Overrides overrides() const;
+  plan::QuantPlan named_formats(const arch::Arch& arch, const arch::ModelDims& dims) const;
   format::FormatId made_format(const Shape& shape) const;
   exporter::BudgetOptions budget(std::int64_t bytes) const;
   std::int64_t target_bytes(const checkpoint::Checkpoint& source, const Context& context) const;
@@ -239,13 +241,21 @@ std::int64_t Quantize::target_bytes(const checkpoint::Checkpoint& source,
   return static_cast<std::int64_t>(core::bytes_with_parts(context.path("no_larger_than")));
 }
 
+// Says which matrices a mix stores otherwise because of their rows.
+plan::QuantPlan Quantize::named_formats(const arch::Arch& arch, const arch::ModelDims& dims) const {
+  plan::QuantPlan plan = plan::quant_plan(arch, dims, format_, overrides());
+  if (const std::string text = plan::stored_otherwise(plan, arch, dims); !text.empty())
+    core::note(text);
+  return plan;
+}
+
 std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) const {
   // Refuses what stock readers would compute differently. Counts the filler blocks that are written
   // only for stock readers.
   const arch::ModelDims written =
       arch::gguf_dims_for(arch::gguf_family_for(*shape.arch, shape.dims), shape.dims);
   if (by_format()) {
-    const plan::QuantPlan plan = plan::quant_plan(*shape.arch, written, format_, overrides());
+    const plan::QuantPlan plan = named_formats(*shape.arch, written);
     return plan::tensor_data_bytes(*shape.arch, written, plan);
   }
   std::int64_t most = 0;
@@ -347,7 +357,7 @@ void Quantize::predict(Forecast& forecast) const {
 
 plan::QuantPlan Quantize::formats(const checkpoint::Checkpoint& source, const Context& context,
                                   const exporter::ExportOptions& options) const {
-  if (by_format()) return plan::quant_plan(source.arch(), source.dims(), format_, overrides());
+  if (by_format()) return named_formats(source.arch(), source.dims());
   exporter::BudgetOptions choice = budget(target_bytes(source, context));
   choice.imatrix = options.imatrix;
   choice.threads = context.threads;

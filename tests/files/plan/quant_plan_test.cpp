@@ -115,8 +115,9 @@ TEST(QuantPlan, EveryMixNameIsAccepted) {
 }
 
 TEST(QuantPlan, RefusalListsEveryTensorAndTheNearestSizes) {
-  const std::string text = refusal([] { quant_plan(llama(), dims(384, 100, 3), "q4_k_m"); },
-                                   core::ErrorKind::unsupported);
+  const std::string text = refusal(
+      [] { quant_plan(llama(), dims(384, 100, 3), "q4_k", {{"ffn_down.2", FormatId::q6_k}}); },
+      core::ErrorKind::unsupported);
   EXPECT_NE(text.find("attn_q of layers 0-2: row length 384 is not a multiple of 256"),
             std::string::npos)
       << text;
