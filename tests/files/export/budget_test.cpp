@@ -100,6 +100,68 @@ TEST_F(Budget, FormatsThatMustBeNamedAreChosenOnlyThen) {
   EXPECT_GT(named, 0);
 }
 
+// Rows of 256 and more in every matrix, so that all formats fit.
+const support::TinyOptions kWhole{
+    .hidden = 256, .layers = 6, .kv_groups = 4, .q_per_kv = 4, .ffn = 512};
+
+std::int64_t bytes_of(const Checkpoint& source, const plan::QuantPlan& plan) {
+  std::int64_t n = 0;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+    n += (plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
+  return n;
+}
+
+// Three formats have coarse steps.
+TEST(BudgetOfNamedFormats, EachIsTakenAndTheBudgetUsed) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), kWhole));
+  int plans = 0;
+  for (const FormatId named :
+       {FormatId::q2_k, FormatId::q3_k, FormatId::iq4_nl, FormatId::iq4_xs, FormatId::mxfp4}) {
+    BudgetOptions options;
+    options.whole_file = false;
+    options.threads = 2;
+    options.candidates = {named, FormatId::q5_0, FormatId::q8_0};
+    const std::int64_t smallest = smallest_data_bytes(source.arch(), source.dims(), options),
+                       largest = largest_data_bytes(source.arch(), source.dims(), options);
+    for (const double part : {0.2, 0.8}) {
+      options.target_bytes =
+          smallest + static_cast<std::int64_t>(part * static_cast<double>(largest - smallest));
+      const plan::QuantPlan plan = plan_for_budget(source, options, {}, {});
+      const std::int64_t bytes = bytes_of(source, plan);
+      EXPECT_LE(bytes, options.target_bytes);
+      EXPECT_GT(static_cast<double>(bytes), 0.995 * static_cast<double>(options.target_bytes))
+          << format::info(named).name << " " << part;
+      ++plans;
+      if (part > 0.2) continue;
+      std::int64_t n = 0;
+      for (const plan::TensorFormat& t : plan.tensors) n += t.format == named;
+      EXPECT_GT(n, 0) << format::info(named).name;
+      const ExportResult result = export_gguf(source, plan, dir.file("x.gguf"), {}, {});
+      EXPECT_EQ(result.formats.at(std::string(format::info(named).name)).tensors, n);
+    }
+  }
+  EXPECT_EQ(plans, 10);
+}
+
+TEST(BudgetOfNamedFormats, AllTogetherReachAnySize) {
+  support::TempDir dir;
+  const Checkpoint source = Checkpoint::open(support::write_tiny_llama(dir.file("m"), kWhole));
+  BudgetOptions options;
+  options.whole_file = false;
+  options.threads = 2;
+  for (const format::QuantFormat& f : format::all_formats())
+    if (!f.is_float()) options.candidates.push_back(f.id);
+  const double parameters = static_cast<double>(arch::parameters(source.arch(), source.dims()));
+  for (const double bits : {2.5, 3.6, 4.8}) {
+    options.target_bytes = static_cast<std::int64_t>(bits / 8 * parameters);
+    const std::int64_t bytes = bytes_of(source, plan_for_budget(source, options, {}, {}));
+    EXPECT_LE(bytes, options.target_bytes);
+    EXPECT_GT(static_cast<double>(bytes), 0.997 * static_cast<double>(options.target_bytes))
+        << bits;
+  }
+}
+
 // Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits
 // after the FFN's.
 TEST_F(Budget, TheOutputMatrixIsSpared) {
