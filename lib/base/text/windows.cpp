@@ -30,6 +30,14 @@ void note_control_tokens(const Tokenizer& tokenizer, const std::string& path,
              "as letters");
 }
 
+std::string described(const Documents& documents, bool control_tokens) {
+  std::string out = documents.changes;
+  if (!control_tokens) return out;
+  if (!out.empty()) out += ',';
+  out += "control tokens";
+  return out;
+}
+
 }  // namespace
 
 std::optional<std::int32_t> window_bos(const TokenizerSettings& settings) {
@@ -46,7 +54,7 @@ TokenStream token_stream(const Tokenizer& tokenizer, const Documents& documents,
   std::map<std::int32_t, std::int64_t> written;
   if (reading.control_tokens) written = written_control_tokens(tokenizer, documents);
   if (!written.empty()) note_control_tokens(tokenizer, documents.path, written);
-  TokenStream out{{}, window_bos(tokenizer.settings())};
+  TokenStream out{{}, window_bos(tokenizer.settings()), described(documents, !written.empty())};
   if (start == StreamStart::llama_cpp && out.bos) out.tokens.push_back(*out.bos);
   for (std::size_t d = 0; d < documents.texts.size(); ++d) {
     std::string_view text = documents.texts[d];
@@ -83,12 +91,8 @@ std::map<std::int32_t, std::int64_t> written_control_tokens(const Tokenizer& tok
 
 std::string describe_reading(const Tokenizer& tokenizer, const Documents& documents,
                              const Reading& reading) {
-  std::string out = documents.changes;
-  if (reading.control_tokens && !written_control_tokens(tokenizer, documents).empty()) {
-    if (!out.empty()) out += ',';
-    out += "control tokens";
-  }
-  return out;
+  return described(documents,
+                   reading.control_tokens && !written_control_tokens(tokenizer, documents).empty());
 }
 
 std::string describe_stream(const Tokenizer& tokenizer, std::size_t n_tokens) {

@@ -29,6 +29,7 @@ namespace espalier::text {
 struct TokenStream {
   std::vector<std::int32_t> tokens;
   std::optional<std::int32_t> bos;  // over the first token of each window; none: not added
+  std::string reading = {};         // describe_reading() of the same
 };
 enum class StreamStart : std::uint8_t {
   plain,      // the tokens of the text alone

@@ -20,8 +20,7 @@ Corpus load_corpus(const std::string& path, const text::Tokenizer& tokenizer,
   if (progress)
     progress(
         {"text", 0, 0, "", path + ": " + text::describe_stream(tokenizer, stream.tokens.size())});
-  return {path, text_sha256(path), std::move(stream.tokens), stream.bos,
-          text::describe_reading(tokenizer, documents, reading)};
+  return {path, text_sha256(path), std::move(stream.tokens), stream.bos, std::move(stream.reading)};
 }
 
 std::string text_sha256(const std::string& path) {
