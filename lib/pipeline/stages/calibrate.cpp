@@ -27,13 +27,7 @@ class Calibrate : public Stage {
              {Artifact::model, Artifact::gguf},
              "teacher",
              true},
-            {.key = "text",
-             .flag = "--text",
-             .help = "calibration text; several, each with a weight: a.txt:2",
-             .takes = {Artifact::text},
-             .otherwise = "text.train",
-             .required = true,
-             .weighted = true}};
+            calibration_text("calibration text", /*required=*/true)};
   }
   std::vector<Output> outputs() const override { return {{Artifact::imatrix, "imatrix.gguf"}}; }
   bool deliverable() const override { return true; }

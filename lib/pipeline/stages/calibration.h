@@ -11,6 +11,17 @@
 
 namespace espalier::stages {
 
+// One text or several.
+inline Input calibration_text(const std::string& help, bool required = false) {
+  return {.key = "text",
+          .flag = "--text",
+          .help = help + "; several, each with a weight: a.txt:2",
+          .takes = {Artifact::text},
+          .otherwise = "text.train",
+          .required = required,
+          .weighted = true};
+}
+
 inline options::List describe(text::CalibrationOptions& o) {
   options::List list;
   list.begin_group("calibration text");

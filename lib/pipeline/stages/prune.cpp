@@ -63,6 +63,7 @@ class Prune : public Stage {
 #ifdef ESPALIER_WITH_TRAINING
   prune::PruneOptions settings(const std::string& plan, const std::string& scores) const;
   void predict_vocabulary(const Forecast& forecast, plan::PruneTarget& target) const;
+  void predict_work(Forecast& forecast, const arch::ModelDims& after) const;
 #endif
 
   plan::PruneTarget target_;
@@ -136,13 +137,7 @@ options::List Prune::options() {
 
 std::vector<Input> Prune::inputs() const {
   return {{"from", "model", "model to prune", {Artifact::model, Artifact::gguf}, "teacher", true},
-          {.key = "text",
-           .flag = "--text",
-           .help = "text to calibrate on, and to count tokens of; several, each with a weight: "
-                   "a.txt:2",
-           .takes = {Artifact::text},
-           .otherwise = "text.train",
-           .weighted = true},
+          calibration_text("text to calibrate on, and to count tokens of"),
           {"held_out",
            "--held-out",
            "text that must not occur in the calibration text",
@@ -293,6 +288,26 @@ void Prune::predict_vocabulary(const Forecast& forecast, plan::PruneTarget& targ
       plan::choose_vocabulary(*forecast.teacher, texts, forecast.reading, vocabulary_).keep.size());
 }
 
+// The time, for a model that is cut to `after`.
+void Prune::predict_work(Forecast& forecast, const arch::ModelDims& after) const {
+  const Shape& before = forecast.model("from");
+  timing::PruneWork work{stored(before), after, {}, compensate_ == "least_squares"};
+  if (calibrates_) work.text = text_of(calibration_, before);
+  work.ridges = ridge_ ? 0 : 3;
+  work.gives_scores = prune::facts_of(criterion_).before_the_pass;
+  forecast.work = timing::work_of(work, forecast.machine);
+  const std::int64_t drop =
+      blocks_ ? static_cast<std::int64_t>(prune::present_blocks(*before.arch, before.dims).size()) -
+                    *blocks_
+              : before.dims.n_layers() - after.n_layers();
+  if (drop == 0 || forecast.has("plan") || forecast.has("scores")) return;
+  timing::Text text = work.text;  // windows that decide which layers go
+  text.tokens = std::min(text.tokens, prune::kLayerWindows * text.sequence);
+  forecast.work += losses_without_layers(
+      prune::facts_of(layer_criterion_.empty() ? criterion_ : layer_criterion_), text, before,
+      drop);
+}
+
 void Prune::predict(Forecast& forecast) const {
   const auto path = [&](const char* key) {
     return forecast.has(key) ? forecast.at(key).path : std::string();
@@ -328,7 +343,8 @@ void Prune::predict(Forecast& forecast) const {
       plan::require_source(given, forecast.teacher->path(), forecast.teacher->sha256(),
                            path("plan"));
   }
-  ESP_CHECK(before.dims.uniform() || has_plan || after.dims.n_layers() == before.dims.n_layers(),
+  ESP_CHECK(before.dims.uniform() || has_plan || blocks_ ||
+                after.dims.n_layers() == before.dims.n_layers(),
             unsupported, "layers of ", forecast.at("from").name,
             " differ in size and their importance decides which go, so what is left cannot be "
             "predicted; give a plan");
@@ -340,21 +356,7 @@ void Prune::predict(Forecast& forecast) const {
                        : plan::file_stage_memory(*before.arch, before.dims);
   });
   forecast.disk = *forecast.bytes;
-  timing::PruneWork work{stored(before), after.dims, {}, compensate_ == "least_squares"};
-  if (calibrates_) work.text = text_of(calibration_, before);
-  work.ridges = ridge_ ? 0 : 3;
-  work.gives_scores = prune::facts_of(criterion_).before_the_pass;
-  forecast.work = timing::work_of(work, forecast.machine);
-  const std::int64_t drop =
-      blocks_ ? static_cast<std::int64_t>(prune::present_blocks(*before.arch, before.dims).size()) -
-                    *blocks_
-              : before.dims.n_layers() - after.dims.n_layers();
-  if (drop == 0 || has_plan || forecast.has("scores")) return;
-  timing::Text text = work.text;  // windows that decide which layers go
-  text.tokens = std::min(text.tokens, prune::kLayerWindows * text.sequence);
-  forecast.work += losses_without_layers(
-      prune::facts_of(layer_criterion_.empty() ? criterion_ : layer_criterion_), text, before,
-      drop);
+  predict_work(forecast, after.dims);
 }
 #else
 void Prune::predict(Forecast&) const {}

@@ -149,13 +149,8 @@ options::List Quantize::options() {
 std::vector<Input> Quantize::inputs() const {
   return {
       {"from", "model", "model to quantize", {Artifact::model, Artifact::gguf}, "teacher", true},
-      {.key = "text",
-       .flag = "--text",
-       .help = "calibration text: gptq then rounds layer by layer, each knowing what rounding did "
-               "to the ones before; several, each with a weight: a.txt:2",
-       .takes = {Artifact::text},
-       .otherwise = "text.train",
-       .weighted = true},
+      calibration_text("calibration text: gptq then rounds layer by layer, each knowing what "
+                       "rounding did to the ones before"),
       {"imatrix",
        "--imatrix",
        "activation statistics, as 'calibrate' or llama-imatrix writes them",

@@ -32,13 +32,7 @@ class Score : public Stage {
              {Artifact::model, Artifact::gguf},
              "teacher",
              true},
-            {.key = "text",
-             .flag = "--text",
-             .help = "calibration text; several, each with a weight: a.txt:2",
-             .takes = {Artifact::text},
-             .otherwise = "text.train",
-             .required = true,
-             .weighted = true}};
+            calibration_text("calibration text", /*required=*/true)};
   }
   std::vector<Output> outputs() const override {
     return {{Artifact::scores, "scores.safetensors"}};
