@@ -207,7 +207,7 @@ class Texts(unittest.TestCase):
         self.assertEqual(len({alone, half, most}), 3)
         for verb in (("prune", p / "m", "--ffn", 64), ("score", p / "m"), ("quantize", p / "m", "--format", "q4_0")):
             results = [(tool.run_json(*verb, "--text", f"{plain}:{weight}", "--text", other, *WINDOWS, "--out", p / f"{verb[0]}-{weight}"), p / f"{verb[0]}-{weight}")[1] for weight in (1, 3)]
-            a, b = (sha(r / "model.safetensors") if r.is_dir() else sha(r) for r in results)
+            a, b = ((r / "model.safetensors" if r.is_dir() else r).read_bytes()[-1000:] for r in results)
             self.assertNotEqual(a, b, verb[0])
         for word, said in ((f"{plain}:0", "0"), (f"{plain}:x", "'x'"), (f"{plain}:-1", "-1")):
             done = tool.run("calibrate", p / "m", "--text", word, "--out", p / "never")
