@@ -83,6 +83,16 @@ Table dense_table(const Json& data) {
   return table;
 }
 
+// A column for each criterion of an axis.
+Table table_of_criteria(const Json& axis, const char* first, const char* note) {
+  Table table;
+  table.title = string_of(axis.at("axis"));
+  table.note = note;
+  table.head = {first};
+  for (const Json& name : axis.at("names")) table.head.push_back(string_of(name));
+  return table;
+}
+
 }  // namespace
 
 std::vector<Table> result_tables(const Json& data) {
@@ -106,12 +116,9 @@ std::vector<Table> result_tables(const Json& data) {
 std::vector<Table> importance_tables(const Json& data) {
   std::vector<Table> out;
   for (const Json& axis : data.at("importance")) {
-    Table table;
-    table.title = string_of(axis.at("axis"));
-    table.note =
-        "Mean score of a layer, in percent of the criterion's largest. The darker, the more.";
-    table.head = {"layer"};
-    for (const Json& name : axis.at("names")) table.head.push_back(string_of(name));
+    Table table = table_of_criteria(
+        axis, "layer",
+        "Mean score of a layer, in percent of the criterion's largest. The darker, the more.");
     int layer = 0;
     for (const Json& values : axis.at("layers")) {
       std::vector<Cell> cells{{std::to_string(layer++)}};
@@ -128,12 +135,9 @@ std::vector<Table> importance_tables(const Json& data) {
 std::vector<Table> correlation_tables(const Json& data) {
   std::vector<Table> out;
   for (const Json& axis : data.at("correlation")) {
-    Table table;
-    table.title = string_of(axis.at("axis"));
-    table.note =
-        "Spearman's rank correlation of the scores of the dense model, mean over the layers.";
-    table.head = {"criterion"};
-    for (const Json& name : axis.at("names")) table.head.push_back(string_of(name));
+    Table table = table_of_criteria(
+        axis, "criterion",
+        "Spearman's rank correlation of the scores of the dense model, mean over the layers.");
     for (std::size_t i = 0; i < axis["names"].size(); ++i) {
       std::vector<Cell> cells{{string_of(axis["names"][i])}};
       for (const Json& v : axis.at("values").at(i))

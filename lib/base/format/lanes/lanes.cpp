@@ -65,12 +65,7 @@ constexpr LaneSearch kSearches[] = {
 std::span<const LaneSearch> lane_searches() { return kSearches; }
 
 const LaneSearch& lane_search() {
-  static const LaneSearch& best = []() -> const LaneSearch& {
-    const LaneSearch* last = &kSearches[0];
-    for (const LaneSearch& search : kSearches)
-      if (search.runnable()) last = &search;
-    return *last;
-  }();
+  static const LaneSearch& best = last_runnable(kSearches);
   return best;
 }
 

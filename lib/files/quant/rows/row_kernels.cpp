@@ -75,12 +75,7 @@ constexpr RowKernels kKernels[] = {
 std::span<const RowKernels> row_kernels() { return kKernels; }
 
 const RowKernels& best_row_kernels() {
-  static const RowKernels& best = []() -> const RowKernels& {
-    const RowKernels* last = &kKernels[0];
-    for (const RowKernels& kernels : kKernels)
-      if (kernels.runnable()) last = &kernels;
-    return *last;
-  }();
+  static const RowKernels& best = format::last_runnable(kKernels);
   return best;
 }
 
