@@ -55,15 +55,16 @@ function(espalier_use_json target)
 endfunction()
 
 # With CMAKE_UNITY_BUILD, which the presets "release" and "asan" set, the sources of a room are compiled together, several at a time: headers are parsed
-# once, and a clean build takes half as long. Rows of a table (files in folders of a room) use the same names on purpose and stay
-# alone; so do kernels, whose code must not depend on their neighbours.
+# once, and a clean build takes half as long. Rows of a table that use the same names on purpose stay alone, if their names are not in a namespace of
+# the row; so do kernels, whose code must not depend on their neighbours.
 function(espalier_join_sources target room)  # sources follow
   if(room MATCHES "/kernels$")
     set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
   endif()
-  set(rows ${ARGN})
-  list(FILTER rows INCLUDE REGEX "^${room}/[^/]+/")
-  set_source_files_properties(${rows} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  set(alone ${ARGN})
+  list(FILTER alone INCLUDE REGEX "^${room}/[^/]+/")
+  list(FILTER alone EXCLUDE REGEX "^${room}/(criteria|schedules|statistics|template|terms)/")
+  set_source_files_properties(${alone} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 function(espalier_add_libraries)
@@ -143,7 +144,7 @@ function(espalier_add_libraries)
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-Os>)
     elseif(folder MATCHES "^(text|runtime|capi)$")  # the loops that count are in kernels and format
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O2>)
-    elseif(folder MATCHES "^(layerwise|calibrate|report|stages|recipe)$")  # they call what takes time
+    elseif(folder MATCHES "^(layerwise|calibrate|prune|plan|tasks|timing|verify|compare|report|stages|recipe)$")  # they call what takes time
       target_compile_options(esp_${folder} PRIVATE $<$<CONFIG:Release>:-O1>)
     endif()
     if(ESPALIER_TRAIN AND folder STREQUAL "stages")

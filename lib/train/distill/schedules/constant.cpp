@@ -3,10 +3,13 @@
 #include "distill/schedule.h"
 
 namespace espalier::distill {
+namespace constant {
 
-static double share(double, double) { return 1; }
+double share(double, double) { return 1; }
+
+}  // namespace constant
 
 extern const Schedule k_constant;
-const Schedule k_constant{"constant", share, false};
+const Schedule k_constant{"constant", constant::share, false};
 
 }  // namespace espalier::distill

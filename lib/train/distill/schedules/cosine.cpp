@@ -7,12 +7,15 @@
 #include "distill/schedule.h"
 
 namespace espalier::distill {
+namespace cosine {
 
-static double share(double progress, double final_ratio) {
+double share(double progress, double final_ratio) {
   return final_ratio + (1 - final_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
+}  // namespace cosine
+
 extern const Schedule k_cosine;
-const Schedule k_cosine{"cosine", share};
+const Schedule k_cosine{"cosine", cosine::share};
 
 }  // namespace espalier::distill

@@ -4,12 +4,13 @@
 #include "distill/schedule.h"
 
 namespace espalier::distill {
+namespace linear {
 
-static double share(double progress, double final_ratio) {
-  return 1 + (final_ratio - 1) * progress;
-}
+double share(double progress, double final_ratio) { return 1 + (final_ratio - 1) * progress; }
+
+}  // namespace linear
 
 extern const Schedule k_linear;
-const Schedule k_linear{"linear", share};
+const Schedule k_linear{"linear", linear::share};
 
 }  // namespace espalier::distill

@@ -8,14 +8,17 @@
 #include "distill/schedule.h"
 
 namespace espalier::distill {
+namespace wsd {
 
-static double share(double progress, double final_ratio) {
+double share(double progress, double final_ratio) {
   constexpr double kStable = 0.8;
   if (progress <= kStable) return 1;
   return final_ratio + (1 - final_ratio) * (1 - std::sqrt((progress - kStable) / (1 - kStable)));
 }
 
+}  // namespace wsd
+
 extern const Schedule k_wsd;
-const Schedule k_wsd{"wsd", share};
+const Schedule k_wsd{"wsd", wsd::share};
 
 }  // namespace espalier::distill

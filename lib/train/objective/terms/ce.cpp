@@ -3,16 +3,19 @@
 #include "objective/term.h"
 
 namespace espalier::objective {
+namespace ce {
 
-static torch::Tensor cross_entropy(const TokenInput& x) {
+torch::Tensor cross_entropy(const TokenInput& x) {
   return -x.student.gather(1, x.targets.unsqueeze(1)).squeeze(1);
 }
+
+}  // namespace ce
 
 extern const Term k_ce;
 const Term k_ce{.name = "ce",
                 .reads = Reads::text,
                 .fused = true,
                 .cacheable = true,
-                .of_tokens = cross_entropy};
+                .of_tokens = ce::cross_entropy};
 
 }  // namespace espalier::objective

@@ -4,16 +4,19 @@
 #include "objective/term.h"
 
 namespace espalier::objective {
+namespace forward_kl {
 
-static torch::Tensor divergence(const TokenInput& x) {
+torch::Tensor divergence(const TokenInput& x) {
   return (x.teacher.exp() * (x.teacher - x.student)).sum(-1);
 }
+
+}  // namespace forward_kl
 
 extern const Term k_forward_kl;
 const Term k_forward_kl{.name = "forward_kl",
                         .reads = Reads::logits,
                         .fused = true,
                         .cacheable = true,
-                        .of_tokens = divergence};
+                        .of_tokens = forward_kl::divergence};
 
 }  // namespace espalier::objective

@@ -15,7 +15,7 @@
 #include "objective/term.h"
 
 namespace espalier::objective {
-namespace {
+namespace hidden_mse {
 
 constexpr const char* kLayers = "hidden_layers";
 
@@ -45,15 +45,15 @@ torch::Tensor squared_error(const PairInput& x) {
   return (mapped - x.teacher).square().mean(-1);
 }
 
-}  // namespace
+}  // namespace hidden_mse
 
 extern const Term k_hidden_mse;
 const Term k_hidden_mse{.name = "hidden_mse",
                         .reads = Reads::states,
-                        .describe = describe_options,
+                        .describe = hidden_mse::describe_options,
                         .states = {.tap = model::Tap::layer_out,
-                                   .layers = kLayers,
-                                   .extras = extras,
-                                   .of_pair = squared_error}};
+                                   .layers = hidden_mse::kLayers,
+                                   .extras = hidden_mse::extras,
+                                   .of_pair = hidden_mse::squared_error}};
 
 }  // namespace espalier::objective

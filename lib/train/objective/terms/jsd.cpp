@@ -8,14 +8,17 @@
 #include "objective/term.h"
 
 namespace espalier::objective {
+namespace jsd {
 
-static torch::Tensor divergence(const TokenInput& x) {
+torch::Tensor divergence(const TokenInput& x) {
   const torch::Tensor middle = torch::logaddexp(x.student, x.teacher) - std::numbers::ln2;
   return 0.5 *
          (x.teacher.exp() * (x.teacher - middle) + x.student.exp() * (x.student - middle)).sum(-1);
 }
 
+}  // namespace jsd
+
 extern const Term k_jsd;
-const Term k_jsd{.name = "jsd", .reads = Reads::logits, .of_tokens = divergence};
+const Term k_jsd{.name = "jsd", .reads = Reads::logits, .of_tokens = jsd::divergence};
 
 }  // namespace espalier::objective

@@ -5,12 +5,16 @@
 #include "objective/term.h"
 
 namespace espalier::objective {
+namespace reverse_kl {
 
-static torch::Tensor divergence(const TokenInput& x) {
+torch::Tensor divergence(const TokenInput& x) {
   return (x.student.exp() * (x.student - x.teacher)).sum(-1);
 }
 
+}  // namespace reverse_kl
+
 extern const Term k_reverse_kl;
-const Term k_reverse_kl{.name = "reverse_kl", .reads = Reads::logits, .of_tokens = divergence};
+const Term k_reverse_kl{
+    .name = "reverse_kl", .reads = Reads::logits, .of_tokens = reverse_kl::divergence};
 
 }  // namespace espalier::objective

@@ -8,7 +8,7 @@
 #include "objective/terms/skew.h"
 
 namespace espalier::objective {
-namespace {
+namespace skew_kl {
 
 torch::Tensor divergence(const TokenInput& x) {
   const double alpha = x.options.number(kSkewAlpha);
@@ -17,10 +17,12 @@ torch::Tensor divergence(const TokenInput& x) {
   return (x.teacher.exp() * (x.teacher - mixture)).sum(-1);
 }
 
-}  // namespace
+}  // namespace skew_kl
 
 extern const Term k_skew_kl;
-const Term k_skew_kl{
-    .name = "skew_kl", .reads = Reads::logits, .describe = describe_skew, .of_tokens = divergence};
+const Term k_skew_kl{.name = "skew_kl",
+                     .reads = Reads::logits,
+                     .describe = describe_skew,
+                     .of_tokens = skew_kl::divergence};
 
 }  // namespace espalier::objective

@@ -8,7 +8,7 @@
 #include "objective/terms/skew.h"
 
 namespace espalier::objective {
-namespace {
+namespace skew_reverse_kl {
 
 torch::Tensor divergence(const TokenInput& x) {
   const double alpha = x.options.number(kSkewAlpha);
@@ -17,12 +17,12 @@ torch::Tensor divergence(const TokenInput& x) {
   return (x.student.exp() * (x.student - mixture)).sum(-1);
 }
 
-}  // namespace
+}  // namespace skew_reverse_kl
 
 extern const Term k_skew_reverse_kl;
 const Term k_skew_reverse_kl{.name = "skew_reverse_kl",
                              .reads = Reads::logits,
                              .describe = describe_skew,
-                             .of_tokens = divergence};
+                             .of_tokens = skew_reverse_kl::divergence};
 
 }  // namespace espalier::objective

@@ -5,13 +5,13 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace activation {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return per_index(input, axis, layer, input.sums.at(sum_name(axis, "abs"), layer));
 }
 
-}  // namespace
+}  // namespace activation
 
 extern const Criterion k_activation;
 const Criterion k_activation{"activation",
@@ -19,6 +19,6 @@ const Criterion k_activation{"activation",
                              {"channel_moments"},
                              Scope::layer,
                              {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-                             score};
+                             activation::score};
 
 }  // namespace espalier::prune

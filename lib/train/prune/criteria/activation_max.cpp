@@ -5,13 +5,13 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace activation_max {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return per_index(input, axis, layer, input.sums.at(sum_name(axis, "max"), layer));
 }
 
-}  // namespace
+}  // namespace activation_max
 
 extern const Criterion k_activation_max;
 const Criterion k_activation_max{"activation_max",
@@ -19,6 +19,6 @@ const Criterion k_activation_max{"activation_max",
                                  {"window_aggregates"},
                                  Scope::model,
                                  {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-                                 score};
+                                 activation_max::score};
 
 }  // namespace espalier::prune

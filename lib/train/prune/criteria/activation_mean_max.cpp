@@ -5,13 +5,13 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace activation_mean_max {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return per_index(input, axis, layer, input.sums.at(sum_name(axis, "window_max"), layer));
 }
 
-}  // namespace
+}  // namespace activation_mean_max
 
 extern const Criterion k_activation_mean_max;
 const Criterion k_activation_mean_max{"activation_mean_max",
@@ -19,6 +19,6 @@ const Criterion k_activation_mean_max{"activation_mean_max",
                                       {"window_aggregates"},
                                       Scope::model,
                                       {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-                                      score};
+                                      activation_mean_max::score};
 
 }  // namespace espalier::prune

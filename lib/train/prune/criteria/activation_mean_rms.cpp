@@ -5,13 +5,13 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace activation_mean_rms {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return per_index(input, axis, layer, input.sums.at(sum_name(axis, "window_rms"), layer));
 }
 
-}  // namespace
+}  // namespace activation_mean_rms
 
 extern const Criterion k_activation_mean_rms;
 const Criterion k_activation_mean_rms{
@@ -20,6 +20,6 @@ const Criterion k_activation_mean_rms{
     {"window_aggregates"},
     Scope::model,
     {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-    score};
+    activation_mean_rms::score};
 
 }  // namespace espalier::prune

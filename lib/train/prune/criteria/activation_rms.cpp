@@ -7,7 +7,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace activation_rms {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   std::vector<double> out =
@@ -16,7 +16,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   return out;
 }
 
-}  // namespace
+}  // namespace activation_rms
 
 extern const Criterion k_activation_rms;
 const Criterion k_activation_rms{"activation_rms",
@@ -24,6 +24,6 @@ const Criterion k_activation_rms{"activation_rms",
                                  {"channel_moments"},
                                  Scope::layer,
                                  {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-                                 score};
+                                 activation_rms::score};
 
 }  // namespace espalier::prune

@@ -5,14 +5,14 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace activation_rms_mean {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return per_index(input, axis, layer,
                    input.sums.at(sum_name(axis, "window_mean_squares"), layer).sqrt());
 }
 
-}  // namespace
+}  // namespace activation_rms_mean
 
 extern const Criterion k_activation_rms_mean;
 const Criterion k_activation_rms_mean{
@@ -21,6 +21,6 @@ const Criterion k_activation_rms_mean{
     {"window_aggregates"},
     Scope::model,
     {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-    score};
+    activation_rms_mean::score};
 
 }  // namespace espalier::prune

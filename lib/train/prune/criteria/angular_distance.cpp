@@ -12,7 +12,7 @@
 #include "prune/criteria/layers.h"
 
 namespace espalier::prune {
-namespace {
+namespace angular_distance {
 
 class LastTokens : public layerwise::Visitor {
  public:
@@ -52,7 +52,7 @@ LayerScores layers(const LayersInput& input) {
   return out;
 }
 
-}  // namespace
+}  // namespace angular_distance
 
 extern const Criterion k_angular_distance;
 const Criterion k_angular_distance{
@@ -62,6 +62,6 @@ const Criterion k_angular_distance{
     Scope::layer,
     {},
     nullptr,
-    layers};
+    angular_distance::layers};
 
 }  // namespace espalier::prune

@@ -4,11 +4,11 @@
 #include "prune/criteria/layers.h"
 
 namespace espalier::prune {
-namespace {
+namespace block_influence {
 
 LayerScores layers(const LayersInput& input) { return by_likeness(input, cosine); }
 
-}  // namespace
+}  // namespace block_influence
 
 extern const Criterion k_block_influence;
 const Criterion k_block_influence{
@@ -18,6 +18,6 @@ const Criterion k_block_influence{
     Scope::layer,
     {},
     nullptr,
-    layers};
+    block_influence::layers};
 
 }  // namespace espalier::prune

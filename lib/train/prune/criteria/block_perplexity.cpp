@@ -5,7 +5,7 @@
 #include "prune/criteria/loss.h"
 
 namespace espalier::prune {
-namespace {
+namespace block_perplexity {
 
 std::int64_t rounds(std::int64_t, std::int64_t) { return 2; }  // of layers: half a pass each
 
@@ -13,7 +13,7 @@ BlockScores blocks(const LayersInput& input) {
   return by_kind(input.model, growth_of_the_loss(input, blocks_of(input.model)));
 }
 
-}  // namespace
+}  // namespace block_perplexity
 
 extern const Criterion k_block_perplexity;
 const Criterion k_block_perplexity{
@@ -23,7 +23,7 @@ const Criterion k_block_perplexity{
     .scope = Scope::layer,
     .axes = {},
     .score = nullptr,
-    .blocks = blocks,
-    .rounds = rounds};
+    .blocks = block_perplexity::blocks,
+    .rounds = block_perplexity::rounds};
 
 }  // namespace espalier::prune

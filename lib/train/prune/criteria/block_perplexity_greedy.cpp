@@ -8,7 +8,7 @@
 #include "prune/criteria/loss.h"
 
 namespace espalier::prune {
-namespace {
+namespace block_perplexity_greedy {
 
 // Of layers, which have two blocks and half as many in a pass.
 std::int64_t rounds(std::int64_t layers, std::int64_t drop) {
@@ -22,7 +22,7 @@ BlockScores blocks(const LayersInput& input) {
                  greedy_rounds(input, parts, input.drop > 0 ? std::min(input.drop, most) : most));
 }
 
-}  // namespace
+}  // namespace block_perplexity_greedy
 
 extern const Criterion k_block_perplexity_greedy;
 const Criterion k_block_perplexity_greedy{
@@ -32,7 +32,7 @@ const Criterion k_block_perplexity_greedy{
     .scope = Scope::layer,
     .axes = {},
     .score = nullptr,
-    .blocks = blocks,
-    .rounds = rounds};
+    .blocks = block_perplexity_greedy::blocks,
+    .rounds = block_perplexity_greedy::rounds};
 
 }  // namespace espalier::prune

@@ -9,7 +9,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace fisher {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return over_coupled(input, axis, layer, [&](arch::Role role) {
@@ -18,7 +18,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   });
 }
 
-}  // namespace
+}  // namespace fisher
 
 extern const Criterion k_fisher;
 const Criterion k_fisher{"fisher",
@@ -26,6 +26,6 @@ const Criterion k_fisher{"fisher",
                          {"squared_gradients"},
                          Scope::model,
                          {arch::Axis::ffn, arch::Axis::kv_groups},
-                         score};
+                         fisher::score};
 
 }  // namespace espalier::prune

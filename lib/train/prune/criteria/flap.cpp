@@ -11,7 +11,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace flap {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   const double tokens = input.sums.at(sum_name(axis, "count"), layer).item<double>();
@@ -21,7 +21,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
                    variance * consumer(input, axis, layer).to(torch::kFloat64).square().sum(0));
 }
 
-}  // namespace
+}  // namespace flap
 
 extern const Criterion k_flap;
 const Criterion k_flap{"flap",
@@ -30,7 +30,7 @@ const Criterion k_flap{"flap",
                        {"fluctuation"},
                        Scope::model,
                        {arch::Axis::ffn, arch::Axis::kv_groups},
-                       score,
+                       flap::score,
                        nullptr,
                        /*assumes_refit=*/true};
 

@@ -4,7 +4,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace magnitude {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   if (axis == arch::Axis::hidden)
@@ -13,7 +13,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
                    consumer(input, axis, layer).to(torch::kFloat64).square().sum(0));
 }
 
-}  // namespace
+}  // namespace magnitude
 
 extern const Criterion k_magnitude;
 const Criterion k_magnitude{"magnitude",
@@ -21,6 +21,6 @@ const Criterion k_magnitude{"magnitude",
                             {},
                             Scope::layer,
                             {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-                            score};
+                            magnitude::score};
 
 }  // namespace espalier::prune

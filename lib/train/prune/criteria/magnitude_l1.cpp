@@ -7,7 +7,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace magnitude_l1 {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   const auto of = [](const torch::Tensor& w) { return w.abs(); };
@@ -18,11 +18,14 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
                });
 }
 
-}  // namespace
+}  // namespace magnitude_l1
 
 extern const Criterion k_magnitude_l1;
-const Criterion k_magnitude_l1{
-    "magnitude_l1", "L1 norm of the coupled weights (arXiv 1608.08710, 2301.12900)", {},
-    Scope::layer,   {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},    score};
+const Criterion k_magnitude_l1{"magnitude_l1",
+                               "L1 norm of the coupled weights (arXiv 1608.08710, 2301.12900)",
+                               {},
+                               Scope::layer,
+                               {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
+                               magnitude_l1::score};
 
 }  // namespace espalier::prune

@@ -9,7 +9,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace magnitude_l2 {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   const auto of = [](const torch::Tensor& w) { return w.square(); };
@@ -23,11 +23,14 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   return out;
 }
 
-}  // namespace
+}  // namespace magnitude_l2
 
 extern const Criterion k_magnitude_l2;
-const Criterion k_magnitude_l2{
-    "magnitude_l2", "L2 norm of the coupled weights (arXiv 1608.08710, 2301.12900)", {},
-    Scope::layer,   {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},    score};
+const Criterion k_magnitude_l2{"magnitude_l2",
+                               "L2 norm of the coupled weights (arXiv 1608.08710, 2301.12900)",
+                               {},
+                               Scope::layer,
+                               {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
+                               magnitude_l2::score};
 
 }  // namespace espalier::prune

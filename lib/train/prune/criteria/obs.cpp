@@ -15,7 +15,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace obs {
 
 constexpr std::int64_t kAtOnce = 32;  // channels eliminated per step
 constexpr double kDamping = 1e-2;     // times the mean diagonal of G
@@ -96,7 +96,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   return out;
 }
 
-}  // namespace
+}  // namespace obs
 
 extern const Criterion k_obs;
 const Criterion k_obs{"obs",
@@ -104,7 +104,7 @@ const Criterion k_obs{"obs",
                       {"second_moments"},
                       Scope::layer,
                       {arch::Axis::ffn, arch::Axis::kv_groups},
-                      score,
+                      obs::score,
                       nullptr,
                       /*assumes_refit=*/true};
 

@@ -4,7 +4,7 @@
 #include "prune/criteria/loss.h"
 
 namespace espalier::prune {
-namespace {
+namespace perplexity {
 
 std::int64_t rounds(std::int64_t, std::int64_t) { return 1; }
 
@@ -12,7 +12,7 @@ LayerScores layers(const LayersInput& input) {
   return {{0, growth_of_the_loss(input, layers_of(input.model))}};
 }
 
-}  // namespace
+}  // namespace perplexity
 
 extern const Criterion k_perplexity;
 const Criterion k_perplexity{.name = "perplexity",
@@ -21,7 +21,7 @@ const Criterion k_perplexity{.name = "perplexity",
                              .scope = Scope::layer,
                              .axes = {},
                              .score = nullptr,
-                             .layers = layers,
-                             .rounds = rounds};
+                             .layers = perplexity::layers,
+                             .rounds = perplexity::rounds};
 
 }  // namespace espalier::prune

@@ -8,7 +8,7 @@
 #include "prune/criteria/loss.h"
 
 namespace espalier::prune {
-namespace {
+namespace perplexity_greedy {
 
 std::int64_t rounds(std::int64_t layers, std::int64_t drop) {
   return drop > 0 ? std::min(drop, layers - 1) : layers - 1;
@@ -19,7 +19,7 @@ LayerScores layers(const LayersInput& input) {
                             rounds(input.model.dims().n_layers(), input.drop))}};
 }
 
-}  // namespace
+}  // namespace perplexity_greedy
 
 extern const Criterion k_perplexity_greedy;
 const Criterion k_perplexity_greedy{
@@ -29,7 +29,7 @@ const Criterion k_perplexity_greedy{
     .scope = Scope::layer,
     .axes = {},
     .score = nullptr,
-    .layers = layers,
-    .rounds = rounds};
+    .layers = perplexity_greedy::layers,
+    .rounds = perplexity_greedy::rounds};
 
 }  // namespace espalier::prune

@@ -6,7 +6,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace random {
 
 std::vector<double> draw(std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
   core::Rng rng(seed, stream);
@@ -33,7 +33,7 @@ BlockScores blocks(const LayersInput& input) {
           {arch::BlockKind::ffn, draw(input.seed, 2, n)}};
 }
 
-}  // namespace
+}  // namespace random
 
 extern const Criterion k_random;
 const Criterion k_random{"random",
@@ -41,9 +41,9 @@ const Criterion k_random{"random",
                          {},
                          Scope::model,
                          {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-                         score,
-                         layers,
+                         random::score,
+                         random::layers,
                          /*assumes_refit=*/false,
-                         blocks};
+                         random::blocks};
 
 }  // namespace espalier::prune

@@ -4,7 +4,7 @@
 #include "prune/criteria/layers.h"
 
 namespace espalier::prune {
-namespace {
+namespace relative_magnitude {
 
 torch::Tensor likeness(const torch::Tensor& in, const torch::Tensor& out) {
   return 1 - (out - in).norm(2, -1) / out.norm(2, -1);
@@ -12,7 +12,7 @@ torch::Tensor likeness(const torch::Tensor& in, const torch::Tensor& out) {
 
 LayerScores layers(const LayersInput& input) { return by_likeness(input, likeness); }
 
-}  // namespace
+}  // namespace relative_magnitude
 
 extern const Criterion k_relative_magnitude;
 const Criterion k_relative_magnitude{
@@ -22,6 +22,6 @@ const Criterion k_relative_magnitude{
     Scope::layer,
     {},
     nullptr,
-    layers};
+    relative_magnitude::layers};
 
 }  // namespace espalier::prune

@@ -14,7 +14,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace taylor {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   std::vector<double> out = over_coupled(input, axis, layer, [&](arch::Role role) {
@@ -24,7 +24,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   return out;
 }
 
-}  // namespace
+}  // namespace taylor
 
 extern const Criterion k_taylor;
 const Criterion k_taylor{"taylor",
@@ -32,6 +32,6 @@ const Criterion k_taylor{"taylor",
                          {"gradients"},
                          Scope::model,
                          {arch::Axis::ffn, arch::Axis::kv_groups},
-                         score};
+                         taylor::score};
 
 }  // namespace espalier::prune

@@ -9,7 +9,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace taylor_elements {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return over_coupled(input, axis, layer, [&](arch::Role role) {
@@ -18,7 +18,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   });
 }
 
-}  // namespace
+}  // namespace taylor_elements
 
 extern const Criterion k_taylor_elements;
 const Criterion k_taylor_elements{
@@ -27,6 +27,6 @@ const Criterion k_taylor_elements{
     {"gradients"},
     Scope::model,
     {arch::Axis::ffn, arch::Axis::kv_groups},
-    score};
+    taylor_elements::score};
 
 }  // namespace espalier::prune

@@ -9,7 +9,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace wanda_sp {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   return per_index(input, axis, layer,
@@ -17,7 +17,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
                        consumer(input, axis, layer).to(torch::kFloat64).abs().sum(0));
 }
 
-}  // namespace
+}  // namespace wanda_sp
 
 extern const Criterion k_wanda_sp;
 const Criterion k_wanda_sp{"wanda_sp",
@@ -25,6 +25,6 @@ const Criterion k_wanda_sp{"wanda_sp",
                            {"channel_moments"},
                            Scope::layer,
                            {arch::Axis::ffn, arch::Axis::kv_groups},
-                           score};
+                           wanda_sp::score};
 
 }  // namespace espalier::prune

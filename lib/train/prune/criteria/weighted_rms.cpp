@@ -5,7 +5,7 @@
 #include "prune/criteria/common.h"
 
 namespace espalier::prune {
-namespace {
+namespace weighted_rms {
 
 std::vector<double> score(const CriterionInput& input, arch::Axis axis, int layer) {
   torch::Tensor energy = input.sums.at(sum_name(axis, "squares"), layer);
@@ -14,7 +14,7 @@ std::vector<double> score(const CriterionInput& input, arch::Axis axis, int laye
   return per_index(input, axis, layer, energy);
 }
 
-}  // namespace
+}  // namespace weighted_rms
 
 extern const Criterion k_weighted_rms;
 const Criterion k_weighted_rms{
@@ -23,6 +23,6 @@ const Criterion k_weighted_rms{
     {"channel_moments"},
     Scope::layer,
     {arch::Axis::hidden, arch::Axis::ffn, arch::Axis::kv_groups},
-    score};
+    weighted_rms::score};
 
 }  // namespace espalier::prune

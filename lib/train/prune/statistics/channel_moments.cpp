@@ -4,7 +4,7 @@
 #include "prune/statistics.h"
 
 namespace espalier::prune {
-namespace {
+namespace channel_moments {
 
 torch::Tensor over_tokens(const torch::Tensor& x) {
   return x.reshape({-1, x.size(-1)}).sum(0, false, torch::kFloat64);
@@ -27,14 +27,14 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   return 2 * 8 * channels_read(arch, dims);
 }
 
-}  // namespace
+}  // namespace channel_moments
 
 extern const Statistic k_channel_moments;
 const Statistic k_channel_moments{.name = "channel_moments",
                                   .inputs = true,
                                   .inner = true,
-                                  .bytes = bytes,
-                                  .add = add,
-                                  .of_block = of_block};
+                                  .bytes = channel_moments::bytes,
+                                  .add = channel_moments::add,
+                                  .of_block = channel_moments::of_block};
 
 }  // namespace espalier::prune

@@ -11,7 +11,7 @@
 #include "prune/statistics.h"
 
 namespace espalier::prune {
-namespace {
+namespace fluctuation {
 
 void add(Sums& sums, const model::BlockInput& input, int layer, const torch::Tensor& value,
          const torch::Tensor&) {
@@ -43,9 +43,10 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   return 2 * 8 * channels;
 }
 
-}  // namespace
+}  // namespace fluctuation
 
 extern const Statistic k_fluctuation;
-const Statistic k_fluctuation{.name = "fluctuation", .inner = true, .bytes = bytes, .add = add};
+const Statistic k_fluctuation{
+    .name = "fluctuation", .inner = true, .bytes = fluctuation::bytes, .add = fluctuation::add};
 
 }  // namespace espalier::prune

@@ -4,7 +4,7 @@
 #include "prune/statistics.h"
 
 namespace espalier::prune {
-namespace {
+namespace gradients {
 
 void add_weight(Sums& sums, arch::Role role, int layer, const torch::Tensor& gradient) {
   sums.add(sum_name(role, "gradients"), layer, gradient.clone());
@@ -14,10 +14,12 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   return 4 * plan::largest_layer(arch, dims);
 }
 
-}  // namespace
+}  // namespace gradients
 
 extern const Statistic k_gradients;
-const Statistic k_gradients{
-    .name = "gradients", .backward = true, .bytes = bytes, .add_weight = add_weight};
+const Statistic k_gradients{.name = "gradients",
+                            .backward = true,
+                            .bytes = gradients::bytes,
+                            .add_weight = gradients::add_weight};
 
 }  // namespace espalier::prune

@@ -7,7 +7,7 @@
 #include "prune/statistics.h"
 
 namespace espalier::prune {
-namespace {
+namespace second_moments {
 
 void add(Sums& sums, const model::BlockInput& input, int layer, const torch::Tensor& value,
          const torch::Tensor&) {
@@ -27,10 +27,13 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   return 4 * 8 * width * width;
 }
 
-}  // namespace
+}  // namespace second_moments
 
 extern const Statistic k_second_moments;
-const Statistic k_second_moments{
-    .name = "second_moments", .inner = true, .bytes = bytes, .add = add, .of_block = of_block};
+const Statistic k_second_moments{.name = "second_moments",
+                                 .inner = true,
+                                 .bytes = second_moments::bytes,
+                                 .add = second_moments::add,
+                                 .of_block = second_moments::of_block};
 
 }  // namespace espalier::prune

@@ -7,7 +7,7 @@
 #include "prune/statistics.h"
 
 namespace espalier::prune {
-namespace {
+namespace squared_gradients {
 
 void add_weight(Sums& sums, arch::Role role, int layer, const torch::Tensor& gradient) {
   sums.add(sum_name(role, "squared_gradients"), layer, gradient.square());
@@ -17,10 +17,12 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   return 4 * plan::largest_layer(arch, dims);
 }
 
-}  // namespace
+}  // namespace squared_gradients
 
 extern const Statistic k_squared_gradients;
-const Statistic k_squared_gradients{
-    .name = "squared_gradients", .backward = true, .bytes = bytes, .add_weight = add_weight};
+const Statistic k_squared_gradients{.name = "squared_gradients",
+                                    .backward = true,
+                                    .bytes = squared_gradients::bytes,
+                                    .add_weight = squared_gradients::add_weight};
 
 }  // namespace espalier::prune

@@ -12,7 +12,7 @@
 #include "prune/statistics.h"
 
 namespace espalier::prune {
-namespace {
+namespace window_aggregates {
 
 void add(Sums& sums, const model::BlockInput& input, int layer, const torch::Tensor& value,
          const torch::Tensor&) {
@@ -34,10 +34,13 @@ std::int64_t bytes(const arch::Arch& arch, const arch::ModelDims& dims) {
   return 4 * 8 * channels_read(arch, dims);
 }
 
-}  // namespace
+}  // namespace window_aggregates
 
 extern const Statistic k_window_aggregates;
-const Statistic k_window_aggregates{
-    .name = "window_aggregates", .inputs = true, .inner = true, .bytes = bytes, .add = add};
+const Statistic k_window_aggregates{.name = "window_aggregates",
+                                    .inputs = true,
+                                    .inner = true,
+                                    .bytes = window_aggregates::bytes,
+                                    .add = window_aggregates::add};
 
 }  // namespace espalier::prune
