@@ -7,10 +7,12 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <set>
 
 #include "core/error.h"
+#include "core/half.h"
 #include "core/rng.h"
 #include "format/blocks/blocks.h"
 #include "format/golden.h"
@@ -153,6 +155,27 @@ class EachFormat : public testing::TestWithParam<FormatId> {
     return golden_blocks()["formats"][std::string(format().name)];
   }
 };
+
+// Loops over many values give the bits of one value at a time.
+TEST(Formats, F16IsThatOfOneValueAtATime) {
+  std::vector<float> x;
+  for (std::uint64_t bits = 0; bits <= 0xFFFFFFFFu; bits += 4093)
+    x.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+  for (std::uint32_t half = 0; half < 65536; ++half) {
+    const float v = core::half_to_float(static_cast<std::uint16_t>(half));
+    for (const std::uint32_t off : {0u, 0xFFFu, 0x1000u, 0x1001u})  // about halfway to the next
+      x.push_back(std::bit_cast<float>(std::bit_cast<std::uint32_t>(v) + off));
+  }
+  const std::vector<std::byte> bytes = encode(info(FormatId::f16), x);
+  const std::vector<float> back = decode(info(FormatId::f16), bytes);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    std::uint16_t half = 0;
+    std::memcpy(&half, bytes.data() + 2 * i, 2);
+    ASSERT_EQ(half, core::float_to_half(x[i])) << x[i];
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(back[i]),
+              std::bit_cast<std::uint32_t>(core::half_to_float(half)));
+  }
+}
 
 TEST_P(EachFormat, DecodesLikeGguf) {
   const std::vector<float> expected = floats_from_hex(golden()["decoded"]);

@@ -46,6 +46,10 @@ class Codebook {
   std::uint8_t nearest_[2 * 255 + 1] = {};  // entry h: on [h, h + 1) / 2 + low_
 };
 inline constexpr Codebook kIq4(kCodebook4);
+// Twice the FP4 numbers E2M1 (MXFP4).
+inline constexpr std::int8_t kFp4Levels[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                               0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr Codebook kFp4(kFp4Levels);
 
 // Finds d for x[i] ~ d * level[i], with levels from kCodebook4. d may be negative.
 float fit_codebook(const WeightedGroup<32>& group);

@@ -15,6 +15,7 @@
 #include <bit>
 
 #include "format/blocks/codebook.h"
+#include "format/blocks/simple.h"
 #include "format/grid.h"
 
 namespace espalier::format {
@@ -26,8 +27,6 @@ struct BlockMXFP4 {
 };
 static_assert(sizeof(BlockMXFP4) == 17);
 
-constexpr std::int8_t kLevels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-constexpr Codebook kFp4(kLevels);
 constexpr int kLargestExponent = 252;
 
 // 2^(e - 128). Below e = 2 it is subnormal.
@@ -92,7 +91,7 @@ struct Codec {
     Parts parts;
     take_apart(block, parts);
     const float scale = scale_of(parts.d);
-    for (int i = 0; i < kBlock32; ++i) out[i] = scale * static_cast<float>(kLevels[parts.q[i]]);
+    for (int i = 0; i < kBlock32; ++i) out[i] = scale * static_cast<float>(kFp4Levels[parts.q[i]]);
   }
   static Block encode_block(const float* x, const float* importance) {
     float uniform[kBlock32];
@@ -101,6 +100,7 @@ struct Codec {
     choose_levels(x, scale_of(parts.d), parts.q);
     return put_together(parts);
   }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out);
   static std::int64_t first_not_finite(std::span<const std::byte> bytes) {
     for (std::size_t at = 0; at < bytes.size(); at += sizeof(Block)) {
       const auto e = static_cast<int>(bytes[at]);
@@ -127,6 +127,9 @@ constexpr Grid kGrid = {.block = kBlock32,
                         .scale_bits = nearest_exponent,
                         .scale_value = scale_of,
                         .nearby = kNearby};
+void Codec::encode_lanes(const float* x, const float* importance, std::byte* out) {
+  encode_small_blocks<Codec>(kGrid, x, importance, out);
+}
 
 }  // namespace
 

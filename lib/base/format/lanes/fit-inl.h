@@ -202,6 +202,38 @@ ESP_APART AffineFit fit_affine_lanes(const Group<N>& group, int highest, bool mi
   return {select(constant, V{}, best.scale), select(constant, low, best.min), best.error};
 }
 
+// scale_of() of blocks/mxfp4.cpp, for e up to 252.
+ESP_INLINE V fp4_scale(I e) {
+  const I subnormal = select(e > 0, splat_int(0x00400000), splat_int(0x00200000));
+  return __builtin_bit_cast(V, select(e > 1, (e - 1) << 23, subnormal));
+}
+// fit_exponent() of blocks/mxfp4.cpp.
+ESP_APART I fit_exponent_lanes(const Group<32>& group) {
+  constexpr int kLargest = 252;
+  const I top = __builtin_bit_cast(I, absolute(extreme_of(group.x))) >> 23;
+  const I standard = select(top > 2, top - 2, I{});
+  const Fp4Levels levels;
+  I best{};
+  V least = splat(INFINITY);
+  for (const int offset : {0, 1, -1}) {
+    I e = standard + offset;
+    e = select(e > kLargest, splat_int(kLargest), select(e < 0, I{}, e));
+    const V scale = fp4_scale(e), id = inverse_of(scale);
+    FourSums error;
+    for (int i = 0; i < 32; i += 4)
+#pragma GCC unroll 4
+      for (int l = 0; l < 4; ++l) {
+        const V off = scale * levels(group.x[i + l] * id) - group.x[i + l];
+        error.part[l] += group.w[i + l] * off * off;
+      }
+    const I better = error.total() < least;
+    least = select(better, error.total(), least);
+    best = select(better, e, best);
+  }
+  return select(least < splat(INFINITY), best,
+                select(standard > kLargest, splat_int(kLargest), standard));
+}
+
 template <int N>
 void fit_of(const Grid& grid, const float* x, const float* weight, float* step, float* offset) {
   for (int lane = 0; lane < kLanes; lane += kWidth) {
@@ -224,7 +256,13 @@ inline void fit_curve(const float* x, const float* weight, float* step, float* o
     store(offset + lane, V{});
   }
 }
-// Searches that have no vector form: the exact one of 64 values, and that of MXFP4's exponents.
+inline void fit_fp4(const float* x, const float* weight, float* step, float* offset) {
+  for (int lane = 0; lane < kLanes; lane += kWidth) {
+    store(step + lane, fp4_scale(fit_exponent_lanes(Group<32>(x + lane, weight + lane))));
+    store(offset + lane, V{});
+  }
+}
+// Searches that have no vector form: the exact one of 64 values.
 inline void fit_each(const Grid& grid, const float* x, const float* weight, float* step,
                      float* offset) {
   float values[64], weights[64];
@@ -241,6 +279,7 @@ inline void fit_each(const Grid& grid, const float* x, const float* weight, floa
 
 inline void fit(const Grid& grid, const float* x, const float* weight, float* step, float* offset) {
   if (grid.codebook == &kIq4) return fit_curve(x, weight, step, offset);
+  if (grid.codebook == &kFp4) return fit_fp4(x, weight, step, offset);
   if (grid.codebook != nullptr || grid.sub == 64) return fit_each(grid, x, weight, step, offset);
   return (grid.sub == 32 ? fit_of<32> : fit_of<16>)(grid, x, weight, step, offset);
 }

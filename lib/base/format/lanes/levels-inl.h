@@ -52,3 +52,21 @@ struct CurveLevels {
     return static_cast<float>(kCodebook4[k - 1] + kCodebook4[k] - 2 * kCodebook4[0]);
   }
 };
+
+// The levels kFp4Levels. They are 1 apart up to 4, then 2 up to 8, then 4.
+struct Fp4Levels {
+  ESP_INLINE V operator()(V v) const {
+    // Codebook::index() sees multiples of one half, rounded down.
+    const V halves = truncated(smaller(larger(2.0f * (v + 12.0f), V{}), splat(48))),
+            at = 0.5f * halves - 12.0f;
+    const I wide = absolute(at) > splat(8), middle = absolute(at) > splat(4);
+    const V step = select(wide, splat(4), select(middle, splat(2), splat(1))),
+            inverse = select(wide, splat(0.25f), select(middle, splat(0.5f), splat(1)));
+    return (truncated(at * inverse + 16.5f) - 16.0f) * step;
+  }
+  // The index of a level.
+  ESP_INLINE I index(V level) const {
+    const I size = to_int(absolute(level));
+    return size + (size > 4) + (size > 6) + 3 * (size > 8) + (splat_int(8) & (level < V{}));
+  }
+};

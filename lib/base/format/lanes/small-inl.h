@@ -2,7 +2,8 @@
 // The encoders of blocks/simple.h in each lane: blocks of 32 values with evenly spaced levels, and
 // the searched formats of blocks/iq4_nl.cpp. Included inside a namespace of one instruction set.
 
-// A rounded block: what it stores, and the values it decodes to are step * level + offset.
+// A rounded block: what it stores, and the values it decodes to are step * level + offset. The
+// scale of MXFP4 is the exponent that it stores.
 struct SmallBlock {
   StoredHalf d, m;
   V level[32];  // as stored, less the lowest one
@@ -10,7 +11,9 @@ struct SmallBlock {
 
 // id: the factor that leads to levels. Formats round by the scale before it is stored, or after.
 ESP_INLINE void take_levels(const Grid& grid, const V (&x)[32], V start, V id, SmallBlock& out) {
-  if (grid.codebook != nullptr) {
+  if (grid.codebook == &kFp4) {
+    for (int i = 0; i < 32; ++i) out.level[i] = Fp4Levels()(x[i] * id);
+  } else if (grid.codebook != nullptr) {
     for (int i = 0; i < 32; ++i) out.level[i] = CurveLevels()(x[i] * id);
   } else if (grid.signed_levels) {  // half away from zero
     const V high = splat(static_cast<float>(grid.high));
@@ -53,6 +56,10 @@ ESP_INLINE void searched_small(const Grid& grid, const Group<32>& group, SmallBl
     const AffineFit fit = fit_affine_lanes(group, grid.high, false);
     out.d = stored_half(fit.scale);
     out.m = stored_half(fit.min);
+  } else if (grid.codebook == &kFp4) {
+    const I e = fit_exponent_lanes(group);
+    out.d = {e, fp4_scale(e)};
+    out.m = StoredHalf{};
   } else {
     out.d = stored_half(grid.codebook != nullptr ? fit_codebook_lanes(group)
                                                  : fit_scale_lanes(group, grid.low, grid.high));
@@ -82,7 +89,9 @@ ESP_INLINE void write_small(const Grid& grid, const SmallBlock& block, int lane,
     I word{};
     for (int k = 0; k < 4; ++k) {
       I q;
-      if (grid.codebook != nullptr)
+      if (grid.codebook == &kFp4)
+        q = Fp4Levels().index(block.level[i + k]);
+      else if (grid.codebook != nullptr)
         q = CurveLevels().index(block.level[i + k]);
       else
         q = to_int(block.level[i + k] - from);
