@@ -2,38 +2,15 @@
 // GPTQ rounding in chunks of rows, and the factorization of H that it needs.
 #include "quant/gptq.h"
 
-#include <Eigen/Cholesky>
-#include <Eigen/Core>
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
 #include "quant/chunk.h"
+#include "quant/lower_tiles.h"
 #include "quant/rounding.h"
 
 namespace espalier::quant {
-namespace {
-
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
-
-// Inverse of the upper triangular m, block by block: [A B; 0 C]^-1 = [A^-1, -A^-1 B C^-1; 0, C^-1].
-void invert_upper(Eigen::Ref<MatrixD> m) {
-  const std::int64_t n = m.rows(), half = n / 2;
-  if (n <= 48) {
-    MatrixD inverse = MatrixD::Identity(n, n);
-    m.triangularView<Eigen::Upper>().solveInPlace(inverse);
-    m = inverse;
-    return;
-  }
-  invert_upper(m.topLeftCorner(half, half));
-  invert_upper(m.bottomRightCorner(n - half, n - half));
-  const MatrixD corner =
-      m.topLeftCorner(half, half).triangularView<Eigen::Upper>() * m.topRightCorner(half, n - half);
-  m.topRightCorner(half, n - half).noalias() =
-      -(corner * m.bottomRightCorner(n - half, n - half).triangularView<Eigen::Upper>());
-}
-
-}  // namespace
 
 void pack_row(const Chunk& chunk, std::int64_t r, const format::QuantFormat& format,
               std::byte* out) {
@@ -49,35 +26,74 @@ void pack_row(const Chunk& chunk, std::int64_t r, const format::QuantFormat& for
   }
 }
 
-GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& options)
+namespace {
+
+// H = gram / tokens with damping, row by row in double.
+class Hessian {
+ public:
+  Hessian(const TensorStatistics& statistics, std::int64_t n, double damping)
+      : gram_(statistics.gram->data()), tokens_(statistics.tokens), n_(n) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += undamped(i, i);
+    const double mean = sum / static_cast<double>(n);
+    // When all inputs are zero, every rounding is equally good. The identity gives nearest
+    // rounding.
+    added_ = mean > 0 ? damping * mean : 1.0;
+  }
+  double at(std::int64_t i, std::int64_t k) const {
+    return i == k ? undamped(i, i) + added_ : undamped(i, k);
+  }
+
+ private:
+  double undamped(std::int64_t i, std::int64_t k) const {
+    return static_cast<double>(gram_[i * n_ + k]) / tokens_;
+  }
+  const float* gram_;
+  double tokens_;
+  std::int64_t n_;
+  double added_ = 0;
+};
+
+}  // namespace
+
+GptqFactor::GptqFactor(const TensorStatistics& statistics, const GptqOptions& options,
+                       core::ThreadPool* pool)
     : cols_(static_cast<std::int64_t>(statistics.sum_squares.size())), options_(options) {
   const std::int64_t n = cols_;
   ESP_CHECK(
       statistics.gram != nullptr && static_cast<std::int64_t>(statistics.gram->size()) == n * n,
       usage, "gptq rounding needs the inputs' second moments; calibrate with --gram");
-  const Eigen::Map<const Matrix> gram(statistics.gram->data(), n, n);
-  MatrixD h = gram.cast<double>() / statistics.tokens;
-  ESP_CHECK(h.allFinite(), input, "calibration statistics are not finite");
-  const double mean = h.diagonal().mean();
-  // When all inputs are zero, every rounding is equally good. The identity gives nearest rounding.
-  h.diagonal().array() += mean > 0 ? options.damping * mean : 1.0;
+  ESP_CHECK(std::isfinite(statistics.tokens) && statistics.tokens != 0 &&
+                std::all_of(statistics.gram->begin(), statistics.gram->end(),
+                            [](float v) { return std::isfinite(v); }),
+            input, "calibration statistics are not finite");
+  core::ThreadPool alone(1);
+  core::ThreadPool& threads = pool != nullptr ? *pool : alone;
+  const Hessian hessian(statistics, n, options.damping);
   h_.resize(static_cast<std::size_t>(n * n));
-  Eigen::Map<Matrix>(h_.data(), n, n) = h.cast<float>();
   // H = M M^T with M upper triangular is the Cholesky factorization of H with rows and columns
   // reversed. Then U = M^-1.
-  MatrixD reversed = h.reverse();
-  const Eigen::LLT<Eigen::Ref<MatrixD>> llt(reversed);
-  ESP_CHECK(llt.info() == Eigen::Success, input,
+  LowerTiles reversed(n);
+  threads.split(n, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      for (std::int64_t k = 0; k < n; ++k)
+        h_[static_cast<std::size_t>(i * n + k)] = static_cast<float>(hessian.at(i, k));
+      for (std::int64_t k = i; k < n; ++k) reversed.at(n - 1 - i, n - 1 - k) = hessian.at(i, k);
+    }
+  });
+  ESP_CHECK(reversed.invert_cholesky(best_row_kernels(), threads), input,
             "the inputs' second moments are not positive definite; the calibration file is broken");
-  h = MatrixD(llt.matrixL()).reverse();
-  invert_upper(h);
   v_.resize(static_cast<std::size_t>(n * n));
   weight_.resize(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) {
-    weight_[static_cast<std::size_t>(i)] = static_cast<float>(1.0 / (h(i, i) * h(i, i)));
-    for (std::int64_t k = i + 1; k < n; ++k)
-      v_[static_cast<std::size_t>(i * n + k)] = static_cast<float>(h(i, k) / h(i, i));
-  }
+  threads.split(n, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const double pivot = reversed.at(n - 1 - i, n - 1 - i);
+      weight_[static_cast<std::size_t>(i)] = static_cast<float>(1.0 / (pivot * pivot));
+      for (std::int64_t k = i + 1; k < n; ++k)
+        v_[static_cast<std::size_t>(i * n + k)] =
+            static_cast<float>(reversed.at(n - 1 - i, n - 1 - k) / pivot);
+    }
+  });
 }
 
 std::vector<std::byte> gptq_round(std::span<const float> weights, std::int64_t rows,

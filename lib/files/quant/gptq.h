@@ -33,7 +33,9 @@ struct GptqOptions {
 // The part that depends on the inputs alone. Matrices with the same input share it.
 class GptqFactor {
  public:
-  GptqFactor(const TensorStatistics& statistics, const GptqOptions& options = {});
+  // On all threads of the pool, or on this one. The result is the same.
+  GptqFactor(const TensorStatistics& statistics, const GptqOptions& options = {},
+             core::ThreadPool* pool = nullptr);
   std::int64_t cols() const { return cols_; }
   const float* h() const { return h_.data(); }         // [cols, cols]
   const float* feedback() const { return v_.data(); }  // [cols, cols] U_ik / U_ii for k > i, else 0

@@ -88,10 +88,11 @@ std::string_view rounding_name(Rounding rounding) {
   return "";
 }
 
-std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& statistics) {
+std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& statistics,
+                                                   core::ThreadPool& pool) {
   if (factor_ == nullptr || gram_ != statistics.gram) {
     const core::Section section("factorization");
-    factor_ = std::make_shared<const GptqFactor>(statistics);
+    factor_ = std::make_shared<const GptqFactor>(statistics, GptqOptions{}, &pool);
     gram_ = statistics.gram;
   }
   return factor_;
@@ -110,7 +111,7 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
   if (rounding == Rounding::gptq && codec.grid != nullptr) {
     FactorCache local;
     return gptq_round(weights, rows, cols, codec,
-                      *(cache != nullptr ? *cache : local).get(*statistics), pool);
+                      *(cache != nullptr ? *cache : local).get(*statistics, pool), pool);
   }
   std::vector<float> importance;
   if (rounding != Rounding::nearest && !codec.is_float())

@@ -32,7 +32,7 @@ class GptqFactor;
 // gate, up) share it.
 class FactorCache {
  public:
-  std::shared_ptr<const GptqFactor> get(const TensorStatistics& statistics);
+  std::shared_ptr<const GptqFactor> get(const TensorStatistics& statistics, core::ThreadPool& pool);
 
  private:
   std::shared_ptr<const std::vector<float>> gram_;

@@ -58,7 +58,7 @@ Item round(std::int64_t rows, std::int64_t cols, format::FormatId format, quant:
         core::ThreadPool pool(place.threads);
         const quant::TensorStatistics of = statistics(sample_cols);
         quant::FactorCache cache;
-        if (gptq) static_cast<void>(cache.get(of));
+        if (gptq) static_cast<void>(cache.get(of, pool));
         const std::int64_t few = std::min(rows, quant::kRowChunk * pool.size());
         return speed(
             seconds, few, std::max(few, std::min(rows, kMostRows)),
@@ -72,17 +72,20 @@ Item round(std::int64_t rows, std::int64_t cols, format::FormatId format, quant:
       }};
 }
 
-Item factorize(std::int64_t n) {
+Item factorize(std::int64_t n, const Place& place) {
   const auto cube = [](std::int64_t size) { return real(size) * real(size) * real(size); };
-  return {
-      "factorization", "factorization of " + std::to_string(n), cube(n), 5e9, [=](double seconds) {
-        return speed(
-            seconds, kFewInputs, n,
-            [](std::int64_t size) {
-              return [of = statistics(size)] { static_cast<void>(quant::FactorCache().get(of)); };
-            },
-            cube);
-      }};
+  return {"factorization", "factorization of " + std::to_string(n), cube(n), 20e9,
+          [=](double seconds) {
+            core::ThreadPool pool(place.threads);
+            return speed(
+                seconds, kFewInputs, n,
+                [&](std::int64_t size) {
+                  return [&pool, of = statistics(size)] {
+                    static_cast<void>(quant::FactorCache().get(of, pool));
+                  };
+                },
+                cube);
+          }};
 }
 
 Item decode(std::int64_t values, format::FormatId format) {

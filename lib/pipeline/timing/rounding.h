@@ -12,7 +12,7 @@ namespace espalier::timing {
 Item round(std::int64_t rows, std::int64_t cols, format::FormatId format, quant::Rounding rounding,
            const Place& place);
 // The second moments of n inputs, for gptq.
-Item factorize(std::int64_t n);
+Item factorize(std::int64_t n, const Place& place);
 // Decodes values of a stored matrix, by one thread.
 Item decode(std::int64_t values, format::FormatId format);
 

@@ -71,9 +71,9 @@ Work round_block(const arch::Block& block, const arch::ModelDims& dims,
                  const arch::LayerDims& layer, format::FormatId format, const Place& place) {
   const std::int64_t H = dims.hidden, n = columns(block, dims, layer);
   Work out;
-  out += factorize(H);
+  out += factorize(H, place);
   out += round(reader_rows(block, dims, layer), H, format, quant::Rounding::gptq, place);
-  out += factorize(n);
+  out += factorize(n, place);
   out += round(H, n, format, quant::Rounding::gptq, place);
   return out;
 }
@@ -93,8 +93,8 @@ Work round_all(const QuantizeWork& stage, const Place& place) {
   if (stage.rounding == quant::Rounding::gptq)
     each_block(stage.source.model, [&](const arch::Block& block, std::size_t l) {
       const arch::ModelDims& dims = stage.source.model.dims;
-      out += factorize(dims.hidden);
-      out += factorize(columns(block, dims, dims.layers[l]));
+      out += factorize(dims.hidden, place);
+      out += factorize(columns(block, dims, dims.layers[l]), place);
     });
   return out;
 }
@@ -109,7 +109,7 @@ Work round_by_layer(const QuantizeWork& stage, const Place& place) {
     out += round_block(block, dims, dims.layers[l], stage.format, place);
   });
   // The embedding, by the second moments of what the output matrix reads.
-  out += factorize(dims.hidden);
+  out += factorize(dims.hidden, place);
   out += (dims.tied ? 1.0 : 2.0) *
          Work{round(dims.vocab, dims.hidden, stage.format, quant::Rounding::gptq, place)};
   return out;

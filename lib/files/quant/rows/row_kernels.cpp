@@ -29,6 +29,7 @@ using format::kCodebook4, format::scale_bits;
 #include "quant/rows/sweep-inl.h"
 #include "quant/rows/descent-inl.h"
 #include "quant/rows/products-inl.h"
+#include "quant/rows/tile-inl.h"
 }  // namespace
 }  // namespace espalier::quant::rows_baseline
 #undef ESP_WIDTH
@@ -49,6 +50,7 @@ using format::kCodebook4, format::scale_bits;
 #include "quant/rows/sweep-inl.h"
 #include "quant/rows/descent-inl.h"
 #include "quant/rows/products-inl.h"
+#include "quant/rows/tile-inl.h"
 }  // namespace
 }  // namespace espalier::quant::rows_avx2
 #undef ESP_AVX2
@@ -63,10 +65,10 @@ namespace {
 
 constexpr RowKernels kKernels[] = {
     {"baseline", [] { return true; }, rows_baseline::sweep, rows_baseline::descend,
-     rows_baseline::multiply},
+     rows_baseline::multiply, rows_baseline::multiply_tile},
 #ifdef ESP_HAS_AVX2_REGION
     {"avx2", [] { return __builtin_cpu_supports("avx2") != 0; }, rows_avx2::sweep,
-     rows_avx2::descend, rows_avx2::multiply},
+     rows_avx2::descend, rows_avx2::multiply, rows_avx2::multiply_tile},
 #endif
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops of GPTQ rounding over a chunk of rows: a lane of a vector is a row. Each lane does its
-// operations in one order, so results are the same on every processor and for any number of
-// threads.
+// The loops of GPTQ rounding over a chunk of rows: a lane of a vector is a row. And those of its
+// factorization, where a lane is a column. Each lane does its operations in one order, so results
+// are the same on every processor and for any number of threads.
 //
 // Values of lanes lie value by value: value i of row r at [i * kRowChunk + r].
 #pragma once
@@ -59,6 +59,8 @@ struct Products {
 };
 constexpr int kMaxDepth = 128;
 
+constexpr int kTile = 64;  // rows and columns of a tile of doubles (lower_tiles.h)
+
 // One row for each instruction set that is compiled in.
 struct RowKernels {
   const char* isa;
@@ -66,6 +68,7 @@ struct RowKernels {
   void (*sweep)(const SweepLanes& lanes);
   void (*descend)(const DescentLanes& lanes);
   void (*multiply)(const Products& products);
+  void (*multiply_tile)(const double* a, const double* b, double* c);  // c -= a b, of tiles
 };
 
 // In order of preference: the last runnable one is the best. The first runs everywhere.
