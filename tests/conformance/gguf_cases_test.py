@@ -308,6 +308,19 @@ class Readers(Case):
         self.assertIn("its weights are rounded already (q4_0)", again("q5_k")[0])
         self.assertEqual(again("f16"), [])
 
+    def test_rounded_weights_in_their_own_format(self):
+        file, first, second = tiny_gguf.write(self.dir / "x.gguf"), self.dir / "q.gguf", self.dir / "r.gguf"
+        self.json("quantize", file, "--out", first, "--format", "q5_1")
+        said = self.json("quantize", first, "--out", second, "--format", "q5_1")
+        self.assertEqual((said["notes"], said["copied"]), ([], sum(kind == 7 for kind, _ in tensors(first).values())))
+        self.assertEqual(tensors(second), tensors(first))
+        said = self.json("quantize", first, "--out", second, "--format", "q5_1", "--text", self.text, "--tokens", 512)
+        self.assertIn("they are copied, and the text is not read", said["notes"][0])
+        self.assertEqual(tensors(second), tensors(first))
+        said = self.json("quantize", first, "--out", second, "--format", "q8_0", "--tensor", "token_embd=q5_1")
+        self.assertEqual(said["copied"], 1)
+        self.assertIn("and where they get another format they are rounded a second time", said["notes"][0])
+
 
 class Names(Case):
     def test_the_folder_or_repository_is_the_name(self):

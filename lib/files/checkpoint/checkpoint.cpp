@@ -4,6 +4,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -19,7 +20,27 @@
 namespace espalier::checkpoint {
 namespace {
 
-constexpr std::int64_t kWindowBytes = std::int64_t{64} << 20;
+// Rows are read, checked and decoded in windows that stay in a processor's cache. Of matrices that
+// are stored columns first, the window is as large as can be.
+constexpr std::int64_t kWindowBytes = std::int64_t{64} << 10,
+                       kTurnedWindowBytes = std::int64_t{64} << 20;
+
+// Where rows go: to floats, or to bytes as they are stored.
+struct RowsOut {
+  float* values = nullptr;
+  std::byte* stored = nullptr;
+
+  RowsOut from(std::int64_t row, const StoredTensor& t) const {
+    return values != nullptr ? RowsOut{values + row * t.cols, nullptr}
+                             : RowsOut{nullptr, stored + row * t.values.bytes(1, t.cols)};
+  }
+  void put(const StoredTensor& t, const std::byte* bytes, std::int64_t rows) const {
+    if (values != nullptr)
+      t.values.decode(bytes, values, rows * t.cols);
+    else
+      std::memcpy(stored, bytes, static_cast<std::size_t>(t.values.bytes(rows, t.cols)));
+  }
+};
 
 // Error(input) for a value that is not finite, because one NaN makes every result of a model
 // meaningless. `bytes` are stored values from index `first` on, of a tensor with `width` values per
@@ -43,7 +64,7 @@ void require_finite(const StoredTensor& t, const Piece& piece, std::span<const s
 // Rows [begin, begin + n) of a piece of a matrix. A permuted tensor is read in whole heads, because
 // the rows of a head are interleaved.
 void read_matrix_rows(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
-                      std::int64_t begin, std::int64_t n, float* out) {
+                      std::int64_t begin, std::int64_t n, const RowsOut& out) {
   const std::int64_t row_bytes = t.values.bytes(1, t.cols);
   const bool permuted = t.transform == arch::Transform::rope_permute;
   const std::int64_t unit = permuted ? head_dim : 1;
@@ -59,13 +80,13 @@ void read_matrix_rows(const StoredTensor& t, const Piece& piece, std::int64_t he
     require_finite(t, piece, bytes, (piece.first_row + window_begin) * t.cols, t.cols);
     const std::int64_t end = std::min(window_end, begin + n);
     if (!permuted) {
-      t.values.decode(bytes.data() + (row - window_begin) * row_bytes, out + (row - begin) * t.cols,
-                      (end - row) * t.cols);
+      out.from(row - begin, t).put(t, bytes.data() + (row - window_begin) * row_bytes, end - row);
     } else {
       for (std::int64_t r = row; r < end; ++r)
-        t.values.decode(
-            bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes,
-            out + (r - begin) * t.cols, t.cols);
+        out.from(r - begin, t)
+            .put(t,
+                 bytes.data() + (arch::rope_permuted_row(r, head_dim) - window_begin) * row_bytes,
+                 1);
     }
     row = end;
   }
@@ -79,7 +100,7 @@ void read_transposed_rows(const StoredTensor& t, const Piece& piece, std::int64_
   const bool pieces = n < t.rows / 8;
   const std::int64_t at = pieces ? begin : 0, width = pieces ? n : t.rows;
   const std::int64_t columns =
-      pieces ? 1 : std::max<std::int64_t>(1, kWindowBytes / (width * value_bytes));
+      pieces ? 1 : std::max<std::int64_t>(1, kTurnedWindowBytes / (width * value_bytes));
   std::vector<std::byte> bytes;
   std::vector<float> values;
   for (std::int64_t c = 0; c < t.cols; c += columns) {
@@ -121,11 +142,11 @@ void read_vector(const StoredTensor& t, const Piece& piece, std::int64_t head_di
 
 // Of a piece that begins at row 0.
 void read_piece(const StoredTensor& t, const Piece& piece, std::int64_t head_dim,
-                std::int64_t begin, std::int64_t n, float* out) {
+                std::int64_t begin, std::int64_t n, const RowsOut& out) {
   if (t.is_vector)
-    read_vector(t, piece, head_dim, begin, n, out);
+    read_vector(t, piece, head_dim, begin, n, out.values);
   else if (t.transform == arch::Transform::transpose)
-    read_transposed_rows(t, piece, begin, n, out);
+    read_transposed_rows(t, piece, begin, n, out.values);
   else
     read_matrix_rows(t, piece, head_dim, begin, n, out);
 }
@@ -144,8 +165,11 @@ struct Checkpoint::State {
     return !kept_vocabulary.empty() &&
            arch::touches(arch::find_spec(*source.arch, role)->rows, arch::Axis::vocab);
   }
-  // Rows as they are stored.
-  void read_stored(const StoredTensor& t, std::int64_t row_begin, std::int64_t n, float* out) const;
+  // Rows in the order of the file, and rows of the tensor as it is now.
+  void read_pieces(const StoredTensor& t, std::int64_t row_begin, std::int64_t n,
+                   const RowsOut& out) const;
+  void read(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+            const RowsOut& out) const;
 
   const StoredTensor& tensor(arch::Role role, int layer) const {
     const arch::TensorSpec* spec = arch::find_spec(*source.arch, role);
@@ -286,16 +310,16 @@ format::FormatId Checkpoint::float_format() const {
   return all && format::info(*all).is_float() ? *all : format::FormatId::f32;
 }
 
-void Checkpoint::State::read_stored(const StoredTensor& t, std::int64_t row_begin, std::int64_t n,
-                                    float* out) const {
-  if (t.pieces.empty()) std::fill_n(out, n * t.cols, t.filler);
+void Checkpoint::State::read_pieces(const StoredTensor& t, std::int64_t row_begin, std::int64_t n,
+                                    const RowsOut& out) const {
+  if (t.pieces.empty()) std::fill_n(out.values, n * t.cols, t.filler);
   std::int64_t first = 0;  // of the piece
   for (const Piece& piece : t.pieces) {
     const std::int64_t begin = std::max(row_begin, first),
                        end = std::min(row_begin + n, first + piece.rows);
     if (begin < end)
       read_piece(t, piece, source.dims.head_dim, begin - first, end - begin,
-                 out + (begin - row_begin) * t.cols);
+                 out.from(begin - row_begin, t));
     first += piece.rows;
   }
 }
@@ -307,26 +331,44 @@ void Checkpoint::keep_vocabulary(std::vector<std::int64_t> keep) {
   s.kept_vocabulary = std::move(keep);
 }
 
-void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
-                           float* out) const {
+void Checkpoint::State::read(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+                             const RowsOut& out) const {
   const core::Section section("read");
-  const StoredTensor& t = state_->tensor(role, layer);
-  const bool gathered = state_->is_gathered(role);
-  const std::int64_t rows = gathered ? dims().vocab : t.rows;
+  const StoredTensor& t = tensor(role, layer);
+  const bool gathered = is_gathered(role);
+  const std::int64_t rows = gathered ? source.dims.vocab : t.rows;
   ESP_CHECK(row_begin >= 0 && n >= 0 && row_begin <= rows && n <= rows - row_begin, internal,
             "rows ", row_begin, " + ", n, " of ", arch::role_name(role), " which has ", rows);
   if (n == 0) return;
   if (!gathered) {
-    state_->read_stored(t, row_begin, n, out);
+    read_pieces(t, row_begin, n, out);
     return;
   }
-  const std::int64_t* kept = state_->kept_vocabulary.data() + row_begin;
+  const std::int64_t* kept = kept_vocabulary.data() + row_begin;
   for (std::int64_t i = 0; i < n;) {
     std::int64_t run = 1;
     while (i + run < n && kept[i + run] == kept[i] + run) ++run;
-    state_->read_stored(t, kept[i], run, out + i * t.cols);
+    read_pieces(t, kept[i], run, out.from(i, t));
     i += run;
   }
+}
+
+void Checkpoint::read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+                           float* out) const {
+  state_->read(role, layer, row_begin, n, {.values = out});
+}
+
+bool Checkpoint::stores(arch::Role role, int layer, format::FormatId format) const {
+  const StoredTensor& t = state_->tensor(role, layer);
+  return !t.is_vector && !t.pieces.empty() && !t.values.doubles && t.values.format == format &&
+         t.transform != arch::Transform::transpose;
+}
+
+void Checkpoint::read_stored(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+                             std::byte* out) const {
+  ESP_CHECK(stores(role, layer, stored_format(role, layer)), internal, arch::role_name(role),
+            " is not stored by rows");
+  state_->read(role, layer, row_begin, n, {.stored = out});
 }
 
 std::vector<float> Checkpoint::read(arch::Role role, int layer) const {

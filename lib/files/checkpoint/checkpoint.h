@@ -10,6 +10,7 @@
 // Opening reads only headers. It lists everything that is wrong in one Error: unknown model_type or
 // traits, and missing, extra or misshapen tensors.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -67,6 +68,11 @@ class Checkpoint {
   void read_rows(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
                  float* out) const;
   std::vector<float> read(arch::Role role, int layer) const;  // the whole tensor
+  // Whether the file holds the rows of this matrix in this format, each of them as a whole.
+  bool stores(arch::Role role, int layer, format::FormatId format) const;
+  // read_rows() of such a matrix as the bytes of its format.
+  void read_stored(arch::Role role, int layer, std::int64_t row_begin, std::int64_t n,
+                   std::byte* out) const;
   // Hash over config, tokenizer and tensor files. It identifies the model in manifests.
   std::string sha256() const;
 

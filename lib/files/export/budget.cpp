@@ -138,6 +138,10 @@ plan::FormatChoice weigh(const checkpoint::Checkpoint& source, const arch::Tenso
   const double weight = weight_of(t, source.dims(), statistics != nullptr);
   const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
   for (format::FormatId id : choice.formats) {
+    if (budget.copies && is_copied(source, t, id)) {
+      choice.error.push_back(0);
+      continue;
+    }
     const auto bytes = quant::round_matrix(rows, n, t.cols, id, by, pool);
     choice.error.push_back(
         weight *

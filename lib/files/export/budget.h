@@ -32,6 +32,7 @@ struct BudgetOptions {
   // Empty: the block formats that fit the tensor, but those that are taken by name alone
   // (QuantFormat::in_budget).
   std::vector<format::FormatId> candidates;
+  bool copies = true;  // a matrix in its own format is copied, which costs no error
   int threads = 0;
 };
 // The least bytes of tensor data, padding included, over all choices of formats. A budget cannot go

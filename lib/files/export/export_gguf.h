@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoint + QuantPlan -> GGUF that stock llama.cpp loads, with tokenizer and chat template. The
-// planned bytes equal the bytes of the file. Tensors are read, rounded and written one at a time,
-// in pieces of rows.
+// planned bytes equal the bytes of the file. Tensors are read, rounded and written in pieces of
+// rows.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -54,8 +54,15 @@ struct ExportResult {
     std::int64_t tensors = 0, parameters = 0;
   };
   std::map<std::string, PerFormat> formats;
+  std::int64_t copied = 0;         // matrices, as is_copied() says
   std::vector<std::string> files;  // more than one: the parts of a split model
 };
+
+// Whether a matrix that shall have this format is copied as it is stored: it has the format
+// already, and the file's rows are the source's. Unless it is rounded layer by layer, export_gguf()
+// does so, because no rounding changes less.
+bool is_copied(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
+               format::FormatId format);
 
 // The size of the whole file, header and padding included, computed before anything is rounded. Of
 // a split model the size of all parts.

@@ -3,9 +3,9 @@
 #include "quant/range.h"
 
 #include <algorithm>
-#include <atomic>
+#include <bit>
 #include <cmath>
-#include <limits>
+#include <cstring>
 #include <sstream>
 #include <vector>
 
@@ -66,37 +66,64 @@ bool holds(const QuantFormat& f, const float* x) {
   return !first_beyond(std::span(x, static_cast<std::size_t>(f.block)), f.block, f.id);
 }
 
+// The largest magnitude and the sum of squares of a run of values. Four lanes of each.
+struct RunSums {
+  float largest, squares;
+};
+RunSums sums_of(const float* x, std::int64_t n) {
+  using Four = float __attribute__((vector_size(16)));
+  using Bits = std::int32_t __attribute__((vector_size(16)));
+  Four largest{}, squares{};
+  const auto take = [&](const float* four) {
+    Four v;
+    std::memcpy(&v, four, sizeof v);
+    const Four size = std::bit_cast<Four>(std::bit_cast<Bits>(v) & 0x7FFFFFFF);
+    largest = size > largest ? size : largest;
+    squares += v * v;
+  };
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) take(x + i);
+  if (i < n) {
+    float rest[4] = {};
+    std::copy(x + i, x + n, rest);
+    take(rest);
+  }
+  return {std::max(std::max(largest[0], largest[1]), std::max(largest[2], largest[3])),
+          (squares[0] + squares[1]) + (squares[2] + squares[3])};
+}
+
+// What rounding loses of the values below `least` among whole blocks.
+double lost_of(const float* x, std::int64_t n, const QuantFormat& f, float least) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(n / f.block * f.block_bytes));
+  std::vector<float> decoded(static_cast<std::size_t>(n));
+  f.encode(x, nullptr, bytes.data(), n);
+  f.decode(bytes.data(), decoded.data(), n);
+  double lost = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (std::fabs(x[i]) >= least) continue;
+    const double off =
+        static_cast<double>(x[i]) - static_cast<double>(decoded[static_cast<std::size_t>(i)]);
+    lost += off * off;
+  }
+  return lost;
+}
+
 struct Loss {
+  float largest = 0;
   double energy = 0, lost = 0;
 };
-// The sum of squares, and the part of it that rounding loses in blocks whose scale is too small for
-// binary16.
-Loss loss_of(const float* x, std::int64_t n, const QuantFormat& f, float least,
-             std::vector<std::byte>& bytes, std::vector<float>& decoded) {
+// Of a row, in runs that are a block each. The values of a float format lose each by itself, but
+// nothing that counts beside one that is a thousand times larger than `least`.
+Loss loss_of(const float* x, std::int64_t n, const QuantFormat& f, float least) {
+  const std::int64_t run = f.is_float() ? 32 : f.block;
+  const float enough = f.is_float() ? 1024 * least : least;
   Loss out;
-  for (std::int64_t b = 0; b < n; b += f.block) {
-    float squares[4] = {}, largest = 0;
-    if (f.block % 4 == 0) {
-      largest = largest_of(x + b, f.block);
-      for (std::int64_t i = b; i < b + f.block; i += 4)
-        for (int l = 0; l < 4; ++l) squares[l] += x[i + l] * x[i + l];
-    } else {
-      for (std::int64_t i = b; i < b + f.block; ++i) {
-        squares[i % 4] += x[i] * x[i];
-        largest = std::max(largest, std::fabs(x[i]));
-      }
-    }
-    out.energy += static_cast<double>((squares[0] + squares[1]) + (squares[2] + squares[3]));
-    if (largest >= least || largest == 0) continue;
-    bytes.resize(static_cast<std::size_t>(f.block_bytes));
-    decoded.resize(static_cast<std::size_t>(f.block));
-    f.encode(x + b, nullptr, bytes.data(), f.block);
-    f.decode(bytes.data(), decoded.data(), f.block);
-    for (std::int64_t i = 0; i < f.block; ++i) {
-      const double off =
-          static_cast<double>(x[b + i]) - static_cast<double>(decoded[static_cast<std::size_t>(i)]);
-      out.lost += off * off;
-    }
+  for (std::int64_t b = 0; b < n; b += run) {
+    const std::int64_t length = std::min(run, n - b);
+    const RunSums sums = sums_of(x + b, length);
+    out.largest = std::max(out.largest, sums.largest);
+    out.energy += static_cast<double>(sums.squares);
+    if (sums.largest < enough && sums.largest > 0) out.lost += lost_of(x + b, length, f, least);
   }
   return out;
 }
@@ -118,26 +145,6 @@ std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::in
     }
   }
   return std::nullopt;
-}
-
-std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
-                                         FormatId format, core::ThreadPool& pool) {
-  if (weights.empty()) return std::nullopt;
-  std::atomic<std::int64_t> first = std::numeric_limits<std::int64_t>::max();
-  pool.split(static_cast<std::int64_t>(weights.size()) / cols, 1,
-             [&](std::int64_t begin, std::int64_t end) {
-               const auto at =
-                   first_beyond(weights.subspan(static_cast<std::size_t>(begin * cols),
-                                                static_cast<std::size_t>((end - begin) * cols)),
-                                cols, format);
-               if (!at) return;
-               std::int64_t before = first.load();
-               while (begin * cols + *at < before &&
-                      !first.compare_exchange_weak(before, begin * cols + *at)) {
-               }
-             });
-  if (first == std::numeric_limits<std::int64_t>::max()) return std::nullopt;
-  return first.load();
 }
 
 std::string beyond_text(std::span<const float> weights, std::int64_t at, std::int64_t cols,
@@ -185,26 +192,44 @@ bool Magnitudes::surely_held(FormatId format) const {
   return below <= format::kLostShare * energy_;
 }
 
-void RangeCheck::add(std::span<const float> weights, core::ThreadPool& pool) {
-  const std::int64_t rows = static_cast<std::int64_t>(weights.size()) / cols_;
-  if (const auto at = first_beyond(weights, cols_, format_, pool); at && beyond_.empty())
-    beyond_ = beyond_text(weights, *at, cols_, rows_, format_);
-  rows_ += rows;
+void RangeCheck::add(std::span<const float> weights) {
   const QuantFormat& f = format::info(format_);
-  if (f.least == 0 || !beyond_.empty()) return;
   const float least = f.least * reach_of(f);
-  std::vector<Loss> of_rows(static_cast<std::size_t>(rows));
-  pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::byte> bytes;
-    std::vector<float> decoded;
-    for (std::int64_t r = begin; r < end; ++r)
-      of_rows[static_cast<std::size_t>(r)] =
-          loss_of(weights.data() + r * cols_, cols_, f, least, bytes, decoded);
-  });
-  for (const Loss& l : of_rows) {
-    energy_ += l.energy;
-    lost_ += l.lost;
+  for (std::size_t at = 0; at < weights.size(); at += static_cast<std::size_t>(cols_)) {
+    const Loss loss = loss_of(weights.data() + at, cols_, f, least);
+    if (!(loss.largest <= f.largest) && beyond_.empty())
+      if (const auto first =
+              first_beyond(weights.subspan(at, static_cast<std::size_t>(cols_)), cols_, format_))
+        beyond_ = beyond_text(weights.subspan(at), *first, cols_, rows_, format_);
+    ++rows_;
+    if (f.least == 0) continue;
+    energy_ += loss.energy;
+    lost_ += loss.lost;
   }
+}
+
+void RangeCheck::add(std::span<const float> weights, core::ThreadPool& pool) {
+  constexpr std::int64_t kPieceRows = 64;  // sums are the same for any number of threads
+  const std::int64_t rows = static_cast<std::int64_t>(weights.size()) / cols_;
+  std::vector<RangeCheck> pieces;
+  for (std::int64_t row = 0; row < rows; row += kPieceRows)
+    pieces.emplace_back(cols_, format_, rows_ + row);
+  pool.split(static_cast<std::int64_t>(pieces.size()), 1,
+             [&](std::int64_t begin, std::int64_t end) {
+               for (std::int64_t p = begin; p < end; ++p) {
+                 const std::int64_t row = p * kPieceRows, n = std::min(kPieceRows, rows - row);
+                 pieces[static_cast<std::size_t>(p)].add(weights.subspan(
+                     static_cast<std::size_t>(row * cols_), static_cast<std::size_t>(n * cols_)));
+               }
+             });
+  for (const RangeCheck& piece : pieces) add(piece);
+}
+
+void RangeCheck::add(const RangeCheck& next) {
+  if (beyond_.empty()) beyond_ = next.beyond_;
+  rows_ = next.rows_;
+  energy_ += next.energy_;
+  lost_ += next.lost_;
 }
 
 std::string RangeCheck::refusal() const {

@@ -22,10 +22,6 @@ namespace espalier::quant {
 std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
                                          format::FormatId format);
 
-// The same on all threads.
-std::optional<std::int64_t> first_beyond(std::span<const float> weights, std::int64_t cols,
-                                         format::FormatId format, core::ThreadPool& pool);
-
 // Describes that weight and names the formats that hold it. first_row is the row of `weights` in
 // the matrix.
 std::string beyond_text(std::span<const float> weights, std::int64_t at, std::int64_t cols,
@@ -45,11 +41,16 @@ class Magnitudes {
   std::array<double, kPowers> of_power_{};  // energy of runs whose largest value is below 2^-i
 };
 
-// Checks one matrix against one format, in pieces of whole rows.
+// Checks one matrix against one format, in pieces of whole rows. Several threads may check a piece
+// each, and add() in the order of the pieces tells the same as one.
 class RangeCheck {
  public:
-  RangeCheck(std::int64_t cols, format::FormatId format) : cols_(cols), format_(format) {}
+  // `first_row`: of the piece.
+  RangeCheck(std::int64_t cols, format::FormatId format, std::int64_t first_row = 0)
+      : cols_(cols), format_(format), rows_(first_row) {}
+  void add(std::span<const float> weights);
   void add(std::span<const float> weights, core::ThreadPool& pool);
+  void add(const RangeCheck& next);  // of the rows behind
   // Describes the first weight that the format cannot store: its place, and the formats that can.
   // Empty: none so far.
   const std::string& beyond() const { return beyond_; }
@@ -59,7 +60,7 @@ class RangeCheck {
  private:
   std::int64_t cols_;
   format::FormatId format_;
-  std::int64_t rows_ = 0;
+  std::int64_t rows_;
   double energy_ = 0, lost_ = 0;
   std::string beyond_;
 };

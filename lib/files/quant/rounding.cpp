@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <mutex>
 #include <numeric>
 
 #include "core/error.h"
@@ -24,12 +25,21 @@ void check_weights(std::span<const float> weights, std::int64_t rows, std::int64
                    format::FormatId format, core::ThreadPool& pool) {
   ESP_CHECK(rows >= 0 && cols >= 0 && static_cast<std::int64_t>(weights.size()) == rows * cols,
             internal, "rounding: ", weights.size(), " weights for ", rows, " x ", cols);
-  const std::int64_t at = format::first_not_finite(format::FormatId::f32, std::as_bytes(weights));
-  ESP_CHECK(at < 0, input, "rounding: weight [", at / cols, ", ", at % cols, "] is ",
-            weights[static_cast<std::size_t>(at)]);
-  if (const auto beyond = first_beyond(weights, cols, format, pool))
-    core::fail(core::ErrorKind::input,
-               "rounding: ", beyond_text(weights, *beyond, cols, 0, format));
+  std::mutex lock;
+  std::int64_t endless = rows * cols, beyond = endless;  // the first of each
+  pool.split(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    const auto some = weights.subspan(static_cast<std::size_t>(begin * cols),
+                                      static_cast<std::size_t>((end - begin) * cols));
+    const std::int64_t at = format::first_not_finite(format::FormatId::f32, std::as_bytes(some));
+    const auto out = first_beyond(some, cols, format);
+    const std::lock_guard guard(lock);
+    if (at >= 0) endless = std::min(endless, begin * cols + at);
+    if (out) beyond = std::min(beyond, begin * cols + *out);
+  });
+  ESP_CHECK(endless == rows * cols, input, "rounding: weight [", endless / cols, ", ",
+            endless % cols, "] is ", weights[static_cast<std::size_t>(endless)]);
+  if (beyond < rows * cols)
+    core::fail(core::ErrorKind::input, "rounding: ", beyond_text(weights, beyond, cols, 0, format));
 }
 
 std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_t cols) {
@@ -41,30 +51,6 @@ std::vector<float> importance_of(const TensorStatistics& statistics, std::int64_
   for (const double s : statistics.sum_squares)
     importance.push_back(static_cast<float>(s / statistics.tokens));
   return importance;
-}
-
-struct Rows {
-  std::span<const float> weights;
-  std::int64_t rows, cols;
-};
-// Each row is rounded under `importance`, or to nearest where that is empty. The encoder takes so
-// many rows at once that they are whole groups of blocks (format/lanes/lanes.h).
-void encode_rows(const Rows& of, const std::vector<float>& importance,
-                 const format::QuantFormat& codec, core::ThreadPool& pool,
-                 std::vector<std::byte>& out) {
-  const auto [weights, rows, cols] = of;
-  const std::int64_t row_bytes = format::matrix_bytes(codec.id, 1, cols),
-                     together = format::kLanes /
-                                std::gcd(cols / codec.block, std::int64_t{format::kLanes});
-  std::vector<float> repeated;
-  for (std::int64_t i = 0; i < together; ++i)
-    repeated.insert(repeated.end(), importance.begin(), importance.end());
-  pool.split(rows, together, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t step = importance.empty() ? end - begin : together;
-    for (std::int64_t r = begin; r < end; r += step)
-      codec.encode(weights.data() + r * cols, importance.empty() ? nullptr : repeated.data(),
-                   out.data() + r * row_bytes, std::min(step, end - r) * cols);
-  });
 }
 
 }  // namespace
@@ -98,6 +84,26 @@ std::shared_ptr<const GptqFactor> FactorCache::get(const TensorStatistics& stati
   return factor_;
 }
 
+PlainRounding::PlainRounding(std::int64_t cols, format::FormatId format,
+                             const TensorStatistics* statistics)
+    : cols_(cols),
+      codec_(format::info(format)),
+      together_(format::kLanes / std::gcd(std::max<std::int64_t>(cols / codec_.block, 1),
+                                          std::int64_t{format::kLanes})) {
+  if (statistics == nullptr || codec_.is_float()) return;
+  const std::vector<float> row = importance_of(*statistics, cols);
+  for (std::int64_t i = 0; i < together_; ++i)
+    importance_.insert(importance_.end(), row.begin(), row.end());
+}
+
+void PlainRounding::encode(std::span<const float> weights, std::byte* out) const {
+  const auto n = static_cast<std::int64_t>(weights.size());
+  const std::int64_t step = importance_.empty() ? n : together_ * cols_;
+  for (std::int64_t at = 0; at < n; at += step)
+    codec_.encode(weights.data() + at, importance_.empty() ? nullptr : importance_.data(),
+                  out + at / codec_.block * codec_.block_bytes, std::min(step, n - at));
+}
+
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
                                     std::int64_t cols, format::FormatId format,
                                     const RoundingBy& by, core::ThreadPool& pool) {
@@ -113,10 +119,13 @@ std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t
     return gptq_round(weights, rows, cols, codec,
                       *(cache != nullptr ? *cache : local).get(*statistics, pool), pool);
   }
-  std::vector<float> importance;
-  if (rounding != Rounding::nearest && !codec.is_float())
-    importance = importance_of(*statistics, cols);
-  encode_rows({weights, rows, cols}, importance, codec, pool, out);
+  const PlainRounding plain(cols, format, rounding == Rounding::nearest ? nullptr : statistics);
+  const std::int64_t row_bytes = format::matrix_bytes(format, 1, cols);
+  pool.split(rows, plain.rows_together(), [&](std::int64_t begin, std::int64_t end) {
+    plain.encode(weights.subspan(static_cast<std::size_t>(begin * cols),
+                                 static_cast<std::size_t>((end - begin) * cols)),
+                 out.data() + begin * row_bytes);
+  });
   return out;
 }
 

@@ -51,6 +51,26 @@ struct RoundingBy {
 std::vector<std::byte> round_matrix(std::span<const float> weights, std::int64_t rows,
                                     std::int64_t cols, format::FormatId format,
                                     const RoundingBy& by, core::ThreadPool& pool);
+
+// Rounding to nearest, or by importance where there are statistics, without checks and threads: for
+// callers that check weights as they read them, and have threads of their own.
+class PlainRounding {
+ public:
+  // Error(input) for statistics of another width. A float format needs none.
+  PlainRounding(std::int64_t cols, format::FormatId format, const TensorStatistics* statistics);
+  // Groups of so many rows fill the lanes of the search (format/lanes/lanes.h). Results do not
+  // depend on it.
+  std::int64_t rows_together() const { return together_; }
+  // Whole rows; `out` takes the bytes of as many. Thread-safe.
+  void encode(std::span<const float> weights, std::byte* out) const;
+
+ private:
+  std::int64_t cols_;
+  const format::QuantFormat& codec_;
+  std::int64_t together_;
+  std::vector<float> importance_;  // of rows_together() rows; empty: nearest
+};
+
 std::vector<float> decode_matrix(std::span<const std::byte> bytes, std::int64_t rows,
                                  std::int64_t cols, format::FormatId format);
 // The output error per token that rounding causes: sum over rows of (w - q)^T G (w - q) / tokens,

@@ -69,6 +69,7 @@ class Quantize : public Stage {
     quant::Imatrix imatrix;
     std::shared_ptr<Reading> reading;
   };
+  bool copies_all(const checkpoint::Checkpoint& source, Work& work) const;
   void read_text(const Context& context, const checkpoint::Checkpoint& source, Work& work) const;
   void round_by_text(const Context& context, const checkpoint::Checkpoint& source,
                      const plan::QuantPlan& plan, Work& work) const;
@@ -276,25 +277,38 @@ std::int64_t Quantize::predicted_bytes(Forecast& forecast, const Shape& shape) c
   return std::min(most, largest);
 }
 
-// Says when weights that were rounded before are rounded to blocks again.
-void note_second_rounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan) {
-  if (!source.is_gguf()) return;
-  std::map<format::FormatId, std::int64_t> rounded;
+// What becomes of the matrices of a source.
+struct Fate {
+  std::int64_t matrices = 0, copied = 0;
+  std::map<format::FormatId, std::int64_t> again;  // weights of blocks that become other blocks
+};
+// `refitted`: layer by layer, which copies nothing.
+Fate fate_of(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan, bool refitted) {
+  Fate out;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     if (t.is_vector || t.elements() == 0 || source.is_filler(t.spec->role, t.layer)) continue;
-    const format::FormatId from = source.stored_format(t.spec->role, t.layer);
-    if (!format::info(from).is_float() &&
-        !format::info(plan.format_of(t.spec->role, t.layer)).is_float())
-      rounded[from] += t.elements();
+    ++out.matrices;
+    const format::FormatId from = source.stored_format(t.spec->role, t.layer),
+                           to = plan.format_of(t.spec->role, t.layer);
+    if (!refitted && exporter::is_copied(source, t, to))
+      ++out.copied;
+    else if (!format::info(from).is_float() && !format::info(to).is_float())
+      out.again[from] += t.elements();
   }
-  if (rounded.empty()) return;
-  const auto most = std::max_element(rounded.begin(), rounded.end(),
+  return out;
+}
+
+// Says when weights that were rounded before are rounded to blocks again.
+void note_second_rounding(const checkpoint::Checkpoint& source, const Fate& fate) {
+  if (fate.again.empty()) return;
+  const auto most = std::max_element(fate.again.begin(), fate.again.end(),
                                      [](auto& a, auto& b) { return a.second < b.second; });
   core::note(source.path() + ": its weights are rounded already (" +
              std::string(format::info(most->first).name) +
-             (rounded.size() > 1 ? " and others" : "") +
-             "), and are rounded a second time; quantize the model that it was made from where you "
-             "have it");
+             (fate.again.size() > 1 ? " and others" : "") + "), and " +
+             (fate.copied > 0 ? "where they get another format they " : "") +
+             "are rounded a second time; quantize the model that it was made from where you have "
+             "it");
 }
 
 // The format of most weights.
@@ -356,6 +370,7 @@ plan::QuantPlan Quantize::formats(const checkpoint::Checkpoint& source, const Co
   exporter::BudgetOptions choice = budget(target_bytes(source, context));
   choice.imatrix = options.imatrix;
   choice.threads = context.threads;
+  choice.copies = !reads_text_ || how_ != quant::Rounding::gptq;
   return exporter::plan_for_budget(source, choice, options, context.progress);
 }
 
@@ -373,11 +388,15 @@ Result Quantize::told(const checkpoint::Checkpoint& source,
     lines << "  " << name << ": " << count.tensors << " tensors, "
           << core::human_count(count.parameters) << " parameters\n";
   }
+  if (result.copied > 0)
+    lines << "  copied as they are stored: " << result.copied
+          << (result.copied == 1 ? " matrix\n" : " matrices\n");
   if (no_tokenizer_) lines << "  no tokenizer\n";
   Result out{{{"file_bytes", result.file_bytes},
               {"planned_bytes", result.planned_bytes},
               {"bits_per_weight", result.bits_per_weight},
               {"formats", formats},
+              {"copied", result.copied},
               {"parameters", arch::parameters(source.arch(), source.dims())},
               {"tokenizer", !no_tokenizer_},
               {"compat", "llama.cpp"}},
@@ -442,6 +461,19 @@ void Quantize::round_by_text(const Context&, const checkpoint::Checkpoint&, cons
                              Work&) const {}
 #endif
 
+// Where every matrix is stored in its format already, a text would change nothing for the better.
+bool Quantize::copies_all(const checkpoint::Checkpoint& source, Work& work) const {
+  if (!by_format()) return false;
+  const Fate fate =
+      fate_of(source, plan::quant_plan(source.arch(), source.dims(), format_, overrides()), false);
+  if (fate.copied == 0 || fate.copied < fate.matrices) return false;
+  work.options.rounding = quant::Rounding::nearest;
+  core::note(source.path() +
+             ": every matrix is stored in the format that it shall have; they are "
+             "copied, and the text is not read");
+  return true;
+}
+
 Result Quantize::run(const Context& context) {
   auto source = checkpoint::Checkpoint::open(context.path("from"));
   source.fill_absent_blocks();
@@ -462,7 +494,9 @@ Result Quantize::run(const Context& context) {
     work.imatrix = quant::read_imatrix(given, source.arch(), source.dims());
     work.options.imatrix = &work.imatrix;
   }
-  if (reads_text_)
+  const bool reads_text = reads_text_ && !copies_all(source, work),
+             layer_by_layer = reads_text && how_ == quant::Rounding::gptq;
+  if (reads_text)
     read_text(context, source, work);
   else
     plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), context.max_ram,
@@ -470,8 +504,8 @@ Result Quantize::run(const Context& context) {
   const plan::QuantPlan plan = formats(source, context, work.options);
   if (!context.folder.empty())
     core::write_text_file(context.folder + "/quant-plan.json", plan::to_json(plan));
-  note_second_rounding(source, plan);
-  if (reads_text_ && how_ == quant::Rounding::gptq) round_by_text(context, source, plan, work);
+  note_second_rounding(source, fate_of(source, plan, layer_by_layer));
+  if (layer_by_layer) round_by_text(context, source, plan, work);
   return told(source,
               exporter::export_gguf(source, plan, context.out, work.options, context.progress));
 }
@@ -488,6 +522,7 @@ const Kind k_quantize{"quantize",
                        {"planned_bytes", "the same, as planned before it was written"},
                        {"bits_per_weight", "of all tensors"},
                        {"formats", "tensors and parameters of each format"},
+                       {"copied", "matrices that were stored in their format already"},
                        {"parameters", "parameters of the model"},
                        {"tokenizer", "whether the file has one"},
                        {"compat", "who reads the file"},

@@ -211,6 +211,26 @@ TEST(Rounding, ThreadsDoNotChangeTheBytes) {
           << rounding_name(rounding);
 }
 
+TEST(Rounding, PlainRowsInPiecesHaveTheSameBytes) {
+  const std::int64_t rows = 13, cols = 256;
+  const std::vector<float> w = random_matrix(rows * cols, 6);
+  const TensorStatistics s = correlated(cols, 5, 300);
+  core::ThreadPool pool(2);
+  for (const FormatId f : kBlockFormats)
+    for (const Rounding rounding : {Rounding::nearest, Rounding::imatrix}) {
+      const auto expected = round_matrix(w, rows, cols, f, {rounding, &s}, pool);
+      const PlainRounding plain(cols, f, rounding == Rounding::nearest ? nullptr : &s);
+      const std::int64_t row_bytes = format::matrix_bytes(f, 1, cols);
+      std::vector<std::byte> pieces(expected.size());
+      for (std::int64_t begin = 0, n = 1; begin < rows;
+           begin += n, n = std::min(n + 1, rows - begin))
+        plain.encode(std::span(w).subspan(static_cast<std::size_t>(begin * cols),
+                                          static_cast<std::size_t>(n * cols)),
+                     pieces.data() + begin * row_bytes);
+      EXPECT_EQ(pieces, expected) << format::info(f).name;
+    }
+}
+
 // Rows are independent: whole chunks of rows rounded by themselves give the same bytes (the
 // exporter rounds in pieces).
 TEST(Rounding, PiecesOfRowsGiveTheSameBytes) {

@@ -92,6 +92,27 @@ TEST(Range, TheRefusalNamesFormatsThatHold) {
             "q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, bf16, mxfp4");
 }
 
+// Whoever checks pieces on several threads is told what one check of all rows tells.
+TEST(Range, PiecesTellTheSameAsTheWhole) {
+  core::ThreadPool pool(3);
+  for (const format::QuantFormat& f : format::all_formats())
+    for (const double scale : {0.05, 1e-9, 1e30}) {
+      std::vector<float> w = random_matrix(scale);
+      w[3 * kCols + 7] = scale == 0.05 ? 1e6f : 0.0f;
+      RangeCheck whole(kCols, f.id), threads(kCols, f.id), joined(kCols, f.id);
+      whole.add(w);
+      threads.add(w, pool);
+      for (std::int64_t row = 0; row < kRows; ++row) {
+        RangeCheck piece(kCols, f.id, row);
+        piece.add(std::span(w).subspan(static_cast<std::size_t>(row * kCols), kCols));
+        joined.add(piece);
+      }
+      EXPECT_EQ(threads.refusal(), whole.refusal()) << f.name;
+      EXPECT_EQ(joined.refusal(), whole.refusal()) << f.name;
+      EXPECT_EQ(joined.beyond(), whole.beyond()) << f.name;
+    }
+}
+
 TEST(Range, TinyWeights) {
   core::ThreadPool pool(2);
   for (const format::QuantFormat& f : format::all_formats()) {
