@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "format/blocks/codec.h"
@@ -90,54 +91,46 @@ float fit_scale(const WeightedGroup<N>& group, int lowest, int highest) {
 template float fit_scale<16>(const WeightedGroup<16>&, int, int);
 template float fit_scale<32>(const WeightedGroup<32>&, int, int);
 
-// As 1/d grows from 0, nearest levels leave 0 one step at a time. Value x reaches level +-k at 1/d
-// = (k - 1/2) / |x|. Between two such points the levels are constant, and the best scale for them
-// is known. So one pass over the points in order sees every optimum.
-//
-// For one k the points come in the order of 1 / |x|. So one sort serves all k and both signs of d.
-float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest) {
-  constexpr int kMaxValues = 64, kMaxLevel = 3;
-  ESP_ASSERT(n <= kMaxValues && lowest < 0 && -lowest <= kMaxLevel && 0 < highest &&
-             highest <= kMaxLevel);
-  if (inverse(extreme(x, n)) == 0.0f) return 0.0f;
-  struct Value {
-    double size, inverse, weight;
-    bool positive;
-  } values[kMaxValues];
-  int count = 0;
-  for (int i = 0; i < n; ++i)
-    if (const double size = std::fabs(static_cast<double>(x[i])); size > 0)
-      values[count++] = {size, 1 / size, static_cast<double>(weight[i]), x[i] > 0};
-  std::sort(values, values + count,
-            [](const Value& a, const Value& b) { return a.inverse < b.inverse; });
+namespace {
 
-  ScaleSums best;
-  double best_sign = 1;
-  for (const double sign : {1.0, -1.0}) {  // the sign of d
-    // The top level of negative and of positive values.
-    const int reach[2] = {sign > 0 ? -lowest : highest, sign > 0 ? highest : -lowest};
-    // For each level, the value that reaches it next.
-    int next[kMaxLevel + 1] = {};
-    ScaleSums sums;
-    for (;;) {
-      int level = 0;
-      double at = INFINITY;
-      for (int k = 1; k <= std::max(reach[0], reach[1]); ++k) {
-        while (next[k] < count && reach[values[next[k]].positive] < k) ++next[k];
-        if (next[k] == count || !((k - 0.5) * values[next[k]].inverse < at)) continue;
-        level = k;
-        at = (k - 0.5) * values[next[k]].inverse;
-      }
-      if (level == 0) break;
-      const Value& value = values[next[level]++];
-      sums.xq += value.weight * value.size;
-      sums.qq += value.weight * (2 * level - 1);
-      if (!(sums.gain() > best.gain())) continue;
-      best = sums;
-      best_sign = sign;
+// Where a value reaches a level.
+struct Point {
+  float key, x, weight;
+};
+template <typename Network>
+void apply(const Network& network, Point* points) {
+  for (const Comparator c : network)
+    if (points[c.first].key < points[c.second].key) std::swap(points[c.first], points[c.second]);
+}
+
+}  // namespace
+
+float fit_scale_exactly(const float* x, const float* weight, int n) {
+  ESP_ASSERT(n <= kExactValues);
+  if (inverse(extreme(x, n)) == 0.0f) return 0.0f;
+  Point points[2 * kExactValues] = {};
+  for (int i = 0; i < n; ++i)
+    if (const float size = std::fabs(x[i]); size > 0) points[i] = {size, x[i], weight[i]};
+  apply(kSortValues, points);
+  for (int i = 0; i < kExactValues; ++i) {
+    points[kExactValues + i] = points[i];
+    points[kExactValues + i].key = points[i].key * (1.0f / 3.0f);
+  }
+  apply(kMergeLevels, points);
+  ScaleSums sums[2], best[2];  // for d above and below 0
+  for (const Point& p : points) {
+    if (!(p.key > 0)) continue;
+    const bool second = p.key != std::fabs(p.x);
+    const double w = p.weight;
+    for (const int negative : {0, 1}) {
+      if (second && (p.x < 0) != (negative == 1)) continue;
+      ScaleSums& of = sums[negative];
+      of.xq += w * static_cast<double>(std::fabs(p.x));
+      of.qq += w * (second ? 3 : 1);
+      if (of.gain() > best[negative].gain()) best[negative] = of;
     }
   }
-  return static_cast<float>(best_sign * best.scale());
+  return static_cast<float>(best[1].gain() > best[0].gain() ? -best[1].scale() : best[0].scale());
 }
 
 template <int N>

@@ -10,6 +10,7 @@
 // fixed order, so compilers vectorise them and the result is the same everywhere. lanes/lanes.h
 // does the same for several groups at once.
 #pragma once
+#include "format/blocks/network.h"
 
 namespace espalier::format {
 
@@ -68,9 +69,18 @@ WeightedGroup<N>::WeightedGroup(const float* values, const float* weights) {
 template <int N>
 float fit_scale(const WeightedGroup<N>& group, int lowest, int highest);
 
-// Like fit_scale(), for n <= 64 values and few levels (-3 <= lowest < 0 < highest <= 3), but exact:
-// no other scale has a smaller error.
-float fit_scale_exactly(const float* x, const float* weight, int n, int lowest, int highest);
+// Like fit_scale(), for n <= 64 values and the levels -1..2, but exact: no other scale has a
+// smaller error.
+float fit_scale_exactly(const float* x, const float* weight, int n);
+
+// As 1/d grows from 0, nearest levels leave 0 one step at a time. Value x reaches level +-k at 1/d
+// = (k - 1/2) / |x|. Between two such points the levels are constant, and the best scale for them
+// is known. So one pass over the points in order sees every optimum, for both signs of d. The
+// points come in the order of falling keys: |x| for level 1, and a third of it for level 2, which x
+// reaches when it has the sign of d. Equal keys have the order that the networks leave them in.
+inline constexpr int kExactValues = 64;
+inline constexpr auto kSortValues = comparators<kExactValues, 1>();
+inline constexpr auto kMergeLevels = comparators<2 * kExactValues, kExactValues>();
 
 // x[i] ~ scale * q[i] + min, with q in 0..highest and scale >= 0. With min_at_most_zero, min <= 0.
 // N = 16 or 32.

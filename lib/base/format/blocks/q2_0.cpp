@@ -11,6 +11,7 @@
 #include "format/blocks/codec.h"
 #include "format/blocks/fit.h"
 #include "format/grid.h"
+#include "format/lanes/lanes.h"
 
 namespace espalier::format {
 namespace {
@@ -46,22 +47,41 @@ struct Codec {
     const float d = core::half_to_float(parts.d);
     for (int i = 0; i < kBlock64; ++i) out[i] = d * static_cast<float>(parts.q[i] + kLowest);
   }
-  static Block encode_block(const float* x, const float* importance) {
-    float uniform[kBlock64];
-    const float* weight = usable_weights(importance, kBlock64, uniform);
+  static Block with_scale(const float* x, float scale) {
     Parts parts;
-    parts.d = scale_bits(fit_scale_exactly(x, weight, kBlock64, kLowest, kHighest));
+    parts.d = scale_bits(scale);
     const float id = inverse(core::half_to_float(parts.d));
     for (int i = 0; i < kBlock64; ++i)
       parts.q[i] = u8(level(x[i] * id + (0.5f - kLowest), kHighest - kLowest));
     return put_together(parts);
   }
+  static Block encode_block(const float* x, const float* importance) {
+    float uniform[kBlock64];
+    return with_scale(
+        x, fit_scale_exactly(x, usable_weights(importance, kBlock64, uniform), kBlock64));
+  }
+  static void encode_lanes(const float* x, const float* importance, std::byte* out);
 };
 
 Affine fit(const float* x, const float* weight) {
-  return {fit_scale_exactly(x, weight, kBlock64, kLowest, kHighest), 0.0f};
+  return {fit_scale_exactly(x, weight, kBlock64), 0.0f};
 }
 constexpr Grid kGrid = {.block = kBlock64, .sub = 64, .low = kLowest, .high = kHighest, .fit = fit};
+
+void Codec::encode_lanes(const float* x, const float* importance, std::byte* out) {
+  float given[kBlock64 * kLanes], values[kBlock64 * kLanes], weight[kBlock64 * kLanes];
+  for (int l = 0; l < kLanes; ++l) {
+    float uniform[kBlock64];
+    const float* of = importance == nullptr ? nullptr : importance + l * kBlock64;
+    std::copy_n(usable_weights(of, kBlock64, uniform), kBlock64, given + l * kBlock64);
+  }
+  const LaneSearch& search = lane_search();
+  search.interleave(x, kBlock64, kBlock64, values);
+  search.interleave(given, kBlock64, kBlock64, weight);
+  float step[kLanes], offset[kLanes];
+  search.fit(kGrid, values, weight, step, offset);
+  for (int l = 0; l < kLanes; ++l) store_block(with_scale(x + l * kBlock64, step[l]), out, l);
+}
 
 }  // namespace
 

@@ -262,24 +262,79 @@ inline void fit_fp4(const float* x, const float* weight, float* step, float* off
     store(offset + lane, V{});
   }
 }
-// Searches that have no vector form: the exact one of 64 values.
-inline void fit_each(const Grid& grid, const float* x, const float* weight, float* step,
-                     float* offset) {
-  float values[64], weights[64];
-  for (int lane = 0; lane < kLanes; ++lane) {
-    for (int i = 0; i < grid.sub; ++i) {
-      values[i] = x[i * kLanes + lane];
-      weights[i] = weight[i * kLanes + lane];
+// fit_scale_exactly().
+struct Points {
+  V key[2 * kExactValues], x[2 * kExactValues], weight[2 * kExactValues];
+
+  template <typename Network>
+  ESP_INLINE void apply(const Network& network) {
+    for (const Comparator c : network) {
+      const int a = c.first, b = c.second;
+      const I swap = key[a] < key[b];
+      const V keys[2] = {key[a], key[b]}, xs[2] = {x[a], x[b]}, ws[2] = {weight[a], weight[b]};
+      key[a] = select(swap, keys[1], keys[0]);
+      key[b] = select(swap, keys[0], keys[1]);
+      x[a] = select(swap, xs[1], xs[0]);
+      x[b] = select(swap, xs[0], xs[1]);
+      weight[a] = select(swap, ws[1], ws[0]);
+      weight[b] = select(swap, ws[0], ws[1]);
     }
-    const Affine fit = grid.fit(values, weights);
-    step[lane] = fit.scale;
-    offset[lane] = fit.min;
+  }
+};
+struct ExactSums {
+  D xq{}, qq{}, best_xq{}, best_qq{}, gain{};
+  static ESP_INLINE D quotient(D of, D by) { return select(by > D{}, of / by, D{}); }
+  ESP_INLINE void add(D w, D size, D steps) {
+    xq = xq + w * size;
+    qq = qq + w * steps;
+    const D now = quotient(xq * xq, qq);
+    const M better = now > gain;
+    gain = select(better, now, gain);
+    best_xq = select(better, xq, best_xq);
+    best_qq = select(better, qq, best_qq);
+  }
+  ESP_INLINE D scale() const { return quotient(best_xq, best_qq); }
+};
+ESP_APART V fit_exactly_lanes(const float* x, const float* weight) {
+  Points points;
+  V top = load(x);
+  for (int i = 0; i < kExactValues; ++i) {
+    const V v = load(x + i * kLanes), size = absolute(v);
+    top = select(size > absolute(top), v, top);
+    const I some = size > V{};
+    points.key[i] = select(some, size, V{});
+    points.x[i] = select(some, v, V{});
+    points.weight[i] = select(some, load(weight + i * kLanes), V{});
+  }
+  points.apply(kSortValues);
+  for (int i = 0; i < kExactValues; ++i) {
+    points.key[kExactValues + i] = points.key[i] * (1.0f / 3.0f);
+    points.x[kExactValues + i] = points.x[i];
+    points.weight[kExactValues + i] = points.weight[i];
+  }
+  points.apply(kMergeLevels);
+  ExactSums above, below;
+  for (int i = 0; i < 2 * kExactValues; ++i) {
+    const V size = absolute(points.x[i]);
+    const I some = points.key[i] > V{}, first = points.key[i] == size;
+    const V w = select(some, points.weight[i], V{});
+    const D steps = wide(select(first, splat(1), splat(3)));
+    above.add(wide(select(first | (points.x[i] > V{}), w, V{})), wide(size), steps);
+    below.add(wide(select(first | (points.x[i] < V{}), w, V{})), wide(size), steps);
+  }
+  const D scale = select(below.gain > above.gain, D{} - below.scale(), above.scale());
+  return select(inverse_of(top) == V{}, V{}, narrow(scale));
+}
+inline void fit_exactly(const float* x, const float* weight, float* step, float* offset) {
+  for (int lane = 0; lane < kLanes; lane += kWidth) {
+    store(step + lane, fit_exactly_lanes(x + lane, weight + lane));
+    store(offset + lane, V{});
   }
 }
 
 inline void fit(const Grid& grid, const float* x, const float* weight, float* step, float* offset) {
   if (grid.codebook == &kIq4) return fit_curve(x, weight, step, offset);
   if (grid.codebook == &kFp4) return fit_fp4(x, weight, step, offset);
-  if (grid.codebook != nullptr || grid.sub == 64) return fit_each(grid, x, weight, step, offset);
+  if (grid.sub == kExactValues) return fit_exactly(x, weight, step, offset);
   return (grid.sub == 32 ? fit_of<32> : fit_of<16>)(grid, x, weight, step, offset);
 }
