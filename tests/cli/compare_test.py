@@ -81,6 +81,11 @@ class Compare(unittest.TestCase):
             self.assertIn(row["standing"], ("best", "tie", "behind"))
         small = [int(r["parameters"]) for r in rows if r["ratio"] == "small"]
         self.assertTrue(all(p <= 0.6 * int(dense["parameters"]) for p in small), small)
+        choices = [json.loads(file.read_text())["sizes"]["choices"] for file in self.out.glob("cells/*@small@*/stages/**/importance.json")]
+        self.assertEqual(len(choices), 4)
+        for sizes in choices:  # judged by windows, with and without a refit
+            self.assertTrue(any("in every layer" in c["name"] for c in sizes), sizes)
+            self.assertTrue(len(sizes) >= 2 and all(c["loss"] > 0 for c in sizes), sizes)
         timed = [r for r in self.ran["rows"] if r["scheme"] != "dense"]
         self.assertTrue(all(r["seconds"] > 0 and r["peak_rss_bytes"] > 1e6 for r in timed))
         self.assertEqual(list(self.out.rglob("cells/*/stages/**/*.safetensors")), [], "weights are left")

@@ -37,7 +37,7 @@ LATE = [  # text, stages, exit code, what is said
      ["final_learning_rate_ratio", "no effect with schedule constant"]),
     ("{train: text.txt}", [QUANTIZE[:-1] + ", deliver: run.json}"], 3, ["deliver", "run.json"]),
     ("{train: text.txt}", ["{name: cut, kind: prune, ffn: 1000}"], 2, ["stage 'cut': ffn 1000: the source has only 96"]),
-    ("{train: text.txt}", ["{name: cut, kind: prune, parameters: 5}"], 4, ["stage 'cut': parameters 5", "give hidden, kv_groups or ffn as well"]),
+    ("{train: text.txt}", ["{name: cut, kind: prune, parameters: 5}"], 4, ["stage 'cut': parameters 5", "give hidden or vocab as well"]),
     ("{train: empty.txt}", [QUANTIZE], 3, ["empty.txt", "the text is empty"]),
     ("{train: text.txt}", [QUANTIZE + "\n---\nstages:\n  - " + QUANTIZE], 3, ["r.yaml:7", "second document"]),
 ]

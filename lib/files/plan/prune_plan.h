@@ -43,8 +43,8 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
 void require_source(const PrunePlan& plan, const std::string& source, const std::string& sha256,
                     const std::string& where);
 
-// Target sizes as the command line gives them. Absent: unchanged. `parameters` is an upper limit,
-// met by a smaller ffn and then by fewer layers, aligned to granules.
+// Target sizes as the command line gives them. Absent: unchanged. `parameters` is an upper limit:
+// the sizes that are absent are chosen within it (layer_sizes.h).
 struct PruneTarget {
   std::optional<std::int64_t> layers = {}, hidden = {}, vocab = {}, parameters = {};
   arch::PerAxis<std::optional<std::int64_t>> sizes = {};
@@ -55,15 +55,16 @@ std::string size_flag(arch::Axis axis);
 std::string_view size_help(arch::Axis axis);
 // The sizes that meet the target. Every layer gets the requested size, or keeps its own where that
 // is smaller (0 where the block is absent). The result has the right number of layers but not yet
-// their identity: scores choose which layers stay.
+// their identity: scores choose which layers stay. Under a limit on parameters these are equal
+// sizes within it, as a prediction.
 //
 // Error(unsupported) naming the nearest legal size when a size is not a multiple of its granule.
 // Also when a limit on parameters cannot be met. Error(usage) when a size exceeds that of every
 // layer of the source.
 arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
                         const arch::ModelDims& before);
-// The sizes of every layer of the source after pruning, in case it stays. `after` is the result of
-// resolve().
+// The sizes of every layer of the source after pruning, in case it stays and no limit on parameters
+// has to be met. `after` is the result of resolve().
 std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arch::Arch& arch,
                                             const arch::ModelDims& before,
                                             const arch::ModelDims& after);

@@ -2,15 +2,14 @@
 // Target sizes -> sizes of the pruned model: one size for all layers, or the layer's own where that
 // is smaller.
 //
-// A limit on parameters is met after every given size has been applied:
+// A limit on parameters is met by sizes that scores choose (layer_sizes.h). What is known before
+// are equal sizes within the limit, which stand in for them in predictions:
 //
 //   1. Unless ffn was given: the largest ffn that fits, in steps of its granule, but at least
-//      half of the source's. (A deeper cut of the FFN costs more than dropping a layer.)
+//      half of the source's.
 //   2. While that does not fit, and unless layers were given: one layer fewer, and again the
 //      largest ffn that fits.
-//
-// So widths stay as large as possible and depth changes last. Where layers differ in size depth
-// does not change, because scores decide which layers go.
+//   3. Where that does not fit either: with less of the ffn, and with fewer KV groups.
 #include <algorithm>
 
 #include "core/error.h"
@@ -51,6 +50,13 @@ std::int64_t granule_of(const PruneTarget& target, Axis axis) {
   return axis == Axis::ffn ? target.ffn_granule : 1;
 }
 
+// Refuses a granule that somebody chose and that leaves no size to choose.
+void check_granule(const PruneTarget& target, std::int64_t ffn) {
+  ESP_CHECK(target.ffn_granule == PruneTarget().ffn_granule || target.ffn_granule <= ffn, usage,
+            "--ffn-granule ", target.ffn_granule, ": the source's ffn is ", ffn,
+            ", and no smaller size is a multiple of it; give a granule below ", ffn);
+}
+
 // The largest legal ffn in [lowest, highest] with which `dims` has at most `limit` parameters. 0:
 // none.
 std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int64_t lowest,
@@ -62,31 +68,47 @@ std::int64_t largest_ffn(const arch::Arch& arch, arch::ModelDims dims, std::int6
   return 0;
 }
 
+// The first sizes within the limit, of at least `lowest` of the ffn and `groups` at most. False:
+// there are none, and `dims` has the smallest.
+bool fits(const PruneTarget& target, const arch::Arch& arch, std::int64_t lowest,
+          arch::ModelDims& dims) {
+  const std::int64_t full = largest(dims, Axis::ffn);
+  const std::size_t fewest = target.layers ? dims.layers.size() : 1;
+  for (;; dims.layers.pop_back()) {
+    if (const std::int64_t ffn =
+            largest_ffn(arch, dims, lowest, full, target.ffn_granule, *target.parameters);
+        ffn > 0) {
+      at_most(dims, Axis::ffn, ffn);
+      return true;
+    }
+    if (dims.layers.size() <= fewest) break;
+  }
+  at_most(dims, Axis::ffn, lowest);
+  return false;
+}
+
 void meet_parameters(const PruneTarget& target, const arch::Arch& arch, arch::ModelDims& dims) {
   const std::int64_t limit = *target.parameters;
   if (arch::parameters(arch, dims) <= limit) return;
   const std::int64_t full = largest(dims, Axis::ffn), granule = target.ffn_granule;
-  // At least half, rounded up to the granule. A source narrower than one granule keeps its size.
-  const std::int64_t lowest =
-      target.sizes[Axis::ffn] ? full : std::min(full, (full / 2 + granule - 1) / granule * granule);
-  const bool equal = dims.uniform();
-  const std::size_t fewest = target.layers || !equal ? dims.layers.size() : 1;
-  while (true) {
-    if (const std::int64_t ffn = largest_ffn(arch, dims, lowest, full, granule, limit); ffn > 0) {
-      at_most(dims, Axis::ffn, ffn);
+  // Rounded up to the granule. A source narrower than one granule keeps its size.
+  const auto part = [&](std::int64_t least) {
+    return target.sizes[Axis::ffn] ? full
+                                   : std::min(full, (least + granule - 1) / granule * granule);
+  };
+  arch::ModelDims smallest;
+  for (const bool few_groups : {false, true})
+    for (const std::int64_t lowest : {part(full / 2), part(1)}) {
+      smallest = dims;
+      if (few_groups && !target.sizes[Axis::kv_groups]) at_most(smallest, Axis::kv_groups, 1);
+      if (!fits(target, arch, lowest, smallest)) continue;
+      dims = smallest;
       return;
     }
-    if (dims.layers.size() <= fewest) break;
-    dims.layers.pop_back();
-  }
-  at_most(dims, Axis::ffn, lowest);
-  const bool layers = !target.layers && equal;
-  core::fail(core::ErrorKind::unsupported, "--parameters ", limit, ": cannot be reached by ",
-             target.sizes[Axis::ffn] ? "" : "ffn (at least half of the source's)",
-             target.sizes[Axis::ffn] || !layers ? "" : " and ", layers ? "layers" : "",
-             "; the smallest is ", arch::parameters(arch, dims),
-             "; give --hidden, --kv-groups or --ffn as well",
-             equal ? "" : ", or a --plan: layers of unequal size are not chosen from");
+  core::fail(core::ErrorKind::unsupported, "--parameters ", limit,
+             ": cannot be reached by the sizes that are left to choose; the smallest is ",
+             arch::parameters(arch, smallest), "; give --hidden or --vocab as well",
+             target.layers || target.sizes[Axis::ffn] ? ", or leave --layers and --ffn out" : "");
 }
 
 }  // namespace
@@ -118,11 +140,6 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
   arch::ModelDims after = before;
   if (target.layers) {
     check_size("--layers", *target.layers, before.n_layers(), 1);
-    ESP_CHECK(before.uniform() || !target.parameters || *target.layers == before.n_layers(),
-              unsupported, "--parameters with --layers ", *target.layers,
-              ": the source's layers differ in size and their importance decides which go, so "
-              "parameters cannot be promised; give sizes without --parameters, "
-              "or a --plan");
     after.layers.resize(static_cast<std::size_t>(*target.layers));
   }
   if (target.hidden) {
@@ -142,6 +159,7 @@ arch::ModelDims resolve(const PruneTarget& target, const arch::Arch& arch,
   if (target.parameters) {
     ESP_CHECK(*target.parameters >= 1, usage, "--parameters ", *target.parameters,
               ": expected at least 1");
+    check_granule(target, largest(before, Axis::ffn));
     meet_parameters(target, arch, after);
   }
   return after;
@@ -154,9 +172,6 @@ std::vector<arch::LayerDims> resolve_layers(const PruneTarget& target, const arc
   PruneTarget sizes = target;
   sizes.layers.reset();
   sizes.parameters.reset();
-  // The ffn that the limit on parameters chose, where the layers have one.
-  const std::int64_t ffn = after.layers.front()[Axis::ffn];
-  if (before.uniform() && ffn > 0) sizes.sizes[Axis::ffn] = ffn;
   return resolve(sizes, arch, before).layers;
 }
 

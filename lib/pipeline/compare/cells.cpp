@@ -223,7 +223,11 @@ std::optional<ScoresWanted> scores_wanted(const Comparison& comparison, const Ce
   std::string identity = options.dump() + std::to_string(*cell.seed);
   for (const recipe::Link& link : out.recipe.stages.back().links) identity += link.name + link.path;
   out.name = out.criterion + "-" + hash::sha256(identity).substr(0, 12);
-  out.decides = prune::facts_of(out.criterion).before_the_pass;
+  // A stage compares sizes within a total by a text, which beside scores it reads for a refit
+  // alone.
+  const bool chooses = all.has("parameters") || all.has("per_layer"),
+             refits = all.rest().text("compensate").value_or("") != "none";
+  out.decides = prune::facts_of(out.criterion).before_the_pass && (refits || !chooses);
   return out;
 }
 

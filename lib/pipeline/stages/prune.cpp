@@ -50,6 +50,7 @@ class Prune : public Stage {
 
  private:
   checkpoint::WriteOptions write_options(const checkpoint::Checkpoint& source) const;
+  void check_per_layer(const options::Given& given);
   void check_text(const options::Given& given, const std::set<std::string>& inputs);
   std::optional<plan::VocabularyChoice> choose_tokens(const Context& context,
                                                       const checkpoint::Checkpoint& source);
@@ -63,10 +64,14 @@ class Prune : public Stage {
 #ifdef ESPALIER_WITH_TRAINING
   prune::PruneOptions settings(const std::string& plan, const std::string& scores) const;
   void predict_vocabulary(const Forecast& forecast, plan::PruneTarget& target) const;
-  void predict_work(Forecast& forecast, const arch::ModelDims& after) const;
+  void predict_work(const prune::PruneOptions& settings, const arch::ModelDims& after,
+                    Forecast& forecast) const;
+  void predict_choices(const prune::PruneOptions& settings, timing::PruneWork work,
+                       Forecast& forecast) const;
 #endif
 
   plan::PruneTarget target_;
+  bool per_layer_ = false;
   std::optional<std::int64_t> blocks_;
   plan::VocabularyTarget vocabulary_;
   std::string criterion_ = "activation", layer_criterion_, compensate_, dtype_ = "auto";
@@ -96,6 +101,8 @@ options::List Prune::options() {
     list.add(std::string(arch::axis_name(axis)), &target_.sizes[axis],
              std::string(plan::size_help(axis)))
         .otherwise("all");
+  list.add("per_layer", &per_layer_,
+           "the total of ffn and kv_groups is shared out: each layer keeps what it needs most");
   list.add("blocks", &blocks_,
            "attention and FFN blocks to keep, of all layers together; no other size beside it")
       .at_least(1)
@@ -109,7 +116,7 @@ options::List Prune::options() {
       .above(0)
       .otherwise("all");
   list.add("parameters", &target_.parameters,
-           "at most so many parameters, such as 92M: sizes are chosen")
+           "at most so many parameters, such as 92M: the other sizes are chosen, for each layer")
       .otherwise("no limit");
   list.add("ffn_granule", &target_.ffn_granule, "ffn is a multiple of it").at_least(1);
   list.add("hidden_granule", &target_.hidden_granule, "hidden is a multiple of it").at_least(1);
@@ -158,8 +165,8 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   if (has_plan)
     given.refuse_unused(
         "beside " + given.spelled("plan") + ", which says what is kept",
-        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "parameters", "ffn_granule",
-         "hidden_granule", "criterion", "layer_criterion", "blocks", "scores"},
+        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "per_layer", "parameters",
+         "ffn_granule", "hidden_granule", "criterion", "layer_criterion", "blocks", "scores"},
         "leave one of the two out");
   if (has_scores)
     given.refuse_unused("beside " + given.spelled("scores") + ", which decide what is kept",
@@ -167,10 +174,11 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   if (blocks_)
     given.refuse_unused(
         "beside " + given.spelled("blocks") + ", which drops blocks and nothing else",
-        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "vocab", "vocab_coverage",
+        {"layers", "hidden", "ffn", "kv_groups", "q_per_kv", "per_layer", "vocab", "vocab_coverage",
          "parameters", "ffn_granule", "hidden_granule", "layer_criterion"},
         "prune the result once more for other sizes");
-  if (!target_.layers && !target_.parameters)
+  check_per_layer(given);
+  if (!target_.layers)
     given.refuse_unused("where all layers stay", {"layer_criterion"},
                         "give " + given.spelled("layers") + ", or leave it out");
   if (vocabulary_.size && vocabulary_.coverage)
@@ -199,6 +207,23 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   if (ridge_ && compensate_ != "least_squares")
     given.refuse("ridge", "belongs to " + given.spelled("compensate") +
                               " least_squares, which needs a text; leave it out");
+}
+
+void Prune::check_per_layer(const options::Given& given) {
+  if (!per_layer_) return;
+  const bool sizes = target_.sizes[arch::Axis::ffn] || target_.sizes[arch::Axis::kv_groups];
+  if (target_.parameters && sizes)
+    given.refuse("per_layer", "shares out the total of given sizes, and " +
+                                  given.spelled("parameters") +
+                                  " chooses the sizes of each layer already; leave one out");
+  if (target_.parameters) {
+    core::note(given.spelled("per_layer") + ": " + given.spelled("parameters") +
+               " chooses the sizes of each layer already");
+    per_layer_ = false;
+  } else if (!sizes) {
+    given.refuse("per_layer", "shares out the total of " + given.spelled("ffn") + " or " +
+                                  given.spelled("kv_groups") + "; give one of them");
+  }
 }
 
 // Of the text and of what says how it is read.
@@ -245,6 +270,7 @@ std::vector<plan::CountedText> counted(const Inputs& texts) {
 prune::PruneOptions Prune::settings(const std::string& plan, const std::string& scores) const {
   prune::PruneOptions out;
   out.target = target_;
+  out.per_layer = per_layer_;
   out.blocks = blocks_;
   out.plan_path = plan;
   out.scores_path = scores;
@@ -289,19 +315,40 @@ void Prune::predict_vocabulary(const Forecast& forecast, plan::PruneTarget& targ
 }
 
 // The time, for a model that is cut to `after`.
-void Prune::predict_work(Forecast& forecast, const arch::ModelDims& after) const {
+void Prune::predict_work(const prune::PruneOptions& settings, const arch::ModelDims& after,
+                         Forecast& forecast) const {
   const Shape& before = forecast.model("from");
   timing::PruneWork work{stored(before), after, {}, compensate_ == "least_squares"};
   if (calibrates_) work.text = text_of(calibration_, before);
   work.ridges = ridge_ ? 0 : 3;
   work.gives_scores = prune::facts_of(criterion_).before_the_pass;
   forecast.work = timing::work_of(work, forecast.machine);
+  if (!forecast.has("plan")) predict_choices(settings, work, forecast);
+}
+
+// What decides before the pass that cuts: sizes that a total leaves open, and which layers go.
+void Prune::predict_choices(const prune::PruneOptions& settings, timing::PruneWork work,
+                            Forecast& forecast) const {
+  const Shape& before = forecast.model("from");
+  timing::Text text = work.text;
+  const bool by_file = forecast.has("scores");
+  const prune::SizesFacts sizes = by_file && compensate_ == "none"
+                                      ? prune::SizesFacts()
+                                      : prune::sizes_facts(settings, *before.arch, before.dims);
+  if (sizes.choices > 0) {
+    text.tokens = 2 * std::min(text.tokens, sizes.tokens_without);
+    forecast.work += losses_without_layers(prune::facts_of("block_perplexity"), text, before, 0);
+    text.tokens = work.text.tokens;
+    work.text.tokens = std::min(text.tokens, sizes.tokens);
+    for (std::int64_t i = 0; i < sizes.choices; ++i)
+      forecast.work += timing::work_of(work, forecast.machine);
+  }
+  const std::int64_t layers = before.dims.n_layers();
   const std::int64_t drop =
       blocks_ ? static_cast<std::int64_t>(prune::present_blocks(*before.arch, before.dims).size()) -
                     *blocks_
-              : before.dims.n_layers() - after.n_layers();
-  if (drop == 0 || forecast.has("plan") || forecast.has("scores")) return;
-  timing::Text text = work.text;  // windows that decide which layers go
+              : layers - target_.layers.value_or(layers);
+  if (drop == 0 || by_file) return;
   text.tokens = std::min(text.tokens, prune::kLayerWindows * text.sequence);
   forecast.work += losses_without_layers(
       prune::facts_of(layer_criterion_.empty() ? criterion_ : layer_criterion_), text, before,
@@ -343,7 +390,7 @@ void Prune::predict(Forecast& forecast) const {
       plan::require_source(given, forecast.teacher->path(), forecast.teacher->sha256(),
                            path("plan"));
   }
-  ESP_CHECK(before.dims.uniform() || has_plan || blocks_ ||
+  ESP_CHECK(before.dims.uniform() || has_plan || blocks_ || target_.parameters ||
                 after.dims.n_layers() == before.dims.n_layers(),
             unsupported, "layers of ", forecast.at("from").name,
             " differ in size and their importance decides which go, so what is left cannot be "
@@ -356,7 +403,7 @@ void Prune::predict(Forecast& forecast) const {
                        : plan::file_stage_memory(*before.arch, before.dims);
   });
   forecast.disk = *forecast.bytes;
-  predict_work(forecast, after.dims);
+  predict_work(settings, after.dims, forecast);
 }
 #else
 void Prune::predict(Forecast&) const {}

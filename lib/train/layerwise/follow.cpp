@@ -29,7 +29,8 @@ Tensor Follow::on_hidden(const Tensor& t, int dim) const {
 
 void Follow::begin(model::Transformer& model, const Tensor& ids, const Stream& stream) {
   exact_ = &model;
-  n_seen_ = ids.size(0) - (options_.ridge ? 0 : held_out_windows(ids.size(0)));
+  n_read_ = ids.size(0) - options_.judged;
+  n_seen_ = n_read_ - (options_.ridge ? 0 : held_out_windows(n_read_));
   edited_.batch = stream.batch;
   for (Edit* edit : edits_)
     if (!edited_.states.defined())
@@ -162,11 +163,16 @@ void Follow::see(model::Tap point, int layer, std::int64_t batch, const Tensor& 
   const auto input = model::input_at(exact_->arch(), point);
   if (!input || removed(*input->block)) return;
   const arch::Block& block = *input->block;
-  if (!input->inner && refits())
-    inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch)), value,
-                n_seen_ - batch * edited_.batch);
+  if (const std::int64_t n = read_of(batch); !input->inner && n > 0 && refits())
+    inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch).narrow(0, 0, n)),
+                value.narrow(0, 0, n), n_seen_ - batch * edited_.batch);
   if (input->inner && block.norm_behind)
     products_.push_back(on_hidden(value.matmul(exact_->weight(block.consumer, layer).t()), -1));
+}
+
+// How many windows of a batch are not there to be judged alone.
+std::int64_t Follow::read_of(std::int64_t batch) const {
+  return std::clamp<std::int64_t>(n_read_ - batch * edited_.batch, 0, edited_.at(batch).size(0));
 }
 
 // That of the layer before, for the same matrix.
@@ -249,9 +255,12 @@ SplitEquations Follow::consumer_equations(const arch::Block& block, const Stream
                                           bool with_abs) const {
   SplitEquations out;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
+    const std::int64_t n = read_of(b);
+    if (n == 0) break;
     const Aim aim = aim_of(block, exact, b);
-    const Tensor a = activations_[static_cast<std::size_t>(b)] * aim.weight;
-    out.add(a, aim.value * aim.weight, n_seen_ - b * edited_.batch);
+    const Tensor weight = aim.weight.narrow(0, 0, n),
+                 a = activations_[static_cast<std::size_t>(b)].narrow(0, 0, n) * weight;
+    out.add(a, aim.value.narrow(0, 0, n) * weight, n_seen_ - b * edited_.batch);
     if (with_abs) out.add_abs(a);
   }
   return out;
@@ -264,9 +273,12 @@ void Follow::set_bias(const arch::Block& block, const Stream& exact) {
   Tensor sum = torch::zeros({consumer.size(0)}, torch::kFloat64);
   double total = 0;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
+    const std::int64_t n = read_of(b);
+    if (n == 0) break;
     const Aim aim = aim_of(block, exact, b);
-    const Tensor left = aim.value - activations_[static_cast<std::size_t>(b)].matmul(consumer.t());
-    const Tensor weight = aim.weight.square();
+    const Tensor given = activations_[static_cast<std::size_t>(b)].matmul(consumer.t()),
+                 left = (aim.value - given).narrow(0, 0, n),
+                 weight = aim.weight.square().narrow(0, 0, n);
     sum += (left * weight).flatten(0, 1).sum(0, false, torch::kFloat64);
     total += weight.sum(torch::kFloat64).item<double>();
   }

@@ -40,6 +40,8 @@ struct FollowOptions {
   std::optional<double> ridge = {};  // of every fit; empty: each chooses its own
   // Biases of consumers that take up what is left in the mean, where there is no refit.
   std::set<arch::Role> biases = {};
+  // The last windows of the text, which go along and which no sum reads: edited() judges by them.
+  std::int64_t judged = 0;
 };
 
 // What became of one kept layer.
@@ -97,13 +99,15 @@ class Follow : public Visitor {
   void set_bias(const arch::Block& block, const Stream& exact);
   SplitEquations consumer_equations(const arch::Block& block, const Stream& exact,
                                     bool with_abs) const;
+  std::int64_t read_of(std::int64_t batch) const;
 
   FollowOptions options_;
   std::vector<Edit*> edits_;
   Stream edited_;
   std::vector<EditedLayer> layers_;
   bool differ_ = false;
-  std::int64_t n_seen_ = 0;  // the windows from here on are held out
+  std::int64_t n_read_ = 0;  // the windows from here on are judged
+  std::int64_t n_seen_ = 0;  // those from here to n_read_ are held out
 
   // Of the layer that is being edited.
   std::optional<model::Transformer> layer_;

@@ -23,12 +23,15 @@ enum class Compensation : std::uint8_t { none, bias, least_squares };
 
 struct PruneOptions {
   plan::PruneTarget target;
+  // The total of the target's ffn and kv_groups is shared out among the layers.
+  bool per_layer = false;
   // So many attention and FFN blocks of all layers stay. It is the only size then.
   std::optional<std::int64_t> blocks = {};
   // Not empty: what this plan keeps, instead of what a target and scores would choose; `target` and
   // `criterion` have no say then. Compensation refits the plan's cut like any other.
   std::string plan_path;
-  // Not empty: the scores in this file decide (scores.h), instead of those of `criterion`.
+  // Not empty: the scores in this file decide (scores.h), instead of those of `criterion`. Sizes
+  // within a total are then chosen by them alone, unless a text refits what stays.
   std::string scores_path = {};
   // The tokens that stay (plan/vocabulary_choice.h), as many as `target.vocab`. A plan may not
   // choose them too.
@@ -60,7 +63,8 @@ struct PruneResult {
 };
 // Refuses what prune() cannot do with this model, before any text or tensor is read: sizes that no
 // criterion scores, an axis that the given criterion does not know, a plan of other sizes. Returns
-// the sizes after; those before where blocks go, because scores decide which.
+// the sizes after; those before where blocks go, because scores decide which. Where a total is
+// given, equal sizes within it, unless a file of scores decides.
 arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
                       const arch::ModelDims& before);
 // Writes `directory`: the pruned model, plan.json and importance.json. While layers are cut,
@@ -86,6 +90,14 @@ struct CriterionFacts {
 };
 // Windows that decide which layers go.
 inline constexpr std::int64_t kLayerWindows = 16;
+// What a choice of sizes within a total takes, beside the pass that cuts.
+struct SizesFacts {
+  std::int64_t choices = 0;  // passes of so many tokens are cut and compared; 0: none is made
+  std::int64_t tokens = 0;
+  std::int64_t tokens_without = 0;  // with each block cut, and without it
+};
+SizesFacts sizes_facts(const PruneOptions& options, const arch::Arch& arch,
+                       const arch::ModelDims& before);
 std::vector<CriterionFacts> criterion_facts();     // in the order of criteria.inc
 CriterionFacts facts_of(const std::string& name);  // nothing but the name of an unknown one
 

@@ -169,13 +169,18 @@ Scores read_scores(const std::string& path, const arch::ModelDims& dims) {
   return out;
 }
 
-std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
+std::vector<std::int64_t> highest_first(const std::vector<double>& scores) {
   require_finite("ranking", scores);
   std::vector<std::int64_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
     return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
   });
+  return order;
+}
+
+std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n) {
+  std::vector<std::int64_t> order = highest_first(scores);
   order.resize(static_cast<std::size_t>(n));
   std::sort(order.begin(), order.end());
   return order;
@@ -190,36 +195,6 @@ KeptOfLayers keep_highest_per_layer(const Scores& scores, Axis axis,
     const auto has = static_cast<std::int64_t>(found->second.size());
     out[l] = keep_highest(found->second, std::min(sizes[l], has));
   }
-  return out;
-}
-
-KeptOfLayers keep_highest_across_layers(const Scores& scores, Axis axis, std::size_t layers,
-                                        std::int64_t total) {
-  KeptOfLayers out =
-      keep_highest_per_layer(scores, axis, std::vector<std::int64_t>(layers, std::int64_t{1}));
-  struct Place {
-    std::size_t layer;
-    std::int64_t index;
-  };
-  std::vector<Place> places;
-  std::vector<double> values;
-  for (std::size_t l = 0; l < out.size(); ++l) {
-    if (out[l].empty()) continue;
-    --total;
-    const std::vector<double>& of_layer = scores.at(scores_name(axis, static_cast<int>(l)));
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(of_layer.size()); ++i) {
-      if (i == out[l].front()) continue;
-      places.push_back({l, i});
-      values.push_back(of_layer[static_cast<std::size_t>(i)]);
-    }
-  }
-  ESP_CHECK(total >= 0 && total <= static_cast<std::int64_t>(places.size()), usage,
-            arch::axis_name(axis), ": at least one index of each layer stays, and at most all");
-  for (const std::int64_t i : keep_highest(values, total)) {
-    const Place& place = places[static_cast<std::size_t>(i)];
-    out[place.layer].push_back(place.index);
-  }
-  for (std::vector<std::int64_t>& kept : out) std::sort(kept.begin(), kept.end());
   return out;
 }
 

@@ -44,6 +44,8 @@ Scores read_scores(const std::string& path, const arch::ModelDims& dims);
 
 // Error(input) for a score that is not finite.
 void require_finite(const std::string& name, const std::vector<double>& scores);
+// All indices. Among equal scores, the lower index first.
+std::vector<std::int64_t> highest_first(const std::vector<double>& scores);
 // The indices of the n highest scores, sorted. Among equal scores, the lower index.
 std::vector<std::int64_t> keep_highest(const std::vector<double>& scores, std::int64_t n);
 // What each layer keeps of an axis, in the order of the layers. Empty where it has no scores.
@@ -51,9 +53,5 @@ using KeptOfLayers = std::vector<std::vector<std::int64_t>>;
 // The sizes[l] highest of layer l, or all where it has fewer.
 KeptOfLayers keep_highest_per_layer(const Scores& scores, arch::Axis axis,
                                     const std::vector<std::int64_t>& sizes);
-// The `total` highest of all `layers` together, but at least one of each layer that has scores.
-// Among equal scores, the lower layer, then the lower index.
-KeptOfLayers keep_highest_across_layers(const Scores& scores, arch::Axis axis, std::size_t layers,
-                                        std::int64_t total);
 
 }  // namespace espalier::prune

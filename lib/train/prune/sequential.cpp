@@ -19,7 +19,8 @@ class Cut : public layerwise::Edit {
   explicit Cut(const SequentialInput& input) : in_(input) {}
 
   bool removes(const layerwise::BlockEdit& edit) const override {
-    if (in_.given.empty()) return false;
+    if (in_.given.empty())
+      return wanted(edit) == 0 && edit.layer.dims().layers[0][edit.block.axis()] > 0;
     const layerwise::Kept kept = given(edit);
     return std::any_of(kept.begin(), kept.end(),
                        [](const auto& axis) { return axis.second.empty(); });
@@ -76,6 +77,11 @@ SequentialResult result_of(const std::vector<layerwise::EditedLayer>& layers,
     };
     if (input.given.empty())
       for (const Axis axis : arch::kCutAxes) out.layers.at(k)[axis] = kept(axis);
+    const auto source = static_cast<std::size_t>(input.keep_layers[k]);
+    for (const Axis axis : arch::kScoredAxes)
+      if (input.given.empty() && input.sizes[k][axis] == 0 &&
+          input.dense.dims().layers[source][axis] > 0)
+        out.layers.at(k)[axis] = std::vector<std::int64_t>();
     for (const auto& [role, weights] : layers[k].refitted)
       out.replaced[{role, static_cast<int>(input.keep_layers[k])}] = weights;
     for (const auto& [role, ridge] : layers[k].ridges) out.ridges[role].push_back(ridge);
@@ -92,14 +98,18 @@ SequentialResult prune_sequentially(const SequentialInput& input) {
                             .hidden = input.hidden,
                             .refit = input.compensation == Compensation::least_squares,
                             .ridge = input.ridge,
-                            .biases = input.biases},
+                            .biases = input.biases,
+                            .judged = input.judged},
                            {&cut});
   std::vector<layerwise::Visitor*> visitors{&follow};
   visitors.insert(visitors.end(), input.watchers.begin(), input.watchers.end());
   layerwise::WalkOptions walk = input.walk;
-  walk.stage = "prune";
+  if (walk.stage.empty()) walk.stage = "prune";
   layerwise::Walk(input.dense, input.windows, visitors, std::move(walk)).run();
-  return result_of(follow.layers(), input);
+  SequentialResult out = result_of(follow.layers(), input);
+  const torch::Tensor& states = follow.edited().states;
+  out.judged = states.narrow(0, states.size(0) - input.judged, input.judged);
+  return out;
 }
 
 }  // namespace espalier::prune

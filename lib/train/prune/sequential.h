@@ -25,7 +25,7 @@ struct SequentialInput {
   std::vector<std::int64_t> keep_layers;
   plan::Selection hidden;
   // The sizes of each kept layer after the cut. q_per_kv is that of the source. An absent block
-  // stays absent.
+  // stays absent, and one of size 0 goes.
   std::vector<arch::LayerDims> sizes;
   // Not empty: what each kept layer keeps, instead of what `criterion` would choose. `sizes` are
   // those of the source then.
@@ -33,6 +33,7 @@ struct SequentialInput {
   std::set<arch::Role> biases = {};  // of consumers, that compensation may set
   layerwise::WalkOptions walk = {};
   std::vector<layerwise::Visitor*> watchers = {};  // of the same walk
+  std::int64_t judged = 0;                         // the last windows, which nothing is fitted to
 };
 struct SequentialResult {
   std::vector<plan::LayerSelection> layers;  // one per kept layer
@@ -40,6 +41,7 @@ struct SequentialResult {
   std::map<std::pair<arch::Role, int>, torch::Tensor> replaced;
   // Of each refitted consumer, and of a block's first reader, in the order of the kept layers.
   std::map<arch::Role, std::vector<double>> ridges;
+  torch::Tensor judged;  // the pruned stream of those windows behind the last layer, [n, T, H]
 };
 SequentialResult prune_sequentially(const SequentialInput& input);
 

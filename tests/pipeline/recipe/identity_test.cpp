@@ -58,6 +58,7 @@ const std::vector<Change>& that_matter() {
         {"prune", "q_per_kv", {}, {{"q_per_kv", "2"}}},
         {"prune", "vocab", {}, {{"vocab", "320"}}},
         {"prune", "vocab_coverage", {}, {{"vocab_coverage", "0.9"}}},
+        {"prune", "per_layer", {{"ffn", "64"}}, {{"ffn", "64"}, {"per_layer", "true"}}},
         {"prune", "parameters", {{"parameters", "50k"}}, {{"parameters", "60k"}}},
         {"prune", "ffn_granule", {}, {{"ffn_granule", "16"}}},
         {"prune", "hidden_granule", {}, {{"hidden_granule", "16"}}},

@@ -81,25 +81,6 @@ TEST(Scores, TheHighestOfEachLayerAreThoseOfBruteForce) {
   }
 }
 
-TEST(Scores, TheHighestOfAllLayersAreThoseOfBruteForce) {
-  for (std::uint64_t seed = 0; seed < 8; ++seed) {
-    const Scores scores = random_scores(seed);
-    for (std::int64_t total = 3; total <= 11; ++total) {
-      const KeptOfLayers expected = best(scores, [&](const KeptOfLayers& kept) {
-        std::size_t n = 0;
-        for (const auto& of_layer : kept) n += of_layer.size();
-        return n == static_cast<std::size_t>(total) && !kept[0].empty() && !kept[2].empty() &&
-               !kept[3].empty();
-      });
-      EXPECT_EQ(keep_highest_across_layers(scores, Axis::ffn, 4, total), expected)
-          << seed << " " << total;
-    }
-    for (const std::int64_t total : {2, 12})
-      EXPECT_THROW(keep_highest_across_layers(scores, Axis::ffn, 4, total), core::Error);
-  }
-  EXPECT_EQ(keep_highest_across_layers({}, Axis::kv_groups, 2, 0), KeptOfLayers(2));
-}
-
 TEST(Scores, KnowTheirAxes) {
   Scores scores = random_scores(1);
   EXPECT_TRUE(scores.has(Axis::ffn));

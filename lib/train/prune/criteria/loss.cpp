@@ -27,6 +27,8 @@ void through(const model::Transformer& model, const Part& part, const Stream& st
   }
 }
 
+}  // namespace
+
 double loss_of(const model::Transformer& model, const Tensor& ids, const Tensor& states) {
   const std::int64_t T = ids.size(1) - 1, H = states.size(2);
   const Tensor targets = ids.narrow(1, 1, T).reshape({-1, 1}).to(torch::kInt64),
@@ -41,8 +43,6 @@ double loss_of(const model::Transformer& model, const Tensor& ids, const Tensor&
   }
   return sum / static_cast<double>(rows.size(0));
 }
-
-}  // namespace
 
 std::vector<Part> layers_of(const model::Transformer& model) {
   std::vector<Part> out;

@@ -25,6 +25,10 @@ std::vector<Part> blocks_of(const model::Transformer& model);
 // Scores of blocks_of() as they are kept.
 BlockScores by_kind(const model::Transformer& model, const std::vector<double>& of_blocks);
 
+// Of ids [n, T] whose stream behind the last layer is `states` [n, T, H].
+double loss_of(const model::Transformer& model, const torch::Tensor& ids,
+               const torch::Tensor& states);
+
 struct Losses {
   double whole = 0;             // of the model that has the parts `kept` alone
   std::vector<double> without;  // and of that model without the i-th of them
