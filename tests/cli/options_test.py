@@ -42,6 +42,9 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("prune", *NOWHERE, *TEXT, "--ffn", 32, "--layer-criterion", "perplexity"), ["--layer-criterion", "--layers"]),
     (("prune", *NOWHERE, *TEXT, "--layers", 1, "--layer-criterion", "obs"), ["--layer-criterion", "obs", "block_influence"]),
     (("prune", *NOWHERE, "--scores", "S", "--ffn", 32, *OF_TEXT), ["--text", *OF_TEXT[::2]]),
+    (("prune", *NOWHERE, *TEXT, "--hidden", 32, "--compensate", "merge"), ["--compensate", "--layers", "--blocks"]),
+    (("prune", *NOWHERE, *TEXT, "--layers", 1, "--ffn", 32, "--kv-groups", 1, "--compensate", "merge"), ["merge", "--ffn", "--kv-groups"]),
+    (("prune", *NOWHERE, "--layers", 1, "--compensate", "merge"), ["--text", "needed to score"]),
     (("quantize", *NOWHERE), ["--format", "--target-bytes", "--target-bpw"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bytes", "1MB"), ["exactly one"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["--target-bpw", "expected above 0"]),
@@ -86,7 +89,7 @@ class Options(unittest.TestCase):
         self.assertNotIn("internal", done.stderr)
 
     def test_refused_before_any_file_is_opened(self):
-        self.assertEqual(len(REFUSED), 32)
+        self.assertEqual(len(REFUSED), 35)
         for words, parts in REFUSED:
             with self.subTest(" ".join(map(str, words))):
                 self.refused(2, parts, *words)
@@ -135,6 +138,27 @@ class Options(unittest.TestCase):
         self.assertEqual((fit / "model.safetensors").stat().st_size, (cut / "model.safetensors").stat().st_size)
         divergence = [tool.run_json("eval", d, "--text", self.text, "--context", 64, "--windows", 8)["perplexity"] for d in (fit, cut)]
         self.assertLess(divergence[0], divergence[1])
+
+    def test_a_dropped_layer_is_merged(self):
+        """The only layer that goes takes the place of the other one. Without a text, and in a recipe."""
+        everything = {"ffn": "all", "kv_groups": "all", "q_per_kv": "all"}
+        for layer in (0, 1):
+            plan = self.path / f"keep-{layer}.json"
+            plan.write_text(json.dumps({"keep_layers": [layer], "layers": [everything], "hidden": "all", "vocab": "all"}))
+            tool.run_json("prune", self.model, "--out", self.path / f"only-{layer}", "--plan", plan)
+            tool.run_json("prune", self.model, "--out", self.path / f"merged-{layer}", "--plan", plan, "--compensate", "merge")
+        weights = {name: tool.sha(self.path / name / "model.safetensors") for name in ("only-0", "only-1", "merged-0", "merged-1")}
+        self.assertEqual([weights["merged-0"], weights["merged-1"]], [weights["only-1"], weights["only-0"]])
+        self.assertNotEqual(weights["only-0"], weights["only-1"])
+        recipe = self.path / "merge.yaml"
+        recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n  - {name: cut, kind: prune, layers: 1, compensate: merge, tokens: 1024, sequence: 64}\n")
+        tool.run_json("run", recipe, "--out", self.path / "merging", "--threads", 2)
+        model = self.path / "merging/stages/cut/model"
+        kept = json.loads((model / "plan.json").read_text())["keep_layers"]
+        self.assertEqual(tool.sha(model / "model.safetensors"), weights[f"merged-{kept[0]}"])
+        plan.write_text(json.dumps({"keep_layers": "all", "layers": [everything] * 2, "hidden": "all", "vocab": "all"}))
+        self.refused(2, ["merge", "no layer and no block"], "prune", self.model, "--out", self.path / "x", "--plan", plan, "--compensate", "merge")
+        self.assertFalse((self.path / "x").exists())
 
     def test_what_no_criterion_scores(self):
         text = ("--text", self.text, *PRUNE)

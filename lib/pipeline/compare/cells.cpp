@@ -179,7 +179,8 @@ Recipe recipe_of(const Comparison& comparison, const Cell& cell, const std::stri
   if (cell.stages.front() == "pruned") {
     YamlMap keys = keys_of(comparison, cell);
     if (!scores.empty()) {
-      const bool refits = keys.rest().text("compensate").value_or("") != "none";
+      const std::string compensate = keys.rest().text("compensate").value_or("");
+      const bool refits = compensate != "none" && compensate != "merge";
       for (const std::string& name : score_options()) keys.drop(name);
       keys.set("scores", scores);
       if (refits && !keys.has("text")) keys.set("text", "text.train");

@@ -17,7 +17,7 @@
 #include "stages/calibration.h"
 #include "stages/told.h"
 #include "stages/weight.h"
-#include "surgery/surgery.h"
+#include "surgery/merge.h"
 #ifdef ESPALIER_WITH_TRAINING
 #include "prune/choose.h"
 #include "prune/pruner.h"
@@ -49,8 +49,14 @@ class Prune : public Stage {
   Result run(const Context& context) override;
 
  private:
+  bool refits() const { return compensate_ == "bias" || compensate_ == "least_squares"; }
+  std::int64_t file_memory(const arch::Arch& arch, const arch::ModelDims& dims) const {
+    return plan::file_stage_memory(arch, dims) +
+           (compensate_ == "merge" ? surgery::merge_bytes(arch, dims) : 0);
+  }
   checkpoint::WriteOptions write_options(const checkpoint::Checkpoint& source) const;
   void check_per_layer(const options::Given& given);
+  void check_merge(const options::Given& given, const std::set<std::string>& inputs);
   void check_text(const options::Given& given, const std::set<std::string>& inputs);
   std::optional<plan::VocabularyChoice> choose_tokens(const Context& context,
                                                       const checkpoint::Checkpoint& source);
@@ -125,8 +131,10 @@ options::List Prune::options() {
   list.add("layer_criterion", &layer_criterion_, "which layers go, where fewer are asked for")
       .one_of(criteria(true))
       .otherwise("that of criterion where it scores layers, else block_influence");
-  list.add("compensate", &compensate_, "how the rest is refitted to the text")
-      .one_of({"none", "bias", "least_squares"})
+  list.add("compensate", &compensate_,
+           "how the rest takes over: refitted to the text, or by merge, which reads none: dropped "
+           "layers are merged into those that stay")
+      .one_of({"none", "bias", "least_squares", "merge"})
       .otherwise(
           "least_squares where text decides; none beside a plan or scores, unless a text is "
           "given for it");
@@ -136,7 +144,8 @@ options::List Prune::options() {
   list.append(describe(calibration_));
   list.begin_group("output");
   list.add("dtype", &dtype_,
-           "type of the weights; auto: as the source where nothing is scored or refitted, else f32")
+           "type of the weights; auto: as the source where nothing is scored, refitted or merged, "
+           "else f32")
       .one_of({"auto", "f32", "f16", "bf16"});
   list.add("shard_bytes", &shard_bytes_, "largest file of weights").in_bytes().at_least(1);
   return list;
@@ -192,7 +201,7 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
   const bool fits = given.has("text") && !vocabulary_.given();
   if (compensate_.empty())
     compensate_ = only_vocabulary || ((has_plan || has_scores) && !fits) ? "none" : "least_squares";
-  calibrates_ = !only_vocabulary && (!(has_plan || has_scores) || compensate_ != "none");
+  calibrates_ = !only_vocabulary && (!(has_plan || has_scores) || refits());
   if (only_vocabulary)
     given.refuse_unused("where the vocabulary alone is cut: nothing is scored or refitted",
                         {"criterion", "ridge", "ffn_granule", "hidden_granule"}, "leave it out");
@@ -203,6 +212,7 @@ void Prune::check(const options::Given& given, const std::set<std::string>& inpu
     given.refuse("compensate", "a bias stands for channels that are cut, and " +
                                    given.spelled("blocks") +
                                    " drops whole blocks; choose least_squares or none");
+  if (compensate_ == "merge") check_merge(given, inputs);
   check_text(given, inputs);
   if (ridge_ && compensate_ != "least_squares")
     given.refuse("ridge", "belongs to " + given.spelled("compensate") +
@@ -226,13 +236,24 @@ void Prune::check_per_layer(const options::Given& given) {
   }
 }
 
+void Prune::check_merge(const options::Given& given, const std::set<std::string>& inputs) {
+  given.refuse_unused("beside " + given.spelled("compensate") +
+                          " merge, which adds up whole blocks: channels and heads of different "
+                          "layers do not correspond",
+                      {"ffn", "kv_groups", "q_per_kv", "per_layer", "parameters"},
+                      "drop layers or blocks alone, and prune the result for other sizes");
+  if (!target_.layers && !blocks_ && !inputs.contains("plan") && !inputs.contains("scores"))
+    given.refuse("compensate", "merge needs layers or blocks that are dropped; give " +
+                                   given.spelled("layers") + " or " + given.spelled("blocks"));
+}
+
 // Of the text and of what says how it is read.
 void Prune::check_text(const options::Given& given, const std::set<std::string>& inputs) {
   if (vocabulary_.given() && !inputs.contains("text"))
     given.refuse(vocabulary_.size ? "vocab" : "vocab_coverage",
                  "needs a text whose tokens are counted; give " + given.spelled("text"));
   if (calibrates_) {
-    if (!inputs.contains("text") && given.has("compensate"))
+    if (!inputs.contains("text") && given.has("compensate") && refits())
       given.refuse("compensate", compensate_ + " needs a text to fit to; give " +
                                      given.spelled("text") + ", or leave it out");
     if (!inputs.contains("text"))
@@ -276,9 +297,10 @@ prune::PruneOptions Prune::settings(const std::string& plan, const std::string& 
   out.scores_path = scores;
   out.criterion = criterion_;
   out.layer_criterion = layer_criterion_;
-  out.compensation = compensate_ == "none"   ? prune::Compensation::none
-                     : compensate_ == "bias" ? prune::Compensation::bias
-                                             : prune::Compensation::least_squares;
+  out.compensation = compensate_ == "none"    ? prune::Compensation::none
+                     : compensate_ == "bias"  ? prune::Compensation::bias
+                     : compensate_ == "merge" ? prune::Compensation::merge
+                                              : prune::Compensation::least_squares;
   out.ridge = ridge_;
   out.calibration = calibration_;
   return out;
@@ -400,7 +422,7 @@ void Prune::predict(Forecast& forecast) const {
   forecast.bytes = after.parameters() * 4;
   forecast.set_memory(before, [&] {
     return calibrates_ ? prune::peak_memory(settings, *before.arch, before.dims)
-                       : plan::file_stage_memory(*before.arch, before.dims);
+                       : file_memory(*before.arch, before.dims);
   });
   forecast.disk = *forecast.bytes;
   predict_work(settings, after.dims, forecast);
@@ -415,7 +437,7 @@ checkpoint::WriteOptions Prune::write_options(const checkpoint::Checkpoint& sour
   checkpoint::WriteOptions out;
   if (dtype_ != "auto")
     out.dtype = *format::format_by_name(dtype_);
-  else if (!calibrates_)
+  else if (!calibrates_ && compensate_ != "merge")
     out.dtype = source.float_format();
   out.max_shard_bytes = static_cast<std::uint64_t>(shard_bytes_);
   return out;
@@ -456,12 +478,14 @@ Result Prune::cut_as_it_stands(const Context& context, const checkpoint::Checkpo
             "nothing would be cut: the vocabulary has ", source.dims().vocab,
             " tokens, and all of them would stay; ask for fewer");
   plan.source_sha256 = source.sha256();  // a plan written by hand may name none
-  plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), context.max_ram,
+  plan::require_memory(file_memory(source.arch(), source.dims()), context.max_ram,
                        "no pruning needs less");
   static_cast<void>(
       checkpoint::hf_family_for(source.arch(), plan::dims_after(plan, source.dims())));
-  const std::int64_t after = surgery::prune_checkpoint(source, plan, context.out,
-                                                       write_options(source), {}, context.progress);
+  const std::int64_t after = surgery::prune_checkpoint(
+      source, plan, context.out, write_options(source),
+      compensate_ == "merge" ? surgery::merge_dropped(source, plan) : surgery::Replacement(),
+      context.progress);
   return told(context, arch::parameters(source.arch(), source.dims()), after, {});
 }
 

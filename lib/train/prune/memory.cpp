@@ -65,7 +65,7 @@ std::int64_t sizes_memory(const PruneOptions& options, const arch::Arch& arch,
 std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                          const arch::ModelDims& dims) {
   const bool planned = !options.plan_path.empty() || !options.scores_path.empty(),
-             pass = !planned || options.compensation != Compensation::none;
+             pass = !planned || refits(options.compensation);
   // Refitted layers wait in memory until they are written.
   const arch::ModelDims after = check(options, arch, dims);
   std::int64_t refitted = 0;

@@ -22,7 +22,7 @@
 #include "prune/influence.h"
 #include "prune/request.h"
 #include "prune/sequential.h"
-#include "surgery/surgery.h"
+#include "surgery/merge.h"
 
 namespace espalier::prune {
 namespace {
@@ -293,8 +293,7 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
 
   Influence influence(kLayerWindows);
   SequentialResult passed;
-  if (cuts_width(before, plan, kept_sizes(task, plan)) ||
-      options.compensation != Compensation::none) {
+  if (cuts_width(before, plan, kept_sizes(task, plan)) || refits(options.compensation)) {
     SequentialInput input = pass();
     input.walk.work = &work;
     if (!knows_layers) input.watchers = {&influence};
@@ -305,8 +304,11 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   if (options.vocab) plan.vocab = options.vocab;
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
-  out.parameters_after = surgery::prune_checkpoint(
-      source, plan, directory, options.write, replacement_of(passed.replaced, after), progress);
+  const surgery::Replacement replacement = options.compensation == Compensation::merge
+                                               ? surgery::merge_dropped(source, plan)
+                                               : replacement_of(passed.replaced, after);
+  out.parameters_after =
+      surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
   write_report(directory, task, plan,
                knows_layers ? scores.of_layers(task.drop()) : influence.of_layers, passed.ridges,
                sizes ? sizes->about : nlohmann::ordered_json());

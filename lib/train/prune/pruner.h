@@ -18,8 +18,12 @@
 
 namespace espalier::prune {
 
-// bias: bias.h; least_squares: layerwise/follow.h.
-enum class Compensation : std::uint8_t { none, bias, least_squares };
+// bias: bias.h; least_squares: layerwise/follow.h; merge: surgery/merge.h.
+enum class Compensation : std::uint8_t { none, bias, least_squares, merge };
+// A pass over the text fits what is left.
+constexpr bool refits(Compensation c) {
+  return c == Compensation::bias || c == Compensation::least_squares;
+}
 
 struct PruneOptions {
   plan::PruneTarget target;

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "prune/choose.h"
 #include "prune/choose_sizes.h"
+#include "surgery/merge.h"
 
 namespace espalier::prune {
 namespace {
@@ -52,7 +53,7 @@ std::set<Axis> axes_of(const Scores& scores, const PruneOptions& options) {
 
 // Whether scores of a file are all that decides. A text that refits also compares sizes.
 bool scores_alone(const PruneOptions& options) {
-  return !options.scores_path.empty() && options.compensation == Compensation::none;
+  return !options.scores_path.empty() && !refits(options.compensation);
 }
 
 void require_scores(const Scores& scores, const plan::SizeQuestion& question,
@@ -211,6 +212,16 @@ void check_scored(const PruneOptions& options, const arch::Arch& arch,
       require_scored(criterion, axis, before.layers[l][axis], sizes[l][axis]);
 }
 
+// As far as it is known which layers go.
+void check_merge(const PruneOptions& options, const arch::Arch& arch, const arch::ModelDims& before,
+                 const arch::ModelDims& after) {
+  if (options.compensation != Compensation::merge) return;
+  if (const auto given = given_plan(options, arch, before, after))
+    surgery::require_mergeable(arch, before, *given);
+  else if (!options.blocks && after.n_layers() == before.n_layers())
+    surgery::require_mergeable(arch, before, plan::keep_all(before));
+}
+
 // Sizes after the cut, before compensation changes any.
 arch::ModelDims checked_sizes(const PruneOptions& options, const arch::Arch& arch,
                               const arch::ModelDims& before) {
@@ -255,6 +266,7 @@ arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
                       const arch::ModelDims& before) {
   arch::ModelDims after = checked_sizes(options, arch, before);
   static_cast<void>(biases_of(options, arch, before, after));
+  check_merge(options, arch, before, after);
   static_cast<void>(checkpoint::hf_family_for(arch, after));
   return after;
 }

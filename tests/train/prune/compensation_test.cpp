@@ -10,12 +10,14 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/file.h"
 #include "model/transformer.h"
 #include "plan/prune_plan.h"
 #include "prune/pruner.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
+#include "surgery/merge.h"
 
 namespace espalier::prune {
 namespace {
@@ -94,6 +96,36 @@ TEST(Compensation, KeepingAllChangesNoBit) {
       EXPECT_EQ(out.read(t.spec->role, t.layer), f.source.read(t.spec->role, t.layer))
           << t.spec->hf;
   }
+}
+
+// Whether a plan or scores decide, a plan's layers are merged as surgery does it, and without a
+// text where nothing is scored.
+TEST(Compensation, MergesWhatAPlanOrScoresDrop) {
+  const Fixture f;
+  PruneOptions options;
+  options.target.layers = 2;
+  options.compensation = Compensation::merge;
+  options.texts = {{f.dir.file("text.txt")}};
+  options.calibration = {.tokens = 1024, .sequence = 64, .seed = 0};
+  const plan::PrunePlan plan = prune(f.source, f.dir.file("scored"), options, {}).plan;
+  ASSERT_EQ(plan.keep_layers.size(), 2u);
+  surgery::prune_checkpoint(f.source, plan, f.dir.file("wanted"), {},
+                            surgery::merge_dropped(f.source, plan), {});
+  options.target = {};
+  options.texts = {};
+  options.plan_path = f.dir.file("scored") + "/plan.json";
+  prune(f.source, f.dir.file("planned"), options, {});
+  const std::string wanted = core::read_text_file(f.dir.file("wanted") + "/model.safetensors");
+  for (const char* out : {"scored", "planned"})
+    EXPECT_EQ(core::read_text_file(f.dir.file(out) + "/model.safetensors"), wanted) << out;
+
+  options.plan_path.clear();
+  options.target.hidden = 32;
+  EXPECT_THROW(check(options, f.source.arch(), f.source.dims()), core::Error);  // no layer goes
+  options.target = {};
+  options.blocks = 6;
+  options.criterion = "random";
+  EXPECT_NO_THROW(check(options, f.source.arch(), f.source.dims()));
 }
 
 // Texts of one kind of token, whose second moments are singular.
