@@ -2,56 +2,67 @@
 // F16: IEEE binary16 (1 sign, 5 exponent, 10 mantissa bits), little-endian, one value a block.
 // Rounds to nearest even. Magnitudes of 65520 and above become infinity, as IEEE arithmetic says.
 // Callers that must not store infinity check first.
-#include <bit>
-
 #include "format/blocks/codec.h"
 #include "format/lanes/region.h"
 
 namespace espalier::format {
 namespace {
 
-// core::half_to_float() and core::float_to_half() without branches, so that loops become vectors.
-inline __attribute__((always_inline)) float widened(std::uint16_t half) {
-  const std::uint32_t size = half & 0x7FFFu,
-                      sign = static_cast<std::uint32_t>(half & 0x8000u) << 16,
-                      subnormal = std::bit_cast<std::uint32_t>(
-                          static_cast<float>(static_cast<std::int32_t>(size)) * 0x1p-24f),
-                      normal = (size << 13) + (112u << 23), endless = size << 13 | 0x7F800000u;
-  return std::bit_cast<float>(sign | (size >= 0x7C00u ? endless
-                                      : size < 0x400u ? subnormal
-                                                      : normal));
+constexpr std::int64_t kTogether = 8;
+using Halves = std::uint16_t __attribute__((vector_size(16)));
+using Words = std::int32_t __attribute__((vector_size(32)));
+using Floats = float __attribute__((vector_size(32)));
+
+// core::half_to_float() of kTogether values.
+inline __attribute__((always_inline)) void widen(const std::byte* source, float* out) {
+  Halves halves;
+  std::memcpy(&halves, source, sizeof halves);
+  const Words half = __builtin_convertvector(halves, Words), size = half & 0x7FFF,
+              sign = (half & 0x8000) << 16,
+              subnormal =
+                  __builtin_bit_cast(Words, __builtin_convertvector(size, Floats) * 0x1p-24f),
+              normal = (size << 13) + (112 << 23), endless = size << 13 | 0x7F800000;
+  const Words bits = sign | (size >= 0x7C00 ? endless : size < 0x400 ? subnormal : normal);
+  std::memcpy(out, &bits, sizeof bits);
 }
-inline __attribute__((always_inline)) std::uint16_t narrowed(float value) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  const auto size = static_cast<std::int32_t>(bits & 0x7FFFFFFFu);
-  const std::int32_t nan = 0x7E00 | (size >> 13 & 0x3FF),
-                     subnormal = std::bit_cast<std::int32_t>(std::bit_cast<float>(size) + 0.5f) -
-                                 0x3F000000,
-                     normal = (size - 0x38000000 + 0xFFF + (size >> 13 & 1)) >> 13;
-  const std::int32_t out = size > 0x7F800000    ? nan
-                           : size >= 0x477FF000 ? 0x7C00
-                           : size < 0x38800000  ? subnormal
-                                                : normal;
-  return static_cast<std::uint16_t>((bits >> 16 & 0x8000u) | static_cast<std::uint32_t>(out));
+// core::float_to_half() of kTogether values.
+inline __attribute__((always_inline)) void narrow(const float* source, std::byte* out) {
+  Words bits;
+  std::memcpy(&bits, source, sizeof bits);
+  const Words size = bits & 0x7FFFFFFF, nan = 0x7E00 | (size >> 13 & 0x3FF),
+              subnormal =
+                  __builtin_bit_cast(Words, __builtin_bit_cast(Floats, size) + 0.5f) - 0x3F000000,
+              normal = (size - 0x38000000 + 0xFFF + (size >> 13 & 1)) >> 13,
+              endless = normal * 0 + 0x7C00;
+  const Words half = (bits >> 16 & 0x8000) | (size > 0x7F800000    ? nan
+                                              : size >= 0x477FF000 ? endless
+                                              : size < 0x38800000  ? subnormal
+                                                                   : normal);
+  const Halves halves = __builtin_convertvector(half, Halves);
+  std::memcpy(out, &halves, sizeof halves);
 }
 
-inline __attribute__((always_inline)) void widen(const std::byte* source, float* out,
-                                                 std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = widened(load_block<std::uint16_t>(source, i));
+inline __attribute__((always_inline)) void widen_all(const std::byte* source, float* out,
+                                                     std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kTogether <= n; i += kTogether) widen(source + 2 * i, out + i);
+  for (; i < n; ++i) out[i] = core::half_to_float(load_block<std::uint16_t>(source, i));
 }
-inline __attribute__((always_inline)) void narrow(const float* source, std::byte* out,
-                                                  std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) store_block(narrowed(source[i]), out, i);
+inline __attribute__((always_inline)) void narrow_all(const float* source, std::byte* out,
+                                                      std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kTogether <= n; i += kTogether) narrow(source + i, out + 2 * i);
+  for (; i < n; ++i) store_block(core::float_to_half(source[i]), out, i);
 }
 
 #ifdef ESP_HAS_AVX2_REGION
 __attribute__((target("avx2"))) void widen_avx2(const std::byte* source, float* out,
                                                 std::int64_t n) {
-  widen(source, out, n);
+  widen_all(source, out, n);
 }
 __attribute__((target("avx2"))) void narrow_avx2(const float* source, std::byte* out,
                                                  std::int64_t n) {
-  narrow(source, out, n);
+  narrow_all(source, out, n);
 }
 bool has_avx2() {
   static const bool has = __builtin_cpu_supports("avx2") != 0;
@@ -63,13 +74,13 @@ void decode(const std::byte* source, float* out, std::int64_t n) {
 #ifdef ESP_HAS_AVX2_REGION
   if (has_avx2()) return widen_avx2(source, out, n);
 #endif
-  widen(source, out, n);
+  widen_all(source, out, n);
 }
 void encode(const float* source, const float*, std::byte* out, std::int64_t n) {
 #ifdef ESP_HAS_AVX2_REGION
   if (has_avx2()) return narrow_avx2(source, out, n);
 #endif
-  narrow(source, out, n);
+  narrow_all(source, out, n);
 }
 
 }  // namespace
