@@ -29,7 +29,7 @@ import tool
 GOLDEN = tool.source / "tests/golden/same_bytes.json"
 ENVIRONMENT = {"ESPALIER_ISA": "reference", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_DYNAMIC": "FALSE",
                "OMP_DYNAMIC": "FALSE", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "LC_ALL": "C.UTF-8"}
-FORMATS = ("f32 f16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs bf16 mxfp4 q2_0 q3_k_m q4_k_m q4_k_s q5_k_m q5_k_s").split()
+FORMATS = ("f32 f16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs bf16 mxfp4 q2_0 q2_k_s q3_k_s q3_k_m q3_k_l q4_k_m q4_k_s q5_k_m q5_k_s").split()
 FLOATS = {"f32", "f16", "bf16"}
 CRITERIA = ("magnitude", "activation", "weighted_rms", "obs", "taylor", "fisher")  # one at least for every statistic that a pruning pass or a walk back collects
 CARD_NUMBERS = ("perplexity", "teacher_perplexity", "student_perplexity", "student_kl_mean", "kl_mean", "kl_p99", "same_top1", "bits_per_weight")

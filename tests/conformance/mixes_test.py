@@ -16,7 +16,6 @@ import tool
 specification = importlib.util.spec_from_file_location("golden_mixes", tool.source / "scripts/golden/mixes.py")
 golden_mixes = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(golden_mixes)
-MIXES = ["q3_k_m", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m"]
 
 
 def matrices(path):
@@ -42,8 +41,10 @@ class Mixes(unittest.TestCase):
             for ffn, tied in ((256, True), (320, False)):
                 source, ours, theirs = tiny_gguf.write(folder / f"{ffn}.gguf", ffn=ffn, tied=tied), folder / "ours.gguf", folder / "theirs.gguf"
                 tool.run_json("calibrate", source, "--text", text, "--tokens", 512, "--sequence", 128, "--out", imatrix)
-                for mix in MIXES:
+                for mix in golden_mixes.MIXES:
                     for statistics in ([], ["--imatrix", str(imatrix)]):
+                        if mix == "q2_k_s" and not statistics:
+                            continue  # llama-quantize does not write it without
                         done = tool.run_json("quantize", source, "--out", ours, "--format", mix, *statistics)
                         subprocess.run([golden_mixes.TOOL, *statistics, source, theirs, mix, "2"], check=True, capture_output=True, timeout=60)
                         self.assertEqual(matrices(ours), matrices(theirs), (ffn, mix, statistics))
@@ -51,7 +52,7 @@ class Mixes(unittest.TestCase):
                         kind = [gguf.GGUFReader(path).get_field("general.file_type").contents() for path in (ours, theirs)]
                         self.assertEqual(kind[0], kind[1], mix)
                         compared += len(matrices(ours))
-            self.assertEqual(compared, 2 * len(MIXES) * (15 + 16))
+            self.assertEqual(compared, (2 * len(golden_mixes.MIXES) - 1) * (15 + 16))
 
 
 if __name__ == "__main__":

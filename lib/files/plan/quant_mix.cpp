@@ -32,16 +32,22 @@ struct Mix {
   std::uint32_t file_type;
   FormatId base;  // of every matrix without a rule
   Promoted values, down;
-  FormatId output, output_of_8;  // attn_output, without and with 8 experts
+  std::optional<FormatId> shared;  // attn_v, where four heads or more share keys and values
+  FormatId output, output_of_8;    // attn_output, without and with 8 experts
 };
 // clang-format off
 constexpr Mix kMixes[] = {
-    // name   type  base  attn_v                        ffn_down                           attn_output
-    {"q3_k_m",  12, q3_k, {q5_k, Part::two,    q4_k}, {q5_k, Part::sixteenth, q4_k}, q4_k, q5_k},
-    {"q4_k_m",  15, q4_k, {q6_k, Part::thirds, q4_k}, {q6_k, Part::thirds,    q4_k}, q4_k, q5_k},
-    {"q4_k_s",  14, q4_k, {q5_k, Part::four,   q4_k}, {q5_k, Part::eighth,    q4_k}, q4_k, q5_k},
-    {"q5_k_m",  17, q5_k, {q6_k, Part::thirds, q5_k}, {q6_k, Part::thirds,    q5_k}, q5_k, q5_k},
-    {"q5_k_s",  16, q5_k, {q5_k, Part::none,   q5_k}, {q5_k, Part::none,      q5_k}, q5_k, q5_k},
+    // name   type  base  attn_v                        ffn_down                           shared        attn_output
+    {"q2_k",    10, q2_k, {q3_k, Part::none,   q3_k}, {q3_k, Part::none,      q3_k}, q4_k,         q3_k, q5_k},
+    {"q2_k_s",  21, q2_k, {q2_k, Part::none,   q2_k}, {q4_k, Part::eighth,    q2_k}, q4_k,         q2_k, q2_k},
+    {"q3_k_s",  11, q3_k, {q3_k, Part::none,   q3_k}, {q3_k, Part::none,      q3_k}, std::nullopt, q3_k, q5_k},
+    {"q3_k_m",  12, q3_k, {q5_k, Part::two,    q4_k}, {q5_k, Part::sixteenth, q4_k}, std::nullopt, q4_k, q5_k},
+    {"q3_k_l",  13, q3_k, {q5_k, Part::none,   q5_k}, {q5_k, Part::none,      q5_k}, std::nullopt, q5_k, q3_k},
+    {"q4_k_m",  15, q4_k, {q6_k, Part::thirds, q4_k}, {q6_k, Part::thirds,    q4_k}, std::nullopt, q4_k, q5_k},
+    {"q4_k_s",  14, q4_k, {q5_k, Part::four,   q4_k}, {q5_k, Part::eighth,    q4_k}, std::nullopt, q4_k, q5_k},
+    {"q5_k_m",  17, q5_k, {q6_k, Part::thirds, q5_k}, {q6_k, Part::thirds,    q5_k}, std::nullopt, q5_k, q5_k},
+    {"q5_k_s",  16, q5_k, {q5_k, Part::none,   q5_k}, {q5_k, Part::none,      q5_k}, std::nullopt, q5_k, q5_k},
+    {"q6_k",    18, q6_k, {q6_k, Part::none,   q6_k}, {q6_k, Part::none,      q6_k}, std::nullopt, q6_k, q6_k},
 };
 // clang-format on
 
@@ -92,7 +98,11 @@ class Rules {
  public:
   Rules(const Mix& mix, const arch::Arch& arch, const arch::ModelDims& dims,
         const std::vector<arch::TensorRef>& tensors)
-      : mix_(mix), tied_(dims.tied), large_(is_70b(arch, dims)), n_layers_(dims.n_layers()) {
+      : mix_(mix),
+        tied_(dims.tied),
+        large_(is_70b(arch, dims)),
+        shared_(mix.shared && dims.layers.front()[arch::Axis::q_per_kv] >= 4),
+        n_layers_(dims.n_layers()) {
     for (const arch::TensorRef& t : tensors)
       n_values_ += !t.is_vector && is_values(t.spec->role) && t.elements() > 0;
     for (const arch::LayerDims& l : dims.layers)
@@ -115,14 +125,14 @@ class Rules {
 
  private:
   FormatId next_values(bool there) {
-    FormatId format = of(mix_.values, values_, n_values_);
+    FormatId format = shared_ ? *mix_.shared : of(mix_.values, values_, n_values_);
     values_ += there;
     if (large_ && (format == q3_k || format == q4_k)) format = q5_k;
     return n_experts_ == 8 ? q8_0 : format;
   }
 
   const Mix& mix_;
-  bool tied_, large_;
+  bool tied_, large_, shared_;
   std::int64_t n_layers_, n_values_ = 0, n_experts_ = 0, values_ = 0, down_ = 0;
 };
 

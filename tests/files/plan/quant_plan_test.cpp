@@ -99,7 +99,7 @@ TEST(QuantPlan, Q3KMPromotesEveryLayerAndTheFirstOnesMore) {
 TEST(QuantPlan, TablesOfPositionsStayF32) {
   arch::ModelDims d = dims(256, 256, 8);
   const arch::Arch& gpt2 = *arch::arch_by_name("gpt2");
-  for (const char* mix : {"q3_k_m", "q4_k_m", "q4_k_s", "q5_k_m", "q5_k_s", "q8_0"})
+  for (const char* mix : {"q2_k", "q3_k_m", "q4_k_m", "q4_k_s", "q5_k_m", "q6_k", "q8_0"})
     EXPECT_EQ(quant_plan(gpt2, d, mix).format_of(Role::pos_embd, -1), FormatId::f32) << mix;
   EXPECT_EQ(quant_plan(gpt2, d, "f16").format_of(Role::pos_embd, -1), FormatId::f16);
   EXPECT_EQ(
@@ -109,7 +109,7 @@ TEST(QuantPlan, TablesOfPositionsStayF32) {
 
 TEST(QuantPlan, EveryMixNameIsAccepted) {
   const std::vector<std::string> names = mix_names();
-  EXPECT_EQ(names.size(), format::all_formats().size() + 5);
+  EXPECT_EQ(names.size(), format::all_formats().size() + 8);
   for (const std::string& name : names)
     EXPECT_EQ(quant_plan(llama(), dims(256, 512, 2), name).tensors.size(), 2u + 2 * 9) << name;
 }
