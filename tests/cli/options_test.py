@@ -55,6 +55,9 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_00"), ["q8_00", "did you mean 'q8_0'"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_0", "--tensor", "attn_q=f16"), ["attn_q"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--compat", "other"), ["--compat"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", "--allocation", "layers", *TEXT), ["--allocation", "leaves nothing to choose"]),
+    (("quantize", *NOWHERE, "--target-bpw", 5, "--allocation", "layers"), ["--allocation", "--text"]),
+    (("quantize", *NOWHERE, "--target-bpw", 5, "--allocation", "layers", "--imatrix", "i.gguf"), ["--allocation", "--text"]),
     (("distill", "--teacher", "a", "--cached", "b", "--student", "c", *TEXT, "--out", "out"), ["--cached", "--teacher"]),
     (("run", "recipe.yaml", "--out", "out", "--seed", 0), ["--seed", "recipe.yaml"]),
 ]

@@ -30,7 +30,7 @@ STAGES = """
   - {name: weighed, kind: quantize, from: student, format: q4_0, rounding: imatrix, imatrix: important}
   - {name: rounded, kind: quantize, from: student, format: q4_1, tokens: 1024, sequence: 64}
   - {name: judged, kind: eval, from: student, against: teacher, context: 64, windows: 3}
-  - {name: sized, kind: quantize, from: student, no_larger_than: plain, candidates: [q4_0, q5_0], tokens: 1024, sequence: 64, tensors: {token_embd: q8_0}}
+  - {name: sized, kind: quantize, from: student, no_larger_than: plain, candidates: [q4_0, q5_0], allocation: layers, tokens: 1024, sequence: 64, tensors: {token_embd: q8_0}}
 """
 
 
@@ -97,7 +97,7 @@ class Stages(unittest.TestCase):
             (self.of("rounded", "model.gguf"), ("quantize", student, *text, "--format", "q4_1", *windows)),
             (self.of("judged", "eval.json"), ("eval", student, "--against", teacher, "--text", held, "--context", 64, "--windows", 3)),
             (self.of("sized", "model.gguf"), ("quantize", student, *text, "--no-larger-than", self.of("plain", "model.gguf"), "--candidate", "q4_0", "--candidate", "q5_0",
-                                              "--tensor", "token_embd=q8_0", *windows)),
+                                              "--tensor", "token_embd=q8_0", "--allocation", "layers", *windows)),
         ]
         self.assertEqual({p[0].relative_to(self.out / "stages").parts[0] for p in pairs}, {s["name"] for s in self.ran["stages"]})
         for number, (expected, words) in enumerate(pairs):

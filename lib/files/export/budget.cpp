@@ -117,36 +117,87 @@ std::vector<format::FormatId> held(const checkpoint::Checkpoint& source, const a
   return out;
 }
 
-// The candidates of one matrix with their errors, measured on sampled rows.
-plan::FormatChoice weigh(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
-                         const BudgetOptions& budget, core::ThreadPool& pool) {
-  plan::FormatChoice choice{
-      t.spec->role, t.layer, held(source, t, candidates_for(t, budget), pool), {}};
-  std::int64_t n = 0;
-  const std::vector<float> rows = sample_rows(source, t, n);
-  const quant::TensorStatistics* statistics =
-      budget.imatrix != nullptr ? budget.imatrix->find(t.spec->role, t.layer) : nullptr;
-  quant::TensorStatistics plain;
-  if (statistics == nullptr) {
-    plain.sum_squares.assign(static_cast<std::size_t>(t.cols), 1.0);
-    plain.tokens = 1;
-  }
-  const quant::TensorStatistics& weights = statistics != nullptr ? *statistics : plain;
-  const quant::RoundingBy by{
-      statistics != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest, statistics};
-  const std::vector<float> zeros(rows.size(), 0.0f);
-  const double weight = weight_of(t, source.dims(), statistics != nullptr);
-  const double energy = std::max(quant::output_error(rows, zeros, n, t.cols, weights), 1e-30);
-  for (format::FormatId id : choice.formats) {
-    if (budget.copies && is_copied(source, t, id)) {
-      choice.error.push_back(0);
-      continue;
+// Sampled rows of one matrix, and what rounding them does to their outputs.
+class Sample {
+ public:
+  Sample(const checkpoint::Checkpoint& source, const arch::TensorRef& t,
+         const quant::TensorStatistics* statistics, core::ThreadPool& pool)
+      : cols_(t.cols), statistics_(statistics), pool_(pool) {
+    values_ = sample_rows(source, t, rows_);
+    if (statistics == nullptr) {
+      plain_.sum_squares.assign(static_cast<std::size_t>(cols_), 1.0);
+      plain_.tokens = 1;
     }
-    const auto bytes = quant::round_matrix(rows, n, t.cols, id, by, pool);
-    choice.error.push_back(
-        weight *
-        quant::output_error(rows, quant::decode_matrix(bytes, n, t.cols, id), n, t.cols, weights) /
-        energy);
+    const std::vector<float> zeros(values_.size(), 0.0f);
+    energy_ = std::max(output_error(zeros), 1e-30);
+  }
+  // `weight` times the error relative to the energy of the outputs; without statistics, to that of
+  // the weights.
+  double error(format::FormatId format, double weight = 1) const {
+    const auto rounding =
+        statistics_ != nullptr ? quant::Rounding::imatrix : quant::Rounding::nearest;
+    return error(format, {rounding, statistics_}, weight);
+  }
+  double error_by_gptq(format::FormatId format, quant::FactorCache& cache) const {
+    return error(format, {quant::Rounding::gptq, statistics_, &cache}, 1);
+  }
+  bool has_gram() const { return statistics_ != nullptr && statistics_->gram != nullptr; }
+
+ private:
+  double output_error(const std::vector<float>& rounded) const {
+    return quant::output_error(values_, rounded, rows_, cols_,
+                               statistics_ != nullptr ? *statistics_ : plain_);
+  }
+  double error(format::FormatId format, const quant::RoundingBy& by, double weight) const {
+    const auto bytes = quant::round_matrix(values_, rows_, cols_, format, by, pool_);
+    return weight * output_error(quant::decode_matrix(bytes, rows_, cols_, format)) / energy_;
+  }
+  std::int64_t rows_ = 0, cols_;
+  std::vector<float> values_;
+  const quant::TensorStatistics* statistics_;
+  quant::TensorStatistics plain_;
+  core::ThreadPool& pool_;
+  double energy_ = 0;
+};
+
+// How one matrix after the other is weighed.
+struct Weighing {
+  const checkpoint::Checkpoint& source;
+  const BudgetOptions& budget;
+  quant::Rounding rounding;
+  core::ThreadPool pool{budget.threads};
+  quant::FactorCache cache = {};
+};
+
+// What the measured error of the matrix is to that of its outputs, in the format that it was
+// measured with. Of that, gptq leaves what it leaves of the error of the outputs.
+std::optional<double> measured_weight(Weighing& by, const arch::TensorRef& t,
+                                      const Sample& sample) {
+  if (by.budget.measured == nullptr) return std::nullopt;
+  const auto found = by.budget.measured->find({t.spec->role, t.layer});
+  if (found == by.budget.measured->end()) return std::nullopt;
+  const auto [format, error] = found->second;
+  const double own = std::max(sample.error(format), 1e-30);
+  const double left = by.rounding == quant::Rounding::gptq && sample.has_gram()
+                          ? sample.error_by_gptq(format, by.cache) / own
+                          : 1.0;
+  return left * error / own;
+}
+
+// The candidates of one matrix with their errors, measured on sampled rows.
+plan::FormatChoice weigh(Weighing& by, const arch::TensorRef& t) {
+  plan::FormatChoice choice{
+      t.spec->role, t.layer, held(by.source, t, candidates_for(t, by.budget), by.pool), {}};
+  const quant::Imatrix* imatrix = by.budget.imatrix;
+  const quant::TensorStatistics* statistics =
+      imatrix != nullptr ? imatrix->find(t.spec->role, t.layer) : nullptr;
+  const Sample sample(by.source, t, statistics, by.pool);
+  double weight = weight_of(t, by.source.dims(), statistics != nullptr);
+  // Where there is nothing to choose, errors do not matter, and none may be measured.
+  if (choice.formats.size() > 1) weight = measured_weight(by, t, sample).value_or(weight);
+  for (const format::FormatId id : choice.formats) {
+    const bool copied = by.budget.copies && is_copied(by.source, t, id);
+    choice.error.push_back(copied ? 0 : sample.error(id, weight));
   }
   return choice;
 }
@@ -220,14 +271,14 @@ std::int64_t largest_data_bytes(const arch::Arch& arch, const arch::ModelDims& d
 plan::QuantPlan plan_for_budget(const checkpoint::Checkpoint& source, const BudgetOptions& budget,
                                 const ExportOptions& options, const core::Progress& progress) {
   plan::check_overrides(source.arch(), source.dims(), budget.overrides);
-  core::ThreadPool pool(budget.threads);
+  Weighing by{source, budget, options.rounding};
   std::vector<plan::FormatChoice> choices;
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), source.dims());
   std::int64_t done = 0;
   for (const arch::TensorRef& t : tensors) {
     ++done;
     if (t.is_vector) continue;
-    choices.push_back(weigh(source, t, budget, pool));
+    choices.push_back(weigh(by, t));
     if (progress)
       progress({"budget", done, static_cast<std::int64_t>(tensors.size()), "tensors", ""});
   }

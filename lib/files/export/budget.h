@@ -8,6 +8,10 @@
 //
 // 2 * layers branches add up to the input of the output matrix. So with an imatrix, an error of the
 // output matrix counts 2 * layers times as much.
+//
+// Where it was measured what rounding each matrix does to the model, the errors of its formats are
+// scaled so that the measured one is met. gptq leaves a part of it that differs from matrix to
+// matrix, and is measured on the same rows.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -19,6 +23,7 @@
 #include "export/export_gguf.h"
 #include "plan/quant_plan.h"
 #include "quant/imatrix.h"
+#include "quant/measured_errors.h"
 
 namespace espalier::exporter {
 
@@ -26,6 +31,7 @@ struct BudgetOptions {
   std::int64_t target_bytes = 0;
   bool whole_file = true;                   // count header and tokenizer too, not only tensor data
   const quant::Imatrix* imatrix = nullptr;  // may be null: plain squared error
+  const quant::MeasuredErrors* measured = nullptr;  // may be null
   // Role or role.layer -> fixed format. An override that no tensor has is refused
   // (plan::check_overrides).
   std::map<std::string, format::FormatId> overrides;

@@ -23,6 +23,7 @@
 #include "stages/calibration.h"
 #include "stages/stage.h"
 #ifdef ESPALIER_WITH_TRAINING
+#include "calibrate/layer_errors.h"
 #include "calibrate/sequential_rounding.h"
 #include "stages/texts.h"
 #include "stages/work.h"
@@ -32,6 +33,8 @@ namespace espalier::stages {
 namespace {
 
 using Overrides = std::map<std::string, format::FormatId>;
+// Whose errors a size is spread by: each matrix' own, or what it adds to the model's.
+enum class Allocation : std::uint8_t { matrices, layers };
 
 class Quantize : public Stage {
  public:
@@ -60,19 +63,24 @@ class Quantize : public Stage {
   exporter::BudgetOptions budget(std::int64_t bytes) const;
   std::int64_t target_bytes(const checkpoint::Checkpoint& source, const Context& context) const;
   std::int64_t predicted_bytes(Forecast& forecast, const Shape& shape) const;
-  plan::QuantPlan formats(const checkpoint::Checkpoint& source, const Context& context,
-                          const exporter::ExportOptions& options) const;
-  Result told(const checkpoint::Checkpoint& source, const exporter::ExportResult& result) const;
   struct Reading;
   struct Work {
     exporter::ExportOptions options;
     quant::Imatrix imatrix;
+    quant::MeasuredErrors measured;   // where a size is spread by layers
+    nlohmann::ordered_json measures;  // what is told of them
     std::shared_ptr<Reading> reading;
   };
   bool copies_all(const checkpoint::Checkpoint& source, Work& work) const;
+  plan::QuantPlan formats(const checkpoint::Checkpoint& source, const Context& context,
+                          const Work& work) const;
+  Result told(const checkpoint::Checkpoint& source, const exporter::ExportResult& result,
+              const Work& work) const;
   void read_text(const Context& context, const checkpoint::Checkpoint& source, Work& work) const;
   void round_by_text(const Context& context, const checkpoint::Checkpoint& source,
                      const plan::QuantPlan& plan, Work& work) const;
+  void measure_layers(const Context& context, const checkpoint::Checkpoint& source,
+                      Work& work) const;
 #ifdef ESPALIER_WITH_TRAINING
   // What the statistics of the text hold. A budget weighs the formats of every matrix.
   calibrate::Moments moments() const {
@@ -90,6 +98,7 @@ class Quantize : public Stage {
   std::optional<std::int64_t> target_bytes_, split_bytes_;
   std::optional<double> target_bpw_;
   std::vector<std::string> candidates_;
+  Allocation allocation_ = Allocation::matrices;
   std::map<std::string, std::string> tensors_;
   bool no_tokenizer_ = false;
   text::CalibrationOptions calibration_;
@@ -115,6 +124,11 @@ options::List Quantize::options() {
       .one_of(format_names())
       .otherwise("every block format but those taken by name alone")
       .flagged("candidate");
+  list.add_choice<Allocation>(
+      "allocation", allocation_,
+      {{"matrices", Allocation::matrices}, {"layers", Allocation::layers}},
+      "the errors that a size is spread by: of each matrix' own outputs, or of the layer's and the "
+      "model's, measured with the text");
   list.add("tensors", &tensors_, "formats of single tensors: a role such as token_embd or attn_q.0")
       .values_one_of(format_names())
       .flagged("tensor");
@@ -168,6 +182,9 @@ void Quantize::check_size(const options::Given& given, bool has_other) const {
   if (!candidates_.empty() && by_format())
     given.refuse("candidates",
                  "a format leaves nothing to choose; candidates belong to a size to reach");
+  if (allocation_ == Allocation::layers && by_format())
+    given.refuse("allocation",
+                 "a format leaves nothing to choose; allocation belongs to a size to reach");
 }
 
 void Quantize::check_statistics(const options::Given& given, const std::set<std::string>& inputs) {
@@ -191,6 +208,9 @@ void Quantize::check_statistics(const options::Given& given, const std::set<std:
   if (how_ == quant::Rounding::imatrix && has_imatrix)
     given.refuse_unused("with rounding imatrix and an importance matrix, which say all",
                         {"text", "tokens", "sequence"}, "leave one of them out");
+  if (allocation_ == Allocation::layers && !reads_text_)
+    given.refuse("allocation", "layers are measured with a text: give " + given.spelled("text") +
+                                   ", and no rounding or imatrix that leaves it unread");
   if (how_ != quant::Rounding::nearest && !has_text && !has_imatrix)
     given.refuse("rounding", rounding_ + " needs statistics: give " + given.spelled("text") +
                                  " or " + given.spelled("imatrix"));
@@ -359,23 +379,25 @@ void Quantize::predict(Forecast& forecast) const {
   timing::QuantizeWork work{stored(shape),           made_format(shape), how_, {},
                             forecast.has("imatrix"), !by_format()};
   if (reads_text_) work.text = text_of(calibration_, shape);
+  work.layer_errors = allocation_ == Allocation::layers;
   forecast.made->format = work.format;
   forecast.work = timing::work_of(work, forecast.machine);
 #endif
 }
 
 plan::QuantPlan Quantize::formats(const checkpoint::Checkpoint& source, const Context& context,
-                                  const exporter::ExportOptions& options) const {
+                                  const Work& work) const {
   if (by_format()) return named_formats(source.arch(), source.dims());
   exporter::BudgetOptions choice = budget(target_bytes(source, context));
-  choice.imatrix = options.imatrix;
+  choice.imatrix = work.options.imatrix;
+  choice.measured = work.measured.empty() ? nullptr : &work.measured;
   choice.threads = context.threads;
   choice.copies = !reads_text_ || how_ != quant::Rounding::gptq;
-  return exporter::plan_for_budget(source, choice, options, context.progress);
+  return exporter::plan_for_budget(source, choice, work.options, context.progress);
 }
 
-Result Quantize::told(const checkpoint::Checkpoint& source,
-                      const exporter::ExportResult& result) const {
+Result Quantize::told(const checkpoint::Checkpoint& source, const exporter::ExportResult& result,
+                      const Work& work) const {
   nlohmann::ordered_json formats;
   std::ostringstream lines;
   const bool split = result.files.size() > 1;
@@ -392,6 +414,12 @@ Result Quantize::told(const checkpoint::Checkpoint& source,
     lines << "  copied as they are stored: " << result.copied
           << (result.copied == 1 ? " matrix\n" : " matrices\n");
   if (no_tokenizer_) lines << "  no tokenizer\n";
+  if (!work.measures.empty())
+    lines << "  errors of layers: rank correlation "
+          << core::number(work.measures["rank_correlation"].get<double>())
+          << " with the divergence of " << work.measures["followed"]
+          << " matrices rounded alone; of the matrices' own errors "
+          << core::number(work.measures["rank_correlation_of_matrices"].get<double>()) << "\n";
   Result out{{{"file_bytes", result.file_bytes},
               {"planned_bytes", result.planned_bytes},
               {"bits_per_weight", result.bits_per_weight},
@@ -405,15 +433,21 @@ Result Quantize::told(const checkpoint::Checkpoint& source,
     out.metrics["output"] = result.files.front();
     out.metrics["parts"] = result.files;
   }
+  if (!work.measures.empty()) out.metrics["allocation"] = work.measures;
   return out;
 }
 
 #ifdef ESPALIER_WITH_TRAINING
 std::int64_t Quantize::memory(const Shape& shape, const text::CalibrationOptions& windows) const {
   if (how_ == quant::Rounding::nearest) return plan::file_stage_memory(*shape.arch, shape.dims);
-  return how_ == quant::Rounding::gptq
-             ? calibrate::rounding_memory(*shape.arch, shape.dims, windows, moments())
-             : calibrate::imatrix_memory(*shape.arch, shape.dims, windows, moments());
+  const std::int64_t rounding =
+      how_ == quant::Rounding::gptq
+          ? calibrate::rounding_memory(*shape.arch, shape.dims, windows, moments())
+          : calibrate::imatrix_memory(*shape.arch, shape.dims, windows, moments());
+  if (allocation_ != Allocation::layers) return rounding;
+  const std::int64_t grams =
+      moments() == calibrate::Moments::gram ? plan::gram_bytes(*shape.arch, shape.dims) : 0;
+  return std::max(rounding, calibrate::layer_errors_memory(*shape.arch, shape.dims, grams));
 }
 
 // The text, and what is computed from it while a file is written.
@@ -450,8 +484,20 @@ void Quantize::round_by_text(const Context& context, const checkpoint::Checkpoin
     return rounding->rounded(role, layer);
   };
 }
+
+void Quantize::measure_layers(const Context& context, const checkpoint::Checkpoint& source,
+                              Work& work) const {
+  const calibrate::LayerErrors errors =
+      calibrate::measure_layer_errors(source, work.reading->texts, work.reading->windows,
+                                      *work.options.imatrix, context.threads, context.progress);
+  work.measured = errors.nats;
+  work.measures = {{"followed", errors.own_outputs.size()},
+                   {"rank_correlation", errors.rank_correlation},
+                   {"rank_correlation_of_matrices", errors.rank_correlation_of_own}};
+}
 #else
 struct Quantize::Reading {};
+void Quantize::measure_layers(const Context&, const checkpoint::Checkpoint&, Work&) const {}
 void Quantize::read_text(const Context&, const checkpoint::Checkpoint&, Work&) const {
   core::fail(core::ErrorKind::unsupported,
              "quantize: a text needs the training side, which this build does not have; calibrate "
@@ -501,13 +547,15 @@ Result Quantize::run(const Context& context) {
   else
     plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()), context.max_ram,
                          "no quantization needs less");
-  const plan::QuantPlan plan = formats(source, context, work.options);
+  if (allocation_ == Allocation::layers) measure_layers(context, source, work);
+  const plan::QuantPlan plan = formats(source, context, work);
   if (!context.folder.empty())
     core::write_text_file(context.folder + "/quant-plan.json", plan::to_json(plan));
   note_second_rounding(source, fate_of(source, plan, layer_by_layer));
   if (layer_by_layer) round_by_text(context, source, plan, work);
   return told(source,
-              exporter::export_gguf(source, plan, context.out, work.options, context.progress));
+              exporter::export_gguf(source, plan, context.out, work.options, context.progress),
+              work);
 }
 
 }  // namespace
@@ -526,6 +574,7 @@ const Kind k_quantize{"quantize",
                        {"parameters", "parameters of the model"},
                        {"tokenizer", "whether the file has one"},
                        {"compat", "who reads the file"},
-                       {"parts", "paths of the parts, of a split model"}}};
+                       {"parts", "paths of the parts, of a split model"},
+                       {"allocation", "how well the errors of layers predict divergences"}}};
 
 }  // namespace espalier::stages

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arch/block.h"
+#include "quant/measured_errors.h"
 #include "timing/device.h"
 #include "timing/files.h"
 #include "timing/layers.h"
@@ -115,6 +116,27 @@ Work round_by_layer(const QuantizeWork& stage, const Place& place) {
   return out;
 }
 
+// A few tokens go through every layer once more for each of its matrices, and for every matrix that
+// is followed through half of the layers.
+Work measure_layer_errors(const QuantizeWork& stage, const Place& place) {
+  const Model& model = stage.source.model;
+  const auto layers = static_cast<double>(model.dims.n_layers());
+  double matrices = 0;
+  Work out;
+  for (const arch::TensorRef& t : arch::tensors(*model.arch, model.dims)) {
+    if (t.is_vector) continue;
+    out += round(t.rows, t.cols, format::FormatId::q4_0, quant::Rounding::imatrix, place);
+    if (t.layer >= 0) matrices += 1;
+  }
+  const double followed = std::min(matrices, static_cast<double>(quant::kFollowedMatrices));
+  Text few = stage.text;
+  few.tokens = std::min(few.tokens, quant::kLayerErrorTokens);
+  out += (matrices / layers + followed / 2) * Work{forward(model, few)};
+  out += walk(stage.source, few);
+  out += followed * Work{output(model.dims, few.tokens)};
+  return out;
+}
+
 }  // namespace
 
 std::int64_t Stored::bytes() const {
@@ -196,6 +218,7 @@ Work work_of(const QuantizeWork& stage, const Place& place) {
     out += work_of(CalibrateWork{stage.source, stage.text, stage.budget}, place);
     if (!stage.budget) out += gram(stage.source.model.dims.hidden, stage.text);
   }
+  if (stage.layer_errors) out += measure_layer_errors(stage, place);
   out += by_layer ? round_by_layer(stage, place) : round_all(stage, place);
   out += decode(weights_of(stage.source.model), stage.source.format);
   out += write(Stored{stage.source.model, stage.format}.bytes(), place);

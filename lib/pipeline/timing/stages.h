@@ -51,9 +51,10 @@ struct QuantizeWork {
   Stored source = {};
   format::FormatId format = format::FormatId::q4_0;
   quant::Rounding rounding = quant::Rounding::nearest;
-  Text text = {};            // no tokens: none is given
-  bool has_imatrix = false;  // the statistics are read from a file
-  bool budget = false;       // formats are chosen by their errors, which takes all second moments
+  Text text = {};             // no tokens: none is given
+  bool has_imatrix = false;   // the statistics are read from a file
+  bool budget = false;        // formats are chosen by their errors, which takes all second moments
+  bool layer_errors = false;  // these are measured with a text
 };
 Work work_of(const QuantizeWork& stage, const Place& place);
 

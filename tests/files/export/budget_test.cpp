@@ -32,11 +32,20 @@ class Budget : public testing::Test {
       n += (plan::tensor_bytes(t, plan.format_of(t.spec->role, t.layer)) + 31) / 32 * 32;
     return n;
   }
-  plan::QuantPlan plan_data(std::int64_t bytes, BudgetOptions options = {}) const {
+  plan::QuantPlan plan_data(std::int64_t bytes, BudgetOptions options = {},
+                            quant::Rounding rounding = {}) const {
     options.target_bytes = bytes;
     options.whole_file = false;
     options.threads = 2;
-    return plan_for_budget(source, options, {}, {});
+    ExportOptions file;
+    file.rounding = rounding;
+    return plan_for_budget(source, options, file, {});
+  }
+  quant::MeasuredErrors measured(double error) const {
+    quant::MeasuredErrors out;
+    for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims()))
+      if (!t.is_vector) out[{t.spec->role, t.layer}] = {FormatId::q4_0, error};
+    return out;
   }
   void expect_too_small(const std::function<void()>& f, const std::string& words) const {
     try {
@@ -160,6 +169,44 @@ TEST(BudgetOfNamedFormats, AllTogetherReachAnySize) {
     EXPECT_GT(static_cast<double>(bytes), 0.997 * static_cast<double>(options.target_bytes))
         << bits;
   }
+}
+
+// What was measured outweighs what the matrices' own errors say.
+TEST_F(Budget, MeasuredErrorsDecide) {
+  quant::MeasuredErrors errors = measured(1e-4);
+  errors.at({Role::attn_k, 1}).error = 1;
+  errors.at({Role::ffn_up, 0}).error = 0;
+  BudgetOptions options;
+  options.measured = &errors;
+  const plan::QuantPlan plan = plan_data(parameters * 45 / 80, options);
+  EXPECT_EQ(plan.format_of(Role::attn_k, 1), FormatId::q8_0);
+  EXPECT_EQ(plan.format_of(Role::ffn_up, 0), FormatId::q2_0);
+  EXPECT_NE(plan_data(parameters * 45 / 80).format_of(Role::attn_k, 1), FormatId::q8_0);
+}
+
+// Inputs that go together: gptq makes up for most of the rounding there, other roundings do not.
+TEST_F(Budget, WhatGptqLeavesOfMeasuredErrorsCounts) {
+  quant::Imatrix imatrix;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    if (t.is_vector) continue;
+    const bool together = t.spec->role == Role::ffn_up && t.layer == 0;
+    std::vector<float> gram(static_cast<std::size_t>(t.cols * t.cols), together ? 1.0f : 0.0f);
+    for (std::int64_t i = 0; i < t.cols; ++i)
+      gram[static_cast<std::size_t>(i * (t.cols + 1))] = together ? 1.02f : 1.0f;
+    imatrix.tensors[{t.spec->role, t.layer}] = {
+        .sum_squares = std::vector<double>(static_cast<std::size_t>(t.cols), 1.0),
+        .gram = std::make_shared<const std::vector<float>>(std::move(gram)),
+        .tokens = 1};
+  }
+  const quant::MeasuredErrors errors = measured(1e-4);
+  BudgetOptions options;
+  options.measured = &errors;
+  options.imatrix = &imatrix;
+  const auto bits = [&](quant::Rounding rounding) {
+    const plan::QuantPlan plan = plan_data(parameters * 45 / 80, options, rounding);
+    return format::info(plan.format_of(Role::ffn_up, 0)).bits_per_weight();
+  };
+  EXPECT_LT(bits(quant::Rounding::gptq), bits(quant::Rounding::imatrix));
 }
 
 // Larger than the attention's matrices, so by bytes alone it would be the first to go to two bits

@@ -115,6 +115,19 @@ TEST(Stages, AllWeightsAreRoundedOnce) {
                    amounts(work_of(at_once, kPlace)).at("rounding"));
 }
 
+TEST(Stages, ErrorsOfLayersAreAFewPassesOfFewTokens) {
+  const Stored source = tiny();
+  QuantizeWork stage{source, format::FormatId::q4_0, quant::Rounding::gptq, kText, false, true};
+  const auto without = amounts(work_of(stage, kPlace));
+  stage.layer_errors = true;
+  const auto with = amounts(work_of(stage, kPlace));
+  const Text few{std::min<std::int64_t>(512, kText.tokens), kText.sequence, kText.batch_tokens};
+  // 7 matrices in each of 2 layers, all of which are followed.
+  EXPECT_DOUBLE_EQ(with.at("forward") - without.at("forward"),
+                   (1 + 7 + 14 / 2.0) * forward(source.model, few).amount);
+  EXPECT_GT(with.at("rounding"), without.at("rounding"));
+}
+
 TEST(Stages, ModelsOfOneShapeAreTimedOnce) {
   const Stored source = tiny();
   const Work prune = work_of(PruneWork{source, tiny(128).model.dims, kText}, kPlace),
