@@ -4,9 +4,9 @@
 
     tests/bench/vocabulary.py --before WHOLE.gguf --after CUT.gguf --directory CUT --text FILE [--bytes N]
 
-WHOLE.gguf and CUT.gguf are the model before and after `espalier prune --vocab`, CUT its directory. Prints bytes per token, and compares: the ids of the file with
-those of stock llama.cpp, the ids of the directory with those of tokenizers (or sentencepiece), and the pieces with those before. Both ways of cutting a text have
-places in common where a piece ends. Between two of them, where all pieces of before are kept, the pieces must be the same."""
+WHOLE.gguf and CUT.gguf are the model before and after `espalier prune --vocab`, CUT its directory. Prints bytes and characters per token, and compares: the ids of the
+file with those of stock llama.cpp, the ids of the directory with those of transformers (or sentencepiece, where it has a tokenizer.model), and the pieces with those
+before. Both ways of cutting a text have places in common where a piece ends. Between two of them, where all pieces of before are kept, the pieces must be the same."""
 import argparse
 import json
 import pathlib
@@ -66,6 +66,7 @@ def main():
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--bytes", type=int, default=0, help="of the text, from its end; 0: all")
     given = parser.parse_args()
+    given.before, given.after, given.directory = (p.resolve() for p in (given.before, given.after, given.directory))
     data = given.text.read_bytes()
     data = data[-given.bytes:] if given.bytes else data
     text = data.decode(errors="ignore")
@@ -88,6 +89,7 @@ def main():
     size = len(text.encode())
     unknown = gguf.GGUFReader(given.after).fields["tokenizer.ggml.token_type"].contents()
     print(json.dumps(dict(bytes=size, vocab=[len(old), len(new)], tokens=[len(before), len(after)], bytes_per_token=[round(size / len(before), 3), round(size / len(after), 3)],
+                          characters_per_token=[round(len(text) / len(before), 3), round(len(text) / len(after), 3)],
                           same_as_directory=after == judged, same_as_llama_cpp=after == llama, kept_pieces=same, share_of_kept=round(same / len(before), 4),
                           stretches_that_differ=differ, unknown=sum(unknown[i] == 2 for i in after), file_bytes=[given.before.stat().st_size, given.after.stat().st_size]), indent=1))
 

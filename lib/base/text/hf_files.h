@@ -2,6 +2,7 @@
 // The tokenizer files of a Hugging Face directory as texts, and their meaning. The parts are:
 // - hf_pipeline: recognises normalizer, pre-tokenizer and post-processor of a tokenizer.json
 // - hf_scores: turns its merge list into scores
+// - hf_unigram: what a tokenizer.json of a unigram model has of its own
 // - hf_read: finds the files, and tokenizer.json -> TokenizerData
 // - hf_model: tokenizer.model -> TokenizerData
 // - hf_bpe: vocab.json and merges.txt -> TokenizerData
@@ -44,9 +45,12 @@ struct HfFiles {
 };
 HfFiles read_hf_files(const std::string& directory);
 TokenizerData parse_hf(const HfFiles& files);
-// Makes tokenizer.json (unigram: tokenizer.model), tokenizer_config.json and
-// special_tokens_map.json from the data alone.
+// Makes tokenizer.json, tokenizer_config.json and special_tokens_map.json from the data alone. Of
+// unigram data without a tokenizer.json, tokenizer.model.
 HfFiles build_hf(const TokenizerData& data);
+// Whether a tokenizer.json can say what the data are. It has no place for some user-defined pieces,
+// nor for all ways in which scores can be equal.
+bool has_tokenizer_json(const TokenizerData& data);
 
 // Parse a tokenizer.model, vocab.json with merges.txt, or tekken.json, each with the additions of
 // the other files.
@@ -90,6 +94,8 @@ struct HfPipeline {
   // spm: pieces of the vocabulary that are found in the text before anything merges, and that
   // never merge (SentencePiece's user-defined pieces).
   std::vector<std::string> pieces = {};
+  // unigram: no piece reaches over a space.
+  bool cuts_at_spaces = false;
 };
 HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data);
 // The ids that the post-processor puts before (BOS) and after (EOS) a text.

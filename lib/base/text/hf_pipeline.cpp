@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "text/hf_files.h"
+#include "text/hf_unigram.h"
 #include "text/pretokenizer.h"
 #include "text/vocabulary.h"
 
@@ -231,7 +232,11 @@ void read_template(const JsonPlace& step, HfTemplate& out) {
 HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data) {
   const JsonPlace model = root.at("model");
   const std::string type = model.text_or("type", model.has("merges") ? "BPE" : "");
-  ESP_CHECK(type == "BPE", unsupported, model.where(), ".type is '", type, "'; supported is BPE");
+  const std::vector<JsonPlace> normalizers = steps_of(root, "normalizer", "normalizers");
+  const std::vector<JsonPlace> steps = steps_of(root, "pre_tokenizer", "pretokenizers");
+  if (type == "Unigram") return read_unigram_pipeline(normalizers, steps, data);
+  ESP_CHECK(type == "BPE", unsupported, model.where(), ".type is '", type,
+            "'; supported are BPE and Unigram");
   if (model.has("dropout")) {
     ESP_CHECK(
         model.at("dropout").value().is_number() && model.at("dropout").value().get<double>() == 0.0,
@@ -242,8 +247,6 @@ HfPipeline read_pipeline(const JsonPlace& root, TokenizerData& data) {
               " is not supported");
   }
   data.ignore_merges = model.flag("ignore_merges", false);
-  const std::vector<JsonPlace> normalizers = steps_of(root, "normalizer", "normalizers");
-  const std::vector<JsonPlace> steps = steps_of(root, "pre_tokenizer", "pretokenizers");
   if (!steps.empty() && is_type(steps.back(), "ByteLevel"))
     return read_byte_level(normalizers, steps, data);
   if (!model.flag("byte_fallback", false)) {

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "format/json_input.h"
 #include "text/hf_files.h"
+#include "text/hf_unigram.h"
 #include "text/token_table.h"
 #include "text/vocabulary.h"
 
@@ -57,12 +58,9 @@ NamedTemplates read_named_templates(const std::string& directory) {
   return out;
 }
 
-void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerData& data) {
-  const JsonPlace vocab = root.at("model").at("vocab");
-  const bool has_added = root.has("added_tokens");
-  const std::size_t n_added = has_added ? root.at("added_tokens").array().size() : 0;
-  TokenTable table(data, vocab.object().size() + n_added);
-  const std::string unknown = root.at("model").text_or("unk_token", "");
+void read_vocabulary(const JsonPlace& model, TokenTable& table, TokenizerData& data) {
+  const JsonPlace vocab = model.at("vocab");
+  const std::string unknown = model.text_or("unk_token", "");
   const bool spm = data.kind == TokenizerKind::spm;
   for (const auto& [token, id] : vocab.object().items()) {
     ESP_CHECK(!token.empty(), input, vocab.where(), " has an empty token");
@@ -75,30 +73,45 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
                         : spm && token == unknown ? TokenType::unknown
                                                   : TokenType::normal;
   }
-  for (std::size_t i = 0; i < n_added; ++i) {
-    const JsonPlace added = root.at("added_tokens").at(i);
-    const std::string& content = added.at("content").text();
-    ESP_CHECK(!content.empty(), input, added.where(), ".content is empty");
-    const auto in_vocab = vocab.value().find(content);
-    const std::int64_t id = added.at("id").integer();
-    ESP_CHECK(in_vocab == vocab.value().end() || *in_vocab == id, input, added.where(), ": token ",
-              shown(content), " has id ", id, ", but model.vocab has it under another");
-    const std::size_t index = table.add(id, content, added.where());
-    ESP_CHECK(!added.flag("single_word", false), unsupported, added.where(), ": token ",
-              shown(content), " has single_word, which is not supported");
-    if (data.types[index] != TokenType::unknown) {
-      data.types[index] =
-          added.flag("special", false) ? TokenType::control : TokenType::user_defined;
-    }
-    const AddedRule rule{.id = static_cast<std::int32_t>(id),
-                         .lstrip = added.flag("lstrip", false),
-                         .rstrip = added.flag("rstrip", false),
-                         .normalized = pipeline.has_normalizer && added.flag("normalized", true)};
-    ESP_CHECK(!pipeline.raw_tokens_only || !added.flag("normalized", true), unsupported,
-              added.where(), ": token ", shown(content),
-              " is searched for in normalized text, which is not supported for this normalizer");
-    if (rule.lstrip || rule.rstrip || rule.normalized) data.rules.push_back(rule);
+}
+
+void read_added(const JsonPlace& added, const Json& vocab, const HfPipeline& pipeline,
+                TokenTable& table, TokenizerData& data) {
+  const std::string& content = added.at("content").text();
+  ESP_CHECK(!content.empty(), input, added.where(), ".content is empty");
+  const auto in_vocab = vocab.find(content);
+  const std::int64_t id = added.at("id").integer();
+  ESP_CHECK(in_vocab == vocab.end() || *in_vocab == id, input, added.where(), ": token ",
+            shown(content), " has id ", id, ", but model.vocab has it under another");
+  const std::size_t index = table.add(id, content, added.where());
+  ESP_CHECK(!added.flag("single_word", false), unsupported, added.where(), ": token ",
+            shown(content), " has single_word, which is not supported");
+  if (data.types[index] != TokenType::unknown) {
+    data.types[index] = added.flag("special", false) ? TokenType::control : TokenType::user_defined;
   }
+  const bool normalized = added.flag("normalized", true);
+  const AddedRule rule{.id = static_cast<std::int32_t>(id),
+                       .lstrip = added.flag("lstrip", false),
+                       .rstrip = added.flag("rstrip", false),
+                       .normalized = pipeline.has_normalizer && normalized};
+  ESP_CHECK(!pipeline.raw_tokens_only || !normalized, unsupported, added.where(), ": token ",
+            shown(content),
+            " is searched for in normalized text, which is not supported for this normalizer");
+  if (data.kind == TokenizerKind::unigram && normalized) require_unmapped(added, data);
+  if (rule.lstrip || rule.rstrip || rule.normalized) data.rules.push_back(rule);
+}
+
+void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerData& data) {
+  const JsonPlace model = root.at("model"), vocab = model.at("vocab");
+  const bool has_added = root.has("added_tokens"), unigram = data.kind == TokenizerKind::unigram;
+  const std::size_t n_added = has_added ? root.at("added_tokens").array().size() : 0;
+  TokenTable table(data, vocab.size() + n_added);
+  if (unigram)
+    read_unigram_pieces(model, pipeline, table, data);
+  else
+    read_vocabulary(model, table, data);
+  for (std::size_t i = 0; i < n_added; ++i)
+    read_added(root.at("added_tokens").at(i), vocab.value(), pipeline, table, data);
   for (const std::string& piece : pipeline.pieces) {
     const auto found = vocab.value().find(piece);
     ESP_CHECK(found != vocab.value().end(), unsupported, root.where(), " pre_tokenizer isolates ",
@@ -112,6 +125,7 @@ void read_tokens(const JsonPlace& root, const HfPipeline& pipeline, TokenizerDat
   std::sort(data.rules.begin(), data.rules.end(),
             [](const AddedRule& a, const AddedRule& b) { return a.id < b.id; });
   table.fill_gaps();
+  if (unigram) data.scores.resize(data.tokens.size(), 0.0f);
 }
 
 // Merges are "a b" or ["a", "b"]. Both become "a b", which is unambiguous because no token that
@@ -179,12 +193,9 @@ TokenizerData parse_hf(const HfFiles& files) {
   const HfPipeline pipeline = read_pipeline(root, data);
   read_tokens(root, pipeline, data);
   const JsonPlace model = root.at("model");
-  std::vector<std::string> merges = read_merges(model);
-  if (data.kind == TokenizerKind::byte_bpe) {
-    data.merges = std::move(merges);
-  } else {
-    scores_from_merges(merges, model.where() + ".merges", data);
-  }
+  if (data.kind == TokenizerKind::byte_bpe) data.merges = read_merges(model);
+  if (data.kind == TokenizerKind::spm)
+    scores_from_merges(read_merges(model), model.where() + ".merges", data);
   const std::string unknown = model.text_or("unk_token", "");
   const auto unknown_place = std::find(data.tokens.begin(), data.tokens.end(), unknown);
   if (!unknown.empty() && unknown_place != data.tokens.end())

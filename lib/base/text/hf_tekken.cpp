@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "format/json_input.h"
+#include "text/base64.h"
 #include "text/byte_alphabet.h"
 #include "text/hf_files.h"
 #include "text/merge_table.h"
@@ -49,28 +50,11 @@ constexpr std::array kOldSpecials = {"<unk>",
                                      "[TOOL_CONTENT]"};
 constexpr int kLastVersionWithoutSpecials = 7;
 
-std::string decode_base64(const JsonPlace& place) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string_view text = place.text();
-  ESP_CHECK(text.size() % 4 == 0 && !text.empty(), input, place.where(), " is ", shown(text),
+std::string bytes_at(const JsonPlace& place) {
+  std::optional<std::string> bytes = decode_base64(place.text());
+  ESP_CHECK(bytes && !bytes->empty(), input, place.where(), " is ", shown(place.text()),
             ", which is no base64");
-  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
-  text.remove_suffix(padding);
-  std::string out;
-  std::uint32_t bits = 0;
-  int n_bits = 0;
-  for (const char c : text) {
-    const std::size_t digit = kDigits.find(c);
-    ESP_CHECK(digit != std::string_view::npos, input, place.where(), " is ", shown(place.text()),
-              ", which is no base64");
-    bits = bits << 6 | static_cast<std::uint32_t>(digit);
-    n_bits += 6;
-    if (n_bits < 8) continue;
-    n_bits -= 8;
-    out.push_back(static_cast<char>(static_cast<unsigned char>(bits >> n_bits)));
-  }
-  return out;
+  return *std::move(bytes);
 }
 
 int version_of(const JsonPlace& config) {
@@ -130,7 +114,7 @@ std::vector<std::string> read_ranked(const JsonPlace& root, std::int64_t n) {
     const JsonPlace token = vocab.at(i);
     ESP_CHECK(token.at("rank").integer() == static_cast<std::int64_t>(i), input, token.where(),
               ".rank is ", token.at("rank").integer(), ", expected ", i);
-    tokens.push_back(decode_base64(token.at("token_bytes")));
+    tokens.push_back(bytes_at(token.at("token_bytes")));
     const std::string& own = tokens.back();
     ESP_CHECK(i >= 256 || (own.size() == 1 && static_cast<unsigned char>(own[0]) == i), input,
               token.where(), ".token_bytes is not the byte ", i);

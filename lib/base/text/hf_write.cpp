@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "text/hf_files.h"
+#include "text/hf_unigram.h"
 #include "text/pretokenizer.h"
 #include "text/sentencepiece_model.h"
 #include "text/vocabulary.h"
@@ -69,6 +70,7 @@ Ordered replace(std::string_view from, std::string_view to) {
 Ordered normalizer(const TokenizerData& data) {
   if (data.kind == TokenizerKind::byte_bpe)
     return data.nfc ? Ordered{{"type", "NFC"}} : Ordered(nullptr);
+  if (data.kind == TokenizerKind::unigram) return unigram_normalizer(data);
   if (data.add_space_prefix && data.space_rule != SpaceRule::every_segment) return nullptr;
   if (!data.add_space_prefix) return replace(" ", kSpaceSymbol);
   const Ordered prepend = {{"type", "Prepend"}, {"prepend", kSpaceSymbol}};
@@ -77,6 +79,7 @@ Ordered normalizer(const TokenizerData& data) {
 }
 
 Ordered pre_tokenizer(const TokenizerData& data) {
+  if (data.kind == TokenizerKind::unigram) return unigram_pre_tokenizer(data);
   if (data.kind == TokenizerKind::spm) {
     if (!data.add_space_prefix || data.space_rule == SpaceRule::every_segment) return nullptr;
     const char* scheme = data.space_rule == SpaceRule::metaspace_first ? "first" : "always";
@@ -123,7 +126,7 @@ Ordered post_processor(const TokenizerData& data) {
                               {"single", single},
                               {"pair", pair},
                               {"special_tokens", special}};
-  if (data.kind == TokenizerKind::spm) return processing;
+  if (data.kind != TokenizerKind::byte_bpe) return processing;
   if (!data.add_bos && !data.add_eos) return byte_level(true);
   return {{"type", "Sequence"}, {"processors", Ordered::array({byte_level(true), processing})}};
 }
@@ -196,7 +199,10 @@ std::string tokenizer_json(const TokenizerData& data) {
   part("post_processor", post_processor(data));
   part("decoder", decoder(data));
   out += ",\n  \"model\": ";
-  write_model(data, out);
+  if (data.kind == TokenizerKind::unigram)
+    out += unigram_model(data);
+  else
+    write_model(data, out);
   out += "\n}\n";
   return out;
 }
@@ -213,22 +219,21 @@ Ordered named_tokens(const TokenizerData& data) {
   return out;
 }
 
-std::string tokenizer_config(const TokenizerData& data) {
+std::string tokenizer_config(const TokenizerData& data, bool beside_model) {
   // The generic class. Classes named after models build their own pre-tokenizer instead of the one
   // in tokenizer.json.
   Ordered out = {{"add_bos_token", data.add_bos}, {"add_eos_token", data.add_eos}};
   Ordered decoder_table = Ordered::object();
   for (const std::int32_t id : added_ids(data)) {
     const AddedRule rule = rule_for(data, id);
-    const bool piece =
-        data.kind == TokenizerKind::unigram &&
-        (rule.bare || data.types[static_cast<std::size_t>(id)] == TokenType::unknown);
+    const bool piece = beside_model && (rule.bare || data.types[static_cast<std::size_t>(id)] ==
+                                                         TokenType::unknown);
     if (!piece) decoder_table[std::to_string(id)] = added_token(data, id);
   }
   out["added_tokens_decoder"] = decoder_table;
   out.update(named_tokens(data));
   out["clean_up_tokenization_spaces"] = false;
-  if (data.kind != TokenizerKind::unigram) out["tokenizer_class"] = "PreTrainedTokenizerFast";
+  if (!beside_model) out["tokenizer_class"] = "PreTrainedTokenizerFast";
   if (!data.chat_template.empty()) out["chat_template"] = data.chat_template;
   return out.dump(2) + "\n";
 }
@@ -239,7 +244,8 @@ bool describes(const TokenizerData& read, const TokenizerData& data) {
   if (read.kind != data.kind || read.merges != data.merges ||
       read.tokens.size() > data.tokens.size())
     return false;
-  if (read.charsmap != data.charsmap || read.remove_extra_spaces != data.remove_extra_spaces)
+  if (read.charsmap != data.charsmap || read.remove_extra_spaces != data.remove_extra_spaces ||
+      (read.kind == TokenizerKind::unigram && read.space_rule != data.space_rule))
     return false;
   for (std::size_t i = read.tokens.size(); i < data.tokens.size(); ++i) {
     if (data.types[i] != TokenType::unused) return false;
@@ -270,15 +276,26 @@ std::string gguf_extra(const TokenizerData& read, const TokenizerData& data) {
 
 HfFiles build_hf(const TokenizerData& data) {
   HfFiles files{.directory = "tokenizer to be written"};
-  if (data.kind == TokenizerKind::unigram) {
+  const bool model_file = data.kind == TokenizerKind::unigram && !has_unigram_json(data);
+  if (model_file) {
     files.vocabulary = HfVocabulary::sentencepiece;
     files.tokenizer_model = build_sentencepiece(data);
   } else {
     files.tokenizer_json = tokenizer_json(data);
   }
-  files.tokenizer_config = tokenizer_config(data);
+  files.tokenizer_config = tokenizer_config(data, model_file);
   files.special_tokens_map = named_tokens(data).dump(2) + "\n";
   return files;
+}
+
+bool has_tokenizer_json(const TokenizerData& data) {
+  if (data.kind == TokenizerKind::unigram) return has_unigram_json(data);
+  try {
+    return describes(parse_hf(build_hf(data)), data);
+  } catch (const core::Error& error) {
+    if (error.kind() != core::ErrorKind::unsupported) throw;
+    return false;
+  }
 }
 
 void tokenizer_to_hf(const TokenizerData& data, const std::string& directory) {

@@ -46,8 +46,8 @@ struct Tokenizer::State {
   std::unordered_map<std::int32_t, std::string> respelled;
   std::optional<PreTokenizer> pre;  // byte_bpe
   // spm
-  // No token has a space aft  // by id: merging can make the token
-  std::vector<bool> merged;  // by id: it may be made by merging
+  std::vector<bool> merged;  // by id: merging can make the token
+  // No token has a space behind another character, so words are merged one by one.
   bool cut_before_space = false;
   std::optional<Unigram> unigram;
 

@@ -347,7 +347,7 @@ void tokenizer_to_gguf(const TokenizerData& data, format::GgufWriter& writer) {
   if (spec != nullptr && data.ignore_merges != spec->ignore_merges) {
     writer.set(kOwn + "ignore_merges", GgufValue::boolean(data.ignore_merges));
   }
-  if (data.kind == TokenizerKind::spm && data.space_rule != SpaceRule::every_segment) {
+  if (!bpe && data.space_rule != SpaceRule::every_segment) {
     writer.set(kOwn + "space_rule", GgufValue::string(data.space_rule == SpaceRule::metaspace_always
                                                           ? "metaspace_always"
                                                           : "metaspace_first"));

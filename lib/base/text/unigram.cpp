@@ -16,11 +16,50 @@ constexpr float kUnknownPenalty = 10.0f;
 constexpr double kUserDefinedPenalty = 0.1;
 constexpr std::size_t kMaxBytes = std::size_t{1} << 31;  // size limit of normalized text
 
+void append_part(std::string& out, std::string_view part) {
+  out += part;
+  ESP_CHECK(out.size() <= kMaxBytes, input, "the text grows beyond ", kMaxBytes,
+            " bytes by the tokenizer's character map");
+}
+
+// The words of a text, each behind U+2581.
+std::string join_words(std::string_view text, bool prefix) {
+  std::string out;
+  bool inside = false;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::string_view part = text.substr(i, code_point_at(text, i).length);
+    i += part.size();
+    const bool space = leading_space_bytes(part) > 0;
+    if (!space && !inside && prefix && part != kSpaceSymbol) append_part(out, kSpaceSymbol);
+    if (!space) append_part(out, part);
+    inside = !space;
+  }
+  return out;
+}
+
+// One U+2581 for spaces in a row, and one in front.
+std::string join_spaces(std::string_view text, bool prefix) {
+  text.remove_suffix(trailing_space_bytes(text));
+  std::string out;
+  bool behind_space = false;
+  for (const char c : text) {
+    if (c != ' ')
+      out += c;
+    else if (!behind_space)
+      append_part(out, kSpaceSymbol);
+    behind_space = c == ' ';
+  }
+  if (prefix && !out.empty() && !out.starts_with(kSpaceSymbol)) out.insert(0, kSpaceSymbol);
+  return out;
+}
+
 }  // namespace
 
 Unigram::Unigram(const TokenizerData& data)
     : add_space_prefix_(data.add_space_prefix),
       remove_extra_spaces_(data.remove_extra_spaces),
+      space_rule_(data.space_rule),
+      sums_{.single = !data.hf_tokenizer_model.empty()},
       unknown_(*data.unk),
       scores_(data.scores),
       map_(data.charsmap, "tokenizer") {
@@ -59,7 +98,19 @@ CharacterMap::Match Unigram::mapped(std::string_view text, std::size_t position)
   return {length, text.substr(position, length)};
 }
 
+std::string Unigram::normalize_metaspace(std::string_view text) const {
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const CharacterMap::Match match = mapped(text, i);
+    append_part(out, match.replacement);
+    i += match.length;
+  }
+  return space_rule_ == SpaceRule::metaspace_always ? join_words(out, add_space_prefix_)
+                                                    : join_spaces(out, add_space_prefix_);
+}
+
 std::string Unigram::normalize(std::string_view text) const {
+  if (space_rule_ != SpaceRule::every_segment) return normalize_metaspace(text);
   std::string out;
   if (text.empty()) return out;
   out.reserve(text.size() + text.size() / 2);
@@ -95,13 +146,14 @@ std::string Unigram::normalize(std::string_view text) const {
 
 void Unigram::segment(std::string_view text, std::vector<Node>& nodes) const {
   const float unknown = least_ - kUnknownPenalty;
-  const auto offer = [&](Node& node, float sum, std::int32_t id, std::size_t start) {
+  const auto offer = [&](Node& node, double exact, std::int32_t id, std::size_t start) {
+    const double sum = sums_.single ? static_cast<double>(static_cast<float>(exact)) : exact;
     if (node.id >= 0 && sum <= node.sum) return;
     node = {sum, id, static_cast<std::uint32_t>(start)};
   };
   for (std::size_t start = 0; start < text.size();) {
     const std::size_t code_point = code_point_at(text, start).length;
-    const float here = nodes[start].sum;
+    const double here = nodes[start].sum;
     bool single = false;
     pieces_.prefixes(text, start, [&](std::size_t length, std::int32_t id) {
       const auto index = static_cast<std::size_t>(id);
@@ -109,10 +161,11 @@ void Unigram::segment(std::string_view text, std::vector<Node>& nodes) const {
           is_user_defined_[index]
               ? static_cast<float>(static_cast<float>(length) * greatest_ - kUserDefinedPenalty)
               : scores_[index];
-      offer(nodes[start + length], score + here, id, start);
+      offer(nodes[start + length], static_cast<double>(score) + here, id, start);
       single |= length == code_point;
     });
-    if (!single) offer(nodes[start + code_point], unknown + here, unknown_, start);
+    if (!single)
+      offer(nodes[start + code_point], static_cast<double>(unknown) + here, unknown_, start);
     start += code_point;
   }
 }

@@ -9,7 +9,16 @@
 //   normal piece.
 // - A user-defined piece of n bytes scores n times the greatest score, minus 0.1.
 // - Consecutive unknown code points are one unknown token, or their bytes if there are byte tokens.
-// - Sums are float, which decides between cuts that are almost equal.
+// - Sums are float for what was read of a tokenizer.model, which decides between cuts that are
+//   almost equal. Of a tokenizer.json or a GGUF they are double, as in tokenizers and llama.cpp.
+//   Then they are exact, and what stands before a word has no part in how it is cut.
+//
+// How spaces are treated (TokenizerSettings::space_rule):
+// - every_segment: as in libsentencepiece. The white space that the map leaves is text.
+// - metaspace_first: U+2581 stands in front of the text unless there is one. White space at the end
+//   is removed, and of several spaces one is left.
+// - metaspace_always: words are what stands between white space. U+2581 stands in front of every
+//   word unless there is one.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -38,15 +47,22 @@ class Unigram {
 
  private:
   struct Node {
-    float sum = 0.0f;
+    double sum = 0.0;
     // The last piece of the best cut that ends here. -1: not reached.
     std::int32_t id = -1;
     std::uint32_t start = 0;
   };
   CharacterMap::Match mapped(std::string_view text, std::size_t position) const;
+  std::string normalize_metaspace(std::string_view text) const;
   void segment(std::string_view text, std::vector<Node>& nodes) const;
 
   bool add_space_prefix_, remove_extra_spaces_;
+  SpaceRule space_rule_;
+  struct Sums {
+    bool single = false;
+    bool operator==(const Sums&) const { return true; }  // the vocabulary is the same
+  };
+  Sums sums_;
   std::int32_t unknown_;
   std::vector<float> scores_;
   CharacterMap map_;

@@ -11,6 +11,7 @@
 #include "checkpoint/vocabulary.h"
 #include "core/error.h"
 #include "format/json_input.h"
+#include "text/hf_files.h"
 #include "text/wire_reader.h"
 
 namespace espalier::checkpoint {
@@ -30,7 +31,15 @@ std::int64_t moved_id(const SortedJson& id, const Indices& keep, const char* wha
   return *out;
 }
 
+// By text, or for unigram in the order of ids.
 SortedJson cut_vocabulary(const SortedJson& vocabulary, const Indices& keep) {
+  if (vocabulary.is_array()) {
+    SortedJson pieces = SortedJson::array();
+    for (const std::int64_t id : keep)
+      if (static_cast<std::size_t>(id) < vocabulary.size())
+        pieces.push_back(vocabulary[static_cast<std::size_t>(id)]);
+    return pieces;
+  }
   SortedJson out = SortedJson::object();
   for (const auto& [token, id] : vocabulary.items())
     if (const auto place = new_id(id.get<std::int64_t>(), keep)) out[token] = *place;
@@ -73,7 +82,8 @@ std::string cut_tokenizer_json(const std::string& text, const Indices& keep,
   const std::unordered_set<std::string_view> kept(cut.tokens.begin(), cut.tokens.end());
   SortedJson& model = json["model"];
   model["vocab"] = cut_vocabulary(model["vocab"], keep);
-  model["merges"] = cut_merge_list(model["merges"], kept);
+  if (model.contains("merges")) model["merges"] = cut_merge_list(model["merges"], kept);
+  if (model.contains("unk_id")) model["unk_id"] = moved_id(model["unk_id"], keep, "model.unk_id");
   // A byte-level vocabulary has every byte, so that nothing is unknown.
   if (model.contains("unk_token") && model["unk_token"].is_string() &&
       !kept.contains(model["unk_token"].get_ref<const std::string&>()))
@@ -128,7 +138,7 @@ void cut_files(const text::TokenizerData& data, const Indices& keep, text::Token
   const bool json = !data.hf_tokenizer_json.empty();
   if (json)
     out.hf_tokenizer_json = cut_tokenizer_json(data.hf_tokenizer_json, keep, out);
-  else if (!data.hf_tokenizer_model.empty() && data.kind == text::TokenizerKind::unigram)
+  else if (!data.hf_tokenizer_model.empty() && !text::has_tokenizer_json(out))
     out.hf_tokenizer_model = cut_sentencepiece(data.hf_tokenizer_model, keep);
   else
     return;

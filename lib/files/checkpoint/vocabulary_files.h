@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cuts the vocabulary in the files of a tokenizer. Internal to vocabulary.cpp.
 //
-//   tokenizer.json         model.vocab and model.merges, added_tokens, the ids of post_processor
-//                          and padding. All other parts stay as they are.
-//   tokenizer.model        of unigram: the pieces; all other fields stay
+//   tokenizer.json         model.vocab, model.merges and model.unk_id, added_tokens, the ids of
+//                          post_processor and padding. All other parts stay as they are.
+//   tokenizer.model        where no tokenizer.json says the same: the pieces; all other fields stay
 //   tokenizer_config.json  the keys of added_tokens_decoder; beside tokenizer.json the generic class
 #pragma once
 #include <cstdint>

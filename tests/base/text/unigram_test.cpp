@@ -90,6 +90,14 @@ TEST(Unigram, OfEqualCutsTheFirstFoundStays) {
             (std::vector<std::int32_t>{1, 5}));  // a bc, whose last piece begins earlier
 }
 
+// In float, sums of a long text would be too coarse for the difference.
+TEST(Unigram, ALongTextIsCutLikeAShortOne) {
+  const Tokenizer tokenizer(pieces_of({{"a", -1.0f}, {"b", -1.0f}, {"ab", -2.000001f}}));
+  const std::vector<std::int32_t> ids = tokenizer.encode(support::repeated("ab", 1 << 16), false);
+  EXPECT_EQ(ids.size(), std::size_t{1} << 16);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 3), 0);
+}
+
 TEST(Unigram, UserDefinedPiecesAreNotMapped) {
   const TokenizerData data = tokenizer_from_hf(fixture_directory("model-nmt"));
   const Tokenizer tokenizer(data);
