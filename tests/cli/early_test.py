@@ -27,6 +27,8 @@ LATE = [  # text, stages, exit code, what is said
     ("{train: text.txt}", [CUT, "{name: m, kind: calibrate, from: cut, tokens: 256, sequence: 64}", "{name: file, kind: quantize, from: teacher, format: q4_0, rounding: imatrix, imatrix: m}"], 3,
      ["'file'", "of another model"]),
     ("{train: text.txt}", ["{name: s, kind: score, criterion: obs, tokens: 256, sequence: 64}", "{name: cut, kind: prune, hidden: 32, scores: s}"], 2, ["'cut'", "hidden 32", "obs"]),
+    ("{train: text.txt}", ["{name: cut, kind: prune, hidden: 32, criterion: pca, tokens: 256, sequence: 64}", "{name: again, kind: prune, from: teacher, plan: cut}"], 3,
+     ["'again'", "criterion pca turned the stream"]),
     ("{train: text.txt}", ["{name: c, kind: cache, sequence: 64, tokens: 256}", "{name: student, kind: distill, from: teacher, cached: c, tokens: 256, sequence: 32}"], 2,
      ["'student'", "caches windows of 64"]),
     ("{train: text.txt}", ["{name: c, kind: cache, sequence: 64, tokens: 256}", "{name: student, kind: distill, from: teacher, cached: c, tokens: 256, sequence: 64, loss: reverse_kl}"], 2,

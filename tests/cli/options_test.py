@@ -163,6 +163,27 @@ class Options(unittest.TestCase):
         self.refused(2, ["merge", "no layer and no block"], "prune", self.model, "--out", self.path / "x", "--plan", plan, "--compensate", "merge")
         self.assertFalse((self.path / "x").exists())
 
+    def test_directions_of_the_stream(self):
+        text = ("--text", self.text, *PRUNE)
+        tool.run_json("prune", self.model, "--out", self.path / "turned", "--hidden", 64, "--criterion", "pca", *text)
+        perplexity = [tool.run_json("eval", self.path / d, "--text", self.text, "--context", 64, "--windows", 8)["perplexity"] for d in ("m", "turned")]
+        self.assertAlmostEqual(perplexity[0] / perplexity[1], 1, places=4)
+        done = tool.run_json("prune", self.model, "--out", self.path / "thin", "--hidden", 32, "--criterion", "pca", *text)
+        self.assertTrue(any("directions hold" in note for note in done["notes"]), done["notes"])
+        plan = self.path / "thin/plan.json"
+        self.assertEqual(json.loads(plan.read_text())["basis"], "pca")
+        for more in ((), text):
+            self.refused(3, ["thin/plan.json", "pca", "turn the model first"], "prune", self.model, "--out", self.path / "x", "--plan", plan, *more)
+        self.refused(2, ["pca", "file of scores"], "score", self.model, "--out", self.path / "x", "--criterion", "pca", *text)
+        self.refused(2, ["pca", "give hidden"], "prune", self.model, "--out", self.path / "x", "--criterion", "pca", "--layers", 1, *text)
+        self.assertFalse((self.path / "x").exists())
+        # What a recipe predicts is what it makes, with the output matrix that is no longer shared.
+        recipe = self.path / "turn.yaml"
+        recipe.write_text("name: r\nteacher: m\ntext: {train: text.txt}\nstages:\n  - {name: cut, kind: prune, hidden: 32, criterion: pca, compensate: none, tokens: 1024, sequence: 64}\n")
+        predicted = tool.run_json("plan", recipe)["stages"][0]["parameters"]
+        ran = tool.run_json("run", recipe, "--out", self.path / "turning", "--threads", 2)
+        self.assertEqual(ran["stages"][0]["metrics"]["parameters_after"], predicted)
+
     def test_what_no_criterion_scores(self):
         text = ("--text", self.text, *PRUNE)
         for words, parts in ((("--hidden", 32, "--criterion", "obs"), ["hidden 32", "obs", "activation"]), (("--hidden", 32, "--criterion", "taylor"), ["hidden 32", "taylor", "magnitude, activation, weighted_rms, magnitude_l1"]), (("--ffn", 32, "--criterion", "angular_distance"), ["ffn 32", "angular_distance", "activation"]), (("--q-per-kv", 1), ["q_per_kv 1", "plan"])):

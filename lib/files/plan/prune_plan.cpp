@@ -66,6 +66,13 @@ void require_source(const PrunePlan& plan, const std::string& source, const std:
             sha256, "); give the model it was made for");
 }
 
+void require_channels(const PrunePlan& plan, const std::string& where) {
+  ESP_CHECK(plan.basis.empty() || !plan.hidden, input, where, ": hidden: criterion ", plan.basis,
+            " turned the stream, so these are directions, which a plan does not hold; prune with "
+            "that criterion and the same text and seed, or turn the model first (criterion ",
+            plan.basis, " with the whole hidden size) and cut the result by plans of its own");
+}
+
 arch::ModelDims dims_after(const PrunePlan& plan, const arch::ModelDims& before) {
   arch::ModelDims after = before;
   after.hidden = kept(plan.hidden, before.hidden);

@@ -6,7 +6,8 @@
 //    "layers": [{"ffn": [..]|"all", "kv_groups": .., "q_per_kv": ..}],   one entry per kept layer
 //    "hidden": [..]|"all", "vocab": [..]|"all"}
 //
-// Runs of indices are written as "a-b".
+// "basis" names a criterion that turned the stream first: the indices of hidden are directions
+// then. Runs of indices are written as "a-b".
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -28,6 +29,7 @@ struct PrunePlan {
   std::vector<LayerSelection> layers = {};     // one per kept layer
   Selection hidden = {}, vocab = {};
   std::string source_sha256 = {};  // empty: fits any source of the right sizes
+  std::string basis = {};          // not empty: `hidden` has directions of a turned stream
 };
 
 PrunePlan keep_all(const arch::ModelDims& dims);
@@ -42,6 +44,10 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
 // Error(input) when the plan says which model it was made for and `sha256` is another's.
 void require_source(const PrunePlan& plan, const std::string& source, const std::string& sha256,
                     const std::string& where);
+
+// Error(input) where the hidden indices of the plan are not channels of the source, for it does not
+// hold the directions.
+void require_channels(const PrunePlan& plan, const std::string& where);
 
 // Target sizes as the command line gives them. Absent: unchanged. `parameters` is an upper limit:
 // the sizes that are absent are chosen within it (layer_sizes.h).

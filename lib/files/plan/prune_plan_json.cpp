@@ -121,6 +121,7 @@ class Parser {
 std::string to_json(const PrunePlan& plan, const arch::Arch& arch, const arch::ModelDims& before) {
   Json json;
   json["source_sha256"] = plan.source_sha256;
+  if (!plan.basis.empty()) json["basis"] = plan.basis;
   json["parameters_before"] = arch::parameters(arch, before);
   json["parameters_after"] = arch::parameters(arch, dims_after(plan, before));
   json["keep_layers"] = runs(plan.keep_layers);
@@ -142,15 +143,19 @@ PrunePlan prune_plan_from_json(const std::string& text, const arch::ModelDims& b
   ESP_CHECK(json.is_object(), input, where, ": expected a JSON object");
   const Parser parser(where);
   parser.only_keys(json,
-                   {"source_sha256", "parameters_before", "parameters_after", "keep_layers",
-                    "layers", "hidden", "vocab"},
+                   {"source_sha256", "basis", "parameters_before", "parameters_after",
+                    "keep_layers", "layers", "hidden", "vocab"},
                    "");
 
   PrunePlan plan;
-  if (const auto it = json.find("source_sha256"); it != json.end()) {
-    ESP_CHECK(it->is_string(), input, where, ": source_sha256 is not a string");
-    plan.source_sha256 = it->get<std::string>();
-  }
+  const auto text_of = [&](const char* key, std::string& value) {
+    const auto it = json.find(key);
+    if (it == json.end()) return;
+    ESP_CHECK(it->is_string(), input, where, ": ", key, " is not a string");
+    value = it->get<std::string>();
+  };
+  text_of("source_sha256", plan.source_sha256);
+  text_of("basis", plan.basis);
   ESP_CHECK(json.contains("keep_layers"), input, where, ": keep_layers is missing");
   const Json& keep = json["keep_layers"];
   plan.keep_layers = keep == "all" ? keep_all(before).keep_layers

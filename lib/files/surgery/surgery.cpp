@@ -193,16 +193,18 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
     const arch::Role role = t.spec->role;
     const int source_layer =
         t.layer < 0 ? -1 : static_cast<int>(plan.keep_layers[static_cast<std::size_t>(t.layer)]);
-    const std::vector<float> replaced = replaced_values(replacement, source, t, source_layer);
+    std::vector<float> replaced = replaced_values(replacement, source, t, source_layer);
     if (!replaced.empty()) {
       ESP_CHECK(static_cast<std::int64_t>(replaced.size()) == t.elements(), internal,
                 "replacement of ", arch::role_name(role), " in layer ", source_layer, " has ",
                 replaced.size(), " values, expected ", t.elements());
+      if (replacement.adjust) replacement.adjust(role, replaced);
       writer.write_rows(role, t.layer, replaced);
       written += t.elements();
     } else {
       stream_cut(source, make_cut(source, plan, role, source_layer), [&](std::vector<float>& rows) {
         keep_embedding_scale(source, after, role, rows);
+        if (replacement.adjust) replacement.adjust(role, rows);
         writer.write_rows(role, t.layer, rows);
         written += static_cast<std::int64_t>(rows.size());
       });

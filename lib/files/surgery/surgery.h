@@ -24,6 +24,9 @@ struct Replacement {
 
   // Returns values of the tensor in its new shape. Empty: keep the cut.
   Weights weights;
+  // Changes rows of a tensor before they are written, those of `weights` too.
+  using Adjust = std::function<void(arch::Role role, std::vector<float>& rows)>;
+  Adjust adjust;
   // Biases that the new model has and the source may lack (ModelDims). Without values they are
   // zero.
   bool attention_bias = false, output_bias = false, mlp_bias = false;

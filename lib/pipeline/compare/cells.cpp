@@ -221,6 +221,7 @@ std::optional<ScoresWanted> scores_wanted(const Comparison& comparison, const Ce
   const nlohmann::ordered_json options =
       options::json_of(out.recipe.stages.back().stage->options());
   out.criterion = options.at("criterion").get<std::string>();
+  if (prune::facts_of(out.criterion).turns) return std::nullopt;  // it scores no channels
   std::string identity = options.dump() + std::to_string(*cell.seed);
   for (const recipe::Link& link : out.recipe.stages.back().links) identity += link.name + link.path;
   out.name = out.criterion + "-" + hash::sha256(identity).substr(0, 12);

@@ -345,6 +345,9 @@ void Prune::predict_work(const prune::PruneOptions& settings, const arch::ModelD
   work.ridges = ridge_ ? 0 : 3;
   work.gives_scores = prune::facts_of(criterion_).before_the_pass;
   forecast.work = timing::work_of(work, forecast.machine);
+  if (calibrates_ && prune::facts_of(criterion_).turns)  // the walk that finds the directions
+    forecast.work +=
+        timing::work_of(timing::CalibrateWork{stored(before), work.text, true}, forecast.machine);
   if (!forecast.has("plan")) predict_choices(settings, work, forecast);
 }
 
@@ -394,6 +397,10 @@ void Prune::predict(Forecast& forecast) const {
   }
   if (plan_to_come) {
     after.dims = forecast.at("plan").shape->dims;
+    const std::string& by = forecast.at("plan").made.criterion;
+    if (after.dims.hidden != before.dims.hidden && prune::facts_of(by).turns)
+      plan::require_channels({.hidden = std::vector<std::int64_t>(), .basis = by},
+                             forecast.at("plan").name);
     if (settings.target.vocab) after.dims.vocab = *settings.target.vocab;
     settings.target = target_like(after.dims);
   } else {
@@ -408,6 +415,7 @@ void Prune::predict(Forecast& forecast) const {
       forecast.at("from").name == "teacher") {
     const plan::PrunePlan given =
         plan::prune_plan_from_json(core::read_text_file(path("plan")), before.dims, path("plan"));
+    plan::require_channels(given, path("plan"));
     if (!given.source_sha256.empty())  // hashing reads the whole teacher
       plan::require_source(given, forecast.teacher->path(), forecast.teacher->sha256(),
                            path("plan"));
@@ -424,7 +432,9 @@ void Prune::predict(Forecast& forecast) const {
     return calibrates_ ? prune::peak_memory(settings, *before.arch, before.dims)
                        : file_memory(*before.arch, before.dims);
   });
-  forecast.disk = *forecast.bytes;
+  const std::int64_t turned = prune::turned_bytes(settings, *before.arch, before.dims);
+  if (turned > 0) forecast.beside.criterion = criterion_;  // its plan holds directions
+  forecast.disk = *forecast.bytes + turned;
   predict_work(settings, after.dims, forecast);
 }
 #else
@@ -469,6 +479,7 @@ Result Prune::cut_as_it_stands(const Context& context, const checkpoint::Checkpo
   if (const std::string path = context.path("plan"); !path.empty()) {
     plan = plan::prune_plan_from_json(core::read_text_file(path), source.dims(), path);
     plan::require_source(plan, source.path(), source.sha256(), path);
+    plan::require_channels(plan, path);
     ESP_CHECK(!tokens || !plan.vocab, usage, path,
               ": the plan chooses tokens already, so there is no choice of a vocabulary beside it; "
               "leave one of the two out");

@@ -130,6 +130,9 @@ objective::Origin origin_of(const checkpoint::Checkpoint& student,
       plan::prune_plan_from_json(core::read_text_file(path), teacher.dims(), path);
   if (!plan.source_sha256.empty())
     plan::require_source(plan, teacher.path(), teacher.sha256(), path);
+  ESP_CHECK(plan.basis.empty(), unsupported, path, ": criterion ", plan.basis,
+            " turned the student's stream, so its channels are none of the teacher's and cannot be "
+            "compared with them; leave out the terms that read states");
   return {plan.keep_layers, plan.hidden.value_or(std::vector<std::int64_t>()), {}};
 }
 

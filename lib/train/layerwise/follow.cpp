@@ -20,6 +20,11 @@ Tensor as_index(const std::vector<std::int64_t>& v) { return torch::tensor(v, to
 
 }  // namespace
 
+Tensor scaled_gains(const arch::Arch& arch, const Tensor& stored, double factor) {
+  const double less = arch.norm == arch::Norm::rms_plus_one ? 1 : 0;  // of what is stored
+  return (stored + less) * factor - less;
+}
+
 Follow::Follow(FollowOptions options, std::vector<Edit*> edits)
     : options_(std::move(options)), edits_(std::move(edits)) {}
 
@@ -133,6 +138,11 @@ model::Transformer Follow::one_layer_model(const model::Transformer& model, int 
   dims.tied = true;
   if (options_.hidden) dims.hidden = static_cast<std::int64_t>(options_.hidden->size());
   dims.layers = {full};
+  const auto is_norm = [&](Role role) {
+    const auto& blocks = model.arch().blocks;
+    return std::any_of(blocks.begin(), blocks.end(),
+                       [&](const arch::Block& block) { return block.norm == role; });
+  };
   model::Transformer out = model::Transformer::empty(model.arch(), dims);
   for (const arch::TensorSpec* spec : arch::layer_tensors(model.arch(), d, full)) {
     Tensor w = model.weight(spec->role, source);
@@ -143,6 +153,8 @@ model::Transformer Follow::one_layer_model(const model::Transformer& model, int 
       w = w.index_select(0, kept(spec->rows));
     if (options_.hidden && touches(spec->cols, Axis::hidden))
       w = w.index_select(1, kept(spec->cols));
+    if (options_.gain_factor != 1 && is_norm(spec->role))
+      w = scaled_gains(model.arch(), w, options_.gain_factor);
     out.set_weight(spec->role, 0, w);
   }
   return out;

@@ -42,6 +42,8 @@ struct FollowOptions {
   std::set<arch::Role> biases = {};
   // The last windows of the text, which go along and which no sum reads: edited() judges by them.
   std::int64_t judged = 0;
+  // Of the norms of the stream, where that is cut: their mean is one of fewer channels.
+  double gain_factor = 1;
 };
 
 // What became of one kept layer.
@@ -50,6 +52,9 @@ struct EditedLayer {
   std::map<arch::Role, torch::Tensor> refitted;  // float32, in their new shape
   std::map<arch::Role, double> ridges;           // of a consumer, and of a block's first reader
 };
+
+// The stored gains of a norm of the stream, for gains that are `factor` times as large.
+torch::Tensor scaled_gains(const arch::Arch& arch, const torch::Tensor& stored, double factor);
 
 class Follow : public Visitor {
  public:

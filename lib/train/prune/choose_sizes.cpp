@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/units.h"
 #include "format/json_input.h"
+#include "layerwise/follow.h"
 #include "prune/choose.h"
 #include "prune/criteria/loss.h"
 
@@ -33,7 +34,9 @@ Windows windows_of(const Tensor& windows) {
 }
 
 // What turns the pruned stream into logits.
-model::Transformer head_of(const model::Transformer& dense, const plan::Selection& hidden) {
+model::Transformer head_of(const SequentialInput& pass) {
+  const model::Transformer& dense = pass.dense;
+  const plan::Selection& hidden = pass.hidden;
   model::Transformer whole = dense;
   whole.load_output();
   if (!hidden) return whole;
@@ -51,6 +54,8 @@ model::Transformer head_of(const model::Transformer& dense, const plan::Selectio
                                                               before, nullptr)));
       ++dim;
     }
+    if (pass.gain_factor != 1 && spec.role == arch::Role::output_norm)
+      w = layerwise::scaled_gains(dense.arch(), w, pass.gain_factor);
     out.set_weight(spec.role, -1, w);
   }
   return out;
@@ -66,6 +71,7 @@ double loss_of_choice(const SizesInput& in, const Windows& windows, const plan::
     trial.sizes.push_back(pass.dense.dims().layers[static_cast<std::size_t>(l)]);
   trial.given = plan.layers;
   trial.biases = pass.biases;
+  trial.gain_factor = pass.gain_factor;
   trial.walk = pass.walk;
   trial.walk.work = nullptr;  // its state is that of the pass that cuts
   trial.walk.stage = stage;
@@ -73,8 +79,7 @@ double loss_of_choice(const SizesInput& in, const Windows& windows, const plan::
   const Tensor states = prune_sequentially(trial).judged;
   const torch::InferenceMode inference;
   const std::int64_t n = windows.all.size(0) - windows.judged;
-  return loss_of(head_of(pass.dense, pass.hidden), windows.all.narrow(0, n, windows.judged),
-                 states);
+  return loss_of(head_of(pass), windows.all.narrow(0, n, windows.judged), states);
 }
 
 std::vector<plan::BlockCurve> curves_for(const SizesInput& in, const Windows& windows) {

@@ -33,7 +33,8 @@ std::vector<CriterionFacts> criterion_facts() {
                          .before_the_pass = c->scope == Scope::model,
                          .backward = any_backward(c->needs),
                          .second_moments = c->needs.contains("second_moments"),
-                         .rounds = c->rounds};
+                         .rounds = c->rounds,
+                         .turns = c->turns};
     for (const Axis axis : c->axes) facts.axes.emplace_back(arch::axis_name(axis));
     if (facts.scores_layers) facts.axes.emplace_back("layers");
     if (c->blocks != nullptr) facts.axes.emplace_back("blocks");

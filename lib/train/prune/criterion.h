@@ -51,6 +51,9 @@ struct Criterion {
   BlockScores (*blocks)(const LayersInput& input) = nullptr;  // null: it does not score blocks
   // How often it computes losses without each of the layers (criteria/loss.h). null: never.
   std::int64_t (*rounds)(std::int64_t layers, std::int64_t drop) = nullptr;
+  // hidden is cut along directions instead of channels: the model is turned first (rotation.h), and
+  // `score` sees the turned one. No file can hold such scores.
+  bool turns = false;
 };
 std::span<const Criterion* const> all_criteria();
 const Criterion& criterion_by_name(std::string_view name);  // Error(usage) lists the names

@@ -8,6 +8,7 @@
 #include "prune/criteria/loss.h"
 #include "prune/criterion.h"
 #include "prune/request.h"
+#include "prune/rotation.h"
 
 namespace espalier::prune {
 namespace {
@@ -36,7 +37,7 @@ std::int64_t part_score_memory(const Criterion& criterion, const arch::Arch& arc
 
 SizesFacts sizes_facts(const PruneOptions& options, const arch::Arch& arch,
                        const arch::ModelDims& before) {
-  if (!open_sizes(options, arch, before)) return {};
+  if (!open_sizes(options, arch, dims_to_cut(options, arch, before))) return {};
   const std::int64_t sequence = options.calibration.sequence, all = options.calibration.tokens,
                      windows = std::max<std::int64_t>(1, kDropTokens / sequence);
   return {5, std::min(all, (kFitWindows + kJudgedWindows) * sequence),
@@ -83,6 +84,7 @@ std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                                 .more = refitted + bytes_of(needs, arch, dims)});
   std::int64_t most = std::max(of_pass, sizes_memory(options, arch, dims, refitted));
   if (planned) return most;
+  if (turns_stream(options)) most = std::max(most, turning_memory(arch, dims, options.calibration));
   if (criterion_by_name(options.criterion).scope == Scope::model)
     most = std::max(most, score_memory(options.criterion, arch, dims, options.calibration));
   const Criterion* of_layers =
@@ -95,6 +97,7 @@ std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
                           const arch::ModelDims& dims,
                           const text::CalibrationOptions& calibration) {
+  require_channels(criterion);
   const Criterion& c = criterion_by_name(criterion);
   const std::int64_t back =
       any_backward(c.needs) ? layerwise::walk_back_bytes(dims, calibration.tokens) : 0;

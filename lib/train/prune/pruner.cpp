@@ -21,6 +21,7 @@
 #include "prune/criterion.h"
 #include "prune/influence.h"
 #include "prune/request.h"
+#include "prune/rotation.h"
 #include "prune/sequential.h"
 #include "surgery/merge.h"
 
@@ -257,19 +258,17 @@ std::vector<std::string> notes_of(const PruneOptions& options, const arch::Arch&
   return out;
 }
 
-}  // namespace
-
-PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
-                  const PruneOptions& options, const core::Progress& progress) {
+// Cuts the model as it is. `folder`: where the state is kept.
+PruneResult prune_model(const checkpoint::Checkpoint& source, const torch::Tensor& windows,
+                        const std::string& directory, const std::string& folder,
+                        const PruneOptions& options, const core::Progress& progress) {
   const arch::ModelDims& before = source.dims();
   arch::ModelDims after = check(options, source.arch(), before);
   const std::set<arch::Role> biases = biases_of(options, source.arch(), before, after);
-  const torch::Tensor windows = load_windows(source, options.texts, options.held_out_path,
-                                             options.reading, options.calibration, progress);
   const model::Transformer dense = model::Transformer::open(source);
   Task task = task_for(source, options, after);
   note_a_missing_refit(task, options.compensation);
-  checkpoint::WorkFolder work({.folder = directory + "/checkpoint",
+  checkpoint::WorkFolder work({.folder = folder,
                                .resume = options.resume,
                                .or_start_over = options.or_start_over,
                                .threads = options.threads,
@@ -280,10 +279,12 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
                                     .batch_tokens = options.calibration.batch_tokens};
   const Scores scores = scores_for(task, dense, windows, walk, work);
   plan::PrunePlan plan = decide(task, scores, source.arch());
+  const double gains = gain_factor(options, before.hidden, after.hidden);
   const auto pass = [&] {
     SequentialInput input = pass_of(task, dense, windows, options.compensation, plan);
     input.walk = walk;
     input.biases = biases;
+    input.gain_factor = gains;
     return input;
   };
   std::optional<DecidedSizes> sizes;
@@ -304,9 +305,10 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   if (options.vocab) plan.vocab = options.vocab;
   PruneResult out;
   out.parameters_before = arch::parameters(source.arch(), before);
-  const surgery::Replacement replacement = options.compensation == Compensation::merge
-                                               ? surgery::merge_dropped(source, plan)
-                                               : replacement_of(passed.replaced, after);
+  surgery::Replacement replacement = options.compensation == Compensation::merge
+                                         ? surgery::merge_dropped(source, plan)
+                                         : replacement_of(passed.replaced, after);
+  replacement.adjust = scale_stream(source.arch(), gains);
   out.parameters_after =
       surgery::prune_checkpoint(source, plan, directory, options.write, replacement, progress);
   write_report(directory, task, plan,
@@ -318,9 +320,24 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
   return out;
 }
 
+}  // namespace
+
+PruneResult prune(const checkpoint::Checkpoint& source, const std::string& directory,
+                  const PruneOptions& options, const core::Progress& progress) {
+  static_cast<void>(check(options, source.arch(), source.dims()));
+  const torch::Tensor windows = load_windows(source, options.texts, options.held_out_path,
+                                             options.reading, options.calibration, progress);
+  const auto cut = [&](const checkpoint::Checkpoint& model, const std::string& folder) {
+    return prune_model(model, windows, directory, folder, options, progress);
+  };
+  return turns_stream(options) ? prune_turned(source, windows, directory, options, progress, cut)
+                               : cut(source, directory + "/checkpoint");
+}
+
 ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& options,
                   const core::Progress& progress) {
   const text::CalibrationOptions& calibration = options.calibration;
+  require_channels(options.criterion);
   const Criterion& criterion = criterion_by_name(options.criterion);
   const torch::Tensor windows =
       load_windows(source, options.texts, "", options.reading, calibration, progress);

@@ -79,6 +79,9 @@ PruneResult prune(const checkpoint::Checkpoint& source, const std::string& direc
 
 std::int64_t peak_memory(const PruneOptions& options, const arch::Arch& arch,
                          const arch::ModelDims& dims);
+// Of the turned model that a criterion of directions keeps on disk while it is cut; else 0.
+std::int64_t turned_bytes(const PruneOptions& options, const arch::Arch& arch,
+                          const arch::ModelDims& dims);
 std::int64_t score_memory(const std::string& criterion, const arch::Arch& arch,
                           const arch::ModelDims& dims, const text::CalibrationOptions& calibration);
 
@@ -91,6 +94,7 @@ struct CriterionFacts {
   bool backward = false, second_moments = false;
   // How often it computes losses without each of the layers; null: never.
   std::int64_t (*rounds)(std::int64_t layers, std::int64_t drop) = nullptr;
+  bool turns = false;  // it cuts directions of the stream (rotation.h)
 };
 // Windows that decide which layers go.
 inline constexpr std::int64_t kLayerWindows = 16;

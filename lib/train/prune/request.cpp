@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "prune/choose.h"
 #include "prune/choose_sizes.h"
+#include "prune/rotation.h"
 #include "surgery/merge.h"
 
 namespace espalier::prune {
@@ -16,8 +17,10 @@ namespace {
 using arch::Axis;
 
 plan::PrunePlan read_plan(const PruneOptions& options, const arch::ModelDims& before) {
-  return plan::prune_plan_from_json(core::read_text_file(options.plan_path), before,
-                                    options.plan_path);
+  plan::PrunePlan plan = plan::prune_plan_from_json(core::read_text_file(options.plan_path), before,
+                                                    options.plan_path);
+  plan::require_channels(plan, options.plan_path);
+  return plan;
 }
 
 // Refuses to cut an axis that the criterion does not score.
@@ -235,7 +238,7 @@ arch::ModelDims checked_sizes(const PruneOptions& options, const arch::Arch& arc
   ESP_CHECK(!options.target.parameters || arch::parameters(arch, after) < has, usage,
             "--parameters ", *options.target.parameters,
             ": nothing would be cut, for the model has only ", has, " parameters; give fewer");
-  ESP_CHECK(arch::parameters(arch, after) < has, usage,
+  ESP_CHECK(arch::parameters(arch, after) < has || turns_stream(options), usage,
             "nothing would be cut: the model has these sizes already; give smaller layers, "
             "hidden, ffn, kv_groups, vocab or parameters (`espalier inspect` prints the sizes)");
   const auto& query_heads = options.target.sizes[Axis::q_per_kv];
@@ -263,10 +266,12 @@ std::set<arch::Role> biases_of(const PruneOptions& options, const arch::Arch& ar
 }
 
 arch::ModelDims check(const PruneOptions& options, const arch::Arch& arch,
-                      const arch::ModelDims& before) {
+                      const arch::ModelDims& dims) {
+  const arch::ModelDims before = dims_to_cut(options, arch, dims);
   arch::ModelDims after = checked_sizes(options, arch, before);
   static_cast<void>(biases_of(options, arch, before, after));
   check_merge(options, arch, before, after);
+  require_hidden(options);
   static_cast<void>(checkpoint::hf_family_for(arch, after));
   return after;
 }

@@ -99,7 +99,8 @@ SequentialResult prune_sequentially(const SequentialInput& input) {
                             .refit = input.compensation == Compensation::least_squares,
                             .ridge = input.ridge,
                             .biases = input.biases,
-                            .judged = input.judged},
+                            .judged = input.judged,
+                            .gain_factor = input.gain_factor},
                            {&cut});
   std::vector<layerwise::Visitor*> visitors{&follow};
   visitors.insert(visitors.end(), input.watchers.begin(), input.watchers.end());

@@ -31,6 +31,7 @@ struct SequentialInput {
   // those of the source then.
   std::vector<plan::LayerSelection> given = {};
   std::set<arch::Role> biases = {};  // of consumers, that compensation may set
+  double gain_factor = 1;            // layerwise/follow.h
   layerwise::WalkOptions walk = {};
   std::vector<layerwise::Visitor*> watchers = {};  // of the same walk
   std::int64_t judged = 0;                         // the last windows, which nothing is fitted to
