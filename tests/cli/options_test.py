@@ -92,7 +92,7 @@ class Options(unittest.TestCase):
         self.assertNotIn("internal", done.stderr)
 
     def test_refused_before_any_file_is_opened(self):
-        self.assertEqual(len(REFUSED), 35)
+        self.assertEqual(len(REFUSED), 44)
         for words, parts in REFUSED:
             with self.subTest(" ".join(map(str, words))):
                 self.refused(2, parts, *words)

@@ -2,7 +2,6 @@
 // Reads prompts line by line.
 #include "prompts.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -10,13 +9,14 @@
 #include "core/pipe.h"
 #include "format/json_input.h"
 #include "text/documents.h"
+#include "text/lines.h"
 
 namespace espalier::tool {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string prompt_of(const std::string& line, const std::string& place) {
+std::string prompt_of(std::string_view line, const std::string& place) {
   const Json json = format::parse_json<Json>(line, place);
   if (json.is_string()) return json.get<std::string>();
   ESP_CHECK(json.is_object() && json.contains("prompt") && json["prompt"].is_string(), input, place,
@@ -24,7 +24,7 @@ std::string prompt_of(const std::string& line, const std::string& place) {
   return json["prompt"].get<std::string>();
 }
 
-bool is_json_string(const std::string& line) {
+bool is_json_string(std::string_view line) {
   return line.size() >= 2 && line.front() == '"' && Json::parse(line, nullptr, false).is_string();
 }
 
@@ -38,18 +38,15 @@ std::string read_prompt_file(const std::string& path) {
 
 std::vector<std::string> read_prompts(const std::string& path) {
   const std::string text = text::read_text(core::readable_again(path));
-  const bool is_json = path.ends_with(".jsonl");
+  const bool is_json = text::has_json_lines(path);
   std::vector<std::string> out;
-  std::int64_t number = 0, quoted = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.empty()) continue;
+  std::int64_t quoted = 0;
+  text::for_each_line(text, [&](std::string_view line, std::int64_t number) {
+    if (is_json ? text::is_blank(line) : line.empty()) return;
     quoted += !is_json && is_json_string(line);
-    out.push_back(is_json ? prompt_of(line, path + ":" + std::to_string(number)) : line);
-  }
+    out.push_back(is_json ? prompt_of(line, path + ":" + std::to_string(number))
+                          : std::string(line));
+  });
   ESP_CHECK(!out.empty(), input, path, ": there are no prompts, expected one per line");
   if (quoted > 0)
     core::note(path + ": " + std::to_string(quoted) +

@@ -156,7 +156,8 @@ void StageVerb::check_output() const {
               ": is named twice, and would hold two results");
     core::require_writable_file(path);
   }
-  if (out.empty()) return;
+  const CLI::Option* flag = app->get_option_no_throw(out_flag);
+  if (out.empty() && (flag == nullptr || flag->count() == 0)) return;
   if (is_directory(stage->outputs().front().artifact))
     core::require_writable_directory(out);
   else

@@ -114,6 +114,32 @@ double as_number(const GgufValue& v, bool& ok) {
   return 0;
 }
 
+// What switches a thing off: 0, false, nothing.
+bool is_off(const GgufValue& v) {
+  bool is_number = false;
+  const double number = as_number(v, is_number);
+  if (is_number) return number == 0;
+  if (const auto* text = std::get_if<std::string>(&v.value)) return text->empty();
+  const auto* list = std::get_if<std::shared_ptr<const format::GgufArray>>(&v.value);
+  return list != nullptr && (*list)->numbers.empty() && (*list)->strings.empty();
+}
+
+// What a GGUF is that is no model.
+struct OtherFile {
+  std::string_view key, value, what;
+};
+constexpr OtherFile kOtherFiles[] = {
+    {"general.type", "adapter",
+     "is a LoRA adapter; merge one in the layout of PEFT with espalier import BASE --adapter DIR"},
+    {"general.type", "imatrix",
+     "holds statistics for quantizing and no model; give it to quantize --imatrix"},
+    {"general.type", "mmproj",
+     "is the part of a model that reads pictures or sound; give the file of its text part"},
+    {"general.architecture", "clip",
+     "is the part of a model that reads pictures or sound; give the file of its text part"},
+    {"general.architecture", "controlvector", "is a control vector, which changes a model"},
+};
+
 // The shortest decimal that gives this float. std::to_chars does the same, but its 120 kB of tables
 // are large for a small program.
 double shortest(double stored_as_f32) {
@@ -177,7 +203,8 @@ class Reader {
                                          [&](const Neutral& n) { return n.key == suffix; });
       bool is_number = false;
       const double number = as_number(value, is_number);
-      if (neutral != std::end(kNeutral) && is_number && number == neutral->value) continue;
+      if (neutral == std::end(kNeutral) ? is_off(value) : is_number && number == neutral->value)
+        continue;
       refused += (refused.empty() ? "'" : ", '") + name + "'";
     }
     ESP_CHECK(refused.empty(), unsupported, header_.path(),
@@ -431,6 +458,9 @@ void write_traits(const Arch& arch, const ModelDims& dims, const std::string& pr
 
 GgufModel read_gguf_model(const GgufHeader& header) {
   GgufModel out;
+  for (const OtherFile& other : kOtherFiles)
+    ESP_CHECK(header.optional_text(other.key) != std::string(other.value), input, header.path(),
+              ": ", other.what);
   const std::string& name = header.text("general.architecture");
   out.arch = arch_by_gguf_name(name);
   ESP_CHECK(out.arch != nullptr, unsupported, header.path(), ": architecture '", name,

@@ -70,6 +70,7 @@ void require_not_input(const std::string& out, const std::vector<std::string>& i
 
 void require_writable_file(const std::string& path) {
   std::error_code error;
+  ESP_CHECK(!path.empty(), usage, "the output has no name; name the file to write");
   ESP_CHECK(!fs::is_directory(path, error), usage, path,
             ": is a directory; name the file to write");
   ESP_CHECK(!fs::exists(path, error) || fs::is_regular_file(path, error), input, path,
@@ -77,7 +78,10 @@ void require_writable_file(const std::string& path) {
   require_writable_folder(fs::path(path).parent_path(), path);
 }
 
-void require_writable_directory(const std::string& path) { require_writable_folder(path, path); }
+void require_writable_directory(const std::string& path) {
+  ESP_CHECK(!path.empty(), usage, "the output has no name; name the directory to write");
+  require_writable_folder(path, path);
+}
 
 void make_directory(const std::string& path) {
   std::error_code error;

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "format/gguf_types.h"
+#include "format/known_file.h"
 
 namespace espalier::format {
 namespace {
@@ -298,6 +299,7 @@ void read_signature(Cursor& in, const std::string& path) {
             "supported");
   ESP_CHECK(text != "lmgg" && text != "tjgg" && text != "fmgg" && text != "algg", unsupported, path,
             ": this is a GGML file, older than GGUF; convert it to GGUF first");
+  if (text != "GGUF") refuse_known_file(path);
   ESP_CHECK(text == "GGUF", input, path, ": not a GGUF file: it does not start with GGUF");
   const auto version = in.number<std::uint32_t>("the version");
   ESP_CHECK(version != __builtin_bswap32(2) && version != __builtin_bswap32(3), unsupported, path,

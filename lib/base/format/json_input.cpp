@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "format/known_file.h"
 
 namespace espalier::format {
 namespace {
@@ -38,6 +39,13 @@ std::string place_of(const std::string& path, std::string_view text, std::size_t
   return path + ":" + std::to_string(1 + std::count(text.begin(), end, '\n'));
 }
 
+// Whether the parser stopped inside this word.
+bool stands_at(std::string_view text, std::size_t at, std::string_view word) {
+  const std::size_t begin = at < word.size() ? 0 : at - word.size() + 1;
+  const std::size_t found = text.find(word, begin);
+  return found != std::string_view::npos && found <= at;
+}
+
 }  // namespace
 
 void check_json_depth(std::string_view text, const std::string& path) {
@@ -61,7 +69,13 @@ void check_json_depth(std::string_view text, const std::string& path) {
 
 void refuse_json(std::string_view text, const std::string& path, std::size_t byte,
                  std::string_view reason) {
+  if (const std::string_view known = what_it_is(text); !known.empty() && !names_a_line(path))
+    core::fail(core::ErrorKind::input, path, ": ", known);
   reason = plain(reason);
+  for (const std::string_view word : {"NaN", "-Infinity", "Infinity"})
+    if (byte > 0 && stands_at(text, byte - 1, word))
+      core::fail(core::ErrorKind::input, place_of(path, text, byte), ": ", word,
+                 ", which Python writes, is no JSON; put null in its place if nothing needs it");
   if (byte == 0) core::fail(core::ErrorKind::input, path, ": not JSON (", reason, ")");
   core::fail(core::ErrorKind::input, place_of(path, text, byte), ": not JSON at byte ", byte,
              names_a_line(path) ? " of the line (" : " (", reason, ")");

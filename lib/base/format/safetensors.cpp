@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "format/known_file.h"
 #include "format/safetensors_header.h"
 
 namespace espalier::format {
@@ -42,6 +43,7 @@ void SafetensorsSet::add_shard(const std::string& path, Allowed allowed) {
             " bytes, but a safetensors file starts with an 8-byte length");
   std::uint64_t length = 0;
   file->read(0, std::as_writable_bytes(std::span(&length, 1)));
+  if (length > file->size() - 8) refuse_known_file(path);
   ESP_CHECK(length <= file->size() - 8, input, path, ": truncated: the header claims ", length,
             " bytes, ", file->size() - 8, " follow");
   ESP_CHECK(length <= kMaxJsonBytes, input, path, ": the header claims ", length,

@@ -263,10 +263,11 @@ SafeTensor checked(const std::string& path, const std::string& name, const Entry
     tensor.shape.push_back(static_cast<std::int64_t>(extent));
   }
   const std::vector<std::uint64_t>& offsets = *entry.data_offsets;
-  ESP_CHECK(offsets.size() == 2 && offsets[0] <= offsets[1] && offsets[1] <= data_bytes, input,
-            path, ": tensor ", name,
-            ": data_offsets must be [begin, end] with begin <= end <= ", data_bytes,
-            ", the bytes of data in the file");
+  ESP_CHECK(offsets.size() == 2 && offsets[0] <= offsets[1], input, path, ": tensor ", name,
+            ": data_offsets must be [begin, end] with begin <= end");
+  ESP_CHECK(offsets[1] <= data_bytes, input, path, ": truncated: tensor ", name,
+            " ends at data offset ", offsets[1], ", but the file has ", data_bytes,
+            " bytes of data; fetch it again");
   ESP_CHECK(offsets[1] - offsets[0] == bytes, input, path, ": tensor ", name, " has ",
             offsets[1] - offsets[0], " bytes by its data_offsets, but its shape and dtype need ",
             bytes);

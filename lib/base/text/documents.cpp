@@ -11,6 +11,8 @@
 #include "core/file.h"
 #include "core/notes.h"
 #include "format/json_input.h"
+#include "format/known_file.h"
+#include "text/lines.h"
 #include "text/utf8.h"
 
 namespace espalier::text {
@@ -19,26 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kMark = "\xEF\xBB\xBF";
-
-struct Beginning {
-  std::string_view bytes;
-  const char* what;
-};
-// What a file is that is not UTF-8, by how it begins. Longer beginnings first.
-constexpr Beginning kOthers[] = {
-    {std::string_view("\xFF\xFE\0\0", 4), "is UTF-32; convert it with iconv -f UTF-32 -t UTF-8"},
-    {std::string_view("\0\0\xFE\xFF", 4), "is UTF-32; convert it with iconv -f UTF-32 -t UTF-8"},
-    {"\xFF\xFE", "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"},
-    {"\xFE\xFF", "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"},
-    {"\x1F\x8B", "is compressed by gzip; unpack it first"},
-    {"\x28\xB5\x2F\xFD", "is compressed by zstd; unpack it first"},
-    {"\xFD"
-     "7zXZ",
-     "is compressed by xz; unpack it first"},
-    {"BZh", "is compressed by bzip2; unpack it first"},
-    {"PK\x03\x04", "is a ZIP archive; unpack it first"},
-    {"PAR1", "is a Parquet file; write its texts as JSONL, a line {\"text\": ...} for each"},
-    {"GGUF", "is a GGUF, not a text"}};
 
 // UTF-16 and UTF-32 without a mark: Latin letters have zero bytes beside them.
 bool has_many_zeros(std::string_view bytes) {
@@ -52,9 +34,7 @@ bool has_many_zeros(std::string_view bytes) {
   const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<long>(offset), '\n');
   char byte[8];
   std::snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned char>(bytes[offset]));
-  std::string what;
-  for (const Beginning& other : kOthers)
-    if (what.empty() && bytes.starts_with(other.bytes)) what = other.what;
+  std::string what(format::what_it_is(bytes));
   if (what.empty() && has_many_zeros(bytes))
     what = "looks like UTF-16; convert it with iconv -f UTF-16LE -t UTF-8";
   // Bytes that only continue a character may follow the one that begins it.
@@ -133,23 +113,16 @@ class Reader {
  private:
   void read_file(const std::string& path) {
     std::string bytes = bytes_of(path);
-    if (path.ends_with(".jsonl") || path.ends_with(".ndjson"))
+    if (has_json_lines(path))
       read_lines(bytes, path);
     else
       add(std::move(bytes));
   }
 
   void read_lines(std::string_view bytes, const std::string& path) {
-    std::int64_t number = 0;
-    for (std::size_t begin = 0; begin < bytes.size();) {
-      const std::size_t end = std::min(bytes.find('\n', begin), bytes.size());
-      std::string_view line = bytes.substr(begin, end - begin);
-      begin = end + 1;
-      ++number;
-      if (line.ends_with('\r')) line.remove_suffix(1);
-      if (line.find_first_not_of(" \t") == line.npos) continue;
-      add(text_of(line, path + ":" + std::to_string(number)));
-    }
+    for_each_line(bytes, [&](std::string_view line, std::int64_t number) {
+      if (!is_blank(line)) add(text_of(line, path + ":" + std::to_string(number)));
+    });
   }
 
   static std::string shown(const nlohmann::ordered_json& value) {
@@ -179,7 +152,9 @@ class Reader {
               ": is a model directory; expected a text, or a directory of texts");
     std::vector<std::string> files;
     std::int64_t hidden = 0;
-    for (fs::recursive_directory_iterator it(root), end; it != end; ++it) {
+    std::error_code error;
+    for (fs::recursive_directory_iterator it(root, error), end; !error && it != end;
+         it.increment(error)) {
       if (it->path().filename().string().starts_with('.')) {
         ++hidden;
         it.disable_recursion_pending();
@@ -187,8 +162,14 @@ class Reader {
       }
       ESP_CHECK(!it->is_symlink() || !it->is_directory(), input, it->path().string(),
                 ": is a link to a directory, which is not followed; move it away, or name it");
-      if (it->is_regular_file()) files.push_back(it->path().string());
+      if (it->is_directory()) continue;
+      ESP_CHECK(
+          it->is_regular_file(), input, it->path().string(),
+          it->is_symlink() ? ": is a link to a file that is not there" : ": is no regular file",
+          "; move it away, or name the files to read");
+      files.push_back(it->path().string());
     }
+    ESP_CHECK(!error, input, read_.path, ": cannot list the directory: ", error.message());
     ESP_CHECK(!files.empty(), input, read_.path, ": the directory has no files");
     std::sort(files.begin(), files.end());
     if (hidden > 0)

@@ -71,6 +71,14 @@ bool names_an_end(std::string_view token) {
   return std::binary_search(std::begin(kEndNames), std::end(kEndNames), token);
 }
 
+std::span<const char* const> end_keys() { return kEndKeys; }
+
+std::optional<std::int64_t> stated_id(const format::GgufHeader& header, const std::string& key) {
+  const std::optional<std::int64_t> id = header.optional_integer(key);
+  const bool none = id && (*id == -1 || *id == std::int64_t{0xFFFFFFFF});
+  return none ? std::nullopt : id;
+}
+
 std::set<std::int32_t> end_tokens(const Tokenizer& tokenizer, const format::GgufHeader& header) {
   const auto n = static_cast<std::int32_t>(tokenizer.vocab_size());
   std::map<std::string_view, std::int32_t> named;
@@ -83,7 +91,7 @@ std::set<std::int32_t> end_tokens(const Tokenizer& tokenizer, const format::Gguf
     if (named.contains(e.name) && named.contains(e.others[0]) && named.contains(e.others[1]))
       out.erase(named.at(e.name));
   for (const char* key : kEndKeys)  // in range, which tokenizer_from_gguf() has checked
-    if (const auto id = header.optional_integer(key)) out.insert(static_cast<std::int32_t>(*id));
+    if (const auto id = stated_id(header, key)) out.insert(static_cast<std::int32_t>(*id));
   return out;
 }
 

@@ -79,39 +79,6 @@ std::vector<std::string> read_merges(const std::string& text, const std::string&
   return merges;
 }
 
-// A token that a key names: added as a special one, with the flags of its entry.
-struct NamedToken {
-  std::string content, where;
-  bool lstrip = false, rstrip = false;
-};
-
-void collect(const JsonPlace& value, std::vector<NamedToken>& out) {
-  const Json& json = value.value();
-  if (json.is_string()) {
-    if (!value.text().empty()) out.push_back({.content = value.text(), .where = value.where()});
-  } else if (json.is_object() && json.contains("content")) {
-    out.push_back({.content = value.at("content").text(),
-                   .where = value.where(),
-                   .lstrip = value.flag("lstrip", false),
-                   .rstrip = value.flag("rstrip", false)});
-  } else if (json.is_object()) {
-    for (const auto& [key, entry] : json.items()) collect(value.at(key.c_str()), out);
-  } else if (json.is_array()) {
-    for (std::size_t i = 0; i < json.size(); ++i) collect(value.at(i), out);
-  }
-}
-
-std::vector<NamedToken> named_tokens(const JsonPlace& config, const JsonPlace& map) {
-  std::vector<NamedToken> out;
-  for (const JsonPlace* place : {&config, &map})
-    for (const auto& [key, value] : place->object().items()) {
-      const bool list = key == "additional_special_tokens" || key == "extra_special_tokens";
-      const bool one = key.ends_with("_token") && (value.is_string() || value.is_object());
-      if (list || one) collect(place->at(key.c_str()), out);
-    }
-  return out;
-}
-
 // Ordinary tokens of vocab.json become added ones where the small files say so.
 void add_tokens(const HfFiles& files, const std::vector<NamedToken>& named,
                 const std::map<std::int64_t, AddedToken>& added, TokenTable& table,

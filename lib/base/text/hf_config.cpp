@@ -3,6 +3,7 @@
 // named tokens, BOS and EOS around a text, and the chat template. tokenizer_gguf.json holds what
 // came from a GGUF.
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "core/notes.h"
@@ -32,8 +33,18 @@ std::string chat_template_of(const JsonPlace& config, NamedTemplates& named) {
   if (!config.has("chat_template")) return "";
   const JsonPlace value = config.at("chat_template");
   if (value.value().is_string()) return value.text();
-  value.array();
   std::string out;
+  if (value.value().is_object()) {
+    for (const auto& [name, source] : value.value().items()) {
+      const std::string text = value.at(name.c_str()).text();
+      if (name == "default")
+        out = text;
+      else
+        named.emplace_back(file_name_of(name), text);
+    }
+    return out;
+  }
+  value.array();
   for (std::size_t i = 0; i < value.size(); ++i) {
     const std::string name = value.at(i).at("name").text();
     if (name == "default")
@@ -134,6 +145,45 @@ const char* vocabulary_file(HfVocabulary vocabulary) {
   return "";
 }
 
+// Tokens that are named and that the vocabulary does not have: transformers gives them ids behind
+// it, for which a model has no rows. Returns them, but for the padding token.
+std::set<std::string> note_absent(const HfFiles& files, const JsonPlace& config,
+                                  const JsonPlace& map, const TokenIds& ids) {
+  std::set<std::string> out;
+  std::string list;
+  const auto add = [&](const std::string& content) {
+    const bool pad =
+        content == named_token(config, "pad_token") || content == named_token(map, "pad_token");
+    if (pad || ids.find(content) >= 0 || !out.insert(content).second) return;
+    list += (list.empty() ? "" : ", ") + shown(content);
+  };
+  for (const NamedToken& token : named_tokens(config, map)) add(token.content);
+  if (!files.added_tokens.empty() && !config.has("added_tokens_decoder"))
+    for (const auto& [id, token] : read_added_tokens(files)) add(token.content);
+  if (!list.empty())
+    core::note(files.directory + ": the small files beside " + vocabulary_file(files.vocabulary) +
+               " name tokens that it does not have: " + list + "; the model is read without them");
+  return out;
+}
+
+// Settings by which some classes of transformers read texts otherwise than tokenizer.json says.
+void note_other_classes(const JsonPlace& config, bool whole, const TokenizerData& data) {
+  if (config.has("split_special_tokens") && config.at("split_special_tokens").value() == true)
+    core::note(config.where() +
+               " split_special_tokens is true: transformers then reads control tokens in texts as "
+               "letters, as --text-control-tokens no does");
+  if (!whole || data.kind != TokenizerKind::byte_bpe || !config.has("add_prefix_space")) return;
+  if (config.at("add_prefix_space").value() != true) return;
+  std::string name = config.text_or("tokenizer_class", "");
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  for (const char* follows : {"", "PreTrainedTokenizer", "TokenizersBackend", "LlamaTokenizer"})
+    if (name == follows) return;  // tokenizer.json
+  core::fail(core::ErrorKind::unsupported, config.where(),
+             " add_prefix_space is true, which the class ", name,
+             " follows, but the pre_tokenizer of tokenizer.json adds no space; remove the key if "
+             "the model was trained without the space");
+}
+
 }  // namespace
 
 void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& defaults,
@@ -145,12 +195,22 @@ void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& 
   const Json map_json = parse_if_present(files.special_tokens_map, map_path);
   const JsonPlace config(config_json, config_path + ":"), map(map_json, map_path + ":");
   const TokenIds ids = index_tokens(data, files.directory + "/" + tokens_file + ": model.vocab");
+  const bool takes_names = files.vocabulary == HfVocabulary::tokenizer_json ||
+                           files.vocabulary == HfVocabulary::sentencepiece;
+  std::set<std::string> absent;
   std::string absent_pad;
+  if (takes_names) {
+    mark_named_tokens(files, config, map, ids, data);
+    absent = note_absent(files, config, map, ids);
+  }
   const auto find = [&](const char* key, std::optional<std::int32_t>& slot) {
     for (const JsonPlace* source : {&config, &map}) {
       const std::string name = named_token(*source, key);
       if (name.empty()) continue;
       const std::int32_t found = ids.find(name);
+      if (found < 0 && absent.contains(name) && std::string_view(key) != "bos_token" &&
+          std::string_view(key) != "eos_token")
+        return;
       // transformers would give it an id behind the vocabulary. No text needs one.
       if (found < 0 && std::string_view(key) == "pad_token") {
         absent_pad = name;
@@ -183,6 +243,7 @@ void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& 
                 " does not have");
     }
   }
+  note_other_classes(config, root != nullptr, data);
   add_around(config, root, defaults.add_bos, data);
   read_templates(files, config, data);
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "text/json_place.h"
+#include "text/token_ids.h"
 #include "text/tokenizer.h"
 
 namespace espalier::text {
@@ -32,7 +33,7 @@ struct HfFiles {
   std::string tokenizer_model = {};  // a SentencePiece model
   std::string vocab_json = {}, merges_txt = {};
   std::string tekken_json = {};
-  std::string added_tokens = {};        // added_tokens.json; not read beside tokenizer.json
+  std::string added_tokens = {};        // added_tokens.json
   std::string tokenizer_config = {};    // tokenizer_config.json
   std::string special_tokens_map = {};  // special_tokens_map.json
   std::string chat_template = {};       // chat_template.jinja
@@ -66,6 +67,17 @@ struct AddedToken {
   bool normalized = false;
 };
 std::map<std::int64_t, AddedToken> read_added_tokens(const HfFiles& files);
+// Tokens that the keys *_token, additional_special_tokens and extra_special_tokens name, with the
+// flags of their entries.
+struct NamedToken {
+  std::string content, where;
+  bool lstrip = false, rstrip = false;
+};
+std::vector<NamedToken> named_tokens(const JsonPlace& config, const JsonPlace& map);
+// Makes ordinary tokens that the small files name tokens that are searched for in a text, as
+// transformers does. Tokens that the vocabulary's own file has searched for keep its flags.
+void mark_named_tokens(const HfFiles& files, const JsonPlace& config, const JsonPlace& map,
+                       const TokenIds& ids, TokenizerData& data);
 
 // Derives the scores of an spm tokenizer from the merge list of a tokenizer.json. Tokens that the
 // list does not make become unused. Refuses lists that scores cannot express. `where` is the place

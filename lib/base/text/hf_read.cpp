@@ -10,6 +10,7 @@
 #include "text/hf_files.h"
 #include "text/hf_unigram.h"
 #include "text/token_table.h"
+#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 namespace espalier::text {
@@ -35,6 +36,13 @@ std::string read_if_present(const std::string& path) {
   return is_there(path) ? read_whole(path) : "";
 }
 
+// A template is text, and no JSON that would be checked when it is parsed.
+std::string read_template_file(const std::string& path) {
+  std::string text = read_if_present(path);
+  ESP_CHECK(is_valid_utf8(text), input, path, ": is not UTF-8 text");
+  return text;
+}
+
 std::optional<HfVocabulary> vocabulary_in(const std::string& directory) {
   const auto has = [&](const char* name) { return is_there(directory + "/" + name); };
   if (has("tokenizer.json")) return HfVocabulary::tokenizer_json;
@@ -53,7 +61,7 @@ NamedTemplates read_named_templates(const std::string& directory) {
   ESP_CHECK(!error, input, folder, ": cannot list the directory: ", error.message());
   for (const auto& entry : entries)
     if (entry.path().extension() == ".jinja")
-      out.emplace_back(entry.path().stem().string(), read_whole(entry.path().string()));
+      out.emplace_back(entry.path().stem().string(), read_template_file(entry.path().string()));
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -171,11 +179,10 @@ HfFiles read_hf_files(const std::string& directory) {
       files.tekken_json = read_whole(directory + "/tekken.json");
       break;
   }
-  if (files.vocabulary != HfVocabulary::tokenizer_json)
-    files.added_tokens = read_if_present(directory + "/added_tokens.json");
+  files.added_tokens = read_if_present(directory + "/added_tokens.json");
   files.tokenizer_config = read_if_present(directory + "/tokenizer_config.json");
   files.special_tokens_map = read_if_present(directory + "/special_tokens_map.json");
-  files.chat_template = read_if_present(directory + "/chat_template.jinja");
+  files.chat_template = read_template_file(directory + "/chat_template.jinja");
   files.old_chat_template = read_if_present(directory + "/chat_template.json");
   files.gguf_extra = read_if_present(directory + "/tokenizer_gguf.json");
   files.named_templates = read_named_templates(directory);
@@ -228,8 +235,7 @@ std::vector<std::string> hf_vocabulary_files(const std::string& directory) {
   if (*vocabulary == HfVocabulary::sentencepiece) names = {"tokenizer.model"};
   if (*vocabulary == HfVocabulary::vocab_and_merges) names = {"vocab.json", "merges.txt"};
   if (*vocabulary == HfVocabulary::tekken) names = {"tekken.json"};
-  const bool more = *vocabulary != HfVocabulary::tokenizer_json;
-  if (more && is_there(directory + "/added_tokens.json")) names.push_back("added_tokens.json");
+  if (is_there(directory + "/added_tokens.json")) names.push_back("added_tokens.json");
   return names;
 }
 

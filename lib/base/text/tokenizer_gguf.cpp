@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "text/end_tokens.h"
 #include "text/pretokenizer.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -53,7 +54,7 @@ const std::vector<std::string>& strings(const GgufHeader& header, const std::str
 
 std::optional<std::int32_t> token_id(const GgufHeader& header, const char* name, std::size_t n) {
   const std::string key = kPrefix + name;
-  const std::optional<std::int64_t> value = header.optional_integer(key);
+  const std::optional<std::int64_t> value = stated_id(header, key);
   if (!value) return std::nullopt;
   ESP_CHECK(*value >= 0 && static_cast<std::uint64_t>(*value) < n, input, place(header, key),
             " is ", *value, ", outside the vocabulary of ", n, " tokens");

@@ -18,6 +18,7 @@ Protocol protocol_by_name(std::string_view name) {
 text::TokenStream perplexity_stream(const text::Tokenizer& tokenizer,
                                     const text::Documents& documents,
                                     const text::Reading& reading) {
+  ESP_CHECK(!documents.empty(), input, documents.path, ": the text is empty");
   return text::token_stream(tokenizer, documents, reading, text::StreamStart::llama_cpp);
 }
 
@@ -27,7 +28,8 @@ std::vector<PerplexityWindow> perplexity_windows(const text::TokenStream& stream
   ESP_CHECK(context >= 4, usage, "--context ", context, ": expected at least 4 tokens in a window");
   const std::int64_t all = static_cast<std::int64_t>(stream.tokens.size()) / context;
   ESP_CHECK(all > 0, input, "the text has ", stream.tokens.size(),
-            " tokens, fewer than one window of ", context);
+            " tokens, fewer than one window of ", context,
+            "; give more text, or a smaller --context");
   const std::int64_t n = max_windows > 0 ? std::min(all, max_windows) : all;
   std::vector<PerplexityWindow> out;
   for (std::int64_t i = 0; i < n; ++i) {

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/notes.h"
 #include "core/profile.h"
+#include "format/known_file.h"
 #include "hash/sha256.h"
 
 namespace espalier::checkpoint {
@@ -239,7 +240,9 @@ Checkpoint Checkpoint::survey(const std::string& path, bool need_tensors) {
       core::note(path + ": the weights are quantized (" + source.quantization +
                  "); the sizes are those of floats");
   } else {
-    ESP_CHECK(path.ends_with(".gguf") || has_model_magic(path), input, path,
+    const bool likely = path.ends_with(".gguf") || has_model_magic(path);
+    if (!likely) format::refuse_known_file(path);
+    ESP_CHECK(likely, input, path,
               ": is no model; expected a Hugging Face directory, a .gguf file or a config.json");
     checkpoint.state_->source = open_gguf(path);
   }

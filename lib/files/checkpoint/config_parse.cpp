@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 
 #include "arch/factors.h"
 #include "checkpoint/checkpoint.h"
@@ -151,11 +152,27 @@ std::string quantization_of(ConfigReader& config) {
   return tool;
 }
 
+// Names that transformers has for one function.
+constexpr std::string_view kSilu[] = {"silu", "swish"};
+constexpr std::string_view kGeluTanh[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast",
+                                          "gelu_accurate", "gelu_python_tanh"};
+
+void parse_activation(ConfigReader& config, const std::string& key, std::string_view name) {
+  const json* value = config.find(key);
+  for (const std::span<const std::string_view> names :
+       {std::span<const std::string_view>(kSilu), std::span<const std::string_view>(kGeluTanh)})
+    if (value != nullptr && value->is_string() &&
+        std::find(names.begin(), names.end(), name) != names.end() &&
+        std::find(names.begin(), names.end(), value->get<std::string>()) != names.end())
+      return;
+  config.only(key, std::string(name));
+}
+
 void check_traits(ConfigReader& config, Problems& problems, const arch::Arch& arch,
                   arch::ModelDims& dims) {
   const arch::ConfigKeys& keys = arch.keys;
   for (const std::string_view key : {keys.activation, keys.other_activation})
-    if (!key.empty()) config.only(std::string(key), std::string(keys.activation_name));
+    if (!key.empty()) parse_activation(config, std::string(key), keys.activation_name);
   if (!keys.other_positions.empty())
     config.size(std::string(keys.other_positions), kMaxPositions, dims.positions);
   const auto bias = [&](const char* key, arch::Present present) {

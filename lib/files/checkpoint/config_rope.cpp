@@ -84,9 +84,8 @@ void parse_rope_object(const json& object, const std::string& key, Problems& pro
     if (dims.rope_linear >= 1e6)
       problems.input("key \"", key, ".factor\" is ", dims.rope_linear, ", expected less than 1e6");
   } else if (kind != "default" && !scales_by_one(kind, rope)) {
-    problems.unsupported("key \"", key, ".rope_type\" is \"", kind,
-                         "\"; supported are \"default\" and ",
-                         arch.long_rope ? "\"longrope\"" : "\"llama3\" and \"linear\"");
+    problems.unsupported("key \"", key, ".rope_type\" is \"", kind, "\"; supported are \"default\"",
+                         arch.long_rope ? " and \"longrope\"" : ", \"llama3\" and \"linear\"");
     return;  // the other keys belong to that type
   } else if (kind != "default") {
     return;

@@ -12,6 +12,7 @@
 
 #include "checkpoint/sampling_keys.h"
 #include "core/parts.h"
+#include "text/end_tokens.h"
 
 namespace espalier::checkpoint {
 namespace {
@@ -110,9 +111,8 @@ Description derived(const Description& description, const std::string& parent) {
 // EOS, and what ends a turn and a message, where it is another token.
 static std::vector<std::int64_t> ends_of(const format::GgufHeader& header) {
   std::vector<std::int64_t> out;
-  for (const char* name : {"eos", "eot", "eom"})
-    if (const auto id =
-            header.optional_integer(std::string("tokenizer.ggml.") + name + "_token_id");
+  for (const char* key : text::end_keys().first(text::kEndsOfText))
+    if (const auto id = text::stated_id(header, key);
         id && std::find(out.begin(), out.end(), *id) == out.end())
       out.push_back(*id);
   return out;
@@ -130,7 +130,7 @@ std::string generation_config_of(const Description& description, const format::G
   if (out.empty() && ends.size() < 2) return "";
   if (!out.empty()) out["do_sample"] = true;
   const auto id = [&](const char* key, const char* gguf) {
-    if (const auto value = header.optional_integer(gguf)) out[key] = *value;
+    if (const auto value = text::stated_id(header, gguf)) out[key] = *value;
   };
   id("bos_token_id", "tokenizer.ggml.bos_token_id");
   id("eos_token_id", "tokenizer.ggml.eos_token_id");

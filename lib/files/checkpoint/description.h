@@ -5,6 +5,7 @@
 // In a GGUF these are the keys of general.* and of other programs. In a directory they are the
 // front matter of README.md, with the keys of model cards, and generation_config.json.
 #pragma once
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,8 +22,8 @@ const format::GgufValue* find(const Description& description, std::string_view k
 
 // Without what is made anew: sizes, tokenizer, types of tensors.
 Description description_of(const format::GgufHeader& header);
-// `directory` ends in '/'.
-Description description_of(const std::string& directory, const std::string& generation_config);
+// `directory` ends in '/'. `generation_config` is an object.
+Description description_of(const std::string& directory, const nlohmann::json& generation_config);
 
 // Of a model that is made from the described one, `parent`, by changing it: what holds only for the
 // parent is left out, and the parent becomes a base model. Empty stays empty.

@@ -191,12 +191,7 @@ void add_list(std::string& out, const char* key, const std::vector<std::string>&
   for (const std::string& item : items) out += "- " + quoted(item) + "\n";
 }
 
-void add_sampling(Description& out, const std::string& generation_config) {
-  const Json config = Json::parse(generation_config, nullptr, false);
-  if (!config.is_object()) {
-    core::note("generation_config.json is no JSON object, so its sampling defaults are left out");
-    return;
-  }
+void add_sampling(Description& out, const nlohmann::json& config) {
   if (const auto it = config.find("do_sample"); it != config.end() && *it == false) return;
   for (const SamplingKey& key : kSamplingKeys) {
     const auto it = config.find(key.config);
@@ -237,16 +232,19 @@ void add_card(Description& out, const Card& card) {
 
 }  // namespace
 
-Description description_of(const std::string& directory, const std::string& generation_config) {
+Description description_of(const std::string& directory, const nlohmann::json& generation_config) {
   Description out;
   const std::string path = directory + "README.md";
   std::error_code unreadable;
   if (std::filesystem::is_regular_file(path, unreadable) &&
       std::filesystem::file_size(path, unreadable) <= kMaxCardBytes) {
     const std::string content = core::read_text_file(path, kMaxCardBytes);
-    if (text::is_valid_utf8(content)) add_card(out, CardReader(content).take());
+    if (text::is_valid_utf8(content))
+      add_card(out, CardReader(content).take());
+    else
+      core::note(path + ": is not UTF-8, so what it says of licence and origin is left out");
   }
-  if (!generation_config.empty()) add_sampling(out, generation_config);
+  add_sampling(out, generation_config);
   return out;
 }
 

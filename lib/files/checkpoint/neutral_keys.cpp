@@ -60,6 +60,7 @@ constexpr std::string_view kNames[] = {
     "encoder_no_repeat_ngram_size",
     "exponential_decay_length_penalty",
     "finetuning_task",
+    "forced_decoder_ids",
     "flash_attn",
     "flash_attention",
     "id2label",

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "checkpoint/absent_weights.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/own_output.h"
 #include "checkpoint/problems.h"
@@ -15,12 +16,13 @@
 #include "checkpoint/text_part.h"
 #include "core/notes.h"
 #include "core/parts.h"
+#include "format/json_input.h"
 
 namespace espalier::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20, kMaxIndexBytes = 1 << 28;
 
 // What the families' tables call the buffer of rotary positions, and others of the same kind.
 constexpr std::string_view kRotaryTable = "inv_freq";
@@ -47,12 +49,46 @@ bool ignorable(const TensorNames& names, std::string_view name, const format::Sa
 
 // What tools that quantize put beside the weights, or in their place.
 bool is_of_quantization(std::string_view name) {
-  for (const std::string_view ending :
-       {".qweight", ".qzeros", ".g_idx", ".scales", ".SCB", ".weight_scale", ".weight_scale_inv",
-        ".weight_packed", ".weight_shape", ".weight_zero_point", ".weight_format", ".input_scale",
-        ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", "_blocks", "_scales"})
+  for (const std::string_view ending : {".qweight",
+                                        ".qzeros",
+                                        ".g_idx",
+                                        ".scales",
+                                        ".SCB",
+                                        ".weight_scale",
+                                        ".weight_scale_inv",
+                                        ".weight_packed",
+                                        ".weight_shape",
+                                        ".weight_zero_point",
+                                        ".weight_format",
+                                        ".input_scale",
+                                        ".absmax",
+                                        ".quant_map",
+                                        ".nested_absmax",
+                                        ".nested_quant_map",
+                                        "_blocks",
+                                        "_scales",
+                                        ".bitmask",
+                                        ".compressed",
+                                        ".row_offsets"})
     if (name.ends_with(ending)) return true;
   return name.find(".quant_state.") != std::string_view::npos;
+}
+
+// What tools that quantize keep beside weights that are floats: ranges of the KV cache and of
+// activations, which only their own programs use.
+bool is_range(std::string_view name) {
+  for (const std::string_view ending :
+       {".k_scale", ".v_scale", ".q_scale", ".prob_scale", "_quantizer._amax",
+        "_quantizer._pre_quant_scale", ".k_proj.output_scale", ".v_proj.output_scale"})
+    if (name.ends_with(ending)) return true;
+  return false;
+}
+
+// Of a classifier or a reward model, whose output matrix is no vocabulary's.
+bool is_head(std::string_view name) {
+  for (const std::string_view head : {"score.", "classifier.", "qa_outputs.", "regression_head."})
+    if (name.starts_with(head)) return true;
+  return false;
 }
 
 // An output matrix that is stored although the config ties it to the embedding. Like transformers,
@@ -83,8 +119,10 @@ class Locator {
       : source_(source), names_(names), problems_(problems), set_(*source.safetensors) {}
 
   void locate() {
-    for (const auto& [name, tensor] : names_.all())
+    for (const auto& [name, tensor] : names_.all()) {
       if (quantized_.empty() && is_of_quantization(name)) quantized_ = "there is " + tensor->name;
+      require_language_model(name, *tensor);
+    }
     const std::vector<arch::TensorRef> refs = arch::tensors(*source_.arch, source_.dims);
     for (std::size_t i = 0, next = 0; i < refs.size(); i = next) {
       const std::string_view pattern = pattern_of(refs[i]);
@@ -99,18 +137,37 @@ class Locator {
                  source_.quantization.empty() ? "" : " (" + source_.quantization + ")", ": ",
                  quantized_, "; save a float version first, or fetch the model's float files");
     ESP_CHECK(any_, input, source_.path, ": the files hold none of the ", expected_.size(),
-              " tensors of config.json, such as ", *expected_.begin(),
-              "; the weights are of another model");
-    for (const auto& [name, tensor] : names_.all())
-      if (expected_.count(name) == 0 && !ignorable(names_, name, *tensor, source_))
+              " tensors of config.json, such as ", *expected_.begin(), ", but ",
+              names_.all().empty() ? std::string("no tensors") : names_.all().begin()->second->name,
+              " and others; the weights are of another model, or in another layout");
+    std::int64_t ranges = 0;
+    for (const auto& [name, tensor] : names_.all()) {
+      if (expected_.count(name) != 0 || ignorable(names_, name, *tensor, source_)) continue;
+      if (is_range(name))
+        ++ranges;
+      else
         problems_.unsupported("tensor \"", tensor->name, "\" ", shape_text(tensor->shape),
                               " is not part of architecture ", source_.arch->name);
+    }
+    if (ranges > 0)
+      core::note(source_.path + ": " + std::to_string(ranges) +
+                 " tensors with ranges of a quantization by another tool are left out; the " +
+                 "weights are floats");
     if (doubles_ > 0)
       core::note(source_.path + ": " + std::to_string(doubles_) +
                  " tensors are F64; their values are rounded to F32");
   }
 
  private:
+  // Tensors that show what else the directory holds.
+  void require_language_model(const std::string& name, const format::SafeTensor& tensor) const {
+    ESP_CHECK(name.find(".lora_") == name.npos, unsupported, source_.path, ": tensor ", tensor.name,
+              " is of a LoRA adapter that is not merged with its base; merge it first "
+              "(merge_and_unload of PEFT does)");
+    ESP_CHECK(!is_head(name), unsupported, source_.path, ": tensor ", tensor.name,
+              " is the head of a classifier or a reward model, which is no language model; "
+              "start from the model that it was trained from");
+  }
   std::string_view pattern_of(const arch::TensorRef& ref) const {
     const std::string_view stack = ref.spec->hf_stack;
     return !stack.empty() && names_.find(arch::with_layer(stack, ref.layer)) != nullptr
@@ -272,13 +329,26 @@ std::string named_gguf(const std::string& directory) {
          (split ? "the first part of the model, " : "one, such as ") + files.front();
 }
 
-// A file that is no JSON object is noted where it is read.
-void check_generation_config(const Source& source, const std::string& path) {
-  const auto config = nlohmann::json::parse(source.hf_generation_config, nullptr, false);
-  if (!config.is_object()) return;
+// An object without keys for a model without the file.
+nlohmann::json read_generation_config(Source& source, const std::string& path) {
+  if (!file_exists(path)) return nlohmann::json::object();
+  source.hf_generation_config = core::read_text_file(path, kMaxConfigBytes);
+  auto config = format::parse_json<nlohmann::json>(source.hf_generation_config, path);
+  ESP_CHECK(config.is_object(), input, path, ": is no JSON object; repair it, or remove it");
   Problems problems(path);
   check_stated_tokens(config, source.dims.vocab, problems);
   problems.raise();
+  return config;
+}
+
+// As in transformers, one file counts where there are shards too.
+void note_two_sets(const std::string& base) {
+  const std::string single = base + "model.safetensors", index = single + ".index.json";
+  if (!file_exists(single) || !file_exists(index)) return;
+  const std::string text = core::read_text_file(index, kMaxIndexBytes);
+  if (text.find("-of-") != std::string::npos)
+    core::note(single + " is read, as in transformers, and not the shards that " + index +
+               " lists beside it");
 }
 
 }  // namespace
@@ -334,24 +404,16 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
   std::error_code none;  // most models have no such folder
   for (const auto& entry : fs::directory_iterator(base + kTemplateFolder, none))
     if (entry.path().extension() == ".jinja") source.hashed_files.push_back(entry.path().string());
-  if (file_exists(base + "generation_config.json"))
-    source.hf_generation_config =
-        core::read_text_file(base + "generation_config.json", kMaxConfigBytes);
-  check_generation_config(source, base + "generation_config.json");
-  source.description = description_of(base, source.hf_generation_config);
+  const auto generation = read_generation_config(source, base + "generation_config.json");
+  source.description = description_of(base, generation);
   if (const format::GgufValue* name = find(source.description, "general.name"))
     source.name = std::get<std::string>(name->value);
 
   const bool has_tensors =
       file_exists(base + "model.safetensors") || file_exists(base + "model.safetensors.index.json");
   if (has_tensors || need_tensors) {
-    ESP_CHECK(has_tensors || !(file_exists(base + "pytorch_model.bin") ||
-                               file_exists(base + "pytorch_model.bin.index.json")),
-              unsupported, directory,
-              ": the weights are a pytorch_model.bin; save them as safetensors first "
-              "(save_pretrained does)");
-    ESP_CHECK(has_tensors, input, directory,
-              ": there is neither model.safetensors nor model.safetensors.index.json");
+    if (!has_tensors) refuse_absent_weights(directory);
+    note_two_sets(base);
     source.safetensors = std::make_unique<format::SafetensorsSet>(
         format::SafetensorsSet::open_directory(directory, format::SafetensorsSet::Allowed::any));
     Problems problems(directory);

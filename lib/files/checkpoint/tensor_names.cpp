@@ -10,8 +10,9 @@
 namespace espalier::checkpoint {
 namespace {
 
-constexpr std::string_view kWrappers[] = {"_orig_mod.", "module.", "_fsdp_wrapped_module.",
-                                          "_checkpoint_wrapped_module."};
+constexpr std::string_view kWrappers[] = {
+    "_orig_mod.",       "module.",    "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
+    "_forward_module.", "base_layer."};
 constexpr std::string_view kAdapted = "base_model.model.";
 
 void remember(std::vector<std::string>& list, std::string_view text) {
@@ -42,8 +43,26 @@ TensorNames::TensorNames(const Source& source) {
   const bool adapted = std::any_of(tensors.begin(), tensors.end(), [](const format::SafeTensor& t) {
     return t.name.find(".lora_") != std::string::npos;
   });
+  if (source.part_of.empty()) prefix_ = common_prefix(tensors, embedding);
   for (const format::SafeTensor& tensor : tensors) add(tensor, source, adapted);
   shorter_ = all_.count(embedding) == 0 && all_.count(embedding.substr(first_.size())) != 0;
+}
+
+// What every name of the table has in front, from saving a larger module that holds the model:
+// "student.model.embed_tokens.weight". Empty where the names are as they should be, or where
+// several would do.
+std::string TensorNames::common_prefix(const std::vector<format::SafeTensor>& tensors,
+                                       const std::string& embedding) {
+  std::string prefix;
+  for (const format::SafeTensor& tensor : tensors) {
+    std::vector<std::string> seen;
+    const std::string name = unwrapped(tensor.name, seen);
+    if (name == embedding || name == embedding.substr(first_.size())) return "";
+    if (!name.ends_with("." + embedding)) continue;
+    if (!prefix.empty()) return "";
+    prefix = name.substr(0, name.size() - embedding.size());
+  }
+  return prefix == kAdapted ? "" : prefix;
 }
 
 void TensorNames::add(const format::SafeTensor& tensor, const Source& source, bool adapted) {
@@ -51,6 +70,10 @@ void TensorNames::add(const format::SafeTensor& tensor, const Source& source, bo
   if (!adapted && name.starts_with(kAdapted)) {
     name.erase(0, kAdapted.size());
     remember(wrappers_, kAdapted);
+  }
+  if (!prefix_.empty() && name.starts_with(prefix_)) {
+    name.erase(0, prefix_.size());
+    remember(wrappers_, prefix_);
   }
   if (!source.part_of.empty()) {
     const std::string part = other_part(name);

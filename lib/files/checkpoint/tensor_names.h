@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tensors of safetensors files by the names of the architecture's table. Files may have:
 // - components that a wrapper of PyTorch put into names, such as "_orig_mod." (torch.compile),
-//   "module." (DistributedDataParallel) or those of FSDP, and PEFT's "base_model.model." in front
+//   "module." (DistributedDataParallel) or those of FSDP, PEFT's "base_model.model." in front, or
+//   the name of the member that was the model in a larger module, such as "student."
 // - names without the first component, from saving the model without its output ("layers.0...")
 // - the names of a larger model, of which this is the text part (text_part.h)
 //
@@ -33,12 +34,15 @@ class TensorNames {
   const std::vector<std::string>& wrappers() const { return wrappers_; }
 
  private:
+  std::string common_prefix(const std::vector<format::SafeTensor>& tensors,
+                            const std::string& embedding);
   void add(const format::SafeTensor& tensor, const Source& source, bool adapted);
 
   std::map<std::string, const format::SafeTensor*, std::less<>> all_;
   std::vector<std::string> other_parts_, wrappers_;
   std::size_t n_others_ = 0;
   std::string first_;     // "model."
+  std::string prefix_;    // of all names, in front
   bool shorter_ = false;  // files leave it out
 };
 

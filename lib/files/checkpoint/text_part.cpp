@@ -15,10 +15,28 @@ namespace {
 using Config = nlohmann::ordered_json;
 
 // First components of tensors of the other parts.
-constexpr std::string_view kOtherParts[] = {
-    "vision_tower", "vision_model",        "visual",       "multi_modal_projector",
-    "connector",    "audio_tower",         "image_tower",  "image_newline",
-    "video_tower",  "vision_embed_tokens", "mm_projector", "visual_embeddings_table"};
+constexpr std::string_view kOtherParts[] = {"vision_tower",
+                                            "vision_model",
+                                            "visual",
+                                            "multi_modal_projector",
+                                            "connector",
+                                            "audio_tower",
+                                            "image_tower",
+                                            "image_newline",
+                                            "video_tower",
+                                            "vision_embed_tokens",
+                                            "mm_projector",
+                                            "visual_embeddings_table",
+                                            "aligner",
+                                            "vqmodel",
+                                            "projector",
+                                            "generation_embeddings",
+                                            "mlp1",
+                                            "vision_encoder",
+                                            "vision_projection",
+                                            "generation_aligner",
+                                            "generation_head",
+                                            "perceiver"};
 // What stands before the names of the text part, instead of the first component of the family.
 constexpr std::string_view kTextPrefixes[] = {
     "language_model.model.", "model.language_model.model.",
@@ -37,16 +55,15 @@ std::optional<TextPart> text_part(const std::string& text, const std::string& pa
   if (!root.is_object() || !root.contains("model_type") || !root["model_type"].is_string())
     return std::nullopt;
   const std::string whole = root["model_type"].get<std::string>();
-  const bool nested = root.contains("text_config") && root["text_config"].is_object() &&
-                      !root["text_config"].empty();
+  const char* const key = root.contains("llm_config") ? "llm_config" : "text_config";
+  const bool nested = root.contains(key) && root[key].is_object() && !root[key].empty();
   if (!has_text_part(whole)) {
-    ESP_CHECK(
-        !nested, unsupported, path, ": model_type \"", whole,
-        "\" has a text_config, but models of this type are not known to compute text as their "
-        "text part alone does, so it is not read");
+    ESP_CHECK(!nested, unsupported, path, ": model_type \"", whole, "\" has a ", key,
+              ", but models of this type are not known to compute text as their "
+              "text part alone does, so it is not read");
     return std::nullopt;
   }
-  Config given = nested ? root["text_config"] : root;
+  Config given = nested ? root[key] : root;
   if (!nested) given.erase("vision_config");
   const bool typed = nested && given.contains("model_type") && given["model_type"].is_string();
   const std::string type = typed ? given["model_type"].get<std::string>() : whole + "_text";

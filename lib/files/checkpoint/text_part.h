@@ -2,8 +2,9 @@
 // Models that read pictures or sound as well as text (...ForConditionalGeneration): their text part
 // is a model of one of our families. For text alone they compute what that model computes.
 //
-// config.json has the part's keys in "text_config", where keys are left out that have the value of
-// the part's class. Older files of Qwen-VL have them beside "vision_config".
+// config.json has the part's keys in "text_config" (InternVL: "llm_config"), where keys are left
+// out that have the value of the part's class. Older files of Qwen-VL have them beside
+// "vision_config".
 #pragma once
 #include <optional>
 #include <string>

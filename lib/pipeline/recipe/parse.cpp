@@ -36,7 +36,11 @@ const stages::Kind* kind_of(YamlMap& map) {
 }
 
 std::string name_of(YamlMap& map, const Recipe& recipe) {
+  constexpr std::size_t kMost = 200;  // it names a folder, and temporary ones beside it
   std::string name = map.required_text("name");
+  if (name.size() > kMost)
+    map.refuse("name", "is of " + std::to_string(name.size()) + " bytes, at most " +
+                           std::to_string(kMost) + " are possible");
   for (const char c : name)
     if (!(std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.') ||
         name.front() == '.')

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/notes.h"
+#include "hash/folder.h"
 #include "hash/sha256.h"
 #include "recipe/key_names.h"
 #include "recipe/planner.h"
@@ -89,8 +90,8 @@ Planner::Planner(const Recipe& recipe, const timing::Place& machine)
   reading_ = recipe.reading;
   shapes_["teacher"] = {&teacher_.arch(), teacher_.dims(), {}, format_of(teacher_, from_shape_)};
   if (from_shape_) missing_.push_back(recipe.teacher);
-  require_text(recipe.train_text, recipe.train_place, "train");
-  require_text(recipe.held_out_text, recipe.held_out_place, "held_out");
+  require_text(recipe.train_text, recipe.train_place, "train", recipe.train_sha256);
+  require_text(recipe.held_out_text, recipe.held_out_place, "held_out", recipe.held_out_sha256);
   require_other_text(recipe);
 }
 
@@ -103,7 +104,8 @@ std::string Planner::refusal() const {
   }
 }
 
-void Planner::require_text(const std::string& path, const std::string& place, const char* key) {
+void Planner::require_text(const std::string& path, const std::string& place, const char* key,
+                           const std::optional<std::string>& sha256) {
   std::error_code unreadable;
   if (path.empty()) return;
   const bool there = exists(path);
@@ -111,6 +113,11 @@ void Planner::require_text(const std::string& path, const std::string& place, co
       std::filesystem::is_directory(path, unreadable)) {
     ESP_CHECK(!text::read_documents(path).empty(), input, place, ": ", key, ": ", path,
               ": the text is empty");
+    if (!sha256) return;
+    const bool folder = std::filesystem::is_directory(path, unreadable);
+    const std::string actual = folder ? hash::sha256_folder(path) : hash::sha256_file(path);
+    ESP_CHECK(*sha256 == actual, input, place, ": ", key, ": ", path, ": SHA-256 is ", actual,
+              ", the recipe expects ", *sha256, "; another version of Python ships another text");
     return;
   }
   ESP_CHECK(from_shape_ && !there, input, place, ": ", key, ": ", path,

@@ -26,7 +26,8 @@ class Planner {
   stages::Forecast predict(const Step& step);
 
  private:
-  void require_text(const std::string& path, const std::string& place, const char* key);
+  void require_text(const std::string& path, const std::string& place, const char* key,
+                    const std::optional<std::string>& sha256);
   void require_window(const Step& step, std::int64_t window);
 
   timing::Place machine_;

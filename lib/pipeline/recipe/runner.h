@@ -30,7 +30,6 @@ class Runner {
   std::string result_of(const Step& step) const;             // its path
   std::string path_of(const Link& link) const;
   void check_outputs() const;
-  void check_texts();
   std::string hash_of(const StageInput& input);
   bool is_done(const Step& step, const checkpoint::Manifest& wanted) const;
   checkpoint::Manifest wanted(const Step& step);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "format/json_input.h"
+#include "text/lines.h"
 #include "text/utf8.h"
 
 namespace espalier::tasks {
@@ -59,14 +60,9 @@ class Reader {
  public:
   Reader(Task& task, const std::string& path) : task_(task), path_(path) {}
   void read(std::string_view bytes) {
-    std::int64_t number = 0;
-    for (std::size_t begin = 0; begin < bytes.size();) {
-      const std::size_t end = std::min(bytes.find('\n', begin), bytes.size());
-      std::string_view line = bytes.substr(begin, end - begin);
-      begin = end + 1;
-      ++number;
-      if (line.find_first_not_of(" \t\r") != line.npos) add(line, number);
-    }
+    text::for_each_line(bytes, [&](std::string_view line, std::int64_t number) {
+      if (!text::is_blank(line)) add(line, number);
+    });
     ESP_CHECK(!task_.items.empty(), input, path_,
               ": the task is empty; expected a line of JSON for each item");
   }

@@ -26,46 +26,6 @@ namespace {
 using Window = runtime::PerplexityWindow;
 using Windows = std::span<const Window>;
 
-// All models read the windows of the first one.
-std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std::string& against,
-                                 const std::string& text_path, const EvalOptions& options,
-                                 const core::Progress& progress) {
-  const auto first = checkpoint::Checkpoint::open(models.front().path);
-  const std::optional<std::int32_t> window_bos = text::window_bos(first.tokenizer());
-  std::vector<std::string> others;  // models that by themselves would read other windows
-  using Kind = checkpoint::VocabularyMatch::Kind;
-  const auto check = [&](const std::string& path, bool is_reference,
-                         const std::string& consequence) {
-    auto other = checkpoint::Checkpoint::open(path);
-    arch::require_positions(other.dims(), options.context, "--context", path);
-    if (is_reference)
-      if (const auto match = checkpoint::match_vocabularies(other, first); match.kind == Kind::part)
-        checkpoint::keep_part(other, first, match);
-    ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, path, " and ",
-              models.front().path, " have different vocabularies", consequence);
-    ESP_CHECK(first.dims().vocab == other.dims().vocab, input, path, " and ", models.front().path,
-              " have vocabularies of ", other.dims().vocab, " and ", first.dims().vocab, " rows",
-              consequence);
-    if (text::window_bos(other.tokenizer()) != window_bos) others.push_back(path);
-  };
-  for (const EvalModel& m : models) check(m.path, false, " and cannot be compared");
-  if (!against.empty()) check(against, true, ": a divergence between them is not defined");
-  const text::Tokenizer tokenizer(first.tokenizer());
-  const text::TokenStream stream =
-      runtime::perplexity_stream(tokenizer, text::read_documents(text_path), options.reading);
-  if (progress)
-    progress({"text", 0, 0, "",
-              text_path + ": " + text::describe_stream(tokenizer, stream.tokens.size())});
-  for (const std::string& path : others)
-    if (progress)
-      progress({"text", 0, 0, "",
-                path +
-                    " would begin its windows otherwise, by its own tokenizer; it reads those of " +
-                    models.front().path});
-  return runtime::perplexity_windows(stream, options.context, options.protocol,
-                                     options.max_windows);
-}
-
 torch::Tensor ids_of(Windows windows) {
   std::vector<std::int64_t> ids;
   for (const Window& w : windows) ids.insert(ids.end(), w.tokens.begin(), w.tokens.end());
@@ -269,12 +229,50 @@ std::vector<ModelSize> sizes_of(const std::vector<EvalModel>& models, const std:
   return out;
 }
 
+std::vector<Window> read_windows(const std::vector<EvalModel>& models, const std::string& against,
+                                 const std::string& text_path, const EvalOptions& options,
+                                 const core::Progress& progress) {
+  const auto first = checkpoint::Checkpoint::open(models.front().path);
+  const std::optional<std::int32_t> window_bos = text::window_bos(first.tokenizer());
+  std::vector<std::string> others;  // models that by themselves would read other windows
+  using Kind = checkpoint::VocabularyMatch::Kind;
+  const auto check = [&](const std::string& path, bool is_reference,
+                         const std::string& consequence) {
+    auto other = checkpoint::Checkpoint::open(path);
+    arch::require_positions(other.dims(), options.context, "--context", path);
+    if (is_reference)
+      if (const auto match = checkpoint::match_vocabularies(other, first); match.kind == Kind::part)
+        checkpoint::keep_part(other, first, match);
+    ESP_CHECK(text::same_vocabulary(first.tokenizer(), other.tokenizer()), input, path, " and ",
+              models.front().path, " have different vocabularies", consequence);
+    ESP_CHECK(first.dims().vocab == other.dims().vocab, input, path, " and ", models.front().path,
+              " have vocabularies of ", other.dims().vocab, " and ", first.dims().vocab, " rows",
+              consequence);
+    if (text::window_bos(other.tokenizer()) != window_bos) others.push_back(path);
+  };
+  for (const EvalModel& m : models) check(m.path, false, " and cannot be compared");
+  if (!against.empty()) check(against, true, ": a divergence between them is not defined");
+  const text::Tokenizer tokenizer(first.tokenizer());
+  const text::TokenStream stream =
+      runtime::perplexity_stream(tokenizer, text::read_documents(text_path), options.reading);
+  if (progress)
+    progress({"text", 0, 0, "",
+              text_path + ": " + text::describe_stream(tokenizer, stream.tokens.size())});
+  for (const std::string& path : others)
+    if (progress)
+      progress({"text", 0, 0, "",
+                path +
+                    " would begin its windows otherwise, by its own tokenizer; it reads those of " +
+                    models.front().path});
+  return runtime::perplexity_windows(stream, options.context, options.protocol,
+                                     options.max_windows);
+}
+
 std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
-                                     const std::string& against, const std::string& text_path,
+                                     const std::string& against, Windows windows,
                                      const EvalOptions& options, const core::Progress& progress) {
   torch::InferenceMode inference;
   ESP_CHECK(!models.empty(), internal, "evaluate: no model");
-  const std::vector<Window> windows = read_windows(models, against, text_path, options, progress);
   std::vector<EvalResult> results = Evaluation(models, against, options, progress).run(windows);
   for (std::size_t m = 0; m < models.size(); ++m)
     if (!std::isfinite(results[m].perplexity))
@@ -287,7 +285,10 @@ std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
 EvalResult evaluate(const std::string& model, const std::string& against,
                     const std::string& text_path, const EvalOptions& options,
                     const core::Progress& progress) {
-  return evaluate_all({{model, options.engine}}, against, text_path, options, progress).front();
+  const std::vector<EvalModel> models{{model, options.engine}};
+  return evaluate_all(models, against, read_windows(models, against, text_path, options, progress),
+                      options, progress)
+      .front();
 }
 
 }  // namespace espalier::verify

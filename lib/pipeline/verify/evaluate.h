@@ -4,6 +4,7 @@
 // models may be larger than memory. The device runtime can also run a GGUF.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,15 @@ struct EvalModel {
   std::string path;
   Engine engine = Engine::training;
 };
+// The windows that all of them read: those of the first one. Checks that they can be compared.
+std::vector<runtime::PerplexityWindow> read_windows(const std::vector<EvalModel>& models,
+                                                    const std::string& against,
+                                                    const std::string& text_path,
+                                                    const EvalOptions& options,
+                                                    const core::Progress& progress);
 std::vector<EvalResult> evaluate_all(const std::vector<EvalModel>& models,
-                                     const std::string& against, const std::string& text_path,
+                                     const std::string& against,
+                                     std::span<const runtime::PerplexityWindow> windows,
                                      const EvalOptions& options, const core::Progress& progress);
 EvalResult evaluate(const std::string& model, const std::string& against,
                     const std::string& text_path, const EvalOptions& options,

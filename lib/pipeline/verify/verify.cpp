@@ -201,13 +201,14 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
     eval.work = &*work;
   }
 
+  const std::vector<runtime::PerplexityWindow> windows =  // before anything is computed
+      read_windows(models, options.teacher, options.text_path, eval, progress);
   VerifyResult result;
   Json& card = result.card;
   card = sizes_card(gguf, options);
   card["parity"] = parity_card(gguf, options, parity_tokens, eval, progress);
   result.parity = card["parity"].at("passed").get<bool>();
-  add_quality(options, evaluate_all(models, options.teacher, options.text_path, eval, progress),
-              card);
+  add_quality(options, evaluate_all(models, options.teacher, windows, eval, progress), card);
   add_tasks(gguf, options, eval, tasks, progress, card);
   card["text_sha256"] = data::text_sha256(options.text_path);
   if (options.with_speed) add_speed(gguf, options, progress, card);

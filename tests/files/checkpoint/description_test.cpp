@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "core/file.h"
 #include "support/temp_dir.h"
@@ -63,7 +64,7 @@ TEST(Description, ADirectoryHoldsIt) {
       {"general.base_model.1.repo_url", GgufValue::string("https://huggingface.co/Org/Other")}};
   core::write_text_file(dir.file("README.md"), model_card(before));
   EXPECT_TRUE(is_our_card(dir.file("README.md")));
-  const Description after = description_of(dir.path() + "/", "");
+  const Description after = description_of(dir.path() + "/", nlohmann::json::object());
   EXPECT_EQ(after.size(), before.size());
   for (const auto& [key, value] : before) {
     ASSERT_NE(find(after, key), nullptr) << key;
@@ -80,8 +81,9 @@ TEST(Description, PublishedCardsAreRead) {
                         "base_model: org/Base-7B\ntags: [chat, \"a, b\"]\nauthor: null\n"
                         "description: >\n  two\n  lines\nmodel-index:\n- name: x\n  results: []\n"
                         "widget:\n  - text: \"license: gpl\"\n---\nlicense: none\n");
-  const Description d = description_of(dir.path() + "/", R"({"temperature": 0.7, "top_k": 20,
-      "repetition_penalty": 1.1, "do_sample": true, "eos_token_id": 2})");
+  const Description d = description_of(dir.path() + "/", nlohmann::json::parse(R"({
+      "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1, "do_sample": true,
+      "eos_token_id": 2})"));
   EXPECT_EQ(text_of(d, "general.license"), "apache-2.0");
   EXPECT_EQ(text_of(d, "general.description"), "two lines");
   EXPECT_EQ(find(d, "general.author"), nullptr);
@@ -96,8 +98,8 @@ TEST(Description, PublishedCardsAreRead) {
   EXPECT_EQ(std::get<std::int64_t>(find(d, "general.sampling.top_k")->value), 20);
   EXPECT_FALSE(is_our_card(dir.file("README.md")));
   core::write_text_file(dir.file("README.md"), "# A model\nlicense: mit\n");
-  EXPECT_TRUE(
-      description_of(dir.path() + "/", R"({"temperature": 1, "do_sample": false})").empty());
+  const auto greedy = nlohmann::json::parse(R"({"temperature": 1, "do_sample": false})");
+  EXPECT_TRUE(description_of(dir.path() + "/", greedy).empty());
 }
 
 TEST(Description, AChangedModelNamesItsParent) {

@@ -10,9 +10,11 @@ namespace espalier::checkpoint {
 namespace {
 
 constexpr std::string_view kWholes[] = {
-    "gemma3",   "llava",      "llava_next", "llava_next_video", "llava_onevision", "vipllava",
-    "mistral3", "idefics3",   "smolvlm",    "internvl",         "fast_vlm",        "ovis2",
-    "qwen2_vl", "qwen2_5_vl", "qwen3_vl",   "qwen2_audio",      "perception_lm",   "video_llava"};
+    "gemma3",   "llava",      "llava_next",    "llava_next_video", "llava_onevision", "vipllava",
+    "mistral3", "idefics3",   "smolvlm",       "internvl",         "fast_vlm",        "ovis2",
+    "qwen2_vl", "qwen2_5_vl", "qwen3_vl",      "qwen2_audio",      "perception_lm",   "video_llava",
+    "idefics2", "got_ocr2",   "janus",         "deepseek_vl",      "audioflamingo3",  "lighton_ocr",
+    "voxtral",  "glmasr",     "video_llama_3", "qianfan_ocr",      "internvl_chat"};
 
 // clang-format off
 constexpr TextClass kTextClasses[] = {
