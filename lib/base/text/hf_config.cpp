@@ -184,6 +184,19 @@ void note_other_classes(const JsonPlace& config, bool whole, const TokenizerData
              "the model was trained without the space");
 }
 
+// transformers would add such tokens after those of tokenizer.json.
+void require_known(const JsonPlace& config, const TokenIds& ids, const std::string& absent_pad,
+                   const std::string& tokens_file) {
+  if (!config.has("added_tokens_decoder")) return;
+  for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
+    const std::string content =
+        JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
+    ESP_CHECK(ids.find(content) >= 0 || content == absent_pad, unsupported, config.where(),
+              " added_tokens_decoder.", id, " is ", shown(content), ", which ", tokens_file,
+              " does not have");
+  }
+}
+
 }  // namespace
 
 void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& defaults,
@@ -233,16 +246,7 @@ void read_config(const HfFiles& files, const JsonPlace* root, const HfDefaults& 
   find("unk_token", data.unk);
   find("pad_token", data.pad);
 
-  // transformers would add such tokens after those of tokenizer.json.
-  if (config.has("added_tokens_decoder")) {
-    for (const auto& [id, token] : config.at("added_tokens_decoder").object().items()) {
-      const std::string content =
-          JsonPlace(token, config.where() + " added_tokens_decoder." + id).at("content").text();
-      ESP_CHECK(ids.find(content) >= 0 || content == absent_pad, unsupported, config.where(),
-                " added_tokens_decoder.", id, " is ", shown(content), ", which ", tokens_file,
-                " does not have");
-    }
-  }
+  require_known(config, ids, absent_pad, tokens_file);
   note_other_classes(config, root != nullptr, data);
   add_around(config, root, defaults.add_bos, data);
   read_templates(files, config, data);

@@ -59,7 +59,8 @@ TEST(NamedTokens, AreFoundInATextWhereverTheyAreNamed) {
     EXPECT_EQ(data.types.at(602), TokenType::control) << config;
     EXPECT_TRUE(same_vocabulary(through_gguf(data), data));
   }
-  EXPECT_EQ(count(named.read(Json::object(), Json::object({{"pad_token", "<|im_start|>"}})), 601), 1);
+  EXPECT_EQ(count(named.read(Json::object(), Json::object({{"pad_token", "<|im_start|>"}})), 601),
+            1);
   EXPECT_EQ(count(named.read(Json::object(), Json::object(), R"({"<|im_end|>": 602})"), 602), 1);
 }
 
