@@ -249,8 +249,8 @@ std::vector<std::size_t> least_loss_within(const std::vector<CostsAndLosses>& gi
   Choice choice = relaxed(items, price);
   repair(items, budget, choice);
   if (price > 0) choice = close_gap(items, budget, price, std::move(choice));
-  std::vector<std::size_t> out;
-  for (std::size_t i = 0; i < items.size(); ++i) out.push_back(items[i].options[choice[i]].place);
+  std::vector<std::size_t> out(items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) out[i] = items[i].options[choice[i]].place;
   return out;
 }
 

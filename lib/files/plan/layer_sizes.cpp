@@ -359,6 +359,7 @@ void settle(SizeQuestion& question, const std::vector<std::int64_t>& stay,
   question.most.mlp_bias = after.mlp_bias;
   if (question.equal.empty()) return;
   std::vector<LayerDims> equal;
+  equal.reserve(stay.size());
   for (const std::int64_t l : stay) equal.push_back(question.equal[static_cast<std::size_t>(l)]);
   question.budget = parameters_of(question, equal);
 }
