@@ -8,7 +8,7 @@
 #include <numeric>
 #include <optional>
 
-#include "compare/statistics.h"
+#include "core/rank_correlation.h"
 
 namespace espalier::compare {
 namespace {
@@ -94,7 +94,7 @@ std::optional<double> agreement(const std::map<int, const Values*>& a,
   for (const auto& [layer, values] : a) {
     const auto it = b.find(layer);
     if (it == b.end() || it->second->size() != values->size() || values->size() < 3) continue;
-    const double rho = spearman(*values, *it->second);
+    const double rho = core::spearman(*values, *it->second);
     if (!std::isfinite(rho)) continue;
     sum += rho;
     ++n;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Draws, quantiles and ranks.
+// Draws and quantiles.
 #include "compare/statistics.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "core/rng.h"
 
@@ -17,21 +15,6 @@ double quantile(const std::vector<double>& values, double q) {
   const auto low = static_cast<std::size_t>(at);
   const std::size_t high = std::min(low + 1, values.size() - 1);
   return values[low] + (values[high] - values[low]) * (at - static_cast<double>(low));
-}
-
-std::vector<double> ranks_of(const std::vector<double>& values) {
-  std::vector<std::size_t> order(values.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
-  std::vector<double> ranks(values.size());
-  for (std::size_t i = 0; i < order.size();) {
-    std::size_t end = i + 1;
-    while (end < order.size() && values[order[end]] <= values[order[i]]) ++end;
-    const double rank = static_cast<double>(i + end - 1) / 2;
-    for (; i < end; ++i) ranks[order[i]] = rank;
-  }
-  return ranks;
 }
 
 }  // namespace
@@ -56,18 +39,6 @@ Interval Bootstrap::of_mean(const std::vector<double>& sums,
   }
   std::sort(means.begin(), means.end());
   return {quantile(means, 0.025), quantile(means, 0.975)};
-}
-
-double spearman(const std::vector<double>& a, const std::vector<double>& b) {
-  const std::vector<double> x = ranks_of(a), y = ranks_of(b);
-  const double mean = (static_cast<double>(a.size()) - 1) / 2;
-  double xy = 0, xx = 0, yy = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    xy += (x[i] - mean) * (y[i] - mean);
-    xx += (x[i] - mean) * (x[i] - mean);
-    yy += (y[i] - mean) * (y[i] - mean);
-  }
-  return xy / std::sqrt(xx * yy);
 }
 
 }  // namespace espalier::compare

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Intervals and rank correlation.
+// Intervals.
 //
 // The paired bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993; for language
 // models Koehn, EMNLP 2004): windows are drawn with replacement, the same ones for all models, and
@@ -24,8 +24,5 @@ class Bootstrap {
   std::size_t windows_;
   std::vector<std::uint32_t> drawn_;  // [resamples, windows]
 };
-
-// Of two lists of equal length, with mean ranks for ties. NaN where one of them is constant.
-double spearman(const std::vector<double>& a, const std::vector<double>& b);
 
 }  // namespace espalier::compare

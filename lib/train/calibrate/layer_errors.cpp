@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/rank_correlation.h"
 #include "core/thread_pool.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
@@ -292,6 +293,13 @@ std::int64_t layer_errors_memory(const arch::Arch& arch, const arch::ModelDims& 
   const std::int64_t matrix = 8 * plan::largest_layer(arch, dims),
                      output = 12 * dims.vocab * dims.hidden + 16 * kSequence * dims.vocab;
   return std::max(with(kLayerErrorTokens, matrix), with(0, output));
+}
+
+double rank_correlation(const std::vector<double>& a, const std::vector<double>& b) {
+  ESP_CHECK(a.size() == b.size(), internal, "rank correlation of ", a.size(), " and ", b.size(),
+            " values");
+  const double found = core::spearman(a, b);
+  return std::isfinite(found) ? found : 0;
 }
 
 }  // namespace espalier::calibrate
