@@ -74,7 +74,7 @@ struct Forward::Step {
   }
 };
 
-Forward::Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table,
+Forward::Forward(Weights& weights, KvCache& cache, const kernels::KernelTable& table,
                  core::ThreadPool& pool)
     : weights_(weights),
       cache_(cache),
@@ -137,8 +137,7 @@ void Forward::run(std::span<const std::int32_t> tokens, std::int64_t first_neede
   embed(step);
   rotations(step);
   for (int layer = 0; layer <= last; ++layer) {
-    const std::vector<BlockWeights>& blocks =
-        weights_.layers[static_cast<std::size_t>(layer)].blocks;
+    const std::vector<BlockWeights>& blocks = weights_.layer(layer).blocks;
     const std::size_t alone = behind_attention(blocks);
     step.report("layer_in", layer, x_TH_.data(), step.n, H);
     for (std::size_t i = 0; i < blocks.size(); ++i) {

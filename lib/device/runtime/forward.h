@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder's forward pass over a KV cache. forward.cpp reads top to bottom and mirrors
 // model/forward.cpp step by step. Steps that can be tapped have the same names there. After
-// construction nothing allocates. Without a tap nothing throws.
+// construction nothing allocates, and without a tap nothing throws, unless layers are loaded as
+// they are needed.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -20,7 +21,7 @@ namespace espalier::runtime {
 class Forward {
  public:
   // Keeps references to all four arguments.
-  Forward(const Weights& weights, KvCache& cache, const kernels::KernelTable& table,
+  Forward(Weights& weights, KvCache& cache, const kernels::KernelTable& table,
           core::ThreadPool& pool);
 
   std::int64_t max_tokens() const { return max_tokens_; }
@@ -54,7 +55,7 @@ class Forward {
   template <typename F>
   void each_token(std::int64_t from, std::int64_t to, F&& f);
 
-  const Weights& weights_;
+  Weights& weights_;
   KvCache& cache_;
   const kernels::KernelTable& table_;
   const kernels::StepKernels& steps_;

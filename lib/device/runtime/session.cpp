@@ -63,7 +63,8 @@ struct Session::State {
         pool(options.threads, options.pin),
         opened(core::FileReader(path).stamp()),
         texts(options.tokenizer_first ? tokenizer_if_any(core::FileReader(path)) : std::nullopt),
-        weights(load_weights(path, table, pool, options.packed_file)),
+        weights(options.layer_by_layer ? load_layer_by_layer(path, table, pool)
+                                       : load_weights(path, table, pool, options.packed_file)),
         cache(weights.dims, choose_context(options.context, weights.dims, path), options.kv),
         forward(weights, cache, table, pool),
         logits_V(weights.dims.vocab) {
@@ -75,7 +76,7 @@ struct Session::State {
   bool known(std::int32_t token) const { return token >= 0 && token < weights.dims.vocab; }
   // Every opening of the file has found the one that the weights are of.
   void require_same(const core::FileStamp& stamp) const {
-    ESP_CHECK(stamp == weights.files.front().stamp(), input, path,
+    ESP_CHECK(stamp == weights.opened.front().second, input, path,
               ": was replaced or written to while it was opened; try again");
   }
   const Texts& made() {
@@ -165,8 +166,8 @@ std::int64_t Session::predicted_peak_bytes() const {
 }
 std::int64_t Session::layer_macs_per_token() const {
   std::int64_t sum = 0;
-  for (const LayerWeights& l : state_->weights.layers)
-    for (const BlockWeights& block : l.blocks) sum += block.macs();
+  for (const arch::TensorRef& t : arch::tensors(arch(), dims()))
+    if (t.layer >= 0 && !t.is_vector) sum += t.elements();
   return sum;
 }
 Session::Peaks Session::measure_peaks() {
@@ -226,7 +227,7 @@ void Session::prefill_scored(
 
 std::span<const float> Session::decode_step(std::int32_t token) noexcept {
   State& s = *state_;
-  if (s.cache.position() >= s.cache.context() || !s.known(token)) return {};
+  if (s.cache.position() >= s.cache.context() || !s.known(token) || s.weights.load_layer) return {};
   s.forward.run({&token, 1}, 0, nullptr);
   s.forward.logits(0, 1, s.logits_V.data(), nullptr);
   return {s.logits_V.data(), s.vocab()};

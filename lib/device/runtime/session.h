@@ -36,6 +36,9 @@ struct SessionOptions {
   bool tokenizer_first = false;
   // Use a packed file beside the model. Set to false to judge the model's own bytes.
   bool packed_file = true;
+  // One layer of weights in memory at a time, for a model that is larger than memory. The results
+  // are the same. Such a session reads text and does not decode; it uses no packed file.
+  bool layer_by_layer = false;
 };
 
 class Session {
@@ -96,7 +99,7 @@ class Session {
   // decode_step() does not.
   void require_finite_logits(std::span<const float> logits) const;
   // Appends one token and returns its logits [vocab]. Returns an empty span when the context is
-  // full or the token is not in the vocabulary.
+  // full, the token is not in the vocabulary, or layers are loaded one by one.
   std::span<const float> decode_step(std::int32_t token) noexcept;
 
   // Activation taps for verification. prefill() and prefill_scored() call the tap with the step's

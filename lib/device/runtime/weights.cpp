@@ -8,105 +8,20 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <map>
-#include <set>
-#include <sstream>
+#include <memory>
 #include <utility>
 
-#include "arch/gguf_dims.h"
 #include "core/error.h"
 #include "format/finite.h"
-#include "format/gguf_files.h"
+#include "runtime/weight_index.h"
 
 namespace espalier::runtime {
 namespace {
 
 using arch::Role;
 
-std::string shape_text(const std::vector<std::int64_t>& ne) {
-  std::string out = "[";
-  for (const std::int64_t n : ne) out += (out.size() > 1 ? ", " : "") + std::to_string(n);
-  return out + "]";
-}
-
-// Checks names and shapes of all tensors against the table. Throws one Error with every problem, of
-// which at most kListed are spelled out.
-void check_tensors(const format::GgufHeader& header, const arch::GgufModel& model) {
-  constexpr std::size_t kListed = 20;
-  std::vector<std::string> problems;
-  std::set<std::string> expected;
-  for (const arch::TensorRef& ref : arch::tensors(*model.arch, model.dims)) {
-    const std::string name = arch::gguf_name(ref.spec->role, ref.layer);
-    expected.insert(name);
-    if (ref.elements() == 0) continue;  // a block that this layer lacks
-    const format::GgufTensor* tensor = header.tensor(name);
-    if (tensor == nullptr)
-      problems.push_back("tensor '" + name + "' is missing");
-    else if (tensor->ne != ref.gguf_shape())
-      problems.push_back("tensor '" + name + "' has the shape " + shape_text(tensor->ne) +
-                         ", expected " + shape_text(ref.gguf_shape()));
-  }
-  const auto divisors = [&](Role role) {
-    const std::string name = arch::gguf_name(role, -1);
-    expected.insert(name);
-    const std::vector<std::int64_t> shape{model.dims.rotated() / 2};
-    const format::GgufTensor& tensor = *header.tensor(name);
-    if (tensor.ne != shape || tensor.format != format::FormatId::f32)
-      problems.push_back("tensor '" + name + "' is " +
-                         std::string(format::info(tensor.format).name) + " of the shape " +
-                         shape_text(tensor.ne) + ", expected f32 and " + shape_text(shape));
-  };
-  if (model.rope_factors) divisors(Role::rope_freqs);
-  if (model.long_factors)
-    for (const Role role : {Role::rope_factors_long, Role::rope_factors_short}) divisors(role);
-  for (const format::GgufTensor& tensor : header.tensors())
-    if (!expected.contains(tensor.name))
-      problems.push_back("tensor '" + tensor.name + "' is not part of the architecture");
-  if (problems.empty()) return;
-
-  std::ostringstream text;
-  text << header.path() << ": the tensors do not fit architecture '" << model.arch->gguf << "' ("
-       << problems.size() << " problems):";
-  for (std::size_t i = 0; i < std::min(problems.size(), kListed); ++i)
-    text << "\n  " << problems[i];
-  if (problems.size() > kListed) text << "\n  and " << problems.size() - kListed << " more";
-  core::fail(core::ErrorKind::input, text.str());
-}
-
 // Kernels that read a matrix in place may load this many bytes past its end.
 constexpr std::uint64_t kReadAhead = 32;
-
-// What loading needs from the header. The strings of the tokenizer, several times larger, are freed
-// before the weights are loaded.
-struct Index {
-  std::vector<core::FileReader> files;
-  ModelParts parts;
-  arch::GgufModel model;
-  std::map<std::string, format::GgufTensor> tensors;
-
-  const format::GgufTensor* find(Role role, int layer) const {
-    const auto found = tensors.find(arch::gguf_name(role, layer));
-    return found != tensors.end() ? &found->second : nullptr;
-  }
-};
-
-Index read_index(const std::string& path) {
-  Index index{.files = {}, .parts = {}, .model = {}, .tensors = {}};
-  {
-    format::GgufFiles files(path);
-    const format::GgufHeader& header = files.header();
-    index.parts = parts_of(header);
-    index.model = arch::read_gguf_model(header);
-    arch::require_computed(*index.model.arch, index.model.dims, path);
-    check_tensors(header, index.model);
-    for (const format::GgufTensor& tensor : header.tensors())
-      index.tensors.emplace(tensor.name, tensor);
-    index.files = std::move(files).take_files();
-  }
-  // 100,000 small strings leave a heap that nothing else fills.
-  ::malloc_trim(0);
-  return index;
-}
 
 [[noreturn]] void refuse_value(const std::string& path, const format::GgufTensor& tensor,
                                std::int64_t index, float value) {
@@ -126,9 +41,15 @@ Index read_index(const std::string& path) {
 
 class Loader {
  public:
-  Loader(const std::string& path, const Index& index, Weights& weights,
-         const std::function<kernels::Matrix(const MatrixBytes&)>& make)
-      : path_(path), index_(index), weights_(weights), make_(make) {}
+  // `files`: those of the model, mapped. Empty: each tensor is mapped by itself. `storage` is what
+  // the weights then lie in.
+  Loader(const WeightIndex& index, std::span<const core::MappedFile> files, Storage& storage,
+         const MakeMatrix& make)
+      : path_(index.files.front().path()),
+        index_(index),
+        files_(files),
+        storage_(storage),
+        make_(make) {}
 
   kernels::Matrix matrix(Role role, int layer) {
     const format::GgufTensor* tensor = index_.find(role, layer);
@@ -137,10 +58,11 @@ class Loader {
   kernels::Matrix rows(Role role, int layer, std::int64_t first, std::int64_t n) {
     const format::GgufTensor* tensor = index_.find(role, layer);
     const std::uint64_t row_bytes = tensor->bytes / static_cast<std::uint64_t>(tensor->rows());
+    const std::span<const std::byte> whole = bytes(*tensor);
     const auto source =
-        readable_past_the_end(weights_.files[tensor->part].bytes(),
-                              bytes(*tensor).subspan(static_cast<std::uint64_t>(first) * row_bytes,
-                                                     static_cast<std::uint64_t>(n) * row_bytes));
+        readable_past_the_end(files_.empty() ? whole : files_[tensor->part].bytes(),
+                              whole.subspan(static_cast<std::uint64_t>(first) * row_bytes,
+                                            static_cast<std::uint64_t>(n) * row_bytes));
     const MatrixBytes m{.tensor = *tensor, .first = first, .n = n, .bytes = source};
     kernels::Matrix out = make_(m);
     if (out.not_finite() >= 0) refuse_value(path_, m, out.not_finite());
@@ -166,30 +88,35 @@ class Loader {
     return out;
   }
 
+  std::span<const std::byte> bytes(const format::GgufTensor& tensor) {
+    if (!files_.empty()) return files_[tensor.part].bytes().subspan(tensor.offset, tensor.bytes);
+    const core::FileReader& file = index_.files[tensor.part];
+    return storage_.parts.emplace_back(file.path(), file.stamp(), tensor.offset, tensor.bytes)
+        .bytes();
+  }
+
   std::int64_t bytes_per_token = 0;
 
  private:
-  std::span<const std::byte> bytes(const format::GgufTensor& tensor) const {
-    return weights_.files[tensor.part].bytes().subspan(tensor.offset, tensor.bytes);
-  }
   // Copies a tensor that ends close to the end of the last page, where reading ahead would leave
   // the mapping.
-  std::span<const std::byte> readable_past_the_end(std::span<const std::byte> file,
+  std::span<const std::byte> readable_past_the_end(std::span<const std::byte> mapped,
                                                    std::span<const std::byte> source) {
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const std::size_t mapped = (file.size() + page - 1) / page * page;
-    if (static_cast<std::size_t>(source.data() - file.data()) + source.size() + kReadAhead <=
-        mapped)
-      return source;
-    std::vector<std::byte>& copy = weights_.padded.emplace_back(source.begin(), source.end());
+    const auto end_of = [](std::span<const std::byte> s) {
+      return reinterpret_cast<std::uintptr_t>(s.data() + s.size());
+    };
+    if (end_of(source) + kReadAhead <= (end_of(mapped) + page - 1) / page * page) return source;
+    std::vector<std::byte>& copy = storage_.padded.emplace_back(source.begin(), source.end());
     copy.resize(source.size() + kReadAhead);
     return std::span<const std::byte>(copy).first(source.size());
   }
 
   const std::string& path_;
-  const Index& index_;
-  Weights& weights_;
-  const std::function<kernels::Matrix(const MatrixBytes&)>& make_;
+  const WeightIndex& index_;
+  std::span<const core::MappedFile> files_;
+  Storage& storage_;
+  const MakeMatrix& make_;
 };
 
 std::vector<double> inverse_frequencies(const arch::GgufModel& model,
@@ -235,15 +162,16 @@ std::vector<Affine> load_readers(Loader& load, const arch::Block& block, int lay
   return out;
 }
 
-BlockWeights load_block(Loader& load, const Weights& w, const arch::Block& block, int layer) {
-  const arch::LayerDims& dims = w.dims.layers[static_cast<std::size_t>(layer)];
+BlockWeights load_block(Loader& load, const arch::Arch& arch, const arch::ModelDims& model,
+                        const arch::Block& block, int layer) {
+  const arch::LayerDims& dims = model.layers[static_cast<std::size_t>(layer)];
   BlockWeights out;
   out.norm_H = load.vector(block.norm, layer);
   out.norm_bias_H = load_bias(load, block.norm, layer);
   switch (block.kind) {
     case arch::BlockKind::attention: {
-      const std::int64_t N = dims.heads() * w.dims.head_dim,
-                         K = dims[arch::Axis::kv_groups] * w.dims.head_dim;
+      const std::int64_t N = dims.heads() * model.head_dim,
+                         K = dims[arch::Axis::kv_groups] * model.head_dim;
       std::vector<Affine> read = load_readers(load, block, layer, {N, K, K});
       out.readers = AttentionReaders{.q = std::move(read[0]),
                                      .k = std::move(read[1]),
@@ -255,7 +183,7 @@ BlockWeights load_block(Loader& load, const Weights& w, const arch::Block& block
     case arch::BlockKind::ffn: {
       const std::int64_t F = dims[arch::Axis::ffn];
       FfnReaders readers;
-      if (arch::has_gate(w.arch->activation)) {
+      if (arch::has_gate(arch.activation)) {
         std::vector<Affine> read = load_readers(load, block, layer, {F, F});
         readers = {.gate = std::move(read[0]), .up = std::move(read[1])};
       } else {
@@ -272,11 +200,11 @@ BlockWeights load_block(Loader& load, const Weights& w, const arch::Block& block
   return out;
 }
 
-LayerWeights load_layer(Loader& load, const Weights& w, int layer) {
+LayerWeights load_layer(Loader& load, const arch::GgufModel& model, int layer) {
   LayerWeights out;
-  for (const arch::Block& block : w.arch->blocks)
-    if (block.in(w.dims.layers[static_cast<std::size_t>(layer)]))
-      out.blocks.push_back(load_block(load, w, block, layer));
+  for (const arch::Block& block : model.arch->blocks)
+    if (block.in(model.dims.layers[static_cast<std::size_t>(layer)]))
+      out.blocks.push_back(load_block(load, *model.arch, model.dims, block, layer));
   return out;
 }
 
@@ -301,19 +229,12 @@ void load_frequencies(Loader& load, const arch::GgufModel& model, const std::str
                                     : w.inverse_frequencies;
 }
 
-Weights read_indexed(const Index& index,
-                     const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
-  const std::string& path = index.files.front().path();
-  Weights w{.files = {}, .arch = index.model.arch, .dims = index.model.dims};
-  for (const core::FileReader& file : index.files) {
-    w.files.emplace_back(file.path());
-    ESP_CHECK(w.files.back().stamp() == file.stamp(), input, file.path(),
-              ": was replaced or written to while it was opened; try again");
-  }
-  Loader load(path, index, w, make);
-  load_frequencies(load, index.model, path, w);
+// Everything but the layers. Without mapped files, the rest is mapped part by part.
+void load_model(Loader& load, const WeightIndex& index, Weights& w) {
+  load_frequencies(load, index.model, index.files.front().path(), w);
   w.token_embd = *index.find(Role::token_embd, -1);
   w.output = load.matrix(w.dims.tied ? Role::token_embd : Role::output, -1);
+  if (!w.dims.tied) w.embedding = load.bytes(w.token_embd);
   w.output_norm_H = load.vector(Role::output_norm, -1);
   w.output_norm_bias_H = load.vector(Role::output_norm_bias, -1);
   // Dividing the final norm's gain, once, divides the logits.
@@ -322,32 +243,52 @@ Weights read_indexed(const Index& index,
     for (float& v : *values) v /= divisor;
   w.positions_PH =
       load.values(Role::pos_embd, -1);  // of which a token reads one row, too little to count
-  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
-    w.layers.push_back(load_layer(load, w, l));
   w.bytes_per_token =
       load.bytes_per_token + static_cast<std::int64_t>(w.token_embd.bytes) / w.dims.vocab;
+}
+
+Weights empty_weights(const WeightIndex& index) {
+  Weights w{.files = {}, .arch = index.model.arch, .dims = index.model.dims};
+  for (const core::FileReader& file : index.files) w.opened.emplace_back(file.path(), file.stamp());
+  return w;
+}
+
+Weights read_indexed(const WeightIndex& index, const MakeMatrix& make) {
+  Weights w = empty_weights(index);
+  for (const core::FileReader& file : index.files) {
+    w.files.emplace_back(file.path());
+    ESP_CHECK(w.files.back().stamp() == file.stamp(), input, file.path(),
+              ": was replaced or written to while it was opened; try again");
+  }
+  Loader load(index, w.files, w.storage, make);
+  load_model(load, index, w);
+  for (int l = 0; l < static_cast<int>(w.dims.n_layers()); ++l)
+    w.layers.push_back(load_layer(load, index.model, l));
+  w.bytes_per_token += index.bytes_of_layers();
   return w;
 }
 
 }  // namespace
 
-std::int64_t BlockWeights::macs() const {
-  const auto of = [](const Affine& map) { return map.matrix.rows() * map.matrix.cols(); };
-  if (const auto* attention = std::get_if<AttentionReaders>(&readers))
-    return of(attention->q) + of(attention->k) + of(attention->v) + of(consumer);
-  const auto& ffn = std::get<FfnReaders>(readers);
-  return of(ffn.gate) + of(ffn.up) + of(consumer);
-}
-
 void Weights::check_unchanged() const {
-  const auto written = std::find_if(files.begin(), files.end(), [](const core::MappedFile& file) {
-    return core::written_since(file.path(), file.stamp());
+  const auto written = std::find_if(opened.begin(), opened.end(), [](const auto& file) {
+    return core::written_since(file.first, file.second);
   });
-  const bool model = written != files.end();
+  const bool model = written != opened.end();
   ESP_CHECK(!model && !(packed && packed->written_since()), input,
-            model ? written->path() : packed->path(),
+            model ? written->first : packed->path(),
             ": was written to while it was in use, so the result may be wrong; replace such files "
             "by moving others into their place");
+}
+
+const LayerWeights& Weights::layer(int l) {
+  if (!load_layer) return layers[static_cast<std::size_t>(l)];
+  if (loaded != l || layers.empty()) {
+    layers.clear();  // before the next one takes its place in memory
+    layers.push_back(load_layer(l));
+    loaded = l;
+  }
+  return layers.front();
 }
 
 void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) const noexcept {
@@ -356,9 +297,8 @@ void Weights::embed(std::int32_t token, std::int64_t position, float* out_H) con
   } else {
     const std::uint64_t row_bytes = token_embd.bytes / static_cast<std::uint64_t>(dims.vocab);
     format::info(token_embd.format)
-        .decode(files[token_embd.part].bytes().data() + token_embd.offset +
-                    static_cast<std::uint64_t>(token) * row_bytes,
-                out_H, dims.hidden);
+        .decode(embedding.data() + static_cast<std::uint64_t>(token) * row_bytes, out_H,
+                dims.hidden);
   }
   if (!positions_PH.empty())
     for (std::int64_t i = 0; i < dims.hidden; ++i)
@@ -389,39 +329,46 @@ void require_finite(const std::string& path, const MatrixBytes& m, core::ThreadP
     refuse_value(path, m, row * m.tensor.cols() + of_row(row));
 }
 
-Weights read_weights(const std::string& path,
-                     const std::function<kernels::Matrix(const MatrixBytes&)>& make) {
+Weights read_weights(const std::string& path, const MakeMatrix& make) {
   return read_indexed(read_index(path), make);
 }
 
 void require_finite_embedding(const std::string& path, const Weights& w, core::ThreadPool& pool) {
   if (w.dims.tied) return;  // the output matrix was checked already
-  const auto bytes =
-      w.files[w.token_embd.part].bytes().subspan(w.token_embd.offset, w.token_embd.bytes);
-  require_finite(path, {.tensor = w.token_embd, .first = 0, .n = w.dims.vocab, .bytes = bytes},
-                 pool);
-  core::drop_pages(bytes);
+  require_finite(
+      path, {.tensor = w.token_embd, .first = 0, .n = w.dims.vocab, .bytes = w.embedding}, pool);
+  core::drop_pages(w.embedding);
 }
+
+namespace {
+
+// The kernels' form of a matrix. `looked_at`: its weights are known to be finite.
+kernels::Matrix ready(const std::string& path, const kernels::KernelTable& table,
+                      core::ThreadPool& pool, bool looked_at, const MatrixBytes& m) {
+  const format::FormatId format = m.tensor.format;
+  const bool in_place = kernels::Matrix::group_rows(table, format) == 1;
+  if (in_place && !looked_at) require_finite(path, m, pool);
+  kernels::Matrix out(table, format, m.bytes, m.n, m.tensor.cols(), pool);
+  if (!in_place) core::drop_pages(m.bytes);
+  return out;
+}
+
+}  // namespace
 
 Weights load_weights(const std::string& path, const kernels::KernelTable& table,
                      core::ThreadPool& pool, bool packed_file) {
-  const Index index = read_index(path);
+  const WeightIndex index = read_index(path);
   std::optional<PackedFile> packed;
   if (packed_file) packed = PackedFile::open_beside(index.files, index.parts, table);
   const bool looked_at = packed && packed->usable();  // pack_file() checked the same bytes
   bool in_place = false;
   Weights w = read_indexed(index, [&](const MatrixBytes& m) {
-    const format::FormatId format = m.tensor.format;
-    if (kernels::Matrix::group_rows(table, format) == 1) {
-      in_place = true;
-      if (!looked_at) require_finite(path, m, pool);
-      return kernels::Matrix(table, format, m.bytes, m.n, m.tensor.cols(), pool);
-    }
-    if (packed && packed->usable())
-      return kernels::Matrix::of_packed(table, format, packed->bytes(m), m.n, m.tensor.cols());
-    kernels::Matrix out(table, format, m.bytes, m.n, m.tensor.cols(), pool);
-    core::drop_pages(m.bytes);
-    return out;
+    const bool read = kernels::Matrix::group_rows(table, m.tensor.format) == 1;
+    in_place = in_place || read;
+    if (!read && looked_at)
+      return kernels::Matrix::of_packed(table, m.tensor.format, packed->bytes(m), m.n,
+                                        m.tensor.cols());
+    return ready(path, table, pool, looked_at, m);
   });
   if (!looked_at) require_finite_embedding(path, w, pool);
   // The pages between the matrices came along with them.
@@ -429,6 +376,27 @@ Weights load_weights(const std::string& path, const kernels::KernelTable& table,
     for (const core::MappedFile& file : w.files) core::drop_pages(file.bytes());
   w.packed = std::move(packed);
   ::malloc_trim(0);  // frees the names of tensors and the memory that packing used
+  return w;
+}
+
+Weights load_layer_by_layer(const std::string& path, const kernels::KernelTable& table,
+                            core::ThreadPool& pool) {
+  const auto index = std::make_shared<const WeightIndex>(read_index(path));
+  const MakeMatrix make = [path, &table, &pool](const MatrixBytes& m) {
+    return ready(path, table, pool, false, m);
+  };
+  Weights w = empty_weights(*index);
+  Loader load(*index, {}, w.storage, make);
+  load_model(load, *index, w);
+  w.bytes_per_token += index->bytes_of_layers();
+  require_finite_embedding(path, w, pool);
+  w.load_layer = [index, make](int layer) {
+    Storage storage;
+    Loader of_layer(*index, {}, storage, make);
+    LayerWeights out = load_layer(of_layer, index->model, layer);
+    out.storage = std::move(storage);
+    return out;
+  };
   return w;
 }
 

@@ -13,12 +13,14 @@ namespace espalier::verify {
 
 class DeviceModel {
  public:
-  DeviceModel(const std::string& path, std::int64_t context, int threads)
+  // whole: all weights stay in memory. Otherwise one layer at a time is loaded.
+  DeviceModel(const std::string& path, std::int64_t context, int threads, bool whole)
       : session_(path, {.threads = threads,
                         .context = context,
                         .isa = "",
                         .kv = runtime::SessionOptions::KvType::f16,
-                        .packed_file = false}) {}
+                        .packed_file = false,
+                        .layer_by_layer = !whole}) {}
   // Calls take(row, logits [n, V]) for rows from first_scored on, except the last position, which
   // predicts nothing scored; `rows` at a time. The session checks that logits are finite.
   template <typename Take>

@@ -54,7 +54,7 @@ class Evaluation {
       if (models[m].engine == Engine::training)
         walk(models[m].path, m, sizes[m]);
       else
-        device_.emplace_back(m, models[m].path, options.context, options.threads);
+        device_.emplace_back(m, models[m].path, options);
     }
     if (against.empty()) return;
     walk(against, std::nullopt, sizes.back());
@@ -95,8 +95,8 @@ class Evaluation {
     WalkedModel model;
   };
   struct Device {
-    Device(std::size_t m, const std::string& path, std::int64_t context, int threads)
-        : of(m), model(path, context, threads) {}
+    Device(std::size_t m, const std::string& path, const EvalOptions& options)
+        : of(m), model(path, options.context, options.threads, options.memory.device_whole) {}
     std::size_t of;
     DeviceModel model;
   };

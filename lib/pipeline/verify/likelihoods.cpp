@@ -144,13 +144,14 @@ class TrainingSide {
 
 class DeviceSide {
  public:
-  DeviceSide(const std::string& path, std::int64_t context, int threads,
+  DeviceSide(const std::string& path, std::int64_t context, const TaskOptions& options,
              std::vector<Likelihood>& results)
-      : session_(path, {.threads = threads,
+      : session_(path, {.threads = options.threads,
                         .context = context,
                         .isa = "",
                         .kv = runtime::SessionOptions::KvType::f16,
-                        .packed_file = false}),
+                        .packed_file = false,
+                        .layer_by_layer = !options.memory.device_whole}),
         results_(results) {}
 
   void run(std::span<const Tree> trees, const core::Progress& progress) {
@@ -225,7 +226,7 @@ std::vector<Likelihood> likelihoods(const EvalModel& model, std::span<const Tree
   }
   std::int64_t longest = 1;
   for (const Tree& tree : trees) longest = std::max(longest, tree.longest());
-  DeviceSide(model.path, longest, options.threads, out).run(trees, progress);
+  DeviceSide(model.path, longest, options, out).run(trees, progress);
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include "verify/memory.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "plan/memory.h"
 #include "verify/divergence.h"
@@ -38,6 +39,24 @@ std::int64_t activation_bytes(const arch::ModelDims& dims, std::int64_t context)
   return 4 * context * widest;
 }
 
+// Weights of the device engine. A layer lies in the file, is packed, and its buffers are those of
+// so many tokens at a time; the embedding and the output matrix stay.
+std::int64_t device_bytes(const ModelSize& m, bool whole) {
+  if (whole) return m.file_bytes;
+  constexpr std::int64_t kScratch = std::int64_t{256} << 20;
+  const std::int64_t all = arch::parameters(*m.arch, m.dims);
+  std::int64_t layer = 0, rest = all;
+  std::vector<std::int64_t> of_layers(m.dims.layers.size(), 0);
+  for (const arch::TensorRef& t : arch::tensors(*m.arch, m.dims))
+    if (t.layer >= 0) of_layers[static_cast<std::size_t>(t.layer)] += t.elements();
+  for (const std::int64_t n : of_layers) {
+    layer = std::max(layer, n);
+    rest -= n;
+  }
+  const double bytes_each = static_cast<double>(m.file_bytes) / static_cast<double>(all);
+  return kScratch + static_cast<std::int64_t>(2.0 * static_cast<double>(layer + rest) * bytes_each);
+}
+
 // Everything but the buffer.
 std::int64_t fixed_bytes(std::span<const ModelSize> models, std::int64_t context,
                          std::int64_t parity_tokens, const MemoryBudget& budget) {
@@ -45,7 +64,7 @@ std::int64_t fixed_bytes(std::span<const ModelSize> models, std::int64_t context
   for (const ModelSize& m : models) {
     vocab = std::max(vocab, m.dims.vocab);
     if (m.engine == Engine::device) {
-      resident += m.file_bytes + context * arch::kv_bytes_per_token(m.dims);
+      resident += device_bytes(m, budget.device_whole) + context * arch::kv_bytes_per_token(m.dims);
       continue;
     }
     walking = std::max(
@@ -84,7 +103,9 @@ MemoryBudget budget_within(std::int64_t limit, std::span<const ModelSize> models
   MemoryBudget out;
   if (limit == 0) return out;
   const std::int64_t one = window_bytes(models, context);
-  if (fixed_bytes(models, context, parity_tokens, out) + one > limit) out.output_bytes = 0;
+  const auto fits = [&] { return fixed_bytes(models, context, parity_tokens, out) + one <= limit; };
+  if (!fits()) out.output_bytes = 0;
+  if (!fits()) out.device_whole = false;
   const std::int64_t fixed = fixed_bytes(models, context, parity_tokens, out);
   plan::require_memory(fixed + one, limit,
                        "give a shorter --context, or compare fewer models at once");

@@ -19,12 +19,14 @@ struct ModelSize {
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;
   Engine engine = Engine::training;
-  std::int64_t file_bytes = 0;  // of the device engine, which keeps all weights in memory
+  std::int64_t file_bytes = 0;  // of the device engine
 };
 
 // What may be more or less. Results do not depend on it, but for the rounding of an output matrix
 // that is read in blocks.
 struct MemoryBudget {
+  // The device engine keeps all weights in memory. Otherwise it loads one layer at a time.
+  bool device_whole = true;
   // An output matrix of at most so many bytes as float32 stays in memory.
   std::int64_t output_bytes = std::int64_t{1} << 30;
   // States of the windows that go through the models at a time, of all training models together.
@@ -40,8 +42,9 @@ std::int64_t chunk_windows(std::span<const ModelSize> models, std::int64_t conte
 std::int64_t peak_memory(std::span<const ModelSize> models, std::int64_t context,
                          std::int64_t windows, std::int64_t parity_tokens,
                          const MemoryBudget& budget);
-// The largest buffer that keeps the peak below `limit`; without one (0), the default.
-// Error(unsupported) when one window at a time is too much.
+// The largest buffer that keeps the peak below `limit`; without one (0), the default. What costs
+// least time is given up first: the output matrix in memory, then all weights of the device
+// engine. Error(unsupported) when one window at a time is too much.
 MemoryBudget budget_within(std::int64_t limit, std::span<const ModelSize> models,
                            std::int64_t context, std::int64_t parity_tokens);
 

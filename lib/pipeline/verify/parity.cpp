@@ -25,12 +25,13 @@ namespace espalier::verify {
 namespace {
 
 torch::Tensor runtime_logits(const std::string& gguf, const std::vector<std::int32_t>& ids,
-                             const std::string& isa, int threads, std::string& used) {
+                             const std::string& isa, int threads, bool whole, std::string& used) {
   runtime::Session session(gguf, {.threads = threads,
                                   .context = static_cast<std::int64_t>(ids.size()),
                                   .isa = isa,
                                   .kv = runtime::SessionOptions::KvType::f32,
-                                  .packed_file = false});
+                                  .packed_file = false,
+                                  .layer_by_layer = !whole});
   used = session.isa();
   const std::int64_t vocab = session.dims().vocab;
   torch::Tensor out = torch::empty({static_cast<std::int64_t>(ids.size()), vocab});
@@ -73,8 +74,10 @@ Parity parity(const std::string& gguf, const text::Documents& documents, std::in
   if (static_cast<std::int64_t>(ids.size()) > tokens) ids.resize(static_cast<std::size_t>(tokens));
   ESP_CHECK(ids.size() >= 2, input, "the text gives fewer than 2 tokens");
   p.tokens = static_cast<std::int64_t>(ids.size());
-  const torch::Tensor plain = runtime_logits(gguf, ids, "reference", threads, p.reference_isa);
-  const torch::Tensor fast = runtime_logits(gguf, ids, "", threads, p.isa);
+  const bool whole = memory.device_whole;
+  const torch::Tensor plain =
+                          runtime_logits(gguf, ids, "reference", threads, whole, p.reference_isa),
+                      fast = runtime_logits(gguf, ids, "", threads, whole, p.isa);
   double step = 0;
   for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
     const auto format = static_cast<std::size_t>(source.stored_format(t.spec->role, t.layer));

@@ -14,6 +14,7 @@
 #include "core/duration.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/notes.h"
 #include "core/units.h"
 #include "data/corpus.h"
 #include "format/json_input.h"
@@ -164,8 +165,14 @@ void add_tasks(const std::string& gguf, const VerifyOptions& options, const Eval
       if (of.contains(metric)) card["tasks"][name]["teacher_" + metric] = of[metric];
 }
 
-void add_speed(const std::string& gguf, const VerifyOptions& options,
+// Of a file that the memory holds.
+void add_speed(const std::string& gguf, const VerifyOptions& options, const EvalOptions& eval,
                const core::Progress& progress, Json& card) {
+  if (!eval.memory.device_whole) {
+    core::note(gguf + ": speed was not measured, because --max-ram " +
+               core::human_bytes(options.max_ram) + " does not hold all weights at once");
+    return;
+  }
   if (progress) progress({"bench", 0, 0, "", "speed and memory in a child process"});
   const Json speed = child_bench(options.bench_program, gguf, options.threads);
   for (const char* key :
@@ -211,7 +218,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
   add_quality(options, evaluate_all(models, options.teacher, windows, eval, progress), card);
   add_tasks(gguf, options, eval, tasks, progress, card);
   card["text_sha256"] = data::text_sha256(options.text_path);
-  if (options.with_speed) add_speed(gguf, options, progress, card);
+  if (options.with_speed) add_speed(gguf, options, eval, progress, card);
   card["kv_bytes_per_token"] = arch::kv_bytes_per_token(checkpoint::Checkpoint::open(gguf).dims());
   card["lineage"] = options.lineage;
   card["tool_version"] = checkpoint::tool_version();

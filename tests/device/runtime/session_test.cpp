@@ -64,6 +64,46 @@ TEST(Session, SameBitsForAnyNumberOfThreads) {
   }
 }
 
+// Formats that kernels read in place, and packed ones; a text longer than one piece of prefill.
+TEST(Session, SameBitsLayerByLayer) {
+  support::TempDir dir;
+  PlainSizes sizes = kQuantizable;
+  for (const bool tied : {true, false})
+    for (const auto format :
+         {format::FormatId::f32, format::FormatId::q4_k, format::FormatId::q8_0}) {
+      sizes.tied = tied;
+      const std::string path = write_model(dir, sizes, format);
+      const auto tokens = support::random_tokens(600, 300, 1);
+      const auto read = [&](const SessionOptions& options) {
+        Session session(path, options);
+        std::vector<float> out;
+        session.prefill_scored(tokens, 130, [&](std::int64_t, std::span<const float> logits) {
+          out.insert(out.end(), logits.begin(), logits.end());
+        });
+        session.reset();
+        const auto last = copy(session.prefill(tokens));
+        out.insert(out.end(), last.begin(), last.end());
+        return out;
+      };
+      const std::vector<float> whole = read({.threads = 2}),
+                               loaded = read({.threads = 2, .layer_by_layer = true});
+      EXPECT_TRUE(whole == loaded) << format::info(format).name;
+      Session session(path, {.layer_by_layer = true});
+      EXPECT_TRUE(session.decode_step(tokens[0]).empty());
+      Session all(path, {});
+      EXPECT_EQ(session.weight_bytes_per_token(), all.weight_bytes_per_token());
+    }
+}
+
+TEST(Session, LayersOfAFileThatChangesAreRefused) {
+  support::TempDir dir;
+  const std::string path = write_model(dir, kQuantizable, format::FormatId::q8_0);
+  Session session(path, {.threads = 1, .layer_by_layer = true});
+  write_model(dir, {.vocab = 300, .layers = {{3, 2, 100}}});
+  const auto tokens = support::random_tokens(5, 300, 1);
+  expect_error([&] { session.prefill(tokens); }, core::ErrorKind::input, {path, "replaced"});
+}
+
 // Longer than one piece of prefill, so that pieces meet; the KV cache is F32, hence only the order
 // of additions differs.
 TEST(Session, PrefillEqualsDecode) {

@@ -172,6 +172,8 @@ TEST(Evaluate, ChunksChangeNoBitAndBlocksOnlyRounding) {
     EXPECT_EQ(small.perplexity, whole.perplexity);
     EXPECT_EQ(small.against_perplexity, whole.against_perplexity);
     EXPECT_EQ(small.kl_per_token, whole.kl_per_token);
+    const EvalResult loaded = measure(engine, {.device_whole = false}, steps);
+    EXPECT_EQ(loaded.kl_per_token, whole.kl_per_token);
     const EvalResult blocks = measure(engine, {.output_bytes = 0}, steps);
     EXPECT_NEAR(blocks.perplexity / whole.perplexity, 1, 1e-6);
     EXPECT_NEAR(blocks.kl_mean / whole.kl_mean, 1, 1e-4);
@@ -204,6 +206,17 @@ TEST(Evaluate, TheBudgetFollowsTheLimit) {
   const std::int64_t kept = peak_memory(small, 512, 1, 0, {});
   EXPECT_TRUE(keeps_output(dims, budget_within(kept, small, 512, 0)));
   EXPECT_FALSE(keeps_output(dims, budget_within(kept - 1, small, 512, 0)));
+  // So do the weights of the device engine.
+  dims.layers.assign(64, dims.layers.front());
+  for (arch::LayerDims& l : dims.layers) l[arch::Axis::ffn] = 11008;
+  const std::vector<ModelSize> device{{.arch = &support::llama(),
+                                       .dims = dims,
+                                       .engine = Engine::device,
+                                       .file_bytes = std::int64_t{64} << 30}};
+  const std::int64_t all = peak_memory(device, 512, 1, 0, {.output_bytes = 0});
+  EXPECT_GT(all, std::int64_t{64} << 30);
+  EXPECT_TRUE(budget_within(all, device, 512, 0).device_whole);
+  EXPECT_FALSE(budget_within(all - 1, device, 512, 0).device_whole);
 }
 
 TEST(Evaluate, DifferentVocabulariesAreRefused) {
