@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <mutex>
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -37,9 +39,27 @@ class Counting final : public c10::Allocator {
   int counter = 0;  // how many counters there were; what an earlier one gave is not counted
 
   c10::DataPtr allocate(std::size_t n) override {
-    auto* block = new Block{inner->allocate(n), this, counter, static_cast<std::int64_t>(n)};
-    counts.add(block->bytes);
-    return {block->memory.get(), block, &release, block->memory.device()};
+    c10::DataPtr memory = inner->allocate(n);
+    void* const address = memory.get();
+    const auto bytes = static_cast<std::int64_t>(n);
+    // Libraries that LibTorch calls take addresses alone (raw_allocate), which are the context
+    // then.
+    if (address != nullptr && address == memory.get_context()) {
+      {
+        const std::lock_guard guard(lock_);
+        live_[address] = {memory.get_deleter(), counter, bytes};
+      }
+      counts.add(bytes);
+      const c10::Device device = memory.device();
+      static_cast<void>(memory.release_context());
+      return {address, address, &release_address, device};
+    }
+    auto* block = new Block{std::move(memory), this, counter, bytes};
+    counts.add(bytes);
+    return {address, block, &release, block->memory.device()};
+  }
+  c10::DeleterFnPtr raw_deleter() const override {
+    return inner->raw_deleter() == nullptr ? nullptr : &release_address;
   }
   void copy_data(void* to, const void* from, std::size_t n) const override {
     inner->copy_data(to, from, n);
@@ -54,15 +74,41 @@ class Counting final : public c10::Allocator {
   };
   static void release(void* context) {
     auto* block = static_cast<Block*>(context);
-    if (block->counter == block->owner->counter) block->owner->counts.held -= block->bytes;
+    block->owner->forget(block->counter, block->bytes);
     delete block;
   }
+  static void release_address(void* address);
+  void forget(int of, std::int64_t bytes) {
+    if (of == counter) counts.held -= bytes;
+  }
+
+  struct Live {
+    c10::DeleterFnPtr free = nullptr;
+    int counter = 0;
+    std::int64_t bytes = 0;
+  };
+  std::mutex lock_;
+  std::unordered_map<void*, Live> live_;  // by address, where that is the context
 };
 
 Counting& counting(c10::DeviceType device) {
   static auto* const cpu = new Counting;
   static auto* const meta = new Counting;
   return device == c10::DeviceType::CPU ? *cpu : *meta;
+}
+
+// Only the CPU has addresses.
+void Counting::release_address(void* address) {
+  if (address == nullptr) return;
+  Counting& ours = counting(c10::DeviceType::CPU);
+  // What was taken before the counter may be given back to it.
+  Live found{ours.inner->raw_deleter(), -1, 0};
+  {
+    const std::lock_guard guard(ours.lock_);
+    if (auto node = ours.live_.extract(address)) found = node.mapped();
+  }
+  ours.forget(found.counter, found.bytes);
+  found.free(address);
 }
 
 }  // namespace
