@@ -12,8 +12,10 @@ if [ ! -f "$place/done" ]; then
     die "pip could not download the source of llama-cpp-python==$version"
   rm -rf "$place/source"; mkdir "$place/source"
   tar xzf "$place"/download/llama_cpp_python-*.tar.gz -C "$place/source" --strip-components=1
+  # Built for AMX (seen on Sapphire Rapids), it crashes on the models of the tests.
+  flags=(); grep -qw amx_int8 /proc/cpuinfo && flags=(-DCMAKE_{C,CXX}_FLAGS="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
   launcher=(); command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache)
-  cmake -S "$place/source/vendor/llama.cpp" -B "$place/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF "${launcher[@]}" \
+  cmake -S "$place/source/vendor/llama.cpp" -B "$place/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF "${launcher[@]}" "${flags[@]}" \
     "-DCMAKE_PROJECT_llama.cpp_INCLUDE=$root/scripts/llama_cpp.cmake" \
     -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_WEBUI=OFF >&2
   cmake --build "$place/build" --target "${tools[@]}" >&2
