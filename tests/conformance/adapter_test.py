@@ -198,7 +198,7 @@ class Adapters(unittest.TestCase):
             self.assertIn(f"is an adapter (PEFT), which changes a model and is none itself; merge it into its base first: espalier import BASE --adapter {adapter} --out MERGED", done.stderr)
         for file in ("config.json", "model.safetensors"):
             (adapter / file).write_bytes((self.dir / "llama" / file).read_bytes())
-        self.assertTrue(any("the adapter beside the model (adapter_config.json) is not read" in note for note in tool.run_json("inspect", adapter)["notes"]))
+        self.assertTrue(any("the adapter beside the model (adapter_config.json) is read by import --adapter alone" in note for note in tool.run_json("inspect", adapter)["notes"]))
 
     def test_a_base_in_a_gguf_file_and_in_bf16(self):
         tensors = self.low_rank("phi3", ["model.layers.1.self_attn.qkv_proj", "model.layers.0.mlp.gate_up_proj"])

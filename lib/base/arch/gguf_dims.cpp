@@ -208,7 +208,10 @@ class Reader {
       refused += (refused.empty() ? "'" : ", '") + name + "'";
     }
     ESP_CHECK(refused.empty(), unsupported, header_.path(),
-              ": the file needs computations that are not supported, by key ", refused);
+              refused.find(".expert") != std::string::npos
+                  ? ": is a mixture of experts, which this family is not read with, by key "
+                  : ": the file needs computations that are not supported, by key ",
+              refused);
   }
 
   // The number by which ggml divides positions. Without a type, ggml reads a factor as linear

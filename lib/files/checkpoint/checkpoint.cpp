@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "arch/gguf_dims.h"
+#include "checkpoint/row_windows.h"
 #include "checkpoint/source.h"
 #include "checkpoint/vocabulary.h"
 #include "core/error.h"
@@ -223,9 +224,20 @@ Checkpoint Checkpoint::open(const std::string& path, bool need_tensors) {
   return out;
 }
 
+// ORG/NAME, which is no path that anybody would write for a file that is not there.
+static bool is_hub_name(const std::string& path) {
+  const std::size_t slash = path.find('/');
+  return slash != std::string::npos && slash > 0 && slash + 1 < path.size() &&
+         path.find('/', slash + 1) == std::string::npos && path.front() != '.' &&
+         !path.ends_with(".gguf") && !path.ends_with(".json") &&
+         !std::filesystem::exists(path.substr(0, slash));
+}
+
 Checkpoint Checkpoint::survey(const std::string& path, bool need_tensors) {
   std::error_code unreadable;
-  ESP_CHECK(file_exists(path), input, path, ": no such file or directory");
+  ESP_CHECK(
+      file_exists(path), input, path, ": no such file or directory",
+      is_hub_name(path) ? "; a model of a hub is fetched first, and then named by its folder" : "");
   Checkpoint checkpoint;
   if (std::filesystem::is_directory(path, unreadable)) {
     checkpoint.state_->source = open_hf_directory(path, need_tensors);
@@ -282,6 +294,18 @@ const std::string& Checkpoint::hf_generation_config() const {
 }
 const std::string& Checkpoint::name() const { return state_->source.name; }
 const Description& Checkpoint::description() const { return state_->source.description; }
+std::string Checkpoint::parent_name() const { return state_->source.is_step ? "" : name(); }
+
+void check_vocabulary_matrices(const Checkpoint& source) {
+  std::vector<float> rows;
+  for (const arch::TensorRef& t : arch::tensors(source.arch(), source.dims())) {
+    if (t.spec->role != arch::Role::token_embd && t.spec->role != arch::Role::output) continue;
+    each_row_window(t, source.dims(), 1 << 20, [&](std::int64_t row, std::int64_t n) {
+      rows.resize(static_cast<std::size_t>(n * t.cols));
+      source.read_rows(t.spec->role, t.layer, row, n, rows.data());
+    });
+  }
+}
 
 const text::TokenizerData& Checkpoint::tokenizer() const {
   ESP_CHECK(has_tokenizer(), input, path(), ": ", text::no_tokenizer_reason(path()));

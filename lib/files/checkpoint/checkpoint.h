@@ -59,6 +59,9 @@ class Checkpoint {
   const std::string& hf_generation_config() const;  // may be empty
   const std::string& name() const;                  // general.name, or model_name(path())
   const Description& description() const;
+  // What a model made from it calls it: its name, or empty where it is a step between two models,
+  // which a verb of ours wrote and nobody named.
+  std::string parent_name() const;
 
   format::FormatId stored_format(arch::Role role, int layer) const;
   format::FormatId float_format() const;  // f16 or bf16 when all matrices are stored so, else f32
@@ -81,6 +84,10 @@ class Checkpoint {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Reads the vocabulary's matrices, for work that reads them in part or not at all. Error(input) as
+// read_rows() for a value that is not finite.
+void check_vocabulary_matrices(const Checkpoint& source);
 
 // The tokenizer of a model that is made from `source`. nullptr when the source has none, and then a
 // note says so.

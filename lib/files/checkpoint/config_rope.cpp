@@ -112,9 +112,9 @@ void finish_rope(ConfigReader& config, Problems& problems, const arch::Arch& arc
   const std::int64_t outer = config.size("original_max_position_embeddings", kMaxPositions, 0);
   if (!dims.long_rope.used()) return;
   if (outer > 0 && keys.original_positions && outer != *keys.original_positions)
-    problems.input(
-        "keys \"original_max_position_embeddings\" and "
-        "\"rope_scaling.original_max_position_embeddings\" contradict each other");
+    problems.input("keys \"original_max_position_embeddings\" (", outer,
+                   ") and \"rope_scaling.original_max_position_embeddings\" (",
+                   *keys.original_positions, ") contradict each other");
   arch::LongRope& r = dims.long_rope;
   r.original_positions =
       outer > 0 ? outer : keys.original_positions.value_or(arch.defaults.positions);
@@ -175,16 +175,16 @@ void parse_rope(ConfigReader& config, Problems& problems, const arch::Arch& arch
     const bool had_scaling = config.find(std::string(arch.keys.rope_scaling)) != nullptr;
     parse_rope_object(*parameters, "rope_parameters", problems, arch, dims, keys);
     if (outer && keys.theta != outer)
-      problems.input(
-          "keys \"rope_theta\" and \"rope_parameters.rope_theta\" contradict each other");
+      problems.input("keys \"rope_theta\" (", *outer, ") and \"rope_parameters.rope_theta\" (",
+                     *keys.theta, ") contradict each other");
     if (had_scaling && !(scaling == dims.rope_scaling && long_rope == dims.long_rope &&
                          linear == dims.rope_linear))
       problems.input("keys \"rope_scaling\" and \"rope_parameters\" contradict each other");
   }
   if (outer_partial && keys.partial != outer_partial)
-    problems.input(
-        "keys \"partial_rotary_factor\" and \"rope_parameters.partial_rotary_factor\" contradict "
-        "each other");
+    problems.input("keys \"partial_rotary_factor\" (", *outer_partial,
+                   ") and \"rope_parameters.partial_rotary_factor\" (", *keys.partial,
+                   ") contradict each other");
   dims.rope_theta = keys.theta.value_or(arch.defaults.rope_theta);
   finish_rope(config, problems, arch, dims, keys);
 }

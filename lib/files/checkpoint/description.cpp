@@ -82,12 +82,9 @@ Description description_of(const format::GgufHeader& header) {
 }
 
 Description derived(const Description& description, const std::string& parent) {
-  if (description.empty()) return {};
   const std::string count = "general.base_model.count", base = "general.base_model.";
   const std::int64_t n = count_of(description, count);
-  const bool is_named = find(description, "general.name") != nullptr;
-  // A folder between the stages of a run has no name of its own.
-  const bool adds = !parent.empty() && (is_named || n == 0);
+  const bool adds = !parent.empty();
   Description out;
   for (const auto& [key, value] : description) {
     if (among(kItsOwn, key) || !key.starts_with("general.")) continue;
@@ -148,6 +145,8 @@ std::string model_name(const std::string& path) {
   }
   fs::path folder = fs::absolute(path, unreadable).lexically_normal();
   if (folder.filename().empty()) folder = folder.parent_path();
+  if (folder.filename() == "model" && folder.parent_path().parent_path().filename() == "stages")
+    return folder.parent_path().filename().string();
   const std::string repository = folder.parent_path().parent_path().filename().string();
   constexpr std::string_view kCached = "models--";
   if (folder.parent_path().filename() != "snapshots" || !repository.starts_with(kCached))

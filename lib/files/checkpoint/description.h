@@ -26,7 +26,8 @@ Description description_of(const format::GgufHeader& header);
 Description description_of(const std::string& directory, const nlohmann::json& generation_config);
 
 // Of a model that is made from the described one, `parent`, by changing it: what holds only for the
-// parent is left out, and the parent becomes a base model. Empty stays empty.
+// parent is left out, and the parent becomes the first base model. Without a name, as that of a
+// step between two models has none, the base models stay.
 Description derived(const Description& description, const std::string& parent);
 
 // README.md of a directory. Empty when there is nothing to say.
@@ -38,7 +39,8 @@ bool is_our_card(const std::string& path);
 std::string generation_config_of(const Description& description, const format::GgufHeader& header);
 
 // What to call a model by its path: the last folder, the repository of a snapshot in the cache of
-// Hugging Face (models--ORG--NAME/snapshots/HASH), or a file without its ending.
+// Hugging Face (models--ORG--NAME/snapshots/HASH), the stage of a recipe (stages/NAME/model), or a
+// file without its ending.
 std::string model_name(const std::string& path);
 
 }  // namespace espalier::checkpoint

@@ -50,7 +50,7 @@ void locate_tensors(Source& source, const format::GgufHeader& header, bool long_
   for (const format::GgufTensor& tensor : header.tensors())
     if (expected.count(tensor.name) == 0)
       problems.unsupported("tensor \"", tensor.name, "\" ", shape_text(tensor.ne),
-                           " is not part of architecture ", source.arch->name);
+                           not_part_of(source, tensor.name));
 }
 
 void check_rope_freqs(Source& source, const format::GgufHeader& header, Problems& problems) {

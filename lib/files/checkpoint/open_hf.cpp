@@ -147,7 +147,7 @@ class Locator {
         ++ranges;
       else
         problems_.unsupported("tensor \"", tensor->name, "\" ", shape_text(tensor->shape),
-                              " is not part of architecture ", source_.arch->name);
+                              not_part_of(source_, name));
     }
     if (ranges > 0)
       core::note(source_.path + ": " + std::to_string(ranges) +
@@ -389,8 +389,8 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
                           named_gguf(directory));
   if (adapter)
     core::note(directory +
-               ": the adapter beside the model (adapter_config.json) is not read with it; import "
-               "--adapter merges one");
+               ": the adapter beside the model (adapter_config.json) is read by import --adapter "
+               "alone, which merges it");
   Source source = open_bare_config(base + "config.json");
   source.path = directory;
   source.hashed_files.clear();
@@ -408,6 +408,8 @@ Source open_hf_directory(const std::string& directory, bool need_tensors) {
   source.description = description_of(base, generation);
   if (const format::GgufValue* name = find(source.description, "general.name"))
     source.name = std::get<std::string>(name->value);
+  else
+    source.is_step = is_our_card(base + "README.md");
 
   const bool has_tensors =
       file_exists(base + "model.safetensors") || file_exists(base + "model.safetensors.index.json");

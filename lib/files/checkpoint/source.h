@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,11 @@ struct StoredTensor {
   std::vector<Piece> pieces = {};  // in the order of rows. None: every value is `filler`
 };
 
+struct Source;
+// Why a stored tensor has no place in the model, to stand behind its name: its layer is beyond the
+// last one, or the architecture has no such tensor.
+std::string not_part_of(const Source& source, std::string_view name);
+
 // The folder of a model directory that holds chat templates with names, NAME.jinja.
 inline constexpr const char* kTemplateFolder = "additional_chat_templates";
 // The file that makes a directory an adapter of PEFT (adapter.h).
@@ -46,6 +52,7 @@ inline constexpr const char* kAdapterConfig = "adapter_config.json";
 
 struct Source {
   std::string path, name;
+  bool is_step = false;  // a folder that prune, distil and so on wrote, without a name of its own
   Description description;
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims;

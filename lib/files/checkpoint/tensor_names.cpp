@@ -8,6 +8,22 @@
 #include "core/error.h"
 
 namespace espalier::checkpoint {
+
+// The layer is the first component that is a number: "model.layers.3.mlp", "blk.3.attn_q".
+std::string not_part_of(const Source& source, std::string_view name) {
+  for (std::size_t begin = 0; begin < name.size();) {
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part(name.substr(begin, end - begin));
+    if (!part.empty() && part.size() < 9 &&
+        part.find_first_not_of("0123456789") == std::string::npos) {
+      if (std::stoll(part) < source.dims.n_layers()) break;
+      return " is of layer " + part + ", and the model has " +
+             std::to_string(source.dims.n_layers()) + " layers, from 0 on";
+    }
+    begin = end + 1;
+  }
+  return " is not part of architecture " + std::string(source.arch->name);
+}
 namespace {
 
 constexpr std::string_view kWrappers[] = {

@@ -183,9 +183,10 @@ std::int64_t prune_checkpoint(const checkpoint::Checkpoint& source, const plan::
     if (carried != nullptr) carried = &texts.tokenizer;
   }
 
-  checkpoint::CheckpointWriter writer(directory, source.arch(), after, options,
-                                      {texts.config, carried, texts.generation,
-                                       checkpoint::derived(source.description(), source.name())});
+  checkpoint::CheckpointWriter writer(
+      directory, source.arch(), after, options,
+      {texts.config, carried, texts.generation,
+       checkpoint::derived(source.description(), source.parent_name())});
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), after);
   std::int64_t written = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {

@@ -3,6 +3,7 @@
 #include "distill/logit_cache.h"
 
 #include <cstdio>
+#include <filesystem>
 
 #include "checkpoint/manifest.h"
 #include "core/error.h"
@@ -46,6 +47,8 @@ std::string logit_file_name(std::size_t index) {
 }
 
 LogitCache::LogitCache(const std::string& directory) : directory_(directory) {
+  ESP_CHECK(!std::filesystem::exists(directory + "/config.json"), input, directory,
+            ": is a model directory; expected teacher logits, as `espalier cache` writes them");
   ESP_CHECK(checkpoint::has_manifest(directory), input, directory,
             ": there is no manifest.json, so this is not a finished cache of teacher logits; "
             "complete it with `espalier cache --resume`");

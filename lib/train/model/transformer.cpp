@@ -121,7 +121,7 @@ void Transformer::save(const std::string& directory, const checkpoint::Checkpoin
   checkpoint::CheckpointWriter writer(
       directory, *arch_, dims_, options,
       {like.hf_config(), checkpoint::carried_tokenizer(like), like.hf_generation_config(),
-       checkpoint::derived(like.description(), like.name())});
+       checkpoint::derived(like.description(), like.parent_name())});
   for (const TensorRef& ref : arch::tensors(*arch_, dims_)) {
     const Tensor value =
         weight(ref.spec->role, ref.layer).detach().to(torch::kCPU, torch::kFloat32).contiguous();

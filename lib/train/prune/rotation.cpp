@@ -215,7 +215,8 @@ void write_turned(const checkpoint::Checkpoint& source, const Tensor& basis,
   checkpoint::CheckpointWriter writer(
       directory, source.arch(), dims, {},
       {source.hf_config(), source.has_tokenizer() ? &source.tokenizer() : nullptr,
-       source.hf_generation_config(), checkpoint::derived(source.description(), source.name())});
+       source.hf_generation_config(),
+       checkpoint::derived(source.description(), source.parent_name())});
   const Turner turner(source, basis);
   const std::vector<arch::TensorRef> tensors = arch::tensors(source.arch(), dims);
   for (std::size_t i = 0; i < tensors.size(); ++i) {

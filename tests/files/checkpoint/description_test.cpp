@@ -103,7 +103,8 @@ TEST(Description, PublishedCardsAreRead) {
 }
 
 TEST(Description, AChangedModelNamesItsParent) {
-  EXPECT_TRUE(derived({}, "parent").empty());
+  EXPECT_TRUE(derived({}, "").empty());
+  EXPECT_EQ(text_of(derived({}, "parent"), "general.base_model.0.name"), "parent");
   const Description source{{"general.license", GgufValue::string("mit")},
                            {"general.name", GgufValue::string("Parent")},
                            {"general.size_label", GgufValue::string("7B")},
@@ -116,8 +117,10 @@ TEST(Description, AChangedModelNamesItsParent) {
   EXPECT_EQ(std::get<std::uint64_t>(find(child, "general.base_model.count")->value), 2u);
   EXPECT_EQ(find(child, "general.size_label"), nullptr);
   EXPECT_EQ(find(child, "general.name"), nullptr);
-  // A folder of a run is no name.
-  EXPECT_EQ(text_of(derived(child, "model"), "general.base_model.0.name"), "Parent");
+  // A step between two models has no name.
+  EXPECT_EQ(text_of(derived(child, ""), "general.base_model.0.name"), "Parent");
+  EXPECT_EQ(std::get<std::uint64_t>(find(derived(child, ""), "general.base_model.count")->value),
+            2u);
 }
 
 TEST(Description, SamplingDefaultsBecomeAGenerationConfig) {
@@ -151,6 +154,8 @@ TEST(ModelName, IsOfTheFolderOrItsRepository) {
   EXPECT_EQ(model_name(dir.file("plain/.")), "plain");
   EXPECT_EQ(model_name(dir.file("plain/../plain/")), "plain");
   EXPECT_EQ(model_name("x/m.gguf"), "m");
+  std::filesystem::create_directories(dir.file("out/stages/student/model"));
+  EXPECT_EQ(model_name(dir.file("out/stages/student/model")), "student");
   EXPECT_EQ(model_name("x/m-00001-of-00002.gguf"), "m");
   const fs::path before = fs::current_path();
   fs::current_path(dir.file("plain"));

@@ -108,6 +108,7 @@ TEST(Situations, LeftoversOfOtherToolsAreSaidOrRefused) {
   expect_said(with("model.layers.0.self_attn.q_proj.lora_A.weight"), "LoRA adapter");
   expect_said(with("model.layers.0.self_attn.q_proj.bitmask"), "quantized by another tool");
   expect_said(with("something.weight"), "is not part of architecture");
+  expect_said(with("model.layers.71.mlp.up_proj.weight"), "is of layer 71, and the model has ");
 }
 
 TEST(Situations, AGenerationConfigThatIsNoneIsRefused) {

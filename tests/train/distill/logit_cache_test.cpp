@@ -292,7 +292,7 @@ TEST_F(Cache, RefusesWhatItWasNotMadeFor) {
   refused(core::ErrorKind::input, {"330"}, other);
   other = student(true, "out");
   other.cached = student_;
-  refused(core::ErrorKind::input, {"not a finished cache"}, other);
+  refused(core::ErrorKind::input, {"is a model directory", "espalier cache"}, other);
   EXPECT_FALSE(fs::exists(temp_.file("out") + "/model.safetensors"));
   distill(student(true, "out"), train_, {});
 }
