@@ -151,7 +151,7 @@ void add_pre(CLI::App& verb) {
   verb.add_option_function<std::string>(
       "--pre", [](const std::string& name) { text::assume_pre(name); },
       "how a GGUF that does not say it (tokenizer.ggml.pre) divides text into words, such as "
-      "default, gpt-2 or llama-bpe");
+      "gpt-2, llama-bpe or qwen2");
 }
 
 void add_progress_file(CLI::App& verb) {

@@ -10,7 +10,7 @@ import unittest
 
 import tool
 
-NOWHERE = ("nowhere", "--out", "out")
+NOWHERE = ("nowhere", "--out", "absent")
 PLAN, TEXT = ("--plan", "plan.json"), ("--text", "text.txt")
 SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--parameters", "1k", "--criterion", "activation", "--layer-criterion", "perplexity", "--blocks", 3, "--scores", "S")
 OF_TEXT = ("--held-out", "held.txt", "--seed", 0, "--resume")
@@ -58,8 +58,8 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("quantize", *NOWHERE, "--format", "q8_0", "--allocation", "layers", *TEXT), ["--allocation", "leaves nothing to choose"]),
     (("quantize", *NOWHERE, "--target-bpw", 5, "--allocation", "layers"), ["--allocation", "--text"]),
     (("quantize", *NOWHERE, "--target-bpw", 5, "--allocation", "layers", "--imatrix", "i.gguf"), ["--allocation", "--text"]),
-    (("distill", "--teacher", "a", "--cached", "b", "--student", "c", *TEXT, "--out", "out"), ["--cached", "--teacher"]),
-    (("run", "recipe.yaml", "--out", "out", "--seed", 0), ["--seed", "recipe.yaml"]),
+    (("distill", "--teacher", "a", "--cached", "b", "--student", "c", *TEXT, "--out", "absent"), ["--cached", "--teacher"]),
+    (("run", "recipe.yaml", "--out", "absent", "--seed", 0), ["--seed", "recipe.yaml"]),
 ]
 REFUSED_BY_RUNTIME = [
     (("generate", "nowhere.gguf", "--prompt", "x", "--draft-tokens", 4), ["--draft-tokens", "--draft"]),

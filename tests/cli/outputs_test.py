@@ -97,6 +97,20 @@ class Outputs(unittest.TestCase):
                     self.refused(2, ["the output is", str(self.names[file])], verb, *words, flag, "{" + file + "}")
         self.assertEqual(self.contents(), before)
 
+    def test_nothing_is_written_into_a_folder_of_texts(self):
+        texts = self.path / "texts/below"
+        texts.mkdir(parents=True)
+        (texts / "a.md").write_text((self.path / "text.txt").read_text())
+        (self.path / "r.yaml").unlink(missing_ok=True)  # of another test
+        before = self.contents()
+        for out in (texts / "a.md", texts / "new.gguf", texts.parent / "new.gguf"):
+            self.refused(2, ["lies in the folder", "texts"], "calibrate", "{m}", "--text", texts.parent, "--out", out)
+        recipe = self.recipe("{name: q, kind: quantize, from: teacher, format: q8_0, rounding: nearest}", "{train: texts}")
+        self.refused(2, ["lies in the folder", "texts"], "run", recipe, "--out", texts)
+        self.refused(2, ["the output is an input"], "run", recipe, "--out", self.names["m"])
+        recipe.unlink()
+        self.assertEqual(self.contents(), before)
+
     def test_what_lies_beside_a_model_may_be_replaced(self):
         for _ in range(2):
             tool.run_json("quantize", self.names["s"], "--out", self.names["s"] / "s.gguf", "--format", "q8_0")
@@ -171,8 +185,13 @@ class Outputs(unittest.TestCase):
         for stages in STAGES_TOO_LONG:
             with self.subTest(stages):
                 self.refused(2, ["r.yaml:", "512", "at most 256"], "plan", self.recipe(stages))
-        # Nobody gives the window with which quantization looks at a text: it is as long as the model takes.
-        tool.run_json("quantize", self.names["m"], "--text", self.names["text"], "--tokens", 1024, "--format", "q4_0", "--out", self.path / "looked.gguf")
+        # Nobody gives the window with which a verb looks at a text: it is as long as the model takes.
+        some = ("--text", self.names["text"], "--tokens", 1024)
+        tool.run_json("quantize", self.names["m"], *some, "--format", "q4_0", "--out", self.path / "looked.gguf")
+        for verb, words in (("cache", ("--teacher", self.names["m"])), ("distill", ("--student", self.names["m"]))):
+            done = tool.run_json(verb, *words, *some, "--out", self.path / verb)
+            self.assertTrue(any("has 256 positions" in note for note in done["notes"]), done)
+        tool.run_json("plan", self.recipe("{name: a, kind: distill, from: teacher, tokens: 1k}"), "--no-time")
 
     def test_texts_and_teacher_are_named_with_their_line(self):
         stage = "{name: q, kind: quantize, from: teacher, format: q8_0, rounding: nearest}"

@@ -174,6 +174,10 @@ class Texts(unittest.TestCase):
             done = tool.run("generate", p / "m.gguf", flag, p / "prompt.txt", program=tool.espalier_run)
             self.assertEqual(done.returncode, 3, done.stderr)
             self.assertIn("byte 3 ", done.stderr)
+        self.assertEqual(generate("--prompt", "\ufeffThe clerk")["ids"], wanted["ids"])
+        done = subprocess.run([tool.espalier_run, "generate", p / "m.gguf", "--prompt", b"caf\xe9"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("--prompt: byte 3 ", done.stderr)
         piped = subprocess.run(["bash", "-c", f"{tool.espalier_run} generate {p}/m.gguf --tokens 2 --json --quiet --prompts <(printf 'The clerk\\nx\\n')"], capture_output=True, text=True)
         self.assertEqual(json.loads(piped.stdout)["results"][0]["ids"], wanted["ids"], piped.stderr)
 

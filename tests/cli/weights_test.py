@@ -87,6 +87,19 @@ class Weights(unittest.TestCase):
             with self.subTest(words=words[:2]):
                 self.refused(*words, place=place)
 
+    def test_rows_that_a_verb_does_not_need(self):
+        model, table = self.path / "table", "model.embed_tokens.weight"
+        shutil.copytree(self.good, model)
+
+        def spoil(header, data):
+            begin = header[table]["data_offsets"][1] - 4  # of a token that no text has
+            data[begin:begin + 4] = struct.pack("<f", math.nan)
+        edit(model, spoil)
+        some = ("--text", self.text, "--tokens", 256, "--sequence", 64, "--out", self.path / "out")
+        for words in (("cache", "--teacher", model, *some), ("score", model, *some), ("score", model, *some, "--criterion", "magnitude")):
+            with self.subTest(words=words[:2]):
+                self.refused(*words, place=f"tensor {table}[")
+
     def test_files(self):
         place = f"{self.bad_file}: tensor blk.1.ffn_up.weight[3, 5] is -inf"
         self.refused("eval", self.bad_file, "--text", self.text, "--context", 64, "--engine", "device", place=place)

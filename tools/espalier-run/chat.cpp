@@ -14,6 +14,7 @@
 #include "reference.h"
 #include "streams.h"
 #include "text/chat_template.h"
+#include "text/documents.h"
 #include "verb.h"
 #include "writer.h"
 
@@ -39,7 +40,8 @@ void run(const Common& common, const ChatFlags& flags) {
   const bool terminal = ::isatty(STDIN_FILENO) != 0 && !common.quiet;
   nlohmann::ordered_json replies = nlohmann::ordered_json::array();
   std::vector<text::ChatMessage> messages;
-  if (!flags.system.empty()) messages.push_back({"system", flags.system});
+  if (!flags.system.empty())
+    messages.push_back({"system", text::clean_text(flags.system, "--system")});
   std::string line;
   while (true) {
     if (terminal) std::cerr << "> ";
@@ -48,6 +50,8 @@ void run(const Common& common, const ChatFlags& flags) {
                 "standard input: cannot read: ", std::strerror(errno));
       break;
     }
+    line = text::clean_text(line, "standard input");
+    if (line.ends_with('\n')) line.pop_back();  // it was the carriage return of the line's end
     if (line.empty()) continue;
     messages.push_back({"user", line});
     text::Conversation so_far(messages);

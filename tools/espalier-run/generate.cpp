@@ -9,6 +9,7 @@
 #include "core/units.h"
 #include "prompts.h"
 #include "reference.h"
+#include "text/documents.h"
 #include "verb.h"
 #include "writer.h"
 
@@ -17,10 +18,19 @@ namespace {
 
 struct GenerateFlags : WriterFlags {
   std::string prompt, prompt_file, prompts;
-  bool special = false;
+  bool special = false, has_prompt = false;
 };
 
 using Json = nlohmann::ordered_json;
+
+// Texts of files have their control tokens read; a prompt only where that is asked for.
+void note_control_tokens(const text::Tokenizer& tokenizer, const std::string& text,
+                         const std::string& where) {
+  if (tokenizer.encode(text, false, true) != tokenizer.encode(text, false, false))
+    core::note(where +
+               ": control tokens that are written out are read as letters; --special reads them "
+               "as tokens");
+}
 
 std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
                                  const std::string& where, bool special) {
@@ -34,6 +44,7 @@ std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
     core::note(where + ": the prompt begins with BOS itself, so no second one is added");
   }
   ESP_CHECK(!ids.empty(), usage, where, ": the text has no tokens, and the model adds none");
+  if (!special) note_control_tokens(writer.tokenizer(), text, where);
   return ids;
 }
 
@@ -48,10 +59,10 @@ Json numbers(const std::vector<std::int32_t>& prompt, const runtime::Generated& 
 
 void one(const Common& common, const GenerateFlags& flags) {
   Writer writer(common, flags);
-  const std::string text =
-      flags.prompt_file.empty() ? flags.prompt : read_prompt_file(flags.prompt_file);
-  ESP_CHECK(!text.empty() || !flags.prompt_file.empty() || writer.tokenizer().settings().add_bos,
-            usage, "generate: give --prompt TEXT, --prompt-file FILE or --prompts FILE");
+  const std::string text = flags.prompt_file.empty() ? text::clean_text(flags.prompt, "--prompt")
+                                                     : read_prompt_file(flags.prompt_file);
+  ESP_CHECK(flags.has_prompt || writer.tokenizer().settings().add_bos, usage,
+            "generate: give --prompt TEXT, --prompt-file FILE or --prompts FILE");
   const std::vector<std::int32_t> prompt = encode(writer, text, "--prompt", flags.special);
   const runtime::Generated out =
       writer.run(prompt, flags.generate, common.json ? runtime::Show() : show_text);
@@ -146,8 +157,10 @@ void add_generate(CLI::App& app, Common& common) {
                  {"accepted", "those that the model took over"},
                  {"target_passes", "passes of the model"},
                  {"acceptance_rate", "accepted of the judged ones; null when none was judged"}});
-  verb->callback(
-      [&common, flags, many] { many->count() > 0 ? batch(common, *flags) : one(common, *flags); });
+  verb->callback([&common, flags, prompt, file, many] {
+    flags->has_prompt = prompt->count() + file->count() > 0;
+    many->count() > 0 ? batch(common, *flags) : one(common, *flags);
+  });
 }
 
 }  // namespace espalier::tool

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/output.h"
 #include "core/units.h"
+#include "leftovers.h"
 #include "plan/memory.h"
 #include "reference.h"
 #include "stages/told.h"
@@ -37,8 +38,10 @@ void import_model(const ImportFlags& flags, const Common& common) {
   options.max_shard_bytes = static_cast<std::uint64_t>(shard);
   plan::require_memory(plan::file_stage_memory(source.arch(), source.dims()),
                        common.max_ram_bytes(), "no import needs less");
-  checkpoint::import_checkpoint(source, flags.out, options, common.progress(),
-                                adapter ? &*adapter : nullptr);
+  without_leftovers({flags.out}, [&] {
+    checkpoint::import_checkpoint(source, flags.out, options, common.progress(),
+                                  adapter ? &*adapter : nullptr);
+  });
   const std::int64_t parameters =
       arch::parameters(source.arch(), adapter ? adapter->dims() : source.dims());
   nlohmann::ordered_json result{{"architecture", source.arch().name},

@@ -14,6 +14,7 @@
 #include "core/parts.h"
 #include "core/pipe.h"
 #include "core/units.h"
+#include "leftovers.h"
 #include "lineage.h"
 #include "option_flags.h"
 #include "reference.h"
@@ -244,7 +245,8 @@ void StageVerb::run() {
   check_options();
   const auto lock = this->lock();
   const stages::Context context = this->context();
-  const stages::Result result = stage->run(context);
+  const stages::Result result =
+      without_leftovers({out, context.work}, [&] { return stage->run(context); });
   nlohmann::ordered_json printed = result.printed.is_null() ? result.metrics : result.printed;
   if (result.printed.is_null()) {
     for (const stages::Output& output : stage->outputs()) {

@@ -104,7 +104,11 @@ void add_profile(CLI::App& app, Common& common) {
       "print where the time went, with its share of the measured peak of matrix products");
 }
 std::int64_t Common::max_ram_bytes() const {
-  return max_ram.empty() ? 0 : core::parse_bytes(max_ram, "--max-ram");
+  if (max_ram.empty()) return 0;
+  const std::int64_t bytes = core::parse_bytes(max_ram, "--max-ram");
+  ESP_CHECK(bytes > 0, usage, "--max-ram ", max_ram,
+            ": nothing runs in no memory; leave it out for no limit");
+  return bytes;
 }
 
 void add_resume(CLI::App& app, Common& common) {

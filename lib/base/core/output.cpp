@@ -40,6 +40,22 @@ bool belongs_to_model(const fs::path& file) {
          std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
+// A directory of a model or an adapter. Every other folder is read with all that is below it.
+bool is_model_directory(const fs::path& folder) {
+  std::error_code error;
+  return fs::exists(folder / "config.json", error) ||
+         fs::exists(folder / "adapter_config.json", error);
+}
+
+// Whether `path`, which need not exist, lies below `folder`.
+bool lies_below(const std::string& path, const std::string& folder) {
+  std::error_code error;
+  const fs::path absolute = fs::absolute(path, error);
+  const fs::path inside =
+      fs::weakly_canonical(absolute, error).lexically_relative(fs::weakly_canonical(folder, error));
+  return !inside.empty() && *inside.begin() != "..";
+}
+
 // The folder itself, or the nearest one above it that exists, has to take a new entry.
 void require_writable_folder(fs::path folder, const std::string& path) {
   std::error_code error;
@@ -62,6 +78,15 @@ void require_not_input(const std::string& out, const std::vector<std::string>& i
                 ": the output is an input; choose another output");
     std::error_code error;
     if (!fs::is_directory(in, error)) continue;
+    if (!is_model_directory(in)) {
+      ESP_CHECK(!lies_below(out, in), usage, out, ": the output lies in the folder ", in,
+                ", all of which is read; choose another output");
+      for (fs::recursive_directory_iterator it(in, error), end; !error && it != end;
+           it.increment(error))
+        ESP_CHECK(!same_file(out, it->path().string()), usage, out,
+                  ": the output is a file of the input ", in, "; choose another output");
+      continue;
+    }
     for (fs::directory_iterator it(in, error), end; !error && it != end; it.increment(error))
       ESP_CHECK(!belongs_to_model(it->path()) || !same_file(out, it->path().string()), usage, out,
                 ": the output is a file of the input ", in, "; choose another output");

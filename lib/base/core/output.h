@@ -8,7 +8,8 @@
 namespace espalier::core {
 
 // Error(usage) when `out` names the same file or directory as one of `inputs`, or a file of a model
-// directory among them. Empty names are absent ones. Links are followed.
+// directory among them. Other folders, such as those of texts, are read whole: no output may lie in
+// them. Empty names are absent ones. Links are followed.
 void require_not_input(const std::string& out, const std::vector<std::string>& inputs);
 // Error(input) when no file can be made at `path`: something else is there, or the folder is no
 // folder or not writable. Error(usage) for a directory. Makes nothing.

@@ -48,7 +48,8 @@ bool has_many_zeros(std::string_view bytes) {
              ") is not UTF-8 text; the file ", what);
 }
 
-void require_text(std::string_view bytes, const std::string& path) {
+// The offset of the first byte that is no UTF-8 text. npos: all is.
+std::size_t first_not_text(std::string_view bytes) {
   std::size_t first = has_many_zeros(bytes) ? bytes.find('\0') : bytes.npos;
   if (!is_valid_utf8(bytes)) {
     std::size_t at = 0;
@@ -59,7 +60,12 @@ void require_text(std::string_view bytes, const std::string& path) {
     }
     first = std::min(first, at);
   }
-  if (first != bytes.npos) refuse(bytes, first, path);
+  return first;
+}
+
+void require_text(std::string_view bytes, const std::string& path) {
+  if (const std::size_t first = first_not_text(bytes); first != bytes.npos)
+    refuse(bytes, first, path);
 }
 
 // Returns the number of carriage returns that were there.
@@ -193,6 +199,15 @@ Documents read_documents(const std::string& path) { return Reader(path).read(); 
 
 std::string read_text(const std::string& path) {
   std::string text = Reader(path).bytes_of(path);
+  static_cast<void>(unify_line_breaks(text));
+  return text;
+}
+
+std::string clean_text(std::string text, const std::string& where) {
+  if (text.starts_with(kMark)) text.erase(0, kMark.size());
+  const std::size_t bad = first_not_text(text);
+  ESP_CHECK(bad == text.npos, input, where, ": byte ", bad,
+            " of the text is not UTF-8; give it in that encoding");
   static_cast<void>(unify_line_breaks(text));
   return text;
 }

@@ -34,5 +34,7 @@ struct Documents {
 Documents read_documents(const std::string& path);
 // A file that is one text whatever its name, such as a prompt.
 std::string read_text(const std::string& path);
+// The same for a text that is in no file, such as an argument. Error(input) naming `where`.
+std::string clean_text(std::string text, const std::string& where);
 
 }  // namespace espalier::text

@@ -233,7 +233,8 @@ AddedByDefault read_byte_bpe(const GgufHeader& header, const std::string& pre,
   const PreSpec* spec = find_pre_spec(pre);
   ESP_CHECK(spec != nullptr, unsupported, place(header, kPrefix + "pre"),
             pre.empty() ? " is missing: the file does not say how text is divided into words; name "
-                          "the rule with --pre (stock llama.cpp takes default)"
+                          "the rule of its model with --pre (stock llama.cpp divides such a file "
+                          "by a rule that no model is trained with)"
                         : " is '" + pre + "'",
             "; supported for byte-level BPE are ", known_pre_names());
   data.pre = pre;

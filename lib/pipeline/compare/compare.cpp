@@ -141,6 +141,9 @@ std::vector<Cell> of_shard(const std::vector<Cell>& all, const CompareOptions& o
 void check_all(const Comparison& comparison, const std::vector<Cell>& cells, CellRunner& runner,
                const CompareOptions& options) {
   if (comparison.file) stages::require_device_program(options.bench_program);
+  std::vector<std::string> inputs{comparison.model, comparison.calibration};
+  for (const Text& text : comparison.texts) inputs.push_back(text.path);
+  core::require_not_input(options.out, inputs);
   core::require_writable_directory(options.out);
   for (const Cell& cell : cells) {
     runner.check(cell);

@@ -142,6 +142,7 @@ void Runner::check_outputs() const {
                                   recipe_.train_text, recipe_.held_out_text};
   for (const Step& step : recipe_.stages)
     for (const Link& link : step.links) inputs.push_back(link.path);
+  core::require_not_input(options_.out, inputs);
   std::error_code error;
   for (const Step& step : recipe_.stages) {
     if (!step.deliver.empty()) {

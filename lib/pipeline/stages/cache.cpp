@@ -6,6 +6,7 @@
 #include "distill/cache_logits.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
+#include "stages/window.h"
 #include "stages/work.h"
 #include "timing/layers.h"
 
@@ -64,19 +65,20 @@ class Cache : public Stage {
                 " tokens, more than the ", shape.dims.vocab, " of the teacher");
       shape.dims.vocab = tokens;
     }
-    forecast.require_window("sequence", options_.sequence, {"teacher"});
+    distill::CacheOptions options = options_;
+    options.sequence = window_within(*this, "sequence", options.sequence, forecast, {"teacher"});
     ESP_CHECK(options_.top_k <= shape.dims.vocab, usage, "top_k ", options_.top_k,
               ": expected at most ", shape.dims.vocab, ", the vocabulary");
-    forecast.window = options_.sequence;
+    forecast.window = options.sequence;
     forecast.beside = {.about = shape,
-                       .sequence = options_.sequence,
+                       .sequence = options.sequence,
                        .top_k = options_.top_k,
                        .temperature = options_.temperature};
     forecast.set_memory(shape,
-                        [&] { return distill::cache_memory(*shape.arch, shape.dims, options_); });
+                        [&] { return distill::cache_memory(*shape.arch, shape.dims, options); });
     if (options_.tokens > 0) {
       forecast.work = timing::work_of(
-          timing::CalibrateWork{stored(shape), {options_.tokens, options_.sequence}, false},
+          timing::CalibrateWork{stored(shape), {options.tokens, options.sequence}, false},
           forecast.machine);
       forecast.work += timing::output(shape.dims, options_.tokens);
       forecast.work += timing::loss(shape.dims.vocab, options_.tokens);
@@ -91,8 +93,10 @@ class Cache : public Stage {
         context.resume,          context.threads,        context.reading,
         context.or_start_over,   context.path("student")};
     options_.seed = context.seed;
+    options_.sequence = window_within(*this, "sequence", options_.sequence, {input.teacher});
     {
       const auto source = checkpoint::Checkpoint::open(input.teacher);
+      checkpoint::check_vocabulary_matrices(source);
       plan::batch_within(context.max_ram, options_.sequence, "give a smaller buffer",
                          [&](std::int64_t batch) {
                            options_.batch_tokens = batch;

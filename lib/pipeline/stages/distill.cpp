@@ -9,6 +9,7 @@
 #include "model/device_memory.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
+#include "stages/window.h"
 #include "stages/work.h"
 
 namespace espalier::stages {
@@ -74,20 +75,22 @@ class Distill : public Stage {
   void predict(Forecast& forecast) const override {
     const Shape& student = forecast.model("from");
     const std::int64_t p = student.parameters();
-    forecast.require_window("sequence", options_.sequence, {"from", "teacher"});
-    forecast.window = options_.sequence;
-    if (cached_) require_cached(forecast.at("cached"));
+    distill::TrainOptions options = options_;
+    options.sequence =
+        window_within(*this, "sequence", options.sequence, forecast, {"from", "teacher"});
+    forecast.window = options.sequence;
+    if (cached_) require_cached(options, forecast.at("cached"));
     forecast.made = {student.arch, student.dims};
     forecast.bytes = p * 4;
     forecast.set_memory(student, [&] {
       const Shape* teacher = forecast.has("teacher") ? &forecast.model("teacher") : nullptr;
       return distill::peak_memory(*student.arch, student.dims,
-                                  teacher != nullptr ? teacher->parameters() : 0, options_,
+                                  teacher != nullptr ? teacher->parameters() : 0, options,
                                   teacher != nullptr ? teacher->dims.hidden : 0);
     });
-    if (student.computed()) forecast.device_memory = device_memory(forecast);
+    if (student.computed()) forecast.device_memory = device_memory(options, forecast);
     forecast.disk = p * 4 * 4;  // the model and the checkpoint with both moments
-    forecast.work = work(forecast);
+    forecast.work = work(options, forecast);
   }
   nlohmann::ordered_json machine() const override {
     return {{"precision", distill::matmul_precision(options_.precision)}};
@@ -96,35 +99,36 @@ class Distill : public Stage {
 
  private:
   // What a cache that an earlier stage will make does not give.
-  void require_cached(const ForecastInput& cached) const {
+  static void require_cached(const distill::TrainOptions& options, const ForecastInput& cached) {
     if (!cached.made.sequence) return;
-    ESP_CHECK(*cached.made.sequence == options_.sequence, usage, "sequence ", options_.sequence,
+    ESP_CHECK(*cached.made.sequence == options.sequence, usage, "sequence ", options.sequence,
               ": '", cached.name, "' caches windows of ", *cached.made.sequence,
               " tokens; give both the same");
-    ESP_CHECK(cached.made.temperature == options_.temperature, usage, "temperature ",
-              options_.temperature, ": '", cached.name, "' caches temperature ",
+    ESP_CHECK(cached.made.temperature == options.temperature, usage, "temperature ",
+              options.temperature, ": '", cached.name, "' caches temperature ",
               cached.made.temperature, "; give both the same");
-    distill::require_cacheable(options_, cached.name, *cached.made.top_k);
+    distill::require_cacheable(options, cached.name, *cached.made.top_k);
   }
-  timing::Work work(const Forecast& forecast) const {
-    const std::int64_t per_step = options_.batch * options_.accumulation * options_.sequence;
+  static timing::Work work(const distill::TrainOptions& options, const Forecast& forecast) {
+    const std::int64_t per_step = options.batch * options.accumulation * options.sequence;
     timing::DistillWork out;
     const timing::Stored teacher =
         forecast.has("teacher") ? stored(forecast.model("teacher")) : timing::Stored{};
     if (forecast.has("teacher")) out.teacher = &teacher;
     out.student = stored(forecast.model("from"));
-    out.steps = (options_.tokens + per_step - 1) / per_step;
+    out.steps = (options.tokens + per_step - 1) / per_step;
     out.tokens_per_step = per_step;
-    out.sequence = options_.sequence;
-    out.windows_at_once = distill::windows_at_once(options_);
-    out.checkpoints = out.steps / options_.checkpoint_every;
-    out.trains_embeddings = options_.train_embeddings;
-    out.bf16 = distill::matmul_precision(options_.precision) == "bfloat16";
+    out.sequence = options.sequence;
+    out.windows_at_once = distill::windows_at_once(options);
+    out.checkpoints = out.steps / options.checkpoint_every;
+    out.trains_embeddings = options.train_embeddings;
+    out.bf16 = distill::matmul_precision(options.precision) == "bfloat16";
     return timing::work_of(out, forecast.machine);
   }
-  std::function<std::int64_t()> device_memory(const Forecast& forecast) const {
-    const model::StepSize step{distill::windows_at_once(options_), options_.sequence,
-                               distill::matmul_precision(options_.precision) == "bfloat16"
+  static std::function<std::int64_t()> device_memory(const distill::TrainOptions& options,
+                                                     const Forecast& forecast) {
+    const model::StepSize step{distill::windows_at_once(options), options.sequence,
+                               distill::matmul_precision(options.precision) == "bfloat16"
                                    ? torch::kBFloat16
                                    : torch::kFloat32};
     std::optional<Shape> teacher;
@@ -170,6 +174,8 @@ Result Distill::run(const Context& context) {
   options_.seed = context.seed;
   if (input.teacher.empty() && input.cached.empty() && reads_teacher_)
     core::note("no teacher and no cached logits are given: the student learns from the text alone");
+  options_.sequence =
+      window_within(*this, "sequence", options_.sequence, {input.student, input.teacher});
   require_memory(input, options_, context.max_ram);
   const distill::TrainResult r = distill::distill(input, options_, context.progress);
   return {{{"steps", r.steps},

@@ -89,7 +89,7 @@ class Eval : public Stage {
   bool uses_seed() const override { return false; }
   void predict(Forecast& forecast) const override {
     const std::int64_t context =
-        window_within(*this, options_.context, forecast, {"from", "against"});
+        window_within(*this, "context", options_.context, forecast, {"from", "against"});
     if (forecast.has("text")) forecast.window = context;
     const bool has_tasks = !task_files(forecast).empty();
     const Shape& shape = forecast.model("from");
@@ -180,7 +180,7 @@ void Eval::measure_text(const Context& context, Result& out) {
   const std::string model = context.path("from"), against = context.path("against");
   options_.threads = context.threads;
   options_.reading = context.reading;
-  options_.context = window_within(*this, options_.context, {model, against});
+  options_.context = window_within(*this, "context", options_.context, {model, against});
   const std::vector<verify::EvalModel> models{{model, options_.engine}};
   options_.memory = verify::budget_within(context.max_ram, verify::sizes_of(models, against),
                                           options_.context, 0);

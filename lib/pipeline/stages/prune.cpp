@@ -139,7 +139,7 @@ options::List Prune::options() {
           "least_squares where text decides; none beside a plan or scores, unless a text is "
           "given for it");
   list.add("ridge", &ridge_, "of least squares: how much the original weights count")
-      .at_least(0)
+      .between(0, 1e9)
       .otherwise("chosen for each matrix by windows that its fit did not see");
   list.append(describe(calibration_));
   list.begin_group("output");

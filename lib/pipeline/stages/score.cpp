@@ -55,6 +55,7 @@ class Score : public Stage {
   }
   Result run(const Context& context) override {
     const auto source = checkpoint::Checkpoint::open(context.path("from"));
+    checkpoint::check_vocabulary_matrices(source);
     const text::CalibrationOptions windows =
         windows_within(*this, calibration_, context, source, "read fewer tokens",
                        [&](const text::CalibrationOptions& o) {

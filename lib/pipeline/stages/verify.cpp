@@ -90,7 +90,7 @@ class Verify : public Stage {
 
 void Verify::predict(Forecast& forecast) const {
   const std::int64_t context =
-      window_within(*this, context_, forecast, {"teacher", "of", "student", "compare"});
+      window_within(*this, "context", context_, forecast, {"teacher", "of", "student", "compare"});
   forecast.window = context;
   const std::vector<tasks::TaskFile> files = task_files(forecast);
   require_tasks_of_gates(files);
@@ -178,7 +178,7 @@ Result Verify::run(const Context& context) {
     for (const Source& source : it->second) options.compare.push_back({source.name, source.path});
   std::vector<std::string> models{options.teacher, context.path("of"), options.student};
   for (const verify::Compared& other : options.compare) models.push_back(other.path);
-  options.context = window_within(*this, context_, models);
+  options.context = window_within(*this, "context", context_, models);
   options.tasks = task_files(context);
   require_tasks_of_gates(options.tasks);
   options.lineage = context.lineage;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The window in which models are measured: as long as asked, or else no longer than the context of
-// the shortest model.
+// The window in which models are measured or trained: as long as asked, or else no longer than the
+// context of the shortest model.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -13,10 +13,10 @@
 
 namespace espalier::stages {
 
-// Of models on disk. Empty paths are absent ones.
-inline std::int64_t window_within(const Stage& stage, std::int64_t length,
+// Of models on disk. Empty paths are absent ones. `name`: of the option.
+inline std::int64_t window_within(const Stage& stage, const std::string& name, std::int64_t length,
                                   const std::vector<std::string>& models) {
-  if (stage.given_names.contains("context")) return length;
+  if (stage.given_names.contains(name)) return length;
   std::int64_t out = length;
   for (const std::string& path : models) {
     if (path.empty()) continue;
@@ -30,10 +30,10 @@ inline std::int64_t window_within(const Stage& stage, std::int64_t length,
 }
 
 // The same from headers.
-inline std::int64_t window_within(const Stage& stage, std::int64_t length, const Forecast& forecast,
-                                  const std::vector<std::string>& keys) {
-  if (stage.given_names.contains("context")) {
-    forecast.require_window("context", length, keys);
+inline std::int64_t window_within(const Stage& stage, const std::string& name, std::int64_t length,
+                                  const Forecast& forecast, const std::vector<std::string>& keys) {
+  if (stage.given_names.contains(name)) {
+    forecast.require_window(name, length, keys);
     return length;
   }
   for (const std::string& key : keys)

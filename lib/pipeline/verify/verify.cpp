@@ -77,10 +77,14 @@ std::vector<EvalModel> models_of(const std::string& gguf, const VerifyOptions& o
   return models;
 }
 
+void require_gguf(const std::string& path) {
+  ESP_CHECK(checkpoint::Checkpoint::open(path, false).is_gguf(), usage, path,
+            ": verify takes a .gguf, as `espalier quantize` writes it");
+}
+
 // What the headers say.
 Json sizes_card(const std::string& gguf, const VerifyOptions& options) {
   const auto file = checkpoint::Checkpoint::open(gguf);
-  ESP_CHECK(file.is_gguf(), usage, gguf, ": verify takes a .gguf");
   arch::require_positions(file.dims(), options.context, "--context", gguf);
   const std::int64_t parameters = arch::parameters(file.arch(), file.dims());
   const std::int64_t teacher_parameters = parameters_of(options.teacher);
@@ -199,6 +203,7 @@ VerifyResult verify(const std::string& gguf, const VerifyOptions& options,
                    .memory = budget_within(options.max_ram, sizes_of(models, options.teacher),
                                            at_once, parity_tokens),
                    .reading = options.reading};
+  require_gguf(gguf);
   std::optional<checkpoint::WorkFolder> work;
   if (!options.work.folder.empty()) {
     work.emplace(options.work,

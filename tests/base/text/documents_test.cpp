@@ -67,6 +67,17 @@ TEST(Documents, MarksAndCarriageReturnsAreNoText) {
   EXPECT_EQ(read_documents(dir.file("a.txt")).changes, "");
 }
 
+TEST(Documents, ATextThatIsInNoFileIsReadAlike) {
+  EXPECT_EQ(clean_text("\xEF\xBB\xBFone\r\ntwo\r", "--prompt"), "one\ntwo\n");
+  EXPECT_EQ(clean_text("", "--prompt"), "");
+  try {
+    static_cast<void>(clean_text("caf\xE9", "--prompt"));
+    FAIL();
+  } catch (const core::Error& e) {
+    EXPECT_STREQ(e.what(), "--prompt: byte 3 of the text is not UTF-8; give it in that encoding");
+  }
+}
+
 TEST(Documents, LinesOfJsonAndDirectories) {
   support::TempDir dir;
   core::write_text_file(dir.file("a.jsonl"),
