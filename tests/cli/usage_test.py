@@ -40,7 +40,7 @@ MESSAGES = [  # name, recipe text, exit code, what the message must contain
     ("one text for both", "name: x\nteacher: T\ntext: {train: recipe.yaml, held_out: recipe.yaml}\nstages:\n  - {name: r, kind: report}\n", 3, ["recipe.yaml:3:28", "held_out", "training text"]),
     ("negative windows", "name: x\nteacher: T\ntext: {train: A}\nstages:\n  - {name: q, kind: quantize, from: teacher, format: q8_0}\n  - {name: v, kind: verify, of: q, windows: -8}\n", 3,
      ["recipe.yaml:6", "windows", "from 0 on, not -8"]),
-    ("negative seed", "name: x\nseed: -3\nteacher: T\ntext: {train: A}\nstages: []\n", 3, ["recipe.yaml:2:1", "seed", "from 0 on, not -3"]),
+    ("negative seed", "name: x\nseed: -3\nteacher: T\ntext: {train: A}\nstages: []\n", 3, ["recipe.yaml:2:1", "seed", "from 0 to 18446744073709551615, not -3"]),
     ("uses", "name: x\nuses: defaults.yaml\nteacher: T\ntext: {train: A}\nstages:\n  - {name: r, kind: report}\n", 3, ["recipe.yaml:2:1", "did you mean 'use'", "use)"]),
     ("zero byte", "name: x\0y\n", 3, ["zero byte"]),
 ]

@@ -23,7 +23,7 @@ struct Algorithm {
   int version;
 };
 constexpr Algorithm kAlgorithms[] = {{"prune", 3},    {"distill", 1}, {"cache", 1},
-                                     {"quantize", 3}, {"verify", 1},  {"report", 1}};
+                                     {"quantize", 4}, {"verify", 1},  {"report", 1}};
 
 std::string manifest_path(const std::string& directory) { return directory + "/manifest.json"; }
 

@@ -15,6 +15,7 @@
 //   i32 n, n x { string weight, i32 calls, i32 cols, f32 mean[cols] x calls },
 //   and in most i32 chunks, string dataset                    string = i32 length + bytes
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -46,5 +47,13 @@ void write_imatrix(const Imatrix& imatrix, const std::string& path, bool with_gr
 // Also reads both formats of llama-imatrix. Error(input) for tensors that the model lacks, or of
 // other widths. Matrices that no token has passed have no statistics.
 Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch::ModelDims& dims);
+
+// Of so many tokens, those that statistics of the output matrix alone read, which are a walk of
+// their own where the other matrices are rounded layer by layer. That matrix has many rows and few
+// inputs: some tokens for each input are enough.
+inline std::int64_t tokens_for_output(std::int64_t hidden, std::int64_t tokens) {
+  constexpr std::int64_t kLeast = 16384, kForEachInput = 4;
+  return std::min(tokens, std::max(kLeast, kForEachInput * hidden));
+}
 
 }  // namespace espalier::quant

@@ -31,10 +31,7 @@ void require_name(const YamlMap& map, const std::string& key, const std::string&
 std::vector<std::uint64_t> seeds_of(YamlMap& map) {
   std::vector<std::uint64_t> out;
   for (const std::string& text : map.texts("seeds")) {
-    recipe::at_key(map, "seeds", [&] {
-      ESP_CHECK(!text.starts_with('-'), input, "expected numbers from 0 on, not ", text);
-      out.push_back(static_cast<std::uint64_t>(core::parse_count(text, "seeds")));
-    });
+    recipe::at_key(map, "seeds", [&] { out.push_back(recipe::parse_seed(text)); });
     if (std::count(out.begin(), out.end(), out.back()) > 1)
       map.refuse("seeds", text + " stands there twice");
   }

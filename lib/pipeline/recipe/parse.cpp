@@ -131,7 +131,7 @@ Recipe parse_recipe(const std::string& path) {
   recipe.path = path;
   recipe.text = core::read_text_file(path);
   recipe.name = map.required_text("name");
-  recipe.seed = static_cast<std::uint64_t>(map.count("seed").value_or(0));
+  recipe.seed = map.seed("seed").value_or(0);
   map.required_text("teacher");
   recipe.teacher = map.path_of("teacher");
   recipe.teacher_place = map.where("teacher");

@@ -6,6 +6,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -179,6 +180,24 @@ std::string YamlMap::required_text(const std::string& key) {
   const auto value = text(key);
   ESP_CHECK(value.has_value(), input, state_->place, ": '", key, "' is missing");
   return *value;
+}
+std::uint64_t parse_seed(const std::string& text) {
+  std::uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto [read, error] = std::from_chars(text.data(), end, seed);
+  ESP_CHECK(error == std::errc() && read == end && !text.empty(), usage,
+            "expected a whole number from 0 to ", ~std::uint64_t{0}, ", not ", text);
+  return seed;
+}
+
+std::optional<std::uint64_t> YamlMap::seed(const std::string& key) {
+  const auto value = text(key);
+  if (!value) return std::nullopt;
+  try {
+    return parse_seed(*value);
+  } catch (const core::Error& e) {
+    core::fail(core::ErrorKind::input, where(key), ": ", key, ": ", e.what());
+  }
 }
 std::optional<std::int64_t> YamlMap::count(const std::string& key) {
   const auto value = text(key);

@@ -20,6 +20,9 @@
 
 namespace espalier::recipe {
 
+// A whole number below 2^64. Error(usage) for any other text.
+std::uint64_t parse_seed(const std::string& text);
+
 class YamlMap {
  public:
   static YamlMap load(const std::string& path);
@@ -34,6 +37,7 @@ class YamlMap {
   std::optional<std::string> text(const std::string& key);
   std::string required_text(const std::string& key);
   std::optional<std::int64_t> count(const std::string& key);  // "92M", "1200"
+  std::optional<std::uint64_t> seed(const std::string& key);  // parse_seed()
   std::vector<std::string> texts(const std::string& key);     // list of scalars; absent: empty
   std::optional<YamlMap> map(const std::string& key);
   std::vector<YamlMap> maps(const std::string& key);  // list of maps; absent: empty

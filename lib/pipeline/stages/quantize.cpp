@@ -469,9 +469,13 @@ void Quantize::read_text(const Context& context, const checkpoint::Checkpoint& s
       data::load_mixture(texts_of(context, source, windows), text::Tokenizer(source.tokenizer()),
                          context.progress, context.reading),
       std::nullopt);
-  if (work.options.imatrix == nullptr)
-    work.imatrix = calibrate::collect_imatrix(source, work.reading->texts, windows, moments(),
+  if (work.options.imatrix == nullptr) {
+    text::CalibrationOptions some = windows;
+    if (moments() == calibrate::Moments::output)
+      some.tokens = quant::tokens_for_output(source.dims().hidden, some.tokens);
+    work.imatrix = calibrate::collect_imatrix(source, work.reading->texts, some, moments(),
                                               context.progress, context.part("imatrix"));
+  }
   work.options.imatrix = &work.imatrix;
 }
 

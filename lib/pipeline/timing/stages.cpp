@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arch/block.h"
+#include "quant/imatrix.h"
 #include "quant/measured_errors.h"
 #include "timing/device.h"
 #include "timing/files.h"
@@ -215,8 +216,11 @@ Work work_of(const QuantizeWork& stage, const Place& place) {
   Work out;
   const bool by_layer = stage.text.tokens > 0 && stage.rounding == quant::Rounding::gptq;
   if (stage.text.tokens > 0 && !stage.has_imatrix) {
-    out += work_of(CalibrateWork{stage.source, stage.text, stage.budget}, place);
-    if (!stage.budget) out += gram(stage.source.model.dims.hidden, stage.text);
+    Text some = stage.text;
+    if (!stage.budget && stage.rounding == quant::Rounding::gptq)
+      some.tokens = quant::tokens_for_output(stage.source.model.dims.hidden, some.tokens);
+    out += work_of(CalibrateWork{stage.source, some, stage.budget}, place);
+    if (!stage.budget) out += gram(stage.source.model.dims.hidden, some);
   }
   if (stage.layer_errors) out += measure_layer_errors(stage, place);
   out += by_layer ? round_by_layer(stage, place) : round_all(stage, place);

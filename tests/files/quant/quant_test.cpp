@@ -496,5 +496,11 @@ TEST(ImatrixFile, TheOldFormatIsRead) {
   refused(twice + twice.substr(4), "twice");
 }
 
+TEST(Imatrix, TheOutputMatrixReadsEnoughOfTheText) {
+  EXPECT_EQ(tokens_for_output(576, 65536), 16384);
+  EXPECT_EQ(tokens_for_output(576, 12288), 12288);
+  EXPECT_EQ(tokens_for_output(8192, 65536), 32768);
+}
+
 }  // namespace
 }  // namespace espalier::quant

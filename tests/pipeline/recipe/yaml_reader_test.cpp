@@ -198,5 +198,19 @@ TEST(YamlReader, ASecondDocumentIsRefused) {
   EXPECT_EQ(YamlMap::load(dir.file("b.yaml")).count("a"), 1);
 }
 
+TEST(YamlReader, ASeedHasAllItsBits) {
+  EXPECT_EQ(parse_seed("18446744073709551615"), ~std::uint64_t{0});
+  EXPECT_EQ(parse_seed("0"), 0u);
+  for (const char* text : {"18446744073709551616", "-1", "1k", "1.5", "0x10", "", " 1"}) {
+    try {
+      static_cast<void>(parse_seed(text));
+      FAIL() << text;
+    } catch (const core::Error& e) {
+      EXPECT_NE(std::string(e.what()).find("from 0 to 18446744073709551615"), std::string::npos)
+          << e.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace espalier::recipe
