@@ -18,7 +18,9 @@ if [ -n "$fix" ]; then
   exit
 fi
 # --dry-run names candidates; it also reports replacements by the same text, so that these are compared.
-mapfile -t files_named < <(printf '%s\0' "${files[@]}" | xargs -0 -n 16 -P "$(nproc)" "$tool" --dry-run -- 2>&1 | sed -n 's/^\([^: ]*\):[0-9]*:[0-9]*: .*/\1/p' | sort -u)
+# Each process gives its names at once, so that lines of two never mix.
+named='"$0" --dry-run -- "$@" 2>&1 | sed -n "s/^\\([^: ]*\\):[0-9]*:[0-9]*: .*/\\1/p" | sort -u'
+mapfile -t files_named < <(printf '%s\0' "${files[@]}" | xargs -0 -n 16 -P "$(nproc)" bash -c "$named" "$tool" | sort -u)
 status=0
 for file in "${files_named[@]}"; do
   "$tool" "$file" | diff -u --label "$file" --label "$file, formatted" "$file" - || status=1
