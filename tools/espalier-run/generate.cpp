@@ -23,19 +23,14 @@ struct GenerateFlags : WriterFlags {
 
 using Json = nlohmann::ordered_json;
 
-// Texts of files have their control tokens read; a prompt only where that is asked for.
-void note_control_tokens(const text::Tokenizer& tokenizer, const std::string& text,
-                         const std::string& where) {
-  if (tokenizer.encode(text, false, true) != tokenizer.encode(text, false, false))
-    core::note(where +
-               ": control tokens that are written out are read as letters; --special reads them "
-               "as tokens");
-}
-
 std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
                                  const std::string& where, bool special) {
   const text::TokenizerSettings& settings = writer.tokenizer().settings();
   std::vector<std::int32_t> ids = writer.tokenizer().encode(text, true, special);
+  if (!special && writer.tokenizer().encode(text, true, true) != ids)
+    core::note(where +
+               ": control tokens that are written out are read as letters; --special reads them "
+               "as tokens");
   // A prompt goes on: the EOS that the model adds behind a text would end it.
   if (settings.add_eos) ids.pop_back();
   // Templates write BOS themselves, and the model was trained on one.
@@ -44,7 +39,6 @@ std::vector<std::int32_t> encode(const Writer& writer, const std::string& text,
     core::note(where + ": the prompt begins with BOS itself, so no second one is added");
   }
   ESP_CHECK(!ids.empty(), usage, where, ": the text has no tokens, and the model adds none");
-  if (!special) note_control_tokens(writer.tokenizer(), text, where);
   return ids;
 }
 

@@ -47,15 +47,6 @@ bool is_model_directory(const fs::path& folder) {
          fs::exists(folder / "adapter_config.json", error);
 }
 
-// Whether `path`, which need not exist, lies below `folder`.
-bool lies_below(const std::string& path, const std::string& folder) {
-  std::error_code error;
-  const fs::path absolute = fs::absolute(path, error);
-  const fs::path inside =
-      fs::weakly_canonical(absolute, error).lexically_relative(fs::weakly_canonical(folder, error));
-  return !inside.empty() && *inside.begin() != "..";
-}
-
 // The folder itself, or the nearest one above it that exists, has to take a new entry.
 void require_writable_folder(fs::path folder, const std::string& path) {
   std::error_code error;
@@ -70,6 +61,15 @@ void require_writable_folder(fs::path folder, const std::string& path) {
 
 }  // namespace
 
+bool lies_in(const std::string& path, const std::string& folder) {
+  std::error_code error;
+  const auto whole = [&](const std::string& p) {
+    return fs::weakly_canonical(fs::absolute(p, error), error);
+  };
+  const fs::path inside = whole(path).lexically_relative(whole(folder));
+  return !inside.empty() && *inside.begin() != "..";
+}
+
 void require_not_input(const std::string& out, const std::vector<std::string>& inputs) {
   for (const std::string& in : inputs) {
     if (out.empty() || in.empty()) continue;
@@ -79,7 +79,7 @@ void require_not_input(const std::string& out, const std::vector<std::string>& i
     std::error_code error;
     if (!fs::is_directory(in, error)) continue;
     if (!is_model_directory(in)) {
-      ESP_CHECK(!lies_below(out, in), usage, out, ": the output lies in the folder ", in,
+      ESP_CHECK(!lies_in(out, in), usage, out, ": the output lies in the folder ", in,
                 ", all of which is read; choose another output");
       for (fs::recursive_directory_iterator it(in, error), end; !error && it != end;
            it.increment(error))

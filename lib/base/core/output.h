@@ -7,6 +7,8 @@
 
 namespace espalier::core {
 
+// Whether `path` is `folder` or lies below it. Neither need exist. Links are followed.
+bool lies_in(const std::string& path, const std::string& folder);
 // Error(usage) when `out` names the same file or directory as one of `inputs`, or a file of a model
 // directory among them. Other folders, such as those of texts, are read whole: no output may lie in
 // them. Empty names are absent ones. Links are followed.
