@@ -124,6 +124,17 @@ class Compare(unittest.TestCase):
         self.assertEqual({p: p.stat().st_mtime_ns for p in out.rglob("cell.json")}, finished)
         self.assertEqual((out / "rows.csv").read_bytes(), (self.out / "rows.csv").read_bytes())
 
+    def test_states_of_the_model_are_shared(self):
+        kept, before = sorted((self.out / "reference").iterdir()), (self.out / "rows.csv").read_bytes()
+        self.assertEqual(len(kept), 2, "one file for each text")
+        for damage in (lambda: kept[0].write_bytes(kept[0].read_bytes()[:-100]), lambda: shutil.rmtree(self.out / "reference")):
+            damage()
+            shutil.rmtree(self.out / "cells/refitted@ffn-256@1")
+            done = tool.run("compare", self.full, "--out", self.out, "--threads", 2)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(sorted((self.out / "reference").iterdir()), kept)
+            self.assertEqual((self.out / "rows.csv").read_bytes(), before)
+
     def test_intervals_are_those_of_numpy(self):
         def losses(name, stage):
             return json.loads((self.out / "cells" / name / "cell.json").read_text())["stages"][stage]["texts"]["held"]

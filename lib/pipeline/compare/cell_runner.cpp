@@ -102,7 +102,8 @@ Json CellRunner::run_recipe(const Recipe& recipe, const std::string& folder,
                                    .bench_program = options_.bench_program,
                                    .threads = options_.threads,
                                    .max_ram = options_.max_ram,
-                                   .until = until};
+                                   .until = until,
+                                   .reference_folder = options_.out + "/reference"};
   const recipe::Plan plan = recipe::forecast_recipe(recipe, {options_.threads, folder});
   if (!plan.refusal.empty()) core::fail(core::ErrorKind::unsupported, plan.refusal);
   return recipe::Runner(recipe, options, progress_).run(plan);

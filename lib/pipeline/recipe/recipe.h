@@ -20,6 +20,7 @@ struct RunOptions {
   std::string from = {};
   // The same as for a plan: reports then show what was expected.
   double timing_seconds = 0;
+  std::string reference_folder = {};  // for what evaluations of several runs share; empty: none
 };
 // Validates every stage and predicts parameters, bytes, peak memory and disk: {"stages": [{"name",
 // "kind", "parameters", "bytes", "peak_memory_bytes", "disk_bytes", "seconds"}]}. Error(input) with

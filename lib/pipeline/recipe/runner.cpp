@@ -107,6 +107,7 @@ stages::Context Runner::context_of(const Step& step, const checkpoint::Manifest&
   // of use either.
   out.resume = out.or_start_over = true;
   out.device_program = options_.bench_program;
+  out.reference_folder = options_.reference_folder;
   out.lineage = manifest.inputs;
   if (step.stage->reads_records()) out.record = record();
   out.progress = progress_;

@@ -180,6 +180,7 @@ void Eval::measure_text(const Context& context, Result& out) {
   const std::string model = context.path("from"), against = context.path("against");
   options_.threads = context.threads;
   options_.reading = context.reading;
+  options_.reference_folder = context.reference_folder;
   options_.context = window_within(*this, "context", options_.context, {model, against});
   const std::vector<verify::EvalModel> models{{model, options_.engine}};
   options_.memory = verify::budget_within(context.max_ram, verify::sizes_of(models, against),

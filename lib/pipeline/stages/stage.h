@@ -89,6 +89,7 @@ struct Context {
   nlohmann::ordered_json record;               // of earlier stages
   std::string file_name;                       // as a recipe delivers what is judged; may be empty
   text::Reading reading;                       // of texts
+  std::string reference_folder;                // for what evaluations share (verify::EvalOptions)
   core::Progress progress;
 
   // The path of an input; empty: there is none.

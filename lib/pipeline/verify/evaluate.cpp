@@ -41,7 +41,10 @@ class Evaluation {
  public:
   Evaluation(const std::vector<EvalModel>& models, const std::string& against,
              const EvalOptions& options, const core::Progress& progress)
-      : progress_(progress), work_(options.work), totals_(models.size() + 1) {
+      : progress_(progress),
+        work_(options.work),
+        reference_folder_(options.reference_folder),
+        totals_(models.size() + 1) {
     const std::vector<ModelSize> sizes = sizes_of(models, against);
     chunk_ = static_cast<std::size_t>(chunk_windows(sizes, options.context, options.memory));
     rows_ = rows_at_once(sizes.front().dims.vocab);
@@ -120,12 +123,16 @@ class Evaluation {
             name);
         walks_.back().begin();
       }
-      w.model.read(ids, {.progress =
-                             [&](const core::ProgressEvent& e) {
-                               report(w.path + ": layer " + std::to_string(e.done) + " of " +
-                                      std::to_string(e.total));
-                             },
-                         .work = keeps() ? &walks_.back() : nullptr});
+      layerwise::WalkOptions options{.progress =
+                                         [&](const core::ProgressEvent& e) {
+                                           report(w.path + ": layer " + std::to_string(e.done) +
+                                                  " of " + std::to_string(e.total));
+                                         },
+                                     .work = keeps() ? &walks_.back() : nullptr};
+      if (w.of || reference_folder_.empty())
+        w.model.read(ids, std::move(options));
+      else
+        w.model.read_kept(ids, std::move(options), reference_folder_);
     }
   }
 
@@ -185,6 +192,7 @@ class Evaluation {
   static constexpr const char* kTotals = "totals.safetensors";
   const core::Progress& progress_;
   checkpoint::WorkFolder* work_;
+  std::string reference_folder_;
   std::deque<checkpoint::WorkFolder> walks_;  // of the models in the chunk
   std::deque<Walked> walked_;
   std::deque<Device> device_;

@@ -26,6 +26,9 @@ struct EvalOptions {
   text::Reading reading = {};
   // Begun and started; null: nothing is kept. A killed run goes on in it with the same bits.
   checkpoint::WorkFolder* work = nullptr;
+  // Where the final states of the reference are kept for other evaluations on the same windows: 4
+  // bytes for each token and channel. Empty: they are not.
+  std::string reference_folder = {};
 };
 // What one window of the text adds to the sums.
 struct WindowLoss {

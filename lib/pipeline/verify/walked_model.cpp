@@ -2,11 +2,18 @@
 // Walks a checkpoint and multiplies by its output matrix.
 #include "verify/walked_model.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
+#include "checkpoint/manifest.h"
 #include "checkpoint/vocabulary_match.h"
 #include "core/error.h"
+#include "core/notes.h"
+#include "core/output.h"
+#include "layerwise/saved.h"
 
 namespace espalier::verify {
 namespace {
@@ -21,20 +28,26 @@ void check_embedding(const model::Transformer& model) {
         model.rows(arch::Role::token_embd, -1, first, std::min(kRows, model.dims().vocab - first)));
 }
 
-checkpoint::Checkpoint open_part(const std::string& path, const std::string& vocabulary_of) {
+// Leaves in `kept` the ids of the vocabulary that stay.
+checkpoint::Checkpoint open_part(const std::string& path, const std::string& vocabulary_of,
+                                 std::vector<std::int64_t>& kept) {
   auto source = checkpoint::Checkpoint::open(path);
   if (vocabulary_of.empty()) return source;
   const auto part = checkpoint::Checkpoint::open(vocabulary_of);
-  checkpoint::keep_part(source, part, checkpoint::match_vocabularies(source, part));
+  checkpoint::VocabularyMatch match = checkpoint::match_vocabularies(source, part);
+  checkpoint::keep_part(source, part, match);
+  kept = std::move(match.keep);
   return source;
 }
+
+constexpr const char* kStates = "states";
 
 }  // namespace
 
 WalkedModel::WalkedModel(const std::string& path, bool keep_output,
                          const std::string& vocabulary_of)
     : path_(path),
-      source_(open_part(path, vocabulary_of)),
+      source_(open_part(path, vocabulary_of, part_)),
       model_(model::Transformer::open(source_)) {
   check_embedding(model_);
   if (keep_output) model_.load_output();
@@ -51,6 +64,35 @@ void WalkedModel::read(const torch::Tensor& ids, layerwise::WalkOptions options)
     x.copy_(model_.final_norm(x));
   }
   states_ = stream.states;
+}
+
+void WalkedModel::read_kept(const torch::Tensor& ids, layerwise::WalkOptions options,
+                            const std::string& folder) {
+  const std::string identity =
+      layerwise::identity_of({{"algorithm", checkpoint::algorithm_version("verify")},
+                              {"model", source_.sha256()},
+                              {"part", part_},
+                              {"threads", at::get_num_threads()},
+                              {"window", ids.size(1)}},
+                             ids);
+  const std::string file = folder + "/" + identity + ".safetensors";
+  std::error_code unreadable;
+  if (std::filesystem::exists(file, unreadable)) {
+    try {
+      states_ = layerwise::read_saved(file).tensors.at(kStates);
+      return;
+    } catch (const std::exception& error) {
+      core::note(file + ": broken (" + error.what() + "), so it is made again");
+    }
+  }
+  read(ids, std::move(options));
+  try {
+    core::make_directory(folder);
+    layerwise::write_saved(file, {.about = {}, .tensors = {{kStates, states_}}});
+  } catch (const core::Error& error) {
+    core::note(std::string(error.what()) + "; so other runs compute the states of " + path_ +
+               " again");
+  }
 }
 
 torch::Tensor WalkedModel::logits(std::int64_t window, std::int64_t row, std::int64_t n) const {

@@ -3,7 +3,9 @@
 // layer at a time, and rows of logits are then made as they are needed. Internal to
 // lib/pipeline/verify.
 #pragma once
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "layerwise/walk.h"
@@ -24,11 +26,16 @@ class WalkedModel {
   // bytes, in place of those of an earlier call. One window goes through a layer at a time, so that
   // its bits do not depend on the others.
   void read(const torch::Tensor& ids, layerwise::WalkOptions options);
+  // The same, but the states are read from a file in `folder` where an earlier run of the same
+  // model on the same ids has left them. Otherwise they are left there, if the disk holds them.
+  void read_kept(const torch::Tensor& ids, layerwise::WalkOptions options,
+                 const std::string& folder);
   // [n, V] of rows row .. row + n - 1 of a window. Error(input) unless all are finite.
   torch::Tensor logits(std::int64_t window, std::int64_t row, std::int64_t n) const;
 
  private:
   std::string path_;
+  std::vector<std::int64_t> part_;  // ids of the vocabulary that are kept; empty: all
   checkpoint::Checkpoint source_;
   model::Transformer model_;
   torch::Tensor states_;  // [windows, T, H] after the final norm
