@@ -14,7 +14,7 @@ NOWHERE = ("nowhere", "--out", "absent")
 PLAN, TEXT = ("--plan", "plan.json"), ("--text", "text.txt")
 SIZES = ("--layers", 2, "--hidden", 32, "--ffn", 32, "--kv-groups", 1, "--q-per-kv", 1, "--parameters", "1k", "--criterion", "activation", "--layer-criterion", "perplexity", "--blocks", 3, "--scores", "S")
 OF_TEXT = ("--held-out", "held.txt", "--seed", 0, "--resume")
-WINDOWS = ("--tokens", 65536, "--sequence", 512)
+WINDOWS = ("--tokens", 65536, "--sequence", 512, "--precision", "auto")
 REFUSED = [  # words of the command line, which names files that do not exist; what the message must name
     (("prune", *NOWHERE, *PLAN, *SIZES), ["--plan", *SIZES[::2]]),
     (("prune", *NOWHERE, *PLAN, *TEXT, *SIZES), ["--plan", *SIZES[::2]]),
@@ -49,7 +49,7 @@ REFUSED = [  # words of the command line, which names files that do not exist; w
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bytes", "1MB"), ["exactly one"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--target-bpw", 0), ["--target-bpw", "expected above 0"]),
     (("quantize", *NOWHERE, "--target-bpw", 0), ["--target-bpw", "expected above 0"]),
-    (("quantize", *NOWHERE, "--format", "q8_0", "--tokens", 65536, "--sequence", 512, "--seed", 0, "--resume"), ["--tokens", "--sequence", "--seed", "--resume", "--text"]),
+    (("quantize", *NOWHERE, "--format", "q8_0", *WINDOWS, "--seed", 0, "--resume"), [*WINDOWS[::2], "--seed", "--resume", "--text"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "nearest", "--imatrix", "i.gguf"), ["--imatrix", "nearest"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--rounding", "imatrix", "--imatrix", "i.gguf", *TEXT), ["--text", "imatrix"]),
     (("quantize", *NOWHERE, "--format", "q8_0", "--tensor", "attn_q=q8_00"), ["q8_00", "did you mean 'q8_0'"]),

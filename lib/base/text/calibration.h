@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <string>
 
 namespace espalier::text {
 
@@ -15,10 +16,11 @@ struct CalibrationOptions {
   // Whole windows, at least one. Fewer take less memory (plan/memory.h); sums may then differ in
   // their last bits.
   std::int64_t batch_tokens = kBatchTokens;
+  std::string precision = "auto";  // of matrix products: auto, float32 or bfloat16
 
   // Windows no longer than the context of a model, for a length that nobody asked for.
   CalibrationOptions within(std::int64_t positions) const {
-    return {tokens, std::min(sequence, positions), seed, batch_tokens};
+    return {tokens, std::min(sequence, positions), seed, batch_tokens, precision};
   }
 };
 

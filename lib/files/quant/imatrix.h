@@ -48,6 +48,10 @@ void write_imatrix(const Imatrix& imatrix, const std::string& path, bool with_gr
 // other widths. Matrices that no token has passed have no statistics.
 Imatrix read_imatrix(const std::string& path, const arch::Arch& arch, const arch::ModelDims& dims);
 
+// Layer by layer, files of so many bits per weight and more are rounded with float32 products
+// unless bfloat16 is asked for: what that rounds of the weights is a share of what such formats do.
+inline constexpr double kFineBits = 6;
+
 // Of so many tokens, those that statistics of the output matrix alone read, which are a walk of
 // their own where the other matrices are rounded layer by layer. That matrix has many rows and few
 // inputs: some tokens for each input are enough.

@@ -185,7 +185,7 @@ Recipe recipe_of(const Comparison& comparison, const Cell& cell, const std::stri
       keys.set("scores", scores);
       if (refits && !keys.has("text")) keys.set("text", "text.train");
       if (!refits)  // nothing is read
-        for (const char* key : {"tokens", "sequence"}) keys.drop(key);
+        for (const char* key : {"tokens", "sequence", "precision"}) keys.drop(key);
       // What is cut as it stands would otherwise keep the type of the model.
       if (!keys.has("dtype")) keys.set("dtype", "f32");
     }

@@ -29,6 +29,10 @@ inline options::List describe(text::CalibrationOptions& o) {
   list.add("sequence", &o.sequence,
            "tokens of a window; by default no more than the model's context")
       .between(2, 1 << 20);
+  list.add(
+          "precision", &o.precision,
+          "of the matrix products that the text goes through; auto: what is fast on this processor")
+      .one_of({"auto", "float32", "bfloat16"});
   return list;
 }
 

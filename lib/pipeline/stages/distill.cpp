@@ -7,6 +7,7 @@
 #include "distill/options.h"
 #include "distill/trainer.h"
 #include "model/device_memory.h"
+#include "model/precision.h"
 #include "plan/memory.h"
 #include "stages/stage.h"
 #include "stages/window.h"
@@ -93,7 +94,7 @@ class Distill : public Stage {
     forecast.work = work(options, forecast);
   }
   nlohmann::ordered_json machine() const override {
-    return {{"precision", distill::matmul_precision(options_.precision)}};
+    return {{"precision", model::matmul_precision(options_.precision)}};
   }
   Result run(const Context& context) override;
 
@@ -122,13 +123,13 @@ class Distill : public Stage {
     out.windows_at_once = distill::windows_at_once(options);
     out.checkpoints = out.steps / options.checkpoint_every;
     out.trains_embeddings = options.train_embeddings;
-    out.bf16 = distill::matmul_precision(options.precision) == "bfloat16";
+    out.bf16 = model::matmul_precision(options.precision) == "bfloat16";
     return timing::work_of(out, forecast.machine);
   }
   static std::function<std::int64_t()> device_memory(const distill::TrainOptions& options,
                                                      const Forecast& forecast) {
     const model::StepSize step{distill::windows_at_once(options), options.sequence,
-                               distill::matmul_precision(options.precision) == "bfloat16"
+                               model::matmul_precision(options.precision) == "bfloat16"
                                    ? torch::kBFloat16
                                    : torch::kFloat32};
     std::optional<Shape> teacher;

@@ -262,7 +262,7 @@ void Prune::check_text(const options::Given& given, const std::set<std::string>&
   } else if (vocabulary_.given()) {
     const std::string cause = "where the text is only counted, and nothing is scored or refitted";
     given.refuse_unused(cause, {"held_out", "seed", "resume"}, "leave it out");
-    given.unused(cause, {"tokens", "sequence"}, "the whole text counts; leave it out");
+    given.unused(cause, {"tokens", "sequence", "precision"}, "the whole text counts; leave it out");
   } else if (given.has("compensate") && given.has("text")) {
     core::note("no text is read: a plan or scores say what is kept, and nothing is refitted");
   } else {
@@ -270,7 +270,7 @@ void Prune::check_text(const options::Given& given, const std::set<std::string>&
                       advice = "what a plan or scores decide is cut as it stands; ask for " +
                                given.spelled("compensate") + " least_squares, or leave it out";
     given.refuse_unused(cause, {"held_out", "seed", "resume"}, advice);
-    given.unused(cause, {"tokens", "sequence"}, advice);
+    given.unused(cause, {"tokens", "sequence", "precision"}, advice);
   }
 }
 

@@ -197,17 +197,18 @@ void Quantize::check_statistics(const options::Given& given, const std::set<std:
                 (!has_imatrix || how_ == quant::Rounding::gptq);
   if (!has_text)
     given.refuse_unused("without " + given.spelled("text") + ", which it is about",
-                        {"tokens", "sequence", "seed", "resume"}, "give a text, or leave it out");
+                        {"tokens", "sequence", "precision", "seed", "resume"},
+                        "give a text, or leave it out");
   if (how_ == quant::Rounding::nearest) {
     given.refuse_unused("with rounding nearest, which reads no text",
-                        {"text", "tokens", "sequence"}, "leave one of them out");
+                        {"text", "tokens", "sequence", "precision"}, "leave one of them out");
     if (by_format())
       given.refuse_unused("beside a format and rounding nearest, which look at the weights alone",
                           {"imatrix"}, "leave one of them out");
   }
   if (how_ == quant::Rounding::imatrix && has_imatrix)
     given.refuse_unused("with rounding imatrix and an importance matrix, which say all",
-                        {"text", "tokens", "sequence"}, "leave one of them out");
+                        {"text", "tokens", "sequence", "precision"}, "leave one of them out");
   if (allocation_ == Allocation::layers && !reads_text_)
     given.refuse("allocation", "layers are measured with a text: give " + given.spelled("text") +
                                    ", and no rounding or imatrix that leaves it unread");

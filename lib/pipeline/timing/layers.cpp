@@ -68,7 +68,8 @@ std::string key_of(const char* kind, const Model& one, const Text& text) {
       << one.dims.head_dim;
   for (const arch::Axis axis : {arch::Axis::kv_groups, arch::Axis::q_per_kv, arch::Axis::ffn})
     out << " " << arch::axis_name(axis) << " " << one.dims.layers[0][axis];
-  out << ", windows of " << text.sequence << ", " << text.batch_tokens << " tokens at a time";
+  out << ", windows of " << text.sequence << ", " << text.batch_tokens << " tokens at a time"
+      << (text.bf16 ? ", in bfloat16" : "");
   return out.str();
 }
 
@@ -99,7 +100,7 @@ std::int64_t batch_of(const Text& text) {
 double time_forward(const Model& one, const Text& text, double seconds) {
   const torch::InferenceMode inference;
   const model::AllocationReuse reuse;
-  const model::Transformer layer = layer_of(one, false, false);
+  const model::Transformer layer = layer_of(one, false, text.bf16);
   return speed(
       seconds, kFewTokens, batch_of(text),
       [&](std::int64_t n) {
@@ -108,8 +109,8 @@ double time_forward(const Model& one, const Text& text, double seconds) {
       [&](std::int64_t n) { return tokens_of(text, n); });
 }
 
-double time_train(const Model& one, const Text& text, bool bf16, double seconds) {
-  const model::Transformer layer = layer_of(one, true, bf16);
+double time_train(const Model& one, const Text& text, double seconds) {
+  const model::Transformer layer = layer_of(one, true, text.bf16);
   return speed(
       seconds, kFewTokens, batch_of(text),
       [&](std::int64_t n) {
@@ -150,17 +151,17 @@ Item forward(const Model& model, const Text& text) {
   return out;
 }
 
-Item train(const Model& model, const Text& text, bool bf16) {
+Item train(const Model& model, const Text& text) {
   const Layer largest = largest_layer(model, text.sequence);
   const Model one = one_layer(model, largest);
   Item out{"train",
-           key_of(bf16 ? "train in bfloat16" : "train", one, text),
+           key_of("train", one, text),
            static_cast<double>(text.tokens) * operations_per_token(model, text.sequence),
            25e9,
            {}};
   if (computed(one))
-    out.measure = [one, text, bf16, operations = largest.operations](double seconds) {
-      return operations * time_train(one, text, bf16, seconds);
+    out.measure = [one, text, operations = largest.operations](double seconds) {
+      return operations * time_train(one, text, seconds);
     };
   return out;
 }

@@ -15,8 +15,8 @@ double operations_per_token(const Model& model, std::int64_t sequence);
 
 // All layers, without gradients.
 Item forward(const Model& model, const Text& text);
-// All layers forward and backward. `bf16`: products in bfloat16.
-Item train(const Model& model, const Text& text, bool bf16 = false);
+// All layers forward and backward.
+Item train(const Model& model, const Text& text);
 // One product with the output matrix for each token; a backward pass has two more.
 Item output(const arch::ModelDims& dims, std::int64_t tokens);
 // The loss and its gradient from the logits of student and teacher.

@@ -101,7 +101,8 @@ Work round_all(const QuantizeWork& stage, const Place& place) {
   return out;
 }
 
-Work round_by_layer(const QuantizeWork& stage, const Place& place) {
+Work round_by_layer(QuantizeWork stage, const Place& place) {
+  if (format::info(stage.format).bits_per_weight() >= quant::kFineBits) stage.text.bf16 = false;
   const Model& model = stage.source.model;
   const arch::ModelDims& dims = model.dims;
   Work out = walk(stage.source, stage.text);
@@ -132,6 +133,7 @@ Work measure_layer_errors(const QuantizeWork& stage, const Place& place) {
   const double followed = std::min(matrices, static_cast<double>(quant::kFollowedMatrices));
   Text few = stage.text;
   few.tokens = std::min(few.tokens, quant::kLayerErrorTokens);
+  few.bf16 = false;
   out += (matrices / layers + followed / 2) * Work{forward(model, few)};
   out += walk(stage.source, few);
   out += followed * Work{output(model.dims, few.tokens)};
@@ -173,9 +175,9 @@ Work work_of(const PruneWork& stage, const Place& place) {
 Work work_of(const DistillWork& stage, const Place& place) {
   const Model& student = stage.student.model;
   const std::int64_t tokens = stage.tokens_per_step;
-  const Text text{tokens, stage.sequence, stage.windows_at_once * stage.sequence};
+  const Text text{tokens, stage.sequence, stage.windows_at_once * stage.sequence, stage.bf16};
   Work step;
-  step += train(student, text, stage.bf16);
+  step += train(student, text);
   // Logits, and the gradients by what the output matrix reads and by itself.
   step += (stage.trains_embeddings ? 3.0 : 2.0) * Work{output(student.dims, tokens)};
   if (stage.teacher != nullptr) {

@@ -22,7 +22,12 @@ std::string shape(const char* kind, std::int64_t n, std::int64_t m) {
   return std::string(kind) + " " + std::to_string(n) + " x " + std::to_string(m);
 }
 std::string at_a_time(const Text& text) {
-  return ", " + std::to_string(text.batch_tokens) + " tokens at a time";
+  return ", " + std::to_string(text.batch_tokens) + " tokens at a time" +
+         (text.bf16 ? ", in bfloat16" : "");
+}
+
+torch::ScalarType dtype_of(const Text& text) {
+  return text.bf16 ? torch::kBFloat16 : torch::kFloat32;
 }
 
 }  // namespace
@@ -36,7 +41,7 @@ Item equations(std::int64_t n, std::int64_t m, const Text& text) {
             return operations *
                    speed(seconds, kFewTokens, text.batch_tokens, [&](std::int64_t tokens) {
                      return [&, a = torch::randn({tokens, n}), t = torch::randn({tokens, m})] {
-                       sums.add(a, t * layerwise::inverse_rms(t));
+                       sums.add(a, t * layerwise::inverse_rms(t), dtype_of(text));
                      };
                    });
           }};
@@ -50,7 +55,9 @@ Item gram(std::int64_t n, const Text& text) {
             Tensor sum = torch::zeros({n, n}, torch::kFloat64);
             return operations *
                    speed(seconds, kFewTokens, text.batch_tokens, [&](std::int64_t tokens) {
-                     return [&, a = torch::randn({tokens, n})] { sum += layerwise::gram(a); };
+                     return [&, a = torch::randn({tokens, n})] {
+                       sum += layerwise::gram(a, dtype_of(text));
+                     };
                    });
           }};
 }

@@ -48,9 +48,11 @@ struct Model {
   const arch::Arch* arch = nullptr;
   arch::ModelDims dims = {};
 };
-// Tokens that go through a model, in windows of `sequence`, `batch_tokens` at a time.
+// Tokens that go through a model, in windows of `sequence`, `batch_tokens` at a time. `bf16`:
+// products of matrices in bfloat16.
 struct Text {
   std::int64_t tokens = 0, sequence = 512, batch_tokens = text::kBatchTokens;
+  bool bf16 = false;
 };
 // Where the work is done.
 struct Place {

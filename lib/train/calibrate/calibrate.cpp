@@ -13,6 +13,7 @@
 #include "layerwise/gram.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
+#include "model/precision.h"
 #include "plan/memory.h"
 
 namespace espalier::calibrate {
@@ -36,7 +37,7 @@ quant::TensorStatistics statistics(const Tensor& squares, const Tensor& gram, st
 // float32 per batch, sums in float64.
 class InputSums {
  public:
-  explicit InputSums(bool gram) : want_gram_(gram) {}
+  InputSums(bool gram, torch::ScalarType dtype) : want_gram_(gram), dtype_(dtype) {}
 
   void add(const Tensor& x_BTW) {
     const Tensor x = x_BTW.reshape({-1, x_BTW.size(-1)});
@@ -47,7 +48,7 @@ class InputSums {
     }
     squares_ += x.square().sum(0, false, torch::kFloat64);
     tokens_ += x.size(0);
-    if (want_gram_) gram_ += layerwise::gram(x);
+    if (want_gram_) gram_ += layerwise::gram(x, dtype_);
   }
 
   // `where` is used in the message when a sum is not finite.
@@ -62,14 +63,15 @@ class InputSums {
 
  private:
   bool want_gram_;
+  torch::ScalarType dtype_;  // of what the products of `gram_` read
   Tensor squares_, gram_;
   std::int64_t tokens_ = 0;
 };
 
 class Collector : public layerwise::Visitor {
  public:
-  Collector(quant::Imatrix& out, const arch::Arch& arch, Moments moments)
-      : out_(out), gram_(moments != Moments::squares) {
+  Collector(quant::Imatrix& out, const arch::Arch& arch, Moments moments, torch::ScalarType dtype)
+      : out_(out), gram_(moments != Moments::squares), dtype_(dtype) {
     if (moments == Moments::output) return;
     for (const arch::Block& block : arch.blocks) {
       const model::BlockTaps taps = model::taps(block.kind);
@@ -79,7 +81,7 @@ class Collector : public layerwise::Visitor {
   }
 
   void see(model::Tap point, int, std::int64_t, const Tensor& value) override {
-    if (readers_.contains(point)) sums_.try_emplace(point, gram_).first->second.add(value);
+    if (readers_.contains(point)) sums_.try_emplace(point, gram_, dtype_).first->second.add(value);
   }
   void layer_end(model::Transformer&, int layer, const layerwise::Stream&) override {
     for (const auto& [point, sums] : sums_)
@@ -89,7 +91,7 @@ class Collector : public layerwise::Visitor {
   }
   // The output matrix or the tied embedding reads the final normed stream.
   void finish(const model::Transformer& model, const layerwise::Stream& stream) {
-    InputSums sums(gram_);
+    InputSums sums(gram_, dtype_);
     for (std::int64_t b = 0; b < stream.batches(); ++b) sums.add(model.final_norm(stream.at(b)));
     out_.tensors.emplace(std::pair(model.dims().tied ? Role::token_embd : Role::output, -1),
                          sums.result("output_norm"));
@@ -122,6 +124,7 @@ class Collector : public layerwise::Visitor {
   }
   quant::Imatrix& out_;
   bool gram_;
+  torch::ScalarType dtype_;
   std::map<model::Tap, std::vector<Role>> readers_;  // of what each point sees
   std::map<model::Tap, InputSums> sums_;
 };
@@ -172,11 +175,14 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                     {"source", source.sha256()},
                                     {"text", out.text_sha256},
                                     {"batch", options.batch_tokens},
+                                    {"precision", model::matmul_precision(options.precision)},
                                     {"moments", static_cast<int>(moments)}},
                                    windows));
   layerwise::begin(folder);
-  Collector collector(out, source.arch(), moments);
-  layerwise::Walk walk(model::Transformer::open(source), windows, {&collector},
+  const torch::ScalarType dtype = model::matmul_dtype(options.precision);
+  Collector collector(out, source.arch(), moments, dtype);
+  layerwise::Walk walk(model::Transformer::open(source, {.matmul_dtype = dtype}), windows,
+                       {&collector},
                        {.stage = "calibrate",
                         .progress = progress,
                         .batch_tokens = options.batch_tokens,

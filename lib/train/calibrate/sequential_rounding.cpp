@@ -15,6 +15,8 @@
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
+#include "model/allocation.h"
+#include "model/precision.h"
 #include "quant/range.h"
 #include "quant/rounding.h"
 
@@ -136,7 +138,7 @@ class FollowRounded : public layerwise::Follow {
 
 std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const Tensor& windows,
-                     std::int64_t batch_tokens) {
+                     const text::CalibrationOptions& reading) {
   hash::Sha256 statistics;  // of the matrices outside the layers; the others are not read
   for (const auto& [key, found] : imatrix.tensors)
     if (key.second < 0) {
@@ -147,7 +149,8 @@ std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan
                                  {"algorithm", checkpoint::algorithm_version("quantize")},
                                  {"source", source.sha256()},
                                  {"plan", plan::to_json(plan)},
-                                 {"batch", batch_tokens},
+                                 {"batch", reading.batch_tokens},
+                                 {"precision", model::matmul_precision(reading.precision)},
                                  {"statistics", statistics.hex()}},
                                 windows);
 }
@@ -155,6 +158,8 @@ std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan
 }  // namespace
 
 struct SequentialRounding::State {
+  // Every batch needs the same blocks.
+  const model::AllocationReuse reuse;
   const quant::Imatrix& imatrix;
   Round round;
   FollowRounded follow;
@@ -162,17 +167,18 @@ struct SequentialRounding::State {
   std::optional<layerwise::Walk> walk;
 
   State(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
-        const quant::Imatrix& statistics, const Tensor& windows, std::int64_t batch_tokens,
-        const checkpoint::WorkOptions& options)
+        const quant::Imatrix& statistics, const Tensor& windows,
+        const text::CalibrationOptions& reading, const checkpoint::WorkOptions& options)
       : imatrix(statistics),
         round(plan, statistics, options.threads),
         follow({.keep_layers = all_layers(source.dims()), .ridge = ridge_of(windows.numel())},
                round),
-        work(options, identity(source, plan, statistics, windows, batch_tokens)) {
+        work(options, identity(source, plan, statistics, windows, reading)) {
     layerwise::begin(work);
-    walk.emplace(model::Transformer::open(source), windows,
-                 std::vector<layerwise::Visitor*>{&follow},
-                 layerwise::WalkOptions{.batch_tokens = batch_tokens, .work = &work});
+    walk.emplace(
+        model::Transformer::open(source, {.matmul_dtype = model::matmul_dtype(reading.precision)}),
+        windows, std::vector<layerwise::Visitor*>{&follow},
+        layerwise::WalkOptions{.batch_tokens = reading.batch_tokens, .work = &work});
   }
 
   // Bytes that no file keeps yet wait in memory.
@@ -196,9 +202,13 @@ SequentialRounding::SequentialRounding(const checkpoint::Checkpoint& source,
                                        const text::CalibrationOptions& options,
                                        const checkpoint::WorkOptions& work) {
   const torch::InferenceMode inference;
+  text::CalibrationOptions reading = options;
+  if (reading.precision == "auto" &&
+      plan::bits_per_weight(source.arch(), source.dims(), plan) >= quant::kFineBits)
+    reading.precision = "float32";
   state_ = std::make_unique<State>(source, plan, imatrix,
                                    layerwise::draw_windows(texts, options, source.dims().vocab),
-                                   options.batch_tokens, work);
+                                   reading, work);
 }
 SequentialRounding::~SequentialRounding() = default;
 

@@ -21,7 +21,7 @@ class SequentialRounding {
  public:
   // `imatrix` holds second moments of the output matrix (or tied token_embd), which is rounded with
   // them, by `work.threads` threads. A killed run goes on with the same bytes where `work` names a
-  // folder; the caller removes that.
+  // folder; the caller removes that. Precision auto is float32 for fine formats (quant::kFineBits).
   SequentialRounding(const checkpoint::Checkpoint& source, const plan::QuantPlan& plan,
                      const quant::Imatrix& imatrix, const data::Mixture& texts,
                      const text::CalibrationOptions& options, const checkpoint::WorkOptions& work);

@@ -16,25 +16,12 @@
 #include "distill/schedule.h"
 #include "hash/sha256.h"
 #include "model/device.h"
+#include "model/precision.h"
 
 namespace espalier::distill {
 namespace {
 
 using checkpoint::Checkpoint;
-
-torch::ScalarType matmul_dtype(const std::string& precision) {
-  if (precision == "float32") return torch::kFloat32;
-  if (precision == "bfloat16") return torch::kBFloat16;
-  ESP_CHECK(precision == "auto", usage, "precision '", precision,
-            "': expected auto, float32 or bfloat16");
-  if (!model::training_device().is_cpu()) return torch::kFloat32;
-#if defined(__x86_64__)
-  // Every processor with AMX has AVX512_BF16 too. Without either, bfloat16 products are several
-  // times slower than float32 products.
-  if (__builtin_cpu_supports("avx512bf16")) return torch::kBFloat16;
-#endif
-  return torch::kFloat32;
-}
 
 checkpoint::VocabularyMatch match_of(const Checkpoint& teacher, const Checkpoint& student) {
   checkpoint::VocabularyMatch match = checkpoint::match_vocabularies(teacher, student);
@@ -109,7 +96,7 @@ checkpoint::Manifest manifest_of(const TrainInput& input, const TrainOptions& op
   }
   manifest.algorithm = checkpoint::algorithm_version("distill");
   manifest.options = options_json(options);
-  manifest.options["precision"] = matmul_precision(options.precision);
+  manifest.options["precision"] = model::matmul_precision(options.precision);
   if (!model::training_device().is_cpu())  // which rounds otherwise
     manifest.options["device"] = c10::DeviceTypeName(model::training_device().type(), true);
   if (setup.corpus.bos) manifest.options[data::kWindowBos] = *setup.corpus.bos;
@@ -142,10 +129,6 @@ void require_cacheable(const TrainOptions& options, const std::string& path, std
   check_cached(planned_terms(described), described, path, k);
 }
 
-std::string matmul_precision(const std::string& precision) {
-  return matmul_dtype(precision) == torch::kFloat32 ? "float32" : "bfloat16";
-}
-
 Setup prepare(const TrainInput& input, const TrainOptions& options,
               const core::Progress& progress) {
   const bool has_teacher = !input.teacher.empty(), has_cached = !input.cached.empty();
@@ -159,7 +142,7 @@ Setup prepare(const TrainInput& input, const TrainOptions& options,
   std::vector<objective::PlannedTerm> terms = planned_terms(described);
   check_teacher(terms, described, has_teacher || has_cached);
   check_paths(input);
-  const torch::ScalarType dtype = matmul_dtype(options.precision);
+  const torch::ScalarType dtype = model::matmul_dtype(options.precision);
   Checkpoint student = Checkpoint::open(input.student);
   std::optional<Checkpoint> teacher;
   std::vector<std::int64_t> channels;  // of the teacher's stream that the student has

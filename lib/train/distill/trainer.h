@@ -70,8 +70,4 @@ void require_cacheable(const TrainOptions& options, const std::string& path, std
 // The number of windows of one forward and backward pass.
 std::int64_t windows_at_once(const TrainOptions& options);
 
-// What `precision` means on this machine: "float32" or "bfloat16". A run started with one cannot be
-// resumed with the other.
-std::string matmul_precision(const std::string& precision);
-
 }  // namespace espalier::distill

@@ -143,7 +143,7 @@ model::Transformer Follow::one_layer_model(const model::Transformer& model, int 
     return std::any_of(blocks.begin(), blocks.end(),
                        [&](const arch::Block& block) { return block.norm == role; });
   };
-  model::Transformer out = model::Transformer::empty(model.arch(), dims);
+  model::Transformer out = model::Transformer::empty(model.arch(), dims, model.options());
   for (const arch::TensorSpec* spec : arch::layer_tensors(model.arch(), d, full)) {
     Tensor w = model.weight(spec->role, source);
     const auto kept = [&](const auto& axes) {
@@ -177,7 +177,8 @@ void Follow::see(model::Tap point, int layer, std::int64_t batch, const Tensor& 
   const arch::Block& block = *input->block;
   if (const std::int64_t n = read_of(batch); !input->inner && n > 0 && refits())
     inputs_.add(layer_->norm(block.norm, 0, edited_.at(batch).narrow(0, 0, n)),
-                value.narrow(0, 0, n), n_seen_ - batch * edited_.batch);
+                value.narrow(0, 0, n), n_seen_ - batch * edited_.batch,
+                exact_->options().matmul_dtype);
   if (input->inner && block.norm_behind)
     products_.push_back(on_hidden(value.matmul(exact_->weight(block.consumer, layer).t()), -1));
 }
@@ -222,6 +223,19 @@ void Follow::edit_readers(model::Transformer& model, const arch::Block& block) {
   }
 }
 
+void Follow::activate(const arch::Block& block) {
+  const core::Section section("forward");
+  activations_.clear();
+  std::int64_t used = 0;
+  for (std::int64_t b = 0; b < edited_.batches(); ++b) {
+    const Tensor a = layer_->activation(block, 0, edited_.at(b));
+    const std::int64_t all = edited_.states.size(0) * edited_.states.size(1) * a.size(-1);
+    if (!memory_.defined() || memory_.numel() < all) memory_ = torch::empty({all});
+    activations_.push_back(memory_.narrow(0, used, a.numel()).view(a.sizes()).copy_(a));
+    used += a.numel();
+  }
+}
+
 void Follow::block_end(model::Transformer& model, int layer, const arch::Block& block,
                        const Stream& stream) {
   if (!layer_ || layer != source_) return;
@@ -230,12 +244,7 @@ void Follow::block_end(model::Transformer& model, int layer, const arch::Block& 
     return;
   }
   edit_readers(model, block);
-  activations_.resize(static_cast<std::size_t>(edited_.batches()));
-  {
-    const core::Section section("forward");
-    for (std::int64_t b = 0; b < edited_.batches(); ++b)
-      activations_[static_cast<std::size_t>(b)] = layer_->activation(block, 0, edited_.at(b));
-  }
+  activate(block);
   if (is_last(block) && next_ > layer + 1) {
     open_ = &block;
   } else {
@@ -272,7 +281,8 @@ SplitEquations Follow::consumer_equations(const arch::Block& block, const Stream
     const Aim aim = aim_of(block, exact, b);
     const Tensor weight = aim.weight.narrow(0, 0, n),
                  a = activations_[static_cast<std::size_t>(b)].narrow(0, 0, n) * weight;
-    out.add(a, aim.value.narrow(0, 0, n) * weight, n_seen_ - b * edited_.batch);
+    out.add(a, aim.value.narrow(0, 0, n) * weight, n_seen_ - b * edited_.batch,
+            exact_->options().matmul_dtype);
     if (with_abs) out.add_abs(a);
   }
   return out;

@@ -93,6 +93,7 @@ class Follow : public Visitor {
                    const torch::Tensor& prior) const;
   torch::Tensor edit(const arch::Block& block, arch::Role role, torch::Tensor weights,
                      const NormalEquations& inputs);
+  void activate(const arch::Block& block);
   void edit_readers(model::Transformer& model, const arch::Block& block);
   void finish_block(const arch::Block& block, const Stream& exact, bool later);
   torch::Tensor cut(const arch::Block& block, const torch::Tensor& consumer, bool refit,
@@ -123,6 +124,9 @@ class Follow : public Visitor {
   SplitEquations inputs_;                   // of the block's readers
   std::vector<torch::Tensor> products_;     // per batch, of a consumer that a norm follows
   std::vector<torch::Tensor> activations_;  // per batch, of the edited model
+  // Where they lie, for one block after the other. Blocks of memory for each batch would leave
+  // holes between what is freed.
+  torch::Tensor memory_;
 };
 
 }  // namespace espalier::layerwise

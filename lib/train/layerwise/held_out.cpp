@@ -28,10 +28,12 @@ std::int64_t held_out_windows(std::int64_t windows) {
 
 std::span<const double> ridges() { return kRidges; }
 
-void SplitEquations::add(const Tensor& inputs, const Tensor& aim, std::int64_t n_seen) {
+void SplitEquations::add(const Tensor& inputs, const Tensor& aim, std::int64_t n_seen,
+                         torch::ScalarType dtype) {
   const std::int64_t n = inputs.size(0), first = std::clamp<std::int64_t>(n_seen, 0, n);
-  if (first > 0) seen.add(inputs.narrow(0, 0, first), aim.narrow(0, 0, first));
-  if (first < n) held_out.add(inputs.narrow(0, first, n - first), aim.narrow(0, first, n - first));
+  if (first > 0) seen.add(inputs.narrow(0, 0, first), aim.narrow(0, 0, first), dtype);
+  if (first < n)
+    held_out.add(inputs.narrow(0, first, n - first), aim.narrow(0, first, n - first), dtype);
 }
 
 NormalEquations SplitEquations::all() const { return splits() ? sum_of(seen, held_out) : seen; }

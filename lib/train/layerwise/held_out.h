@@ -36,7 +36,8 @@ struct SplitEquations {
   NormalEquations seen, held_out;  // held_out.gram is undefined where nothing is held out
 
   // The first `n_seen` windows of the batch are seen.
-  void add(const torch::Tensor& inputs_BTN, const torch::Tensor& aim_BTM, std::int64_t n_seen);
+  void add(const torch::Tensor& inputs_BTN, const torch::Tensor& aim_BTM, std::int64_t n_seen,
+           torch::ScalarType dtype = torch::kFloat32);
   void add_abs(const torch::Tensor& inputs_BTN) { seen.add_abs(inputs_BTN); }  // of both parts
   bool splits() const { return seen.gram.defined() && held_out.gram.defined(); }
   NormalEquations all() const;

@@ -24,13 +24,12 @@ Tensor inverse_rms(const Tensor& x) {
   return squares.add(1e-12).rsqrt();
 }
 
-void NormalEquations::add(const Tensor& inputs_BTN, const Tensor& aim_BTM) {
-  const core::Section section("gram");
+void NormalEquations::add(const Tensor& inputs_BTN, const Tensor& aim_BTM,
+                          torch::ScalarType dtype) {
   const Tensor a = inputs_BTN.reshape({-1, inputs_BTN.size(-1)});
-  core::count_operations(2.0 * static_cast<double>(a.numel()) *
-                         static_cast<double>(aim_BTM.size(-1)));
-  const Tensor g = layerwise::gram(a).to(torch::kFloat64),
-               c = a.t().matmul(aim_BTM.reshape({a.size(0), -1})).to(torch::kFloat64);
+  const Products products = gram_and_cross(a, aim_BTM.reshape({a.size(0), -1}), dtype);
+  const core::Section section("gram");
+  const Tensor g = products.gram.to(torch::kFloat64), c = products.cross.to(torch::kFloat64);
   gram = gram.defined() ? gram.add_(g) : g;
   cross = cross.defined() ? cross.add_(c) : c;
   tokens += a.size(0);

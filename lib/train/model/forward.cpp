@@ -56,19 +56,19 @@ Tensor Transformer::norm(Role role, int layer, const Tensor& x) const {
   return x;
 }
 
-std::vector<Tensor> Transformer::products(const Tensor& x,
-                                          const std::vector<Tensor>& matrices) const {
+std::vector<Tensor> Transformer::products(const Tensor& x, const std::vector<Tensor>& matrices,
+                                          torch::ScalarType dtype) const {
   for (const Tensor& matrix : matrices)
     core::count_operations(2.0 * static_cast<double>(x.numel()) *
                            static_cast<double>(matrix.size(0)));
-  return operations(x.device()).linears(x, matrices, options_.matmul_dtype);
+  return operations(x.device()).linears(x, matrices, dtype);
 }
 
 std::vector<Tensor> Transformer::linears(std::span<const Role> roles, int layer,
                                          const Tensor& x) const {
   std::vector<Tensor> matrices;
   for (const Role role : roles) matrices.push_back(weight(role, layer));
-  std::vector<Tensor> out = products(x, matrices);
+  std::vector<Tensor> out = products(x, matrices, options_.matmul_dtype);
   for (std::size_t i = 0; i < roles.size(); ++i)
     if (const auto bias = arch::bias_of(roles[i]); bias && has(*bias, layer))
       out[i] = out[i] + weight(*bias, layer);
@@ -263,7 +263,7 @@ Tensor Transformer::output_weight() const { return weight(output_role(), -1); }
 Tensor Transformer::logits(const Tensor& hidden_BTH) const {
   Tensor out;
   if (has(output_role(), -1)) {
-    out = products(hidden_BTH, {output_weight()})[0];
+    out = products(hidden_BTH, {output_weight()}, torch::kFloat32)[0];
   } else {
     constexpr std::int64_t kBlockValues = std::int64_t{1} << 24;  // of the matrix: 64 MiB
     const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / dims_.hidden);
@@ -272,7 +272,8 @@ Tensor Transformer::logits(const Tensor& hidden_BTH) const {
     out = torch::empty(sizes, values());
     for (std::int64_t first = 0; first < dims_.vocab; first += block) {
       const std::int64_t n = std::min(block, dims_.vocab - first);
-      out.narrow(-1, first, n).copy_(products(hidden_BTH, {rows(output_role(), -1, first, n)})[0]);
+      out.narrow(-1, first, n)
+          .copy_(products(hidden_BTH, {rows(output_role(), -1, first, n)}, torch::kFloat32)[0]);
     }
   }
   return dims_.logit_softcap > 0 ? torch::tanh(out / dims_.logit_softcap) * dims_.logit_softcap

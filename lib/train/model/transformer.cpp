@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "model/host_rows.h"
+#include "model/precision.h"
 
 namespace espalier::model {
 
@@ -46,6 +47,10 @@ Transformer::Transformer(const arch::Arch& arch, const arch::ModelDims& dims,
       torch::tensor(arch::rope_inverse_frequencies(dims, false, true), torch::kFloat64);
 }
 
+torch::ScalarType matmul_dtype(const std::string& precision) {
+  return matmul_precision(precision) == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
+}
+
 Transformer Transformer::load(const checkpoint::Checkpoint& source,
                               const TransformerOptions& options) {
   Transformer model(source.arch(), source.dims(), options);
@@ -61,8 +66,9 @@ void Transformer::read(const TensorRef& ref, HostRows& rows) {
   weights_.insert_or_assign({ref.spec->role, ref.layer}, value);
 }
 
-Transformer Transformer::open(const checkpoint::Checkpoint& source, torch::Device device) {
-  Transformer model(source.arch(), source.dims(), {.device = device}, &source);
+Transformer Transformer::open(const checkpoint::Checkpoint& source,
+                              const TransformerOptions& options) {
+  Transformer model(source.arch(), source.dims(), options, &source);
   HostRows rows(source);
   for (const TensorRef& ref : arch::tensors(source.arch(), source.dims()))
     if (ref.layer < 0 && !touches(ref.spec->rows, arch::Axis::vocab)) model.read(ref, rows);

@@ -41,6 +41,9 @@ struct TransformerOptions {
   torch::Device device = torch::kCPU;
 };
 
+// That of the option `precision` (precision.h).
+torch::ScalarType matmul_dtype(const std::string& precision);
+
 class HostRows;
 
 // Not thread-safe: one thread at a time per object. LibTorch uses its own threads inside.
@@ -56,10 +59,12 @@ class Transformer {
   // For models larger than memory. Only the small weights of model scope are read. A layer is in
   // memory between load_layer() and unload_layer(). The output matrix is after load_output(); the
   // embedding is only where it is the output matrix too. `source` must outlive the model.
-  static Transformer open(const checkpoint::Checkpoint& source, torch::Device device = torch::kCPU);
+  static Transformer open(const checkpoint::Checkpoint& source,
+                          const TransformerOptions& options = {});
   // Without weights: the caller sets those that will be read.
-  static Transformer empty(const arch::Arch& arch, const arch::ModelDims& dims) {
-    return {arch, dims, {}, nullptr};
+  static Transformer empty(const arch::Arch& arch, const arch::ModelDims& dims,
+                           const TransformerOptions& options = {}) {
+    return {arch, dims, options, nullptr};
   }
   // Reads the weights of a layer. Does nothing in a model that was loaded whole.
   void load_layer(int layer);
@@ -74,6 +79,7 @@ class Transformer {
 
   const arch::Arch& arch() const { return *arch_; }
   const arch::ModelDims& dims() const { return dims_; }
+  const TransformerOptions& options() const { return options_; }
   torch::Device device() const { return options_.device; }
   bool has(arch::Role role, int layer) const { return weights_.contains({role, layer}); }
   // Rows of a matrix, whether it is in memory or not.
@@ -101,7 +107,8 @@ class Transformer {
   torch::Tensor hidden(const torch::Tensor& ids_BT) const;  // -> BTH after the final norm
   arch::Role output_role() const;                           // token_embd when tied
   torch::Tensor output_weight() const;                      // [V, H]
-  // -> BTV. Reads an output matrix that is not in memory in blocks of rows, at every call.
+  // -> BTV. Products are float32, whatever those of the layers are: losses are small differences of
+  // logits. Reads an output matrix that is not in memory in blocks of rows, at every call.
   torch::Tensor logits(const torch::Tensor& hidden_BTH) const;
   torch::Tensor forward(const torch::Tensor& ids_BT) const { return logits(hidden(ids_BT)); }
 
@@ -125,7 +132,8 @@ class Transformer {
                                      const torch::Tensor& x) const;
   // The products alone, of matrices at hand.
   std::vector<torch::Tensor> products(const torch::Tensor& x,
-                                      const std::vector<torch::Tensor>& matrices) const;
+                                      const std::vector<torch::Tensor>& matrices,
+                                      torch::ScalarType dtype) const;
   // cos and sin: [positions, R/2].
   std::pair<torch::Tensor, torch::Tensor> rope_tables(int layer, std::int64_t positions) const;
   torch::Tensor attend(int layer, const torch::Tensor& q_BTND, const torch::Tensor& k_BTKD,

@@ -43,7 +43,7 @@ model::Transformer head_of(const SequentialInput& pass) {
   const arch::ModelDims& before = dense.dims();
   arch::ModelDims dims = before;
   dims.hidden = static_cast<std::int64_t>(hidden->size());
-  model::Transformer out = model::Transformer::empty(dense.arch(), dims);
+  model::Transformer out = model::Transformer::empty(dense.arch(), dims, dense.options());
   for (const arch::TensorSpec& spec : dense.arch().model) {
     if (!whole.has(spec.role, -1)) continue;
     Tensor w = whole.weight(spec.role, -1);

@@ -46,7 +46,7 @@ TEST(EmptyValue, IsRefusedForEveryKeyOfEveryKindOfStage) {
         ++n;
       }
   }
-  EXPECT_EQ(n, 147 * kNothing.size());
+  EXPECT_EQ(n, 151 * kNothing.size());
 }
 
 TEST(EmptyValue, IsRefusedBesideTheStages) {

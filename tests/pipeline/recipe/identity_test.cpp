@@ -73,6 +73,7 @@ const std::vector<Change>& that_matter() {
         {"prune", "ridge", {{"ridge", "0.1"}}, {{"ridge", "0.2"}}},
         {"prune", "tokens", {}, {{"tokens", "4096"}}},
         {"prune", "sequence", {}, {{"sequence", "64"}}},
+        {"prune", "precision", {}, {{"precision", "float32"}}},
         {"distill", "from", {}, {{"from", "other"}}},
         {"distill", "teacher", {}, {{"teacher", "none"}}},
         {"distill", "cached", {{"cached", "logits"}}, {{"cached", "logits2"}}},
@@ -99,6 +100,7 @@ const std::vector<Change>& that_matter() {
          {{"format", ""}, {"target_bpw", "5"}},
          {{"format", ""}, {"target_bpw", "6"}}},
         {"quantize", "sequence", {}, {{"sequence", "64"}}},
+        {"quantize", "precision", {}, {{"precision", "float32"}}},
         {"quantize", "tokens", {}, {{"tokens", "2k"}}},
         {"quantize", "format", {}, {{"format", "q4_0"}}},
         {"quantize",
@@ -146,10 +148,12 @@ const std::vector<Change>& that_matter() {
         {"score", "criterion", {}, {{"criterion", "obs"}}},
         {"score", "tokens", {}, {{"tokens", "4096"}}},
         {"score", "sequence", {}, {{"sequence", "64"}}},
+        {"score", "precision", {}, {{"precision", "float32"}}},
         {"calibrate", "from", {}, {{"from", "cut"}}},
         {"calibrate", "text", {}, {{"text", "held.txt"}}},
         {"calibrate", "tokens", {}, {{"tokens", "4096"}}},
         {"calibrate", "sequence", {}, {{"sequence", "64"}}},
+        {"calibrate", "precision", {}, {{"precision", "float32"}}},
         {"calibrate", "gram", {}, {{"gram", "true"}}},
         {"cache", "teacher", {}, {{"teacher", "cut"}}},
         {"cache", "text", {}, {{"text", "held.txt"}}},
@@ -230,7 +234,7 @@ TEST(Identity, EveryKeyOfEveryKindIsInOneOfTheTwoTables) {
     }
     EXPECT_EQ(known, listed) << kind;
   }
-  EXPECT_EQ(that_matter().size(), 115u);
+  EXPECT_EQ(that_matter().size(), 119u);
   EXPECT_EQ(that_do_not_matter().size(), 21u);
 }
 

@@ -96,7 +96,7 @@ double squares_error(const std::vector<double>& found, const torch::Tensor& expe
 TEST_F(Calibrate, SumsEqualThoseMadeByHand) {
   const checkpoint::Checkpoint source = open();
   const text::CalibrationOptions options{
-      .tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3};
+      .tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3, .precision = "float32"};
   const quant::Imatrix found = collect_imatrix(source, corpus_, options, Moments::gram, {});
   const auto inputs = inputs_by_hand(source, corpus_, 3);
   ASSERT_EQ(inputs.size(), 15u);  // 7 matrices in 2 layers, and the output
@@ -118,12 +118,30 @@ TEST_F(Calibrate, SumsEqualThoseMadeByHand) {
   }
 }
 
+// Whether the processor multiplies it or not.
+TEST_F(Calibrate, SumsInBfloat16AreCloseToThem) {
+  const checkpoint::Checkpoint source = open();
+  text::CalibrationOptions options{
+      .tokens = kWindows * kSequence, .sequence = kSequence, .seed = 3};
+  options.precision = "bfloat16";
+  const quant::Imatrix found = collect_imatrix(source, corpus_, options, Moments::gram, {});
+  for (const auto& [key, x] : inputs_by_hand(source, corpus_, 3)) {
+    const quant::TensorStatistics* t = found.find(key.first, key.second);
+    ASSERT_NE(t, nullptr);
+    const double error = gram_error(*t->gram, x.t().matmul(x));
+    EXPECT_GT(error, 1e-6) << arch::gguf_name(key.first, key.second);
+    EXPECT_LT(error, 1e-2) << arch::gguf_name(key.first, key.second);
+    EXPECT_LT(squares_error(t->sum_squares, x.square().sum(0)), 1e-2);
+  }
+}
+
 TEST_F(Calibrate, TheOutputReadsTheNormedHidden) {
   for (const bool tied : {true, false}) {
     const checkpoint::Checkpoint source = open(tied);
-    const quant::Imatrix found =
-        collect_imatrix(source, corpus_, {.tokens = kSequence, .sequence = kSequence, .seed = 3},
-                        Moments::squares, {});
+    const quant::Imatrix found = collect_imatrix(
+        source, corpus_,
+        {.tokens = kSequence, .sequence = kSequence, .seed = 3, .precision = "float32"},
+        Moments::squares, {});
     const auto inputs = inputs_by_hand(source, corpus_, 3, 1);
     const Role reader = tied ? Role::token_embd : Role::output;
     ASSERT_NE(found.find(reader, -1), nullptr);

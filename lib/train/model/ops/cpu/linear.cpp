@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/profile.h"
+#include "model/ops/cpu/bf16_panels.h"
 
 namespace espalier::model::cpu {
 namespace {
@@ -78,6 +79,16 @@ std::vector<torch::Tensor> linears(const torch::Tensor& x,
                                        [](const Tensor& w) { return needs_graph({&w}); }))
     return Linears::apply(x, at::TensorList(weights), dtype);
   std::vector<Tensor> out;
+  if (dtype == torch::kBFloat16 && has_bf16_products()) {
+    const Panels rows(x.reshape({-1, x.size(-1)}).contiguous(), Panels::Side::left);
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    for (const Tensor& weight : weights) {
+      shape.back() = weight.size(0);
+      out.push_back(
+          cpu::product(rows, Panels(weight.contiguous(), Panels::Side::right)).view(shape));
+    }
+    return out;
+  }
   const Tensor rows = x.to(dtype);
   for (const Tensor& weight : weights) out.push_back(product(rows, weight, dtype));
   return out;
