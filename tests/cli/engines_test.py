@@ -433,7 +433,7 @@ class ScoresOfOthers(unittest.TestCase):
         theirs, ours = p / "theirs.safetensors", p / "ours.safetensors"
         log = p / "wanda.log"
         self.assertEqual(exit_codes([in_child(lambda: score_wanda.main(model, text, theirs, 128) or 0, log)]), [0], log.read_text())
-        tool.run_json("score", model, "--text", text, "--criterion", "wanda_sp", "--tokens", 128, "--sequence", 128, "--out", ours)
+        tool.run_json("score", model, "--text", text, "--criterion", "wanda_sp", "--tokens", 128, "--sequence", 128, "--precision", "float32", "--out", ours)
         from safetensors.numpy import load_file
         found, expected = load_file(theirs), load_file(ours)
         self.assertEqual(sorted(found), [f"ffn.{layer}" for layer in range(4)])

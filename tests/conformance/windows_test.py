@@ -123,7 +123,7 @@ class Windows(unittest.TestCase):
     def test_calibration_is_llama_imatrix(self):
         """All windows of the text are read, in whatever order: sums of squares over them."""
         ours = self.dir / "ours.gguf"
-        tool.run_json("calibrate", self.student, "--text", self.file, "--tokens", 4 * WINDOW, "--sequence", WINDOW, "--out", ours)
+        tool.run_json("calibrate", self.student, "--text", self.file, "--tokens", 4 * WINDOW, "--sequence", WINDOW, "--precision", "float32", "--out", ours)
         mine = self.sums(ours)
 
         seen, model = {}, self.model(self.student)

@@ -15,7 +15,6 @@
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
-#include "model/allocation.h"
 #include "model/precision.h"
 #include "quant/range.h"
 #include "quant/rounding.h"
@@ -158,8 +157,6 @@ std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan
 }  // namespace
 
 struct SequentialRounding::State {
-  // Every batch needs the same blocks.
-  const model::AllocationReuse reuse;
   const quant::Imatrix& imatrix;
   Round round;
   FollowRounded follow;

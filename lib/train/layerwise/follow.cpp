@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/profile.h"
+#include "model/allocation.h"
 
 namespace espalier::layerwise {
 namespace {
@@ -225,6 +226,7 @@ void Follow::edit_readers(model::Transformer& model, const arch::Block& block) {
 
 void Follow::activate(const arch::Block& block) {
   const core::Section section("forward");
+  const model::AllocationReuse reuse;
   activations_.clear();
   std::int64_t used = 0;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
@@ -274,6 +276,7 @@ Follow::Aim Follow::aim_of(const arch::Block& block, const Stream& exact, std::i
 
 SplitEquations Follow::consumer_equations(const arch::Block& block, const Stream& exact,
                                           bool with_abs) const {
+  const model::AllocationReuse reuse;
   SplitEquations out;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
     const std::int64_t n = read_of(b);
@@ -360,6 +363,7 @@ void Follow::finish_block(const arch::Block& block, const Stream& exact, bool la
   }
   products_.clear();
   const core::Section section("forward");
+  const model::AllocationReuse reuse;
   for (std::int64_t b = 0; b < edited_.batches(); ++b) {
     Tensor& a = activations_[static_cast<std::size_t>(b)];
     edited_.at(b).add_(layer_->output(block, 0, a));

@@ -92,6 +92,7 @@ void Walk::save() {
 
 void Walk::through(int layer, const arch::Block* block) {
   const core::Section section("forward");
+  const model::AllocationReuse reuse;  // every batch needs the same blocks
   for (batch_ = 0; batch_ < stream_.batches(); ++batch_) {
     const Tensor x = stream_.at(batch_);
     if (block == nullptr) {
@@ -130,7 +131,7 @@ void Walk::step() {
 }
 
 void Walk::run() {
-  const model::AllocationReuse reuse;  // every batch needs the same blocks
+  const model::AllocationReuse reuse;  // and every layer
   while (!done()) step();
 }
 

@@ -2,7 +2,7 @@
 // Keeps freed memory in the process. A step of training and a layer of a walk allocate and free the
 // same large blocks again and again. By default glibc returns each block to the system and takes it
 // back page by page, zeroed. While an AllocationReuse lives, freed memory stays. It acts on the
-// whole process: one at a time.
+// whole process; one inside another does nothing.
 #pragma once
 
 namespace espalier::model {

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "model/block.h"
+#include "model/finite.h"
 #include "model/forest.h"
 #include "model/host_rows.h"
 #include "model/ops/operations.h"
@@ -220,12 +221,11 @@ Tensor Transformer::output(const arch::Block& block, int index, const Tensor& ac
   Tensor out = linears({&block.consumer, 1}, index, activation)[0];
   if (block.norm_behind) out = norm(*block.norm_behind, index, out);
   if (dims_.residual_factor != 1) out = out * dims_.residual_factor;
-  ESP_CHECK(
-      !c10::InferenceMode::is_enabled() || out.is_meta() || torch::isfinite(out).all().item<bool>(),
-      input, "layer ", index, ": what ", block.kind == arch::BlockKind::attention ? "" : "the ",
-      arch::block_name(block.kind),
-      " computes is not finite, although the weights are: activations of this text exceed "
-      "the range of float32, so that there is no result");
+  ESP_CHECK(!c10::InferenceMode::is_enabled() || out.is_meta() || all_finite(out), input, "layer ",
+            index, ": what ", block.kind == arch::BlockKind::attention ? "" : "the ",
+            arch::block_name(block.kind),
+            " computes is not finite, although the weights are: activations of this text exceed "
+            "the range of float32, so that there is no result");
   return out;
 }
 
