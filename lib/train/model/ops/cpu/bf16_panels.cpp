@@ -32,11 +32,6 @@ constexpr std::int64_t kValues = 2 * kSide;  // of a vector in a tile
 #if defined(__x86_64__)
 namespace {
 
-bool has_amx() {
-  static const bool has = __builtin_cpu_supports("amx-bf16") && at::cpu::init_amx();
-  return has;
-}
-
 // As many of 16 as there are.
 __mmask16 mask_of(std::int64_t n) {
   return static_cast<__mmask16>((1u << std::clamp<std::int64_t>(n, 0, kSide)) - 1);
@@ -232,6 +227,11 @@ void multiply(const Panels& left, const Panels& right, bool upper, bool amx, con
 
 }  // namespace
 
+bool has_amx_products() {
+  static const bool has = __builtin_cpu_supports("amx-bf16") && at::cpu::init_amx();
+  return has;
+}
+
 bool has_bf16_products() {
   static const bool has =
       __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw");
@@ -272,8 +272,8 @@ Panels::Panels(const Tensor& vectors, Side side)
 #else
 
 bool has_bf16_products() { return false; }
+bool has_amx_products() { return false; }
 namespace {
-bool has_amx() { return false; }
 void multiply(const Panels&, const Panels&, bool, bool, const Tensor&) {}
 }  // namespace
 Panels::Panels(const Tensor& vectors, Side side)
@@ -295,13 +295,14 @@ Tensor product(const Panels& left, const Panels& right, Bf16Instructions instruc
             internal, "a product of vectors of ", left.values(), " and ", right.values(),
             " values, or of the wrong sides");
   Tensor out = torch::empty({left.vectors(), right.vectors()});
-  multiply(left, right, false, instructions == Bf16Instructions::fastest && has_amx(), out);
+  multiply(left, right, false, instructions == Bf16Instructions::fastest && has_amx_products(),
+           out);
   return out;
 }
 
 Tensor symmetric_product(const Panels& left, const Panels& right) {
   Tensor out = torch::empty({left.vectors(), right.vectors()});
-  multiply(left, right, true, has_amx(), out);
+  multiply(left, right, true, has_amx_products(), out);
   const std::int64_t n = out.size(0);
   float* data = out.mutable_data_ptr<float>();
   constexpr std::int64_t kBlock = 32;  // rows and columns of it stay in the first-level cache

@@ -15,6 +15,8 @@ namespace espalier::model::cpu {
 
 // Whether this processor has the instructions. Nothing below may be called where it does not.
 bool has_bf16_products();
+// Whether it has those of AMX, with which a product here is faster than LibTorch's and its casts.
+bool has_amx_products();
 
 class Panels {
  public:

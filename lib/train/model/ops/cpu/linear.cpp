@@ -79,7 +79,7 @@ std::vector<torch::Tensor> linears(const torch::Tensor& x,
                                        [](const Tensor& w) { return needs_graph({&w}); }))
     return Linears::apply(x, at::TensorList(weights), dtype);
   std::vector<Tensor> out;
-  if (dtype == torch::kBFloat16 && has_bf16_products()) {
+  if (dtype == torch::kBFloat16 && has_amx_products()) {
     const Panels rows(x.reshape({-1, x.size(-1)}).contiguous(), Panels::Side::left);
     std::vector<std::int64_t> shape = x.sizes().vec();
     for (const Tensor& weight : weights) {
