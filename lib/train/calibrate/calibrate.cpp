@@ -13,7 +13,6 @@
 #include "layerwise/gram.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
-#include "model/precision.h"
 #include "plan/memory.h"
 
 namespace espalier::calibrate {
@@ -174,15 +173,12 @@ quant::Imatrix collect_imatrix(const checkpoint::Checkpoint& source, const data:
                                     {"algorithm", checkpoint::algorithm_version("quantize")},
                                     {"source", source.sha256()},
                                     {"text", out.text_sha256},
-                                    {"batch", options.batch_tokens},
-                                    {"precision", model::matmul_precision(options.precision)},
                                     {"moments", static_cast<int>(moments)}},
-                                   windows));
+                                   windows, options));
   layerwise::begin(folder);
-  const torch::ScalarType dtype = model::matmul_dtype(options.precision);
-  Collector collector(out, source.arch(), moments, dtype);
-  layerwise::Walk walk(model::Transformer::open(source, {.matmul_dtype = dtype}), windows,
-                       {&collector},
+  const model::Transformer model = layerwise::open_for(source, options);
+  Collector collector(out, source.arch(), moments, model.options().matmul_dtype);
+  layerwise::Walk walk(model, windows, {&collector},
                        {.stage = "calibrate",
                         .progress = progress,
                         .batch_tokens = options.batch_tokens,

@@ -15,7 +15,6 @@
 #include "layerwise/follow.h"
 #include "layerwise/walk.h"
 #include "layerwise/windows.h"
-#include "model/precision.h"
 #include "quant/range.h"
 #include "quant/rounding.h"
 
@@ -148,10 +147,8 @@ std::string identity(const checkpoint::Checkpoint& source, const plan::QuantPlan
                                  {"algorithm", checkpoint::algorithm_version("quantize")},
                                  {"source", source.sha256()},
                                  {"plan", plan::to_json(plan)},
-                                 {"batch", reading.batch_tokens},
-                                 {"precision", model::matmul_precision(reading.precision)},
                                  {"statistics", statistics.hex()}},
-                                windows);
+                                windows, reading);
 }
 
 }  // namespace
@@ -172,10 +169,9 @@ struct SequentialRounding::State {
                round),
         work(options, identity(source, plan, statistics, windows, reading)) {
     layerwise::begin(work);
-    walk.emplace(
-        model::Transformer::open(source, {.matmul_dtype = model::matmul_dtype(reading.precision)}),
-        windows, std::vector<layerwise::Visitor*>{&follow},
-        layerwise::WalkOptions{.batch_tokens = reading.batch_tokens, .work = &work});
+    walk.emplace(layerwise::open_for(source, reading), windows,
+                 std::vector<layerwise::Visitor*>{&follow},
+                 layerwise::WalkOptions{.batch_tokens = reading.batch_tokens, .work = &work});
   }
 
   // Bytes that no file keeps yet wait in memory.

@@ -16,7 +16,6 @@
 #include "hash/sha256.h"
 #include "layerwise/saved.h"
 #include "layerwise/windows.h"
-#include "model/precision.h"
 #include "prune/choose.h"
 #include "prune/choose_sizes.h"
 #include "prune/criterion.h"
@@ -69,11 +68,6 @@ struct Task {
   bool chosen() const { return given || blocks || scores_all(); }
 };
 
-model::Transformer open_for(const checkpoint::Checkpoint& source,
-                            const text::CalibrationOptions& reading) {
-  return model::Transformer::open(source, {.matmul_dtype = model::matmul_dtype(reading.precision)});
-}
-
 std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
                         const PruneOptions& options, const torch::Tensor& windows) {
   nlohmann::json identity = {
@@ -86,15 +80,13 @@ std::string identity_of(const Task& task, const checkpoint::Checkpoint& source,
       {"blocks", task.blocks.value_or(0)},
       {"ridge", task.ridge ? nlohmann::json(*task.ridge) : nlohmann::json(nullptr)},
       {"compensation", static_cast<int>(options.compensation)},
-      {"batch", options.calibration.batch_tokens},
-      {"precision", model::matmul_precision(options.calibration.precision)},
       {"layers", task.after.n_layers()},
       {"hidden", task.after.hidden}};
   if (task.question) identity["total"] = {options.per_layer, task.question->budget};
   if (!task.scores_path.empty()) identity["scores"] = hash::sha256_file(task.scores_path);
   for (const arch::LayerDims& l : task.sizes)
     identity["sizes"].push_back({l[Axis::kv_groups], l[Axis::q_per_kv], l[Axis::ffn]});
-  return layerwise::identity_of(identity, windows);
+  return layerwise::identity_of(identity, windows, options.calibration);
 }
 
 // The scores that choose() needs. `work` keeps those that took passes over everything.
@@ -272,7 +264,7 @@ PruneResult prune_model(const checkpoint::Checkpoint& source, const torch::Tenso
   const arch::ModelDims& before = source.dims();
   arch::ModelDims after = check(options, source.arch(), before);
   const std::set<arch::Role> biases = biases_of(options, source.arch(), before, after);
-  const model::Transformer dense = open_for(source, options.calibration);
+  const model::Transformer dense = layerwise::open_for(source, options.calibration);
   Task task = task_for(source, options, after);
   note_a_missing_refit(task, options.compensation);
   checkpoint::WorkFolder work({.folder = folder,
@@ -349,21 +341,18 @@ ScoreResult score(const checkpoint::Checkpoint& source, const ScoreOptions& opti
   const torch::Tensor windows =
       load_windows(source, options.texts, "", options.reading, calibration, progress);
   checkpoint::WorkFolder work(
-      options.work,
-      layerwise::identity_of({{"verb", "score"},
-                              {"algorithm", checkpoint::algorithm_version("prune")},
-                              {"source", source.sha256()},
-                              {"batch", calibration.batch_tokens},
-                              {"precision", model::matmul_precision(calibration.precision)},
-                              {"seed", calibration.seed},
-                              {"criterion", criterion.name}},
-                             windows));
+      options.work, layerwise::identity_of({{"verb", "score"},
+                                            {"algorithm", checkpoint::algorithm_version("prune")},
+                                            {"source", source.sha256()},
+                                            {"seed", calibration.seed},
+                                            {"criterion", criterion.name}},
+                                           windows, calibration));
   layerwise::begin(work);
   if (options.work.resume && (any_backward(criterion.needs) || criterion.axes.empty()))
     core::note("--resume: criterion '" + options.criterion + "' " +
                (criterion.axes.empty() ? "scores layers or blocks" : "reads gradients") +
                ", of which nothing is kept, so it starts over");
-  const model::Transformer dense = open_for(source, calibration);
+  const model::Transformer dense = layerwise::open_for(source, calibration);
   const layerwise::WalkOptions walk{
       .progress = progress, .batch_tokens = calibration.batch_tokens, .work = &work};
   Scores scores;

@@ -12,7 +12,7 @@
 #include "core/units.h"
 #include "layerwise/gram.h"
 #include "layerwise/saved.h"
-#include "model/precision.h"
+#include "layerwise/windows.h"
 #include "plan/memory.h"
 #include "prune/criterion.h"
 
@@ -260,21 +260,17 @@ PruneResult prune_turned(const checkpoint::Checkpoint& source, const Tensor& win
        .resume = options.resume,
        .or_start_over = options.or_start_over,
        .threads = options.threads},
-      layerwise::identity_of(
-          {{"turned", options.criterion},
-           {"algorithm", checkpoint::algorithm_version("prune")},
-           {"source", source.sha256()},
-           {"batch", options.calibration.batch_tokens},
-           {"precision", model::matmul_precision(options.calibration.precision)}},
-          windows));
+      layerwise::identity_of({{"turned", options.criterion},
+                              {"algorithm", checkpoint::algorithm_version("prune")},
+                              {"source", source.sha256()}},
+                             windows, options.calibration));
   layerwise::begin(work);
   work.start();
   const std::string folder = work.file("turned"), shares = work.file("moments.json");
   if (!work.has("turned/config.json")) {
     const Directions found = principal_directions(
-        model::Transformer::open(
-            source, {.matmul_dtype = model::matmul_dtype(options.calibration.precision)}),
-        windows, {.progress = progress, .batch_tokens = options.calibration.batch_tokens});
+        layerwise::open_for(source, options.calibration), windows,
+        {.progress = progress, .batch_tokens = options.calibration.batch_tokens});
     core::write_text_file(shares, nlohmann::json(found.moments).dump());
     write_turned(source, found.basis, folder, progress);
   }
